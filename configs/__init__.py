@@ -1,0 +1,1 @@
+"""Configs: one file per model; `common.py` holds what they share."""

@@ -1,0 +1,145 @@
+"""What every config has, with its default, and the data sets' sections."""
+
+from ml_collections import config_dict
+
+placeholder = config_dict.placeholder
+ConfigDict = config_dict.ConfigDict
+
+
+def base() -> ConfigDict:
+  """A run on the default funnel; a model's config adds `model`."""
+  return ConfigDict(
+      dict(
+          # Data order, initialisation and dropout.
+          seed=0,
+          # Initialisation and dropout alone, when set.
+          init_seed=placeholder(int),
+          num_epochs=1,
+          batch_size=4096,
+          eval_batch_size=8192,
+          # Parts of a batch worked through one after the other, with the
+          # gradient of the whole; 0 chooses by the size (CPU only).
+          micro_batches=0,
+          estimator='entire_space',
+          estimator_options=dict(
+              # Of the term cvr_clicked: 'clicks' or 'impressions'.
+              cvr_normalization=placeholder(str),
+          ),
+          # Unset: the estimator's own. 0 leaves a term out.
+          loss_weights=dict(
+              ctr=placeholder(float),
+              ctcvr=placeholder(float),
+              cvr_clicked=placeholder(float),
+              cvr_entire=placeholder(float),
+          ),
+          learning_rate=1e-3,
+          schedule=dict(name='constant', warmup_steps=0, end_factor=0.01),
+          optimizer=dict(
+              name='adam',
+              b1=0.9,
+              b2=0.999,
+              eps=1e-8,
+              initial_accumulator=0.1,
+              momentum=0.0,
+          ),
+          # 'lazy': the rows a batch touches. 'dense': all, for comparison.
+          table_update='lazy',
+          embed_init_scale=0.01,
+          # Times the embedding, added to the gradient of each row touched.
+          embedding_l2=0.0,
+          # Decoupled, on the kernels of the network.
+          weight_decay=0.0,
+          # Largest norm of the whole gradient; 0 does not clip.
+          clip_norm=0.0,
+          evals_per_epoch=1,
+          selection=dict(
+              # The parameters that the test split sees are those of the best
+              # evaluation; '' takes the last.
+              metric='valid/ctcvr/logloss',
+              mode='min',
+              # Evaluations without improvement before training stops; 0 never.
+              patience=0,
+          ),
+          log_every=50,
+          save_predictions=False,
+          dataset=funnel(),
+      )
+  )
+
+
+def funnel(preset: str = 'default') -> ConfigDict:
+  """The simulator; unset dials are the preset's."""
+  return ConfigDict(
+      dict(
+          name='synthetic_funnel',
+          preset=preset,
+          num_train=placeholder(int),
+          num_valid=placeholder(int),
+          num_test=placeholder(int),
+          rho=placeholder(float),
+          hidden=placeholder(float),
+          ctr=placeholder(float),
+          cvr=placeholder(float),
+          auc_ctr=placeholder(float),
+          auc_cvr=placeholder(float),
+          policy=placeholder(float),
+          candidates=placeholder(int),
+          users=placeholder(int),
+          items=placeholder(int),
+          uniform_test=placeholder(bool),
+          seed=placeholder(int),
+          **_splits(),
+      )
+  )
+
+
+def kuairand() -> ConfigDict:
+  """KuaiRand-Pure, from the official files in `raw_dir`."""
+  return ConfigDict(
+      dict(
+          name='kuairand',
+          raw_dir='',
+          conversion='long_view',
+          conversion_without_click=placeholder(str),
+          test_days=2,
+          valid_days=1,
+          history=False,
+          history_form=placeholder(str),
+          min_count=placeholder(int),
+          **_splits(),
+      )
+  )
+
+
+def _splits():
+  # Parts, 'train[:10%]', and sums, 'train+valid', are fine. No fields: all.
+  return dict(
+      train_split='train', valid_split='valid', test_split='test', fields=()
+  )
+
+
+def smoke(config: ConfigDict) -> ConfigDict:
+  """The same run in seconds, on the tiny funnel."""
+  config.dataset = funnel('tiny')
+  config.dataset.num_train = 20_000
+  config.dataset.num_valid = 5_000
+  config.dataset.num_test = 10_000
+  config.batch_size = 1024
+  config.model.embed_dim = 4
+  config.model.tower_units = (16, 8)
+  config.log_every = 10
+  return config
+
+
+def variant(config: ConfigDict, name: str) -> ConfigDict:
+  """Applies a variant that every config has."""
+  if name in ('', 'synthetic_funnel'):
+    return config
+  if name == 'smoke':
+    return smoke(config)
+  if name == 'kuairand':
+    config.dataset = kuairand()
+    return config
+  raise ValueError(
+      f'No variant {name!r}; there are smoke, synthetic_funnel, kuairand.'
+  )

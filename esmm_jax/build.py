@@ -1,0 +1,211 @@
+"""From names and options, as a config has them, to the parts of a run."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import difflib
+import functools
+import inspect
+import os
+from typing import Any, NamedTuple
+
+from esmm_jax import balancing, optim
+from esmm_jax.data import DATASETS
+from esmm_jax.data.batches import Batches
+from esmm_jax.data.columnar import ColumnarBuilder
+from esmm_jax.estimators import Estimator, ESTIMATORS
+from esmm_jax.models import MODELS
+from esmm_jax.schema import Schema
+from esmm_jax.sharding import Layout
+from esmm_jax.train_step import MICRO_BATCH, Plan
+from esmm_jax.types import InputError
+import jax
+import optax
+
+DEFAULT_DATA_DIR = os.path.join('~', '.cache', 'esmm_jax')
+_LINEN_FIELDS = ('parent', 'name', 'schema')
+
+
+def named(registry: Mapping[str, Any], name: str, what: str) -> Any:
+  """registry[name], or an error that suggests a near name."""
+  if name in registry:
+    return registry[name]
+  raise InputError(f'{what} is {name!r}; {suggest(name, registry)}')
+
+
+def suggest(name: str, known: Sequence[str]) -> str:
+  """The near name, if there is one, and all of them."""
+  near = difflib.get_close_matches(name, list(known), n=1)
+  hint = f'did you mean {near[0]!r}? ' if near else ''
+  return f'{hint}There are: {", ".join(sorted(known))}.'
+
+
+def call(function: Any, options: Mapping[str, Any], what: str, **more) -> Any:
+  """Calls with the options that are set, and refuses those it does not take.
+
+  An option of None keeps the function's own default.
+  """
+  parameters = inspect.signature(function).parameters
+  open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+  given = {k: v for k, v in options.items() if v is not None}
+  for name in given:
+    if name not in parameters and not open_ended:
+      known = [p for p in parameters if p not in more]
+      raise InputError(
+          f'{what}.{name} is set, but {options_name(function)} has no such'
+          f' option; {suggest(name, known)}'
+      )
+  return function(**given, **more)
+
+
+def options_name(function: Any) -> str:
+  return getattr(function, '__qualname__', str(function)).split('.')[0]
+
+
+def dataset(options: Mapping[str, Any], data_dir: str | None) -> ColumnarBuilder:
+  """The prepared data set of a config's `dataset` section."""
+  options = dict(options)
+  for key in ('train_split', 'valid_split', 'test_split', 'fields'):
+    options.pop(key, None)
+  cls = named(DATASETS, options.pop('name'), 'dataset.name')
+  data_dir = os.path.expanduser(data_dir or DEFAULT_DATA_DIR)
+  builder = call(cls.from_options, options, 'dataset', data_dir=data_dir)
+  return builder.prepare()
+
+
+def schema(builder: ColumnarBuilder, fields: Sequence[str]) -> Schema:
+  """The schema of the data, or of the fields named."""
+  return builder.schema.select(fields) if fields else builder.schema
+
+
+def model(options: Mapping[str, Any], schema: Schema) -> Any:
+  """The Linen module of a config's `model` section; embed_dim is not its."""
+  options = dict(options)
+  options.pop('embed_dim', None)
+  cls = named(MODELS, options.pop('name'), 'model.name')
+  known = [
+      f.name for f in dataclasses.fields(cls) if f.name not in _LINEN_FIELDS
+  ]
+  for key in options:
+    if key not in known:
+      raise InputError(
+          f'model.{key}: {cls.__name__} has no such attribute;'
+          f' {suggest(key, known)}'
+      )
+  return cls(schema=schema, **options)
+
+
+def estimator(name: str, options: Mapping[str, Any]) -> Estimator:
+  """The estimator with its options bound."""
+  found = named(ESTIMATORS, name, 'estimator')
+  given = {k: v for k, v in options.items() if v is not None}
+  known = list(inspect.signature(found.terms).parameters)[3:]
+  for key in given:
+    if key not in known:
+      raise InputError(
+          f'estimator_options.{key} is set, but {name} has no such option;'
+          f' {suggest(key, known)}'
+      )
+  return found._replace(terms=functools.partial(found.terms, **given))
+
+
+class Program(NamedTuple):
+  """A run's parts, built from its config.
+
+  Attributes:
+    builder: The prepared data set.
+    schema: The fields that the model reads.
+    estimator: The objective.
+    weights: Term -> weight in the loss.
+    layout: Devices.
+    batches: The training batches.
+    total_steps: Steps of the whole run.
+    plan: What a step does.
+  """
+
+  builder: ColumnarBuilder
+  schema: Schema
+  estimator: Estimator
+  weights: dict[str, float]
+  layout: Layout
+  batches: Batches
+  total_steps: int
+  plan: Plan
+
+
+def program(config: Any, data_dir: str | None) -> Program:
+  """Builds what a config names.
+
+  Raises:
+    InputError: A name, an option or a combination is not possible.
+  """
+  for key in ('num_epochs', 'batch_size', 'eval_batch_size', 'evals_per_epoch'):
+    if config[key] < 1:
+      raise InputError(f'{key} is {config[key]}; it must be at least 1.')
+  if not config.learning_rate > 0:
+    raise InputError(f'learning_rate is {config.learning_rate}, not > 0.')
+  objective = estimator(config.estimator, config.estimator_options)
+  weights = balancing.loss_weights(config.loss_weights, objective.weights)
+  net_tx = optim.optimizer(config.optimizer)
+  table_updates = {'lazy': optim.lazily, 'dense': optim.densely}
+  row_tx = named(table_updates, config.table_update, 'table_update')(net_tx)
+  dense = config.table_update == 'dense'
+  if dense and config.embedding_l2:
+    raise InputError(
+        'embedding_l2 is on the rows that a batch touches; it needs'
+        " table_update='lazy'."
+    )
+  if config.weight_decay:
+    net_tx = optax.chain(
+        net_tx, optax.add_decayed_weights(config.weight_decay, optim.is_kernel)
+    )
+  layout = Layout()
+  layout.check_batch_size(config.batch_size, 'batch_size')
+  layout.check_batch_size(config.eval_batch_size, 'eval_batch_size')
+  data = dataset(config.dataset, data_dir)
+  fields = schema(data, config.dataset.fields)
+  module = model(config.model, fields)
+  split = config.dataset.train_split
+  batches = Batches(
+      data.as_data_source(split),
+      fields,
+      config.batch_size,
+      seed=config.seed,
+      compacted=not dense,
+      truth=data.truth_source(split),
+      truth_labels=objective.truth_labels,
+  )
+  total_steps = config.num_epochs * batches.steps_per_epoch
+  plan = Plan(
+      model=module,
+      terms=objective.terms,
+      row_tx=row_tx,
+      net_tx=net_tx,
+      schedule=optim.schedule(config.schedule, total_steps),
+      embedding_l2=config.embedding_l2,
+      clip_norm=config.clip_norm,
+      micro_batches=_micro_batches(config, layout),
+      dense=dense,
+  )
+  return Program(
+      data, fields, objective, weights, layout, batches, total_steps, plan
+  )
+
+
+def _micro_batches(config: Any, layout: Layout) -> int:
+  """Parts of a batch; where not asked for, of 1024 examples on one CPU."""
+  parts, size = config.micro_batches, config.batch_size
+  normalised = config.model.get('batch_norm', False)
+  if parts == 0:
+    whole = normalised or layout.num_data > 1 or size % MICRO_BATCH
+    on_cpu = jax.default_backend() == 'cpu'
+    return size // MICRO_BATCH if on_cpu and not whole else 1
+  if parts < 0 or size % parts:
+    raise InputError(
+        f'micro_batches is {parts}; it must divide batch_size {size}.'
+    )
+  if parts > 1 and (normalised or layout.num_data > 1):
+    raise InputError(
+        f'micro_batches is {parts}; with batch norm, whose statistics are of'
+        ' the whole batch, or with several devices, it must be 1.'
+    )
+  return parts

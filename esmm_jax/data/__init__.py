@@ -1,0 +1,14 @@
+"""Data sets: raw files -> columns on disk -> batches. numpy only.
+
+To add a data set: a `ColumnarBuilder` with a `from_options` class method, and a
+line in `DATASETS`.
+"""
+
+from esmm_jax.data.columnar import ColumnarBuilder
+from esmm_jax.data.kuairand import KuaiRand
+from esmm_jax.data.synthetic_funnel import SyntheticFunnel
+
+DATASETS: dict[str, type[ColumnarBuilder]] = {
+    'kuairand': KuaiRand,
+    'synthetic_funnel': SyntheticFunnel,
+}

@@ -1,0 +1,402 @@
+"""A TFDS builder that stores columns: true row counts, slicing, no TensorFlow.
+
+A shard of a split is a folder of `.npy` files, one a column; they are opened
+memory-mapped, so a data set larger than memory costs what is read of it.
+
+    DIR/NAME/CONFIG/VERSION/NAME-train.columns-00000-of-00002/
+        user.npy  click.npy ...            int32, float32 or int8 [n]
+        history.values.npy  .offsets.npy  .weights.npy     a list column
+        truth/p_ctr.npy ...                what only a simulator can know
+
+TFDS gives the name, version, splits with `train[:10%]` and `train+valid`,
+metadata, citation and the all-or-nothing build (a folder appears when it is
+complete). Everything is usable without TensorFlow. The truth columns are in
+their own folder and come out of `truth_source` alone.
+"""
+
+import abc
+from collections.abc import Iterable, Iterator
+import os
+from typing import Any
+
+from esmm_jax.schema import Schema
+from esmm_jax.types import Columns, InputError, Ragged
+import numpy as np
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core import naming
+from tensorflow_datasets.core.data_sources import base as tfds_sources
+from tqdm import tqdm
+
+TEMPLATE = '{DATASET}-{SPLIT}.columns-{SHARD_X_OF_Y}'
+TRUTH = 'truth'
+
+
+def write_shard(path: str, schema: Schema, columns: Columns) -> int:
+  """Checks one shard's columns and writes them. Returns the bytes written.
+
+  Raises:
+    InputError: A column is missing or has another length, an id is outside its
+      vocabulary, or a label is neither 0 nor 1.
+  """
+  num_rows = len(columns[schema.labels[0]])
+  check_columns(schema, columns, os.path.basename(path), 0)
+  os.makedirs(os.path.join(path, TRUTH) if schema.truth else path)
+  total = 0
+  for name, column in columns.items():
+    if len(column) != num_rows:
+      raise InputError(
+          f'{path}: column {name!r} has {len(column)} rows, not {num_rows}.'
+      )
+    folder = os.path.join(path, TRUTH) if name in schema.truth else path
+    if isinstance(column, Ragged):
+      parts = {
+          f'{name}.values': column.values,
+          f'{name}.offsets': column.offsets.astype(np.int64),
+      }
+      if column.weights is not None:
+        parts[f'{name}.weights'] = column.weights
+    else:
+      parts = {name: column}
+    for part, array in parts.items():
+      file = os.path.join(folder, part + '.npy')
+      np.save(file, array)
+      total += os.stat(file).st_size
+  return total
+
+
+def check_columns(
+    schema: Schema, columns: Columns, where: str, first_row: int
+) -> None:
+  """Refuses ids outside the vocabulary and labels other than 0 and 1.
+
+  Without it an id past the table is NaN in one kind of lookup and a row of
+  another field in the next.
+
+  Args:
+    schema: Says what each column holds.
+    columns: Columns of a range of rows; those the schema lacks are not looked
+      at.
+    where: What to call the place in the message.
+    first_row: Number of the first row, for the message.
+  """
+  for field in schema.id_fields + schema.list_fields:
+    column = columns[field.name]
+    ids = column.values if isinstance(column, Ragged) else column
+    if not len(ids):
+      continue
+    low, high = ids.min(), ids.max()
+    if low < 0 or high >= field.vocab_size:
+      bad = int(np.flatnonzero((ids < 0) | (ids >= field.vocab_size))[0])
+      row = bad
+      if isinstance(column, Ragged):
+        row = int(np.searchsorted(column.offsets, bad, side='right')) - 1
+      raise InputError(
+          f'{where}, row {first_row + row}: field {field.name!r} has id'
+          f' {ids[bad]}, but its vocabulary has the ids 0 to'
+          f' {field.vocab_size - 1}. Prepare the data again, or map unseen'
+          ' values to id 1.'
+      )
+  for field in schema.float_fields:
+    finite = np.isfinite(columns[field.name])
+    if not finite.all():
+      row = int(np.flatnonzero(~finite)[0])
+      raise InputError(
+          f'{where}, row {first_row + row}: field {field.name!r} is'
+          f' {columns[field.name][row]}; floats must be finite. Fill missing'
+          ' values when the data is prepared.'
+      )
+  for name in schema.labels:
+    label = columns[name]
+    bad = (label != 0) & (label != 1)
+    if bad.any():
+      row = int(np.flatnonzero(bad)[0])
+      raise InputError(
+          f'{where}, row {first_row + row}: label {name!r} is {label[row]}; it'
+          ' must be 0 or 1.'
+      )
+
+
+class ColumnarSource:
+  """Rows of a split as columns, memory-mapped.
+
+  `source[i]` is one example, as TFDS data sources give it. The package itself
+  reads `source.read(start, stop)`: columns, views of the files where the range
+  lies in one shard, with no work per example.
+
+  Attributes:
+    split: What was asked for, `train[:10%]` say.
+    names: The columns.
+  """
+
+  def __init__(self, parts: list[tuple[str, int, int]], split: str):
+    """Opens (folder, first row, number of rows) parts, one after the other."""
+    self.split = split
+    self._parts = []
+    ends = []
+    for folder, skip, take in parts:
+      self._parts.append((_open_shard(folder), skip))
+      ends.append(take)
+    self._ends = np.cumsum([0] + ends)
+    self.names = sorted(self._parts[0][0]) if self._parts else []
+
+  def __len__(self) -> int:
+    return int(self._ends[-1])
+
+  def __repr__(self) -> str:
+    return f'ColumnarSource(split={self.split!r}, rows={len(self)})'
+
+  def __getitem__(self, index: int) -> dict[str, Any]:
+    index = int(index)
+    if not 0 <= index < len(self):
+      raise IndexError(f'Row {index} of {len(self)}.')
+    columns = self.read(index, index + 1)
+    return {
+        name: c.values[c.offsets[0] : c.offsets[1]]
+        if isinstance(c, Ragged)
+        else c[0]
+        for name, c in columns.items()
+    }
+
+  def __getitems__(self, indices: Iterable[int]) -> list[dict[str, Any]]:
+    return [self[i] for i in indices]
+
+  def __iter__(self) -> Iterator[dict[str, Any]]:
+    return (self[i] for i in range(len(self)))
+
+  def read(
+      self, start: int, stop: int, names: Iterable[str] | None = None
+  ) -> Columns:
+    """Columns of rows [start, stop); list offsets start at 0.
+
+    Args:
+      start: First row.
+      stop: One past the last row; cut to the length of the source.
+      names: The columns wanted; default all.
+
+    Returns:
+      Column name -> array [stop - start] or `Ragged`, read-only.
+    """
+    stop = min(stop, len(self))
+    names = self.names if names is None else list(names)
+    pieces = {name: [] for name in names}
+    first = int(np.searchsorted(self._ends, start, side='right')) - 1
+    for k in range(max(first, 0), len(self._parts)):
+      columns, skip = self._parts[k]
+      low = max(start - self._ends[k], 0)
+      high = min(stop, self._ends[k + 1]) - self._ends[k]
+      if low >= high and k > first:
+        break
+      for name in names:
+        pieces[name].append(_slice(columns[name], skip + low, skip + high))
+    return {name: concatenate(piece) for name, piece in pieces.items()}
+
+
+class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
+  """Base of the package's data sets.
+
+  A subclass gives `_describe` (schema and texts) and `_generate_splits`.
+  """
+
+  VERSION = tfds.core.Version('1.0.0')
+
+  @abc.abstractmethod
+  def _describe(self) -> tuple[Schema, dict[str, str]]:
+    """The schema, with vocabulary sizes where they are known already, and the
+
+    `description`, `citation` and `homepage` of the data set.
+    """
+
+  @abc.abstractmethod
+  def _generate_splits(
+      self,
+  ) -> tuple[Schema, dict[str, Iterator[Columns]], dict[str, Any]]:
+    """Reads or makes the data.
+
+    Returns:
+      The schema with every vocabulary size; for each split an iterator over
+      its shards (columns of any number of rows); facts to keep in
+      `report` (counts of what was dropped and why).
+    """
+
+  def _num_rows(self) -> int:
+    """Rows that will be generated, for the progress bar; 0 if not known."""
+    return 0
+
+  @property
+  def schema(self) -> Schema:
+    """The schema of the prepared data."""
+    return Schema.from_dict(self.info.metadata['schema'])
+
+  @property
+  def report(self) -> dict[str, Any]:
+    """What was counted while the data was prepared."""
+    return self.info.metadata['report']
+
+  def prepare(self) -> 'ColumnarBuilder':
+    """Builds the data set unless it is there; returns the builder."""
+    self.download_and_prepare()
+    return self
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    schema, texts = self._describe()
+    features = {}
+    for field in schema.fields:
+      dtype = np.float32 if field.kind == 'float' else np.int32
+      features[field.name] = (
+          tfds.features.Tensor(shape=(None,), dtype=dtype)
+          if field.kind == 'ids'
+          else tfds.features.Scalar(dtype)
+      )
+    for name in schema.labels:
+      features[name] = tfds.features.Scalar(np.int8)
+    return self.dataset_info_from_configs(
+        features=tfds.features.FeaturesDict(features),
+        metadata=tfds.core.MetadataDict(schema=schema.to_dict(), report={}),
+        **texts,
+    )
+
+  def _download_and_prepare(self, dl_manager, download_config=None) -> None:
+    del dl_manager, download_config
+    schema, splits, report = self._generate_splits()
+    infos = []
+    bar = tqdm(
+        total=self._num_rows() or None,
+        desc=f'Preparing {self.name}',
+        unit=' rows',
+        unit_scale=True,
+        disable=None,
+    )
+    with bar:
+      for split, shards in splits.items():
+        infos.append(self._write_split(split, schema, shards, bar))
+    self.info.set_splits(tfds.core.SplitDict(infos))
+    self.info.metadata.update(schema=schema.to_dict(), report=report)
+
+  def _write_split(
+      self, split: str, schema: Schema, shards: Iterable[Columns], bar: tqdm
+  ) -> tfds.core.SplitInfo:
+    template = naming.ShardedFileTemplate(
+        data_dir=self.data_path,
+        dataset_name=self.name,
+        split=split,
+        template=TEMPLATE,
+        filetype_suffix='columns',
+    )
+    lengths, written, folders = [], 0, []
+    for k, columns in enumerate(shards):
+      folder = os.path.join(os.fspath(self.data_path), f'part-{split}-{k}')
+      written += write_shard(folder, schema, columns)
+      lengths.append(len(columns[schema.labels[0]]))
+      folders.append(folder)
+      bar.update(lengths[-1])
+    if not sum(lengths):
+      raise InputError(
+          f'{self.name}: split {split!r} is empty; no row fell into it. Check'
+          ' the split settings against the days or rows of the raw data.'
+      )
+    for k, folder in enumerate(folders):
+      final = template.sharded_filepath(shard_index=k, num_shards=len(folders))
+      os.rename(folder, os.fspath(final))
+    return tfds.core.SplitInfo(
+        name=split,
+        shard_lengths=lengths,
+        num_bytes=written,
+        filename_template=template,
+    )
+
+  def as_data_source(
+      self, split: str | None = None, **unused: Any
+  ) -> ColumnarSource | dict[str, ColumnarSource]:
+    """Features and labels of a split, or of every split; never the truth."""
+    if split is None:
+      return {s: self.as_data_source(s) for s in self.info.splits}
+    return ColumnarSource(self._parts(split, ''), str(split))
+
+  def truth_source(self, split: str) -> ColumnarSource | None:
+    """The truth columns of the same rows, or None where there are none."""
+    if not self.schema.truth:
+      return None
+    return ColumnarSource(self._parts(split, TRUTH), str(split))
+
+  def _parts(self, split: str, sub: str) -> list[tuple[str, int, int]]:
+    try:
+      instructions = tfds_sources.file_instructions(self.info, split)
+    except (ValueError, KeyError) as e:
+      raise InputError(
+          f'{self.name} has no split {split!r}; there are'
+          f' {sorted(self.info.splits)}, and parts of them like "train[:10%]".'
+      ) from e
+    parts = []
+    for i in instructions:
+      count = i.examples_in_shard
+      take = count - i.skip if i.take in (None, -1) else i.take
+      parts.append((os.path.join(os.fspath(i.filename), sub), i.skip, take))
+    if not sum(p[2] for p in parts):
+      raise InputError(f'{self.name}: split {split!r} has no rows.')
+    return parts
+
+  def _as_dataset(self, split, decoders=None, read_config=None, shuffle_files=False):
+    del decoders, read_config, shuffle_files
+    import tensorflow as tf  # Only for those who ask for tf.data.
+
+    source = self.as_data_source(str(split))
+    columns = source.read(0, len(source))
+    flat = {
+        name: tf.RaggedTensor.from_row_splits(c.values, c.offsets)
+        if isinstance(c, Ragged)
+        else c
+        for name, c in columns.items()
+    }
+    return tf.data.Dataset.from_tensor_slices(flat)
+
+
+def concatenate(pieces: list[np.ndarray | Ragged]) -> np.ndarray | Ragged:
+  """One column from consecutive pieces of it; no copy where there is one."""
+  if len(pieces) == 1:
+    return pieces[0]
+  if not isinstance(pieces[0], Ragged):
+    return np.concatenate(pieces)
+  ends = np.cumsum([0] + [p.offsets[-1] for p in pieces])
+  return Ragged(
+      np.concatenate([p.values for p in pieces]),
+      np.concatenate(
+          [[0]] + [p.offsets[1:] + e for p, e in zip(pieces, ends)]
+      ).astype(np.int64),
+      None
+      if pieces[0].weights is None
+      else np.concatenate([p.weights for p in pieces]),
+  )
+
+
+def _slice(column: np.ndarray | Ragged, low: int, high: int):
+  if not isinstance(column, Ragged):
+    return column[low:high]
+  offsets = column.offsets[low : high + 1]
+  a, b = offsets[0], offsets[-1]
+  weights = None if column.weights is None else column.weights[a:b]
+  return Ragged(column.values[a:b], offsets - a, weights)
+
+
+def _open_shard(folder: str) -> Columns:
+  """Maps a shard's files; a list column's parts become one `Ragged`."""
+  arrays = {}
+  try:
+    for name in sorted(os.listdir(folder)):
+      if name.endswith('.npy'):
+        path = os.path.join(folder, name)
+        arrays[name.removesuffix('.npy')] = np.load(path, mmap_mode='r')
+  except (OSError, ValueError) as e:
+    raise InputError(
+        f'{folder}: {e}. The prepared data is damaged; delete its folder and'
+        ' prepare it again.'
+    ) from e
+  columns = {}
+  for name, array in arrays.items():
+    if name.endswith('.values'):
+      base = name.removesuffix('.values')
+      columns[base] = Ragged(
+          array, arrays[base + '.offsets'], arrays.get(base + '.weights')
+      )
+    elif not name.endswith(('.offsets', '.weights')):
+      columns[name] = array
+  return columns

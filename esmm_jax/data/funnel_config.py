@@ -1,0 +1,215 @@
+"""The dials of the simulated funnel, their presets and their folder names."""
+
+from collections.abc import Iterable
+import dataclasses
+import difflib
+import hashlib
+import math
+from typing import Any
+
+from esmm_jax.types import InputError
+import tensorflow_datasets as tfds
+
+_MAX_NAME = 200  # Characters; file systems allow 255.
+_PROBABILITY = (float, 0.0, 1.0, 'open')
+
+# Dial -> (type, lowest, highest, whether the bounds are allowed).
+_RANGES = {
+    'num_train': (int, 1, 10**10, 'closed'),
+    'num_valid': (int, 0, 10**10, 'closed'),
+    'num_test': (int, 0, 10**10, 'closed'),
+    'rho': (float, -1.0, 1.0, 'closed'),
+    'hidden': (float, 0.0, 3.0, 'closed'),
+    'ctr': _PROBABILITY,
+    'cvr': _PROBABILITY,
+    'auc_ctr': (float, 0.5, 1.0, 'open'),
+    'auc_cvr': (float, 0.5, 1.0, 'open'),
+    'policy': (float, 0.0, 100.0, 'closed'),
+    'candidates': (int, 1, 1000, 'closed'),
+    'users': (int, 0, 10**9, 'closed'),
+    'items': (int, 0, 10**9, 'closed'),
+    'seed': (int, 0, 2**63 - 1, 'closed'),
+}
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class FunnelConfig(tfds.core.BuilderConfig):
+  """Everything that the rows of a simulated log depend on.
+
+  Make one with `funnel_config`, which also names it: TFDS keeps each name in
+  its own folder.
+
+  Attributes:
+    num_train: Training rows, rows [0, num_train) of the log.
+    num_valid: Validation rows, the next ones; 0 leaves the split out.
+    num_test: Test rows, the last ones; 0 leaves the split out.
+    rho: Selection that the features explain: the correlation of the click
+      logit and the conversion logit over logged impressions, in [-1, 1].
+    hidden: Selection that no feature explains: how many log-odds one standard
+      deviation of an unseen common cause adds to both logits, in [0, 3].
+    ctr: P(click) over logged impressions.
+    cvr: P(conversion | do(click)) over all logged impressions.
+    auc_ctr: AUC of `p_ctr` against `click` over all impressions, the best that
+      any model can reach.
+    auc_cvr: AUC of `p_cvr` against `conversion_if_clicked` over all
+      impressions.
+    policy: How strongly the logging policy follows the user's taste: the
+      candidate shown maximises policy * affinity + Gumbel noise. 0 shows by
+      popularity alone.
+    candidates: Items that the policy chooses from, drawn by popularity.
+    users: Users in the world; 0: one for 150 training rows, at least 2,000.
+    items: Items in the world; 0: one for 12 training rows, at least 5,000.
+    seed: Of the world and of the log.
+    uniform_test: Whether the test rows show items drawn uniformly, as a random
+      policy would. `rho`, the rates and the AUCs hold for logged rows only.
+  """
+
+  num_train: int = 2_000_000
+  num_valid: int = 200_000
+  num_test: int = 1_000_000
+  rho: float = 0.6
+  hidden: float = 0.0
+  ctr: float = 0.04
+  cvr: float = 0.02
+  auc_ctr: float = 0.75
+  auc_cvr: float = 0.80
+  policy: float = 1.0
+  candidates: int = 4
+  users: int = 0
+  items: int = 0
+  seed: int = 0
+  uniform_test: bool = False
+
+  def __post_init__(self):
+    for dial in DIALS:
+      setattr(self, dial, checked_dial(dial, getattr(self, dial)))
+
+  @property
+  def num_users(self) -> int:
+    return self.users or max(2_000, self.num_train // 150)
+
+  @property
+  def num_items(self) -> int:
+    return self.items or max(5_000, self.num_train // 12)
+
+  @property
+  def num_categories(self) -> int:
+    return max(50, self.num_items // 300)
+
+  @property
+  def num_shops(self) -> int:
+    return max(500, self.num_items // 6)
+
+  @property
+  def num_brands(self) -> int:
+    return max(200, self.num_items // 20)
+
+  @property
+  def splits(self) -> dict[str, tuple[int, int]]:
+    """Split -> (first row, one past the last row) of the log."""
+    ends = [0, self.num_train, self.num_train + self.num_valid]
+    ends.append(ends[-1] + self.num_test)
+    bounds = zip(('train', 'valid', 'test'), ends[:-1], ends[1:])
+    return {split: (low, high) for split, low, high in bounds if low < high}
+
+
+DIALS = tuple(_RANGES) + ('uniform_test',)
+
+
+def checked_dial(dial: str, value: Any) -> int | float | bool:
+  """The value in the dial's own type, so that 1 and 1.0 are the same dial.
+
+  Args:
+    dial: Its name.
+    value: What a user set it to.
+
+  Raises:
+    InputError: The value is of another type or out of range.
+  """
+  if dial == 'uniform_test':
+    if value not in (False, True):
+      raise InputError(f'Dial {dial!r} is {value!r}; it must be True or False.')
+    return bool(value)
+  kind, low, high, bounds = _RANGES[dial]
+  try:
+    number = kind(value)
+    same = not isinstance(value, (bool, str)) and number == value
+  except (TypeError, ValueError, OverflowError):
+    number, same = math.nan, False
+  inside = low < number < high if bounds == 'open' else low <= number <= high
+  if not same or not inside:
+    between = 'strictly between' if bounds == 'open' else 'from'
+    to = 'and' if bounds == 'open' else 'to'
+    what = 'a whole number' if kind is int else 'a number'
+    raise InputError(
+        f'Dial {dial!r} is {value!r}; it must be {what} {between}'
+        f' {low:g} {to} {high:g}.'
+    )
+  return number + 0  # -0.0 becomes 0.0.
+
+
+def _presets() -> tuple[FunnelConfig, ...]:
+  tiny = dict(num_train=140_000, num_valid=20_000, num_test=40_000)
+  large = dict(num_train=40_000_000, num_valid=1_000_000, num_test=2_000_000)
+  return (
+      FunnelConfig('default', description='2M rows, CTR 4 %, CVR 2 %.'),
+      FunnelConfig('tiny', description='200k rows, for tests.', **tiny),
+      FunnelConfig('sparse', description='CVR 0.5 %, as Ali-CCP.', cvr=0.005),
+      FunnelConfig('anti', description='Buyers click less.', rho=-0.6),
+      FunnelConfig('mnar', description='A hidden common cause.', hidden=1.0),
+      FunnelConfig('large', description='40M training rows.', **large),
+  )
+
+
+PRESETS = {config.name: config for config in _presets()}
+
+
+def funnel_config(preset: str = 'default', **dials: Any) -> FunnelConfig:
+  """A preset with some dials changed, under a name that says so.
+
+  The name is the preset followed by each changed dial, `default-rho_0.3-seed_2`
+  say: the same dials always give the same name and different ones never do. A
+  name too long for a folder ends in a hash instead.
+
+  Args:
+    preset: A key of `PRESETS`.
+    **dials: Attributes of `FunnelConfig`; None keeps the preset's value.
+
+  Raises:
+    InputError: There is no such preset or dial, or a value is out of range.
+  """
+  _check_known('preset', preset, PRESETS)
+  base = PRESETS[preset]
+  changed = {}
+  for dial, value in dials.items():
+    _check_known('dial', dial, DIALS)
+    if value is not None:
+      value = checked_dial(dial, value)
+      if value != getattr(base, dial):
+        changed[dial] = value
+  if not changed:
+    return base
+  name = preset
+  for dial in DIALS:
+    if dial in changed:
+      name += f'-{dial}_{_text(changed[dial])}'
+  if len(name) > _MAX_NAME:
+    name = f'{preset}-{hashlib.sha256(name.encode()).hexdigest()[:32]}'
+  return dataclasses.replace(base, name=name, **changed)
+
+
+def _text(value: int | float | bool) -> str:
+  """The shortest text that reads back as the value."""
+  if isinstance(value, float) and float(f'{value:g}') == value:
+    return f'{value:g}'
+  return str(value).lower()
+
+
+def _check_known(what: str, name: str, known: Iterable[str]) -> None:
+  if name not in known:
+    near = difflib.get_close_matches(str(name), known, 1)
+    hint = f' Did you mean {near[0]!r}?' if near else ''
+    raise InputError(
+        f'No {what} {name!r} of the simulated funnel; there are'
+        f' {", ".join(known)}.{hint}'
+    )

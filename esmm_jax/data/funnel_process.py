@@ -1,0 +1,250 @@
+"""Impressions of the simulated funnel, and what follows them.
+
+Over the impressions that the logging policy shows,
+
+  click logit       a = intercept + spread * S + hidden * H
+  conversion logit  b = intercept' + spread' * (rho S + sqrt(1 - rho^2) T)
+                        + hidden * H
+
+S and T have mean 0, variance 1 and correlation 0; both are functions of what
+the features say. H ~ N(0, 1) is in no feature. Given both logits, the click
+and the conversion that would follow it are independent. So with hidden = 0
+a clicked and an unclicked row with the same features convert alike, and `rho`
+says how much the features of clicked rows differ. With hidden > 0 clicked rows
+convert more often than unclicked ones with the same features.
+"""
+
+from typing import NamedTuple
+
+from esmm_jax.data.funnel_config import FunnelConfig
+from esmm_jax.data.funnel_maths import fit_logit, hidden_quadrature
+from esmm_jax.data.funnel_maths import session_dot, sigmoid, zipf
+from esmm_jax.data.funnel_world import FunnelWorld
+from esmm_jax.types import InputError
+import numpy as np
+
+BLOCK = 1 << 13  # Impressions that are drawn together.
+SESSION = 8  # Consecutive impressions of one user.
+NUM_POSITIONS = 3
+
+_POSITION_EFFECT = np.array([0.35, 0.0, -0.35], np.float32)
+_CALIBRATION_ROWS = 1 << 18
+_HIGHEST = np.float32(1) - np.finfo(np.float32).epsneg
+
+# What a random stream is for; its seed is (seed, purpose, block). 1 is the
+# world's.
+_LOGGED, _UNIFORM, _CALIBRATION = 2, 3, 4
+
+
+class Impressions(NamedTuple):
+  """Who saw what, where; numbers count from 0.
+
+  Attributes:
+    user: int32 [n], constant over each `SESSION` rows of a block.
+    item: int32 [n].
+    position: int32 [n].
+    seen_count: float32 [n], ln(1 + times the user met the item's category
+      before), 0 if never.
+  """
+
+  user: np.ndarray
+  item: np.ndarray
+  position: np.ndarray
+  seen_count: np.ndarray
+
+
+class Outcomes(NamedTuple):
+  """What followed, and the probabilities it was drawn from.
+
+  Probabilities are above 0 and below 1.
+
+  Attributes:
+    click: int8 [n].
+    conversion_if_clicked: int8 [n].
+    p_ctr: float32 [n], P(click | features).
+    p_cvr: float32 [n], P(conversion | do(click), features).
+    p_cvr_clicked: float32 [n], P(conversion | click, features).
+    p_ctcvr: float32 [n], P(click and conversion | features).
+  """
+
+  click: np.ndarray
+  conversion_if_clicked: np.ndarray
+  p_ctr: np.ndarray
+  p_cvr: np.ndarray
+  p_cvr_clicked: np.ndarray
+  p_ctcvr: np.ndarray
+
+
+class FunnelProcess:
+  """Draws the log in blocks; block k is a pure function of (dials, k).
+
+  Attributes:
+    world: Users and items.
+  """
+
+  def __init__(self, config: FunnelConfig):
+    """Draws the world and calibrates the logits.
+
+    Raises:
+      InputError: No logit has the rate and the AUC asked for, or there are too
+        few users and items.
+    """
+    self._config = config
+    self.world = FunnelWorld(config)
+    self._hidden_nodes = list(zip(*hidden_quadrature(config.hidden)))
+    self._calibrate()
+
+  def simulate(
+      self, block: int, uniform: bool = False
+  ) -> tuple[Impressions, Outcomes]:
+    """The `BLOCK` impressions of a block and what followed.
+
+    Args:
+      block: Its number; rows [block * BLOCK, (block + 1) * BLOCK) of the log.
+      uniform: Whether items are shown uniformly, not by the logging policy.
+    """
+    rng = self._rng(_UNIFORM if uniform else _LOGGED, block)
+    impressions = self._expose(rng, uniform)
+    return impressions, self._outcomes(rng, *self.logits(impressions))
+
+  def expose(self, block: int) -> Impressions:
+    """The impressions of `simulate(block)`, at two thirds of its cost."""
+    return self._expose(self._rng(_LOGGED, block), False)
+
+  def calibration_draw(self) -> Impressions:
+    """The logged impressions over which rho, rates and AUCs are as asked."""
+    draws = [
+        self._expose(self._rng(_CALIBRATION, block), False)
+        for block in range(_CALIBRATION_ROWS // BLOCK)
+    ]
+    return Impressions(*map(np.concatenate, zip(*draws)))
+
+  def logits(self, impressions: Impressions) -> tuple[np.ndarray, np.ndarray]:
+    """Click and conversion logits without the hidden part, float32 [n].
+
+    Args:
+      impressions: Whole sessions.
+    """
+    s, t = self._scores(impressions)
+    s = (s - self._s_mean) / self._s_std
+    t = (t - self._t_slope * s - self._t_mean) / self._t_std
+    rho = self._config.rho
+    mixed = np.float32(rho) * s + np.float32(np.sqrt(1 - rho * rho)) * t
+    (a, a_spread), (b, b_spread) = self._click_logit, self._conversion_logit
+    return a + a_spread * s, b + b_spread * mixed
+
+  def _rng(self, stream: int, block: int) -> np.random.Generator:
+    return np.random.default_rng([self._config.seed, stream, block])
+
+  def _expose(self, rng: np.random.Generator, uniform: bool) -> Impressions:
+    """Draws one block: sessions of users, items by the policy, positions."""
+    world = self.world
+    user = np.searchsorted(world.activity_ends, rng.random(BLOCK // SESSION))
+    user = np.minimum(user, world.num_users - 1).astype(np.int32)
+    if uniform:
+      item = rng.integers(0, world.num_items, BLOCK, dtype=np.int32)
+    else:
+      item = self._choose(rng, user)
+    position = rng.integers(0, NUM_POSITIONS, BLOCK, dtype=np.int32)
+    user = np.repeat(user, SESSION)
+    return Impressions(user, item, position, world.seen_count(user, item))
+
+  def _choose(self, rng: np.random.Generator, user: np.ndarray) -> np.ndarray:
+    """Items that the logging policy shows in sessions of users.
+
+    Of some candidates drawn by popularity it shows the one with the highest
+    policy * affinity + Gumbel noise: P(candidate) ~ exp(policy * affinity).
+
+    Args:
+      rng: Source of the draws.
+      user: int32 [BLOCK / SESSION].
+
+    Returns:
+      int32 [BLOCK].
+    """
+    world, policy = self.world, np.float32(self._config.policy)
+    shape = (self._config.candidates, BLOCK)
+    candidates = zipf(rng, world.num_items, shape, 0.85)
+    # Minus Gumbel noise is the logarithm of an exponential variable.
+    loss = rng.standard_exponential(shape, dtype=np.float32)
+    np.log(np.maximum(loss, np.float32(1e-30)), out=loss)
+    taste = world.click.user[user]
+    for k, item in enumerate(candidates):
+      loss[k] -= policy * session_dot(taste, world.click.item[item])
+    return candidates[np.argmin(loss, axis=0), np.arange(BLOCK)]
+
+  def _scores(self, impressions: Impressions) -> tuple[np.ndarray, np.ndarray]:
+    """What S and T are before they are standardised, float32 [n]."""
+    user, item, position, seen_count = impressions
+    world, sessions = self.world, user[::SESSION]
+    click, conversion = world.click, world.conversion
+    s = 0.7 * session_dot(click.user[sessions], click.item[item])
+    s += 0.6 * (click.user_level[user] + click.item_level[item])
+    s += 0.5 * np.minimum(seen_count, 2.5) + _POSITION_EFFECT[position]
+    gap = world.price[item] - world.budget[user]
+    t = 0.6 * session_dot(conversion.user[sessions], conversion.item[item])
+    t += 0.6 * (conversion.user_level[user] + conversion.item_level[item])
+    t += 0.3 * (seen_count > 1.5) - 0.5 * np.minimum(gap * gap, 4.0)
+    return s, t
+
+  def _outcomes(
+      self, rng: np.random.Generator, a: np.ndarray, b: np.ndarray
+  ) -> Outcomes:
+    """Draws clicks and conversions from their logits, float32 [n]."""
+    hidden = np.float32(self._config.hidden)
+    # In float64: a float32 draw rounds probabilities to multiples of 2^-24.
+    # The same draws whatever `hidden` is.
+    click_draw, conversion_draw = rng.random((2, len(a)))
+    if not hidden:
+      p_ctr, p_cvr = sigmoid(a), sigmoid(b)
+      p_ctcvr, p_cvr_clicked = p_ctr * p_cvr, p_cvr
+      click, conversion = click_draw < p_ctr, conversion_draw < p_cvr
+    else:
+      p_ctr, p_cvr, p_ctcvr = np.zeros((3, len(a)), np.float32)
+      for shift, weight in self._hidden_nodes:
+        p_a = sigmoid(a + np.float32(shift))
+        p_b = sigmoid(b + np.float32(shift))
+        p_b *= np.float32(weight)
+        p_ctr += np.float32(weight) * p_a
+        p_cvr += p_b
+        p_ctcvr += p_a * p_b
+      p_cvr_clicked = p_ctcvr / p_ctr
+      for p in (p_ctr, p_cvr, p_cvr_clicked):
+        np.minimum(p, _HIGHEST, out=p)  # Sums can round to 1.
+      shift = hidden * rng.standard_normal(len(a), dtype=np.float32)
+      click = click_draw < sigmoid(a + shift)
+      conversion = conversion_draw < sigmoid(b + shift)
+    click, conversion = click.astype(np.int8), conversion.astype(np.int8)
+    return Outcomes(click, conversion, p_ctr, p_cvr, p_cvr_clicked, p_ctcvr)
+
+  def _calibrate(self) -> None:
+    """Fixes scales so that rho, rates and AUCs are as the dials say."""
+    scores = self._scores(self.calibration_draw())
+    s, t = (score.astype(np.float64) for score in scores)
+    self._s_mean, self._s_std = np.float32(s.mean()), np.float32(s.std())
+    s = (s - s.mean()) / s.std()
+    slope = np.mean(s * t)
+    t -= slope * s
+    self._t_slope = np.float32(slope)
+    self._t_mean, self._t_std = np.float32(t.mean()), np.float32(t.std())
+    if not self._t_std > 1e-3:
+      raise InputError(
+          "Dials 'users' and 'items' are too small: everyone is alike."
+      )
+    t = (t - t.mean()) / t.std()
+    rho = self._config.rho
+    self._click_logit = self._fit(s, 'ctr')
+    self._conversion_logit = self._fit(rho * s + np.sqrt(1 - rho**2) * t, 'cvr')
+
+  def _fit(self, score: np.ndarray, rate: str) -> np.ndarray:
+    """Intercept and spread of a logit, float32 [2], from its dials."""
+    dials = self._config
+    auc = getattr(dials, f'auc_{rate}')
+    try:
+      logit = fit_logit(score, getattr(dials, rate), auc, dials.hidden)
+    except ValueError as e:
+      raise InputError(
+          f"Dial 'auc_{rate}' is {auc:g}: {e} where hidden is"
+          f" {dials.hidden:g}. Lower 'auc_{rate}' or 'hidden'."
+      ) from e
+    return np.array(logit, np.float32)

@@ -1,0 +1,163 @@
+"""Optimizers, and `lazily`: any of them on the touched rows of a table only.
+
+A transformation here gives the direction of a step; the train step multiplies
+it by the learning rate, of which each replica has its own. Transformations run
+on the stacked replicas at once, so they must work element by element, as Adam,
+Adagrad, RMSProp and momentum do.
+"""
+
+from collections.abc import Callable, Mapping
+import math
+from typing import Any, NamedTuple
+
+from esmm_jax.types import Array, InputError
+import jax
+import jax.numpy as jnp
+import optax
+
+OPTIMIZERS = {
+    'adam': lambda o: optax.scale_by_adam(b1=o['b1'], b2=o['b2'], eps=o['eps']),
+    'adagrad': lambda o: optax.scale_by_rss(
+        initial_accumulator_value=o['initial_accumulator'], eps=o['eps']
+    ),
+    'sgd': lambda o: (
+        optax.trace(decay=o['momentum']) if o['momentum'] else optax.identity()
+    ),
+}
+
+
+def optimizer(options: Mapping[str, Any]) -> optax.GradientTransformation:
+  """The transformation that a config's `optimizer` section names.
+
+  Args:
+    options: `name` (adam, adagrad or sgd) and the settings of all of them: b1,
+      b2 and eps (Adam; eps also Adagrad), initial_accumulator, momentum.
+  """
+  if options['name'] not in OPTIMIZERS:
+    raise InputError(
+        f'optimizer.name is {options["name"]!r}; it must be one of'
+        f' {sorted(OPTIMIZERS)}.'
+    )
+  return OPTIMIZERS[options['name']](options)
+
+
+def schedule(
+    options: Mapping[str, Any], total_steps: int
+) -> Callable[[Array], Array]:
+  """Factor on the learning rate, by step.
+
+  Args:
+    options: `name`: constant, cosine (to `end_factor` at the last step) or
+      exponential (down to `end_factor` at the last step); `warmup_steps` of
+      linear rise come first.
+    total_steps: Steps of the whole run.
+  """
+  warmup = options['warmup_steps']
+  rest = max(total_steps - warmup, 1)
+  end = options['end_factor']
+  if options['name'] == 'constant':
+    main = optax.constant_schedule(1.0)
+  elif options['name'] == 'cosine':
+    main = optax.cosine_decay_schedule(1.0, rest, alpha=end)
+  elif options['name'] == 'exponential':
+    if not end > 0:
+      raise InputError('schedule.end_factor must be > 0 for exponential decay.')
+    main = lambda step: jnp.exp(math.log(end) * jnp.minimum(step / rest, 1.0))
+  else:
+    raise InputError(
+        f'schedule.name is {options["name"]!r}; it must be one of'
+        " ['constant', 'cosine', 'exponential']."
+    )
+  if not warmup:
+    return main
+  rise = optax.linear_schedule(1.0 / (warmup + 1), 1.0, warmup)
+  return optax.join_schedules([rise, main], [warmup])
+
+
+class RowTransformation(NamedTuple):
+  """An optimizer of the touched rows of a table.
+
+  Attributes:
+    init: table [V, R, D] -> state.
+    update: (gradients [U, R, D], state, small table [U, R, D], rows [U], V) ->
+      (directions [U, R, D], state). Rows at or past V are padding.
+  """
+
+  init: Callable[[Array], Any]
+  update: Callable[[Array, Any, Array, Array, int], tuple[Array, Any]]
+
+
+def lazily(tx: optax.GradientTransformation) -> RowTransformation:
+  """Makes `tx` run on the rows that a batch touches, and on their state.
+
+  Leaves of the state whose leading axis is the table's are gathered, updated
+  and scattered back in place; others (Adam's step count) are shared. Where dense
+  Adam also moves a row that has no gradient, by its decaying first moment, lazy
+  Adam leaves it and its moments as they are. For SGD, and for Adam when every
+  row is touched, both are the same (`tests/test_optim.py`).
+  """
+
+  def init(table: Array) -> Any:
+    return tx.init(table)
+
+  def update(grads, state, small, rows, num_rows):
+    is_row_state = _row_state(tx, small, num_rows)
+    touched = jax.tree.map(
+        lambda leaf, by_row: take_rows(leaf, rows) if by_row else leaf,
+        state,
+        is_row_state,
+    )
+    directions, touched = tx.update(grads, touched, small)
+    state = jax.tree.map(
+        lambda leaf, new, by_row: put_rows(leaf, rows, new) if by_row else new,
+        state,
+        touched,
+        is_row_state,
+    )
+    return directions, state
+
+  return RowTransformation(init, update)
+
+
+def densely(tx: optax.GradientTransformation) -> RowTransformation:
+  """The ordinary update of every row; the reference that tests compare with."""
+
+  def update(grads, state, small, rows, num_rows):
+    del rows, num_rows
+    return tx.update(grads, state, small)
+
+  return RowTransformation(tx.init, update)
+
+
+def is_kernel(net: Any) -> Any:
+  """Tree of bools: the weight matrices of a network, for weight decay."""
+  return jax.tree_util.tree_map_with_path(
+      lambda path, _: path[-1].key == 'kernel', net
+  )
+
+
+def take_rows(leaf: Array, rows: Array) -> Array:
+  """leaf[rows] for ascending unique rows; 0 for rows past the end."""
+  return leaf.at[rows].get(
+      mode='fill', fill_value=0, unique_indices=True, indices_are_sorted=True
+  )
+
+
+def put_rows(leaf: Array, rows: Array, new: Array) -> Array:
+  """Writes rows back; rows past the end are dropped."""
+  return leaf.at[rows].set(
+      new, mode='drop', unique_indices=True, indices_are_sorted=True
+  )
+
+
+def _row_state(
+    tx: optax.GradientTransformation, small: Array, num_rows: int
+) -> Any:
+  """Tree of bools: the leaves of the state that grow with the table."""
+  shapes = [
+      jax.eval_shape(
+          tx.init, jax.ShapeDtypeStruct((n, *small.shape[1:]), small.dtype)
+      )
+      for n in (num_rows, num_rows + 1)
+  ]
+  return jax.tree.map(lambda a, b: a.shape != b.shape, *shapes)

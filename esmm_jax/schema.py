@@ -1,0 +1,196 @@
+"""What the columns of a data set mean: fields, vocabulary sizes, labels."""
+
+from collections.abc import Sequence
+import dataclasses
+import functools
+from typing import Any
+
+from esmm_jax.types import InputError
+
+KINDS = ('id', 'ids', 'float')
+COMBINERS = ('sum', 'mean')
+MISSING = 0  # The id of a value that is absent.
+RARE = 1  # The id of a value too rare to keep, or never seen in training.
+FIRST_KEPT = 2
+
+# Columns that are known only after the impression, in any data set that we
+# read. None of them can be declared as a feature.
+LABEL_NAMES = frozenset(
+    'click conversion conversion_if_clicked p_ctr p_cvr p_cvr_clicked p_ctcvr'
+    ' is_click is_like is_follow is_comment is_forward is_hate long_view'
+    ' play_time play_time_ms profile_stay_time comment_stay_time'
+    ' is_profile_enter ctcvr_label'.split()
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+  """One input of the model.
+
+  Attributes:
+    name: Column name.
+    kind: `id` (one categorical value), `ids` (a list of them, of any length)
+      or `float` (one number, already scaled).
+    vocab_size: Number of ids: 0 is missing, 1 is rare or unseen, 2 and up are
+      values of the training rows. 0 while it is not known yet; for `float`
+      always 0.
+    max_len: `ids` only: a row keeps its first `max_len` entries. Lists are
+      stored by falling weight, so these are the heaviest.
+    weighted: `ids` only: entries carry a weight; otherwise each weighs 1.
+    combiner: `ids` only: how the entries of a row become one vector: `sum`
+      is sum_l w_l e_l, `mean` is that over sum_l w_l. An empty list is 0.
+    table: Fields with the same `table` share embeddings and id space. Default:
+      the field's own name.
+  """
+
+  name: str
+  kind: str = 'id'
+  vocab_size: int = 0
+  max_len: int = 1
+  weighted: bool = False
+  combiner: str = 'sum'
+  table: str = ''
+
+  def __post_init__(self):
+    if self.kind not in KINDS:
+      raise InputError(
+          f'Field {self.name!r}: kind {self.kind!r} is none of {KINDS}.'
+      )
+    if self.combiner not in COMBINERS:
+      raise InputError(
+          f'Field {self.name!r}: combiner {self.combiner!r} is none of'
+          f' {COMBINERS}.'
+      )
+    if self.kind != 'ids' and (self.max_len != 1 or self.weighted):
+      raise InputError(
+          f'Field {self.name!r}: max_len and weighted are for kind "ids", not'
+          f' {self.kind!r}.'
+      )
+    if self.max_len < 1:
+      raise InputError(f'Field {self.name!r}: max_len must be at least 1.')
+    if not self.table:
+      object.__setattr__(self, 'table', self.name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Schema:
+  """The fields, labels and keys of a data set.
+
+  Attributes:
+    fields: The model's inputs.
+    labels: Label columns, each 0 or 1. `conversion` is always the joint label
+      `click AND conversion`.
+    group: Column with the key (a user, a session) that GAUC groups by, or ''.
+    truth: Columns that only a simulator can know. They are stored apart and
+      never read into a batch's inputs.
+  """
+
+  fields: tuple[Field, ...]
+  labels: tuple[str, ...] = ('click', 'conversion')
+  group: str = ''
+  truth: tuple[str, ...] = ()
+
+  def __post_init__(self):
+    names = [f.name for f in self.fields]
+    for name in names:
+      if names.count(name) > 1:
+        raise InputError(f'Field {name!r} is declared twice.')
+      if name in LABEL_NAMES or name in self.labels or name in self.truth:
+        raise InputError(
+            f'Column {name!r} is a label or a truth column and cannot be a'
+            ' feature: it is not known before the impression. Remove it from'
+            ' the fields.'
+        )
+    sizes = {}
+    for f in self.fields:
+      if f.kind == 'float':
+        continue
+      if sizes.setdefault(f.table, f.vocab_size) != f.vocab_size:
+        raise InputError(
+            f'Field {f.name!r}: table {f.table!r} has {sizes[f.table]} ids in'
+            f' another field and {f.vocab_size} here; fields that share a table'
+            ' share the vocabulary.'
+        )
+
+  @functools.cached_property
+  def id_fields(self) -> tuple[Field, ...]:
+    """The `id` fields, in the order of the slot columns."""
+    return tuple(f for f in self.fields if f.kind == 'id')
+
+  @functools.cached_property
+  def list_fields(self) -> tuple[Field, ...]:
+    """The `ids` fields, in the order of the slot columns."""
+    return tuple(f for f in self.fields if f.kind == 'ids')
+
+  @functools.cached_property
+  def float_fields(self) -> tuple[Field, ...]:
+    return tuple(f for f in self.fields if f.kind == 'float')
+
+  @functools.cached_property
+  def offsets(self) -> dict[str, int]:
+    """Table name -> its first row in the one table that holds them all."""
+    offsets, total = {}, 0
+    for f in self.id_fields + self.list_fields:
+      if f.table not in offsets:
+        offsets[f.table] = total
+        total += f.vocab_size
+    return offsets
+
+  @functools.cached_property
+  def num_rows(self) -> int:
+    """V, the rows of the one table."""
+    sizes = {f.table: f.vocab_size for f in self.id_fields + self.list_fields}
+    return sum(sizes.values())
+
+  @functools.cached_property
+  def slot_columns(self) -> dict[str, slice]:
+    """Field name -> its columns in `Batch.slots`: `id` fields, then lists."""
+    columns, start = {}, 0
+    for f in self.id_fields + self.list_fields:
+      columns[f.name] = slice(start, start + f.max_len)
+      start += f.max_len
+    return columns
+
+  @functools.cached_property
+  def num_slots(self) -> int:
+    """S, the id columns of a row."""
+    return len(self.id_fields) + sum(f.max_len for f in self.list_fields)
+
+  @property
+  def num_inputs(self) -> int:
+    """Embedded vectors a row: one for each `id` and each `ids` field."""
+    return len(self.id_fields) + len(self.list_fields)
+
+  def field(self, name: str) -> Field:
+    for f in self.fields:
+      if f.name == name:
+        return f
+    raise InputError(
+        f'No field {name!r}; there are {[f.name for f in self.fields]}.'
+    )
+
+  def with_vocab_sizes(self, sizes: dict[str, int]) -> 'Schema':
+    """The same schema with the sizes of some tables filled in."""
+    fields = tuple(
+        dataclasses.replace(f, vocab_size=sizes.get(f.table, f.vocab_size))
+        for f in self.fields
+    )
+    return dataclasses.replace(self, fields=fields)
+
+  def select(self, names: Sequence[str]) -> 'Schema':
+    """The schema with these fields only, for feature ablations."""
+    return dataclasses.replace(
+        self, fields=tuple(self.field(name) for name in names)
+    )
+
+  def to_dict(self) -> dict[str, Any]:
+    return dataclasses.asdict(self)
+
+  @classmethod
+  def from_dict(cls, d: dict[str, Any]) -> 'Schema':
+    return cls(
+        fields=tuple(Field(**f) for f in d['fields']),
+        labels=tuple(d['labels']),
+        group=d['group'],
+        truth=tuple(d['truth']),
+    )

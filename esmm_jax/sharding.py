@@ -1,0 +1,61 @@
+"""The one mesh and where each array lives on it.
+
+Axes: `replica` (the runs trained side by side), `data` (examples of a batch)
+and `rows` (rows of the table). Today all devices are on `data`: examples are
+spread over them, and the state is on each. With one device nothing is placed.
+"""
+
+from typing import Any
+
+from esmm_jax.types import Batch, InputError
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+import numpy as np
+
+AXES = ('replica', 'data', 'rows')
+
+
+class Layout:
+  """Places batches and state on the devices.
+
+  Attributes:
+    mesh: The mesh, axes `AXES`, of type `Auto`.
+    num_data: Devices that share the examples of a batch.
+  """
+
+  def __init__(self, devices: list[jax.Device] | None = None):
+    devices = jax.devices() if devices is None else devices
+    self.mesh = Mesh(
+        np.asarray(devices).reshape(1, -1, 1),
+        AXES,
+        axis_types=(AxisType.Auto,) * len(AXES),
+    )
+    self.num_data = len(devices)
+    self._everywhere = NamedSharding(self.mesh, PartitionSpec())
+    self._by_example = NamedSharding(self.mesh, PartitionSpec('data'))
+
+  def check_batch_size(self, batch_size: int, name: str) -> None:
+    """Raises InputError unless the devices can share a batch evenly."""
+    if batch_size % self.num_data:
+      raise InputError(
+          f'{name} is {batch_size}; it must be divisible by the'
+          f' {self.num_data} devices.'
+      )
+
+  def put_batch(self, batch: Batch) -> Batch:
+    """Moves a batch to the devices: rows to each, examples spread."""
+    if self.num_data == 1:
+      return jax.device_put(batch, self.mesh.devices.flat[0])
+    shardings = jax.tree.map(lambda _: self._by_example, batch)
+    return jax.device_put(batch, shardings._replace(rows=self._everywhere))
+
+  def put_state(self, state: Any) -> Any:
+    """Moves the state to the devices: all of it to each."""
+    if self.num_data == 1:
+      return jax.device_put(state, self.mesh.devices.flat[0])
+    return jax.device_put(state, self._everywhere)
+
+  @property
+  def state_sharding(self) -> NamedSharding | None:
+    """What the step's outputs are pinned to; None with one device."""
+    return None if self.num_data == 1 else self._everywhere

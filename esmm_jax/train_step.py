@@ -1,0 +1,322 @@
+"""One step of training and one of prediction, as pure functions.
+
+The step takes R replicas at once (axis letters: `types.py`). Tables are
+[V, R, D] so that the rows of all replicas are gathered and scattered together;
+everything else is stacked on a leading axis R and mapped with `jax.vmap`.
+"""
+
+from collections.abc import Callable, Mapping
+import functools
+from typing import Any, NamedTuple
+
+from esmm_jax import balancing
+from esmm_jax.estimators.funnel import joint_logit
+from esmm_jax.optim import put_rows, RowTransformation, take_rows
+from esmm_jax.types import Array, Batch, LossTerms
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+
+# Examples of a part of the batch on a CPU: their activations fit the cache.
+MICRO_BATCH = 1024
+
+
+class TrainState(flax.struct.PyTreeNode):
+  """All that training carries from step to step.
+
+  Attributes:
+    step: int32, steps done.
+    table: float32 [V, R, num_tables * D].
+    net: Parameters of the network, each leaf [R, ...].
+    stats: Running statistics of batch norm, each leaf [R, ...]; {} without.
+    table_opt: State of the table's optimizer.
+    net_opt: State of the network's optimizer.
+    keys: Random keys [R], folded with the step for dropout.
+    sums: Term -> float32 [R], sum of the term's mean over the steps since the
+      last report; `loss` is the weighted sum.
+    since: int32, the steps since the last report.
+    bad_step: int32 [R], the first step whose loss was not finite, or -1.
+  """
+
+  step: Array
+  table: Array
+  net: Any
+  stats: Any
+  table_opt: Any
+  net_opt: Any
+  keys: Array
+  sums: dict[str, Array]
+  since: Array
+  bad_step: Array
+
+
+class Plan(NamedTuple):
+  """What a step does, fixed when it is compiled.
+
+  Attributes:
+    model: Linen module, `(table, batch, train) -> {task: logits [B]}`.
+    terms: Estimator, `(logits, labels, where) -> LossTerms`.
+    row_tx: Optimizer of the table.
+    net_tx: Optimizer of the network.
+    schedule: step -> factor on the learning rate.
+    embedding_l2: Adds this times the row to the gradient of each row touched.
+    clip_norm: Largest norm of the gradient of a replica; 0 does not clip.
+    micro_batches: Parts that the batch is worked through in. The gradient is
+      that of the whole batch; parts that fit the cache are faster on a CPU.
+    dense: Differentiates the whole table instead of the rows touched; for tests.
+  """
+
+  model: Any
+  terms: Callable[..., LossTerms]
+  row_tx: RowTransformation
+  net_tx: optax.GradientTransformation
+  schedule: Callable[[Array], Array]
+  embedding_l2: float = 0.0
+  clip_norm: float = 0.0
+  micro_batches: int = 1
+  dense: bool = False
+
+
+class Hyper(NamedTuple):
+  """What may differ between replicas of one program.
+
+  Attributes:
+    learning_rate: float32 [R].
+    loss_weights: Term -> float32 [R].
+  """
+
+  learning_rate: Array
+  loss_weights: Mapping[str, Array]
+
+
+def init_state(
+    plan: Plan,
+    num_rows: int,
+    embed_dim: int,
+    seeds: list[int],
+    example: Batch,
+    term_names: list[str],
+    embed_scale: float,
+) -> TrainState:
+  """The state before the first step.
+
+  Args:
+    plan: The step it is for.
+    num_rows: V.
+    embed_dim: D.
+    seeds: One for each replica.
+    example: Any batch, for the shapes.
+    term_names: The estimator's terms.
+    embed_scale: Standard deviation of the embeddings at the start.
+  """
+  width = embed_dim * plan.model.num_tables
+  one = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), example)
+  num = len(seeds)
+
+  def init_replica(key: Array):
+    net_key, table_key, key = jax.random.split(key, 3)
+    variables = plan.model.init(net_key, jnp.zeros((1, width)), one)
+    table = embed_scale * jax.random.normal(table_key, (num_rows, width))
+    return variables['params'], variables.get('batch_stats', {}), table, key
+
+  @jax.jit
+  def init(seeds: Array) -> TrainState:
+    keys = jax.vmap(jax.random.key)(seeds)
+    net, stats, table, keys = jax.vmap(init_replica, out_axes=(0, 0, 1, 0))(
+        keys
+    )
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        table=table,
+        net=net,
+        stats=stats,
+        table_opt=plan.row_tx.init(table),
+        net_opt=plan.net_tx.init(net),
+        keys=keys,
+        sums={name: jnp.zeros(num) for name in [*term_names, 'loss']},
+        since=jnp.zeros((), jnp.int32),
+        bad_step=jnp.full(num, -1, jnp.int32),
+    )
+
+  return init(jnp.asarray(seeds, jnp.uint32))
+
+
+def train_step(
+    state: TrainState, batch: Batch, hyper: Hyper, *, plan: Plan
+) -> TrainState:
+  """One step of every replica.
+
+  gather the touched rows -> loss -> gradient -> optimizer on those rows and on
+  the network -> scatter the rows back.
+  """
+  small = state.table if plan.dense else take_rows(state.table, batch.rows)
+  num = state.keys.shape[0]
+  counts = _counts(plan, batch)
+  coefficients = jax.vmap(balancing.static, in_axes=(None, 0))(
+      counts, hyper.loss_weights
+  )
+  keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(state.keys, state.step)
+  gradients = jax.vmap(
+      functools.partial(_gradients, plan),
+      in_axes=(0, 1, 0, None, 0, 0),
+      out_axes=(0, 1, 0, 0),
+  )
+  net_grads, row_grads, stats, sums = gradients(
+      state.net, small, state.stats, batch, keys, coefficients
+  )
+  if plan.embedding_l2:
+    row_grads = row_grads + plan.embedding_l2 * small
+  if plan.clip_norm:
+    net_grads, row_grads = _clip(net_grads, row_grads, plan.clip_norm)
+
+  rate = -hyper.learning_rate * plan.schedule(state.step)  # [R]
+  directions, net_opt = plan.net_tx.update(net_grads, state.net_opt, state.net)
+  net = jax.tree.map(
+      lambda p, d: p + rate.reshape((num,) + (1,) * (p.ndim - 1)) * d,
+      state.net,
+      directions,
+  )
+  directions, table_opt = plan.row_tx.update(
+      row_grads, state.table_opt, small, batch.rows, state.table.shape[0]
+  )
+  small = small + rate[:, None] * directions
+  table = small if plan.dense else put_rows(state.table, batch.rows, small)
+
+  means = {k: sums[k] / jnp.maximum(counts[k], 1.0) for k in sums}
+  loss = sum(coefficients[k] * sums[k] for k in sums)
+  means['loss'] = loss
+  bad = (state.bad_step < 0) & ~jnp.isfinite(loss)
+  return TrainState(
+      step=state.step + 1,
+      table=table,
+      net=net,
+      stats=stats,
+      table_opt=table_opt,
+      net_opt=net_opt,
+      keys=state.keys,
+      sums={k: total + means[k] for k, total in state.sums.items()},
+      since=state.since + 1,
+      bad_step=jnp.where(bad, state.step, state.bad_step),
+  )
+
+
+def reset_sums(state: TrainState) -> TrainState:
+  """The state right after a report."""
+  return state.replace(
+      sums=jax.tree.map(jnp.zeros_like, state.sums),
+      since=jnp.zeros_like(state.since),
+  )
+
+
+def predict_step(
+    table: Array, net: Any, stats: Any, batch: Batch, *, plan: Plan
+) -> dict[str, Array]:
+  """Log-odds `ctr`, `cvr` and `ctcvr` of a batch that is not compacted.
+
+  Args:
+    table: float32 [V, R, num_tables * D].
+    net: Parameters, each leaf [R, ...].
+    stats: Batch norm statistics, each leaf [R, ...].
+    batch: Slots are rows of the table.
+    plan: Says the model.
+
+  Returns:
+    Task -> float32 [R, B].
+  """
+  small = table[batch.slots.reshape(-1)]  # [B * S, R, .]
+  places = jnp.arange(small.shape[0], dtype=jnp.int32)
+  batch = batch._replace(slots=places.reshape(batch.slots.shape))
+
+  def predict(net, stats, small):
+    variables = {'params': net, 'batch_stats': stats}
+    return plan.model.apply(variables, small, batch)
+
+  logits = jax.vmap(predict, in_axes=(0, 0, 1))(net, stats, small)
+  logits['ctcvr'] = joint_logit(logits['ctr'], logits['cvr'])
+  return logits
+
+
+def _counts(plan: Plan, batch: Batch) -> dict[str, Array]:
+  """Size of each term's sample space in the batch; it depends on labels only."""
+  zeros = {t: jnp.zeros_like(batch.where) for t in plan.model.tasks}
+  terms = plan.terms(zeros, batch.labels, batch.where)
+  return {name: count for name, (_, count) in terms.items()}
+
+
+def _gradients(
+    plan: Plan,
+    net: Any,
+    small: Array,
+    stats: Any,
+    batch: Batch,
+    key: Array,
+    coefficients: Mapping[str, Array],
+) -> tuple[Any, Array, Any, dict[str, Array]]:
+  """Gradients of one replica's loss in `net` and `small`, in parts.
+
+  Returns:
+    Gradients of net and small, new batch norm statistics, and the terms' sums.
+  """
+
+  def loss_fn(net, small, stats, part, key):
+    logits, updated = plan.model.apply(
+        {'params': net, 'batch_stats': stats},
+        small,
+        part,
+        train=True,
+        rngs={'dropout': key},
+        mutable=['batch_stats'],
+    )
+    terms = plan.terms(logits, part.labels, part.where)
+    sums = {name: total for name, (total, _) in terms.items()}
+    loss = sum(coefficients[name] * total for name, total in sums.items())
+    return loss, (sums, updated.get('batch_stats', {}))
+
+  grad_fn = jax.grad(loss_fn, argnums=(0, 1), has_aux=True)
+
+  def work(carry, part_and_key):
+    net_grads, row_grads, sums, stats = carry
+    part, key = part_and_key
+    (dnet, drow), (dsum, stats) = grad_fn(net, small, stats, part, key)
+    add = functools.partial(jax.tree.map, jnp.add)
+    carry = add(net_grads, dnet), row_grads + drow, add(sums, dsum), stats
+    return carry, None
+
+  num = plan.micro_batches
+  if num == 1:
+    (net_grads, row_grads), (sums, stats) = grad_fn(
+        net, small, stats, batch, key
+    )
+    return net_grads, row_grads, stats, sums
+  parts = jax.tree.map(
+      lambda x: x.reshape(num, x.shape[0] // num, *x.shape[1:]),
+      batch._replace(rows=jnp.zeros(num, jnp.int32)),  # Not of examples.
+  )
+  zeros = functools.partial(jax.tree.map, jnp.zeros_like)
+  start = (
+      zeros(net),
+      jnp.zeros_like(small),
+      {name: jnp.zeros(()) for name in coefficients},
+      stats,
+  )
+  (net_grads, row_grads, sums, stats), _ = jax.lax.scan(
+      work, start, (parts, jax.random.split(key, num))
+  )
+  return net_grads, row_grads, stats, sums
+
+
+def _clip(net_grads: Any, row_grads: Array, norm: float) -> tuple[Any, Array]:
+  """Scales each replica's gradient, network and rows, to at most `norm`."""
+  squares = [
+      jnp.sum(jnp.square(g), axis=tuple(range(1, g.ndim)))
+      for g in jax.tree.leaves(net_grads)
+  ]
+  total = sum(squares) + jnp.sum(jnp.square(row_grads), axis=(0, 2))  # [R]
+  factor = jnp.minimum(1.0, norm / jnp.maximum(jnp.sqrt(total), 1e-30))
+  return (
+      jax.tree.map(
+          lambda g: g * factor.reshape((-1,) + (1,) * (g.ndim - 1)), net_grads
+      ),
+      row_grads * factor[:, None],
+  )

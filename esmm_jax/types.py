@@ -1,0 +1,84 @@
+"""Names shared by every layer: axis letters, the batch, the input error.
+
+Axis letters, used in every shape comment of the package:
+
+  B  examples of a batch          R  replicas trained side by side
+  S  slots (id columns) a row     L  entries of a list field
+  F  fields                       D  embedding dimension
+  U  table rows a batch touches   V  rows of the embedding table
+  N  float fields
+
+This module imports neither jax nor anything of the package, so that the data
+layer can use it.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+# A numpy or jax array. jax.Array is not named here: see the module docstring.
+Array = Any
+
+# Task name (`ctr`, `cvr`) -> log-odds, shape [B], float32.
+Logits = Mapping[str, Array]
+
+# Label name (`click`, `conversion`) -> 0. or 1., shape [B], float32.
+Labels = Mapping[str, Array]
+
+# Term name -> (sum of the loss over the term's sample space, size of that
+# space), both scalars. The term's value is sum / count, 0 for an empty space.
+LossTerms = Mapping[str, tuple[Array, Array]]
+
+
+class InputError(ValueError):
+  """What a user gave us is wrong; the message says what and what to do.
+
+  Command-line programs print it as one line, without a traceback.
+  """
+
+
+class Batch(NamedTuple):
+  """One training or evaluation batch, in the form that the step takes.
+
+  Attributes:
+    rows: int32 [U], the table rows that the batch touches, ascending and
+      unique; padded with ids at or past V, which a scatter drops.
+    slots: int32 [B, S], for each id of each example its place in `rows`. First
+      one column for each `id` field, then `max_len` columns for each `ids`
+      field (`Schema.slot_columns`). When no compaction is asked for, `rows` is
+      empty and slots are rows of the table itself.
+    weights: float32 [B, W], the weights of the list entries (the last W
+      columns of `slots`); 0 marks padding.
+    floats: float32 [B, N], the float fields.
+    labels: label name -> float32 [B].
+    where: float32 [B], 1 for an example, 0 for padding of the last batch.
+  """
+
+  rows: Array
+  slots: Array
+  weights: Array
+  floats: Array
+  labels: dict[str, Array]
+  where: Array
+
+
+class Ragged(NamedTuple):
+  """Rows of lists of different lengths.
+
+  Attributes:
+    values: int32 [T], the lists one after the other.
+    offsets: int64 [n + 1], list i is values[offsets[i]:offsets[i + 1]].
+    weights: float32 [T], or None where every entry weighs 1.
+  """
+
+  values: np.ndarray
+  offsets: np.ndarray
+  weights: np.ndarray | None = None
+
+  def __len__(self) -> int:
+    return len(self.offsets) - 1
+
+
+# Column name -> array [n], or Ragged of n rows.
+Columns = dict[str, np.ndarray | Ragged]

@@ -1,0 +1,85 @@
+"""A run's folder: whose it is, and the facts that go into results.json."""
+
+import importlib.metadata
+import json
+import os
+import platform
+from typing import Any
+
+from esmm_jax.types import InputError
+from esmm_jax.writer import to_json, write_json
+
+PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+
+
+def claim(config: Any, workdir: str) -> dict[str, Any] | None:
+  """Makes the folder this config's, and says whether the run is finished.
+
+  Args:
+    config: A ConfigDict.
+    workdir: The folder; made when it is not there.
+
+  Returns:
+    What results.json holds when the run is finished, else None.
+
+  Raises:
+    InputError: The folder belongs to another config, or cannot be written.
+  """
+  mine = to_json(json.loads(config.to_json_best_effort()))
+  path = os.path.join(workdir, 'config.json')
+  try:
+    os.makedirs(workdir, exist_ok=True)
+    if not os.path.exists(path):
+      write_json(path, mine)
+    with open(path, encoding='utf-8') as f:
+      theirs = json.load(f)
+  except OSError as e:
+    raise InputError(
+        f'--workdir={workdir}: {e.strerror}. Name a folder that can be'
+        ' written.'
+    ) from e
+  except ValueError as e:
+    raise InputError(
+        f'{path} is not JSON ({e}). Delete the folder or use another'
+        ' --workdir.'
+    ) from e
+  differing = differences(flatten(mine), flatten(theirs))
+  if differing:
+    shown = '; '.join(differing[:5])
+    more = f'; and {len(differing) - 5} more' if len(differing) > 5 else ''
+    raise InputError(
+        f'--workdir={workdir} belongs to a run with another config: {shown}'
+        f'{more}. Use another --workdir, or delete that one.'
+    )
+  results = os.path.join(workdir, 'results.json')
+  if not os.path.exists(results):
+    return None
+  with open(results, encoding='utf-8') as f:
+    return json.load(f)
+
+
+def flatten(tree: Any, prefix: str = '') -> dict[str, Any]:
+  """{'a': {'b': 1}} -> {'a.b': 1}."""
+  if not isinstance(tree, dict):
+    return {prefix: tree}
+  flat = {}
+  for key, value in tree.items():
+    flat |= flatten(value, f'{prefix}.{key}' if prefix else key)
+  return flat
+
+
+def differences(mine: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+  """One text for each key that differs."""
+  absent = 'absent'
+  return [
+      f'{key} is {mine.get(key, absent)} here and {theirs.get(key, absent)}'
+      ' there'
+      for key in sorted(mine.keys() | theirs.keys())
+      if mine.get(key, absent) != theirs.get(key, absent)
+  ]
+
+
+def versions() -> dict[str, str]:
+  """Versions of Python and of the packages that numbers depend on."""
+  found = {name: importlib.metadata.version(name) for name in PACKAGES}
+  return {'python': platform.python_version(), **found}

@@ -1,0 +1,99 @@
+"""What a run leaves to read: metrics.jsonl, TensorBoard, a line, a bar."""
+
+from collections.abc import Mapping
+import json
+import math
+import os
+import time
+from typing import Any
+
+from tqdm import tqdm
+
+
+def to_json(value: Any) -> Any:
+  """A value that JSON can hold: nan and infinity become null."""
+  if isinstance(value, Mapping):
+    return {k: to_json(v) for k, v in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [to_json(v) for v in value]
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value
+
+
+def write_json(path: str, value: Any) -> None:
+  """Writes a file whole or not at all."""
+  temporary = f'{path}.{os.getpid()}.tmp'
+  with open(temporary, 'w', encoding='utf-8') as f:
+    json.dump(to_json(value), f, indent=2)
+    f.write('\n')
+    f.flush()
+    os.fsync(f.fileno())
+  os.replace(temporary, path)
+
+
+def read_jsonl(path: str) -> list[dict[str, Any]]:
+  """The complete lines of a file; a last one cut short is left out."""
+  if not os.path.exists(path):
+    return []
+  with open(path, encoding='utf-8') as f:
+    lines = f.read().split('\n')
+  return [json.loads(line) for line in lines[:-1] if line]
+
+
+class Writer:
+  """Writes the metrics of a run and shows its progress.
+
+  metrics.jsonl holds one line a report, with `step`, `time` (seconds since
+  1970) and the metrics. When a run goes on from a checkpoint, the lines behind
+  it are cut away first, so no step stands there twice.
+  """
+
+  def __init__(self, workdir: str, start_step: int, total_steps: int):
+    """Opens the files of a run that goes on at `start_step`."""
+    from tensorboardX import SummaryWriter  # Imports slowly.
+
+    self._path = os.path.join(workdir, 'metrics.jsonl')
+    kept = [r for r in read_jsonl(self._path) if r['step'] <= start_step]
+    temporary = self._path + '.tmp'
+    with open(temporary, 'w', encoding='utf-8') as f:
+      f.writelines(json.dumps(r) + '\n' for r in kept)
+    os.replace(temporary, self._path)
+    self._file = open(self._path, 'a', encoding='utf-8')
+    self._events = SummaryWriter(
+        os.path.join(workdir, 'tensorboard'),
+        purge_step=start_step + 1 if start_step else None,
+        write_to_disk=True,
+    )
+    # `disable=None`: no bar where the output is a file.
+    self._bar = tqdm(
+        total=total_steps,
+        initial=start_step,
+        unit='step',
+        disable=None,
+        dynamic_ncols=True,
+    )
+
+  def progress(self, step: int, loss: float, rate: float) -> None:
+    """Moves the bar; `rate` is in examples a second."""
+    self._bar.set_postfix_str(f'loss {loss:.4f}, {rate:,.0f} examples/s')
+    self._bar.update(step - self._bar.n)
+
+  def write(self, step: int, metrics: Mapping[str, float]) -> None:
+    """Appends a line to metrics.jsonl and to the TensorBoard events."""
+    line = to_json({'step': step, 'time': time.time(), **metrics})
+    self._file.write(json.dumps(line) + '\n')
+    self._file.flush()
+    os.fsync(self._file.fileno())
+    for key, value in metrics.items():
+      if math.isfinite(value):
+        self._events.add_scalar(key, value, step)
+
+  def say(self, text: str) -> None:
+    """Prints a line without breaking the bar."""
+    self._bar.write(text)
+
+  def close(self) -> None:
+    self._bar.close()
+    self._file.close()
+    self._events.close()

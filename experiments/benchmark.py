@@ -1,0 +1,273 @@
+"""Measures speed and memory; one JSON object a line.
+
+  python -m experiments.benchmark step [--rows=1e5,1e6,1e7] [--batch_size=4096]
+  python -m experiments.benchmark data
+  python -m experiments.benchmark auc [--rows=43000000]
+
+step: the train step of ESMM (23 fields, dimension 18, towers 360-200-80, Adam)
+on tables of several sizes, touched rows only and dense; and `train`, the same
+with its input pipeline. `matrix_share` is the floating-point operations of the
+network's products over the time, as a share of what bare products of the same
+shapes reach on this machine in the same run. data: reading the default funnel,
+shuffled. auc: the exact AUC of that many scores.
+"""
+
+import functools
+import json
+import resource
+import sys
+import time
+from typing import Any
+
+from absl import flags
+
+from experiments import cli
+
+NUM_FIELDS = 23
+EMBED_DIM = 18
+TOWER_UNITS = (360, 200, 80)
+# Shares of the vocabulary that the fields have: three large, many small.
+SHARES = (0.55, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01) + (0.04 / 16,) * 16
+EXAMPLES = 1_000_000
+
+_ROWS = flags.DEFINE_list(
+    'rows', None, 'Rows of the table (step), or scores (auc).'
+)
+_BATCH_SIZE = flags.DEFINE_list('batch_size', ['4096'], 'Examples of a step.')
+_REPLICAS = flags.DEFINE_integer('replicas', 1, 'Replicas trained at once.')
+_KINDS = flags.DEFINE_list('kinds', ['lazy', 'train', 'dense'], 'For step.')
+_MICRO = flags.DEFINE_integer('micro_batches', 0, 'As the config key.')
+_WINDOWS = flags.DEFINE_integer('windows', 5, 'Timed windows; median counts.')
+_STEPS = flags.DEFINE_integer('steps', 40, 'Steps of a window.')
+cli.define_data_dir()
+
+
+class MemorySource:
+  """Columns in memory, read as a data set is."""
+
+  def __init__(self, columns: dict[str, Any]):
+    self._columns = columns
+
+  def __len__(self) -> int:
+    return len(self._columns['click'])
+
+  def read(self, start, stop, names):
+    return {n: self._columns[n][start:stop] for n in names}
+
+
+def emit(name: str, rows: int, batch_size: int, ms: float, **more) -> None:
+  examples = more.pop('examples', batch_size)
+  line = {
+      'name': name,
+      'rows': rows,
+      'batch_size': batch_size,
+      'replicas': _REPLICAS.value,
+      'ms': round(ms, 3),
+      'examples_per_second': round(examples / ms * 1e3),
+      **more,
+  }
+  print(json.dumps(line), flush=True)
+
+
+def peak_rss() -> int:
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def make_data(num_rows: int):
+  """1M examples with Zipf ids over `num_rows` rows, and their schema."""
+  from esmm_jax.schema import Field, Schema
+  import numpy as np
+
+  rng = np.random.default_rng(0)
+  sizes = np.maximum((np.asarray(SHARES) / sum(SHARES) * num_rows), 10)
+  sizes = sizes.astype(int)
+  columns = {}
+  for k, size in enumerate(sizes):
+    ids = size ** rng.random(EXAMPLES)
+    columns[f'field_{k}'] = np.minimum(ids, size - 1).astype(np.int32)
+  click = rng.random(EXAMPLES) < 0.04
+  columns['click'] = click.astype(np.int8)
+  columns['conversion'] = (click & (rng.random(EXAMPLES) < 0.1)).astype(np.int8)
+  fields = [
+      Field(f'field_{k}', vocab_size=int(s)) for k, s in enumerate(sizes)
+  ]
+  return MemorySource(columns), Schema(tuple(fields))
+
+
+def flops_per_example() -> int:
+  """Of the two towers' products, forward and backward."""
+  widths = (NUM_FIELDS * EMBED_DIM, *TOWER_UNITS, 1)
+  forward = 2 * 2 * sum(a * b for a, b in zip(widths, widths[1:]))
+  return 3 * forward
+
+
+def bare_products(batch: int) -> float:
+  """FLOP/s of the step's largest products alone, best of several windows."""
+  import jax
+  import jax.numpy as jnp
+
+  inner, outer = NUM_FIELDS * EMBED_DIM, 2 * TOWER_UNITS[0]
+  x = jnp.ones((batch, inner))
+  w = jnp.ones((inner, outer))
+  product = jax.jit(jnp.matmul)
+  product(x, w).block_until_ready()
+  best = 0.0
+  for _ in range(10):
+    start = time.perf_counter()
+    for _ in range(20):
+      out = product(x, w)
+    out.block_until_ready()
+    seconds = (time.perf_counter() - start) / 20
+    best = max(best, 2 * batch * inner * outer / seconds)
+  return best
+
+
+def step() -> None:
+  """Times the train step."""
+  from esmm_jax import optim
+  from esmm_jax.data.batches import Batches, prefetch
+  from esmm_jax.estimators import ESTIMATORS
+  from esmm_jax.models import MODELS
+  from esmm_jax.train_step import (
+      Hyper,
+      init_state,
+      MICRO_BATCH,
+      Plan,
+      train_step,
+  )
+  import jax
+  import jax.numpy as jnp
+  import numpy as np
+
+  num = _REPLICAS.value
+  weights = {'ctr': 1.0, 'ctcvr': 1.0, 'cvr_clicked': 0.0}
+  hyper = Hyper(
+      jnp.full(num, 1e-3), {k: jnp.full(num, w) for k, w in weights.items()}
+  )
+  for rows in map(int, map(float, _ROWS.value or ['1e5', '1e6', '1e7'])):
+    source, schema = make_data(rows)
+    model = MODELS['shared_embedding'](schema, TOWER_UNITS)
+    for batch_size in map(int, _BATCH_SIZE.value):
+      products = bare_products(batch_size)
+      for kind in _KINDS.value:
+        dense = kind == 'dense'
+        batches = Batches(source, schema, batch_size, compacted=not dense)
+        tx = optim.optimizer(
+            {'name': 'adam', 'b1': 0.9, 'b2': 0.999, 'eps': 1e-8}
+        )
+        row_tx = (optim.densely if dense else optim.lazily)(tx)
+        micro = _MICRO.value or max(1, batch_size // MICRO_BATCH)
+        plan = Plan(
+            model=model,
+            terms=ESTIMATORS['entire_space'].terms,
+            row_tx=row_tx,
+            net_tx=tx,
+            schedule=lambda step: 1.0,
+            micro_batches=micro,
+            dense=dense,
+        )
+        step_fn = jax.jit(
+            functools.partial(train_step, plan=plan), donate_argnums=0
+        )
+        state = init_state(
+            plan,
+            schema.num_rows,
+            EMBED_DIM,
+            list(range(num)),
+            batches(0),
+            list(weights),
+            0.01,
+        )
+        steps = max(2, _STEPS.value // (4 if dense else 1))
+        total = steps * _WINDOWS.value + 3
+        feed = batches.iterate(0, total)
+        if kind == 'train':
+          feed = prefetch(feed, jax.device_put)
+        else:
+          feed = iter([jax.device_put(b) for b in feed])
+        for _ in range(3):
+          state = step_fn(state, next(feed), hyper)
+        jax.block_until_ready(state)
+        times = []
+        for _ in range(_WINDOWS.value):
+          start = time.perf_counter()
+          for _ in range(steps):
+            state = step_fn(state, next(feed), hyper)
+          jax.block_until_ready(state)
+          times.append((time.perf_counter() - start) / steps * 1e3)
+        ms = float(np.median(times))
+        flops = flops_per_example() * batch_size * num
+        emit(
+            f'step_{kind}' if kind != 'train' else 'train',
+            rows,
+            batch_size,
+            ms,
+            examples=batch_size * num,
+            ms_min=round(min(times), 3),
+            ms_max=round(max(times), 3),
+            traces=step_fn._cache_size(),
+            gflops=round(flops / ms / 1e6, 1),
+            bare_product_gflops=round(products / 1e9, 1),
+            matrix_share=round(flops / ms * 1e3 / products, 3),
+            table_bytes=int(state.table.nbytes),
+            peak_rss_bytes=peak_rss(),
+        )
+        del state, feed
+
+
+def data() -> None:
+  """Times reading the default funnel, shuffled, on one thread."""
+  from esmm_jax import build
+  from esmm_jax.data.batches import Batches
+
+  builder = build.dataset(
+      {'name': 'synthetic_funnel', 'preset': 'default'}, flags.FLAGS.data_dir
+  )
+  source = builder.as_data_source('train')
+  batch_size = int(_BATCH_SIZE.value[0])
+  for name, compacted in (('data_read', False), ('data_compacted', True)):
+    batches = Batches(source, builder.schema, batch_size, compacted=compacted)
+    batches(0)
+    start, cpu = time.perf_counter(), time.process_time()
+    for batch in batches.iterate(0, len(batches)):
+      del batch
+    seconds = time.perf_counter() - start
+    emit(
+        name,
+        len(source),
+        batch_size,
+        seconds / len(batches) * 1e3,
+        examples=len(source) / len(batches),
+        columns=len(builder.schema.fields) + len(builder.schema.labels),
+        cpu_seconds=round(time.process_time() - cpu, 2),
+    )
+
+
+def auc() -> None:
+  """Times the exact AUC."""
+  from esmm_jax.metrics.ranking import auc as exact_auc
+  import numpy as np
+
+  for rows in map(int, map(float, _ROWS.value or ['1e6', '43e6'])):
+    rng = np.random.default_rng(0)
+    labels = (rng.random(rows, dtype=np.float32) < 0.04).astype(np.int8)
+    scores = rng.standard_normal(rows, dtype=np.float32) + labels
+    start = time.perf_counter()
+    value = exact_auc(scores, labels)
+    seconds = time.perf_counter() - start
+    emit(
+        'auc', rows, rows, seconds * 1e3, auc=value, peak_rss_bytes=peak_rss()
+    )
+
+
+def main(argv: list[str]) -> None:
+  programs = {'step': step, 'data': data, 'auc': auc}
+  if len(argv) != 2 or argv[1] not in programs:
+    raise cli.InputError(
+        'name one of step, data, auc: python -m experiments.benchmark step'
+    )
+  programs[argv[1]]()
+
+
+if __name__ == '__main__':
+  cli.run(main, positional=True)
