@@ -121,10 +121,11 @@ def _splits():
 def smoke(config: ConfigDict) -> ConfigDict:
   """The same run in seconds, on the tiny funnel."""
   config.dataset = funnel('tiny')
-  config.dataset.num_train = 20_000
-  config.dataset.num_valid = 5_000
-  config.dataset.num_test = 10_000
-  config.batch_size = 1024
+  config.dataset.num_train = 40_000
+  config.dataset.num_valid = 10_000
+  config.dataset.num_test = 20_000
+  config.batch_size = 512
+  config.learning_rate = 1e-2
   config.model.embed_dim = 4
   config.model.tower_units = (16, 8)
   config.log_every = 10

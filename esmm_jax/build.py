@@ -29,13 +29,13 @@ def named(registry: Mapping[str, Any], name: str, what: str) -> Any:
   """registry[name], or an error that suggests a near name."""
   if name in registry:
     return registry[name]
-  raise InputError(f'{what} is {name!r}; {suggest(name, registry)}')
+  raise InputError(f'{what} is {name!r}, which is not known. {suggest(name, registry)}')
 
 
 def suggest(name: str, known: Sequence[str]) -> str:
   """The near name, if there is one, and all of them."""
   near = difflib.get_close_matches(name, list(known), n=1)
-  hint = f'did you mean {near[0]!r}? ' if near else ''
+  hint = f'Did you mean {near[0]!r}? ' if near else ''
   return f'{hint}There are: {", ".join(sorted(known))}.'
 
 
@@ -52,7 +52,7 @@ def call(function: Any, options: Mapping[str, Any], what: str, **more) -> Any:
       known = [p for p in parameters if p not in more]
       raise InputError(
           f'{what}.{name} is set, but {options_name(function)} has no such'
-          f' option; {suggest(name, known)}'
+          f' option. {suggest(name, known)}'
       )
   return function(**given, **more)
 
@@ -88,7 +88,7 @@ def model(options: Mapping[str, Any], schema: Schema) -> Any:
   for key in options:
     if key not in known:
       raise InputError(
-          f'model.{key}: {cls.__name__} has no such attribute;'
+          f'model.{key}: {cls.__name__} has no such attribute.'
           f' {suggest(key, known)}'
       )
   return cls(schema=schema, **options)
@@ -102,7 +102,7 @@ def estimator(name: str, options: Mapping[str, Any]) -> Estimator:
   for key in given:
     if key not in known:
       raise InputError(
-          f'estimator_options.{key} is set, but {name} has no such option;'
+          f'estimator_options.{key} is set, but {name} has no such option.'
           f' {suggest(key, known)}'
       )
   return found._replace(terms=functools.partial(found.terms, **given))

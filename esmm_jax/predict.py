@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from esmm_jax.build import Program
 from esmm_jax.data.batches import Batches, prefetch
+from esmm_jax.data.columnar import ColumnarBuilder
 from esmm_jax.evaluate import evaluate, Observed, sigmoid
 from esmm_jax.train_step import predict_step
 from esmm_jax.types import Array, Ragged
@@ -23,6 +24,19 @@ class Split(NamedTuple):
   observed: Observed
 
 
+def observe(builder: ColumnarBuilder, split: str) -> Observed:
+  """Labels, groups and, where it is known, the truth of a split."""
+  schema = builder.schema
+  source, truth = builder.as_data_source(split), builder.truth_source(split)
+  wanted = [*schema.labels, *([schema.group] if schema.group else [])]
+  columns = source.read(0, len(source), wanted)
+  return Observed(
+      {name: columns[name] for name in schema.labels},
+      columns[schema.group] if schema.group else None,
+      {} if truth is None else truth.read(0, len(truth)),
+  )
+
+
 class Predictor:
   """Scores splits with a run's parameters."""
 
@@ -34,22 +48,14 @@ class Predictor:
   def split(self, name: str) -> Split:
     """Opens a split, `valid` or `test[:10%]` say."""
     builder = self._program.builder
-    source, truth = builder.as_data_source(name), builder.truth_source(name)
-    schema = self._program.schema
     batches = Batches(
-        source, schema, self._batch_size, shuffle=False, compacted=False
+        builder.as_data_source(name),
+        self._program.schema,
+        self._batch_size,
+        shuffle=False,
+        compacted=False,
     )
-    wanted = [*schema.labels, *([schema.group] if schema.group else [])]
-    columns = source.read(0, len(source), wanted)
-    known = {} if truth is None else truth.read(0, len(truth))
-    return Split(
-        batches,
-        Observed(
-            {name: columns[name] for name in schema.labels},
-            columns[schema.group] if schema.group else None,
-            known,
-        ),
-    )
+    return Split(batches, observe(builder, name))
 
   def logits(self, params: Mapping[str, Any], split: Split) -> dict[str, Array]:
     """Log-odds of every row.

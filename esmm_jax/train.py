@@ -47,9 +47,9 @@ def train_and_evaluate(
     InputError: Something in the config, the data or the workdir is wrong.
     FloatingPointError: A loss was not finite.
   """
-  finished = workdirs.claim(config, workdir)
-  if finished is not None:
-    return finished
+  results = workdirs.finished(config, workdir)
+  if results is not None:
+    return results
 
   # Build.
   program = build.program(config, data_dir)
@@ -72,6 +72,7 @@ def train_and_evaluate(
   )
 
   # Initialise.
+  workdirs.claim(config, workdir)
   state = init_state(
       program.plan,
       num_rows=program.schema.num_rows,

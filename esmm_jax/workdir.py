@@ -12,38 +12,28 @@ from esmm_jax.writer import to_json, write_json
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
-def claim(config: Any, workdir: str) -> dict[str, Any] | None:
-  """Makes the folder this config's, and says whether the run is finished.
+def finished(config: Any, workdir: str) -> dict[str, Any] | None:
+  """What results.json holds if this config's run is finished, else None.
 
   Args:
     config: A ConfigDict.
-    workdir: The folder; made when it is not there.
-
-  Returns:
-    What results.json holds when the run is finished, else None.
+    workdir: The run's folder, which need not be there yet.
 
   Raises:
-    InputError: The folder belongs to another config, or cannot be written.
+    InputError: The folder belongs to a run with another config.
   """
-  mine = to_json(json.loads(config.to_json_best_effort()))
   path = os.path.join(workdir, 'config.json')
+  if not os.path.exists(path):
+    return None
   try:
-    os.makedirs(workdir, exist_ok=True)
-    if not os.path.exists(path):
-      write_json(path, mine)
     with open(path, encoding='utf-8') as f:
       theirs = json.load(f)
-  except OSError as e:
-    raise InputError(
-        f'--workdir={workdir}: {e.strerror}. Name a folder that can be'
-        ' written.'
-    ) from e
   except ValueError as e:
     raise InputError(
         f'{path} is not JSON ({e}). Delete the folder or use another'
         ' --workdir.'
     ) from e
-  differing = differences(flatten(mine), flatten(theirs))
+  differing = differences(flatten(_plain(config)), flatten(theirs))
   if differing:
     shown = '; '.join(differing[:5])
     more = f'; and {len(differing) - 5} more' if len(differing) > 5 else ''
@@ -56,6 +46,27 @@ def claim(config: Any, workdir: str) -> dict[str, Any] | None:
     return None
   with open(results, encoding='utf-8') as f:
     return json.load(f)
+
+
+def claim(config: Any, workdir: str) -> None:
+  """Makes the folder and writes config.json into it.
+
+  Raises:
+    InputError: The folder cannot be written.
+  """
+  try:
+    os.makedirs(workdir, exist_ok=True)
+    write_json(os.path.join(workdir, 'config.json'), _plain(config))
+  except OSError as e:
+    raise InputError(
+        f'--workdir={workdir}: {e.strerror}. Name a folder that can be'
+        ' written.'
+    ) from e
+
+
+def _plain(config: Any) -> dict[str, Any]:
+  """The config as JSON would give it back."""
+  return to_json(json.loads(config.to_json_best_effort()))
 
 
 def flatten(tree: Any, prefix: str = '') -> dict[str, Any]:

@@ -6,6 +6,10 @@ to do), 2 the command line is wrong, 3 a loss was not finite.
 
 from collections.abc import Callable, Mapping
 import difflib
+import glob
+import os
+import runpy
+import shutil
 import sys
 from typing import Any
 
@@ -13,8 +17,12 @@ from absl import app, flags, logging
 from esmm_jax.types import InputError
 from ml_collections import config_dict, config_flags
 
-SHOWN = ('auc', 'gauc', 'logloss', 'calibration')
-SHOWN_ENTIRE = ('auc', 'kl', 'ratio', 'ratio_clicked', 'ratio_unclicked')
+TASKS = ('ctr', 'cvr_clicked', 'ctcvr', 'cvr_entire')
+# The last four only where the truth is known.
+SHOWN = (
+    *('auc', 'gauc', 'logloss', 'calibration'),
+    *('kl', 'ratio', 'ratio_clicked', 'ratio_unclicked'),
+)
 
 
 def define_config() -> None:
@@ -53,7 +61,7 @@ def run(main: Callable[..., Any], positional: bool = False) -> None:
     positional: Whether there may be arguments that are no flags.
   """
 
-  logging.set_verbosity(logging.WARNING)
+  logging.set_verbosity(logging.ERROR)
 
   def guarded(argv):
     if len(argv) > 1 and not positional:
@@ -71,72 +79,101 @@ def run(main: Callable[..., Any], positional: bool = False) -> None:
 
 
 def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:
-  """One table of test metrics for each task, runs below each other."""
+  """One table of the test metrics: a row for each task and run."""
+  from rich.box import SIMPLE_HEAD
   from rich.console import Console
   from rich.table import Table
 
-  console = Console(soft_wrap=True)
-  for task in ('ctr', 'cvr_clicked', 'ctcvr', 'cvr_entire'):
-    names = SHOWN_ENTIRE if task == 'cvr_entire' else SHOWN
-    keys = [f'test/{task}/{n}' for n in names]
-    keys = [k for k in keys if any(r.get(k) is not None for r in runs.values())]
-    if not keys:
-      continue
-    table = Table(title=f'test/{task}', title_justify='left')
-    table.add_column('run')
-    for key in keys:
-      table.add_column(key.rsplit('/', 1)[1], justify='right')
-    for run_name, results in runs.items():
-      table.add_row(run_name, *[_number(results.get(k)) for k in keys])
-    console.print(table)
-  for run_name, results in runs.items():
-    if results.get('examples_per_second'):
-      rate = f'{results["examples_per_second"]:,.0f} examples/s'
+  table = Table(
+      title='test split',
+      title_justify='left',
+      box=SIMPLE_HEAD,
+      padding=(0, 1),
+  )
+  table.add_column('task')
+  table.add_column('run')
+  for name in SHOWN:
+    table.add_column(name.replace('_', ' '), justify='right')
+  for task in TASKS:
+    known = {
+        run: [r.get(f'test/{task}/{name}') for name in SHOWN]
+        for run, r in runs.items()
+        if f'test/{task}/auc' in r
+    }
+    for run, values in known.items():
+      table.add_row(task, run, *map(_number, values))
+  width = max(shutil.get_terminal_size().columns, 110)
+  console = Console(width=width, highlight=False)
+  console.print(table)
+  for run, r in runs.items():
+    if r.get('steps'):
+      rate = r['examples_per_second'] or float('nan')
       console.print(
-          f'{run_name}: {results["steps"]:,} steps, selected'
-          f' {results["selected_step"]:,}, {results["num_params"]:,}'
-          f' parameters, {rate}',
-          highlight=False,
+          f'{run}: {r["steps"]:,} steps, parameters of step'
+          f' {r["selected_step"]:,}, {r["num_params"]:,} parameters,'
+          f' {rate:,.0f} examples/s'
       )
 
 
 def _number(value: float | None) -> str:
   if value is None:
-    return '-'
+    return ''
   return f'{value:.4f}' if abs(value) >= 0.05 else f'{value:.6f}'
 
 
 def _parse(argv: list[str]) -> list[str]:
   """Parses flags; a mistake in them is one line, not a traceback."""
-  try:
+  if any(a in ('--help', '-h', '--helpshort', '--helpfull') for a in argv):
     return app.parse_flags_with_usage(argv)
-  except (AttributeError, KeyError) as e:
-    _exit(2, _unknown_key(argv) or f'--config: {e}')
-  except (OSError, ValueError, TypeError, InputError) as e:
-    _exit(2, f'--config: {e}')
+  config = _load_config(argv)
+  if config is not None:
+    _check_keys(argv, config)
+  try:
+    return flags.FLAGS(argv)
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as e:
+    _exit(2, f'{e}')
 
 
-def _unknown_key(argv: list[str]) -> str | None:
-  """Names the --config.key that the config lacks, and the near one."""
-  config = flags.FLAGS['config'].value if 'config' in flags.FLAGS else None
-  if config is None:
-    return None
+def _load_config(argv: list[str]) -> Any:
+  """The config that --config names, before any key is changed."""
+  for arg in argv:
+    if not arg.lstrip('-').startswith('config='):
+      continue
+    spec = arg.split('=', 1)[1]
+    path, _, variant = spec.partition(':')
+    if not os.path.exists(path):
+      folder = os.path.dirname(path) or '.'
+      known = sorted(glob.glob(os.path.join(folder, '*.py')))
+      near = difflib.get_close_matches(path, known, n=1)
+      hint = f' did you mean {near[0]}?' if near else ''
+      _exit(2, f'--config={spec}: there is no file {path};{hint}')
+    try:
+      return runpy.run_path(path)['get_config'](*filter(None, [variant]))
+    except (KeyError, TypeError, ValueError, SyntaxError) as e:
+      _exit(2, f'--config={spec}: {e}')
+  return None
+
+
+def _check_keys(argv: list[str], config: Any) -> None:
+  """Refuses a --config.key that the config lacks, with the near one."""
   for arg in argv:
     if not arg.startswith('--config.'):
       continue
+    name, _, value = arg.partition('=')
     node = config
-    for part in arg[len('--config.') :].split('=')[0].split('.'):
+    for part in name[len('--config.') :].split('.'):
       known = list(node) if isinstance(node, config_dict.ConfigDict) else []
-      if part in known:
-        node = node[part]
-        continue
-      near = difflib.get_close_matches(part, known, n=1)
-      hint = f' did you mean {near[0]!r}?' if near else ''
-      return (
-          f'{arg.split("=")[0]}: the config has no key {part!r};{hint} There'
-          f' are: {", ".join(sorted(known))}.'
-      )
-  return None
+      if part not in known:
+        near = difflib.get_close_matches(part, known, n=1)
+        hint = f' did you mean {near[0]!r}?' if near else ''
+        _exit(
+            2,
+            f'{name}: the config has no key {part!r};{hint} There are:'
+            f' {", ".join(sorted(known))}.',
+        )
+      node = node[part]
+    if isinstance(node, config_dict.ConfigDict):
+      _exit(2, f'{name}={value}: set one of its keys: {", ".join(node)}.')
 
 
 def _exit(code: int, message: str) -> None:

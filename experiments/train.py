@@ -18,6 +18,7 @@ cli.define_data_dir()
 _WORKDIR = flags.DEFINE_string(
     'workdir', None, 'Folder of the run; the same command again goes on.'
 )
+flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:

@@ -16,6 +16,8 @@ their own folder and come out of `truth_source` alone.
 
 import abc
 from collections.abc import Iterable, Iterator
+import contextlib
+import io
 import os
 from typing import Any
 
@@ -234,7 +236,8 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
 
   def prepare(self) -> 'ColumnarBuilder':
     """Builds the data set unless it is there; returns the builder."""
-    self.download_and_prepare()
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints there.
+      self.download_and_prepare()
     return self
 
   def _info(self) -> tfds.core.DatasetInfo:

@@ -59,7 +59,8 @@ class Ids:
     seen_category: int32 [categories].
     history: int32 [users, L], ids of the table of `category`.
     history_weight: float32 [users, L].
-    history_kept: bool [users, L], the entries that a user has.
+    history_length: int32 [users], the entries that a user has.
+    history_kept: bool [users, L], where these are.
   """
 
   def __init__(self, world: FunnelWorld, seen: Seen | None = None):
@@ -74,8 +75,12 @@ class Ids:
     self.item = {'item': _encode(everything, _held(everything, items))}
     for field, values in (('shop', world.shop), ('brand', world.brand)):
       self.item[field] = _encode(values, _held(values, items))
-    history, self.history_weight, length = world.history_table(HISTORY_LENGTH)
-    self.history_kept = np.arange(HISTORY_LENGTH) < length[:, None]
+    history, self.history_weight, self.history_length = world.history_table(
+        HISTORY_LENGTH
+    )
+    self.history_kept = (
+        np.arange(HISTORY_LENGTH) < self.history_length[:, None]
+    )
     known = None
     if seen is not None:  # Items and histories share the table of categories.
       known = np.zeros(world.num_categories, bool)
@@ -161,21 +166,25 @@ class FunnelLog:
 
 def _features(ids: Ids, world: FunnelWorld, shown: Impressions) -> Columns:
   """The feature columns and the group column of impressions."""
-  user, item = shown.user, shown.item
-  columns: Columns = {name: of[user] for name, of in ids.user.items()}
-  columns |= {name: of[item] for name, of in ids.item.items()}
-  columns['position'] = ids.position[shown.position]
+  # As intp, which `take` needs; `take` is many times faster than [].
+  user, item = shown.user.astype(np.intp), shown.item.astype(np.intp)
+  columns: Columns = {name: of.take(user) for name, of in ids.user.items()}
+  columns |= {name: of.take(item) for name, of in ids.item.items()}
+  columns['position'] = ids.position.take(shown.position)
+  category = world.category.take(item)
   columns['seen_category'] = np.where(
-      shown.seen_count > 0, ids.seen_category[world.category[item]], MISSING
+      shown.seen_count > 0, ids.seen_category.take(category), MISSING
   )
   columns['seen_count'] = shown.seen_count
-  kept = ids.history_kept[user]
   offsets = np.zeros(len(user) + 1, np.int64)
-  np.cumsum(kept.sum(axis=1), out=offsets[1:])
+  np.cumsum(ids.history_length.take(user), out=offsets[1:])
+  kept = ids.history_kept.take(user, axis=0)
   columns['history'] = Ragged(
-      ids.history[user][kept], offsets, ids.history_weight[user][kept]
+      ids.history.take(user, axis=0)[kept],
+      offsets,
+      ids.history_weight.take(user, axis=0)[kept],
   )
-  columns['group_user'] = user
+  columns['group_user'] = shown.user
   return columns
 
 

@@ -19,11 +19,11 @@ from typing import NamedTuple
 from esmm_jax.data.funnel_config import FunnelConfig
 from esmm_jax.data.funnel_maths import fit_logit, hidden_quadrature
 from esmm_jax.data.funnel_maths import session_dot, sigmoid, zipf
-from esmm_jax.data.funnel_world import FunnelWorld
+from esmm_jax.data.funnel_world import Factors, FunnelWorld
 from esmm_jax.types import InputError
 import numpy as np
 
-BLOCK = 1 << 13  # Impressions that are drawn together.
+BLOCK = 1 << 16  # Impressions that are drawn together.
 SESSION = 8  # Consecutive impressions of one user.
 NUM_POSITIONS = 3
 
@@ -166,25 +166,37 @@ class FunnelProcess:
     shape = (self._config.candidates, BLOCK)
     candidates = zipf(rng, world.num_items, shape, 0.85)
     # Minus Gumbel noise is the logarithm of an exponential variable.
-    loss = rng.standard_exponential(shape, dtype=np.float32)
-    np.log(np.maximum(loss, np.float32(1e-30)), out=loss)
-    taste = world.click.user[user]
-    for k, item in enumerate(candidates):
-      loss[k] -= policy * session_dot(taste, world.click.item[item])
-    return candidates[np.argmin(loss, axis=0), np.arange(BLOCK)]
+    losses = rng.standard_exponential(shape, dtype=np.float32)
+    np.log(np.maximum(losses, np.float32(1e-30)), out=losses)
+    taste = world.click.user.take(user, axis=0)
+    best, choice = np.full(BLOCK, np.inf, np.float32), candidates[0].copy()
+    for item, loss in zip(candidates, losses):
+      loss -= policy * session_dot(taste, world.click.item.take(item, axis=0))
+      np.copyto(choice, item, where=loss < best)
+      np.minimum(best, loss, out=best)
+    return choice
 
   def _scores(self, impressions: Impressions) -> tuple[np.ndarray, np.ndarray]:
     """What S and T are before they are standardised, float32 [n]."""
-    user, item, position, seen_count = impressions
-    world, sessions = self.world, user[::SESSION]
-    click, conversion = world.click, world.conversion
-    s = 0.7 * session_dot(click.user[sessions], click.item[item])
-    s += 0.6 * (click.user_level[user] + click.item_level[item])
-    s += 0.5 * np.minimum(seen_count, 2.5) + _POSITION_EFFECT[position]
-    gap = world.price[item] - world.budget[user]
-    t = 0.6 * session_dot(conversion.user[sessions], conversion.item[item])
-    t += 0.6 * (conversion.user_level[user] + conversion.item_level[item])
-    t += 0.3 * (seen_count > 1.5) - 0.5 * np.minimum(gap * gap, 4.0)
+    seen_count, world = impressions.seen_count, self.world
+    # As intp, which `take` needs; `take` is many times faster than [].
+    user, item = (x.astype(np.intp) for x in impressions[:2])
+
+    def affinity(factors: Factors) -> tuple[np.ndarray, np.ndarray]:
+      product = session_dot(
+          factors.user.take(user[::SESSION], axis=0),
+          factors.item.take(item, axis=0),
+      )
+      level = factors.user_level.take(user) + factors.item_level.take(item)
+      return product, level
+
+    product, level = affinity(world.click)
+    s = 0.7 * product + 0.6 * level + 0.5 * np.minimum(seen_count, 2.5)
+    s += _POSITION_EFFECT.take(impressions.position)
+    product, level = affinity(world.conversion)
+    gap = world.price.take(item) - world.budget.take(user)
+    t = 0.6 * product + 0.6 * level - 0.5 * np.minimum(gap * gap, 4.0)
+    t += 0.3 * (seen_count > 1.5)
     return s, t
 
   def _outcomes(

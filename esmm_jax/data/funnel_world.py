@@ -91,11 +91,12 @@ class FunnelWorld:
     Returns:
       float32 [n], ln(1 + times met); 0 where never.
     """
-    key = user.astype(np.int64) * self.num_categories + self.category[item]
+    key = user.astype(np.int64) * self.num_categories
+    key += self.category.take(item)
     place = np.searchsorted(self._history_keys, key)
     place = np.minimum(place, len(self._history_keys) - 1)
-    met = self._history_keys[place] == key
-    return self.history_weight[place] * met
+    met = self._history_keys.take(place) == key
+    return self.history_weight.take(place) * met
 
   def history_table(
       self, max_len: int
@@ -182,8 +183,8 @@ class FunnelWorld:
         ],
         axis=1,
     ).astype(np.float32)
-    taste = self.click.user[user]
-    liking = [session_dot(taste, mean[met]) for met in (first, second)]
+    taste = self.click.user.take(user, axis=0)
+    liking = [session_dot(taste, mean.take(met, axis=0)) for met in (first, second)]
     met = np.where(liking[0] > liking[1], first, second)
     keys, times = np.unique(
         user * self.num_categories + met, return_counts=True

@@ -16,7 +16,8 @@ For each key, with n impressions, c clicks and v conversions before day d:
 with m pseudo-counts, p = (C + 1/2) / (N + 1) the click rate over all rows
 before d, and q likewise the conversion rate of clicked rows. The difference to
 the prior takes the drift of the whole log out; it is 0 where nothing is known.
-A list is encoded by the sums of n, c and v over its entries.
+Counts do grow with time: later rows have more past than training rows had. A
+list is encoded by the sums of n, c and v over its entries.
 """
 
 from collections.abc import Mapping, Sequence
@@ -90,7 +91,7 @@ def out_of_time(
 ) -> dict[str, Past]:
   """Encodes each key of each row by what earlier days say of it.
 
-  `tests/test_kuairand.py` holds it against a slow loop, and that the labels of
+  `tests/test_history.py` holds it against a slow loop, and that the labels of
   day d change no encoding of a row of day d or before.
 
   Args:

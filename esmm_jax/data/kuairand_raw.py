@@ -22,8 +22,9 @@ OFFICIAL_LOGS = (
     'log_standard_4_22_to_5_08_pure.csv',
 )
 DOWNLOAD = (
-    f'Download {ARCHIVE} from {URL} (md5 {MD5}), extract it and set --raw_dir'
-    ' to the folder KuaiRand-Pure, the one that holds data/.'
+    f'Download {ARCHIVE} from {URL} (md5 {MD5}), extract it and set'
+    ' --config.dataset.raw_dir (from_options: raw_dir) to the folder'
+    ' KuaiRand-Pure, the one that holds data/.'
 )
 REPAIR = f'Extract {ARCHIVE} again (md5 {MD5}, {URL}).'
 

@@ -82,7 +82,8 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
     if self.drop_duplicates:
       parts.append('no_duplicates')
     if self.history:
-      parts.append(f'history_{self.history_form}_{self.history_strength:g}')
+      strength = repr(float(self.history_strength)).removesuffix('.0')
+      parts.append(f'history_{self.history_form}_{strength}')
     self.name = '-'.join(parts)
     self.description = 'The name lists the options.'
 
