@@ -88,5 +88,16 @@ class Checkpoints:
       ) from e
     return restored['arrays'], restored['position']
 
+  def restore_as_saved(self) -> Any:
+    """The arrays of the last checkpoint as nested dicts, on one device."""
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    restored = self._manager.restore(
+        self.latest_step,
+        args=ocp.args.Composite(
+            arrays=ocp.args.StandardRestore(fallback_sharding=here)
+        ),
+    )
+    return restored['arrays']
+
   def close(self) -> None:
     self._manager.close()

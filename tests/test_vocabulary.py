@@ -52,7 +52,7 @@ _VALUES = st.lists(st.integers(-5, 5), max_size=40)
 
 
 @settings(deadline=None, max_examples=200, derandomize=True)
-@given(train=_VALUES, new=_VALUES, min_count=st.integers(1, 4), seed=st.integers(0, 9))
+@given(_VALUES, _VALUES, st.integers(1, 4), st.integers(0, 9))
 def test_matches_counting(train, new, min_count, seed):
   counts = collections.Counter(train)
   kept = sorted(

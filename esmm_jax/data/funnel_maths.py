@@ -1,12 +1,10 @@
 """Numerics of the simulated funnel: popularity, probabilities, calibration."""
 
-from collections.abc import Callable
-
 import numpy as np
+from scipy import optimize
 
 _LIMIT = 80.0  # exp(80) is finite in float32.
 _BINS = 8192  # Equal groups of sorted scores that calibration works on.
-_HALVINGS = 45
 
 
 def zipf(
@@ -90,11 +88,12 @@ def fit_logit(
   """Finds the logit `intercept + spread * score` that has a rate and an AUC.
 
   The probability meant is p = E sigmoid(intercept + spread * score + hidden *
-  H), H ~ N(0, 1). Both unknowns are found by halving intervals; the scores are
-  sorted and averaged in `_BINS` groups for it.
+  H), H ~ N(0, 1). The scores are sorted and averaged in `_BINS` groups for it;
+  the intercept is solved for inside the search of the spread.
 
   Args:
-    score: float64 [n], mean 0 and standard deviation 1; n at least `_BINS`.
+    score: float64 [n], mean 0 and standard deviation 1; n a multiple
+      of `_BINS`.
     rate: The mean of p that is wanted, in (0, 1).
     auc: The `expected_auc` of p that is wanted, in (0.5, 1).
     hidden: Standard deviation of the hidden part of the logit.
@@ -105,8 +104,7 @@ def fit_logit(
   Raises:
     ValueError: No spread up to 1,000 reaches the AUC.
   """
-  groups = np.array_split(np.sort(score), _BINS)
-  centre = np.array([group.mean() for group in groups])
+  centre = np.sort(score).reshape(_BINS, -1).mean(axis=1)
   nodes, weights = hidden_quadrature(hidden)
 
   def probability(intercept: float, spread: float) -> np.ndarray:
@@ -116,8 +114,8 @@ def fit_logit(
   def intercept_of(spread: float) -> float:
     reach = spread * np.abs(centre).max() + nodes.max() + 1
     middle = np.log(rate / (1 - rate))
-    return _increasing_root(
-        lambda x: probability(x, spread).mean() - rate,
+    return optimize.brentq(
+        lambda x: np.log(probability(x, spread).mean() / rate),
         middle - reach,
         middle + reach,
     )
@@ -130,7 +128,7 @@ def fit_logit(
     high *= 2
     if high > 1000:
       raise ValueError(f'no logit has rate {rate:g} and AUC {auc:g}')
-  spread = _increasing_root(surplus, 0.0, high)
+  spread = optimize.brentq(surplus, 0.0, high, xtol=1e-9)
   return intercept_of(spread), spread
 
 
@@ -146,16 +144,3 @@ def session_dot(users: np.ndarray, items: np.ndarray) -> np.ndarray:
   """
   items = items.reshape(len(users), -1, users.shape[1])
   return np.einsum('sd,skd->sk', users, items).reshape(-1)
-
-
-def _increasing_root(
-    f: Callable[[float], float], low: float, high: float
-) -> float:
-  """The place in [low, high] where an increasing function crosses 0."""
-  for _ in range(_HALVINGS):
-    middle = (low + high) / 2
-    if f(middle) < 0:
-      low = middle
-    else:
-      high = middle
-  return (low + high) / 2

@@ -19,12 +19,11 @@ from typing import NamedTuple
 from esmm_jax.data.funnel_config import FunnelConfig
 from esmm_jax.data.funnel_maths import fit_logit, hidden_quadrature
 from esmm_jax.data.funnel_maths import session_dot, sigmoid, zipf
-from esmm_jax.data.funnel_world import Factors, FunnelWorld
+from esmm_jax.data.funnel_world import FunnelWorld, SESSION
 from esmm_jax.types import InputError
 import numpy as np
 
 BLOCK = 1 << 16  # Impressions that are drawn together.
-SESSION = 8  # Consecutive impressions of one user.
 NUM_POSITIONS = 3
 
 _POSITION_EFFECT = np.array([0.35, 0.0, -0.35], np.float32)
@@ -181,19 +180,10 @@ class FunnelProcess:
     seen_count, world = impressions.seen_count, self.world
     # As intp, which `take` needs; `take` is many times faster than [].
     user, item = (x.astype(np.intp) for x in impressions[:2])
-
-    def affinity(factors: Factors) -> tuple[np.ndarray, np.ndarray]:
-      product = session_dot(
-          factors.user.take(user[::SESSION], axis=0),
-          factors.item.take(item, axis=0),
-      )
-      level = factors.user_level.take(user) + factors.item_level.take(item)
-      return product, level
-
-    product, level = affinity(world.click)
+    product, level = world.click.match(user, item)
     s = 0.7 * product + 0.6 * level + 0.5 * np.minimum(seen_count, 2.5)
     s += _POSITION_EFFECT.take(impressions.position)
-    product, level = affinity(world.conversion)
+    product, level = world.conversion.match(user, item)
     gap = world.price.take(item) - world.budget.take(user)
     t = 0.6 * product + 0.6 * level - 0.5 * np.minimum(gap * gap, 4.0)
     t += 0.3 * (seen_count > 1.5)

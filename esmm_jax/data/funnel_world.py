@@ -22,6 +22,8 @@ PROFILE_SIZES = {
     'geography': 4,
 }
 
+SESSION = 8  # Consecutive impressions of one user.
+
 _DIM = 8  # Of the latent factors.
 _MAX_MEETINGS = 80  # Draws of a category that make up a user's history.
 
@@ -40,6 +42,23 @@ class Factors(NamedTuple):
   item: np.ndarray
   user_level: np.ndarray
   item_level: np.ndarray
+
+  def match(
+      self, user: np.ndarray, item: np.ndarray
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Products of factors and sums of levels of users and items.
+
+    Args:
+      user: intp [n], whole sessions.
+      item: intp [n].
+
+    Returns:
+      float32 [n] and float32 [n].
+    """
+    product = session_dot(
+        self.user.take(user[::SESSION], axis=0), self.item.take(item, axis=0)
+    )
+    return product, self.user_level.take(user) + self.item_level.take(item)
 
 
 class FunnelWorld:
@@ -184,8 +203,9 @@ class FunnelWorld:
         axis=1,
     ).astype(np.float32)
     taste = self.click.user.take(user, axis=0)
-    liking = [session_dot(taste, mean.take(met, axis=0)) for met in (first, second)]
-    met = np.where(liking[0] > liking[1], first, second)
+    likes_first = session_dot(taste, mean.take(first, axis=0))
+    likes_first -= session_dot(taste, mean.take(second, axis=0))
+    met = np.where(likes_first > 0, first, second)
     keys, times = np.unique(
         user * self.num_categories + met, return_counts=True
     )
