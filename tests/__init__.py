@@ -1,0 +1,1 @@
+"""Tests; a package, because a TFDS builder must live in one."""

@@ -3,7 +3,7 @@
 import math
 
 from esmm_jax.data.feature_columns import FeatureColumns, Values, take
-from esmm_jax.data.history import NO_KEY, cross, out_of_time, sums_before
+from esmm_jax.data.history import NO_KEY, out_of_time, sums_before
 from esmm_jax.types import InputError, Ragged
 import numpy as np
 import pytest
@@ -129,13 +129,6 @@ def test_sums_before_by_hand():
   amount = np.array([1, 10, 100, 1000, 10000, 100000])
   [sums] = sums_before(key, day, [amount])
   assert sums.tolist() == [0, 0, 1, 1, 10, 1101]
-
-
-def test_cross_is_one_key_a_pair():
-  a, b = np.array([0, 0, 1, 1, -1, 1]), np.array([0, 2, 0, 2, 1, -1])
-  pair = cross(a, b)
-  assert len(set(pair[:4].tolist())) == 4
-  assert pair[4:].tolist() == [NO_KEY, NO_KEY]
 
 
 def test_buckets_hold_equally_many_training_rows():

@@ -31,6 +31,7 @@ from tqdm import tqdm
 
 TEMPLATE = '{DATASET}-{SPLIT}.columns-{SHARD_X_OF_Y}'
 TRUTH = 'truth'
+_DAMAGED = 'The prepared data is damaged; delete its folder and prepare again.'
 
 
 def write_shard(path: str, schema: Schema, columns: Columns) -> int:
@@ -189,6 +190,8 @@ class ColumnarSource:
       if low >= high and k > first:
         break
       for name in names:
+        if name not in columns:
+          raise InputError(f'{self}: a shard has no {name!r}. {_DAMAGED}')
         pieces[name].append(_slice(columns[name], skip + low, skip + high))
     return {name: concatenate(piece) for name, piece in pieces.items()}
 
@@ -382,24 +385,19 @@ def _slice(column: np.ndarray | Ragged, low: int, high: int):
 
 def _open_shard(folder: str) -> Columns:
   """Maps a shard's files; a list column's parts become one `Ragged`."""
-  arrays = {}
+  arrays, columns = {}, {}
   try:
     for name in sorted(os.listdir(folder)):
       if name.endswith('.npy'):
         path = os.path.join(folder, name)
         arrays[name.removesuffix('.npy')] = np.load(path, mmap_mode='r')
-  except (OSError, ValueError) as e:
-    raise InputError(
-        f'{folder}: {e}. The prepared data is damaged; delete its folder and'
-        ' prepare it again.'
-    ) from e
-  columns = {}
-  for name, array in arrays.items():
-    if name.endswith('.values'):
-      base = name.removesuffix('.values')
-      columns[base] = Ragged(
-          array, arrays[base + '.offsets'], arrays.get(base + '.weights')
-      )
-    elif not name.endswith(('.offsets', '.weights')):
-      columns[name] = array
+    for name, array in arrays.items():
+      base, _, part = name.partition('.')
+      if part == 'values':
+        offsets, weights = arrays[f'{base}.offsets'], f'{base}.weights'
+        columns[base] = Ragged(array, offsets, arrays.get(weights))
+      elif not part:
+        columns[base] = array
+  except (EOFError, KeyError, OSError, ValueError) as e:
+    raise InputError(f'{folder}: {e}. {_DAMAGED}') from e
   return columns

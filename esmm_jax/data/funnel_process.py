@@ -82,12 +82,7 @@ class FunnelProcess:
   """
 
   def __init__(self, config: FunnelConfig):
-    """Draws the world and calibrates the logits.
-
-    Raises:
-      InputError: No logit has the rate and the AUC asked for, or there are too
-        few users and items.
-    """
+    """Draws the world and calibrates; InputError if the dials do not allow."""
     self._config = config
     self.world = FunnelWorld(config)
     self._hidden_nodes = list(zip(*hidden_quadrature(config.hidden)))

@@ -76,12 +76,6 @@ def sums_before(
   return sums
 
 
-def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-  """One key for each pair of two keys of 0 and up; missing if either is."""
-  pair = a.astype(np.int64) * (int(b.max(initial=0)) + 1) + b
-  return np.where((a < 0) | (b < 0), NO_KEY, pair)
-
-
 def out_of_time(
     keys: Mapping[str, np.ndarray | Ragged],
     day: np.ndarray,
