@@ -4,6 +4,7 @@ from ml_collections import config_dict
 
 placeholder = config_dict.placeholder
 ConfigDict = config_dict.ConfigDict
+VARIANTS = ('', 'smoke', 'synthetic_funnel', 'kuairand', 'kuairand_history')
 
 
 def base() -> ConfigDict:
@@ -101,11 +102,14 @@ def kuairand() -> ConfigDict:
           raw_dir='',
           conversion='long_view',
           conversion_without_click=placeholder(str),
+          drop_duplicates=placeholder(bool),
           test_days=2,
           valid_days=1,
+          min_count=placeholder(int),
+          # Out-of-time click and conversion rates as inputs.
           history=False,
           history_form=placeholder(str),
-          min_count=placeholder(int),
+          history_strength=placeholder(float),
           **_splits(),
       )
   )
@@ -134,13 +138,13 @@ def smoke(config: ConfigDict) -> ConfigDict:
 
 def variant(config: ConfigDict, name: str) -> ConfigDict:
   """Applies a variant that every config has."""
-  if name in ('', 'synthetic_funnel'):
-    return config
+  if name not in VARIANTS:
+    raise ValueError(
+        f'No variant {name!r}; there are {", ".join(filter(None, VARIANTS))}.'
+    )
   if name == 'smoke':
     return smoke(config)
-  if name == 'kuairand':
+  if name.startswith('kuairand'):
     config.dataset = kuairand()
-    return config
-  raise ValueError(
-      f'No variant {name!r}; there are smoke, synthetic_funnel, kuairand.'
-  )
+    config.dataset.history = name == 'kuairand_history'
+  return config

@@ -215,7 +215,7 @@ def test_clip_norm_bounds_the_step():
   before = start(plan)
   after = steps(plan, before, make_hyper([1.0]), [make_batch(1)])
   moved = jax.tree.map(lambda a, b: a - b, parameters(after), parameters(before))
-  np.testing.assert_allclose(optax.global_norm(moved), 0.01, rtol=1e-3)
+  np.testing.assert_allclose(optax.tree.norm(moved), 0.01, rtol=1e-3)
 
 
 def test_embedding_l2_pulls_the_touched_rows_only():

@@ -206,9 +206,9 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
 
   @abc.abstractmethod
   def _describe(self) -> tuple[Schema, dict[str, str]]:
-    """The schema, with vocabulary sizes where they are known already, and the
+    """The schema, with the sizes that are known, and the texts for TFDS.
 
-    `description`, `citation` and `homepage` of the data set.
+    These are `description`, `citation` and `homepage`.
     """
 
   @abc.abstractmethod
@@ -219,8 +219,7 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
 
     Returns:
       The schema with every vocabulary size; for each split an iterator over
-      its shards (columns of any number of rows); facts to keep in
-      `report` (counts of what was dropped and why).
+      its shards (columns of any number of rows); facts to keep in `report`.
     """
 
   def _num_rows(self) -> int:
@@ -245,7 +244,7 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
 
   def _info(self) -> tfds.core.DatasetInfo:
     schema, texts = self._describe()
-    features = {}
+    features = {n: tfds.features.Scalar(np.int8) for n in schema.labels}
     for field in schema.fields:
       dtype = np.float32 if field.kind == 'float' else np.int32
       features[field.name] = (
@@ -253,8 +252,6 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
           if field.kind == 'ids'
           else tfds.features.Scalar(dtype)
       )
-    for name in schema.labels:
-      features[name] = tfds.features.Scalar(np.int8)
     return self.dataset_info_from_configs(
         features=tfds.features.FeaturesDict(features),
         metadata=tfds.core.MetadataDict(schema=schema.to_dict(), report={}),
@@ -392,12 +389,12 @@ def _open_shard(folder: str) -> Columns:
         path = os.path.join(folder, name)
         arrays[name.removesuffix('.npy')] = np.load(path, mmap_mode='r')
     for name, array in arrays.items():
-      base, _, part = name.partition('.')
-      if part == 'values':
+      base = name.removesuffix('.values')
+      if base != name:
         offsets, weights = arrays[f'{base}.offsets'], f'{base}.weights'
         columns[base] = Ragged(array, offsets, arrays.get(weights))
-      elif not part:
-        columns[base] = array
+      elif not name.endswith(('.offsets', '.weights')):
+        columns[name] = array
   except (EOFError, KeyError, OSError, ValueError) as e:
     raise InputError(f'{folder}: {e}. {_DAMAGED}') from e
   return columns
