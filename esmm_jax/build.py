@@ -29,7 +29,9 @@ def named(registry: Mapping[str, Any], name: str, what: str) -> Any:
   """registry[name], or an error that suggests a near name."""
   if name in registry:
     return registry[name]
-  raise InputError(f'{what} is {name!r}, which is not known. {suggest(name, registry)}')
+  raise InputError(
+      f'{what} is {name!r}, which is not known. {suggest(name, registry)}'
+  )
 
 
 def suggest(name: str, known: Sequence[str]) -> str:
@@ -58,10 +60,13 @@ def call(function: Any, options: Mapping[str, Any], what: str, **more) -> Any:
 
 
 def options_name(function: Any) -> str:
+  """The class or function that the options belong to, for messages."""
   return getattr(function, '__qualname__', str(function)).split('.')[0]
 
 
-def dataset(options: Mapping[str, Any], data_dir: str | None) -> ColumnarBuilder:
+def dataset(
+    options: Mapping[str, Any], data_dir: str | None
+) -> ColumnarBuilder:
   """The prepared data set of a config's `dataset` section."""
   options = dict(options)
   for key in ('train_split', 'valid_split', 'test_split', 'fields'):

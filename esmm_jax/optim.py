@@ -91,10 +91,10 @@ def lazily(tx: optax.GradientTransformation) -> RowTransformation:
   """Makes `tx` run on the rows that a batch touches, and on their state.
 
   Leaves of the state whose leading axis is the table's are gathered, updated
-  and scattered back in place; others (Adam's step count) are shared. Where dense
-  Adam also moves a row that has no gradient, by its decaying first moment, lazy
-  Adam leaves it and its moments as they are. For SGD, and for Adam when every
-  row is touched, both are the same (`tests/test_optim.py`).
+  and scattered back in place; others (Adam's step count) are shared. Where
+  dense Adam also moves a row that has no gradient, by its decaying first
+  moment, lazy Adam leaves it and its moments as they are. For SGD, and for Adam
+  when every row is touched, both are the same (`tests/test_optim.py`).
   """
 
   def init(table: Array) -> Any:

@@ -77,7 +77,8 @@ class Selection:
       )
     value = self._sign * metrics[self._metric]
     before = self._sign * self.metrics.get(self._metric, np.inf * self._sign)
-    if not self.metrics or value < before:
+    better = value < before or np.isnan(before) > np.isnan(value)
+    if not self.metrics or better:
       self.metrics, self.step, self._waited = dict(metrics), step, 0
       return _parameters(state)
     self._waited += 1

@@ -64,7 +64,7 @@ class Plan(NamedTuple):
     clip_norm: Largest norm of the gradient of a replica; 0 does not clip.
     micro_batches: Parts that the batch is worked through in. The gradient is
       that of the whole batch; parts that fit the cache are faster on a CPU.
-    dense: Differentiates the whole table instead of the rows touched; for tests.
+    dense: Differentiates the whole table, not the rows touched; for tests.
   """
 
   model: Any
@@ -238,7 +238,7 @@ def predict_step(
 
 
 def _counts(plan: Plan, batch: Batch) -> dict[str, Array]:
-  """Size of each term's sample space in the batch; it depends on labels only."""
+  """Size of each term's sample space in the batch; of labels alone."""
   zeros = {t: jnp.zeros_like(batch.where) for t in plan.model.tasks}
   terms = plan.terms(zeros, batch.labels, batch.where)
   return {name: count for name, (_, count) in terms.items()}

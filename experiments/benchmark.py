@@ -15,7 +15,6 @@ shuffled. auc: the exact AUC of that many scores.
 import functools
 import json
 import resource
-import sys
 import time
 from typing import Any
 

@@ -38,8 +38,8 @@ def main() -> None:
     config.dataset.train_split = _TRAIN.value
     config.dataset.test_split = _TEST.value
     workdir = os.path.join(_WORKDIR.value, estimator)
-    print(f'{name}: python -m experiments.train --config=configs/esmm.py', end='')
-    print(f' --config.estimator={estimator} ... --workdir={workdir}')
+    print(f'{name}: python -m experiments.train --config=configs/esmm.py',
+          f'--config.estimator={estimator} ... --workdir={workdir}')
     runs[name] = train_and_evaluate(config, workdir, flags.FLAGS.data_dir)
   builder = build.dataset(config.dataset, flags.FLAGS.data_dir)
   oracle = oracle_metrics(observe(builder, _TEST.value))

@@ -69,7 +69,11 @@ WRONG = {
         ["no split 'tst'", 'test'],
     ),
     'option of another estimator': (
-        [SMOKE, '--config.estimator=click_space', '--config.loss_weights.ctcvr=1'],
+        [
+            SMOKE,
+            '--config.estimator=click_space',
+            '--config.loss_weights.ctcvr=1',
+        ],
         1,
         ['loss_weights.ctcvr', 'cvr_clicked'],
     ),
@@ -155,7 +159,8 @@ def test_the_contract(data_dir, tmp_path):
   assert 'train/ctcvr' in lines[0] and 'train/loss' in lines[0]
   assert 'valid/ctcvr/logloss' in lines[-2]
   assert lines[-1]['test/ctr/auc'] == results['test/ctr/auc']
-  assert any(f.startswith('events') for f in os.listdir(workdir / 'tensorboard'))
+  events = os.listdir(workdir / 'tensorboard')
+  assert any(f.startswith('events') for f in events)
   assert os.listdir(workdir / 'checkpoints')
 
   from pyarrow import parquet

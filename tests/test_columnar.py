@@ -205,7 +205,8 @@ LIST_ROW = last_list('history', 110, 150)
 WRONG = {
     'id past the vocabulary': (
         set_row('user', 120, 60), "row 120: field 'user' has id 60"),
-    'negative id': (set_row('item', 149, -1), "row 149: field 'item' has id -1"),
+    'negative id': (
+        set_row('item', 149, -1), "row 149: field 'item' has id -1"),
     'list id past the vocabulary': (
         set_entry('history', LIST_ROW, 40),
         f"row {LIST_ROW}: field 'history' has id 40"),

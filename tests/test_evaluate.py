@@ -34,7 +34,8 @@ def test_spaces():
   }
   for task, (labels, logits) in expected.items():
     p = sigmoid(logits)
-    assert metrics[f'{task}/auc'] == pytest.approx(roc_auc_score(labels, logits))
+    auc = roc_auc_score(labels, logits)
+    assert metrics[f'{task}/auc'] == pytest.approx(auc)
     assert metrics[f'{task}/logloss'] == pytest.approx(log_loss(labels, p))
     ratio = p.sum() / labels.sum()
     assert metrics[f'{task}/calibration'] == pytest.approx(ratio)

@@ -109,8 +109,8 @@ class Batches:
     """Batch number `step`, counted over all epochs."""
     epoch, k = divmod(step, self.steps_per_epoch)
     local = self._batch_size // self._num_hosts
-    start = k * self._batch_size + self._host * local
-    stop = max(min(start + local, self.num_rows), start)
+    start = min(k * self._batch_size + self._host * local, self.num_rows)
+    stop = min(start + local, self.num_rows)
     slots, weights, floats, labels = self._rows(epoch, start, stop)
     pad = local - len(slots)
     if pad:  # Repeats a row, so that no other table row is touched.
@@ -136,6 +136,7 @@ class Batches:
     blocks, ends = self._order(epoch)
     pieces = []
     window = int(np.searchsorted(ends, start, side='right')) - 1
+    window = min(window, len(ends) - 2)  # No rows are left for this host.
     while True:
       low = start - ends[window]
       high = min(stop, ends[window + 1]) - ends[window]
@@ -322,4 +323,5 @@ def prefetch(
 
 
 def _pad(column: np.ndarray, pad: int) -> np.ndarray:
-  return np.concatenate([column, np.zeros((pad, *column.shape[1:]), np.float32)])
+  rest = np.zeros((pad, *column.shape[1:]), np.float32)
+  return np.concatenate([column, rest])

@@ -18,6 +18,7 @@ import abc
 from collections.abc import Iterable, Iterator
 import contextlib
 import io
+import logging
 import os
 from typing import Any
 
@@ -204,6 +205,16 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
 
   VERSION = tfds.core.Version('1.0.0')
 
+  def __init__(self, **kwargs: Any):
+    # TFDS warns of every config that is not one of a fixed list.
+    logger = logging.getLogger('absl')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+      super().__init__(**kwargs)
+    finally:
+      logger.setLevel(level)
+
   @abc.abstractmethod
   def _describe(self) -> tuple[Schema, dict[str, str]]:
     """The schema, with the sizes that are known, and the texts for TFDS.
@@ -338,8 +349,7 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
       raise InputError(f'{self.name}: split {split!r} has no rows.')
     return parts
 
-  def _as_dataset(self, split, decoders=None, read_config=None, shuffle_files=False):
-    del decoders, read_config, shuffle_files
+  def _as_dataset(self, split, **unused: Any):
     import tensorflow as tf  # Only for those who ask for tf.data.
 
     source = self.as_data_source(str(split))

@@ -119,6 +119,7 @@ def sizes(paths: Sequence[str]) -> dict[str, int]:
 
 
 def sha256(path: str) -> str:
+  """The checksum of a file, as hexadecimal digits."""
   with open(path, 'rb') as f:
     return hashlib.file_digest(f, 'sha256').hexdigest()
 

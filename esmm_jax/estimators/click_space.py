@@ -56,8 +56,9 @@ def click_space(
     Ma et al., SIGIR 2018, section 3.1 (BASE); Tang et al., Progressive Layered
     Extraction, RecSys 2020, equation 9 (the loss of a task on its own space).
   """
+  ctr = cross_entropy(logits['ctr'], labels['click'])
   return {
-      'ctr': sum_and_count(cross_entropy(logits['ctr'], labels['click']), where),
+      'ctr': sum_and_count(ctr, where),
       'cvr_clicked': cvr_clicked_term(
           logits, labels, where, cvr_normalization
       ),

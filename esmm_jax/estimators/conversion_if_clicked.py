@@ -20,8 +20,9 @@ def conversion_if_clicked(
   Returns:
     `ctr` and `cvr_entire`.
   """
-  losses = cross_entropy(logits['cvr'], labels['conversion_if_clicked'])
+  ctr = cross_entropy(logits['ctr'], labels['click'])
+  cvr = cross_entropy(logits['cvr'], labels['conversion_if_clicked'])
   return {
-      'ctr': sum_and_count(cross_entropy(logits['ctr'], labels['click']), where),
-      'cvr_entire': sum_and_count(losses, where),
+      'ctr': sum_and_count(ctr, where),
+      'cvr_entire': sum_and_count(cvr, where),
   }

@@ -34,10 +34,12 @@ def entire_space(
   References:
     Ma et al., SIGIR 2018, section 2.3.
   """
+  ctr = cross_entropy(logits['ctr'], labels['click'])
   joint = joint_logit(logits['ctr'], logits['cvr'])
+  ctcvr = cross_entropy(joint, labels['conversion'])
   return {
-      'ctr': sum_and_count(cross_entropy(logits['ctr'], labels['click']), where),
-      'ctcvr': sum_and_count(cross_entropy(joint, labels['conversion']), where),
+      'ctr': sum_and_count(ctr, where),
+      'ctcvr': sum_and_count(ctcvr, where),
       'cvr_clicked': cvr_clicked_term(
           logits, labels, where, cvr_normalization
       ),

@@ -16,7 +16,8 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
 def sum_and_count(losses: Array, where: Array) -> tuple[Array, Array]:
   """Sum of the losses where `where` is 1, and how many there are.
 
-  Masked entries take no part, in the gradient either, whatever they hold.
+  Masked entries take no part, whatever they hold, nor in the gradient if what
+  they hold is finite.
   """
   kept = jnp.where(where > 0, losses, 0.0)
   return jnp.sum(kept), jnp.sum(where)

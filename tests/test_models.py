@@ -1,0 +1,500 @@
+"""Every architecture: what it computes, and what must not leak."""
+
+import dataclasses
+import functools
+
+from esmm_jax.estimators.entire_space import entire_space
+from esmm_jax.models import MODELS
+from esmm_jax.models.layers import ACTIVATIONS, activation
+from esmm_jax.schema import Field, Schema
+from esmm_jax.types import InputError
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import toy
+from tests.toy import SCHEMA
+
+@pytest.fixture(autouse=True, scope='module')
+def quick_compilation():
+  """Programs this small take longer to compile than to run."""
+  before = jax.config.values['jax_disable_most_optimizations']
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', before)
+
+
+D, U = 4, 50  # Embedding dimension, rows of the table.
+
+# Options that a model is tested with; a new model is tested with its defaults.
+UNITS = dict(tower_units=(6, 5))
+OPTIONS = {
+    'shared_embedding': [
+        dict(UNITS),
+        dict(UNITS, share_embeddings=False),
+        dict(UNITS, batch_norm=True, dropout=0.5),
+        dict(tower_units=(7,), activation='tanh'),
+    ]
+}
+CASES = [
+    (name, options) for name in MODELS for options in OPTIONS.get(name, [{}])
+]
+
+
+@functools.cache
+def compiled(model, train):
+  """(variables, table, batch, key) -> logits and new statistics."""
+
+  def run(variables, table, batch, key):
+    return model.apply(
+        variables,
+        table,
+        batch,
+        train=train,
+        rngs={'dropout': key},
+        mutable=['batch_stats'],
+    )
+
+  return jax.jit(run)
+
+
+@dataclasses.dataclass
+class Made:
+  """A model with its parameters and a table."""
+
+  model: object
+  variables: dict
+  table: jax.Array
+
+  def __call__(self, batch, **changes):
+    """Logits as in evaluation."""
+    variables = {**self.variables, **changes}
+    run = compiled(self.model, False)
+    return run(variables, self.table, batch, jax.random.key(0))[0]
+
+  def train(self, batch, seed=0):
+    """Logits as in training, and the new statistics."""
+    run = compiled(self.model, True)
+    return run(self.variables, self.table, batch, jax.random.key(seed))
+
+
+def make(name, options, schema=SCHEMA, seed=0):
+  """A model whose every parameter is random, biases too."""
+  return _make(name, tuple(options.items()), schema, seed)
+
+
+@functools.cache
+def _make(name, options, schema, seed):
+  model = MODELS[name](schema=schema, **dict(options))
+  keys = jax.random.split(jax.random.key(seed), 3)
+  table = jax.random.normal(keys[0], (U, D * model.num_tables))
+  batch = toy.random_batch(4, schema)
+  shapes = jax.eval_shape(model.init, keys[1], table, batch)
+  leaves, tree = jax.tree.flatten(shapes)
+  rng = np.random.default_rng(seed)
+  variables = jax.tree.unflatten(tree, [
+      jnp.asarray(rng.normal(0.3, 0.5, x.shape), x.dtype) for x in leaves])
+  if 'batch_stats' in variables:
+    variables['batch_stats'] = jax.tree.map(
+        lambda x: jnp.abs(x) + 0.5, variables['batch_stats'])
+  return Made(model, variables, table)
+
+
+@pytest.fixture(params=CASES, ids=str)
+def case(request):
+  return request.param
+
+
+@pytest.fixture
+def made(case):
+  return make(*case)
+
+
+def take(batch, index):
+  """Some examples of a batch."""
+  part = jax.tree.map(lambda x: x[index], batch._replace(rows=batch.where))
+  return part._replace(rows=batch.rows)
+
+
+@pytest.mark.parametrize('size', [1, 9])
+def test_one_finite_logit_for_each_task_and_example(made, size):
+  """At batch size 1 too."""
+  batch = toy.random_batch(size)
+  for logits in (made(batch), made.train(batch)[0]):
+    assert set(logits) == set(made.model.tasks)
+    for x in logits.values():
+      assert x.shape == (size,) and x.dtype == jnp.float32
+      assert np.isfinite(x).all()
+
+
+def test_the_tasks_are_there():
+  """By name, and of different values."""
+  for name, options in CASES:
+    logits = make(name, options)(toy.random_batch(5))
+    assert {'ctr', 'cvr'} <= set(logits)
+    assert (logits['ctr'] != logits['cvr']).all()
+
+
+def test_each_example_alone_is_that_example_in_a_batch(made):
+  batch = toy.random_batch(9)
+  together = made(batch)
+  for i in range(9):
+    alone = made(take(batch, slice(i, i + 1)))
+    for task in together:
+      np.testing.assert_allclose(
+          alone[task][0], together[task][i], rtol=1e-5, atol=1e-6)
+
+
+def test_the_order_of_examples_does_not_matter(made):
+  batch, order = toy.random_batch(9), np.array([3, 8, 0, 2, 1, 7, 4, 6, 5])
+  want, got = made(batch), made(take(batch, order))
+  for task in want:
+    np.testing.assert_allclose(got[task], want[task][order], rtol=1e-5)
+
+
+def test_every_input_matters(made):
+  """Each slot, list weight and float of an example changes each logit."""
+  batch = toy.random_batch(3)
+  batch = batch._replace(weights=np.ones_like(batch.weights))
+  want = made(batch)
+  changed = []
+  for j in range(batch.slots.shape[1]):
+    slots = batch.slots.copy()
+    slots[1, j] = (slots[1, j] + 1) % U
+    changed.append(batch._replace(slots=slots))
+  for name in ('weights', 'floats'):
+    for j in range(getattr(batch, name).shape[1]):
+      column = getattr(batch, name).copy()
+      column[1, j] += 1.5
+      changed.append(batch._replace(**{name: column}))
+  assert len(changed) == 7 + 5 + 2
+  for k, other in enumerate(changed):
+    got = made(other)
+    for task in want:
+      assert got[task][1] != want[task][1], (k, task)
+      np.testing.assert_array_equal(got[task][::2], want[task][::2])
+
+
+def loss(made, params, table, batch, task=None):
+  variables = {**made.variables, 'params': params}
+  logits = made.model.apply(variables, table, batch)
+  if task:
+    return logits[task].sum()
+  terms = entire_space(logits, batch.labels, batch.where)
+  return terms['ctr'][0] + terms['ctcvr'][0]
+
+
+def gradients(made, batch, task=None, scale=1.0):
+  """Of the parameters and the table."""
+  run = lambda params, table: loss(made, params, table, batch, task)
+  return jax.jit(jax.grad(run, argnums=(0, 1)))(
+      made.variables['params'], made.table * scale)
+
+
+def test_every_parameter_learns(made):
+  """Under the entire-space loss no gradient is 0, nor that of an input.
+
+  Running statistics are used, so that batch norm does not cancel biases.
+  """
+  batch = toy.random_batch(64)
+  params, table = gradients(made, batch)
+  for path, g in jax.tree_util.tree_leaves_with_path(params):
+    assert np.isfinite(g).all() and np.any(g), jax.tree_util.keystr(path)
+    if path[-2].key == 'dense_0':  # Kernel [inputs, units], or bias.
+      assert np.any(g, axis=-1).all(), jax.tree_util.keystr(path)
+  touched = np.unique(np.concatenate(
+      [batch.slots[:, :2].ravel(), batch.slots[:, 2:][batch.weights > 0]]))
+  assert np.any(table[touched], axis=1).all()
+  rest = np.setdiff1d(np.arange(U), touched)
+  assert not np.any(table[rest])
+
+
+def test_gradients_are_finite_at_extreme_inputs(made):
+  batch = toy.random_batch(8)
+  batch = batch._replace(floats=batch.floats * 1e4)
+  leaves = jax.tree.leaves(gradients(made, batch, scale=1e3))
+  assert all(np.isfinite(g).all() for g in leaves)
+
+
+def test_towers_own_their_bias(made):
+  """Click and conversion have different rates."""
+  batch = toy.random_batch(5)
+  want = made(batch)
+  flat = flax.traverse_util.flatten_dict(made.variables['params'])
+  for task in made.model.tasks:
+    last = max(p for p in flat if p[0] == f'tower_{task}' and 'dense' in p[1])
+    bias = (*last[:-1], 'bias')
+    assert flat[bias].shape == (1,)
+    params = flax.traverse_util.unflatten_dict({**flat, bias: flat[bias] + 1})
+    got = made(batch, params=params)
+    for other in made.model.tasks:
+      np.testing.assert_allclose(
+          got[other] - want[other], float(other == task), atol=1e-5)
+
+
+def test_parameters_are_named_by_their_part(made):
+  parts = {name.split('_')[0] for name in made.variables['params']}
+  assert parts <= {'shared', 'expert', 'gate', 'tower'}
+  towers = {n for n in made.variables['params'] if n.startswith('tower')}
+  assert towers == {f'tower_{t}' for t in made.model.tasks}
+
+
+def test_replicas(case):
+  """Mapped over stacked parameters: what each gives alone."""
+  many = [make(*case, seed=s) for s in (0, 1, 2)]
+  batch = toy.random_batch(6)
+  variables = jax.tree.map(
+      lambda *x: jnp.stack(x), *[m.variables for m in many])
+  table = jnp.stack([m.table for m in many], axis=1)  # [U, R, D]
+  run = jax.jit(jax.vmap(many[0].model.apply, in_axes=(0, 1, None)))
+  got = run(variables, table, batch)
+  for r, one in enumerate(many):
+    for task, want in one(batch).items():
+      np.testing.assert_allclose(got[task][r], want, rtol=1e-5, atol=1e-5)
+
+
+# The network of ESMM, written out again in float64.
+
+
+def embed64(table, batch, schema):
+  """[B, F * D + N]: ids, then pooled lists, then floats."""
+  parts = []
+  for f in schema.id_fields:
+    parts.append(table[batch.slots[:, schema.slot_columns[f.name].start]])
+  start = 0
+  for f in schema.list_fields:
+    slots = batch.slots[:, schema.slot_columns[f.name]]
+    pooled = np.zeros((len(slots), table.shape[1]))
+    for b, row in enumerate(slots):
+      w = batch.weights[b, start : start + f.max_len].astype(np.float64)
+      for place, weight in zip(row, w):
+        pooled[b] += weight * table[place]
+      if f.combiner == 'mean' and w.sum() > 0:
+        pooled[b] /= w.sum()
+    start += f.max_len
+    parts.append(pooled)
+  return np.concatenate([*parts, batch.floats.astype(np.float64)], axis=1)
+
+
+def tower64(params, x, act, num):
+  for k in range(num):
+    layer = params[f'dense_{k}']
+    x = x @ np.float64(layer['kernel']) + np.float64(layer['bias'])
+    if k < num - 1:
+      x = act(x)
+  return x[:, 0]
+
+
+SCHEMAS = {
+    'all kinds': SCHEMA,
+    'sum and mean the other way': dataclasses.replace(SCHEMA, fields=tuple(
+        dataclasses.replace(f, combiner='sum' if f.combiner == 'mean' else
+                            'mean') if f.kind == 'ids' else f
+        for f in SCHEMA.fields)),
+    'no lists': SCHEMA.select(['user', 'price', 'item']),
+    'no floats': SCHEMA.select(['tags', 'item']),
+    'lists only': SCHEMA.select(['tags', 'history']),
+    'one id': Schema((Field('user', vocab_size=60),)),
+}
+ACTS = {'relu': lambda x: np.maximum(x, 0), 'tanh': np.tanh}
+
+
+@pytest.mark.parametrize('share', [True, False])
+@pytest.mark.parametrize('act', ACTS)
+@pytest.mark.parametrize('which', SCHEMAS)
+def test_shared_embedding_against_float64(which, act, share):
+  """The towers' first products are one in the model and two here."""
+  schema = SCHEMAS[which]
+  made = make('shared_embedding', dict(
+      UNITS, activation=act, share_embeddings=share), schema)
+  batch = toy.random_batch(11, schema)
+  got = made(batch)
+  table = np.float64(made.table)
+  for k, task in enumerate(('ctr', 'cvr')):
+    half = table if share else table[:, k * D : (k + 1) * D]
+    want = tower64(made.variables['params'][f'tower_{task}'],
+                   embed64(half, batch, schema), ACTS[act], 3)
+    np.testing.assert_allclose(got[task], want, rtol=2e-5, atol=2e-5)
+
+
+def test_empty_lists_are_zero():
+  """Of both combiners, whatever ids their padding has; and no nan."""
+  made = make('shared_embedding', UNITS)
+  batch = toy.random_batch(4)
+  batch = batch._replace(weights=np.zeros_like(batch.weights))
+  slots = batch.slots.copy()
+  slots[:, 2:] = (slots[:, 2:] + 1) % U
+  for task, want in made(batch).items():
+    np.testing.assert_array_equal(made(batch._replace(slots=slots))[task], want)
+    x = embed64(np.float64(made.table), batch, SCHEMA)
+    assert not x[:, 2 * D : 4 * D].any()
+  assert np.isfinite(gradients(made, batch)[1]).all()
+
+
+def test_floats_only():
+  schema = SCHEMA.select(['price', 'serial'])
+  made = make('shared_embedding', UNITS, schema)
+  batch = toy.random_batch(5, schema)
+  want = tower64(made.variables['params']['tower_ctr'],
+                 np.float64(batch.floats), ACTS['relu'], 3)
+  np.testing.assert_allclose(made(batch)['ctr'], want, rtol=1e-5)
+
+
+def test_parameter_count():
+  """Of each tower (I + 1) u1 + (u1 + 1) u2 + u2 + 1, I = 4 D + 2."""
+  inputs = 4 * D + 2
+  tower = (inputs + 1) * 6 + (6 + 1) * 5 + 5 + 1
+  for share in (True, False):
+    made = make('shared_embedding', dict(UNITS, share_embeddings=share))
+    sizes = [x.size for x in jax.tree.leaves(made.variables['params'])]
+    assert sum(sizes) == 2 * tower == 310
+    assert made.model.num_tables == (1 if share else 2)
+
+
+def test_paper_widths_are_the_default():
+  """360 x 200 x 80 on 18 dimensions of 19 fields."""
+  fields = tuple(Field(f'f{k}', vocab_size=2) for k in range(19))
+  model = MODELS['shared_embedding'](Schema(fields))
+  batch = toy.random_batch(1, Schema(fields), num_rows=2)
+  shapes = jax.eval_shape(
+      model.init, jax.random.key(0), jnp.zeros((2, 18)), batch)
+  kernels = [shapes['params']['tower_cvr'][f'dense_{k}']['kernel'].shape
+             for k in range(4)]
+  assert kernels == [(342, 360), (360, 200), (200, 80), (80, 1)]
+
+
+@pytest.mark.parametrize('share', [True, False])
+def test_gradients_of_one_task_in_the_embedding(share):
+  """ESMM: each task moves the shared table. ESMM-NS: its own half only."""
+  made = make('shared_embedding', dict(UNITS, share_embeddings=share))
+  batch = toy.random_batch(16)
+  for k, task in enumerate(('ctr', 'cvr')):
+    params, table = gradients(made, batch, task)
+    other = {'ctr': 'cvr', 'cvr': 'ctr'}[task]
+    assert not any(np.any(x) for x in jax.tree.leaves(params[f'tower_{other}']))
+    if share:
+      assert table.shape == (U, D) and np.any(table)
+    else:
+      mine, theirs = table[:, k * D :][:, :D], table[:, (1 - k) * D :][:, :D]
+      assert np.any(mine) and not np.any(theirs)
+
+
+# Training mode.
+
+DROPOUT = dict(UNITS, dropout=0.5)
+NORM = dict(UNITS, batch_norm=True)
+
+
+def test_dropout_acts_in_training_only():
+  made = make('shared_embedding', DROPOUT)
+  plain = make('shared_embedding', UNITS)
+  batch = toy.random_batch(8)
+  run = lambda seed: made.train(batch, seed)[0]
+  for task, want in plain(batch).items():
+    np.testing.assert_array_equal(made(batch)[task], want)
+    assert not np.array_equal(run(0)[task], want)
+    assert not np.array_equal(run(0)[task], run(1)[task])
+    np.testing.assert_array_equal(run(0)[task], run(0)[task])
+
+
+def test_dropout_keeps_the_mean():
+  """With one hidden layer the logit is linear in what is dropped."""
+  made = make('shared_embedding', dict(tower_units=(20,), dropout=0.3))
+  batch, num = toy.random_batch(3), 5000
+  keys = jax.random.split(jax.random.key(0), num)
+  many, _ = jax.vmap(compiled(made.model, True), in_axes=(None, None, None, 0))(
+      made.variables, made.table, batch, keys)
+  for task, want in made(batch).items():
+    spread = many[task].std(axis=0) / num**0.5
+    assert (spread > 0).all()
+    assert (np.abs(many[task].mean(axis=0) - want) < 5 * spread).all()
+
+
+def norm64(params, x, act, real):
+  """A tower of two hidden layers that normalises over the real rows."""
+  stats = []
+  for k in range(3):
+    layer = params[f'dense_{k}']
+    x = x @ np.float64(layer['kernel']) + np.float64(layer['bias'])
+    if k < 2:
+      mean, var = x[real].mean(axis=0), x[real].var(axis=0)
+      stats.append((mean, var))
+      norm = params[f'norm_{k}']
+      x = (x - mean) / np.sqrt(var + 1e-5)
+      x = x * np.float64(norm['scale']) + np.float64(norm['bias'])
+      x = act(x)
+  return x[:, 0], stats
+
+
+def test_batch_norm_against_float64():
+  """Product, norm over the real examples, activation; statistics move 10 %."""
+  made = make('shared_embedding', NORM)
+  batch = toy.random_batch(12)
+  where = np.float32([1] * 9 + [0] * 3)
+  floats = batch.floats.copy()
+  floats[9:] = 1e3  # What padding holds must not matter.
+  batch = batch._replace(where=where, floats=floats)
+  got, updated = made.train(batch)
+  x = embed64(np.float64(made.table), batch, SCHEMA)
+  for task in got:
+    params = made.variables['params'][f'tower_{task}']
+    want, stats = norm64(params, x, ACTS['relu'], where > 0)
+    np.testing.assert_allclose(got[task][:9], want[:9], rtol=1e-4, atol=1e-4)
+    old = made.variables['batch_stats'][f'tower_{task}']
+    new = updated['batch_stats'][f'tower_{task}']
+    for k, (mean, var) in enumerate(stats):
+      for key, value in (('mean', mean), ('var', var)):
+        np.testing.assert_allclose(
+            new[f'norm_{k}'][key],
+            0.9 * np.float64(old[f'norm_{k}'][key]) + 0.1 * value,
+            rtol=1e-4, atol=1e-4)
+
+
+def test_padding_does_not_touch_batch_norm():
+  """Neither its statistics nor the real rows, whatever padding holds."""
+  made = make('shared_embedding', NORM)
+  real = toy.random_batch(9)
+  want, want_stats = made.train(real)
+  for garbage in (0.0, 1e3):
+    more = toy.random_batch(5, seed=1)
+    more = more._replace(
+        where=np.zeros(5, np.float32), floats=more.floats + garbage)
+    both = jax.tree.map(lambda *x: np.concatenate(x), real, more)
+    got, stats = made.train(both._replace(rows=real.rows))
+    for a, b in zip(jax.tree.leaves(stats), jax.tree.leaves(want_stats)):
+      np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    for task in want:
+      np.testing.assert_allclose(
+          got[task][:9], want[task], rtol=1e-3, atol=1e-4)
+
+
+def test_batch_norm_in_evaluation_uses_what_was_learnt():
+  made = make('shared_embedding', NORM)
+  batch = toy.random_batch(6)
+  logits = made(batch)
+  _, updated = compiled(made.model, False)(
+      made.variables, made.table, batch, jax.random.key(0))
+  jax.tree.map(np.testing.assert_array_equal,
+               updated['batch_stats'], made.variables['batch_stats'])
+  trained, _ = made.train(batch)
+  for task in logits:
+    assert not np.allclose(logits[task], trained[task])
+
+
+# What cannot be.
+
+
+def test_unknown_activation():
+  with pytest.raises(InputError, match="'reul'.*'relu'"):
+    activation('reul')
+  with pytest.raises(InputError, match="'reul'"):
+    make('shared_embedding', dict(UNITS, activation='reul'))
+  x = jnp.array([-1.0, 2.0])
+  assert all(np.isfinite(activation(a)(x)).all() for a in ACTIVATIONS)
+
+
+def test_no_tower_units():
+  with pytest.raises(InputError, match='tower_units is empty'):
+    make('shared_embedding', dict(tower_units=()))
