@@ -180,7 +180,9 @@ def train_step(
   directions, table_opt = plan.row_tx.update(
       row_grads, state.table_opt, small, batch.rows, state.table.shape[0]
   )
-  small = small + rate[:, None] * directions
+  # One replica: a scalar, so that XLA sees a flat loop.
+  row_rate = rate[0] if num == 1 else rate[:, None]
+  small = small + row_rate * directions
   table = small if plan.dense else put_rows(state.table, batch.rows, small)
 
   means = {k: sums[k] / jnp.maximum(counts[k], 1.0) for k in sums}

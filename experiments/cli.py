@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 from absl import app, flags, logging
+from esmm_jax.allocator import keep_scratch
 from esmm_jax.types import InputError
 from ml_collections import config_dict, config_flags
 
@@ -62,6 +63,7 @@ def run(main: Callable[..., Any], positional: bool = False) -> None:
   """
 
   logging.set_verbosity(logging.ERROR)
+  keep_scratch()
 
   def guarded(argv):
     if len(argv) > 1 and not positional:

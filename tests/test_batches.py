@@ -3,7 +3,7 @@
 import threading
 
 from esmm_jax.data import batches as batches_lib
-from esmm_jax.data.batches import Batches, compact, pad_lists, prefetch
+from esmm_jax.data.batches import Batches, Compacter, pad_lists, prefetch
 from esmm_jax.types import InputError, Ragged
 from hypothesis import given, strategies as st
 import numpy as np
@@ -278,7 +278,7 @@ def test_parts_of_the_schema(train, names):
 )
 def test_compact(ids, capacity):
   ids = np.array(ids, np.int32).reshape(-1, 1)
-  rows, slots = compact(ids, 31, capacity)
+  rows, slots = Compacter(31, capacity)(ids)
   unique = len(set(ids[:, 0].tolist()))
   np.testing.assert_array_equal(rows[slots], ids)
   assert slots.shape == ids.shape
@@ -295,7 +295,7 @@ def test_compact(ids, capacity):
 )
 def test_growth(unique, capacity, expected):
   """By half and one: 1, 2, 4, 7, 11 .. or 5, 8, 13 .. whatever the need."""
-  rows, _ = compact(np.arange(unique, dtype=np.int32), 100, capacity)
+  rows, _ = Compacter(100, capacity)(np.arange(unique, dtype=np.int32))
   assert len(rows) == expected
   assert rows[unique:].tolist() == [100 + k for k in range(expected - unique)]
 

@@ -8,7 +8,7 @@ before, so training goes on at any step without replaying a thing.
 
 Every batch has the same shapes: the last one of an epoch is padded, `where`
 says which examples are real. The embedding rows that a batch touches are made
-unique here, on the host (`compact`).
+unique here, on the host (`Compacter`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -101,6 +101,7 @@ class Batches:
     self._compacted = compacted
     if compacted:
       self.capacity = self._measure_capacity()
+      self._compacter = Compacter(schema.num_rows, self.capacity)
 
   def __len__(self) -> int:
     return self.steps_per_epoch
@@ -121,7 +122,7 @@ class Batches:
     where[: local - pad] = 1
     rows = np.zeros(0, np.int32)
     if self._compacted:
-      rows, slots = compact(slots, self._schema.num_rows, self.capacity)
+      rows, slots = self._compacter(slots)
     return Batch(rows, slots, weights, floats, labels, where)
 
   def iterate(self, start: int, stop: int) -> Iterator[Batch]:
@@ -214,7 +215,7 @@ class Batches:
   def _measure_capacity(self) -> int:
     """Room for the touched rows: 15 % over the most of a few batches.
 
-    A batch that needs more gets the next size (`compact`), at the price of one
+    A batch that needs more gets the next size (`Compacter`), at the price of one
     more compilation; the size a batch gets depends on the batch alone.
     """
     slots, sizes = {}, {}
@@ -234,27 +235,37 @@ class Batches:
     return max(min(room, bound), 1)
 
 
-def compact(
-    ids: np.ndarray, num_rows: int, capacity: int
-) -> tuple[np.ndarray, np.ndarray]:
-  """Unique ids, and each id's place among them.
+class Compacter:
+  """Finds the unique ids of a batch, and each id's place among them.
 
-  Args:
-    ids: int32, any shape, rows of the table.
-    num_rows: V; padding gets ids from V on.
-    capacity: Length of the result; half as much again, and again, where more
-      ids are unique.
-
-  Returns:
-    rows int32 [capacity], ascending and unique, and slots int32 with the shape
-    of ids: rows[slots] == ids.
+  Sorts only what is unique: it takes a quarter of the time of `np.unique` with
+  inverse (`experiments/benchmark.py data`). Costs 4 bytes for each table row.
   """
-  rows, slots = np.unique(ids, return_inverse=True)
-  while len(rows) > capacity:
-    capacity += capacity // 2 + 1
-  pad = num_rows + np.arange(capacity - len(rows))
-  rows = np.concatenate([rows, pad]).astype(np.int32)
-  return rows, slots.reshape(ids.shape).astype(np.int32)
+
+  def __init__(self, num_rows: int, capacity: int):
+    """For ids below `num_rows`; results are at least `capacity` long."""
+    self._num_rows, self._capacity = num_rows, capacity
+    self._place = np.zeros(num_rows, np.int32)
+
+  def __call__(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compacts ids, int32 of any shape.
+
+    Returns:
+      rows int32 [capacity], ascending and unique, and slots int32 with the
+      shape of ids: rows[slots] == ids. Padding has ids from num_rows on. Where
+      more ids are unique, rows is half as long again, and again.
+    """
+    place, flat = self._place, ids.reshape(-1)
+    order = np.arange(flat.size, dtype=np.int32)
+    place[flat] = order  # Of equal ids one stays.
+    rows = np.sort(flat[place[flat] == order])
+    place[rows] = order[: rows.size]
+    slots = place[flat].reshape(ids.shape)
+    capacity = self._capacity
+    while rows.size > capacity:
+      capacity += capacity // 2 + 1
+    pad = np.arange(capacity - rows.size, dtype=np.int32) + self._num_rows
+    return np.concatenate([rows, pad]), slots
 
 
 def pad_lists(

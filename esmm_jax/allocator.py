@@ -1,0 +1,26 @@
+"""How the C library gives memory back to the system."""
+
+import ctypes
+
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+
+
+def keep_scratch() -> bool:
+  """Has the C library keep the memory that a step frees.
+
+  On a CPU a step needs some tens of megabytes for its activations. By default
+  glibc maps them anew and unmaps them every step, and the system fills each
+  page with zeros every time (`experiments/benchmark.py step --kinds=scratch`).
+  A program calls this before its first large array; it holds for the process.
+
+  Returns:
+    Whether it took effect; False where the C library is not glibc.
+  """
+  try:
+    mallopt = ctypes.CDLL('libc.so.6').mallopt
+  except (OSError, AttributeError):
+    return False
+  mapped = mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+  trimmed = mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+  return bool(mapped and trimmed)
