@@ -13,6 +13,7 @@ layer can use it.
 """
 
 from collections.abc import Mapping
+import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,7 +64,8 @@ class Batch(NamedTuple):
   where: Array
 
 
-class Ragged(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ragged:
   """Rows of lists of different lengths.
 
   Attributes:

@@ -25,14 +25,7 @@ def finished(config: Any, workdir: str) -> dict[str, Any] | None:
   path = os.path.join(workdir, 'config.json')
   if not os.path.exists(path):
     return None
-  try:
-    with open(path, encoding='utf-8') as f:
-      theirs = json.load(f)
-  except ValueError as e:
-    raise InputError(
-        f'{path} is not JSON ({e}). Delete the folder or use another'
-        ' --workdir.'
-    ) from e
+  theirs = _read(path)
   differing = differences(flatten(_plain(config)), flatten(theirs))
   if differing:
     shown = '; '.join(differing[:5])
@@ -44,8 +37,18 @@ def finished(config: Any, workdir: str) -> dict[str, Any] | None:
   results = os.path.join(workdir, 'results.json')
   if not os.path.exists(results):
     return None
-  with open(results, encoding='utf-8') as f:
-    return json.load(f)
+  return _read(results)
+
+
+def _read(path: str) -> dict[str, Any]:
+  try:
+    with open(path, encoding='utf-8') as f:
+      return json.load(f)
+  except ValueError as e:
+    raise InputError(
+        f'{path} is not JSON ({e}). Delete the folder or use another'
+        ' --workdir.'
+    ) from e
 
 
 def claim(config: Any, workdir: str) -> None:

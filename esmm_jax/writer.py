@@ -7,6 +7,7 @@ import os
 import time
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 
@@ -16,6 +17,8 @@ def to_json(value: Any) -> Any:
     return {k: to_json(v) for k, v in value.items()}
   if isinstance(value, (list, tuple)):
     return [to_json(v) for v in value]
+  if isinstance(value, np.generic):
+    value = value.item()
   if isinstance(value, float) and not math.isfinite(value):
     return None
   return value

@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 
+from esmm_jax.data.checks import check_columns
 from esmm_jax.data.columnar import ColumnarSource, concatenate, write_shard
 from esmm_jax.schema import Field, Schema
 from esmm_jax.types import InputError, Ragged
@@ -45,7 +46,9 @@ def assert_same(got, want):
     parts = [(got[name], column)]
     if isinstance(column, Ragged):
       assert (got[name].weights is None) == (column.weights is None), name
-      parts = [p for p in zip(got[name], column) if p[1] is not None]
+      names = ('values', 'offsets', 'weights')
+      parts = [(getattr(got[name], n), getattr(column, n)) for n in names]
+      parts = [p for p in parts if p[1] is not None]
     for a, b in parts:
       np.testing.assert_array_equal(a, b, err_msg=name)
 
@@ -393,3 +396,30 @@ def test_the_second_time_nothing_is_built(own, monkeypatch):
   assert_same(
       again.as_data_source('train').read(0, 150),
       expected([('train', 0, 150)]))
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda c: c.weights.__setitem__(3, np.nan), 'weight that is not'),
+        (lambda c: c.weights.resize(4, refcheck=False), '4 weights'),
+        (lambda c: c.offsets.__setitem__(-1, 99), 'offsets end at 99'),
+        (lambda c: c.offsets.__setitem__(1, 6), 'falling offsets'),
+    ],
+)
+def test_lists_whose_parts_do_not_fit_are_refused(change, message):
+  lists = Ragged(
+      np.arange(6, dtype=np.int32),
+      np.array([0, 2, 4, 6]),
+      np.ones(6, np.float32),
+  )
+  columns = {
+      'tags': lists,
+      'click': np.zeros(3, np.int8),
+      'conversion': np.zeros(3, np.int8),
+  }
+  schema = Schema((Field('tags', 'ids', vocab_size=6, weighted=True),))
+  check_columns(schema, columns, 'here', 0)
+  change(lists)
+  with pytest.raises(InputError, match=message):
+    check_columns(schema, columns, 'here', 0)

@@ -33,8 +33,10 @@ def make_builder(tmp_path, **dials):
 def assert_same(left, right):
   assert left.keys() == right.keys()
   for name, column in left.items():
-    parts = (column,) if not isinstance(column, Ragged) else column
-    others = (right[name],) if not isinstance(column, Ragged) else right[name]
+    parts, others = [
+        (c.values, c.offsets, c.weights) if isinstance(c, Ragged) else (c,)
+        for c in (column, right[name])
+    ]
     for part, other in zip(parts, others, strict=True):
       assert part.dtype == other.dtype, name
       np.testing.assert_array_equal(part, other, err_msg=name)

@@ -16,7 +16,8 @@ import queue
 import threading
 from typing import Any
 
-from esmm_jax.data.columnar import check_columns, ColumnarSource, concatenate
+from esmm_jax.data.checks import check_columns
+from esmm_jax.data.columnar import ColumnarSource, concatenate
 from esmm_jax.schema import Schema
 from esmm_jax.types import Batch, InputError, Ragged
 import numpy as np
@@ -215,8 +216,8 @@ class Batches:
   def _measure_capacity(self) -> int:
     """Room for the touched rows: 15 % over the most of a few batches.
 
-    A batch that needs more gets the next size (`Compacter`), at the price of one
-    more compilation; the size a batch gets depends on the batch alone.
+    A batch that needs more gets the next size (`Compacter`), at the price of
+    one more compilation; the size a batch gets depends on the batch alone.
     """
     slots, sizes = {}, {}
     for f in self._schema.id_fields + self._schema.list_fields:

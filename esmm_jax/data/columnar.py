@@ -22,6 +22,7 @@ import logging
 import os
 from typing import Any
 
+from esmm_jax.data.checks import check_columns
 from esmm_jax.schema import Schema
 from esmm_jax.types import Columns, InputError, Ragged
 import numpy as np
@@ -66,58 +67,6 @@ def write_shard(path: str, schema: Schema, columns: Columns) -> int:
       np.save(file, array)
       total += os.stat(file).st_size
   return total
-
-
-def check_columns(
-    schema: Schema, columns: Columns, where: str, first_row: int
-) -> None:
-  """Refuses ids outside the vocabulary and labels other than 0 and 1.
-
-  Without it an id past the table is NaN in one kind of lookup and a row of
-  another field in the next.
-
-  Args:
-    schema: Says what each column holds.
-    columns: Columns of a range of rows; those the schema lacks are not looked
-      at.
-    where: What to call the place in the message.
-    first_row: Number of the first row, for the message.
-  """
-  for field in schema.id_fields + schema.list_fields:
-    column = columns[field.name]
-    ids = column.values if isinstance(column, Ragged) else column
-    if not len(ids):
-      continue
-    low, high = ids.min(), ids.max()
-    if low < 0 or high >= field.vocab_size:
-      bad = int(np.flatnonzero((ids < 0) | (ids >= field.vocab_size))[0])
-      row = bad
-      if isinstance(column, Ragged):
-        row = int(np.searchsorted(column.offsets, bad, side='right')) - 1
-      raise InputError(
-          f'{where}, row {first_row + row}: field {field.name!r} has id'
-          f' {ids[bad]}, but its vocabulary has the ids 0 to'
-          f' {field.vocab_size - 1}. Prepare the data again, or map unseen'
-          ' values to id 1.'
-      )
-  for field in schema.float_fields:
-    finite = np.isfinite(columns[field.name])
-    if not finite.all():
-      row = int(np.flatnonzero(~finite)[0])
-      raise InputError(
-          f'{where}, row {first_row + row}: field {field.name!r} is'
-          f' {columns[field.name][row]}; floats must be finite. Fill missing'
-          ' values when the data is prepared.'
-      )
-  for name in schema.labels:
-    label = columns[name]
-    bad = (label != 0) & (label != 1)
-    if bad.any():
-      row = int(np.flatnonzero(bad)[0])
-      raise InputError(
-          f'{where}, row {first_row + row}: label {name!r} is {label[row]}; it'
-          ' must be 0 or 1.'
-      )
 
 
 class ColumnarSource:
