@@ -11,7 +11,8 @@ def keep_scratch() -> bool:
 
   On a CPU a step needs some tens of megabytes for its activations. By default
   glibc maps them anew and unmaps them every step, and the system fills each
-  page with zeros every time (`experiments/benchmark.py step --kinds=scratch`).
+  page with zeros every time (`experiments/benchmark.py step` with and without
+  `--nokeep_scratch`).
   A program calls this before its first large array; it holds for the process.
 
   Returns:

@@ -7,8 +7,8 @@
 step: the train step of ESMM (23 fields, dimension 18, towers 360-200-80, Adam)
 on tables of several sizes, touched rows only and dense; and `train`, the same
 with its input pipeline. `matrix_share` is the floating-point operations of the
-network's products over the time, as a share of what bare products of the same
-shapes reach on this machine in the same run. data: reading the default funnel,
+towers' products over the time, as a share of what the largest product alone
+reaches, measured in turn with the step. data: reading the default funnel,
 shuffled. auc: the exact AUC of that many scores.
 """
 
@@ -38,7 +38,11 @@ _KINDS = flags.DEFINE_list('kinds', ['lazy', 'train', 'dense'], 'For step.')
 _MICRO = flags.DEFINE_integer('micro_batches', 0, 'As the config key.')
 _WINDOWS = flags.DEFINE_integer('windows', 5, 'Timed windows; median counts.')
 _STEPS = flags.DEFINE_integer('steps', 40, 'Steps of a window.')
+flags.DEFINE_bool(
+    'keep_scratch', True, 'Whether freed memory is kept for the next step.'
+)
 cli.define_data_dir()
+flags.adopt_module_key_flags(cli)
 
 
 class MemorySource:
@@ -100,8 +104,8 @@ def flops_per_example() -> int:
   return 3 * forward
 
 
-def bare_products(batch: int) -> float:
-  """FLOP/s of the step's largest products alone, best of several windows."""
+def bare_product(batch: int):
+  """A function that gives the FLOP/s of the step's largest product alone."""
   import jax
   import jax.numpy as jnp
 
@@ -110,15 +114,16 @@ def bare_products(batch: int) -> float:
   w = jnp.ones((inner, outer))
   product = jax.jit(jnp.matmul)
   product(x, w).block_until_ready()
-  best = 0.0
-  for _ in range(10):
+  repeats = max(4, 80_000 // batch)
+
+  def measure() -> float:
     start = time.perf_counter()
-    for _ in range(20):
-      out = product(x, w)
-    out.block_until_ready()
-    seconds = (time.perf_counter() - start) / 20
-    best = max(best, 2 * batch * inner * outer / seconds)
-  return best
+    for _ in range(repeats):
+      product(x, w).block_until_ready()
+    seconds = (time.perf_counter() - start) / repeats
+    return 2 * batch * inner * outer / seconds
+
+  return measure
 
 
 def step() -> None:
@@ -147,7 +152,7 @@ def step() -> None:
     source, schema = make_data(rows)
     model = MODELS['shared_embedding'](schema, TOWER_UNITS)
     for batch_size in map(int, _BATCH_SIZE.value):
-      products = bare_products(batch_size)
+      product = bare_product(batch_size)
       for kind in _KINDS.value:
         dense = kind == 'dense'
         batches = Batches(source, schema, batch_size, compacted=not dense)
@@ -187,15 +192,19 @@ def step() -> None:
         for _ in range(3):
           state = step_fn(state, next(feed), hyper)
         jax.block_until_ready(state)
-        times = []
+        times, products = [], []
         for _ in range(_WINDOWS.value):
+          products.append(product())
           start = time.perf_counter()
           for _ in range(steps):
             state = step_fn(state, next(feed), hyper)
           jax.block_until_ready(state)
           times.append((time.perf_counter() - start) / steps * 1e3)
         ms = float(np.median(times))
+        # FLOP/s of the step over that of products in the same window: the
+        # machine's speed changes from one minute to the next.
         flops = flops_per_example() * batch_size * num
+        ratios = [flops / t * 1e3 / p for t, p in zip(times, products)]
         emit(
             f'step_{kind}' if kind != 'train' else 'train',
             rows,
@@ -206,8 +215,8 @@ def step() -> None:
             ms_max=round(max(times), 3),
             traces=step_fn._cache_size(),
             gflops=round(flops / ms / 1e6, 1),
-            bare_product_gflops=round(products / 1e9, 1),
-            matrix_share=round(flops / ms * 1e3 / products, 3),
+            bare_product_gflops=round(float(np.median(products)) / 1e9, 1),
+            matrix_share=round(float(np.median(ratios)), 3),
             table_bytes=int(state.table.nbytes),
             peak_rss_bytes=peak_rss(),
         )

@@ -63,11 +63,12 @@ def run(main: Callable[..., Any], positional: bool = False) -> None:
   """
 
   logging.set_verbosity(logging.ERROR)
-  keep_scratch()
 
   def guarded(argv):
     if len(argv) > 1 and not positional:
       _exit(2, f'unexpected argument {argv[1]!r}; flags begin with --.')
+    if 'keep_scratch' not in flags.FLAGS or flags.FLAGS['keep_scratch'].value:
+      keep_scratch()
     try:
       main(*([argv] if positional else []))
     except InputError as e:
