@@ -4,6 +4,7 @@ import ctypes
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
 
 
 def keep_scratch() -> bool:
@@ -24,4 +25,6 @@ def keep_scratch() -> bool:
     return False
   mapped = mallopt(_M_MMAP_THRESHOLD, 1 << 30)
   trimmed = mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
-  return bool(mapped and trimmed)
+  # One heap for all threads: what one frees another finds.
+  shared = mallopt(_M_ARENA_MAX, 1)
+  return bool(mapped and trimmed and shared)

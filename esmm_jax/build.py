@@ -16,7 +16,7 @@ from esmm_jax.estimators import Estimator, ESTIMATORS
 from esmm_jax.models import MODELS
 from esmm_jax.schema import Schema
 from esmm_jax.sharding import Layout
-from esmm_jax.train_step import MICRO_BATCH, Plan
+from esmm_jax.train_state import MICRO_BATCH, Plan
 from esmm_jax.types import InputError
 import jax
 import optax

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from esmm_jax.train_step import TrainState
+from esmm_jax.train_state import TrainState
 from esmm_jax.types import InputError
 import jax
 import jax.numpy as jnp

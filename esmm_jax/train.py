@@ -13,13 +13,8 @@ from esmm_jax.checkpoint import Checkpoints
 from esmm_jax.data.batches import prefetch
 from esmm_jax.predict import Predictor, save_predictions
 from esmm_jax.selection import Selection
-from esmm_jax.train_step import (
-    Hyper,
-    init_state,
-    reset_sums,
-    train_step,
-    TrainState,
-)
+from esmm_jax.train_state import Hyper, init_state, reset_sums, TrainState
+from esmm_jax.train_step import train_step
 from esmm_jax.writer import write_json, Writer
 import jax
 import jax.numpy as jnp

@@ -132,13 +132,8 @@ def step() -> None:
   from esmm_jax.data.batches import Batches, prefetch
   from esmm_jax.estimators import ESTIMATORS
   from esmm_jax.models import MODELS
-  from esmm_jax.train_step import (
-      Hyper,
-      init_state,
-      MICRO_BATCH,
-      Plan,
-      train_step,
-  )
+  from esmm_jax.train_state import Hyper, init_state, MICRO_BATCH, Plan
+  from esmm_jax.train_step import train_step
   import jax
   import jax.numpy as jnp
   import numpy as np

@@ -333,12 +333,17 @@ def history_of(raw_dir, data_dir, **options):
   return builder, columns, past, split
 
 
-def test_history_of_a_user(fake, data_dir):
+@pytest.mark.parametrize('live', [False, True])
+def test_history_of_a_user(fake, data_dir, live):
   """The formula typed again; test_history.py has the slow loop."""
-  builder, _, past, split = history_of(fake.raw_dir, data_dir)
+  builder, _, past, split = history_of(
+      fake.raw_dir, data_dir, history_live=live
+  )
+  first_test_day = DAYS[-2]
   values = []
   for row in fake.log:
-    before = [r for r in fake.log if r['date'] < row['date']]
+    day = row['date'] if live else min(row['date'], first_test_day)
+    before = [r for r in fake.log if r['date'] < day]
     own = [r for r in before if r['user_id'] == row['user_id']]
     prior = (sum(r['is_click'] for r in before) + 0.5) / (len(before) + 1)
     rate = (sum(r['is_click'] for r in own) + 20 * prior) / (len(own) + 20)
@@ -366,19 +371,31 @@ def test_history_forms(fake, data_dir, form):
   assert kinds == {'float' if form == 'float' else 'id'}
 
 
-def test_history_never_sees_its_own_day(fake, data_dir, tmp_path):
-  """Other labels on the last day of the log change no encoding at all."""
+@pytest.mark.parametrize(
+    'live, days, same',
+    [
+        (True, DAYS[-1:], True),  # A row never sees its own day,
+        (True, DAYS[-2:], False),  # but live it sees the test day before,
+        (False, DAYS[-2:], True),  # and otherwise no test label at all.
+        (False, DAYS[-3:-2], False),
+    ],
+)
+def test_labels_that_history_sees(
+    fake, data_dir, tmp_path, live, days, same
+):
   other = make_raw(tmp_path / 'raw')
   for row in other.log:
-    if row['date'] == DAYS[-1]:
+    if row['date'] in days:
       row['is_click'] = 1 - row['is_click']
       row['long_view'] = 1 - row['long_view']
   write_csv(pathlib.Path(other.raw_dir, 'data', LOG), other.log)
-  _, columns, past, _ = history_of(fake.raw_dir, data_dir)
-  _, changed, changed_past, _ = history_of(other.raw_dir, str(tmp_path / 'd'))
+  _, columns, past, _ = history_of(fake.raw_dir, data_dir, history_live=live)
+  _, changed, changed_past, _ = history_of(
+      other.raw_dir, str(tmp_path / 'd'), history_live=live
+  )
   assert (columns['click'] != changed['click']).sum() > 100
-  for name in past:
-    np.testing.assert_array_equal(past[name], changed_past[name])
+  equal = [np.array_equal(past[name], changed_past[name]) for name in past]
+  assert all(equal) if same else not all(equal)
 
 
 def test_two_logs_in_time_order(fake, prepared, tmp_path):

@@ -7,14 +7,8 @@ from esmm_jax.data.batches import Compacter
 from esmm_jax.estimators import ESTIMATORS
 from esmm_jax.models import MODELS
 from esmm_jax.schema import Field, Schema
-from esmm_jax.train_step import (
-    Hyper,
-    init_state,
-    Plan,
-    predict_step,
-    reset_sums,
-    train_step,
-)
+from esmm_jax.train_state import Hyper, init_state, Plan, reset_sums
+from esmm_jax.train_step import predict_step, train_step
 from esmm_jax.types import Batch
 import jax
 import jax.numpy as jnp

@@ -4,8 +4,8 @@ A target encoding replaces a key (a user, a video, a tag) by the click rate seen
 with it. Counted over all training rows it holds the label of the row itself,
 and a model that trusts it fails on new rows. Here a row of day d sees rows of
 the days before d and nothing else, as a system does that updates its counts
-every night. So no row sees its own day, whatever its split; a row of the second
-test day does see the first test day, as it would in use.
+every night. So no row sees its own day, whatever its split. Whether a row of
+the second test day sees the first is the caller's choice of `day`.
 
 For each key, with n impressions, c clicks and v conversions before day d:
 

@@ -55,6 +55,7 @@ class KuaiRand(ColumnarBuilder):
       history: bool = False,
       history_form: str = 'both',
       history_strength: float = 20.0,
+      history_live: bool = False,
       min_count: int = 2,
       conversion_without_click: str = 'keep',
       drop_duplicates: bool = False,
@@ -77,6 +78,7 @@ class KuaiRand(ColumnarBuilder):
         history=history,
         history_form=history_form,
         history_strength=history_strength,
+        history_live=history_live,
         min_count=min_count,
         conversion_without_click=conversion_without_click,
         drop_duplicates=drop_duplicates,
@@ -132,9 +134,13 @@ class KuaiRand(ColumnarBuilder):
     rows = kuairand_rows.split_by_day(raw.log['date'], config)
     features = kuairand_features.encode(raw, rows['train'], config.min_count)
     if config.history:
+      day = raw.log['date']
+      if not config.history_live:
+        day = np.minimum(day, day[rows['test']].min())
       kuairand_features.add_history(
           features,
           raw,
+          day,
           click,
           conversion,
           config.history_form,

@@ -116,15 +116,16 @@ def encode(raw: Raw, train: np.ndarray, min_count: int) -> FeatureColumns:
 def add_history(
     features: FeatureColumns,
     raw: Raw,
+    day: np.ndarray,
     click: np.ndarray,
     conversion: np.ndarray,
     form: str,
     strength: float,
 ) -> None:
-  """Adds the out-of-time encodings, see `history`, as floats and as buckets.
+  """Adds the out-of-time encodings, see `history`: floats and buckets.
 
   A float whose key has no past is that of the prior (0 before scaling); a
-  bucket of it is id 0.
+  bucket of it is id 0. `day` [n] is what a row must be after to be seen.
   """
   _, video = _join(raw)
   log = raw.log
@@ -142,7 +143,7 @@ def add_history(
   }
   past = history_lib.out_of_time(
       {key: keys[key] for key in HISTORY_KEYS},
-      log['date'],
+      day,
       click,
       conversion,
       strength,

@@ -28,6 +28,9 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
     history: Add out-of-time encodings of keys, see `esmm_jax.data.history`.
     history_form: `float`, `bucket` (ids of equal-mass buckets) or `both`.
     history_strength: Pseudo-counts of the smoothing.
+    history_live: Whether a row of a later test day sees the earlier test days,
+      as it would in use. Otherwise test rows see only the days before the test
+      split, and no test label enters an input.
     min_count: A user, video, author or piece of music with fewer training rows
       is rare. At 1 no training row is rare, and the embedding that unseen
       values get is never trained.
@@ -46,6 +49,7 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
   history: bool = False
   history_form: str = 'both'
   history_strength: float = 20.0
+  history_live: bool = False
   min_count: int = 2
   conversion_without_click: str = 'keep'
   drop_duplicates: bool = False
@@ -83,7 +87,8 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
       parts.append('no_duplicates')
     if self.history:
       strength = repr(float(self.history_strength)).removesuffix('.0')
-      parts.append(f'history_{self.history_form}_{strength}')
+      live = '_live' if self.history_live else ''
+      parts.append(f'history_{self.history_form}_{strength}{live}')
     self.name = '-'.join(parts)
     self.description = 'The name lists the options.'
 

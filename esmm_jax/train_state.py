@@ -1,0 +1,171 @@
+"""What a step carries and what it does; the state before the first step.
+
+Axis letters: `types.py`. Tables are [V, R, D] so that the rows of all replicas
+are gathered and scattered together; everything else is stacked on a leading
+axis R and mapped with `jax.vmap`.
+"""
+
+from collections.abc import Callable, Mapping
+import functools
+from typing import Any, NamedTuple
+
+from esmm_jax.optim import RowTransformation
+from esmm_jax.types import Array, Batch, LossTerms
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+
+# Examples of a part of the batch on a CPU; `micro_batches` of `Plan`.
+MICRO_BATCH = 2048
+# Rows of a table that are drawn at once.
+_INIT_ROWS = 1 << 16
+
+
+class TrainState(flax.struct.PyTreeNode):
+  """All that training carries from step to step.
+
+  Attributes:
+    step: int32, steps done.
+    table: float32 [V, R, num_tables * D].
+    net: Parameters of the network, each leaf [R, ...].
+    stats: Running statistics of batch norm, each leaf [R, ...]; {} without.
+    table_opt: State of the table's optimizer.
+    net_opt: State of the network's optimizer.
+    keys: Random keys [R], folded with the step for dropout.
+    sums: Term -> float32 [R], sum of the term's mean over the steps since the
+      last report; `loss` is the weighted sum.
+    since: int32, the steps since the last report.
+    bad_step: int32 [R], the first step whose loss was not finite, or -1.
+  """
+
+  step: Array
+  table: Array
+  net: Any
+  stats: Any
+  table_opt: Any
+  net_opt: Any
+  keys: Array
+  sums: dict[str, Array]
+  since: Array
+  bad_step: Array
+
+
+class Plan(NamedTuple):
+  """What a step does, fixed when it is compiled.
+
+  Attributes:
+    model: Linen module, `(table, batch, train) -> {task: logits [B]}`.
+    terms: Estimator, `(logits, labels, where) -> LossTerms`.
+    row_tx: Optimizer of the table.
+    net_tx: Optimizer of the network.
+    schedule: step -> factor on the learning rate.
+    embedding_l2: Adds this times the row to the gradient of each row touched.
+    clip_norm: Largest norm of the gradient of a replica; 0 does not clip.
+    micro_batches: Parts that the batch is worked through in. The gradient is
+      that of the whole batch; parts that fit the cache are faster on a CPU.
+    dense: Differentiates the whole table, not the rows touched; for tests.
+  """
+
+  model: Any
+  terms: Callable[..., LossTerms]
+  row_tx: RowTransformation
+  net_tx: optax.GradientTransformation
+  schedule: Callable[[Array], Array]
+  embedding_l2: float = 0.0
+  clip_norm: float = 0.0
+  micro_batches: int = 1
+  dense: bool = False
+
+
+class Hyper(NamedTuple):
+  """What may differ between replicas of one program.
+
+  Attributes:
+    learning_rate: float32 [R].
+    loss_weights: Term -> float32 [R].
+  """
+
+  learning_rate: Array
+  loss_weights: Mapping[str, Array]
+
+
+def init_state(
+    plan: Plan,
+    num_rows: int,
+    embed_dim: int,
+    seeds: list[int],
+    example: Batch,
+    term_names: list[str],
+    embed_scale: float,
+) -> TrainState:
+  """The state before the first step.
+
+  Args:
+    plan: The step it is for.
+    num_rows: V.
+    embed_dim: D.
+    seeds: One for each replica.
+    example: Any batch, for the shapes.
+    term_names: The estimator's terms.
+    embed_scale: Standard deviation of the embeddings at the start.
+  """
+  width = embed_dim * plan.model.num_tables
+  one = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), example)
+  num = len(seeds)
+
+  def init_net(key: Array):
+    variables = plan.model.init(key, jnp.zeros((1, width)), one)
+    return variables['params'], variables.get('batch_stats', {})
+
+  @jax.jit
+  def init(seeds: Array) -> TrainState:
+    keys = jax.vmap(jax.random.key)(seeds)
+    keys = jax.vmap(functools.partial(jax.random.split, num=3))(keys)  # [R, 3]
+    net, stats = jax.vmap(init_net)(keys[:, 0])
+    table = _init_table(keys[:, 1], num_rows, width, embed_scale)
+    keys = keys[:, 2]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        table=table,
+        net=net,
+        stats=stats,
+        table_opt=plan.row_tx.init(table),
+        net_opt=plan.net_tx.init(net),
+        keys=keys,
+        sums={name: jnp.zeros(num) for name in [*term_names, 'loss']},
+        since=jnp.zeros((), jnp.int32),
+        bad_step=jnp.full(num, -1, jnp.int32),
+    )
+
+  return init(jnp.asarray(seeds, jnp.uint32))
+
+
+def _init_table(
+    keys: Array, num_rows: int, width: int, scale: float
+) -> Array:
+  """Normal embeddings [num_rows, R, width], drawn and written in parts.
+
+  Drawn at once the random bits of a large table would need as much memory
+  again as the table.
+  """
+  part = min(num_rows, _INIT_ROWS)
+
+  def draw(key: Array, k: Array) -> Array:
+    return jax.random.normal(jax.random.fold_in(key, k), (part, width))
+
+  def body(k: Array, table: Array) -> Array:
+    rows = scale * jax.vmap(draw, (0, None), 1)(keys, k)  # [part, R, width]
+    first = jnp.minimum(k * part, num_rows - part)
+    return jax.lax.dynamic_update_slice(table, rows, (first, 0, 0))
+
+  table = jnp.zeros((num_rows, len(keys), width))
+  return jax.lax.fori_loop(0, -(-num_rows // part), body, table)
+
+
+def reset_sums(state: TrainState) -> TrainState:
+  """The state right after a report."""
+  return state.replace(
+      sums=jax.tree.map(jnp.zeros_like, state.sums),
+      since=jnp.zeros_like(state.since),
+  )
