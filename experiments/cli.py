@@ -93,8 +93,8 @@ def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:
       box=SIMPLE_HEAD,
       padding=(0, 1),
   )
-  table.add_column('task')
-  table.add_column('run')
+  table.add_column('task', no_wrap=True)
+  table.add_column('run', no_wrap=True)
   for name in SHOWN:
     table.add_column(name.replace('_', ' '), justify='right')
   for task in TASKS:
@@ -105,7 +105,7 @@ def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:
     }
     for run, values in known.items():
       table.add_row(task, run, *map(_number, values))
-  width = max(shutil.get_terminal_size().columns, 110)
+  width = max(shutil.get_terminal_size().columns, 120)
   console = Console(width=width, highlight=False)
   console.print(table)
   for run, r in runs.items():
