@@ -39,13 +39,14 @@ def cvr_by_ctr_decile(
     )
   axes.axhline(1.0, color='0.35', linewidth=1, linestyle='--')
   axes.annotate(
-      'true', (10.35, 1.0), color='0.35', va='center', annotation_clip=False
+      'true', (10.56, 1.0), color='0.35', va='center', annotation_clip=False
   )
   axes.set(
       xlabel='decile of true pCTR (1: least likely to be clicked)',
       ylabel='mean predicted CVR / mean true CVR',
       title=title,
       xticks=list(deciles),
+      xlim=(0.5, 10.5),
       ylim=(0, 1.08 * highest),
   )
   axes.grid(axis='y', color='0.9')
