@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import difflib
 import functools
 import inspect
 import os
@@ -17,7 +16,7 @@ from esmm_jax.models import MODELS
 from esmm_jax.schema import Schema
 from esmm_jax.sharding import Layout
 from esmm_jax.train_state import MICRO_BATCH, Plan
-from esmm_jax.types import InputError
+from esmm_jax.types import InputError, suggest
 import jax
 import optax
 
@@ -34,11 +33,16 @@ def named(registry: Mapping[str, Any], name: str, what: str) -> Any:
   )
 
 
-def suggest(name: str, known: Sequence[str]) -> str:
-  """The near name, if there is one, and all of them."""
-  near = difflib.get_close_matches(name, list(known), n=1)
-  hint = f'Did you mean {near[0]!r}? ' if near else ''
-  return f'{hint}There are: {", ".join(sorted(known))}.'
+def refuse_unknown(
+    options: Mapping[str, Any], known: Sequence[str], what: str, owner: str
+) -> None:
+  """Refuses options that `owner`, a config's section `what`, does not have."""
+  for key in options:
+    if key not in known:
+      raise InputError(
+          f'{what}.{key} is set, but {owner} has no such option.'
+          f' {suggest(key, known)}'
+      )
 
 
 def call(function: Any, options: Mapping[str, Any], what: str, **more) -> Any:
@@ -47,21 +51,12 @@ def call(function: Any, options: Mapping[str, Any], what: str, **more) -> Any:
   An option of None keeps the function's own default.
   """
   parameters = inspect.signature(function).parameters
-  open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
   given = {k: v for k, v in options.items() if v is not None}
-  for name in given:
-    if name not in parameters and not open_ended:
-      known = [p for p in parameters if p not in more]
-      raise InputError(
-          f'{what}.{name} is set, but {options_name(function)} has no such'
-          f' option. {suggest(name, known)}'
-      )
+  if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+    known = [p for p in parameters if p not in more]
+    owner = function.__qualname__.split('.')[0]
+    refuse_unknown(given, known, what, owner)
   return function(**given, **more)
-
-
-def options_name(function: Any) -> str:
-  """The class or function that the options belong to, for messages."""
-  return getattr(function, '__qualname__', str(function)).split('.')[0]
 
 
 def dataset(
@@ -90,12 +85,7 @@ def model(options: Mapping[str, Any], schema: Schema) -> Any:
   known = [
       f.name for f in dataclasses.fields(cls) if f.name not in _LINEN_FIELDS
   ]
-  for key in options:
-    if key not in known:
-      raise InputError(
-          f'model.{key}: {cls.__name__} has no such attribute.'
-          f' {suggest(key, known)}'
-      )
+  refuse_unknown(options, known, 'model', cls.__name__)
   return cls(schema=schema, **options)
 
 
@@ -104,12 +94,7 @@ def estimator(name: str, options: Mapping[str, Any]) -> Estimator:
   found = named(ESTIMATORS, name, 'estimator')
   given = {k: v for k, v in options.items() if v is not None}
   known = list(inspect.signature(found.terms).parameters)[3:]
-  for key in given:
-    if key not in known:
-      raise InputError(
-          f'estimator_options.{key} is set, but {name} has no such option.'
-          f' {suggest(key, known)}'
-      )
+  refuse_unknown(given, known, 'estimator_options', name)
   return found._replace(terms=functools.partial(found.terms, **given))
 
 
@@ -197,7 +182,7 @@ def program(config: Any, data_dir: str | None) -> Program:
 
 
 def _micro_batches(config: Any, layout: Layout) -> int:
-  """Parts of a batch; where not asked for, of 1024 examples on one CPU."""
+  """Parts of a batch; where not asked for, MICRO_BATCH examples on a CPU."""
   parts, size = config.micro_batches, config.batch_size
   normalised = config.model.get('batch_norm', False)
   if parts == 0:

@@ -57,12 +57,11 @@ class Checkpoints:
     )
     self._manager.wait_until_finished()
 
-  def restore(self, like: Any, step: int | None = None):
-    """Reads the last checkpoint, or that of a step.
+  def restore(self, like: Any) -> tuple[Any, dict[str, Any]]:
+    """Reads the last checkpoint.
 
     Args:
       like: A tree of the arrays to read, with their shapes and shardings.
-      step: Which one; default the last.
 
     Returns:
       The arrays and the position.
@@ -70,7 +69,7 @@ class Checkpoints:
     Raises:
       InputError: The checkpoint does not fit the run.
     """
-    step = self.latest_step if step is None else step
+    step = self.latest_step
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     try:
       restored = self._manager.restore(

@@ -10,7 +10,7 @@ from esmm_jax.data.batches import Batches, prefetch
 from esmm_jax.data.columnar import ColumnarBuilder
 from esmm_jax.evaluate import evaluate, Observed, sigmoid
 from esmm_jax.train_step import predict_step
-from esmm_jax.types import Array, Ragged
+from esmm_jax.types import Array
 import jax
 import numpy as np
 
@@ -118,7 +118,7 @@ def save_predictions(
       for task, v in logits.items()
   }
   columns |= {k: np.asarray(v) for k, v in observed.labels.items()}
-  if observed.groups is not None and not isinstance(observed.groups, Ragged):
+  if observed.groups is not None:
     columns['group'] = np.asarray(observed.groups)
   os.makedirs(os.path.dirname(path), exist_ok=True)
   temporary = path + '.tmp'

@@ -53,7 +53,7 @@ class Selection:
 
   def start(self, state: TrainState) -> dict[str, Any]:
     """Where the best parameters will be kept: a copy, or {} if none are."""
-    return _parameters(state) if self._metric else {}
+    return _copy(state) if self._metric else {}
 
   def update(
       self,
@@ -80,7 +80,7 @@ class Selection:
     better = value < before or np.isnan(before) > np.isnan(value)
     if not self.metrics or better:
       self.metrics, self.step, self._waited = dict(metrics), step, 0
-      return _parameters(state)
+      return _copy(state)
     self._waited += 1
     return best
 
@@ -88,7 +88,7 @@ class Selection:
     """The parameters to evaluate on the test split."""
     if best and self.step:
       return best
-    return _parameters(state)
+    return state.params
 
   def position(self) -> dict[str, Any]:
     """What a checkpoint needs to know, as JSON."""
@@ -104,7 +104,6 @@ class Selection:
     self.step, self._waited = position['step'], position['waited']
 
 
-def _parameters(state: TrainState) -> dict[str, Any]:
+def _copy(state: TrainState) -> dict[str, Any]:
   """A copy of the parameters; the next step consumes the originals."""
-  tree = {'table': state.table, 'net': state.net, 'stats': state.stats}
-  return jax.tree.map(jnp.copy, tree)
+  return jax.tree.map(jnp.copy, state.params)

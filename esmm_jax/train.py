@@ -113,7 +113,7 @@ def train_and_evaluate(
       if evaluating:
         with clock.paused():
           if 'valid' in splits:
-            logits = predictor.logits(_params(state), splits['valid'])
+            logits = predictor.logits(state.params, splits['valid'])
             valid = predictor.metrics(logits, splits['valid'])
             metrics |= _prefixed('valid', valid)
           best = selection.update(step, metrics, state, best)
@@ -203,10 +203,6 @@ def _report(
     )
   metrics = {f'train/{k}': v / steps for k, v in sums.items()}
   return reset_sums(state), metrics
-
-
-def _params(state: TrainState) -> dict[str, Any]:
-  return {'table': state.table, 'net': state.net, 'stats': state.stats}
 
 
 def _prefixed(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:

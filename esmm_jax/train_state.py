@@ -50,6 +50,11 @@ class TrainState(flax.struct.PyTreeNode):
   since: Array
   bad_step: Array
 
+  @property
+  def params(self) -> dict[str, Any]:
+    """What prediction needs: `table`, `net` and `stats`."""
+    return {'table': self.table, 'net': self.net, 'stats': self.stats}
+
 
 class Plan(NamedTuple):
   """What a step does, fixed when it is compiled.

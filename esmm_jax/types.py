@@ -12,8 +12,9 @@ This module imports neither jax nor anything of the package, so that the data
 layer can use it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 import dataclasses
+import difflib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +38,14 @@ class InputError(ValueError):
 
   Command-line programs print it as one line, without a traceback.
   """
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+  """The near name, if there is one, and all of them; ends a message."""
+  known = sorted(known)
+  near = difflib.get_close_matches(name, known, n=1)
+  hint = f'Did you mean {near[0]!r}? ' if near else ''
+  return f'{hint}There are: {", ".join(known)}.'
 
 
 class Batch(NamedTuple):

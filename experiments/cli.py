@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import app, flags, logging
 from esmm_jax.allocator import keep_scratch
-from esmm_jax.types import InputError
+from esmm_jax.types import InputError, suggest
 from ml_collections import config_dict, config_flags
 
 TASKS = ('ctr', 'cvr_clicked', 'ctcvr', 'cvr_entire')
@@ -167,13 +167,8 @@ def _check_keys(argv: list[str], config: Any) -> None:
     for part in name[len('--config.') :].split('.'):
       known = list(node) if isinstance(node, config_dict.ConfigDict) else []
       if part not in known:
-        near = difflib.get_close_matches(part, known, n=1)
-        hint = f' did you mean {near[0]!r}?' if near else ''
-        _exit(
-            2,
-            f'{name}: the config has no key {part!r};{hint} There are:'
-            f' {", ".join(sorted(known))}.',
-        )
+        hint = suggest(part, known)
+        _exit(2, f'{name}: the config has no key {part!r}. {hint}')
       node = node[part]
     if isinstance(node, config_dict.ConfigDict):
       _exit(2, f'{name}={value}: set one of its keys: {", ".join(node)}.')

@@ -2,9 +2,9 @@
 
 import json
 import math
-import types
 
 from esmm_jax.selection import Selection
+from esmm_jax.train_state import TrainState
 from esmm_jax.types import InputError
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,18 @@ def options(metric=LOSS, mode='min', patience=0):
 
 
 def state(x):
-  """What a TrainState holds of interest here."""
-  return types.SimpleNamespace(
+  """A TrainState of which only the parameters are of interest."""
+  return TrainState(
+      step=0,
       table=jnp.full((2, 1, 3), float(x)),
       net={'tower_ctr': {'bias': jnp.full(1, float(x))}},
       stats={},
+      table_opt=(),
+      net_opt=(),
+      keys=None,
+      sums={},
+      since=0,
+      bad_step=-1,
   )
 
 

@@ -24,60 +24,48 @@ def check_columns(
     InputError: Names the place, the row and the field.
   """
 
-  def refuse(bad: np.ndarray, text: str, lists: Ragged | None = None):
-    """Raises if any entry is bad."""
+  def refuse(bad, values, text, lists: Ragged | None = None):
+    """Raises if any entry is bad; `text` gets the first bad value."""
     if not bad.any():
       return
-    row = int(np.flatnonzero(bad)[0])
+    entry = row = int(np.flatnonzero(bad)[0])
     if lists is not None:
-      row = int(np.searchsorted(lists.offsets, row, side='right')) - 1
-    raise InputError(f'{where}, row {first_row + row}: {text}')
+      row = int(np.searchsorted(lists.offsets, entry, side='right')) - 1
+    raise InputError(f'{where}, row {first_row + row}: {text(values[entry])}')
+
+  def refuse_ids(ids: np.ndarray, field: Field, lists: Ragged | None = None):
+    if len(ids) and (ids.min() < 0 or ids.max() >= field.vocab_size):
+      text = lambda value: (
+          f'field {field.name!r} has id {value}, but its vocabulary has the ids'
+          f' 0 to {field.vocab_size - 1}. Prepare the data again, or map unseen'
+          ' values to id 1.'
+      )
+      refuse((ids < 0) | (ids >= field.vocab_size), ids, text, lists)
 
   for field in schema.id_fields:
-    ids = columns[field.name]
-    refuse(_outside(ids, field), _id_text(field, ids))
+    refuse_ids(columns[field.name], field)
   for field in schema.list_fields:
     lists = columns[field.name]
     _check_shape(lists, field, where)
-    ids, weights = lists.values, lists.weights
-    refuse(_outside(ids, field), _id_text(field, ids), lists)
-    if weights is not None:
-      refuse(
-          ~np.isfinite(weights),
-          f'field {field.name!r} has a weight that is not finite.',
-          lists,
+    refuse_ids(lists.values, field, lists)
+    if lists.weights is not None:
+      text = lambda value, name=field.name: (
+          f'field {name!r} has a weight that is not finite, {value}.'
       )
+      refuse(~np.isfinite(lists.weights), lists.weights, text, lists)
   for field in schema.float_fields:
     values = columns[field.name]
-    bad = ~np.isfinite(values)
-    value = values[np.flatnonzero(bad)[0]] if bad.any() else 0
-    refuse(
-        bad,
-        f'field {field.name!r} is {value}; floats must be finite. Fill missing'
-        ' values when the data is prepared.',
+    text = lambda value, name=field.name: (
+        f'field {name!r} is {value}; floats must be finite. Fill missing values'
+        ' when the data is prepared.'
     )
+    refuse(~np.isfinite(values), values, text)
   for name in schema.labels:
     label = columns[name]
-    bad = (label != 0) & (label != 1)
-    value = label[np.flatnonzero(bad)[0]] if bad.any() else 0
-    refuse(bad, f'label {name!r} is {value}; it must be 0 or 1.')
-
-
-def _outside(ids: np.ndarray, field: Field) -> np.ndarray:
-  """Which ids have no row in the field's table."""
-  if not len(ids) or (ids.min() >= 0 and ids.max() < field.vocab_size):
-    return np.zeros(0, bool)
-  return (ids < 0) | (ids >= field.vocab_size)
-
-
-def _id_text(field: Field, ids: np.ndarray) -> str:
-  outside = _outside(ids, field)
-  first = ids[np.flatnonzero(outside)[0]] if outside.any() else 0
-  return (
-      f'field {field.name!r} has id {first}, but its vocabulary has the ids 0'
-      f' to {field.vocab_size - 1}. Prepare the data again, or map unseen'
-      ' values to id 1.'
-  )
+    text = lambda value, name=name: (
+        f'label {name!r} is {value}; it must be 0 or 1.'
+    )
+    refuse((label != 0) & (label != 1), label, text)
 
 
 def _check_shape(lists: Ragged, field: Field, where: str) -> None:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
+from esmm_jax.metrics.checks import is_one, same_length
 from esmm_jax.types import Array, InputError
 
 
@@ -254,16 +255,13 @@ def ratio_by_decile(
 
 def _rows(where: Array | None, **columns: Array) -> list[np.ndarray]:
   """The columns in float64, rows that count only; InputError on bad input."""
-  arrays = {name: np.asarray(x) for name, x in columns.items()}
   if where is not None:
-    arrays['where'] = np.asarray(where)
-  shapes = {name: x.shape for name, x in arrays.items()}
-  if len(set(shapes.values())) > 1 or len(next(iter(shapes.values()))) != 1:
-    raise InputError(f'Expected arrays [n] of one length, got {shapes}.')
-  if where is not None:
-    _require_binary('where', arrays['where'])
-    keep = arrays.pop('where') == 1
-    arrays = {name: x[keep] for name, x in arrays.items()}
+    *values, where = same_length(**columns, where=where)
+    keep = is_one('where', where)
+    values = [x[keep] for x in values]
+  else:
+    values = same_length(**columns)
+  arrays = dict(zip(columns, values, strict=True))
   for name, x in arrays.items():
     arrays[name] = x.astype(np.float64)
     if np.isnan(arrays[name]).any():
@@ -276,13 +274,8 @@ def _logits_and_labels(
 ) -> list[np.ndarray]:
   """Both in float64, rows that count only; InputError on bad input."""
   logits, labels = _rows(where, logits=logits, labels=labels)
-  _require_binary('labels', labels)
+  is_one('labels', labels)
   return [logits, labels]
-
-
-def _require_binary(name: str, values: np.ndarray) -> None:
-  if not np.all((values == 0) | (values == 1)):
-    raise InputError(f'{name} must be 0 or 1.')
 
 
 def _require_probability(name: str, values: np.ndarray) -> None:

@@ -2,9 +2,9 @@
 
 AUC is the probability that a positive example scores above a negative one, a
 tie counting one half. All of it is counted in integers over the whole split:
-no thresholds, no bins, no mean over batches. On a click-and-conversion funnel
-200 linear thresholds on the probability, a common default, read 0.53 where the
-exact AUC is 0.83, because nearly all probabilities fall into the first bin.
+no thresholds, no bins, no mean over batches. Linear thresholds on the
+probability, a common default, cannot rank rare events: nearly all of their
+probabilities fall into the first bin.
 
 Only the order of the scores matters: log-odds and probabilities give the same
 AUC, as long as rounding to probabilities makes no new ties. Prefer log-odds.
@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from esmm_jax.metrics.checks import is_one, same_length
 from esmm_jax.types import Array, InputError
 
 
@@ -133,7 +134,7 @@ def weighted_auc(
     InputError: a score is nan, a weight is negative or not finite, or the
       arrays are not one-dimensional of one length.
   """
-  scores, p, n = _same_length(
+  scores, p, n = same_length(
       scores=scores,
       positive_weight=positive_weight,
       negative_weight=negative_weight,
@@ -200,7 +201,7 @@ def grouped_auc(
     Zhou et al. Deep Interest Network for Click-Through Rate Prediction. KDD
       2018. (The user-weighted AUC of its experiments; weights are impressions.)
   """
-  scores, groups = _same_length(scores=scores, groups=groups)
+  scores, groups = same_length(scores=scores, groups=groups)
   if groups.dtype.kind not in 'iubUS':
     raise InputError(
         f'groups must be integers or strings, they are {groups.dtype}.'
@@ -231,25 +232,6 @@ def grouped_auc(
   )
 
 
-def _same_length(**columns: Array) -> list[np.ndarray]:
-  """The columns as arrays; InputError unless all are [n] with one n."""
-  arrays = [np.asarray(x) for x in columns.values()]
-  shapes = {name: x.shape for name, x in zip(columns, arrays, strict=True)}
-  if len(set(shapes.values())) > 1 or arrays[0].ndim != 1:
-    raise InputError(f'Expected arrays [n] of one length, got {shapes}.')
-  return arrays
-
-
-def _is_one(name: str, values: np.ndarray) -> np.ndarray:
-  """bool [n], where the values are 1; InputError unless all are 0 or 1."""
-  if values.dtype == np.bool_:
-    return values
-  one = values == 1
-  if np.count_nonzero(one) + np.count_nonzero(values == 0) != len(values):
-    raise InputError(f'{name} must be 0 or 1.')
-  return one
-
-
 def _checked_scores(scores: np.ndarray) -> np.ndarray:
   """The scores in float32 or float64; InputError on nan."""
   if scores.dtype not in (np.float32, np.float64):
@@ -263,13 +245,13 @@ def _scored_rows(
     scores: Array, labels: Array, where: Array | None, *columns: np.ndarray
 ) -> tuple[np.ndarray, ...]:
   """Checked scores, bool labels and further columns of the rows that count."""
-  scores, labels = _same_length(scores=scores, labels=labels)
+  scores, labels = same_length(scores=scores, labels=labels)
   if where is not None:
-    scores, where = _same_length(scores=scores, where=where)
-    keep = _is_one('where', where)
+    scores, where = same_length(scores=scores, where=where)
+    keep = is_one('where', where)
     scores, labels = scores[keep], labels[keep]
     columns = tuple(x[keep] for x in columns)
-  return _checked_scores(scores), _is_one('labels', labels), *columns
+  return _checked_scores(scores), is_one('labels', labels), *columns
 
 
 def _run_starts(*keys: np.ndarray) -> np.ndarray:
