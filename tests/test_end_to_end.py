@@ -23,6 +23,10 @@ SMOKE = (
     '--config.evals_per_epoch=4',
     '--config.log_every=7',
     '--config.model.dropout=0.1',
+    # The first evaluation has the largest loss: what is selected then lies
+    # before the kill, and the resumed run must know it.
+    '--config.selection.metric=valid/ctr/logloss',
+    '--config.selection.mode=max',
 )
 
 
@@ -116,4 +120,5 @@ def test_killed_and_resumed_equals_uninterrupted(devices, tmp_path, data_dir):
   assert 'Going on at step' in resumed.stdout + resumed.stderr
   assert fingerprint(killed) == fingerprint(whole)
   assert results(killed) == results(whole)
+  assert results(whole)['selected_step'] == 20 < results(whole)['steps']
   assert metrics(killed) == metrics(whole)
