@@ -1,5 +1,8 @@
 """What every config has, with its default, and the data sets' sections."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from ml_collections import config_dict
 
 placeholder = config_dict.placeholder
@@ -23,7 +26,8 @@ def base() -> ConfigDict:
           micro_batches=0,
           estimator='entire_space',
           estimator_options=dict(
-              # Of the term cvr_clicked: 'clicks' or 'impressions'.
+              # Of terms on a part of the impressions, cvr_clicked say:
+              # 'clicks' (the size of that part) or 'impressions'.
               cvr_normalization=placeholder(str),
           ),
           # Unset: the estimator's own. 0 leaves a term out.
@@ -32,6 +36,15 @@ def base() -> ConfigDict:
               ctcvr=placeholder(float),
               cvr_clicked=placeholder(float),
               cvr_entire=placeholder(float),
+              # Of `end_to_end`.
+              calibrator=placeholder(float),
+              # Of click -> cart -> purchase.
+              atr_clicked=placeholder(float),
+              ctatr=placeholder(float),
+              ptr_carted=placeholder(float),
+              # Of KuaiRand's watch time.
+              play_time_clicked=placeholder(float),
+              ctplay_time=placeholder(float),
           ),
           learning_rate=1e-3,
           schedule=dict(name='constant', warmup_steps=0, end_factor=0.01),
@@ -48,6 +61,8 @@ def base() -> ConfigDict:
           embed_init_scale=0.01,
           # Times the embedding, added to the gradient of each row touched.
           embedding_l2=0.0,
+          # Times the kernel, added to the gradient of the towers' kernels.
+          tower_l2=0.0,
           # Decoupled, on the kernels of the network.
           weight_decay=0.0,
           # Largest norm of the whole gradient; 0 does not clip.
@@ -68,6 +83,29 @@ def base() -> ConfigDict:
   )
 
 
+def model(name: str, **own: Any) -> ConfigDict:
+  """A model's section: what all models have, and its own."""
+  return ConfigDict(
+      dict(
+          name=name,
+          embed_dim=18,
+          tower_units=(),
+          # relu, leaky_relu, gelu, silu, tanh, prelu or dice.
+          activation='relu',
+          dropout=0.0,
+          # none, batch or layer.
+          norm='none',
+          initializer='he_normal',
+          # Of products and activations: float32 or bfloat16.
+          dtype='float32',
+          # DCN-v2 on the input vector; rank 0 is full.
+          cross_layers=0,
+          cross_rank=0,
+      )
+      | own
+  )
+
+
 def funnel(preset: str = 'default') -> ConfigDict:
   """The simulator; unset dials are the preset's."""
   return ConfigDict(
@@ -77,6 +115,7 @@ def funnel(preset: str = 'default') -> ConfigDict:
           num_train=placeholder(int),
           num_valid=placeholder(int),
           num_test=placeholder(int),
+          stages=placeholder(int),
           rho=placeholder(float),
           hidden=placeholder(float),
           ctr=placeholder(float),
@@ -101,6 +140,8 @@ def kuairand() -> ConfigDict:
           name='kuairand',
           raw_dir='',
           conversion='long_view',
+          # Adds the task play_time, ln(1 + seconds watched) of a click.
+          play_time=False,
           conversion_without_click=placeholder(str),
           drop_duplicates=placeholder(bool),
           test_days=2,
@@ -118,9 +159,14 @@ def kuairand() -> ConfigDict:
 
 
 def _splits():
-  # Parts, 'train[:10%]', and sums, 'train+valid', are fine. No fields: all.
+  # Parts, 'train[:10%]', and sums, 'train+valid', are fine. No fields or no
+  # tasks named: all that the data has.
   return dict(
-      train_split='train', valid_split='valid', test_split='test', fields=()
+      train_split='train',
+      valid_split='valid',
+      test_split='test',
+      fields=(),
+      tasks=(),
   )
 
 
@@ -133,21 +179,30 @@ def smoke(config: ConfigDict) -> ConfigDict:
   config.batch_size = 512
   config.learning_rate = 1e-2
   config.model.embed_dim = 4
-  config.model.tower_units = (16, 8)
   config.log_every = 10
   return config
 
 
-def variant(config: ConfigDict, name: str) -> ConfigDict:
-  """Applies a variant that every config has."""
+def variant(
+    config: ConfigDict, name: str, sizes: Mapping[str, Mapping[str, Any]]
+) -> ConfigDict:
+  """Applies a variant that every config has.
+
+  Args:
+    config: The default.
+    name: One of `VARIANTS`.
+    sizes: `smoke` and `kuairand` -> what the model's section has there.
+  """
   if name not in VARIANTS:
     raise ValueError(
         f'No variant {name!r}; there are {", ".join(filter(None, VARIANTS))}.'
     )
   if name == 'smoke':
-    return smoke(config)
-  if name.startswith('kuairand'):
-    return for_kuairand(config, history=name == 'kuairand_history')
+    config = smoke(config)
+    config.model.update(sizes['smoke'])
+  elif name.startswith('kuairand'):
+    config = for_kuairand(config, history=name == 'kuairand_history')
+    config.model.update(sizes['kuairand'])
   return config
 
 
@@ -159,7 +214,6 @@ def for_kuairand(config: ConfigDict, history: bool) -> ConfigDict:
   config.evals_per_epoch = 2
   config.schedule.name = 'cosine'
   config.selection = dict(metric='valid/ctcvr/auc', mode='max', patience=0)
-  config.model.tower_units = (256, 128)
   config.model.dropout = 0.2
   if history:
     config.dataset.history = True

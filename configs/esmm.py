@@ -12,13 +12,15 @@ from configs import common
 
 def get_config(variant: str = '') -> common.ConfigDict:
   config = common.base()
-  config.model = dict(
-      name='shared_embedding',
-      embed_dim=18,
+  config.model = common.model(
+      'shared_embedding',
       tower_units=(360, 200, 80),
-      activation='relu',
-      dropout=0.0,
-      batch_norm=False,
       share_embeddings=True,
+      groups=(),
+      group_units=(256, 128),
   )
-  return common.variant(config, variant)
+  sizes = dict(
+      smoke=dict(tower_units=(16, 8)),
+      kuairand=dict(tower_units=(256, 128)),
+  )
+  return common.variant(config, variant, sizes)

@@ -11,10 +11,11 @@ from esmm_jax import balancing, optim
 from esmm_jax.data import DATASETS
 from esmm_jax.data.batches import Batches
 from esmm_jax.data.columnar import ColumnarBuilder
-from esmm_jax.estimators import Estimator, ESTIMATORS
-from esmm_jax.models import MODELS
+from esmm_jax.estimators import Estimator, ESTIMATORS, funnel
+from esmm_jax.models import Architecture, MODELS
 from esmm_jax.schema import Schema
 from esmm_jax.sharding import Layout
+from esmm_jax.tasks import Tasks
 from esmm_jax.train_state import MICRO_BATCH, Plan
 from esmm_jax.types import InputError, suggest
 import jax
@@ -64,7 +65,7 @@ def dataset(
 ) -> ColumnarBuilder:
   """The prepared data set of a config's `dataset` section."""
   options = dict(options)
-  for key in ('train_split', 'valid_split', 'test_split', 'fields'):
+  for key in ('train_split', 'valid_split', 'test_split', 'fields', 'tasks'):
     options.pop(key, None)
   cls = named(DATASETS, options.pop('name'), 'dataset.name')
   data_dir = os.path.expanduser(data_dir or DEFAULT_DATA_DIR)
@@ -72,12 +73,16 @@ def dataset(
   return builder.prepare()
 
 
-def schema(builder: ColumnarBuilder, fields: Sequence[str]) -> Schema:
-  """The schema of the data, or of the fields named."""
-  return builder.schema.select(fields) if fields else builder.schema
+def schema(
+    builder: ColumnarBuilder, fields: Sequence[str], tasks: Sequence[str]
+) -> Schema:
+  """The schema of the data, with the fields and tasks named; none: all."""
+  chosen = builder.schema
+  chosen = chosen.select(fields) if fields else chosen
+  return chosen.with_tasks(tasks) if tasks else chosen
 
 
-def model(options: Mapping[str, Any], schema: Schema) -> Any:
+def model(options: Mapping[str, Any], schema: Schema) -> Architecture:
   """The Linen module of a config's `model` section; embed_dim is not its."""
   options = dict(options)
   options.pop('embed_dim', None)
@@ -89,13 +94,20 @@ def model(options: Mapping[str, Any], schema: Schema) -> Any:
   return cls(schema=schema, **options)
 
 
-def estimator(name: str, options: Mapping[str, Any]) -> Estimator:
-  """The estimator with its options bound."""
+def estimator(
+    name: str, options: Mapping[str, Any], tasks: Tasks
+) -> Estimator:
+  """The estimator with its options and the tasks bound."""
   found = named(ESTIMATORS, name, 'estimator')
   given = {k: v for k, v in options.items() if v is not None}
-  known = list(inspect.signature(found.terms).parameters)[3:]
+  known = [
+      p
+      for p in list(inspect.signature(found.terms).parameters)[3:]
+      if p != 'tasks'
+  ]
   refuse_unknown(given, known, 'estimator_options', name)
-  return found._replace(terms=functools.partial(found.terms, **given))
+  terms = functools.partial(found.terms, tasks=tasks, **given)
+  return found._replace(terms=terms)
 
 
 class Program(NamedTuple):
@@ -133,8 +145,9 @@ def program(config: Any, data_dir: str | None) -> Program:
       raise InputError(f'{key} is {config[key]}; it must be at least 1.')
   if not config.learning_rate > 0:
     raise InputError(f'learning_rate is {config.learning_rate}, not > 0.')
-  objective = estimator(config.estimator, config.estimator_options)
-  weights = balancing.loss_weights(config.loss_weights, objective.weights)
+  # Before the data, which may take long to prepare.
+  named(ESTIMATORS, config.estimator, 'estimator')
+  named(MODELS, config.model.name, 'model.name')
   net_tx = optim.optimizer(config.optimizer)
   table_updates = {'lazy': optim.lazily, 'dense': optim.densely}
   row_tx = named(table_updates, config.table_update, 'table_update')(net_tx)
@@ -152,7 +165,13 @@ def program(config: Any, data_dir: str | None) -> Program:
   layout.check_batch_size(config.batch_size, 'batch_size')
   layout.check_batch_size(config.eval_batch_size, 'eval_batch_size')
   data = dataset(config.dataset, data_dir)
-  fields = schema(data, config.dataset.fields)
+  fields = schema(data, config.dataset.fields, config.dataset.tasks)
+  objective = estimator(
+      config.estimator, config.estimator_options, fields.tasks
+  )
+  weights = balancing.loss_weights(
+      config.loss_weights, objective.weights(fields.tasks)
+  )
   module = model(config.model, fields)
   split = config.dataset.train_split
   batches = Batches(
@@ -170,10 +189,14 @@ def program(config: Any, data_dir: str | None) -> Program:
       terms=objective.terms,
       row_tx=row_tx,
       net_tx=net_tx,
+      outputs=functools.partial(
+          funnel.outputs, tasks=fields.tasks, reading=objective.reading
+      ),
       schedule=optim.schedule(config.schedule, total_steps),
       embedding_l2=config.embedding_l2,
+      tower_l2=config.tower_l2,
       clip_norm=config.clip_norm,
-      micro_batches=_micro_batches(config, layout),
+      micro_batches=_micro_batches(config, layout, module),
       dense=dense,
   )
   return Program(
@@ -181,10 +204,10 @@ def program(config: Any, data_dir: str | None) -> Program:
   )
 
 
-def _micro_batches(config: Any, layout: Layout) -> int:
+def _micro_batches(config: Any, layout: Layout, module: Architecture) -> int:
   """Parts of a batch; where not asked for, MICRO_BATCH examples on a CPU."""
   parts, size = config.micro_batches, config.batch_size
-  normalised = config.model.get('batch_norm', False)
+  normalised = module.style.batch_statistics
   if parts == 0:
     whole = normalised or layout.num_data > 1 or size % MICRO_BATCH
     on_cpu = jax.default_backend() == 'cpu'
@@ -195,7 +218,7 @@ def _micro_batches(config: Any, layout: Layout) -> int:
     )
   if parts > 1 and (normalised or layout.num_data > 1):
     raise InputError(
-        f'micro_batches is {parts}; with batch norm, whose statistics are of'
-        ' the whole batch, or with several devices, it must be 1.'
+        f'micro_batches is {parts}; with batch norm or Dice, whose statistics'
+        ' are of the whole batch, or with several devices, it must be 1.'
     )
   return parts

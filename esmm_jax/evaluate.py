@@ -2,8 +2,9 @@
 
 Spaces are named: `ctr` and `ctcvr` are over all impressions, `cvr_clicked` over
 the clicked ones, `cvr_entire` over all against the truth, where a simulator
-knows it. pCVR against the CTCVR label over all impressions is not computed: it
-ranks plain CTR above the truth.
+knows it. Longer funnels follow the same rule (`tasks.spaces`). pCVR against the
+CTCVR label over all impressions is not computed: it ranks plain CTR above the
+truth.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from esmm_jax.metrics.probability import (
     ratio_by_decile,
 )
 from esmm_jax.metrics.ranking import grouped_auc, weighted_auc
+from esmm_jax.metrics.regression import REGRESSION_METRICS
+from esmm_jax.tasks import FUNNEL, spaces, Tasks
 from esmm_jax.types import Array
 import numpy as np
 
@@ -24,14 +27,16 @@ class Observed(NamedTuple):
   """What is known of each row of a split.
 
   Attributes:
-    labels: `click` and `conversion`, [n].
+    labels: Label column -> [n].
     groups: Keys for GAUC, [n], or None.
     truth: Truth columns, [n] each; {} where there is none.
+    tasks: What the labels are of.
   """
 
   labels: Mapping[str, Array]
   groups: Array | None
   truth: Mapping[str, Array]
+  tasks: Tasks = FUNNEL
 
 
 def sigmoid(logits: Array) -> np.ndarray:
@@ -42,53 +47,64 @@ def sigmoid(logits: Array) -> np.ndarray:
 
 
 def evaluate(
-    logits: Mapping[str, Array], observed: Observed, group_metrics: bool = True
+    outputs: Mapping[str, Array], observed: Observed, group_metrics: bool = True
 ) -> dict[str, float]:
   """All metrics of one replica's predictions.
 
   Args:
-    logits: `ctr`, `cvr` and `ctcvr`, log-odds, float32 [n].
+    outputs: As `funnel.outputs` makes them: log-odds `ctr`, `cvr` and `ctcvr`,
+      say, or values of a regression, float32 [n].
     observed: The same rows.
     group_metrics: Whether to compute GAUC.
 
   Returns:
-    `task/metric` -> value. GAUC comes with its coverage, the share of
-    impressions in groups that have both classes.
+    `space/metric` -> value, `cvr_clicked/auc` say. GAUC comes with its
+    coverage, the share of impressions in groups that have both classes.
   """
-  click = np.asarray(observed.labels['click'])
-  conversion = np.asarray(observed.labels['conversion'])
-  clicked = click == 1
-  # One task at a time: with 43M rows a copy more is felt.
-  cases = {
-      'ctr': (logits['ctr'], click, None),
-      'cvr_clicked': (logits['cvr'], conversion, clicked),
-      'ctcvr': (logits['ctcvr'], conversion, None),
-  }
+  labels = {k: np.asarray(v) for k, v in observed.labels.items()}
   metrics = {}
-  for task, (scores, labels, where) in cases.items():
+  for space in spaces(observed.tasks):
+    # One space at a time: with 43M rows a copy more is felt.
+    scores, label = outputs[space.output], labels[space.label]
     groups = observed.groups
-    if where is not None:
-      scores, labels = scores[where], labels[where]
+    if space.given:
+      where = labels[space.given] == 1
+      scores, label = scores[where], label[where]
       groups = None if groups is None else groups[where]
+    if space.kind == 'regression':
+      for name, metric in REGRESSION_METRICS.items():
+        metrics[f'{space.key}/{name}'] = metric(scores, label, None)
+      continue
     for name, metric in METRICS.items():
-      metrics[f'{task}/{name}'] = metric(scores, labels, None)
+      metrics[f'{space.key}/{name}'] = metric(scores, label, None)
     if groups is not None and group_metrics:
-      grouped = grouped_auc(scores, labels, groups)
-      metrics[f'{task}/gauc'] = grouped.value
-      metrics[f'{task}/gauc_coverage'] = grouped.coverage
-  if observed.truth:
-    metrics |= against_truth(logits['cvr'], observed.truth, clicked)
+      grouped = grouped_auc(scores, label, groups)
+      metrics[f'{space.key}/gauc'] = grouped.value
+      metrics[f'{space.key}/gauc_coverage'] = grouped.coverage
+  for name in _true_after_click(observed):
+    clicked = labels['click'] == 1
+    metrics |= against_truth(name, outputs[name], observed.truth, clicked)
   return metrics
 
 
+def _true_after_click(observed: Observed) -> list[str]:
+  """Outputs given the click whose true probability is known."""
+  return [
+      s.output
+      for s in spaces(observed.tasks)
+      if s.given == 'click' and f'p_{s.output}' in observed.truth
+  ]
+
+
 def against_truth(
-    cvr_logits: Array, truth: Mapping[str, Array], clicked: Array
+    name: str, logits: Array, truth: Mapping[str, Array], clicked: Array
 ) -> dict[str, float]:
   """pCVR over all impressions against P(conversion | do(click), x).
 
   Args:
-    cvr_logits: float32 [n].
-    truth: `p_cvr` and `p_ctr`, [n].
+    name: `cvr`, or another event after the click.
+    logits: float32 [n].
+    truth: `p_NAME` and `p_ctr`, [n].
     clicked: bool [n].
 
   Returns:
@@ -96,19 +112,19 @@ def against_truth(
     (mean, nats), `ratio` (mean predicted over mean true) over all rows, the
     clicked and the others, and by decile of the true pCTR, lowest first.
   """
-  p_cvr = np.asarray(truth['p_cvr'], np.float64)
-  predicted = sigmoid(cvr_logits)
+  true = np.asarray(truth[f'p_{name}'], np.float64)
+  predicted = sigmoid(logits)
   metrics = {
-      'auc': weighted_auc(cvr_logits, p_cvr, 1.0 - p_cvr),
-      'kl': kl_divergence(p_cvr, cvr_logits),
-      'ratio': mean_ratio(predicted, p_cvr),
-      'ratio_clicked': mean_ratio(predicted, p_cvr, clicked),
-      'ratio_unclicked': mean_ratio(predicted, p_cvr, ~clicked),
+      'auc': weighted_auc(logits, true, 1.0 - true),
+      'kl': kl_divergence(true, logits),
+      'ratio': mean_ratio(predicted, true),
+      'ratio_clicked': mean_ratio(predicted, true, clicked),
+      'ratio_unclicked': mean_ratio(predicted, true, ~clicked),
   }
-  deciles = ratio_by_decile(predicted, p_cvr, np.asarray(truth['p_ctr']))
+  deciles = ratio_by_decile(predicted, true, np.asarray(truth['p_ctr']))
   for k, ratio in enumerate(deciles.ratio):
     metrics[f'ratio_ctr_decile_{k + 1}'] = float(ratio)
-  return {f'cvr_entire/{name}': value for name, value in metrics.items()}
+  return {f'{name}_entire/{key}': value for key, value in metrics.items()}
 
 
 def oracle_metrics(observed: Observed) -> dict[str, float]:
@@ -125,6 +141,9 @@ def oracle_metrics(observed: Observed) -> dict[str, float]:
       'cvr': logit(truth['p_cvr_clicked']),
       'ctcvr': logit(truth['p_ctcvr']),
   }
-  metrics = evaluate(logits, observed._replace(truth={}), group_metrics=False)
+  # In a longer funnel too: of click and conversion.
+  seen = observed._replace(truth={}, tasks=FUNNEL)
+  metrics = evaluate(logits, seen, group_metrics=False)
   clicked = np.asarray(observed.labels['click']) == 1
-  return metrics | against_truth(logit(truth['p_cvr']), observed.truth, clicked)
+  best = logit(truth['p_cvr'])
+  return metrics | against_truth('cvr', best, observed.truth, clicked)

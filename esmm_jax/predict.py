@@ -1,6 +1,7 @@
 """Predictions for whole splits."""
 
 from collections.abc import Mapping
+import dataclasses
 import functools
 import os
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from esmm_jax.build import Program
 from esmm_jax.data.batches import Batches, prefetch
 from esmm_jax.data.columnar import ColumnarBuilder
 from esmm_jax.evaluate import evaluate, Observed, sigmoid
+from esmm_jax.tasks import spaces, Tasks
 from esmm_jax.train_step import predict_step
 from esmm_jax.types import Array
 import jax
@@ -24,9 +26,19 @@ class Split(NamedTuple):
   observed: Observed
 
 
-def observe(builder: ColumnarBuilder, split: str) -> Observed:
-  """Labels, groups and, where it is known, the truth of a split."""
+def observe(
+    builder: ColumnarBuilder, split: str, tasks: Tasks | None = None
+) -> Observed:
+  """Labels, groups and, where it is known, the truth of a split.
+
+  Args:
+    builder: The prepared data set.
+    split: `test[:10%]`, say.
+    tasks: Those whose labels are wanted; default: all of the data set.
+  """
   schema = builder.schema
+  if tasks is not None:
+    schema = dataclasses.replace(schema, tasks=tasks)
   source, truth = builder.as_data_source(split), builder.truth_source(split)
   wanted = [*schema.labels, *([schema.group] if schema.group else [])]
   columns = source.read(0, len(source), wanted)
@@ -34,6 +46,7 @@ def observe(builder: ColumnarBuilder, split: str) -> Observed:
       {name: columns[name] for name in schema.labels},
       columns[schema.group] if schema.group else None,
       {} if truth is None else truth.read(0, len(truth)),
+      schema.tasks,
   )
 
 
@@ -55,68 +68,91 @@ class Predictor:
         shuffle=False,
         compacted=False,
     )
-    return Split(batches, observe(builder, name))
+    tasks = self._program.schema.tasks
+    return Split(batches, observe(builder, name, tasks))
 
-  def logits(self, params: Mapping[str, Any], split: Split) -> dict[str, Array]:
-    """Log-odds of every row.
+  def run(
+      self, params: Mapping[str, Any], split: Split
+  ) -> tuple[dict[str, Array], dict[str, dict[str, Array]]]:
+    """Outputs of every row, and how the gates were used.
 
     Args:
       params: `table`, `net` and `stats`.
       split: What to predict.
 
     Returns:
-      `ctr`, `cvr` and `ctcvr`, float32 [R, n].
+      Output -> float32 [R, n]: log-odds `ctr`, `cvr` and `ctcvr`, say. Gate ->
+      `load` float64 [R, E], its mean weights, and `entropy` float64 [R], their
+      mean entropy in nats.
     """
     batches = split.batches
     num = params['table'].shape[1]
     out = {
-        task: np.empty((num, batches.num_rows), np.float32)
-        for task in ('ctr', 'cvr', 'ctcvr')
+        space.output: np.empty((num, batches.num_rows), np.float32)
+        for space in spaces(self._program.schema.tasks)
     }
+    gates: dict[str, dict[str, Array]] = {}
     pending = []
 
     def collect():
-      start, logits = pending.pop(0)
-      for task, values in out.items():
+      start, (outputs, use) = pending.pop(0)
+      for name, values in out.items():
         rows = values[:, start : start + self._batch_size]
-        rows[:] = np.asarray(logits[task])[:, : rows.shape[1]]
+        rows[:] = np.asarray(outputs[name])[:, : rows.shape[1]]
+      for gate, sums in use.items():
+        totals = gates.setdefault(gate, dict.fromkeys(sums, 0.0))
+        for name, value in sums.items():
+          totals[name] += np.asarray(value, np.float64) / batches.num_rows
 
     ahead = prefetch(
         batches.iterate(0, len(batches)), self._program.layout.put_batch
     )
     for k, batch in enumerate(ahead):
-      logits = self._predict(
+      made = self._predict(
           params['table'], params['net'], params['stats'], batch
       )
-      pending.append((k * self._batch_size, logits))
+      pending.append((k * self._batch_size, made))
       if len(pending) > _IN_FLIGHT:
         collect()
     while pending:
       collect()
-    return out
+    return out, gates
 
   def metrics(
-      self, logits: Mapping[str, Array], split: Split, replica: int = 0
-  ) -> dict[str, float]:
-    """The metrics of one replica's logits."""
-    return evaluate({k: v[replica] for k, v in logits.items()}, split.observed)
+      self,
+      params: Mapping[str, Any],
+      split: Split,
+      replica: int = 0,
+  ) -> tuple[dict[str, float], dict[str, Array]]:
+    """Predicts a split. Returns one replica's metrics and its outputs."""
+    outputs, gates = self.run(params, split)
+    mine = {k: v[replica] for k, v in outputs.items()}
+    metrics = evaluate(mine, split.observed)
+    for gate, use in gates.items():
+      metrics[f'{gate}/entropy'] = float(use['entropy'][replica])
+      for k, load in enumerate(use['load'][replica]):
+        metrics[f'{gate}/load_{k}'] = float(load)
+    return metrics, mine
 
 
 def save_predictions(
-    path: str, logits: Mapping[str, Array], observed: Observed
+    path: str, outputs: Mapping[str, Array], observed: Observed
 ) -> None:
   """Writes one row for each impression, in file order, as Parquet.
 
-  Columns: `p_ctr`, `p_cvr`, `p_ctcvr` (float32), the labels, and `group` where
-  there is one.
+  Columns: `p_ctr`, `p_cvr`, `p_ctcvr` (float32) and so on, `predicted_NAME` for
+  the values of a regression, the labels, and `group` where there is one.
   """
   import pyarrow as pa
   from pyarrow import parquet
 
-  columns = {
-      f'p_{task}': sigmoid(v[0]).astype(np.float32)
-      for task, v in logits.items()
-  }
+  columns = {}
+  for space in spaces(observed.tasks):
+    values = outputs[space.output]
+    if space.kind == 'binary':
+      columns[f'p_{space.output}'] = sigmoid(values).astype(np.float32)
+    else:
+      columns[f'predicted_{space.output}'] = np.asarray(values)
   columns |= {k: np.asarray(v) for k, v in observed.labels.items()}
   if observed.groups is not None:
     columns['group'] = np.asarray(observed.groups)

@@ -5,7 +5,8 @@ import dataclasses
 import functools
 from typing import Any
 
-from esmm_jax.types import InputError
+from esmm_jax.tasks import FUNNEL, ordered, Task, Tasks
+from esmm_jax.types import InputError, suggest
 
 KINDS = ('id', 'ids', 'float')
 COMBINERS = ('sum', 'mean')
@@ -17,6 +18,7 @@ FIRST_KEPT = 2
 # read. None of them can be declared as a feature.
 LABEL_NAMES = frozenset(
     'click conversion conversion_if_clicked p_ctr p_cvr p_cvr_clicked p_ctcvr'
+    ' cart cart_if_clicked p_atr'
     ' is_click is_like is_follow is_comment is_forward is_hate long_view'
     ' play_time play_time_ms profile_stay_time comment_stay_time'
     ' is_profile_enter ctcvr_label'.split()
@@ -78,19 +80,19 @@ class Schema:
 
   Attributes:
     fields: The model's inputs.
-    labels: Label columns, each 0 or 1. `conversion` is always the joint label
-      `click AND conversion`.
+    tasks: What is to be predicted, parents first; they name the label columns.
     group: Column with the key (a user, a session) that GAUC groups by, or ''.
     truth: Columns that only a simulator can know. They are stored apart and
       never read into a batch's inputs.
   """
 
   fields: tuple[Field, ...]
-  labels: tuple[str, ...] = ('click', 'conversion')
+  tasks: Tasks = FUNNEL
   group: str = ''
   truth: tuple[str, ...] = ()
 
   def __post_init__(self):
+    object.__setattr__(self, 'tasks', ordered(self.tasks))
     names = [f.name for f in self.fields]
     for name in names:
       if names.count(name) > 1:
@@ -111,6 +113,11 @@ class Schema:
             f' another field and {f.vocab_size} here; fields that share a table'
             ' share the vocabulary.'
         )
+
+  @property
+  def labels(self) -> tuple[str, ...]:
+    """Label columns, one for each task, in the order of the tasks."""
+    return tuple(t.label for t in self.tasks)
 
   @functools.cached_property
   def id_fields(self) -> tuple[Field, ...]:
@@ -183,6 +190,21 @@ class Schema:
         self, fields=tuple(self.field(name) for name in names)
     )
 
+  def with_tasks(self, names: Sequence[str]) -> 'Schema':
+    """The schema with these tasks only.
+
+    Raises:
+      InputError: There is no such task, or one is left out that comes before.
+    """
+    known = {t.name: t for t in self.tasks}
+    for name in names:
+      if name not in known:
+        raise InputError(
+            f'dataset.tasks names {name!r}, which the data does not have.'
+            f' {suggest(name, known)}'
+        )
+    return dataclasses.replace(self, tasks=tuple(known[n] for n in names))
+
   def to_dict(self) -> dict[str, Any]:
     return dataclasses.asdict(self)
 
@@ -190,7 +212,7 @@ class Schema:
   def from_dict(cls, d: dict[str, Any]) -> 'Schema':
     return cls(
         fields=tuple(Field(**f) for f in d['fields']),
-        labels=tuple(d['labels']),
+        tasks=tuple(Task(**t) for t in d['tasks']),
         group=d['group'],
         truth=tuple(d['truth']),
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from esmm_jax import build, workdir as workdirs
 from esmm_jax.checkpoint import Checkpoints
+from esmm_jax.cost import flops_per_example
 from esmm_jax.data.batches import prefetch
 from esmm_jax.predict import Predictor, save_predictions
 from esmm_jax.selection import Selection
@@ -19,6 +20,8 @@ from esmm_jax.writer import write_json, Writer
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+_LINE = 100  # Columns of an evaluation's line.
 
 
 def train_and_evaluate(
@@ -78,7 +81,7 @@ def train_and_evaluate(
       embed_scale=config.embed_init_scale,
   )
   state = layout.put_state(state)
-  num_params = _count(state.table) + _count(state.net)
+  network_params = _count(state.net)
   best = selection.start(state)
 
   # Restore.
@@ -113,8 +116,7 @@ def train_and_evaluate(
       if evaluating:
         with clock.paused():
           if 'valid' in splits:
-            logits = predictor.logits(state.params, splits['valid'])
-            valid = predictor.metrics(logits, splits['valid'])
+            valid, _ = predictor.metrics(state.params, splits['valid'])
             metrics |= _prefixed('valid', valid)
           best = selection.update(step, metrics, state, best)
           writer.say(_line(step, step / batches.steps_per_epoch, metrics))
@@ -127,16 +129,21 @@ def train_and_evaluate(
     # Evaluate.
     results = dict(selection.metrics)
     if 'test' in splits:
-      logits = predictor.logits(selection.choose(state, best), splits['test'])
-      test = _prefixed('test', predictor.metrics(logits, splits['test']))
+      chosen = selection.choose(state, best)
+      test, outputs = predictor.metrics(chosen, splits['test'])
+      test = _prefixed('test', test)
       writer.write(int(state.step), test)
       results |= test
       if config.save_predictions:
         path = os.path.join(workdir, 'predictions', 'test.parquet')
-        save_predictions(path, logits, splits['test'].observed)
+        save_predictions(path, outputs, splits['test'].observed)
     results |= {
         'examples_per_second': clock.rate,
-        'num_params': num_params,
+        'num_params': _count(state.table) + network_params,
+        'num_network_params': network_params,
+        'flops_per_example': flops_per_example(
+            program.plan, config.model.embed_dim, batches(0)
+        ),
         'steps': int(state.step),
         'selected_step': selection.step or int(state.step),
         'seed': config.seed,
@@ -218,9 +225,15 @@ def _count(tree: Any) -> int:
 def _line(step: int, epoch: float, metrics: Mapping[str, float]) -> str:
   """An evaluation in at most 100 columns."""
   text = f'step {step:,} epoch {epoch:.2f} loss {metrics["train/loss"]:.4f}'
-  for task in ('ctr', 'cvr_clicked', 'ctcvr'):
-    if f'valid/{task}/auc' in metrics:
-      text += f' | {task} auc {metrics[f"valid/{task}/auc"]:.4f}'
+  for wanted in ('auc', 'mse'):
+    values = [
+        f' {key.split("/")[1]} {value:.4f}'
+        for key, value in metrics.items()
+        if key.startswith('valid/')
+        and key.endswith(f'/{wanted}')
+        and '_entire/' not in key
+    ]
+    text += f' | {wanted}{"".join(values)}' if values else ''
   if 'valid/ctcvr/logloss' in metrics:
     text += f' logloss {metrics["valid/ctcvr/logloss"]:.5f}'
-  return text
+  return text if len(text) <= _LINE else text[: _LINE - 3] + '...'

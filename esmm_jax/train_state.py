@@ -10,7 +10,7 @@ import functools
 from typing import Any, NamedTuple
 
 from esmm_jax.optim import RowTransformation
-from esmm_jax.types import Array, Batch, LossTerms
+from esmm_jax.types import Array, Batch, Logits, LossTerms
 import flax
 import jax
 import jax.numpy as jnp
@@ -62,10 +62,13 @@ class Plan(NamedTuple):
   Attributes:
     model: Linen module, `(table, batch, train) -> {task: logits [B]}`.
     terms: Estimator, `(logits, labels, where) -> LossTerms`.
+    outputs: What follows from the model's outputs, `funnel.outputs` bound.
     row_tx: Optimizer of the table.
     net_tx: Optimizer of the network.
     schedule: step -> factor on the learning rate.
     embedding_l2: Adds this times the row to the gradient of each row touched.
+    tower_l2: Adds this times the kernel to the gradient of the kernels of
+      towers, as the term tower_l2 / 2 |W|^2 of the loss would.
     clip_norm: Largest norm of the gradient of a replica; 0 does not clip.
     micro_batches: Parts that the batch is worked through in. The gradient is
       that of the whole batch; parts that fit the cache are faster on a CPU.
@@ -74,10 +77,12 @@ class Plan(NamedTuple):
 
   model: Any
   terms: Callable[..., LossTerms]
+  outputs: Callable[[Logits], dict[str, Array]]
   row_tx: RowTransformation
   net_tx: optax.GradientTransformation
   schedule: Callable[[Array], Array]
   embedding_l2: float = 0.0
+  tower_l2: float = 0.0
   clip_norm: float = 0.0
   micro_batches: int = 1
   dense: bool = False

@@ -8,7 +8,7 @@ import functools
 from typing import Any
 
 from esmm_jax import balancing
-from esmm_jax.estimators.funnel import joint_logit
+from esmm_jax.models.experts import GATES
 from esmm_jax.optim import put_rows, take_rows
 from esmm_jax.train_state import Hyper, Plan, TrainState
 from esmm_jax.types import Array, Batch
@@ -41,6 +41,8 @@ def train_step(
   )
   if plan.embedding_l2:
     row_grads = row_grads + plan.embedding_l2 * small
+  if plan.tower_l2:
+    net_grads = _add_tower_l2(net_grads, state.net, plan.tower_l2)
   if plan.clip_norm:
     net_grads, row_grads = _clip(net_grads, row_grads, plan.clip_norm)
 
@@ -79,8 +81,8 @@ def train_step(
 
 def predict_step(
     table: Array, net: Any, stats: Any, batch: Batch, *, plan: Plan
-) -> dict[str, Array]:
-  """Log-odds `ctr`, `cvr` and `ctcvr` of a batch that is not compacted.
+) -> tuple[dict[str, Array], dict[str, dict[str, Array]]]:
+  """Outputs of a batch that is not compacted, and how its gates were used.
 
   Args:
     table: float32 [V, R, num_tables * D].
@@ -90,7 +92,10 @@ def predict_step(
     plan: Says the model.
 
   Returns:
-    Task -> float32 [R, B].
+    Output -> float32 [R, B]: log-odds `ctr`, `cvr`, `ctcvr`, say, or values
+    of a regression. And for each gate over the real examples of the batch the
+    sums of its weights, `load` float32 [R, E], and of their entropy in nats,
+    `entropy` float32 [R].
   """
   small = table[batch.slots.reshape(-1)]  # [B * S, R, .]
   places = jnp.arange(small.shape[0], dtype=jnp.int32)
@@ -98,11 +103,32 @@ def predict_step(
 
   def predict(net, stats, small):
     variables = {'params': net, 'batch_stats': stats}
-    return plan.model.apply(variables, small, batch)
+    raw, sown = plan.model.apply(variables, small, batch, mutable=[GATES])
+    return plan.outputs(raw), _gate_use(sown.get(GATES, {}), batch.where)
 
-  logits = jax.vmap(predict, in_axes=(0, 0, 1))(net, stats, small)
-  logits['ctcvr'] = joint_logit(logits['ctr'], logits['cvr'])
-  return logits
+  return jax.vmap(predict, in_axes=(0, 0, 1))(net, stats, small)
+
+
+def _gate_use(sown: Any, where: Array) -> dict[str, dict[str, Array]]:
+  """Sums over the examples of each gate's weights and of their entropy."""
+  use = {}
+  for name, values in sown.items():
+    (weights,) = values['weights']  # [B, E]
+    entropy = jnp.sum(jax.scipy.special.entr(weights), axis=-1)
+    use[name] = {'load': where @ weights, 'entropy': where @ entropy}
+  return use
+
+
+def _add_tower_l2(net_grads: Any, net: Any, l2: float) -> Any:
+  """Adds the gradient of l2 / 2 |W|^2 to the kernels of towers."""
+
+  def add(path, gradient, kernel):
+    names = [p.key for p in path]
+    if names[0].startswith('tower') and names[-1] == 'kernel':
+      return gradient + l2 * kernel
+    return gradient
+
+  return jax.tree_util.tree_map_with_path(add, net_grads, net)
 
 
 def _counts(plan: Plan, batch: Batch) -> dict[str, Array]:

@@ -25,7 +25,8 @@ Array = Any
 # Task name (`ctr`, `cvr`) -> log-odds, shape [B], float32.
 Logits = Mapping[str, Array]
 
-# Label name (`click`, `conversion`) -> 0. or 1., shape [B], float32.
+# Label name (`click`, `conversion`) -> 0. or 1., or the label of a regression,
+# shape [B], float32.
 Labels = Mapping[str, Array]
 
 # Term name -> (sum of the loss over the term's sample space, size of that

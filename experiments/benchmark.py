@@ -130,7 +130,7 @@ def step() -> None:
   """Times the train step."""
   from esmm_jax import optim
   from esmm_jax.data.batches import Batches, prefetch
-  from esmm_jax.estimators import ESTIMATORS
+  from esmm_jax.estimators import ESTIMATORS, funnel
   from esmm_jax.models import MODELS
   from esmm_jax.train_state import Hyper, init_state, MICRO_BATCH, Plan
   from esmm_jax.train_step import train_step
@@ -159,6 +159,7 @@ def step() -> None:
         plan = Plan(
             model=model,
             terms=ESTIMATORS['entire_space'].terms,
+            outputs=functools.partial(funnel.outputs, tasks=schema.tasks),
             row_tx=row_tx,
             net_tx=tx,
             schedule=lambda step: 1.0,

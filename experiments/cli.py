@@ -5,18 +5,15 @@ to do), 2 the command line is wrong, 3 a loss was not finite.
 """
 
 from collections.abc import Callable, Mapping
-import difflib
-import glob
-import os
-import runpy
 import shutil
 import sys
 from typing import Any
 
 from absl import app, flags, logging
 from esmm_jax.allocator import keep_scratch
-from esmm_jax.types import InputError, suggest
-from ml_collections import config_dict, config_flags
+from esmm_jax.types import InputError
+from experiments import load
+from ml_collections import config_flags
 
 TASKS = ('ctr', 'cvr_clicked', 'ctcvr', 'cvr_entire')
 # The last four only where the truth is known.
@@ -140,20 +137,11 @@ def _parse(argv: list[str]) -> list[str]:
 def _load_config(argv: list[str]) -> Any:
   """The config that --config names, before any key is changed."""
   for arg in argv:
-    if not arg.lstrip('-').startswith('config='):
-      continue
-    spec = arg.split('=', 1)[1]
-    path, _, variant = spec.partition(':')
-    if not os.path.exists(path):
-      folder = os.path.dirname(path) or '.'
-      known = sorted(glob.glob(os.path.join(folder, '*.py')))
-      near = difflib.get_close_matches(path, known, n=1)
-      hint = f' did you mean {near[0]}?' if near else ''
-      _exit(2, f'--config={spec}: there is no file {path};{hint}')
-    try:
-      return runpy.run_path(path)['get_config'](*filter(None, [variant]))
-    except (KeyError, TypeError, ValueError, SyntaxError) as e:
-      _exit(2, f'--config={spec}: {e}')
+    if arg.lstrip('-').startswith('config='):
+      try:
+        return load.config(arg.split('=', 1)[1])
+      except InputError as e:
+        _exit(2, str(e))
   return None
 
 
@@ -163,15 +151,11 @@ def _check_keys(argv: list[str], config: Any) -> None:
     if not arg.startswith('--config.'):
       continue
     name, _, value = arg.partition('=')
-    node = config
-    for part in name[len('--config.') :].split('.'):
-      known = list(node) if isinstance(node, config_dict.ConfigDict) else []
-      if part not in known:
-        hint = suggest(part, known)
-        _exit(2, f'{name}: the config has no key {part!r}. {hint}')
-      node = node[part]
-    if isinstance(node, config_dict.ConfigDict):
-      _exit(2, f'{name}={value}: set one of its keys: {", ".join(node)}.')
+    try:
+      load.check_key(config, name[len('--config.') :])
+    except InputError as e:
+      section = str(e).startswith('set one')
+      _exit(2, f'{name}={value}: {e}' if section else f'{name}: {e}')
 
 
 def _exit(code: int, message: str) -> None:

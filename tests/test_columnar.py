@@ -9,6 +9,7 @@ import sys
 from esmm_jax.data.checks import check_columns
 from esmm_jax.data.columnar import ColumnarSource, concatenate, write_shard
 from esmm_jax.schema import Field, Schema
+from esmm_jax.tasks import FUNNEL, Task
 from esmm_jax.types import InputError, Ragged
 from hypothesis import given, strategies as st
 import numpy as np
@@ -260,6 +261,62 @@ def test_wrong_values_are_refused_at_read(own, what):
     Batches(own.as_data_source('train'), SCHEMA, 150)
   assert message in str(e.value)
   assert "split='train'" in str(e.value)
+
+
+REGRESSION = dataclasses.replace(
+    SCHEMA,
+    tasks=(*FUNNEL, Task('stay', 'seconds', 'ctr', kind='regression')),
+)
+
+
+def with_seconds(columns):
+  """A wrapper of `toy.columns` that adds a regression label, -2.25 or 0."""
+  return lambda split: columns(split) | dict(
+      seconds=columns(split)['click'] * np.float32(-2.25))
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+def test_a_regression_label_that_is_not_finite(tmp_path, value):
+  columns = with_seconds(toy_lib.columns)('valid')
+  columns['seconds'][13] = value
+  message = f"^shard, row 13: label 'seconds' is {value}; it must be finite"
+  with pytest.raises(InputError, match=message):
+    write_shard(os.fspath(tmp_path / 'shard'), REGRESSION, columns)
+  assert not (tmp_path / 'shard').exists()
+  with pytest.raises(InputError, match="^here, row 1013: label 'seconds'"):
+    check_columns(REGRESSION, columns, 'here', 1000)
+
+
+def test_an_event_beside_a_regression_is_still_0_or_1():
+  columns = with_seconds(toy_lib.columns)('valid')
+  check_columns(REGRESSION, columns, 'here', 0)
+  columns['conversion'][4] = 2
+  with pytest.raises(InputError, match="row 4: label 'conversion' is 2"):
+    check_columns(REGRESSION, columns, 'here', 0)
+
+
+def test_a_regression_label_on_disk_and_in_batches(tmp_path, monkeypatch):
+  from esmm_jax.data.batches import Batches
+  monkeypatch.setattr(toy_lib, 'SCHEMA', REGRESSION)
+  monkeypatch.setattr(toy_lib, 'columns', with_seconds(toy_lib.columns))
+  toy = Toy(data_dir=tmp_path).prepare()
+  assert toy.schema == REGRESSION
+  features = toy.info.features
+  assert features['seconds'].np_dtype == np.float32
+  assert features['click'].np_dtype == np.int8
+  source = toy.as_data_source('test')
+  read = source.read(0, 75)
+  assert (read['seconds'].dtype, read['click'].dtype) == (np.float32, np.int8)
+  batches = Batches(source, toy.schema, 50, shuffle=False)
+  labels = [batches(step).labels for step in (0, 1)]
+  assert set(labels[0]) == {'click', 'conversion', 'seconds'}
+  seconds = np.concatenate([b['seconds'] for b in labels])
+  assert seconds.dtype == np.float32
+  want = np.append(toy_lib.columns('test')['click'] * -2.25, np.zeros(25))
+  np.testing.assert_array_equal(seconds, want)
+  # Of the tasks chosen, only the labels are read.
+  chosen = toy.schema.with_tasks(['ctr', 'stay'])
+  assert set(Batches(source, chosen, 50)(0).labels) == {'click', 'seconds'}
 
 
 def test_the_vocabulary_ends_where_it_says(tmp_path):

@@ -14,6 +14,7 @@ from esmm_jax.data.columnar import concatenate
 from esmm_jax.data.kuairand import KuaiRand
 from esmm_jax.data.kuairand_raw import LOG_COLUMNS, USER_COLUMNS, VIDEO_COLUMNS
 from esmm_jax.schema import LABEL_NAMES
+from esmm_jax.tasks import FUNNEL, Task
 from esmm_jax.types import InputError, Ragged
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def make_raw(raw_dir: pathlib.Path, seed: int = 0, n: int = 2000) -> Fake:
         'is_like': int(rng.random() < (0.1 if click else 0.02)),
         'is_follow': 0,
         'long_view': int(rng.random() < (0.7 if click else 0.02)),
-        'play_time_ms': int(rng.integers(10**5)),
+        'play_time_ms': int(rng.integers(10**5)) if k % 7 else 0,
         'duration_ms': int(rng.choice([0, 7000, 8000, 11000, 61802])),
         'profile_stay_time': 0,
         'is_rand': 0,
@@ -176,6 +177,67 @@ def test_labels_and_days(fake, data_dir, conversion, policy):
           sum(e[6] for e in valid) / sum(e[5] for e in valid)
       ),
   }
+
+
+@pytest.mark.parametrize('policy', ['keep', 'drop', 'click'])
+def test_play_time(fake, data_dir, policy):
+  """ln(1 + seconds) where there was a click, else 0, in its own folder."""
+  options = dict(conversion_without_click=policy)
+  builder = KuaiRand.from_options(
+      data_dir, fake.raw_dir, play_time=True, **options
+  ).prepare()
+  without = KuaiRand.from_options(data_dir, fake.raw_dir, **options).prepare()
+  task = Task('play_time', 'play_time', 'ctr', kind='regression')
+  assert builder.schema.tasks == (*FUNNEL, task)
+  assert builder.schema.labels == ('click', 'conversion', 'play_time')
+  assert without.schema.tasks == FUNNEL
+  assert builder.schema.fields == without.schema.fields
+  columns, split = read(builder)
+  expected, _ = read(without)
+  assert columns.keys() - expected.keys() == {'play_time'}
+  for name, column in expected.items():
+    if not isinstance(column, Ragged):
+      np.testing.assert_array_equal(columns[name], column)
+  got = columns['play_time']
+  assert got.dtype == np.float32
+  for row, click, value in zip(columns['row'], columns['click'], got):
+    raw = fake.log[row - 2]
+    want = math.log(1 + raw['play_time_ms'] / 1000) if click else 0
+    assert value == pytest.approx(want, rel=1e-6)
+    assert click == (
+        raw['is_click'] or (policy == 'click' and raw['long_view'])
+    )
+  clicked = columns['click'] == 1
+  assert (got[clicked] == 0).any() and (got > 4).any()
+  for part, facts in builder.report['splits'].items():
+    values = np.sort(got[clicked & (split == part)].astype(float))
+    found = facts['play_time_clicked']
+    assert found['mean'] == pytest.approx(values.mean())
+    assert list(found['quantiles']) == [
+        '0.01', '0.1', '0.25', '0.5', '0.75', '0.9', '0.99'
+    ]  # fmt: skip
+    for q, value in found['quantiles'].items():
+      place = float(q) * (len(values) - 1)
+      low = math.floor(place)
+      rest = (place - low) * (values[low + 1] - values[low])
+      assert value == pytest.approx(values[low] + rest)
+    assert 'play_time_clicked' not in without.report['splits'][part]
+
+
+def test_play_time_of_a_split_without_clicks(tmp_path):
+  fake = make_raw(tmp_path / 'raw')
+  for row in fake.log:
+    if row['date'] in VALID:
+      row['is_click'] = 0
+  write_csv(pathlib.Path(fake.raw_dir, 'data', LOG), fake.log)
+  builder = KuaiRand.from_options(
+      str(tmp_path / 'out'), fake.raw_dir, play_time=True
+  ).prepare()
+  splits = builder.report['splits']
+  assert splits['valid']['play_time_clicked'] is None
+  assert splits['test']['play_time_clicked']['mean'] > 1
+  source = builder.as_data_source('valid')
+  assert not source.read(0, len(source))['play_time'].any()
 
 
 def test_split_days_are_counted_from_the_last_day(fake, data_dir):
@@ -314,8 +376,11 @@ def test_tags(fake, prepared):
   assert '99' not in ids and [] in lists
 
 
-def test_no_label_is_a_feature(fake, data_dir):
-  builder = KuaiRand.from_options(data_dir, fake.raw_dir, history=True)
+@pytest.mark.parametrize('play_time', [False, True])
+def test_no_label_is_a_feature(fake, data_dir, play_time):
+  builder = KuaiRand.from_options(
+      data_dir, fake.raw_dir, history=True, play_time=play_time
+  )
   schema = builder.prepare().schema
   names = [f.name for f in schema.fields]
   assert not LABEL_NAMES & set(names)
@@ -471,6 +536,15 @@ BROKEN = {
         lambda d: edit(d, LOG, 3, 'long_view', ''),
         LOG + ", row 3, field 'long_view': the field is empty",
     ),
+    'negative play time': (
+        lambda d: edit(d, LOG, 8, 'play_time_ms', '-5'),
+        LOG + ", row 8, field 'play_time_ms': -5 is not allowed, it must be at"
+        ' least 0',
+    ),
+    'no play time': (
+        lambda d: edit(d, LOG, 9, 'play_time_ms', ''),
+        LOG + ", row 9, field 'play_time_ms': the field is empty",
+    ),
     'user twice': (
         lambda d: edit(d, USERS, 10, 'user_id', '3'),
         USERS + ", row 10, field 'user_id': 3 has a row already",
@@ -573,6 +647,7 @@ def test_each_setting_has_its_folder(tmp_path):
       {'min_count': 3},
       {'conversion_without_click': 'drop'},
       {'drop_duplicates': True},
+      {'play_time': True},
       {'history': True},
       {'history': True, 'history_form': 'float'},
       {'history': True, 'history_strength': 20.000001},
@@ -583,6 +658,8 @@ def test_each_setting_has_its_folder(tmp_path):
   assert len(set(folders)) == len(folders)
   elsewhere = KuaiRand.from_options(str(tmp_path), '/elsewhere')
   assert elsewhere.data_dir == folders[0]
+  named = [f for f in folders if 'play_time' in f]
+  assert named == [folders[settings.index({'play_time': True})]]
 
 
 def test_other_raw_files_than_prepared(fake, prepared, data_dir, tmp_path):
@@ -616,7 +693,11 @@ def real_raw_dir():
 )
 def test_real_files(tmp_path, conversion, ctcvr, cvr):
   builder = KuaiRand.from_options(
-      str(tmp_path), real_raw_dir(), conversion=conversion, history=True
+      str(tmp_path),
+      real_raw_dir(),
+      conversion=conversion,
+      play_time=True,
+      history=True,
   )
   columns, split = read(builder.prepare())
   click, conversions = columns['click'].sum(), columns['conversion'].sum()
@@ -629,5 +710,8 @@ def test_real_files(tmp_path, conversion, ctcvr, cvr):
       20220504,
       20220505,
   ]
+  clicked = columns['click'] == 1
+  assert columns['play_time'][clicked].mean() == pytest.approx(3.3517, abs=1e-4)
+  assert not columns['play_time'][~clicked].any()
   assert (split == 'train').sum() == 135_128
   assert (split == 'valid').sum() == 18_943

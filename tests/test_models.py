@@ -1,13 +1,17 @@
-"""Every architecture: what it computes, and what must not leak."""
+"""Every architecture: one list of what each must do, and what must not leak.
+
+What each computes is in test_architectures.py, against golden values.
+"""
 
 import dataclasses
 import functools
 
 from esmm_jax.estimators.entire_space import entire_space
 from esmm_jax.models import MODELS
-from esmm_jax.models.layers import ACTIVATIONS, activation
+from esmm_jax.models.experts import GATES
+from esmm_jax.models.layers import ACTIVATIONS
 from esmm_jax.schema import Field, Schema
-from esmm_jax.types import InputError
+from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Task
 import flax
 import jax
 import jax.numpy as jnp
@@ -30,17 +34,59 @@ D, U = 4, 50  # Embedding dimension, rows of the table.
 
 # Options that a model is tested with; a new model is tested with its defaults.
 UNITS = dict(tower_units=(6, 5))
+EXPERTS = dict(tower_units=(5,), expert_units=(6,))
 OPTIONS = {
+    'single_task': [
+        dict(UNITS),
+        dict(UNITS, match_params=900),
+        dict(UNITS, cross_layers=1),
+    ],
     'shared_embedding': [
         dict(UNITS),
         dict(UNITS, share_embeddings=False),
-        dict(UNITS, batch_norm=True, dropout=0.5),
-        dict(tower_units=(7,), activation='tanh'),
-    ]
+        dict(UNITS, norm='batch', dropout=0.5),
+        dict(UNITS, norm='layer', activation='prelu', cross_layers=2),
+        dict(tower_units=(7,), activation='tanh', cross_layers=1, cross_rank=2),
+        dict(UNITS, groups=(('user', 'tags'), ('price',)), group_units=(3,)),
+        dict(tower_units=()),
+    ],
+    'shared_bottom': [
+        dict(UNITS, shared_units=(7,)),
+        dict(UNITS, shared_units=(7,), activation='dice'),
+    ],
+    'mmoe': [
+        dict(EXPERTS, num_experts=3, gate_dropout=0.3),
+        dict(EXPERTS, num_experts=2, one_gate=True),
+    ],
+    'ple': [
+        dict(EXPERTS, levels=1, num_task_experts=2),
+        dict(EXPERTS, levels=2, num_shared_experts=2, gate_dropout=0.3),
+    ],
+    'dbmtl': [
+        dict(UNITS, shared_units=(7,), relation_units=(4,)),
+        dict(UNITS, shared_units=(), relation_units=(4,), num_experts=2,
+             expert_units=(6,)),
+    ],
+    'aitm': [dict(UNITS), dict(UNITS, stop_gradient=True)],
+    'stem': [
+        dict(EXPERTS, gate_units=(4,)),
+        dict(EXPERTS, gate_units=(), levels=2, num_task_experts=2),
+    ],
+    'adatt': [
+        dict(EXPERTS, levels=1),
+        dict(EXPERTS, levels=2, num_shared_experts=1),
+    ],
 }
 CASES = [
     (name, options) for name in MODELS for options in OPTIONS.get(name, [{}])
 ]
+# Two tasks, three in a chain, and two events after the click, one of them a
+# value. Options that name tasks or fields fit all of them.
+TASKS = {
+    'cart': CART_FUNNEL,
+    'regression': (
+        *FUNNEL, Task('play_time', 'play_time', 'ctr', kind='regression')),
+}
 
 
 @functools.cache
@@ -88,7 +134,7 @@ def make(name, options, schema=SCHEMA, seed=0):
 @functools.cache
 def _make(name, options, schema, seed):
   model = MODELS[name](schema=schema, **dict(options))
-  keys = jax.random.split(jax.random.key(seed), 3)
+  keys = jax.random.split(jax.random.key(seed), 2)
   table = jax.random.normal(keys[0], (U, D * model.num_tables))
   batch = toy.random_batch(4, schema)
   shapes = jax.eval_shape(model.init, keys[1], table, batch)
@@ -129,12 +175,25 @@ def test_one_finite_logit_for_each_task_and_example(made, size):
       assert np.isfinite(x).all()
 
 
-def test_the_tasks_are_there():
+def test_the_tasks_are_there(made):
   """By name, and of different values."""
-  for name, options in CASES:
-    logits = make(name, options)(toy.random_batch(5))
-    assert {'ctr', 'cvr'} <= set(logits)
-    assert (logits['ctr'] != logits['cvr']).all()
+  logits = made(toy.random_batch(5))
+  assert list(logits) == ['ctr', 'cvr']
+  assert (logits['ctr'] != logits['cvr']).all()
+
+
+@pytest.mark.parametrize('tasks', TASKS)
+def test_other_funnels(case, tasks):
+  """An output for each task, all different, and a table for each of them."""
+  schema = dataclasses.replace(SCHEMA, tasks=TASKS[tasks])
+  made = make(*case, schema)
+  logits = made(toy.random_batch(4, schema))
+  assert set(logits) == {t.name for t in TASKS[tasks]} and len(logits) == 3
+  values = np.stack(list(logits.values()))
+  assert np.isfinite(values).all()
+  assert (np.diff(np.sort(values, axis=0), axis=0) > 0).all()
+  two = make(*case).model.num_tables
+  assert made.model.num_tables == (two if two == 1 else two + 1)
 
 
 def test_each_example_alone_is_that_example_in_a_batch(made):
@@ -202,13 +261,65 @@ def test_every_parameter_learns(made):
   params, table = gradients(made, batch)
   for path, g in jax.tree_util.tree_leaves_with_path(params):
     assert np.isfinite(g).all() and np.any(g), jax.tree_util.keystr(path)
-    if path[-2].key == 'dense_0':  # Kernel [inputs, units], or bias.
-      assert np.any(g, axis=-1).all(), jax.tree_util.keystr(path)
   touched = np.unique(np.concatenate(
       [batch.slots[:, :2].ravel(), batch.slots[:, 2:][batch.weights > 0]]))
   assert np.any(table[touched], axis=1).all()
   rest = np.setdiff1d(np.arange(U), touched)
   assert not np.any(table[rest])
+
+
+def crosses(name, options, path):
+  """Whether a task's own part also serves another task, as the paper has it."""
+  part, last = path[0], options.get('levels', 1) - 1
+  level = int(part[-1]) if part[-1].isdigit() else last
+  if name in ('ple', 'stem'):  # Through the shared path.
+    return part.startswith('expert') and level < last
+  if name == 'adatt':  # Each level mixes all experts.
+    return part.startswith('expert') or level < last
+  if name == 'dbmtl':  # Parents hand on their relation layer.
+    return part == 'tower_ctr' and path[1] != 'out' or part == 'gate_ctr'
+  if name == 'aitm':
+    return (part == 'tower_ctr' and path[1] != 'out'
+            and not options.get('stop_gradient'))
+  return False
+
+
+def test_whose_loss_moves_what(case, made):
+  """`shared` is moved by every task, all else by its own task alone.
+
+  But for the parts that the papers make both use.
+  """
+  batch = toy.random_batch(32)
+  moved = {
+      task: {
+          path for path, g in flax.traverse_util.flatten_dict(
+              gradients(made, batch, task)[0]).items() if np.any(g)}
+      for task in made.model.tasks
+  }
+  for path in flax.traverse_util.flatten_dict(made.variables['params']):
+    by = {task for task, paths in moved.items() if path in paths}
+    if path[0].startswith('shared'):
+      assert by == {'ctr', 'cvr'}, path
+    elif crosses(*case, path):
+      assert by == {'ctr', 'cvr'}, path
+    else:
+      (task,) = by
+      assert task in path[0], path
+
+
+def test_whose_loss_moves_which_embedding(case, made):
+  """One shared table, or a block for each task and, in STEM, a shared one."""
+  batch, num = toy.random_batch(32), made.model.num_tables
+  for k, task in enumerate(made.model.tasks):
+    table = gradients(made, batch, task)[1].reshape(U, num, D)
+    got = np.any(table, axis=(0, 2))
+    if num == 1:
+      assert got.all()
+    else:
+      # STEM's shared path carries all experts on where it has two levels.
+      wide = case[0] == 'stem' and case[1].get('levels') == 2
+      want = np.ones(num, bool) if wide else np.isin(np.arange(num), (k, 2))
+      np.testing.assert_array_equal(got, want)
 
 
 def test_gradients_are_finite_at_extreme_inputs(made):
@@ -224,8 +335,7 @@ def test_towers_own_their_bias(made):
   want = made(batch)
   flat = flax.traverse_util.flatten_dict(made.variables['params'])
   for task in made.model.tasks:
-    last = max(p for p in flat if p[0] == f'tower_{task}' and 'dense' in p[1])
-    bias = (*last[:-1], 'bias')
+    bias = (f'tower_{task}', 'out', 'bias')
     assert flat[bias].shape == (1,)
     params = flax.traverse_util.unflatten_dict({**flat, bias: flat[bias] + 1})
     got = made(batch, params=params)
@@ -237,8 +347,8 @@ def test_towers_own_their_bias(made):
 def test_parameters_are_named_by_their_part(made):
   parts = {name.split('_')[0] for name in made.variables['params']}
   assert parts <= {'shared', 'expert', 'gate', 'tower'}
-  towers = {n for n in made.variables['params'] if n.startswith('tower')}
-  assert towers == {f'tower_{t}' for t in made.model.tasks}
+  assert {f'tower_{t}' for t in made.model.tasks} <= set(
+      made.variables['params'])
 
 
 def test_replicas(case):
@@ -280,7 +390,7 @@ def embed64(table, batch, schema):
 
 def tower64(params, x, act, num):
   for k in range(num):
-    layer = params[f'dense_{k}']
+    layer = params['hidden'][f'dense_{k}'] if k < num - 1 else params['out']
     x = x @ np.float64(layer['kernel']) + np.float64(layer['bias'])
     if k < num - 1:
       x = act(x)
@@ -305,7 +415,7 @@ ACTS = {'relu': lambda x: np.maximum(x, 0), 'tanh': np.tanh}
 @pytest.mark.parametrize('act', ACTS)
 @pytest.mark.parametrize('which', SCHEMAS)
 def test_shared_embedding_against_float64(which, act, share):
-  """The towers' first products are one in the model and two here."""
+  """All kinds of fields."""
   schema = SCHEMAS[which]
   made = make('shared_embedding', dict(
       UNITS, activation=act, share_embeddings=share), schema)
@@ -342,15 +452,39 @@ def test_floats_only():
   np.testing.assert_allclose(made(batch)['ctr'], want, rtol=1e-5)
 
 
-def test_parameter_count():
-  """Of each tower (I + 1) u1 + (u1 + 1) u2 + u2 + 1, I = 4 D + 2."""
-  inputs = 4 * D + 2
-  tower = (inputs + 1) * 6 + (6 + 1) * 5 + 5 + 1
-  for share in (True, False):
-    made = make('shared_embedding', dict(UNITS, share_embeddings=share))
-    sizes = [x.size for x in jax.tree.leaves(made.variables['params'])]
-    assert sum(sizes) == 2 * tower == 310
-    assert made.model.num_tables == (1 if share else 2)
+def layers(*widths):
+  """Weights and biases of a plain network."""
+  return sum((a + 1) * b for a, b in zip(widths, widths[1:]))
+
+
+INPUTS = 4 * D + 2
+COUNTS = {
+    'single_task': 2 * layers(INPUTS, 6, 5, 1),
+    'shared_embedding': 2 * layers(INPUTS, 6, 5, 1),
+    'shared_bottom': layers(INPUTS, 7) + 2 * layers(7, 6, 5, 1),
+    # Gates have no bias.
+    'mmoe': 3 * layers(INPUTS, 6) + 2 * (INPUTS * 3 + layers(6, 5, 1)),
+    # Two experts of each task and a shared one: gates of 3.
+    'ple': 5 * layers(INPUTS, 6) + 2 * (INPUTS * 3 + layers(6, 5, 1)),
+    # The relation of cvr reads its own layer and the parent's.
+    'dbmtl': layers(INPUTS, 7) + 2 * layers(7, 6, 5) + layers(5, 4, 1)
+    + layers(5 + 4, 4, 1),
+    # Transfer with bias; query, key and value without.
+    'aitm': 2 * layers(INPUTS, 6, 5, 1) + layers(5, 5) + 3 * 5 * 5,
+    'stem': 3 * layers(INPUTS, 6) + 2 * (
+        layers(INPUTS, 4, 3) + layers(6, 5, 1)),
+    # Two experts a task, gates of 4 with bias, 2 native weights a task.
+    'adatt': 4 * layers(INPUTS, 6) + 2 * (
+        layers(INPUTS, 4) + 2 + layers(6, 5, 1)),
+}
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_parameter_count(name):
+  """Of the first case of each model, from its equations."""
+  made = make(name, OPTIONS[name][0])
+  sizes = [x.size for x in jax.tree.leaves(made.variables['params'])]
+  assert sum(sizes) == COUNTS[name]
 
 
 def test_paper_widths_are_the_default():
@@ -360,31 +494,16 @@ def test_paper_widths_are_the_default():
   batch = toy.random_batch(1, Schema(fields), num_rows=2)
   shapes = jax.eval_shape(
       model.init, jax.random.key(0), jnp.zeros((2, 18)), batch)
-  kernels = [shapes['params']['tower_cvr'][f'dense_{k}']['kernel'].shape
-             for k in range(4)]
+  tower = shapes['params']['tower_cvr']
+  kernels = [tower['hidden'][f'dense_{k}']['kernel'].shape for k in range(3)]
+  kernels.append(tower['out']['kernel'].shape)
   assert kernels == [(342, 360), (360, 200), (200, 80), (80, 1)]
-
-
-@pytest.mark.parametrize('share', [True, False])
-def test_gradients_of_one_task_in_the_embedding(share):
-  """ESMM: each task moves the shared table. ESMM-NS: its own half only."""
-  made = make('shared_embedding', dict(UNITS, share_embeddings=share))
-  batch = toy.random_batch(16)
-  for k, task in enumerate(('ctr', 'cvr')):
-    params, table = gradients(made, batch, task)
-    other = {'ctr': 'cvr', 'cvr': 'ctr'}[task]
-    assert not any(np.any(x) for x in jax.tree.leaves(params[f'tower_{other}']))
-    if share:
-      assert table.shape == (U, D) and np.any(table)
-    else:
-      mine, theirs = table[:, k * D :][:, :D], table[:, (1 - k) * D :][:, :D]
-      assert np.any(mine) and not np.any(theirs)
 
 
 # Training mode.
 
 DROPOUT = dict(UNITS, dropout=0.5)
-NORM = dict(UNITS, batch_norm=True)
+NORM = dict(UNITS, norm='batch')
 
 
 def test_dropout_acts_in_training_only():
@@ -416,12 +535,12 @@ def norm64(params, x, act, real):
   """A tower of two hidden layers that normalises over the real rows."""
   stats = []
   for k in range(3):
-    layer = params[f'dense_{k}']
+    layer = params['hidden'][f'dense_{k}'] if k < 2 else params['out']
     x = x @ np.float64(layer['kernel']) + np.float64(layer['bias'])
     if k < 2:
       mean, var = x[real].mean(axis=0), x[real].var(axis=0)
       stats.append((mean, var))
-      norm = params[f'norm_{k}']
+      norm = params['hidden'][f'norm_{k}']
       x = (x - mean) / np.sqrt(var + 1e-5)
       x = x * np.float64(norm['scale']) + np.float64(norm['bias'])
       x = act(x)
@@ -442,8 +561,8 @@ def test_batch_norm_against_float64():
     params = made.variables['params'][f'tower_{task}']
     want, stats = norm64(params, x, ACTS['relu'], where > 0)
     np.testing.assert_allclose(got[task][:9], want[:9], rtol=1e-4, atol=1e-4)
-    old = made.variables['batch_stats'][f'tower_{task}']
-    new = updated['batch_stats'][f'tower_{task}']
+    old = made.variables['batch_stats'][f'tower_{task}']['hidden']
+    new = updated['batch_stats'][f'tower_{task}']['hidden']
     for k, (mean, var) in enumerate(stats):
       for key, value in (('mean', mean), ('var', var)):
         np.testing.assert_allclose(
@@ -483,18 +602,46 @@ def test_batch_norm_in_evaluation_uses_what_was_learnt():
     assert not np.allclose(logits[task], trained[task])
 
 
-# What cannot be.
+# Other precisions, and what the gates did.
 
 
-def test_unknown_activation():
-  with pytest.raises(InputError, match="'reul'.*'relu'"):
-    activation('reul')
-  with pytest.raises(InputError, match="'reul'"):
-    make('shared_embedding', dict(UNITS, activation='reul'))
-  x = jnp.array([-1.0, 2.0])
-  assert all(np.isfinite(activation(a)(x)).all() for a in ACTIVATIONS)
+def test_bfloat16(case):
+  """Near the float32 outputs; parameters, logits and gradients are float32."""
+  name, options = case
+  plain, half = make(*case), make(name, dict(options, dtype='bfloat16'))
+  half = dataclasses.replace(
+      half, variables=plain.variables, table=plain.table)
+  batch = toy.random_batch(16)
+  for task, want in plain(batch).items():
+    got = half(batch)[task]
+    assert got.dtype == jnp.float32
+    # A tower without hidden layers has nothing to round.
+    assert np.array_equal(got, want) == (options == dict(tower_units=()))
+    scale = np.abs(want).max()
+    np.testing.assert_allclose(got, want, atol=0.06 * scale)
+  grads = gradients(half, batch)
+  assert {g.dtype for g in jax.tree.leaves(grads)} == {np.dtype('float32')}
 
 
-def test_no_tower_units():
-  with pytest.raises(InputError, match='tower_units is empty'):
-    make('shared_embedding', dict(tower_units=()))
+def test_gates_are_reported(case, made):
+  """Weights of every gate, for each example and expert, that sum to 1."""
+  batch = toy.random_batch(7)
+  _, sown = made.model.apply(
+      made.variables, made.table, batch, mutable=[GATES])
+  gates = {
+      n for n in made.variables['params'] if 'gate' in n and 'native' not in n}
+  assert set(sown.get(GATES, {})) == gates
+  assert bool(gates) == (
+      case[0] in ('mmoe', 'ple', 'stem', 'adatt')
+      or bool(case[1].get('num_experts')))
+  for values in sown.get(GATES, {}).values():
+    (weights,) = values['weights']
+    assert weights.shape[0] == 7 and (weights >= 0).all()
+    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize('activation', ACTIVATIONS)
+def test_activations(activation):
+  made = make('shared_embedding', dict(UNITS, activation=activation))
+  for logits in (made(toy.random_batch(5)), made.train(toy.random_batch(5))[0]):
+    assert all(np.isfinite(x).all() for x in logits.values())

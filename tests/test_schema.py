@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 from esmm_jax.schema import Field, LABEL_NAMES, Schema
+from esmm_jax.tasks import CLICK, Task
 from esmm_jax.types import InputError
 from hypothesis import given, strategies as st
 import pytest
@@ -34,7 +35,10 @@ def test_a_field_that_cannot_be(options, words):
 def test_known_labels_are_refused_as_features(name, kind):
   """Whatever the kind, and though this schema does not declare them."""
   with pytest.raises(InputError, match=f"'{name}'.*not known before"):
-    Schema((Field('user', vocab_size=3), Field(name, kind)), labels=('seen',))
+    Schema(
+        (Field('user', vocab_size=3), Field(name, kind)),
+        tasks=(Task('ctr', 'seen'),),
+    )
 
 
 @pytest.mark.parametrize('name', ['click', 'conversion', 'p_ctr', 'p_cvr'])
@@ -45,7 +49,7 @@ def test_labels_and_truth_of_the_data_sets_are_among_them(name):
 def test_own_labels_and_truth_are_refused_as_features():
   field = Field('bought', vocab_size=3)
   with pytest.raises(InputError, match="'bought'"):
-    Schema((field,), labels=('click', 'bought'))
+    Schema((field,), tasks=(CLICK, Task('cvr', 'bought', 'ctr')))
   with pytest.raises(InputError, match="'bought'"):
     Schema((field,), truth=('bought',))
   assert Schema((field,)).field('bought') is field
@@ -98,6 +102,25 @@ def test_floats_only():
 
 
 @st.composite
+def funnels(draw):
+  """Up to 5 tasks, in any order, with all that a task can declare."""
+  tasks = [Task('t0', 'l0')]
+  for k in range(1, draw(st.integers(1, 5))):
+    events = [t.name for t in tasks if t.kind == 'binary']
+    tasks.append(
+        Task(
+            f't{k}',
+            f'l{k}',
+            draw(st.sampled_from(['', *events])),
+            draw(st.sampled_from(['binary', 'regression'])),
+            joint=draw(st.sampled_from(['', f'joint{k}'])),
+            past=draw(st.sampled_from(['', f'past{k}'])),
+        )
+    )
+  return tuple(draw(st.permutations(tasks)))
+
+
+@st.composite
 def schemas(draw):
   """Schemas of up to 8 fields on up to 3 shared tables."""
   sizes = draw(st.lists(st.integers(1, 50), min_size=3, max_size=3))
@@ -113,7 +136,7 @@ def schemas(draw):
       options['weighted'] = draw(st.booleans())
       options['combiner'] = draw(st.sampled_from(['sum', 'mean']))
     fields.append(Field(f'f{k}', kind, **options))
-  return Schema(tuple(fields), group='g', truth=('t',))
+  return Schema(tuple(fields), draw(funnels()), group='g', truth=('t',))
 
 
 @given(schemas())
@@ -136,7 +159,9 @@ def test_tables_and_slots_neither_overlap_nor_leave_gaps(schema):
 @given(schemas())
 def test_to_dict_and_back_through_json(schema):
   text = json.dumps(schema.to_dict())
-  assert Schema.from_dict(json.loads(text)) == schema
+  again = Schema.from_dict(json.loads(text))
+  assert again == schema
+  assert again.tasks == schema.tasks and again.labels == schema.labels
 
 
 def test_select():

@@ -1,14 +1,18 @@
 """The simulated funnel: truth, rates, ids, folders."""
 
 import dataclasses
+import zlib
 
 from esmm_jax.data.funnel_config import checked_dial, funnel_config, PRESETS
 from esmm_jax.data.funnel_log import FunnelLog, HISTORY_LENGTH, Ids, Seen
-from esmm_jax.data.funnel_maths import expected_auc, fit_logit
-from esmm_jax.data.funnel_maths import hidden_quadrature, sigmoid, zipf
+from esmm_jax.data.funnel_maths import cart_probability, expected_auc
+from esmm_jax.data.funnel_maths import fit_logit, hidden_quadrature, sigmoid
+from esmm_jax.data.funnel_maths import zipf
 from esmm_jax.data.funnel_process import BLOCK, FunnelProcess
-from esmm_jax.data.synthetic_funnel import funnel_schema, SyntheticFunnel, TRUTH
+from esmm_jax.data.synthetic_funnel import CART_TRUTH, funnel_schema
+from esmm_jax.data.synthetic_funnel import SyntheticFunnel, TRUTH
 from esmm_jax.schema import Field, RARE, Schema
+from esmm_jax.tasks import CART_FUNNEL, FUNNEL
 from esmm_jax.types import InputError, Ragged
 import numpy as np
 import pytest
@@ -55,6 +59,18 @@ def plain():
 @pytest.fixture(scope='module')
 def hidden():
   return make_log(**SIZES, hidden=1.0).columns(0, SIZES['num_train'])
+
+
+@pytest.fixture(scope='module')
+def carts():
+  """The log of `plain` with a cart between click and conversion."""
+  return make_log(**SIZES, stages=3).columns(0, SIZES['num_train'])
+
+
+@pytest.fixture(scope='module')
+def hidden_carts():
+  log = make_log(**SIZES, hidden=1.0, stages=3)
+  return log.columns(0, SIZES['num_train'])
 
 
 @pytest.fixture(scope='module')
@@ -195,6 +211,23 @@ def test_the_hidden_truth_is_an_integral(hidden):
     np.testing.assert_array_equal(hidden[name][:200], same)
 
 
+@pytest.mark.parametrize(
+    'hidden, checksums',
+    [
+        (0.0, (1238761413, 3077526583, 2453220956, 9965995)),
+        (1.0, (1238761413, 3077526583, 2467280334, 982537804)),
+    ],
+)
+@pytest.mark.parametrize('stages', [2, 3])
+def test_published_rows_stay(stages, hidden, checksums):
+  """Checksums of columns as they were before there were stages."""
+  log = make_log(**SMALL, hidden=hidden, stages=stages)
+  columns = log.columns(0, 4_500)
+  names = ('group_user', 'item', 'click', 'conversion_if_clicked')
+  for name, checksum in zip(names, checksums, strict=True):
+    assert zlib.crc32(columns[name].tobytes()) == checksum, name
+
+
 def test_conversion_needs_a_click(plain):
   would = plain['conversion_if_clicked']
   np.testing.assert_array_equal(plain['conversion'], plain['click'] * would)
@@ -225,11 +258,15 @@ def test_rho_in_the_columns(plain):
         dict(policy=0, candidates=1),
         dict(policy=100, candidates=2),
         dict(users=5, items=20),
+        dict(stages=3, cvr=0.9, auc_cvr=0.999),
+        dict(stages=3, cvr=1e-4, hidden=3),
     ],
 )
 def test_extreme_dials_give_clean_numbers(dials):
   columns = make_log(**SMALL, **dials).columns(0, 4_500)
-  for name in TRUTH[:4]:
+  probabilities = [name for name in columns if name.startswith('p_')]
+  assert len(probabilities) == 4 + ('stages' in dials)
+  for name in probabilities:
     assert columns[name].dtype == np.float32
     assert (columns[name] > 0).all() and (columns[name] < 1).all(), name
   assert np.isfinite(columns['seen_count']).all()
@@ -249,6 +286,174 @@ def test_a_policy_follows_taste_and_uniform_ignores_popularity():
       make_log(**SMALL).columns(0, 3_000),
       make_log(**SMALL, uniform_test=True).columns(0, 3_000),
   )
+
+
+# Three stages.
+
+
+@pytest.mark.parametrize(
+    'two, three', [('plain', 'carts'), ('hidden', 'hidden_carts')]
+)
+def test_a_cart_changes_nothing_else(two, three, request):
+  two, three = (request.getfixturevalue(name) for name in (two, three))
+  assert three.keys() - two.keys() == {'cart', *CART_TRUTH}
+  assert_same(two, {name: three[name] for name in two})
+
+
+@pytest.mark.parametrize('which', ['carts', 'hidden_carts'])
+def test_a_purchase_needs_a_cart_and_a_cart_a_click(which, request):
+  columns = request.getfixturevalue(which)
+  click, cart = columns['click'], columns['cart']
+  np.testing.assert_array_equal(cart, click * columns['cart_if_clicked'])
+  for name in ('cart', 'cart_if_clicked'):
+    assert columns[name].dtype == np.int8
+    assert set(np.unique(columns[name])) == {0, 1}
+  for above, below in (
+      ('click', 'cart'),
+      ('cart', 'conversion'),
+      ('cart_if_clicked', 'conversion_if_clicked'),
+      ('p_atr', 'p_cvr'),
+  ):
+    assert (columns[above] >= columns[below]).all(), (above, below)
+    assert (columns[above] > columns[below]).any(), (above, below)
+  assert columns['p_atr'].dtype == np.float32
+  assert columns['p_atr'].max() < 1
+
+
+def gamma_again(process, impressions):
+  """0.45 + 0.12 tanh(standardised budget - price), in float64."""
+
+  def spare(shown):
+    world = process.world
+    return world.budget[shown.user].astype(float) - world.price[shown.item]
+
+  logged = spare(process.calibration_draw())
+  w = (spare(impressions) - logged.mean()) / logged.std()
+  return 0.45 + 0.12 * np.tanh(w)
+
+
+def test_p_atr_is_a_power_of_p_cvr(carts):
+  process = FunnelProcess(funnel_config('default', **SIZES, stages=3))
+  shown, outcomes = process.simulate(0)
+  gamma = gamma_again(process, shown)
+  np.testing.assert_allclose(process.cart_exponent(shown), gamma, 1e-5)
+  p = outcomes.p_cvr.astype(float)
+  np.testing.assert_allclose(outcomes.p_atr, p**gamma, 1e-4)
+  np.testing.assert_array_equal(outcomes.p_atr, carts['p_atr'][:BLOCK])
+  # P(purchase | cart) is the rest of the exponent.
+  rest = outcomes.p_cvr / outcomes.p_atr
+  np.testing.assert_allclose(rest, p ** (1 - gamma), 1e-4)
+  # What is too dear is carted more and bought from the cart less.
+  assert gamma.min() > 0.33 and gamma.max() < 0.57
+  dear = gamma < 0.4
+  for low, high in ((0.005, 0.01), (0.02, 0.03)):
+    alike = (p > low) & (p < high)
+    cart, bought = outcomes.p_atr[alike], rest[alike]
+    assert cart[dear[alike]].mean() > 1.2 * cart[~dear[alike]].mean()
+    assert bought[dear[alike]].mean() < 0.8 * bought[~dear[alike]].mean()
+
+
+def test_carts_are_ranked_by_more_than_conversions(carts):
+  cart = carts['cart_if_clicked']
+  own = metrics.roc_auc_score(cart, carts['p_atr'])
+  assert own > metrics.roc_auc_score(cart, carts['p_cvr']) + 0.02
+
+
+def test_the_rate_of_carts(carts):
+  clicked = carts['click'] == 1
+  p = carts['p_atr'][clicked].astype(float)
+  error = np.sqrt(np.sum(p * (1 - p)))
+  assert abs(carts['cart'][clicked].sum() - p.sum()) < 3.5 * error
+  assert 0.1 < p.mean() < 0.3
+
+
+@pytest.mark.parametrize(
+    'which, outcome, p, given',
+    [
+        ('carts', 'cart', 'p_atr', 'click'),
+        ('carts', 'cart_if_clicked', 'p_atr', None),
+        ('carts', 'conversion', 'p_ptr', 'cart'),
+        ('hidden_carts', 'cart_if_clicked', 'p_atr', None),
+    ],
+)
+def test_carts_match_the_truth_in_every_decile(
+    which, outcome, p, given, request
+):
+  """In sigmas of the binomial error; p_ptr is P(purchase | cart)."""
+  columns = request.getfixturevalue(which)
+  columns = columns | dict(p_ptr=columns['p_cvr'] / columns['p_atr'])
+  where = columns[given] == 1 if given else slice(None)
+  outcome, p = columns[outcome][where], columns[p][where].astype(float)
+  for rows in np.array_split(np.argsort(p), 10):
+    variance = np.sum(p[rows] * (1 - p[rows]))
+    z = np.sum(outcome[rows] - p[rows]) / np.sqrt(variance)
+    assert abs(z) < 3.5
+
+
+@pytest.mark.parametrize('hidden', [1.0, 3.0])
+def test_hidden_p_atr_is_an_integral(hidden):
+  """p_atr = E_H sigmoid(b + hidden H)^gamma, on a fine grid."""
+  dials = dict(SMALL, hidden=hidden, stages=3)
+  process = FunnelProcess(funnel_config('default', **dials))
+  shown, outcomes = process.simulate(0)
+  b = process.logits(shown)[1][:200, None].astype(float)
+  gamma = gamma_again(process, shown)[:200, None]
+  h = np.linspace(-9, 9, 2001)
+  density = np.exp(-h * h / 2) / np.exp(-h * h / 2).sum()
+  expected = (special.expit(b + hidden * h) ** gamma * density).sum(axis=1)
+  np.testing.assert_allclose(outcomes.p_atr[:200], expected, 1e-4)
+
+
+def test_clicks_tell_of_carts_only_by_a_hidden_cause(carts, hidden_carts):
+  for columns, more in ((carts, False), (hidden_carts, True)):
+    clicked = columns['click'] == 1
+    observed = columns['cart'][clicked].mean()
+    assert (observed > 1.2 * columns['p_atr'][clicked].mean()) == more
+
+
+def test_a_cart_probability_is_between_p_and_1():
+  for dtype in (np.float32, np.float64):
+    top = 1 - np.finfo(dtype).epsneg
+    p = np.array([1e-35, 1e-9, 0.02, 0.5, top - np.finfo(dtype).epsneg, top])
+    p = p.astype(dtype)
+    for gamma in (0.33, 0.45, 0.57, 0.999):
+      cart = cart_probability(p, np.full(len(p), gamma, dtype))
+      assert cart.dtype == dtype
+      assert (cart >= p).all() and (cart < 1).all()
+      np.testing.assert_allclose(cart, p.astype(float) ** gamma, 1e-5)
+
+
+def test_tasks_and_truth_of_each_number_of_stages():
+  two, three = (
+      funnel_schema(funnel_config('tiny', stages=stages)) for stages in (2, 3)
+  )
+  assert (two.tasks, two.truth) == (FUNNEL, TRUTH)
+  assert three.tasks == CART_FUNNEL
+  assert three.labels == ('click', 'cart', 'conversion')
+  assert three.truth == (*TRUTH, 'p_atr', 'cart_if_clicked')
+  assert two.fields == three.fields
+  for name in ('cart', 'cart_if_clicked', 'p_atr'):
+    with pytest.raises(InputError, match='cannot be a feature'):
+      Schema((*three.fields, Field(name, 'float')))
+
+
+def test_a_prepared_cart(tmp_path):
+  builder = SyntheticFunnel.from_options(str(tmp_path), 'cart', **SMALL)
+  assert builder.prepare().schema == funnel_schema(builder.builder_config)
+  expected, start = builder.columns(0, 4_500), 0
+  for split, num_rows in (('train', 3_000), ('valid', 500), ('test', 1_000)):
+    source, truth = builder.as_data_source(split), builder.truth_source(split)
+    assert set(truth.names) == {*TRUTH, *CART_TRUTH}
+    rows = slice(start, start + num_rows)
+    cart = source.read(0, num_rows)['cart']
+    np.testing.assert_array_equal(cart, expected['cart'][rows])
+    columns = truth.read(0, num_rows)
+    for name in CART_TRUTH:
+      np.testing.assert_array_equal(columns[name], expected[name][rows])
+    counts = builder.report[split]
+    assert counts['carts'] == cart.sum()
+    assert counts['clicks'] > counts['carts'] > counts['conversions']
+    start += num_rows
 
 
 # Ids and lists.
@@ -424,13 +629,16 @@ def test_fit_logit(hidden):
         ('tiny', dict(uniform_test=True), 'tiny-uniform_test_true'),
         ('large', dict(num_train=10**6), 'large-num_train_1000000'),
         ('tiny', dict(ctr=1e-5), 'tiny-ctr_1e-05'),
+        ('tiny', dict(stages=3, seed=1), 'tiny-stages_3-seed_1'),
+        ('cart', dict(stages=3), 'cart'),
+        ('default', dict(stages=2), 'default'),
         ('tiny', dict(cvr=np.float64(0.1) + 0.2), None),
     ],
 )
 def test_the_folder_names_the_dials(tmp_path, preset, dials, name):
   name = name or 'tiny-cvr_0.30000000000000004'
   builder = SyntheticFunnel.from_options(str(tmp_path), preset, **dials)
-  expected = tmp_path / 'synthetic_funnel' / name / '1.0.0'
+  expected = tmp_path / 'synthetic_funnel' / name / '1.1.0'
   assert builder.data_dir == str(expected)
 
 
@@ -448,6 +656,8 @@ def test_dials_apply_and_presets_differ():
   assert PRESETS['sparse'].cvr == 0.005
   assert PRESETS['anti'].rho == -0.6
   assert PRESETS['mnar'].hidden == 1
+  assert PRESETS['cart'].stages == 3
+  assert {p.stages for p in PRESETS.values() if p.name != 'cart'} == {2}
   assert PRESETS['large'].num_train == 40_000_000
 
 
@@ -485,6 +695,9 @@ def test_long_names_end_in_a_hash():
         ('candidates', 0, 'from 1'),
         ('policy', -1, 'from 0'),
         ('hidden', 3.5, 'from 0 to 3'),
+        ('stages', 1, 'a whole number from 2 to 3'),
+        ('stages', 4, 'a whole number from 2 to 3'),
+        ('stages', 2.5, 'a whole number from 2 to 3'),
         ('seed', -1, 'from 0'),
         ('seed', True, 'a whole number'),
         ('uniform_test', 2, 'True or False'),
@@ -533,6 +746,7 @@ def test_prepared_rows_are_the_rows_of_the_log(built):
         np.testing.assert_array_equal(column, rows)
     assert built.report[split]['rows'] == num_rows
     assert built.report[split]['clicks'] == columns['click'].sum()
+    assert 'carts' not in built.report[split]
     start += num_rows
   history = built.as_data_source('train').read(0, 3_000)['history']
   end = expected['history'].offsets[3_000]

@@ -8,10 +8,11 @@ import numpy as np
 def check_columns(
     schema: Schema, columns: Columns, where: str, first_row: int
 ) -> None:
-  """Refuses ids without a row, numbers that are not finite, labels not 0 or 1.
+  """Refuses ids without a row, numbers not finite, labels of another kind.
 
   Without it an id past the table is NaN in one kind of lookup and a row of
-  another field in the next.
+  another field in the next. The label of a binary task must be 0 or 1, that of
+  a regression any finite number.
 
   Args:
     schema: Says what each column holds.
@@ -60,8 +61,15 @@ def check_columns(
         ' when the data is prepared.'
     )
     refuse(~np.isfinite(values), values, text)
-  for name in schema.labels:
-    label = columns[name]
+  for task in schema.tasks:
+    name, label = task.label, columns[task.label]
+    if task.kind == 'regression':
+      text = lambda value, name=name: (
+          f'label {name!r} is {value}; it must be finite. Give it a number, or'
+          ' drop the row, when the data is prepared.'
+      )
+      refuse(~np.isfinite(label), label, text)
+      continue
     text = lambda value, name=name: (
         f'label {name!r} is {value}; it must be 0 or 1.'
     )

@@ -41,7 +41,7 @@ def write_shard(path: str, schema: Schema, columns: Columns) -> int:
 
   Raises:
     InputError: A column is missing or has another length, an id is outside its
-      vocabulary, or a label is neither 0 nor 1.
+      vocabulary, or a label is not of its task's kind (`check_columns`).
   """
   num_rows = len(columns[schema.labels[0]])
   check_columns(schema, columns, os.path.basename(path), 0)
@@ -152,7 +152,7 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
   A subclass gives `_describe` (schema and texts) and `_generate_splits`.
   """
 
-  VERSION = tfds.core.Version('1.0.0')
+  VERSION = tfds.core.Version('1.1.0')
 
   def __init__(self, **kwargs: Any):
     # TFDS warns of every config that is not one of a fixed list.
@@ -204,7 +204,12 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
 
   def _info(self) -> tfds.core.DatasetInfo:
     schema, texts = self._describe()
-    features = {n: tfds.features.Scalar(np.int8) for n in schema.labels}
+    features = {
+        t.label: tfds.features.Scalar(
+            np.int8 if t.kind == 'binary' else np.float32
+        )
+        for t in schema.tasks
+    }
     for field in schema.fields:
       dtype = np.float32 if field.kind == 'float' else np.int32
       features[field.name] = (

@@ -18,6 +18,7 @@ _RANGES = {
     'num_train': (int, 1, 10**10, 'closed'),
     'num_valid': (int, 0, 10**10, 'closed'),
     'num_test': (int, 0, 10**10, 'closed'),
+    'stages': (int, 2, 3, 'closed'),
     'rho': (float, -1.0, 1.0, 'closed'),
     'hidden': (float, 0.0, 3.0, 'closed'),
     'ctr': _PROBABILITY,
@@ -43,6 +44,8 @@ class FunnelConfig(tfds.core.BuilderConfig):
     num_train: Training rows, rows [0, num_train) of the log.
     num_valid: Validation rows, the next ones; 0 leaves the split out.
     num_test: Test rows, the last ones; 0 leaves the split out.
+    stages: 2: a click, a conversion. 3: a cart between them; clicks and
+      conversions stay those of two stages.
     rho: Selection that the features explain: the correlation of the click
       logit and the conversion logit over logged impressions, in [-1, 1].
     hidden: Selection that no feature explains: how many log-odds one standard
@@ -67,6 +70,7 @@ class FunnelConfig(tfds.core.BuilderConfig):
   num_train: int = 2_000_000
   num_valid: int = 200_000
   num_test: int = 1_000_000
+  stages: int = 2
   rho: float = 0.6
   hidden: float = 0.0
   ctr: float = 0.04
@@ -157,6 +161,7 @@ def _presets() -> tuple[FunnelConfig, ...]:
       FunnelConfig('sparse', description='CVR 0.5 %, as Ali-CCP.', cvr=0.005),
       FunnelConfig('anti', description='Buyers click less.', rho=-0.6),
       FunnelConfig('mnar', description='A hidden common cause.', hidden=1.0),
+      FunnelConfig('cart', description='Click, cart, purchase.', stages=3),
       FunnelConfig('large', description='40M training rows.', **large),
   )
 

@@ -145,8 +145,12 @@ class FunnelLog:
     else:
       ids = self._evaluation_ids
     columns = _features(ids, self.process.world, shown)
-    columns |= {n: a[rows] for n, a in outcomes._asdict().items()}
+    columns |= {
+        n: a[rows] for n, a in outcomes._asdict().items() if a is not None
+    }
     columns['conversion'] = columns['click'] * columns['conversion_if_clicked']
+    if 'cart_if_clicked' in columns:
+      columns['cart'] = columns['click'] * columns['cart_if_clicked']
     return columns
 
   @functools.cached_property

@@ -50,6 +50,18 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
   return np.minimum(p, 1 - np.finfo(p.dtype).epsneg, out=p)
 
 
+def cart_probability(p: np.ndarray, gamma: np.ndarray) -> np.ndarray:
+  """p ** gamma, at least p and below 1, in the dtype given.
+
+  Args:
+    p: [n], P(purchase), above 0 and below 1.
+    gamma: [n], the part of ln p that the cart takes, in (0, 1).
+  """
+  # The power's rounding could take it below p, or to 1.
+  cart = np.maximum(p**gamma, p)
+  return np.minimum(cart, 1 - np.finfo(p.dtype).epsneg, out=cart)
+
+
 def hidden_quadrature(hidden: float) -> tuple[np.ndarray, np.ndarray]:
   """Nodes and weights of the mean over a hidden cause.
 

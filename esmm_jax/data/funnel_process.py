@@ -12,13 +12,25 @@ and the conversion that would follow it are independent. So with hidden = 0
 a clicked and an unclicked row with the same features convert alike, and `rho`
 says how much the features of clicked rows differ. With hidden > 0 clicked rows
 convert more often than unclicked ones with the same features.
+
+With `stages` = 3 what is bought was in the cart before:
+
+  P(cart | click)     = p_cvr ** gamma
+  P(purchase | cart)  = p_cvr ** (1 - gamma),  gamma = 0.45 + 0.12 tanh W
+
+W, mean 0 and variance 1, is by how much the user's budget is above the price:
+people cart what is too dear, and leave it there. The product is p_cvr, and one
+draw decides both events, so the purchases are the conversions of two stages and
+each has its cart. With hidden > 0 this holds given H, with P(conversion |
+click, H) for p_cvr.
 """
 
 from typing import NamedTuple
 
 from esmm_jax.data.funnel_config import FunnelConfig
-from esmm_jax.data.funnel_maths import fit_logit, hidden_quadrature
-from esmm_jax.data.funnel_maths import session_dot, sigmoid, zipf
+from esmm_jax.data.funnel_maths import cart_probability, fit_logit
+from esmm_jax.data.funnel_maths import hidden_quadrature, session_dot
+from esmm_jax.data.funnel_maths import sigmoid, zipf
 from esmm_jax.data.funnel_world import FunnelWorld, SESSION
 from esmm_jax.types import InputError
 import numpy as np
@@ -64,6 +76,9 @@ class Outcomes(NamedTuple):
     p_cvr: float32 [n], P(conversion | do(click), features).
     p_cvr_clicked: float32 [n], P(conversion | click, features).
     p_ctcvr: float32 [n], P(click and conversion | features).
+    p_atr: float32 [n], P(cart | do(click), features). This and the next are
+      None where there are two stages.
+    cart_if_clicked: int8 [n].
   """
 
   click: np.ndarray
@@ -72,6 +87,8 @@ class Outcomes(NamedTuple):
   p_cvr: np.ndarray
   p_cvr_clicked: np.ndarray
   p_ctcvr: np.ndarray
+  p_atr: np.ndarray | None = None
+  cart_if_clicked: np.ndarray | None = None
 
 
 class FunnelProcess:
@@ -99,7 +116,11 @@ class FunnelProcess:
     """
     rng = self._rng(_UNIFORM if uniform else _LOGGED, block)
     impressions = self._expose(rng, uniform)
-    return impressions, self._outcomes(rng, *self.logits(impressions))
+    a, b = self.logits(impressions)
+    gamma = None
+    if self._config.stages == 3:
+      gamma = self.cart_exponent(impressions)
+    return impressions, self._outcomes(rng, a, b, gamma)
 
   def expose(self, block: int) -> Impressions:
     """The impressions of `simulate(block)`, at two thirds of its cost."""
@@ -126,6 +147,11 @@ class FunnelProcess:
     mixed = np.float32(rho) * s + np.float32(np.sqrt(1 - rho * rho)) * t
     (a, a_spread), (b, b_spread) = self._click_logit, self._conversion_logit
     return a + a_spread * s, b + b_spread * mixed
+
+  def cart_exponent(self, impressions: Impressions) -> np.ndarray:
+    """gamma, float32 [n]: low, and carts many, where the price is high."""
+    w = (self._spare(impressions) - self._spare_mean) / self._spare_std
+    return np.float32(0.45) + np.float32(0.12) * np.tanh(w)
 
   def _rng(self, stream: int, block: int) -> np.random.Generator:
     return np.random.default_rng([self._config.seed, stream, block])
@@ -184,10 +210,19 @@ class FunnelProcess:
     t += 0.3 * (seen_count > 1.5)
     return s, t
 
+  def _spare(self, impressions: Impressions) -> np.ndarray:
+    """Budget less price, float32 [n]."""
+    budget = self.world.budget.take(impressions.user)
+    return budget - self.world.price.take(impressions.item)
+
   def _outcomes(
-      self, rng: np.random.Generator, a: np.ndarray, b: np.ndarray
+      self,
+      rng: np.random.Generator,
+      a: np.ndarray,
+      b: np.ndarray,
+      gamma: np.ndarray | None,
   ) -> Outcomes:
-    """Draws clicks and conversions from their logits, float32 [n]."""
+    """Draws what follows from the logits and, of three stages, gamma [n]."""
     hidden = np.float32(self._config.hidden)
     # In float64: a float32 draw rounds probabilities to multiples of 2^-24.
     # The same draws whatever `hidden` is.
@@ -195,7 +230,7 @@ class FunnelProcess:
     if not hidden:
       p_ctr, p_cvr = sigmoid(a), sigmoid(b)
       p_ctcvr, p_cvr_clicked = p_ctr * p_cvr, p_cvr
-      click, conversion = click_draw < p_ctr, conversion_draw < p_cvr
+      click, would = click_draw < p_ctr, p_cvr
     else:
       p_ctr, p_cvr, p_ctcvr = np.zeros((3, len(a)), np.float32)
       for shift, weight in self._hidden_nodes:
@@ -209,14 +244,31 @@ class FunnelProcess:
       for p in (p_ctr, p_cvr, p_cvr_clicked):
         np.minimum(p, _HIGHEST, out=p)  # Sums can round to 1.
       shift = hidden * rng.standard_normal(len(a), dtype=np.float32)
-      click = click_draw < sigmoid(a + shift)
-      conversion = conversion_draw < sigmoid(b + shift)
-    click, conversion = click.astype(np.int8), conversion.astype(np.int8)
-    return Outcomes(click, conversion, p_ctr, p_cvr, p_cvr_clicked, p_ctcvr)
+      click, would = click_draw < sigmoid(a + shift), sigmoid(b + shift)
+    carts = ()
+    if gamma is not None:
+      cart = conversion_draw < cart_probability(would, gamma)
+      carts = self._p_atr(b, gamma), cart.astype(np.int8)
+    click = click.astype(np.int8)
+    conversion = (conversion_draw < would).astype(np.int8)
+    truth = p_ctr, p_cvr, p_cvr_clicked, p_ctcvr
+    return Outcomes(click, conversion, *truth, *carts)
+
+  def _p_atr(self, b: np.ndarray, gamma: np.ndarray) -> np.ndarray:
+    """P(cart | do(click), features), float32 [n], the mean over H."""
+    p_atr = np.zeros(len(b), np.float32)
+    for shift, weight in self._hidden_nodes:
+      p_b = sigmoid(b + np.float32(shift))
+      p_atr += np.float32(weight) * cart_probability(p_b, gamma)
+    return np.minimum(p_atr, _HIGHEST, out=p_atr)
 
   def _calibrate(self) -> None:
     """Fixes scales so that rho, rates and AUCs are as the dials say."""
-    scores = self._scores(self.calibration_draw())
+    shown = self.calibration_draw()
+    scores = self._scores(shown)
+    spare = self._spare(shown).astype(np.float64)
+    self._spare_mean = np.float32(spare.mean())
+    self._spare_std = np.float32(spare.std())
     s, t = (score.astype(np.float64) for score in scores)
     self._s_mean, self._s_std = np.float32(s.mean()), np.float32(s.std())
     s = (s - s.mean()) / s.std()

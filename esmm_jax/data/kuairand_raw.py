@@ -39,6 +39,7 @@ LOG_COLUMNS = {
     'is_click': _LABEL,
     'is_like': _LABEL,
     'long_view': _LABEL,
+    'play_time_ms': Column('int', 0, required=True),
     'duration_ms': Column('int', 0, required=True),
     'tab': Column('int', 0, required=True),
 }

@@ -1,10 +1,15 @@
-"""Rows of the KuaiRand log: which are used, their labels, their split."""
+"""Rows of the KuaiRand log: which are used, their labels, their split.
+
+The label `play_time` is ln(1 + seconds watched) of a clicked row, 0 of others:
+the natural logarithm, because the times have a long tail.
+"""
 
 import dataclasses
 from typing import Any
 
 from esmm_jax.data.kuairand_features import HISTORY_FORMS
 from esmm_jax.data.kuairand_raw import Raw
+from esmm_jax.tasks import FUNNEL, Task, Tasks
 from esmm_jax.types import InputError
 import numpy as np
 import tensorflow_datasets as tfds
@@ -12,6 +17,8 @@ import tensorflow_datasets as tfds
 # Name of the conversion -> the raw column that must go with a click.
 CONVERSIONS = {'long_view': 'long_view', 'like': 'is_like'}
 POLICIES = ('drop', 'keep', 'click')
+PLAY_TIME = Task('play_time', 'play_time', 'ctr', kind='regression')
+QUANTILES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)  # Of the report.
 
 
 @dataclasses.dataclass(eq=False)
@@ -23,6 +30,7 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
     raw_dir: Folder `KuaiRand-Pure` of the official archive, which holds data/.
       Needed to prepare; later only to check that the files are the same.
     conversion: `long_view` (dense, 70 % of clicks) or `like` (sparse, 3 %).
+    play_time: Add the task `play_time`, a regression on the clicked rows.
     test_days: The last days of the log are the test split.
     valid_days: The days before them are the validation split.
     history: Add out-of-time encodings of keys, see `esmm_jax.data.history`.
@@ -44,6 +52,7 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
   name: str = ''
   raw_dir: str = ''
   conversion: str = 'long_view'
+  play_time: bool = False
   test_days: int = 2
   valid_days: int = 1
   history: bool = False
@@ -83,6 +92,8 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
         f'min{self.min_count}',
         f'{self.conversion_without_click}_unclicked',
     ]
+    if self.play_time:
+      parts.append('play_time')
     if self.drop_duplicates:
       parts.append('no_duplicates')
     if self.history:
@@ -91,6 +102,11 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
       parts.append(f'history_{self.history_form}_{strength}{live}')
     self.name = '-'.join(parts)
     self.description = 'The name lists the options.'
+
+  @property
+  def tasks(self) -> Tasks:
+    """What the data set has labels for."""
+    return (*FUNNEL, PLAY_TIME) if self.play_time else FUNNEL
 
 
 def select(
@@ -143,6 +159,11 @@ def labels(
   return click, click & after
 
 
+def play_time(log: dict[str, np.ndarray], click: np.ndarray) -> np.ndarray:
+  """click * ln(1 + seconds watched), float32 [n]."""
+  return (click * np.log1p(log['play_time_ms'] / 1000)).astype(np.float32)
+
+
 def split_by_day(
     date: np.ndarray, config: KuaiRandConfig
 ) -> dict[str, np.ndarray]:
@@ -181,4 +202,15 @@ def summary(
       'ctr': clicks / rows,
       'ctcvr': conversions / rows,
       'cvr_clicked': conversions / clicks if clicks else None,
+  }
+
+
+def play_time_summary(clicked: np.ndarray) -> dict[str, Any] | None:
+  """What the report says of the play times of a split's clicked rows."""
+  if not len(clicked):
+    return None
+  quantiles = np.quantile(clicked.astype(np.float64), QUANTILES)
+  return {
+      'mean': float(clicked.mean(dtype=np.float64)),
+      'quantiles': dict(zip(map(str, QUANTILES), quantiles.tolist())),
   }

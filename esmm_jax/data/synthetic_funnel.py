@@ -2,7 +2,8 @@
 
 The fields are those of Ali-CCP (its field numbers stand beside them), the
 probabilities and the conversion that each row would have had if clicked stand
-in truth columns. `funnel_process` says how rows come about.
+in truth columns. With three stages there is a cart between the click and the
+conversion, its label and its truth. `funnel_process` says how rows come about.
 """
 
 from collections.abc import Iterator
@@ -15,14 +16,16 @@ from esmm_jax.data.funnel_log import FunnelLog, HISTORY_LENGTH
 from esmm_jax.data.funnel_process import NUM_POSITIONS
 from esmm_jax.data.funnel_world import PROFILE_SIZES
 from esmm_jax.schema import Field, FIRST_KEPT, RARE, Schema
+from esmm_jax.tasks import CART_FUNNEL, FUNNEL
 from esmm_jax.types import Columns
 
 SHARD_ROWS = 1 << 20
 TRUTH = ('p_ctr', 'p_cvr', 'p_cvr_clicked', 'p_ctcvr', 'conversion_if_clicked')
+CART_TRUTH = ('p_atr', 'cart_if_clicked')  # With three stages, beside these.
 
 
 def funnel_schema(config: FunnelConfig) -> Schema:
-  """Fields, with vocabulary sizes, labels and truth columns of a config."""
+  """Fields, with vocabulary sizes, tasks and truth columns of a config."""
 
   def field(name: str, num_values: int, **more: Any) -> Field:
     return Field(name, vocab_size=num_values + FIRST_KEPT, **more)
@@ -49,8 +52,9 @@ def funnel_schema(config: FunnelConfig) -> Schema:
               table='category',
           ),
       ),
+      tasks=CART_FUNNEL if config.stages == 3 else FUNNEL,
       group='group_user',
-      truth=TRUTH,
+      truth=TRUTH + (CART_TRUTH if config.stages == 3 else ()),
   )
 
 
@@ -75,7 +79,7 @@ class SyntheticFunnel(ColumnarBuilder):
 
     Args:
       data_dir: Where prepared data lies; default: as TFDS has it.
-      preset: tiny, default, sparse, anti, mnar or large.
+      preset: tiny, default, sparse, anti, mnar, cart or large.
       **dials: Attributes of `FunnelConfig`; None keeps the preset's value.
 
     Raises:
@@ -131,12 +135,16 @@ class SyntheticFunnel(ColumnarBuilder):
     low, high = log.config.splits[split]
     counts = dict(rows=0, clicks=0, conversions=0, unseen_users=0)
     counts |= dict(unseen_items=0)
+    if log.config.stages == 3:
+      counts['carts'] = 0
     report[split] = counts
     for start in range(low, high, SHARD_ROWS):
       columns = log.columns(start, min(start + SHARD_ROWS, high))
       counts['rows'] += len(columns['click'])
       counts['clicks'] += int(columns['click'].sum())
       counts['conversions'] += int(columns['conversion'].sum())
+      if 'carts' in counts:
+        counts['carts'] += int(columns['cart'].sum())
       counts['unseen_users'] += int((columns['user'] == RARE).sum())
       counts['unseen_items'] += int((columns['item'] == RARE).sum())
       yield columns

@@ -1,15 +1,19 @@
-"""On which sample space, and with which weights, the logits are trained.
+"""On which sample space, and with which weights, the outputs are trained.
 
-An estimator is a function `(logits, labels, where, **options)` that returns its
-terms as (sum, count). To add one: a file, and a line in `ESTIMATORS`.
+An estimator is a function `(logits, labels, where, *, tasks, **options)` that
+returns its terms as (sum, count). To add one: a file, and a line in
+`ESTIMATORS`.
 """
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from esmm_jax.estimators.click_space import click_space
-from esmm_jax.estimators.conversion_if_clicked import conversion_if_clicked
-from esmm_jax.estimators.entire_space import entire_space
+from esmm_jax.estimators import click_space as _click_space
+from esmm_jax.estimators import conversion_if_clicked as _bound
+from esmm_jax.estimators import end_to_end as _end_to_end
+from esmm_jax.estimators import entire_space as _entire_space
+from esmm_jax.estimators.funnel import CONDITIONAL, JOINT
+from esmm_jax.tasks import Tasks
 from esmm_jax.types import LossTerms
 
 
@@ -18,23 +22,30 @@ class Estimator(NamedTuple):
 
   Attributes:
     terms: The function.
-    weights: Its terms and their default weights in the loss.
+    weights: Tasks -> its terms and their default weights in the loss.
     truth_labels: Truth columns that it takes as labels.
+    reading: What it takes a model's outputs for, one of `funnel.READINGS`.
   """
 
   terms: Callable[..., LossTerms]
-  weights: Mapping[str, float]
+  weights: Callable[[Tasks], Mapping[str, float]]
   truth_labels: tuple[str, ...] = ()
+  reading: str = CONDITIONAL
 
 
 ESTIMATORS = {
     'entire_space': Estimator(
-        entire_space, {'ctr': 1.0, 'ctcvr': 1.0, 'cvr_clicked': 0.0}
+        _entire_space.entire_space, _entire_space.default_weights
     ),
-    'click_space': Estimator(click_space, {'ctr': 1.0, 'cvr_clicked': 1.0}),
+    'click_space': Estimator(
+        _click_space.click_space, _click_space.default_weights
+    ),
+    'end_to_end': Estimator(
+        _end_to_end.end_to_end, _end_to_end.default_weights, reading=JOINT
+    ),
     'conversion_if_clicked': Estimator(
-        conversion_if_clicked,
-        {'ctr': 1.0, 'cvr_entire': 1.0},
+        _bound.conversion_if_clicked,
+        _bound.default_weights,
         ('conversion_if_clicked',),
     ),
 }

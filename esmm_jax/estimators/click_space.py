@@ -1,32 +1,8 @@
-"""The naive multi-task objective: CTR on all impressions, CVR on clicks."""
+"""The naive multi-task objective: each event where the one before happened."""
 
-from esmm_jax.estimators.losses import cross_entropy, sum_and_count
-from esmm_jax.types import Array, InputError, Labels, Logits, LossTerms
-
-NORMALIZATIONS = ('clicks', 'impressions')
-
-
-def cvr_clicked_term(
-    logits: Logits, labels: Labels, where: Array, normalization: str
-) -> tuple[Array, Array]:
-  """Cross-entropy of pCVR over the clicked impressions, as (sum, count).
-
-  Args:
-    logits: `cvr`, float32 [B].
-    labels: `click` and `conversion`, float32 [B].
-    where: float32 [B].
-    normalization: `clicks` divides by the clicks of the batch (PLE equation
-      9), `impressions` by its impressions; they differ by the CTR, a factor of
-      25 at 4 %.
-  """
-  if normalization not in NORMALIZATIONS:
-    raise InputError(
-        f'cvr_normalization is {normalization!r}; it must be one of'
-        f' {NORMALIZATIONS}.'
-    )
-  losses = cross_entropy(logits['cvr'], labels['conversion'])
-  total, clicks = sum_and_count(losses, where * labels['click'])
-  return total, clicks if normalization == 'clicks' else where.sum()
+from esmm_jax.estimators.losses import space_term
+from esmm_jax.tasks import FUNNEL, Space, spaces, Tasks
+from esmm_jax.types import Array, Labels, Logits, LossTerms
 
 
 def click_space(
@@ -34,32 +10,48 @@ def click_space(
     labels: Labels,
     where: Array,
     *,
+    tasks: Tasks = FUNNEL,
     cvr_normalization: str = 'clicks',
 ) -> LossTerms:
   """L = BCE(click, pCTR) over all + BCE(conversion, pCVR) over the clicked.
 
   On one network this is the naive multi-task loss, the maximum of the joint
   likelihood of click and conversion. With weight 0 on `ctr` it is the BASE
-  model of the ESMM paper.
+  model of the ESMM paper. In a longer funnel each event is trained where the
+  one before happened; a regression with the squared error.
 
   Args:
-    logits: `ctr` and `cvr`, float32 [B].
-    labels: `click` and `conversion` (click and conversion), float32 [B].
+    logits: Task -> output, float32 [B].
+    labels: Label -> float32 [B], joint events.
     where: float32 [B], 0 for padding.
+    tasks: The funnel.
     cvr_normalization: `clicks` (default) divides the CVR sum by the number of
       clicks, `impressions` by that of all impressions.
 
   Returns:
-    `ctr` and `cvr_clicked`.
+    For two tasks `ctr` and `cvr_clicked`.
 
   References:
     Ma et al., SIGIR 2018, section 3.1 (BASE); Tang et al., Progressive Layered
     Extraction, RecSys 2020, equation 9 (the loss of a task on its own space).
   """
-  ctr = cross_entropy(logits['ctr'], labels['click'])
   return {
-      'ctr': sum_and_count(ctr, where),
-      'cvr_clicked': cvr_clicked_term(
-          logits, labels, where, cvr_normalization
-      ),
+      s.key: space_term(s, logits, labels, where, cvr_normalization)
+      for s in _own_spaces(tasks)
   }
+
+
+def default_weights(tasks: Tasks) -> dict[str, float]:
+  """1 for every task."""
+  return {s.key: 1.0 for s in _own_spaces(tasks)}
+
+
+def _own_spaces(tasks: Tasks) -> list[Space]:
+  """The space of each task where the event before it happened."""
+  parents = {t.name: t.parent for t in tasks}
+  labels = {t.name: t.label for t in tasks} | {'': ''}
+  return [
+      s
+      for s in spaces(tasks)
+      if s.output in parents and s.given == labels[parents[s.output]]
+  ]

@@ -1,8 +1,8 @@
-"""ESMM's objective: CTR and CTCVR over all impressions."""
+"""ESMM's objective: every event of the funnel over all impressions."""
 
-from esmm_jax.estimators.click_space import cvr_clicked_term
-from esmm_jax.estimators.funnel import joint_logit
-from esmm_jax.estimators.losses import cross_entropy, sum_and_count
+from esmm_jax.estimators.funnel import outputs
+from esmm_jax.estimators.losses import space_term
+from esmm_jax.tasks import FUNNEL, spaces, Tasks
 from esmm_jax.types import Array, Labels, Logits, LossTerms
 
 
@@ -11,6 +11,7 @@ def entire_space(
     labels: Labels,
     where: Array,
     *,
+    tasks: Tasks = FUNNEL,
     cvr_normalization: str = 'clicks',
 ) -> LossTerms:
   """L = BCE(click, pCTR) + BCE(click and conversion, pCTR pCVR).
@@ -22,25 +23,32 @@ def entire_space(
   A third term, `cvr_clicked`, is the cross-entropy of pCVR on the clicked
   impressions. It is not in the paper and its default weight is 0.
 
+  In a longer funnel every event has its joint term, the product of all steps to
+  it: for click, cart and purchase `ctr`, `ctatr` and `ctcvr`, the simple chain
+  of ESM2. A regression has the squared error between its label and pCTR times
+  the value, over all impressions (EasyRec's ESMM with an L2 tower).
+
   Args:
-    logits: `ctr` and `cvr`, float32 [B].
-    labels: `click` and `conversion` (click and conversion), float32 [B].
+    logits: Task -> output, float32 [B].
+    labels: Label -> float32 [B], joint events.
     where: float32 [B], 0 for padding.
-    cvr_normalization: Of `cvr_clicked`; see `click_space`.
+    tasks: The funnel.
+    cvr_normalization: Of the terms on parts of the impressions; see
+      `losses.space_term`.
 
   Returns:
-    `ctr`, `ctcvr` and `cvr_clicked`.
+    For two tasks `ctr`, `cvr_clicked` and `ctcvr`.
 
   References:
-    Ma et al., SIGIR 2018, section 2.3.
+    Ma et al., SIGIR 2018, section 2.3; Wen et al., ESM2, SIGIR 2020, section 3.
   """
-  ctr = cross_entropy(logits['ctr'], labels['click'])
-  joint = joint_logit(logits['ctr'], logits['cvr'])
-  ctcvr = cross_entropy(joint, labels['conversion'])
+  made = outputs(logits, tasks)
   return {
-      'ctr': sum_and_count(ctr, where),
-      'ctcvr': sum_and_count(ctcvr, where),
-      'cvr_clicked': cvr_clicked_term(
-          logits, labels, where, cvr_normalization
-      ),
+      s.key: space_term(s, made, labels, where, cvr_normalization)
+      for s in spaces(tasks)
   }
+
+
+def default_weights(tasks: Tasks) -> dict[str, float]:
+  """1 for the terms over all impressions, 0 for those on a part of them."""
+  return {s.key: 0.0 if s.given else 1.0 for s in spaces(tasks)}

@@ -1,187 +1,175 @@
-"""Parts that the architectures are made of.
+"""Layers that every architecture is made of, and the options they share."""
 
-Parameters are named by the part they belong to (`shared`, `expert`, `gate`,
-`tower`), so that "the shared gradients" is a subtree.
-"""
+from collections.abc import Sequence
+import dataclasses
 
-from collections.abc import Callable, Sequence
-
-from esmm_jax.schema import Schema
-from esmm_jax.types import Array, InputError
+from esmm_jax.types import Array, InputError, suggest
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
-ACTIVATIONS = {
+PLAIN_ACTIVATIONS = {
     'relu': nn.relu,
     'leaky_relu': nn.leaky_relu,
     'gelu': nn.gelu,
     'silu': nn.silu,
     'tanh': jnp.tanh,
 }
+ACTIVATIONS = (*PLAIN_ACTIVATIONS, 'prelu', 'dice')
+NORMS = ('none', 'batch', 'layer')
+INITIALIZERS = {
+    'he_normal': nn.initializers.he_normal,
+    'he_uniform': nn.initializers.he_uniform,
+    'glorot_normal': nn.initializers.glorot_normal,
+    'glorot_uniform': nn.initializers.glorot_uniform,
+    'lecun_normal': nn.initializers.lecun_normal,
+}
+DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
+_MOMENTUM = 0.9  # Of running statistics.
 
 
-def activation(name: str) -> Callable[[Array], Array]:
-  """The activation function of that name."""
-  if name not in ACTIVATIONS:
-    raise InputError(
-        f'model.activation is {name!r}; it must be one of'
-        f' {sorted(ACTIVATIONS)}.'
+@dataclasses.dataclass(frozen=True)
+class Style:
+  """What the hidden layers of an architecture have in common.
+
+  The order in a layer is product, norm, activation, dropout.
+
+  Attributes:
+    activation: One of `ACTIVATIONS`.
+    dropout: Share of the hidden units set to 0 in training.
+    norm: `none`, `batch` (over the real examples of the batch; padding does not
+      touch the statistics) or `layer` (over the units of one example).
+    initializer: Of kernels, one of `INITIALIZERS`; biases start at 0.
+    dtype: Of products and activations, `float32` or `bfloat16`. Parameters,
+      norms, softmaxes and logits are float32 always.
+
+  Raises:
+    InputError: A name is not known or dropout is not in [0, 1).
+  """
+
+  activation: str = 'relu'
+  dropout: float = 0.0
+  norm: str = 'none'
+  initializer: str = 'he_normal'
+  dtype: str = 'float32'
+
+  def __post_init__(self):
+    for option, allowed in (
+        ('activation', ACTIVATIONS),
+        ('norm', NORMS),
+        ('initializer', INITIALIZERS),
+        ('dtype', DTYPES),
+    ):
+      value = getattr(self, option)
+      if value not in allowed:
+        raise InputError(
+            f'model.{option} is {value!r}. {suggest(str(value), allowed)}'
+        )
+    if not 0 <= self.dropout < 1:
+      raise InputError(f'model.dropout is {self.dropout}, not in [0, 1).')
+
+  @property
+  def batch_statistics(self) -> bool:
+    """Whether an example's output in training depends on the others."""
+    return self.norm == 'batch' or self.activation == 'dice'
+
+  def dense(self, units: int, name: str, use_bias: bool = True) -> nn.Dense:
+    """A layer of this initialiser and dtype."""
+    return nn.Dense(
+        units,
+        use_bias=use_bias,
+        kernel_init=INITIALIZERS[self.initializer](),
+        dtype=DTYPES[self.dtype],
+        name=name,
     )
-  return ACTIVATIONS[name]
+
+  def logit(self, x: Array) -> Array:
+    """The last layer of a task, `out`: [B, I] -> float32 [B], in float32."""
+    out = nn.Dense(
+        1, kernel_init=INITIALIZERS[self.initializer](), name='out'
+    )
+    return out(x.astype(jnp.float32))[:, 0]
 
 
-class FeatureEmbedding(nn.Module):
-  """Fields -> one vector: embeddings side by side, then the floats.
+class Activation(nn.Module):
+  """An activation by its name; PReLU and Dice have parameters.
 
-  A list field is pooled inside the field, by the sum of its weighted entries or
-  their weighted mean, before the fields are joined (Figure 2 of the ESMM
-  paper). The table is not a parameter of this module: the train step hands in
-  the rows that the batch touches.
+  PReLU: max(x, 0) + slope * min(x, 0), one slope a unit, 0.25 at the start.
+  Dice: p x + (1 - p) slope x with p = sigmoid((x - mean) / sqrt(var + 1e-8)),
+  mean and variance of the unit over the real examples of the batch, running
+  ones in evaluation; the slopes start at 0.
 
-  Attributes:
-    schema: The fields.
-    num_tables: Embeddings an id has; 2 for two networks that share nothing.
+  References:
+    He et al., Delving Deep into Rectifiers, ICCV 2015, equation 1; Zhou et al.,
+    Deep Interest Network, KDD 2018, equations 2 and 3.
   """
 
-  schema: Schema
-  num_tables: int = 1
-
-  def __call__(
-      self, table: Array, slots: Array, weights: Array, floats: Array
-  ) -> list[Array]:
-    """Looks up and joins.
-
-    Args:
-      table: float32 [U, num_tables * D].
-      slots: int32 [B, S], rows of `table`.
-      weights: float32 [B, W], of the list entries.
-      floats: float32 [B, N].
-
-    Returns:
-      For each of the `num_tables` embeddings float32 [B, F * D + N].
-    """
-    schema = self.schema
-    batch = slots.shape[0]
-    embedded = table[slots]  # [B, S, num_tables * D]
-    pooled = [embedded[:, : len(schema.id_fields)]]
-    start = 0
-    for field in schema.list_fields:
-      entries = embedded[:, schema.slot_columns[field.name]]  # [B, L, .]
-      w = weights[:, start : start + field.max_len, None]  # [B, L, 1]
-      start += field.max_len
-      vector = jnp.sum(entries * w, axis=1, keepdims=True)  # [B, 1, .]
-      if field.combiner == 'mean':
-        total = jnp.sum(w, axis=1, keepdims=True)
-        vector = vector / jnp.where(total > 0, total, 1.0)
-      pooled.append(vector)
-    joined = jnp.concatenate(pooled, axis=1) if start else pooled[0]
-    parts = jnp.split(joined, self.num_tables, axis=-1)  # each [B, F, D]
-    return [
-        jnp.concatenate([p.reshape(batch, -1), floats], axis=-1)
-        if schema.float_fields
-        else p.reshape(batch, -1)
-        for p in parts
-    ]
-
-
-class Dense(nn.Module):
-  """The parameters of an affine layer, returned rather than applied.
-
-  So that layers that read the same input can be one product (`Towers`).
-
-  Attributes:
-    units: Width of the output.
-  """
-
-  units: int
+  style: Style
 
   @nn.compact
-  def __call__(self, num_inputs: int) -> tuple[Array, Array]:
-    """Returns kernel float32 [num_inputs, units] and bias float32 [units]."""
-    kernel = self.param(
-        'kernel', nn.initializers.he_normal(), (num_inputs, self.units)
+  def __call__(self, x: Array, where: Array, train: bool) -> Array:
+    name = self.style.activation
+    if name in PLAIN_ACTIVATIONS:
+      return PLAIN_ACTIVATIONS[name](x)
+    start = nn.initializers.constant(0.25 if name == 'prelu' else 0.0)
+    slope = self.param('slope', start, (x.shape[-1],)).astype(x.dtype)
+    if name == 'prelu':
+      return jnp.maximum(x, 0) + slope * jnp.minimum(x, 0)
+    standardised = nn.BatchNorm(
+        momentum=_MOMENTUM,
+        epsilon=1e-8,
+        use_bias=False,
+        use_scale=False,
+        name='norm',
+    )(
+        x.astype(jnp.float32),
+        use_running_average=not train,
+        mask=where[:, None] > 0,
     )
-    bias = self.param('bias', nn.initializers.zeros, (self.units,))
-    return kernel, bias
+    p = nn.sigmoid(standardised).astype(x.dtype)
+    return p * x + (1 - p) * slope * x
 
 
-class Tower(nn.Module):
-  """A fully connected network from an input to one logit.
-
-  Its first product may be done outside, together with other towers'. The order
-  in a layer is product, batch norm, activation, dropout.
+class MLP(nn.Module):
+  """Hidden layers: product, norm, activation, dropout, one after the other.
 
   Attributes:
-    units: Widths of the hidden layers.
-    activation: Name in `ACTIVATIONS`.
-    dropout: Share of the hidden units set to 0 in training.
-    batch_norm: Whether hidden layers are normalised over the real examples of
-      the batch.
+    units: Widths; none gives the input back.
+    style: Options.
   """
 
   units: Sequence[int]
-  activation: str = 'relu'
-  dropout: float = 0.0
-  batch_norm: bool = False
+  style: Style
 
-  def setup(self):
-    if not self.units:
-      raise InputError('model.tower_units is empty; name one width at least.')
-    self.dense = [Dense(units) for units in (*self.units, 1)]
-    if self.batch_norm:
-      self.norm = [nn.BatchNorm(momentum=0.9) for _ in self.units]
-    self.drop = nn.Dropout(self.dropout)
-
-  def first(self, num_inputs: int) -> tuple[Array, Array]:
-    """Kernel and bias of the first layer."""
-    return self.dense[0](num_inputs)
-
-  def rest(self, x: Array, where: Array, train: bool) -> Array:
-    """From the first layer's output [B, units[0]] to the logit [B]."""
-    act = activation(self.activation)
-    for k in range(len(self.units)):
-      if k:
-        kernel, bias = self.dense[k](x.shape[-1])
-        x = x @ kernel + bias  # [B, units[k]]
-      if self.batch_norm:
-        mask = where[:, None] > 0
-        x = self.norm[k](x, use_running_average=not train, mask=mask)
-      x = self.drop(act(x), deterministic=not train)
-    kernel, bias = self.dense[-1](x.shape[-1])
-    return (x @ kernel + bias)[:, 0]  # [B]
+  @nn.compact
+  def __call__(self, x: Array, where: Array, train: bool) -> Array:
+    """x [B, I], where float32 [B] -> [B, units[-1]]."""
+    style = self.style
+    for k, units in enumerate(self.units):
+      x = style.dense(units, f'dense_{k}')(x)  # [B, units]
+      if style.norm == 'batch':
+        x = nn.BatchNorm(
+            momentum=_MOMENTUM, dtype=x.dtype, name=f'norm_{k}'
+        )(x, use_running_average=not train, mask=where[:, None] > 0)
+      elif style.norm == 'layer':
+        x = nn.LayerNorm(dtype=x.dtype, name=f'norm_{k}')(x)
+      x = Activation(style, name=f'activation_{k}')(x, where, train)
+      x = nn.Dropout(style.dropout)(x, deterministic=not train)
+    return x
 
 
-def run_towers(
-    towers: dict[str, Tower],
-    inputs: dict[str, Array],
-    where: Array,
-    train: bool,
-) -> dict[str, Array]:
-  """Applies towers; those that read the same array share the first product.
+class Tower(nn.Module):
+  """A fully connected network from an input to one output.
 
-  One product of [B, I] with the kernels side by side: the same numbers with
-  fewer, larger products. For two towers on a CPU it made no difference in time.
-
-  Args:
-    towers: Task name -> tower.
-    inputs: Task name -> float32 [B, I]; the same object where towers share it.
-    where: float32 [B].
-    train: Whether dropout and batch norm are in training mode.
-
-  Returns:
-    Task name -> logit float32 [B].
+  Attributes:
+    units: Widths of the hidden layers; without any it is linear.
+    style: Options of the hidden layers.
   """
-  logits = {}
-  for x in {id(x): x for x in inputs.values()}.values():
-    names = [n for n in towers if inputs[n] is x]
-    firsts = [towers[n].first(x.shape[-1]) for n in names]
-    kernel = jnp.concatenate([k for k, _ in firsts], axis=1)
-    bias = jnp.concatenate([b for _, b in firsts])
-    hidden = x @ kernel + bias  # [B, sum of the first widths]
-    start = 0
-    for n, (k, _) in zip(names, firsts):
-      part = jax.lax.slice_in_dim(hidden, start, start + k.shape[1], axis=1)
-      start += k.shape[1]
-      logits[n] = towers[n].rest(part, where, train)
-  return {n: logits[n] for n in towers}
+
+  units: Sequence[int]
+  style: Style
+
+  @nn.compact
+  def __call__(self, x: Array, where: Array, train: bool) -> Array:
+    """x [B, I] -> float32 [B]."""
+    x = MLP(self.units, self.style, name='hidden')(x, where, train)
+    return self.style.logit(x)

@@ -1,43 +1,43 @@
-"""Two towers on one embedding: the network of ESMM."""
+"""Towers on one embedding: the network of ESMM."""
 
 from collections.abc import Sequence
 
-from esmm_jax.models.layers import FeatureEmbedding, run_towers, Tower
-from esmm_jax.schema import Schema
-from esmm_jax.types import Array, Batch
+from esmm_jax.models.architecture import Architecture
+from esmm_jax.models.embedding import field_columns
+from esmm_jax.types import Array, Batch, InputError
 import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
 
 
-class SharedEmbedding(nn.Module):
-  """A CTR tower and a CVR tower that share the embedding table only.
+class SharedEmbedding(Architecture):
+  """Towers that share the embedding table only.
 
       x = [pool(field) for each field]            # [B, F * D + N]
       ctr = tower_ctr(x),  cvr = tower_cvr(x)     # [B] each
 
   Each tower owns its output bias: click and conversion have different rates.
 
+  With `groups` each group of fields first goes through a network of its own,
+  which the towers share; fields in no group join behind it as they are.
+
   Attributes:
-    schema: The fields.
     tower_units: Hidden widths of each tower. The paper says "360 x 200 x 80".
-    activation: ReLU in the paper.
-    dropout: Not in the paper.
-    batch_norm: Not in the paper; EasyRec has it on.
     share_embeddings: False gives each tower an embedding of its own: ESMM-NS.
+    groups: Groups of field names, EasyRec's `groups`.
+    group_units: Hidden widths of each group's network.
 
   References:
     Ma et al., Entire Space Multi-Task Model, SIGIR 2018, Figure 2, section 3.2
     for the widths. The paper's last layer has 2 units and a softmax; one logit
-    is the same function.
+    is the same function. The groups are not in the paper but in EasyRec
+    (easy_rec/python/model/esmm.py).
   """
 
-  schema: Schema
   tower_units: Sequence[int] = (360, 200, 80)
-  activation: str = 'relu'
-  dropout: float = 0.0
-  batch_norm: bool = False
   share_embeddings: bool = True
-
-  tasks = ('ctr', 'cvr')
+  groups: Sequence[Sequence[str]] = ()
+  group_units: Sequence[int] = (256, 128)
 
   @property
   def num_tables(self) -> int:
@@ -48,27 +48,41 @@ class SharedEmbedding(nn.Module):
   def __call__(
       self, table: Array, batch: Batch, *, train: bool = False
   ) -> dict[str, Array]:
-    """Logits of a batch.
+    """Outputs of a batch.
 
     Args:
       table: float32 [U, num_tables * D], the rows that `batch.slots` index.
       batch: The examples.
-      train: Whether dropout and batch norm are in training mode.
+      train: Whether dropout and norms are in training mode.
 
     Returns:
-      `ctr` and `cvr`, log-odds, float32 [B].
+      Task -> log-odds (or the value of a regression), float32 [B].
     """
-    embed = FeatureEmbedding(self.schema, self.num_tables)
-    x = embed(table, batch.slots, batch.weights, batch.floats)
-    inputs = {t: x[k % self.num_tables] for k, t in enumerate(self.tasks)}
-    towers = {
-        t: Tower(
-            self.tower_units,
-            self.activation,
-            self.dropout,
-            self.batch_norm,
-            name=f'tower_{t}',
+    x = self.private_inputs(table, batch)
+    if self.groups:
+      if not self.share_embeddings:
+        raise InputError(
+            'model.groups has networks that the towers share; it needs'
+            ' model.share_embeddings=True.'
         )
-        for t in self.tasks
-    }
-    return run_towers(towers, inputs, batch.where, train)
+      x = [self._grouped(x[0], batch.where, train)]
+    inputs = {t: x[k % len(x)] for k, t in enumerate(self.tasks)}
+    return self.run_towers(inputs, batch.where, train)
+
+  def _grouped(self, x: Array, where: Array, train: bool) -> Array:
+    """[B, F * D + N] -> the groups' outputs, then the fields of no group."""
+    columns = field_columns(self.schema, x.shape[-1])
+    seen, parts = set(), []
+    for k, names in enumerate(self.groups):
+      for name in names:
+        self.schema.field(name)  # Raises where there is no such field.
+        if name in seen:
+          raise InputError(f'model.groups has field {name!r} twice.')
+        seen.add(name)
+      index = np.concatenate([columns[name] for name in names])
+      network = self.mlp(self.group_units, f'shared_group_{k}')
+      parts.append(network(x[:, index], where, train))
+    rest = [c for name, c in columns.items() if name not in seen]
+    if rest:
+      parts.append(x[:, np.concatenate(rest)].astype(parts[0].dtype))
+    return jnp.concatenate(parts, axis=-1)

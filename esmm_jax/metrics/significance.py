@@ -1,0 +1,328 @@
+"""Whether a difference is more than noise: of seeds, and of the test rows.
+
+Two kinds of noise stand apart. Training again with another seed gives another
+model: `summarize`, `paired`, `holm` and `detectable_difference` are about that.
+Another draw of test rows gives another score to the same model: `delong` and
+`clustered_bootstrap` are about that.
+
+References:
+  DeLong, DeLong, Clarke-Pearson. Comparing the areas under two or more
+    correlated receiver operating characteristic curves. Biometrics 44, 1988.
+  Sun, Xu. Fast implementation of DeLong's algorithm for comparing the areas
+    under correlated receiver operating characteristic curves. IEEE Signal
+    Processing Letters 21(11), 2014.
+  Holm. A simple sequentially rejective multiple test procedure. Scandinavian
+    Journal of Statistics 6, 1979.
+  Wilcoxon. Individual comparisons by ranking methods. Biometrics Bulletin 1,
+    1945.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+import math
+from typing import Any, NamedTuple
+
+from esmm_jax.metrics.checks import is_one, same_length
+from esmm_jax.metrics.ranking import auc
+from esmm_jax.types import Array, InputError
+import numpy as np
+from scipy import optimize, stats
+
+NAN = float('nan')
+# Differences are rounded to these decimals before they are ranked, so that
+# equal ones tie although float64 subtraction tells them apart.
+_RANKED_DECIMALS = 12
+
+
+class Summary(NamedTuple):
+  """Of a set of values.
+
+  Attributes:
+    mean: Their mean; nan where there are none.
+    std: Sample standard deviation, over n - 1; nan of fewer than two.
+    n: How many; nan values are left out and not counted.
+  """
+
+  mean: float
+  std: float
+  n: int
+
+
+def summarize(values: Iterable[float]) -> Summary:
+  """Mean, sample standard deviation and number of the values that are there."""
+  x = np.asarray(list(values), np.float64)
+  x = x[~np.isnan(x)]
+  n = len(x)
+  mean = float(x.mean()) if n else NAN
+  return Summary(mean, float(x.std(ddof=1)) if n > 1 else NAN, n)
+
+
+class Paired(NamedTuple):
+  """Differences of pairs, one a seed.
+
+  Attributes:
+    n: Pairs where both values are there.
+    mean: Mean difference; nan without pairs.
+    std: Sample standard deviation of the differences; nan of fewer than two.
+    low: Lower end of the t interval of the mean; nan of fewer than two.
+    high: Upper end.
+    p_t: Two-sided p-value of the paired t test; nan of fewer than two.
+    p_wilcoxon: Two-sided p-value of the signed-rank test; nan without pairs.
+  """
+
+  n: int
+  mean: float
+  std: float
+  low: float
+  high: float
+  p_t: float
+  p_wilcoxon: float
+
+
+def paired(
+    ours: Mapping[Any, float],
+    theirs: Mapping[Any, float],
+    confidence: float = 0.95,
+) -> Paired:
+  """Compares values of the same seeds.
+
+    d = ours - theirs of one seed,  t = mean(d) / (std(d) / sqrt(n))
+
+  with n - 1 degrees of freedom; the interval is mean(d) +- t_crit std(d) /
+  sqrt(n). The signed-rank test leaves out differences of 0. It is exact up to
+  50 differences, with ties up to 13, and approximate beyond. Where all
+  differences are 0, both p-values are 1.
+
+  Args:
+    ours: Seed -> value.
+    theirs: Seed -> value. Seeds that only one side has, or whose value is nan
+      on a side, make no pair.
+    confidence: Of the interval.
+  """
+  d = np.asarray([ours[s] - theirs[s] for s in ours if s in theirs], np.float64)
+  mean, std, n = summarize(d)
+  d = d[~np.isnan(d)]
+  p_wilcoxon = _signed_rank(d) if n else NAN
+  if n < 2:
+    return Paired(n, mean, std, NAN, NAN, NAN, p_wilcoxon)
+  error = std / math.sqrt(n)
+  half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * error
+  if error > 0:
+    p_t = float(2 * stats.t.sf(abs(mean) / error, n - 1))
+  else:
+    p_t = 1.0 if mean == 0 else 0.0
+  return Paired(n, mean, std, mean - half, mean + half, p_t, p_wilcoxon)
+
+
+def _signed_rank(d: np.ndarray) -> float:
+  d = np.round(d, _RANKED_DECIMALS)
+  d = d[d != 0]
+  return float(stats.wilcoxon(d).pvalue) if len(d) else 1.0
+
+
+def holm(p_values: Iterable[float]) -> np.ndarray:
+  """Holm's adjustment of a family of p-values, in their order.
+
+    p_(i) -> max_{j <= i} min(1, (m - j + 1) p_(j))    p_(1) <= ... <= p_(m)
+
+  The chance of any false rejection in the family stays below the level at
+  which the adjusted values are read, whatever their dependence.
+
+  Args:
+    p_values: [k]; nan stays nan and is not counted in m.
+  """
+  p = np.asarray(list(p_values), np.float64)
+  adjusted = np.full(p.shape, NAN)
+  known = np.flatnonzero(~np.isnan(p))
+  order = known[np.argsort(p[known], kind='stable')]
+  factors = len(order) - np.arange(len(order))
+  adjusted[order] = np.maximum.accumulate(np.minimum(1, factors * p[order]))
+  return adjusted
+
+
+def detectable_difference(
+    std: float, n: int, power: float = 0.8, level: float = 0.05
+) -> float:
+  """The smallest true mean difference that a paired t test finds that often.
+
+  The delta with P(T > t_crit) = power, where T is noncentral t with n - 1
+  degrees of freedom and noncentrality delta sqrt(n) / std, and t_crit the
+  two-sided critical value. A rejection on the wrong side does not count.
+
+  Args:
+    std: Standard deviation of the differences.
+    n: Pairs.
+    power: Chance that the test rejects, with the right sign.
+    level: Of the two-sided test.
+
+  Returns:
+    The difference, in the unit of `std`; nan of fewer than two pairs.
+  """
+  if n < 2 or math.isnan(std):
+    return NAN
+  critical = stats.t.ppf(1 - level / 2, n - 1)
+
+  def missing(shift):
+    return stats.nct.sf(critical, n - 1, shift) - power
+
+  high = 1.0
+  while missing(high) < 0:
+    high *= 2
+  return float(optimize.brentq(missing, 0, high) * std / math.sqrt(n))
+
+
+class DeLong(NamedTuple):
+  """Two AUCs on the same rows.
+
+  Attributes:
+    auc_a: AUC of the first scores; nan where a class is absent.
+    auc_b: AUC of the second.
+    difference: auc_a - auc_b.
+    error: Standard error of the difference; nan where a class has fewer than
+      two rows.
+    z: difference / error.
+    p: Two-sided normal p-value.
+  """
+
+  auc_a: float
+  auc_b: float
+  difference: float
+  error: float
+  z: float
+  p: float
+
+
+def delong(
+    scores_a: Array,
+    scores_b: Array,
+    labels: Array,
+    where: Array | None = None,
+) -> DeLong:
+  """DeLong's test of two correlated AUCs, in O(n log n).
+
+  With kernel psi(x, y) = [x > y] + [x = y] / 2, m positives x and n negatives y
+
+    V10_i = mean_j psi(x_i, y_j),   V01_j = mean_i psi(x_i, y_j)
+    error^2 = var(V10_a - V10_b) / m + var(V01_a - V01_b) / n
+
+  (DeLong et al., eq. 5 and 6, with the contrast (1, -1)). The V are differences
+  of mid-ranks (Sun and Xu, eq. 9 to 12), so no pair is looked at. Rows count as
+  independent; where users have many rows, use `clustered_bootstrap`.
+
+  Args:
+    scores_a: float [n], as for `ranking.auc`.
+    scores_b: float [n].
+    labels: 0 or 1 [n].
+    where: 0 or 1 [n], the rows that count; default all.
+
+  Raises:
+    InputError: as for `ranking.auc`.
+  """
+  auc_a, auc_b = auc(scores_a, labels, where), auc(scores_b, labels, where)
+  positive = is_one('labels', np.asarray(labels))
+  keep = slice(None)
+  if where is not None:
+    keep = is_one('where', np.asarray(where))
+  positive = positive[keep]
+  difference = auc_a - auc_b
+  m, n = int(positive.sum()), int((~positive).sum())
+  if min(m, n) < 2:
+    return DeLong(auc_a, auc_b, difference, NAN, NAN, NAN)
+  v10_a, v01_a = _placements(np.asarray(scores_a)[keep], positive)
+  v10_b, v01_b = _placements(np.asarray(scores_b)[keep], positive)
+  variance = np.var(v10_a - v10_b, ddof=1) / m
+  variance += np.var(v01_a - v01_b, ddof=1) / n
+  error = float(np.sqrt(variance))
+  if error > 0:
+    z = difference / error
+  else:
+    z = math.copysign(math.inf, difference) if difference else 0.0
+  p = float(2 * stats.norm.sf(abs(z)))
+  return DeLong(auc_a, auc_b, difference, error, z, p)
+
+
+def _placements(
+    scores: np.ndarray, positive: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """V10 [m] and V01 [n]: each row's share of the other class that it beats."""
+  x, y = scores[positive], scores[~positive]
+  ranks = stats.rankdata(scores)
+  v10 = (ranks[positive] - stats.rankdata(x)) / len(y)
+  v01 = 1 - (ranks[~positive] - stats.rankdata(y)) / len(x)
+  return v10, v01
+
+
+class Bootstrap(NamedTuple):
+  """A difference and its spread over resampled groups.
+
+  Attributes:
+    difference: Of the metric on all rows.
+    error: Standard deviation of the resampled differences.
+    low: Lower end of the percentile interval.
+    high: Upper end.
+    resamples: Those on which both metrics have a value.
+    num_groups: Groups that were drawn from.
+  """
+
+  difference: float
+  error: float
+  low: float
+  high: float
+  resamples: int
+  num_groups: int
+
+
+def clustered_bootstrap(
+    metric: Callable[[np.ndarray, np.ndarray], float],
+    scores_a: Array,
+    scores_b: Array,
+    labels: Array,
+    groups: Array,
+    resamples: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Bootstrap:
+  """The spread of metric(a) - metric(b) when whole groups are drawn again.
+
+  Rows of one user are not independent, so users are drawn, with replacement, as
+  many as there are, each with all its rows; both metrics see the same draw.
+
+  Args:
+    metric: (scores, labels) -> float, `ranking.auc` say.
+    scores_a: float [n].
+    scores_b: float [n].
+    labels: [n].
+    groups: Integers or strings [n], the group of each row.
+    resamples: Draws.
+    seed: Of the draws.
+    confidence: Of the interval.
+
+  Raises:
+    InputError: The arrays are not one-dimensional of one length, or empty.
+  """
+  a, b, labels, groups = same_length(
+      scores_a=scores_a, scores_b=scores_b, labels=labels, groups=groups
+  )
+  if not len(a):
+    raise InputError('There are no rows to draw from.')
+  order = np.argsort(groups, kind='stable')
+  a, b, labels = a[order], b[order], labels[order]
+  _, starts, sizes = np.unique(
+      groups[order], return_index=True, return_counts=True
+  )
+  rng = np.random.default_rng(seed)
+  found = np.empty(resamples)
+  for k in range(resamples):
+    drawn = rng.integers(len(starts), size=len(starts))
+    lengths = sizes[drawn]
+    # Row = its group's start + its place in the group.
+    begins = np.cumsum(lengths) - lengths
+    rows = np.repeat(starts[drawn] - begins, lengths) + np.arange(lengths.sum())
+    y = labels[rows]
+    found[k] = metric(a[rows], y) - metric(b[rows], y)
+  difference = float(metric(a, labels) - metric(b, labels))
+  _, error, n = summarize(found)
+  tail = (1 - confidence) / 2
+  low, high = NAN, NAN
+  if n:
+    low, high = map(float, np.nanquantile(found, [tail, 1 - tail]))
+  return Bootstrap(difference, error, low, high, n, len(starts))

@@ -1,0 +1,114 @@
+"""From the ids of a batch to the input vectors of the networks."""
+
+from esmm_jax.models.layers import Style
+from esmm_jax.schema import Schema
+from esmm_jax.types import Array
+import flax.linen as nn
+import jax.numpy as jnp
+
+
+class FeatureEmbedding(nn.Module):
+  """Fields -> one vector: embeddings side by side, then the floats.
+
+  A list field is pooled inside the field, by the sum of its weighted entries or
+  their weighted mean, before the fields are joined (Figure 2 of the ESMM
+  paper). The table is not a parameter of this module: the train step hands in
+  the rows that the batch touches.
+
+  Attributes:
+    schema: The fields.
+    num_tables: Embeddings an id has; 2 for two networks that share nothing.
+  """
+
+  schema: Schema
+  num_tables: int = 1
+
+  def __call__(
+      self, table: Array, slots: Array, weights: Array, floats: Array
+  ) -> list[Array]:
+    """Looks up and joins.
+
+    Args:
+      table: float32 [U, num_tables * D].
+      slots: int32 [B, S], rows of `table`.
+      weights: float32 [B, W], of the list entries.
+      floats: float32 [B, N].
+
+    Returns:
+      For each of the `num_tables` embeddings float32 [B, F * D + N].
+    """
+    schema = self.schema
+    batch = slots.shape[0]
+    embedded = table[slots]  # [B, S, num_tables * D]
+    pooled = [embedded[:, : len(schema.id_fields)]]
+    start = 0
+    for field in schema.list_fields:
+      entries = embedded[:, schema.slot_columns[field.name]]  # [B, L, .]
+      w = weights[:, start : start + field.max_len, None]  # [B, L, 1]
+      start += field.max_len
+      vector = jnp.sum(entries * w, axis=1, keepdims=True)  # [B, 1, .]
+      if field.combiner == 'mean':
+        total = jnp.sum(w, axis=1, keepdims=True)
+        vector = vector / jnp.where(total > 0, total, 1.0)
+      pooled.append(vector)
+    joined = jnp.concatenate(pooled, axis=1) if start else pooled[0]
+    parts = jnp.split(joined, self.num_tables, axis=-1)  # each [B, F, D]
+    return [
+        jnp.concatenate([p.reshape(batch, -1), floats], axis=-1)
+        if schema.float_fields
+        else p.reshape(batch, -1)
+        for p in parts
+    ]
+
+
+def field_columns(schema: Schema, width: int) -> dict[str, list[int]]:
+  """Where each field lies in a vector that `FeatureEmbedding` makes.
+
+  Args:
+    schema: The fields.
+    width: Of the vector, F * D + N.
+
+  Returns:
+    Field name -> its columns.
+  """
+  embedded = schema.id_fields + schema.list_fields
+  dim = (width - len(schema.float_fields)) // max(len(embedded), 1)
+  columns = {
+      f.name: list(range(k * dim, (k + 1) * dim))
+      for k, f in enumerate(embedded)
+  }
+  start = len(embedded) * dim
+  return columns | {
+      f.name: [start + k] for k, f in enumerate(schema.float_fields)
+  }
+
+
+class CrossNetwork(nn.Module):
+  """Explicit feature crosses of bounded degree, DCN-v2.
+
+      x_(l+1) = x_0 * (W_l x_l + b_l) + x_l
+
+  Attributes:
+    layers: How many; the degree of the polynomial is one more.
+    rank: 0 for a full matrix W; r > 0 for W = U V with r columns of U.
+    style: Initialiser and dtype of the products.
+
+  References:
+    Wang et al., DCN V2, WWW 2021, equation 1; equation 3 for the low rank.
+  """
+
+  layers: int
+  rank: int
+  style: Style
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """x float32 [B, I] -> [B, I]."""
+    first = x
+    for k in range(self.layers):
+      y = x
+      if self.rank:
+        y = self.style.dense(self.rank, f'down_{k}', use_bias=False)(y)
+      y = self.style.dense(first.shape[-1], f'dense_{k}')(y)
+      x = first * y + x  # [B, I]
+    return x

@@ -1,0 +1,78 @@
+"""Progressive layered extraction; customized gate control is one level."""
+
+from collections.abc import Sequence
+
+from esmm_jax.models.architecture import Architecture
+from esmm_jax.models.experts import Experts, Gate, mix, require_experts
+from esmm_jax.types import Array, Batch
+import flax.linen as nn
+
+
+class PLE(Architecture):
+  """Experts of each task beside shared ones, in levels.
+
+  At level j, with x_(k,0) = x_(s,0) = x,
+
+      S_k = [experts of task k on x_(k,j-1); shared experts on x_(s,j-1)]
+      x_(k,j) = softmax(W_(k,j) x_(k,j-1)) S_k
+      x_(s,j) = softmax(W_(s,j) x_(s,j-1)) [experts of all tasks; shared ones]
+
+  and y_k = tower_k(x_(k,L)). The shared gate mixes all experts, and the last
+  level has none. The gate of a level reads the output of the level before, not
+  the raw input (Merlin's does); the shared experts read the shared path, not
+  the tasks' (LibMTL's do); FuxiCTR's shared gate mixes shared experts only.
+  `tests/test_architectures.py` holds each of these.
+
+  Attributes:
+    levels: L; 1 is CGC.
+    num_task_experts: Experts of each task at each level.
+    num_shared_experts: Shared experts at each level.
+    expert_units: Hidden widths of each expert.
+    gate_dropout: See `Gate`; not in the paper.
+
+  References:
+    Tang et al., Progressive Layered Extraction, RecSys 2020, equations 1 to 3
+    (CGC) and 5 to 7 (PLE).
+  """
+
+  levels: int = 2
+  num_task_experts: int = 1
+  num_shared_experts: int = 1
+  expert_units: Sequence[int] = (128,)
+  gate_dropout: float = 0.0
+
+  @nn.compact
+  def __call__(
+      self, table: Array, batch: Batch, *, train: bool = False
+  ) -> dict[str, Array]:
+    """Outputs of a batch; as `SharedEmbedding`."""
+    require_experts(
+        levels=self.levels,
+        num_task_experts=self.num_task_experts,
+        num_shared_experts=self.num_shared_experts,
+    )
+    where = batch.where
+    shared = self.shared_input(table, batch)
+    x = dict.fromkeys(self.tasks, shared)
+
+    def experts(num: int, name: str, x: Array) -> list[Array]:
+      module = Experts(num, self.expert_units, self.style, name=name)
+      return module(x, where, train)
+
+    def mixed(name: str, x: Array, outputs: list[Array]) -> Array:
+      gate = Gate(
+          len(outputs), self.style, dropout=self.gate_dropout, name=name
+      )
+      return mix(gate(x, where, train), outputs)  # [B, H]
+
+    for j in range(self.levels):
+      own = {
+          t: experts(self.num_task_experts, f'expert_{t}_{j}', x[t])
+          for t in self.tasks
+      }
+      common = experts(self.num_shared_experts, f'shared_experts_{j}', shared)
+      x = {t: mixed(f'gate_{t}_{j}', x[t], own[t] + common) for t in self.tasks}
+      if j < self.levels - 1:
+        everyone = sum(own.values(), []) + common
+        shared = mixed(f'shared_gate_{j}', shared, everyone)
+    return self.run_towers(x, where, train)

@@ -1,0 +1,94 @@
+"""One network for each task, nothing shared."""
+
+from collections.abc import Sequence
+
+from esmm_jax.models.architecture import Architecture
+from esmm_jax.models.layers import Tower
+from esmm_jax.types import Array, Batch, InputError
+import flax.linen as nn
+
+
+class SingleTask(Architecture):
+  """The reference that gains are measured against.
+
+  Each task has an embedding and a tower of its own. Trained with `click_space`,
+  it is one model for each task, trained side by side: no parameter sees two
+  losses. (With `entire_space` it is ESMM-NS: the CTCVR term trains both.)
+
+  Two fair sizes: each task's network as wide as a tower elsewhere, or all of
+  them together with as many parameters as a multi-task network has.
+
+  Attributes:
+    tower_units: Hidden widths of each network.
+    match_params: If > 0, the widths are scaled by one factor so that all
+      towers together have this many parameters (`num_network_params` of
+      another run's results.json), as near as whole widths allow. Norms, cross
+      layers and the slopes of activations are not counted.
+
+  References:
+    Tang et al., Progressive Layered Extraction, RecSys 2020, equation 11, for
+    the gain over single-task models of the same structure.
+  """
+
+  tower_units: Sequence[int] = (360, 200, 80)
+  match_params: int = 0
+
+  @property
+  def num_tables(self) -> int:
+    """Embeddings that an id needs."""
+    return len(self.tasks)
+
+  @nn.compact
+  def __call__(
+      self, table: Array, batch: Batch, *, train: bool = False
+  ) -> dict[str, Array]:
+    """Outputs of a batch; as `SharedEmbedding`."""
+    inputs = self.private_inputs(table, batch)
+    units = tuple(self.tower_units)
+    if self.match_params:
+      each = self.match_params / len(self.tasks)
+      units = scaled_widths(inputs[0].shape[-1], units, each)
+    return {
+        task: Tower(units, self.style, name=f'tower_{task}')(
+            x, batch.where, train
+        )
+        for task, x in zip(self.tasks, inputs)
+    }
+
+
+def tower_params(num_inputs: int, units: Sequence[int]) -> int:
+  """Weights and biases of a plain tower with one output."""
+  widths = (num_inputs, *units, 1)
+  return sum((a + 1) * b for a, b in zip(widths, widths[1:]))
+
+
+def scaled_widths(
+    num_inputs: int, units: Sequence[int], target: float
+) -> tuple[int, ...]:
+  """The widths times one factor, so that the tower has `target` parameters.
+
+  Args:
+    num_inputs: Width of the input.
+    units: Hidden widths to scale.
+    target: Parameters wanted.
+
+  Raises:
+    InputError: There is no hidden layer, or even width 1 has more.
+  """
+  scale = lambda factor: tuple(max(1, round(factor * u)) for u in units)
+  if not units or tower_params(num_inputs, scale(0)) > target:
+    raise InputError(
+        f'model.match_params asks for {target:.0f} parameters a task, which no'
+        f' widths like tower_units={tuple(units)} on {num_inputs} inputs have.'
+    )
+  low, high = 0.0, 1.0
+  while tower_params(num_inputs, scale(high)) < target:
+    high *= 2
+  for _ in range(60):
+    middle = (low + high) / 2
+    if tower_params(num_inputs, scale(middle)) < target:
+      low = middle
+    else:
+      high = middle
+  error = lambda w: abs(tower_params(num_inputs, w) - target)
+  return min(scale(low), scale(high), key=error)

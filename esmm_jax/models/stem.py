@@ -1,0 +1,101 @@
+"""Shared and task-specific embeddings."""
+
+from collections.abc import Sequence
+
+from esmm_jax.models.architecture import Architecture
+from esmm_jax.models.experts import Experts, Gate, mix, require_experts
+from esmm_jax.types import Array, Batch
+import flax.linen as nn
+import jax
+
+
+class STEM(Architecture):
+  """Experts on an embedding of each task's own, and on a shared one.
+
+  An id has one embedding for each task and a shared one. Task k reads its own
+  experts, the shared ones and, without handing gradients back, the other tasks'
+  ("all forward task-specific backward"), so that only its own loss and nothing
+  of the others' moves its embedding:
+
+      x_k' = softmax(gate_k(x_k + x_s)) [e_1 ...; sg(e_j), j != k; shared]
+
+  With several levels the shared path goes on as softmax(gate_s(x_s)) over all
+  experts, through which gradients do flow; the last level has none.
+
+  Attributes:
+    levels: Levels; the paper's network has 1.
+    num_task_experts: Experts of each task at each level.
+    num_shared_experts: Shared experts at each level.
+    expert_units: Hidden widths of each expert.
+    gate_units: Hidden widths of the gates, which have biases.
+    gate_dropout: See `Gate`; not in the paper.
+
+  References:
+    Su et al., STEM: Unleashing the Power of Embeddings for Multi-task
+    Recommendation, AAAI 2024; gates and levels as in the authors' code
+    (github.com/LiangcaiSu/STEM, models/STEM.py), whose last level also computes
+    a shared output that nothing reads.
+  """
+
+  levels: int = 1
+  num_task_experts: int = 1
+  num_shared_experts: int = 1
+  expert_units: Sequence[int] = (128,)
+  gate_units: Sequence[int] = (64,)
+  gate_dropout: float = 0.0
+
+  @property
+  def num_tables(self) -> int:
+    """Embeddings that an id needs: one for each task, then the shared one."""
+    return len(self.tasks) + 1
+
+  @nn.compact
+  def __call__(
+      self, table: Array, batch: Batch, *, train: bool = False
+  ) -> dict[str, Array]:
+    """Outputs of a batch; as `SharedEmbedding`."""
+    require_experts(
+        levels=self.levels,
+        num_task_experts=self.num_task_experts,
+        num_shared_experts=self.num_shared_experts,
+    )
+    where = batch.where
+    *own, shared = self.private_inputs(table, batch)
+    x = dict(zip(self.tasks, own))
+
+    def experts(num: int, name: str, x: Array) -> list[Array]:
+      module = Experts(num, self.expert_units, self.style, name=name)
+      return module(x, where, train)
+
+    def mixed(name: str, x: Array, outputs: list[Array]) -> Array:
+      gate = Gate(
+          len(outputs),
+          self.style,
+          self.gate_units,
+          use_bias=True,
+          dropout=self.gate_dropout,
+          name=name,
+      )
+      return mix(gate(x, where, train), outputs)  # [B, H]
+
+    for j in range(self.levels):
+      outputs = {
+          t: experts(self.num_task_experts, f'expert_{t}_{j}', x[t])
+          for t in self.tasks
+      }
+      common = experts(self.num_shared_experts, f'shared_experts_{j}', shared)
+      stopped = jax.lax.stop_gradient(outputs)
+
+      def seen_by(task: str, outputs=outputs, stopped=stopped) -> list[Array]:
+        return sum(
+            (outputs[t] if t == task else stopped[t] for t in self.tasks), []
+        )
+
+      x = {
+          t: mixed(f'gate_{t}_{j}', x[t] + shared, seen_by(t) + common)
+          for t in self.tasks
+      }
+      if j < self.levels - 1:
+        everyone = sum(outputs.values(), []) + common
+        shared = mixed(f'shared_gate_{j}', shared, everyone)
+    return self.run_towers(x, where, train)

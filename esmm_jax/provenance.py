@@ -1,0 +1,77 @@
+"""Where numbers come from: the commit, the device, and a hash of the data."""
+
+import functools
+import hashlib
+import os
+import subprocess
+from typing import Any
+
+import jax
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_SOURCE = ('esmm_jax', 'experiments', 'configs')
+
+
+def commit() -> str:
+  """The git commit of the code, '(changed)' behind it if files differ from it.
+
+  'unknown' where the package is not in a git checkout of its own.
+  """
+  top = _git('rev-parse', '--show-toplevel')
+  if top is None or os.path.realpath(top) != os.path.realpath(_ROOT):
+    return 'unknown'
+  head = _git('rev-parse', '--short=12', 'HEAD')
+  changed = _git('status', '--porcelain', '--', *_SOURCE)
+  return f'{head} (changed)' if changed else f'{head}'
+
+
+def _git(*arguments: str) -> str | None:
+  try:
+    done = subprocess.run(
+        ['git', '-C', _ROOT, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+  except (OSError, subprocess.CalledProcessError):
+    return None
+  return done.stdout.strip()
+
+
+def device() -> str:
+  """Kind and number of the devices that JAX uses: '1 x NVIDIA H100'."""
+  devices = jax.devices()
+  return f'{len(devices)} x {devices[0].device_kind}'
+
+
+def data(builder: Any) -> str:
+  """Name, config and version of prepared data, and a hash of its columns.
+
+  Args:
+    builder: A prepared `ColumnarBuilder`.
+  """
+  digest = folder_hash(os.fspath(builder.data_path))
+  return f'{builder.info.full_name}, sha256 {digest[:16]}'
+
+
+@functools.cache
+def folder_hash(folder: str) -> str:
+  """sha256 over the names and contents of the columns in a folder.
+
+  Reading once is all it costs, about a second a gigabyte; a process reads a
+  folder once.
+  """
+  whole = hashlib.sha256()
+  for path in sorted(_columns(folder)):
+    with open(os.path.join(folder, path), 'rb') as f:
+      digest = hashlib.file_digest(f, 'sha256').hexdigest()
+    whole.update(f'{path} {digest}\n'.encode())
+  return whole.hexdigest()
+
+
+def _columns(folder: str) -> list[str]:
+  found = []
+  for root, _, files in os.walk(folder):
+    inside = os.path.relpath(root, folder)
+    found += [os.path.join(inside, f) for f in files if f.endswith('.npy')]
+  return found

@@ -1,0 +1,254 @@
+"""Many runs -> rows: mean and spread over seeds, and gains over a baseline.
+
+A run's folder is WORKDIR/runs/NAME with what training writes and `origin.json`,
+which the sweep adds: command, commit, device and data. `tabulate` reads the
+runs of a `Table`; `esmm_jax.report` makes text of what it returns.
+
+A run that is not finished is missing. A mean is over the runs that are there,
+and its row says how many of how many.
+"""
+
+from collections.abc import Mapping
+import json
+import os
+from typing import Any, NamedTuple
+
+from esmm_jax.metrics import significance
+from esmm_jax.metrics.significance import Paired, Summary
+from esmm_jax.sweep import Column, Point, run_name, Table
+from esmm_jax.types import InputError
+from esmm_jax.workdir import differences, flatten
+
+NAN = float('nan')
+
+
+class Run(NamedTuple):
+  """What a run's folder holds.
+
+  Attributes:
+    name: The folder's.
+    results: results.json, or None if the run is not finished.
+    config: config.json, or None if it has not begun.
+    origin: The entries of origin.json, one for each start under other
+      circumstances; empty where there is none.
+    failure: What kind of error ended it, or ''.
+  """
+
+  name: str
+  results: dict[str, Any] | None
+  config: dict[str, Any] | None
+  origin: tuple[dict[str, Any], ...] = ()
+  failure: str = ''
+
+  def value(self, metric: str) -> float:
+    """A number of results.json; nan if it is not there or not a number."""
+    value = (self.results or {}).get(metric)
+    return NAN if value is None else float(value)
+
+
+class Gain(NamedTuple):
+  """A row's differences to the baseline at the same seeds.
+
+  Attributes:
+    paired: Over the seeds that both have.
+    p_holm: The t test's p-value, adjusted over the rows of the block.
+    detectable: The difference that this many seeds find in 80 of 100 cases.
+  """
+
+  paired: Paired
+  p_holm: float
+  detectable: float
+
+
+class Row(NamedTuple):
+  """One row of a block.
+
+  Attributes:
+    values: Of the table's row keys.
+    runs: Seed -> run, finished or not.
+    cells: Metric -> its mean and spread, of columns and extra columns.
+    gains: Metric -> gain; empty for the baseline itself and without one.
+  """
+
+  values: tuple[Any, ...]
+  runs: dict[Any, Run]
+  cells: dict[str, Summary]
+  gains: dict[str, Gain]
+
+  @property
+  def name(self) -> str:
+    """The values as one text."""
+    return ', '.join(map(str, self.values))
+
+  @property
+  def missing(self) -> int:
+    """Runs that are not finished."""
+    return sum(run.results is None for run in self.runs.values())
+
+
+class Block(NamedTuple):
+  """The rows that agree in the table's block keys.
+
+  Attributes:
+    values: Of those keys.
+    rows: In the order of the points.
+    columns: Those of the table that any finished run here has.
+    extra_columns: Likewise.
+  """
+
+  values: tuple[Any, ...]
+  rows: list[Row]
+  columns: list[Column]
+  extra_columns: list[Column]
+
+
+def read_run(workdir: str) -> Run:
+  """Reads a run's folder, which need not be there.
+
+  Raises:
+    InputError: A file in it is not JSON.
+  """
+  return Run(
+      os.path.basename(os.path.normpath(workdir)),
+      read_json(os.path.join(workdir, 'results.json')),
+      read_json(os.path.join(workdir, 'config.json')),
+      tuple(read_json(os.path.join(workdir, 'origin.json')) or ()),
+  )
+
+
+def read_json(path: str) -> Any:
+  """What a JSON file holds, None if it is not there.
+
+  Raises:
+    InputError: It is not JSON.
+  """
+  if not os.path.exists(path):
+    return None
+  try:
+    with open(path, encoding='utf-8') as f:
+      return json.load(f)
+  except ValueError as e:
+    raise InputError(f'{path} is not JSON ({e}). Delete its folder.') from e
+
+
+def run_folder(workdir: str, name: str) -> str:
+  """Where a sweep's run lies."""
+  return os.path.join(workdir, 'runs', name)
+
+
+def failure_file(workdir: str, name: str) -> str:
+  """Where a sweep says why a run failed."""
+  return os.path.join(workdir, 'failed', f'{name}.json')
+
+
+def find_run(workdir: str, name: str) -> Run:
+  """A run of a sweep, with its failure if it is not finished."""
+  run = read_run(run_folder(workdir, name))
+  if run.results is not None:
+    return run
+  failed = read_json(failure_file(workdir, name)) or {}
+  return run._replace(failure=failed.get('error', ''))
+
+
+def tabulate(table: Table, workdir: str) -> list[Block]:
+  """Reads the runs of a table.
+
+  Args:
+    table: What to show.
+    workdir: Of the sweep.
+
+  Raises:
+    InputError: A file is not JSON, or the runs of a row do not belong together.
+  """
+  names = dict.fromkeys(map(run_name, table.points))
+  runs = {name: find_run(workdir, name) for name in names}
+  by_cell = {table.cell(p): runs[run_name(p)] for p in table.points}
+  blocks: dict[tuple, dict[tuple, list[Point]]] = {}
+  for point in table.points:
+    rows = blocks.setdefault(tuple(point[k] for k in table.blocks), {})
+    rows.setdefault(tuple(point[k] for k in table.rows), []).append(point)
+  return [_block(table, *item, by_cell) for item in blocks.items()]
+
+
+def _block(
+    table: Table,
+    values: tuple,
+    rows: Mapping[tuple, list[Point]],
+    by_cell: Mapping[Any, Run],
+) -> Block:
+  made = [_row(table, *item, by_cell) for item in rows.items()]
+  for metric in table.gain_columns:
+    gaining = [row for row in made if metric in row.gains]
+    adjusted = significance.holm(
+        row.gains[metric].paired.p_t for row in gaining
+    )
+    for row, p in zip(gaining, adjusted):
+      row.gains[metric] = row.gains[metric]._replace(p_holm=float(p))
+  finished = [
+      run.results
+      for row in made
+      for run in row.runs.values()
+      if run.results is not None
+  ]
+  known = set().union(*finished)
+  there = lambda c: c.metric in known or not finished
+  return Block(
+      values,
+      made,
+      list(filter(there, table.columns)),
+      list(filter(there, table.extra_columns)),
+  )
+
+
+def _row(
+    table: Table,
+    values: tuple,
+    points: list[Point],
+    by_cell: Mapping[Any, Run],
+) -> Row:
+  _check_alike(table, points, by_cell)
+  runs = {p[table.seed]: by_cell[table.cell(p)] for p in points}
+  others = {}
+  if table.baseline is not None:
+    for p in points:
+      if (other := by_cell.get(table.baseline_cell(p))) is not None:
+        others[p[table.seed]] = other
+  gains = {}
+  if any(other is not runs[seed] for seed, other in others.items()):
+    for metric in table.gain_columns:
+      paired = significance.paired(
+          {seed: run.value(metric) for seed, run in runs.items()},
+          {seed: run.value(metric) for seed, run in others.items()},
+      )
+      detectable = significance.detectable_difference(paired.std, paired.n)
+      gains[metric] = Gain(paired, NAN, detectable)
+  cells = {
+      c.metric: significance.summarize(r.value(c.metric) for r in runs.values())
+      for c in (*table.columns, *table.extra_columns)
+  }
+  return Row(values, runs, cells, gains)
+
+
+def _check_alike(
+    table: Table, points: list[Point], by_cell: Mapping[Any, Run]
+) -> None:
+  """Refuses to average runs whose configs differ in more than the points do.
+
+  They do when a config file was changed between two parts of a sweep.
+  """
+  free = {k for p in points for k in p if p[k] != points[0].get(k)}
+  free |= {table.seed, 'dataset.raw_dir'}
+  first, known = '', {}
+  for run in (by_cell[table.cell(p)] for p in points):
+    if run.results is None or run.config is None:
+      continue
+    config = flatten(run.config)
+    config = {k: v for k, v in config.items() if k not in free}
+    if not first:
+      first, known = run.name, config
+    if differing := differences(config, known):
+      raise InputError(
+          f'The runs {run.name} and {first} are of one row, but'
+          f' {differing[0]}. A config file was changed in between; delete the'
+          ' folder of the older one and run the sweep again.'
+      )

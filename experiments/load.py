@@ -1,0 +1,161 @@
+"""Config files, table files, and the config of a point of a sweep."""
+
+import ast
+from collections.abc import Mapping
+import difflib
+import glob
+import os
+import runpy
+from typing import Any
+
+from esmm_jax.sweep import settings, Table
+from esmm_jax.types import InputError, suggest
+from esmm_jax.workdir import flatten
+from ml_collections import config_dict
+
+
+def config(spec: str) -> config_dict.ConfigDict:
+  """The config of FILE[:variant].
+
+  Raises:
+    InputError: There is no such file or variant, or the file is wrong.
+  """
+  return _call(spec, 'get_config', 'config')
+
+
+def table(spec: str) -> Table:
+  """The table of FILE[:variant], of the files in configs/tables.
+
+  Raises:
+    InputError: There is no such file or variant, or the file is wrong.
+  """
+  return _call(spec, 'get_table', 'sweep')
+
+
+def _call(spec: str, function: str, flag: str) -> Any:
+  """function(variant) of the Python file that FILE:variant names."""
+  path, _, variant = spec.partition(':')
+  if not os.path.isfile(path):
+    folder = os.path.dirname(path) or '.'
+    known = sorted(glob.glob(os.path.join(folder, '*.py')))
+    near = difflib.get_close_matches(path, known, n=1)
+    hint = f' did you mean {near[0]}?' if near else ''
+    raise InputError(f'--{flag}={spec}: there is no file {path};{hint}')
+  try:
+    module = runpy.run_path(path)
+    if function not in module:
+      raise InputError(f'the file has no {function}(variant).')
+    return module[function](*filter(None, [variant]))
+  except (KeyError, TypeError, ValueError, SyntaxError, ImportError) as e:
+    raise InputError(f'--{flag}={spec}: {e}') from e
+
+
+def check_key(tree: config_dict.ConfigDict, key: str) -> None:
+  """Refuses a dotted key that the config lacks, with the near one.
+
+  Raises:
+    InputError: There is no such key, or it is a section.
+  """
+  node = tree
+  for part in key.split('.'):
+    known = list(node) if isinstance(node, config_dict.ConfigDict) else []
+    if part not in known:
+      hint = suggest(part, known)
+      raise InputError(f'the config has no key {part!r}. {hint}')
+    node = node[part]
+  if isinstance(node, config_dict.ConfigDict):
+    raise InputError(f'set one of its keys: {", ".join(node)}.')
+
+
+def has_key(tree: config_dict.ConfigDict, key: str) -> bool:
+  """Whether the config has the dotted key, and it is no section."""
+  try:
+    check_key(tree, key)
+  except InputError:
+    return False
+  return True
+
+
+def set_key(tree: config_dict.ConfigDict, key: str, value: Any) -> None:
+  """Sets a dotted key to a value of its type; None unsets a placeholder.
+
+  Raises:
+    InputError: There is no such key, or the value is of another type.
+  """
+  try:
+    check_key(tree, key)
+    section, _, name = key.rpartition('.')
+    node = tree[section] if section else tree
+    kind = node.get_type(name)
+    fields = dict(node.items(preserve_field_references=True))
+    placeholder = isinstance(fields[name], config_dict.FieldReference)
+    if (value is None and not placeholder) or (
+        isinstance(value, bool) and kind is not bool
+    ):
+      raise InputError(f'the value must be of type {kind.__name__}.')
+    node[name] = value
+  except TypeError as e:
+    raise InputError(
+        f'{key}={value}: the value must be of type {kind.__name__}.'
+    ) from e
+  except InputError as e:
+    raise InputError(f'{key}={value}: {e}') from e
+
+
+def point(values: Mapping[str, Any]) -> config_dict.ConfigDict:
+  """The config of a point: its file and variant, with its keys set.
+
+  Raises:
+    InputError: There is no such file, variant or key, or a value is of another
+      type.
+  """
+  tree = config(values['config'])
+  for key, value in settings(values).items():
+    if key != 'config':
+      try:
+        set_key(tree, key, value)
+      except InputError as e:
+        raise InputError(f'{values["config"]}: {e}') from e
+  return tree
+
+
+def override(
+    trees: Mapping[str, config_dict.ConfigDict], texts: list[str]
+) -> None:
+  """Sets each KEY=VALUE in every config that has the key.
+
+  Args:
+    trees: Run name -> config.
+    texts: As on the command line; numbers, tuples and None as Python has them.
+
+  Raises:
+    InputError: A text has no =, no config has the key, or the value is of
+      another type.
+  """
+  for text in texts:
+    key, equals, value = text.partition('=')
+    if not equals:
+      raise InputError(
+          f'--override={text}: write KEY=VALUE, dataset.raw_dir=KuaiRand-Pure'
+          ' say.'
+      )
+    having = [tree for tree in trees.values() if has_key(tree, key)]
+    if not having and trees:
+      keys = {k for tree in trees.values() for k in flatten(tree.to_dict())}
+      raise InputError(
+          f'--override={text}: no config of the sweep has the key {key!r}.'
+          f' {suggest(key, keys)}'
+      )
+    for tree in having:
+      set_key(tree, key, _parsed(tree, key, value))
+
+
+def _parsed(tree: config_dict.ConfigDict, key: str, text: str) -> Any:
+  """The value that a text stands for, where the config has texts itself."""
+  section, _, name = key.rpartition('.')
+  if (tree[section] if section else tree).get_type(name) is str:
+    return text
+  try:
+    return ast.literal_eval(text)
+  except (ValueError, SyntaxError):
+    return text  # set_key says what type it must be.

@@ -1,0 +1,282 @@
+"""Runs the points of a sweep, those not finished, one after the other.
+
+  python -m experiments.sweep --sweep=configs/tables/architectures.py:smoke \
+    --workdir=runs/smoke
+  python -m experiments.table --sweep=configs/tables/architectures.py:smoke \
+    --workdir=runs/smoke
+
+Each run gets the folder WORKDIR/runs/NAME, named by its point. The same command
+again goes on where it stopped, in the middle of a run too. A run whose loss is
+not finite or whose input is wrong is noted in WORKDIR/failed/NAME.json, the
+others go on, and the exit code is not 0; the same command tries it again.
+
+--override=KEY=VALUE, any number of times, changes a key in every config that
+has it, and no name. It says where data lies on this machine:
+--override=dataset.raw_dir=KuaiRand-Pure. Any other change makes another run,
+and finished runs refuse it; put it into the table's file.
+
+--shard=i/n, i from 0 to n - 1, runs every n-th point, so that n machines with a
+common WORKDIR share a sweep. Two processes must not have the same shard.
+"""
+
+from collections.abc import Mapping
+import contextlib
+import gc
+import io
+import os
+import shlex
+import sys
+import time
+from typing import Any
+
+from absl import flags
+
+from experiments import cli, load
+
+cli.define_data_dir()
+_SWEEP = flags.DEFINE_string(
+    'sweep', None, 'Table file and variant: configs/tables/NAME.py:smoke.'
+)
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Gets the runs.')
+_SHARD = flags.DEFINE_string('shard', '0/1', 'i/n: every n-th run, from i.')
+_OVERRIDE = flags.DEFINE_multi_string(
+    'override', [], 'KEY=VALUE, in every config that has the key; repeatable.'
+)
+_DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Lists the runs and stops.')
+flags.adopt_module_key_flags(cli)
+
+
+def main() -> None:
+  from esmm_jax import provenance, sweep
+  from esmm_jax.results import run_folder
+  from esmm_jax.types import InputError
+  from esmm_jax.writer import write_json
+
+  spec = cli.require('sweep', 'configs/tables/architectures.py:smoke')
+  table = load.table(spec)
+  points = sweep.runs(table.points)
+  configs = {name: load.point(point) for name, point in points.items()}
+  load.override(configs, _OVERRIDE.value)
+  mine = _shard(list(points), _SHARD.value)
+  workdir = cli.require('workdir', 'runs/architectures')
+  if _DRY_RUN.value:
+    _list(mine, points, workdir)
+    return
+  try:
+    os.makedirs(os.path.join(workdir, 'failed'), exist_ok=True)
+  except OSError as e:
+    raise InputError(
+        f'--workdir={workdir}: {e.strerror}. Name a folder that can be written.'
+    ) from e
+  named = [{'name': sweep.run_name(p), 'point': p} for p in table.points]
+  write_json(
+      os.path.join(workdir, 'sweep.json'),
+      {'sweep': spec, 'title': table.title, 'points': named},
+  )
+  origin = {
+      'command': _command(spec, workdir),
+      'commit': provenance.commit(),
+      'device': provenance.device(),
+  }
+  to_do, failed = [], {}
+  for name in mine:
+    try:
+      if not _finished(configs[name], run_folder(workdir, name)):
+        to_do.append(name)
+    except InputError as e:
+      failed[name] = e
+  overall = _Overall(len(mine), len(mine) - len(to_do) - len(failed))
+  with contextlib.closing(overall):
+    for name in to_do:
+      overall.begin(name)
+      try:
+        with overall.quiet():
+          _train(configs[name], run_folder(workdir, name), origin)
+      except (FloatingPointError, InputError) as e:
+        failed[name] = e
+      overall.end(name, failed.get(name))
+      _note(workdir, name, failed.get(name), points[name])
+  _fail(failed, len(mine), workdir)
+  print(
+      f'{len(mine)} runs are finished. The table: python -m experiments.table'
+      f' --sweep={spec} --workdir={workdir}'
+  )
+
+
+def _train(config: Any, folder: str, origin: Mapping[str, str]) -> None:
+  """One run, with origin.json in its folder; frees what JAX holds of it."""
+  from esmm_jax import build, provenance
+  from esmm_jax.results import read_json
+  from esmm_jax.train import train_and_evaluate
+  from esmm_jax.writer import write_json
+  import jax
+
+  try:
+    data_dir = flags.FLAGS.data_dir
+    data = provenance.data(build.dataset(config.dataset, data_dir))
+    path = os.path.join(folder, 'origin.json')
+    entries = read_json(path) or []
+    entry = {**origin, 'data': data}
+    if not entries or entries[-1] != entry:
+      os.makedirs(folder, exist_ok=True)
+      write_json(path, [*entries, entry])
+    train_and_evaluate(config, folder, data_dir)
+  finally:
+    jax.clear_caches()
+    gc.collect()
+
+
+def _finished(config: Any, folder: str) -> bool:
+  """Whether the run is finished; the raw data may have moved since.
+
+  Raises:
+    InputError: The folder is of a run with another config.
+  """
+  from esmm_jax import workdir as workdirs
+  from esmm_jax.results import read_json
+
+  theirs = read_json(os.path.join(folder, 'config.json'))
+  as_then = config.copy_and_resolve_references()
+  moved = theirs and load.has_key(config, 'dataset.raw_dir')
+  if moved:
+    as_then.dataset.raw_dir = theirs['dataset']['raw_dir']
+  done = workdirs.finished(as_then, folder) is not None
+  if moved and not done:
+    workdirs.claim(config, folder)
+  return done
+
+
+class _Overall:
+  """The bar of the whole sweep, or a line a run where there is no terminal."""
+
+  def __init__(self, total: int, finished: int):
+    from tqdm import tqdm
+
+    self._terminal = sys.stderr.isatty()
+    self._bar = tqdm(
+        total=total,
+        initial=finished,
+        desc='sweep',
+        unit='run',
+        # All runs so far say how long the rest takes.
+        smoothing=0,
+        disable=not self._terminal,
+        dynamic_ncols=True,
+    )
+    self._total, self._finished, self._done = total, finished, 0
+    self._start = self._begun = time.monotonic()
+
+  def begin(self, name: str) -> None:
+    self._begun = time.monotonic()
+    self._bar.set_postfix_str(name)
+
+  @contextlib.contextmanager
+  def quiet(self):
+    """Without a terminal, what a run prints is left out."""
+    if self._terminal:
+      yield
+    else:
+      with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+  def end(self, name: str, error: Exception | None) -> None:
+    """Counts a run and prints its line."""
+    from tqdm import tqdm
+
+    self._done += 1
+    now = time.monotonic()
+    elapsed = now - self._start
+    place = self._finished + self._done
+    left = elapsed / self._done * (self._total - place)
+    took, elapsed, left = map(
+        tqdm.format_interval, (now - self._begun, elapsed, left)
+    )
+    what = f'failed after {took}: {error}' if error else took
+    line = f'[{place}/{self._total}] {name}: {what}'
+    if self._terminal:
+      self._bar.update()
+      self._bar.write(line)
+    else:
+      print(f'{line} (sweep {elapsed}, about {left} left)', flush=True)
+
+  def close(self) -> None:
+    self._bar.close()
+
+
+def _note(
+    workdir: str, name: str, error: Exception | None, point: Mapping[str, Any]
+) -> None:
+  """Writes why a run failed, or takes away what was written before."""
+  from esmm_jax.results import failure_file
+  from esmm_jax.writer import write_json
+
+  path = failure_file(workdir, name)
+  if error is not None:
+    kind, message = type(error).__name__, str(error)
+    write_json(path, {'error': kind, 'message': message, 'point': point})
+  elif os.path.exists(path):
+    os.remove(path)
+
+
+def _fail(failed: Mapping[str, Exception], total: int, workdir: str) -> None:
+  """Ends with the names of the runs that failed, if there are any."""
+  from esmm_jax.types import InputError
+
+  if not failed:
+    return
+  names = '; '.join(f'{n}: {str(e).rstrip(".")}' for n, e in failed.items())
+  message = (
+      f'{len(failed)} of {total} runs failed: {names}. The others are finished;'
+      f' see {os.path.join(workdir, "failed")}.'
+  )
+  if all(isinstance(e, FloatingPointError) for e in failed.values()):
+    raise FloatingPointError(message)
+  raise InputError(message)
+
+
+def _shard(names: list[str], text: str) -> list[str]:
+  from esmm_jax.types import InputError
+
+  index, _, count = text.partition('/')
+  if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+    raise InputError(
+        f'--shard={text} is not i/n with i from 0 to n - 1; 0/4, say.'
+    )
+  return names[int(index) :: int(count)]
+
+
+def _list(
+    names: list[str], points: Mapping[str, Mapping[str, Any]], workdir: str
+) -> None:
+  """Prints each run's state, name and point."""
+  from esmm_jax.results import find_run
+
+  count = 0
+  for name in names:
+    run = find_run(workdir, name)
+    state = 'to do' if run.config is None else 'begun'
+    state = 'failed' if run.failure else state
+    state = 'finished' if run.results is not None else state
+    count += state == 'finished'
+    text = ' '.join(f'{k}={v}' for k, v in points[name].items())
+    print(f'{state:8}  {name}  {text}')
+  print(f'{count} of {len(names)} runs are finished.')
+
+
+def _command(spec: str, workdir: str) -> str:
+  """This sweep's command, without what is only of this machine."""
+  overrides = [text.partition('=') for text in _OVERRIDE.value]
+  return shlex.join([
+      *'python -m experiments.sweep'.split(),
+      f'--sweep={_local(spec)}',
+      f'--workdir={_local(workdir)}',
+      *(f'--override={key}={_local(value)}' for key, _, value in overrides),
+  ])
+
+
+def _local(path: str) -> str:
+  return os.path.basename(os.path.normpath(path)) if '/' == path[:1] else path
+
+
+if __name__ == '__main__':
+  cli.run(main)

@@ -1,0 +1,53 @@
+"""Prints the table of a sweep; runs that are not finished show as missing.
+
+  python -m experiments.table --sweep=configs/tables/architectures.py:smoke \
+    --workdir=runs/smoke
+
+Writes WORKDIR/table.md, table.csv and table.tex, and prints one of them, that
+of --format. The CSV has one line for each row and metric, in full precision,
+with the Wilcoxon test and the unadjusted p-values too.
+"""
+
+import os
+
+from absl import flags
+
+from experiments import cli, load
+
+_SWEEP = flags.DEFINE_string(
+    'sweep', None, 'Table file and variant: configs/tables/NAME.py:smoke.'
+)
+_WORKDIR = flags.DEFINE_string('workdir', None, 'That of the sweep.')
+_FORMAT = flags.DEFINE_enum(
+    'format', 'markdown', ['markdown', 'csv', 'latex'], 'What is printed.'
+)
+flags.adopt_module_key_flags(cli)
+
+
+def main() -> None:
+  from esmm_jax import report
+  from esmm_jax.results import tabulate
+  from esmm_jax.types import InputError
+
+  spec = cli.require('sweep', 'configs/tables/architectures.py:smoke')
+  workdir = cli.require('workdir', 'runs/architectures')
+  table = load.table(spec)
+  if not os.path.isdir(os.path.join(workdir, 'runs')):
+    raise InputError(
+        f'--workdir={workdir}: no sweep has run there. First: python -m'
+        f' experiments.sweep --sweep={spec} --workdir={workdir}'
+    )
+  blocks = tabulate(table, workdir)
+  texts = {
+      'markdown': ('table.md', report.markdown(table, blocks)),
+      'csv': ('table.csv', report.to_csv(table, blocks)),
+      'latex': ('table.tex', report.latex(table, blocks)),
+  }
+  for name, text in texts.values():
+    with open(os.path.join(workdir, name), 'w', encoding='utf-8') as f:
+      f.write(text)
+  print(texts[_FORMAT.value][1], end='')
+
+
+if __name__ == '__main__':
+  cli.run(main)

@@ -1,0 +1,1 @@
+"""Golden values, and the float64 programs that make them."""
