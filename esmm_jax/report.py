@@ -11,13 +11,13 @@ import csv
 import io
 import math
 import re
+import statistics
 from typing import Any
 
 from esmm_jax.grid import Grid, pipes, tabular
 from esmm_jax.metrics.significance import Summary
 from esmm_jax.results import Block, Gain, Row, Run
 from esmm_jax.sweep import Column, Table
-import numpy as np
 
 NONE = '–'
 FEWER = '†'
@@ -200,7 +200,7 @@ def _detectable(rows: Iterable[Row], columns: Iterable[Column]) -> str:
     found = [r.gains[column.metric].detectable for r in rows if r.gains]
     found = [x for x in found if not math.isnan(x)]
     if found:
-      median = number(float(np.median(found)), column.decimals)
+      median = number(statistics.median(found), column.decimals)
       texts.append(f'{column.header} {median}')
   return ', '.join(texts)
 

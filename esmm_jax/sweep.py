@@ -74,15 +74,15 @@ def settings(point: Mapping[str, Any]) -> Point:
 def run_name(point: Mapping[str, Any]) -> str:
   """The folder name of a point's run, readable and of its settings alone.
 
-  Config and values in the order of the point, then 8 hexadecimal digits of the
-  sha256 of the settings, whose order does not count. Letters, digits and the
-  characters `_-=.+` only.
+  Config, then the values by key, then 8 hexadecimal digits of the sha256 of the
+  settings: mmoe-kuairand-estimator=click_space-seed=3-1a2b3c4d. The order of
+  the point does not count. Letters, digits and the characters `_-=.+` only.
   """
   run = settings(point)
   file, _, variant = str(run.get('config', '')).partition(':')
   stem = os.path.basename(file).removesuffix('.py')
   parts = [p for p in (stem, variant) if p]
-  for key, value in run.items():
+  for key, value in sorted(run.items()):
     if key != 'config':
       text = 'x'.join(map(str, value)) if isinstance(value, tuple) else value
       parts.append(f'{key.split(".")[-1]}={text}')

@@ -139,6 +139,8 @@ def train_and_evaluate(
         save_predictions(path, outputs, splits['test'].observed)
     results |= {
         'examples_per_second': clock.rate,
+        # Of all steps at that rate: no compilation, no evaluation.
+        'train_seconds': int(state.step) * config.batch_size / clock.rate,
         'num_params': _count(state.table) + network_params,
         'num_network_params': network_params,
         'flops_per_example': flops_per_example(

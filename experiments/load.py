@@ -8,10 +8,14 @@ import os
 import runpy
 from typing import Any
 
+from esmm_jax import workdir as workdirs
+from esmm_jax.results import read_json
 from esmm_jax.sweep import settings, Table
 from esmm_jax.types import InputError, suggest
 from esmm_jax.workdir import flatten
 from ml_collections import config_dict
+
+_RAW_DIR = 'dataset.raw_dir'
 
 
 def config(spec: str) -> config_dict.ConfigDict:
@@ -148,6 +152,26 @@ def override(
       )
     for tree in having:
       set_key(tree, key, _parsed(tree, key, value))
+
+
+def finished(tree: config_dict.ConfigDict, folder: str) -> bool:
+  """Whether a run is finished; its raw data may lie elsewhere by now.
+
+  Where the data lies is no part of the run: config.json of an unfinished run
+  gets the new place.
+
+  Raises:
+    InputError: The folder is of a run with another config.
+  """
+  then = read_json(os.path.join(folder, 'config.json'))
+  as_then = tree.copy_and_resolve_references()
+  moved = then is not None and has_key(tree, _RAW_DIR)
+  if moved:
+    as_then.dataset.raw_dir = flatten(then).get(_RAW_DIR)
+  done = workdirs.finished(as_then, folder) is not None
+  if moved and not done:
+    workdirs.claim(tree, folder)
+  return done
 
 
 def _parsed(tree: config_dict.ConfigDict, key: str, text: str) -> Any:

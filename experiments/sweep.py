@@ -81,11 +81,12 @@ def main() -> None:
   to_do, failed = [], {}
   for name in mine:
     try:
-      if not _finished(configs[name], run_folder(workdir, name)):
+      if not load.finished(configs[name], run_folder(workdir, name)):
         to_do.append(name)
     except InputError as e:
       failed[name] = e
-  overall = _Overall(len(mine), len(mine) - len(to_do) - len(failed))
+      _note(workdir, name, e, points[name])
+  overall = _Overall(len(mine), len(mine) - len(to_do))
   with contextlib.closing(overall):
     for name in to_do:
       overall.begin(name)
@@ -97,9 +98,10 @@ def main() -> None:
       overall.end(name, failed.get(name))
       _note(workdir, name, failed.get(name), points[name])
   _fail(failed, len(mine), workdir)
+  shard = '' if len(mine) == len(points) else f' (shard {_SHARD.value})'
   print(
-      f'{len(mine)} runs are finished. The table: python -m experiments.table'
-      f' --sweep={spec} --workdir={workdir}'
+      f'Done: {len(mine)} of {len(points)} runs{shard}. The table: python -m'
+      f' experiments.table --sweep={spec} --workdir={workdir}'
   )
 
 
@@ -124,26 +126,6 @@ def _train(config: Any, folder: str, origin: Mapping[str, str]) -> None:
   finally:
     jax.clear_caches()
     gc.collect()
-
-
-def _finished(config: Any, folder: str) -> bool:
-  """Whether the run is finished; the raw data may have moved since.
-
-  Raises:
-    InputError: The folder is of a run with another config.
-  """
-  from esmm_jax import workdir as workdirs
-  from esmm_jax.results import read_json
-
-  theirs = read_json(os.path.join(folder, 'config.json'))
-  as_then = config.copy_and_resolve_references()
-  moved = theirs and load.has_key(config, 'dataset.raw_dir')
-  if moved:
-    as_then.dataset.raw_dir = theirs['dataset']['raw_dir']
-  done = workdirs.finished(as_then, folder) is not None
-  if moved and not done:
-    workdirs.claim(config, folder)
-  return done
 
 
 class _Overall:

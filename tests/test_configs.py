@@ -11,6 +11,7 @@ from esmm_jax.build import call
 from esmm_jax.data import DATASETS
 from esmm_jax.estimators import ESTIMATORS
 from esmm_jax.models import MODELS
+from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Task
 import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -19,7 +20,8 @@ FILES = [
     for f in sorted(glob.glob(os.path.join(ROOT, 'configs', '*.py')))
     if os.path.basename(f) not in ('__init__.py', 'common.py')
 ]
-SPLITS = ('name', 'train_split', 'valid_split', 'test_split', 'fields')
+SPLITS = (
+    'name', 'train_split', 'valid_split', 'test_split', 'fields', 'tasks')
 
 
 @pytest.mark.parametrize('variant', common.VARIANTS)
@@ -31,7 +33,11 @@ def test_config(name, variant):
   attributes = {f.name for f in dataclasses.fields(MODELS[config.model.name])}
   assert set(config.model) - {'name', 'embed_dim'} <= attributes
   assert config.estimator in ESTIMATORS
-  terms = set().union(*(e.weights for e in ESTIMATORS.values()))
+  watched = (*FUNNEL, Task('play_time', 'play_time', 'ctr', 'regression'))
+  terms = set().union(*(
+      e.weights(tasks)
+      for e in ESTIMATORS.values()
+      for tasks in (FUNNEL, CART_FUNNEL, watched)))
   assert set(config.loss_weights) == terms
   cls = DATASETS[config.dataset.name]
   options = set(config.dataset) - set(SPLITS)

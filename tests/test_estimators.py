@@ -11,6 +11,7 @@ from esmm_jax.estimators.conversion_if_clicked import conversion_if_clicked
 from esmm_jax.estimators.entire_space import entire_space
 from esmm_jax.estimators.funnel import joint_logit
 from esmm_jax.estimators.losses import cross_entropy, sum_and_count
+from esmm_jax.tasks import FUNNEL
 from esmm_jax.types import InputError
 from hypothesis import given, strategies as st
 import jax
@@ -209,9 +210,9 @@ CASES = {
     f'{name}{options or ""}': (estimator, options)
     for name, estimator in ESTIMATORS.items()
     for options in (
-        [{}]
-        if name == 'conversion_if_clicked'
-        else [{}, {'cvr_normalization': 'impressions'}]
+        [{}, {'cvr_normalization': 'impressions'}]
+        if name in ('click_space', 'entire_space')
+        else [{}]
     )
 }
 
@@ -235,8 +236,8 @@ def test_terms_are_those_declared(estimator):
   declared = {'click', 'conversion', *estimator.truth_labels}
   labels = {k: v for k, v in labels.items() if k in declared}
   terms = estimator.terms(logits, labels, where)
-  assert set(terms) == set(estimator.weights)
-  assert any(estimator.weights.values())
+  assert set(terms) == set(estimator.weights(FUNNEL))
+  assert any(estimator.weights(FUNNEL).values())
   for total, count in terms.values():
     assert total.shape == count.shape == ()
     assert total.dtype == count.dtype == jnp.float32
@@ -318,7 +319,7 @@ def test_a_batch_without_clicks(estimator):
     coefficients = balancing.static(counts, dict.fromkeys(terms, 1.0))
     return coefficients[name] * terms[name][0]
 
-  for name in estimator.weights:
+  for name in estimator.weights(FUNNEL):
     value, gradient = jax.value_and_grad(part)(logits, name)
     assert np.isfinite(value)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradient))

@@ -4,7 +4,7 @@ import functools
 
 from esmm_jax import optim
 from esmm_jax.data.batches import Compacter
-from esmm_jax.estimators import ESTIMATORS
+from esmm_jax.estimators import ESTIMATORS, funnel
 from esmm_jax.models import MODELS
 from esmm_jax.schema import Field, Schema
 from esmm_jax.train_state import Hyper, init_state, Plan, reset_sums
@@ -49,12 +49,15 @@ def make_batch(seed, capacity=100, padded=3):
   )
 
 
-def make_plan(optimizer=None, dense=False, model=None, **options):
+def make_plan(
+    optimizer=None, dense=False, model=None, name='shared_embedding', **options
+):
   tx = optim.optimizer(optimizer or SGD)
-  module = MODELS['shared_embedding'](SCHEMA, (8, 4), **(model or {}))
+  module = MODELS[name](SCHEMA, (8, 4), **(model or {}))
   return Plan(
       model=module,
       terms=ESTIMATORS['entire_space'].terms,
+      outputs=functools.partial(funnel.outputs, tasks=SCHEMA.tasks),
       row_tx=(optim.densely if dense else optim.lazily)(tx),
       net_tx=tx,
       schedule=lambda step: 1.0,
@@ -117,7 +120,7 @@ def test_lazy_sgd_equals_dense_sgd():
 
 
 def test_lazy_adam_leaves_rows_alone_that_no_batch_touched():
-  plan = make_plan(ADAM)
+  plan = make_plan(ADAM, model=dict(activation='tanh'))  # No dead units.
   before = start(plan)
   batch = make_batch(1)
   after = steps(plan, before, make_hyper([0.1]), [batch])
@@ -228,7 +231,9 @@ def test_prediction_looks_up_the_rows_that_training_touched():
   state, batch = start(plan, (3, 4)), make_batch(2)
   small = state.table[np.minimum(batch.rows, SCHEMA.num_rows - 1)]
   whole = batch._replace(rows=batch.rows[:0], slots=batch.rows[batch.slots])
-  logits = predict_step(state.table, state.net, state.stats, whole, plan=plan)
+  logits, gates = predict_step(
+      state.table, state.net, state.stats, whole, plan=plan)
+  assert not gates
   for r in range(2):
     net = jax.tree.map(lambda x, r=r: x[r], state.net)
     expected = plan.model.apply({'params': net}, small[:, r], batch)
@@ -238,3 +243,75 @@ def test_prediction_looks_up_the_rows_that_training_touched():
     np.testing.assert_allclose(
         jax.nn.sigmoid(logits['ctcvr'][r]), p, rtol=1e-5
     )
+
+
+def test_tower_l2_pulls_the_kernels_of_towers_only():
+  batch, rate = make_batch(1), 0.1
+  model = dict(name='shared_bottom', model=dict(shared_units=(5,)))
+  plain, pulled = make_plan(**model), make_plan(tower_l2=0.25, **model)
+  before = start(plain).net
+  a = steps(plain, start(plain), make_hyper([rate]), [batch]).net
+  b = steps(pulled, start(pulled), make_hyper([rate]), [batch]).net
+  for path, got in jax.tree_util.tree_leaves_with_path(b):
+    names = [p.key for p in path]
+    old, plain_new = before, a
+    for name in names:
+      old, plain_new = old[name], plain_new[name]
+    pull = names[0].startswith('tower') and names[-1] == 'kernel'
+    want = plain_new - rate * 0.25 * old * pull
+    np.testing.assert_allclose(got, want, atol=1e-6)
+    assert pull == (not np.allclose(got, plain_new, atol=1e-4)), names
+
+
+def test_use_of_gates():
+  """Sums over the real examples; padding has no weight in them."""
+  plan = make_plan(name='mmoe', model=dict(num_experts=3, expert_units=(4,)))
+  state, batch = start(plan, (3, 4)), make_batch(2, padded=20)
+  whole = batch._replace(rows=batch.rows[:0], slots=batch.rows[batch.slots])
+  _, gates = predict_step(
+      state.table, state.net, state.stats, whole, plan=plan)
+  assert set(gates) == {'gate_ctr', 'gate_cvr'}
+  real = batch.where > 0
+  for r in range(2):
+    small = state.table[np.minimum(batch.rows, SCHEMA.num_rows - 1), r]
+    net = jax.tree.map(lambda x, r=r: x[r], state.net)
+    _, sown = plan.model.apply({'params': net}, small, batch, mutable=['gates'])
+    for name, use in gates.items():
+      weights = np.float64(sown['gates'][name]['weights'][0])[real]
+      np.testing.assert_allclose(
+          use['load'][r], weights.sum(axis=0), rtol=1e-5)
+      entropy = -(weights * np.log(weights)).sum()
+      np.testing.assert_allclose(use['entropy'][r], entropy, rtol=1e-5)
+
+
+@pytest.fixture
+def quick_compilation():
+  """For programs that take longer to compile than to run."""
+  before = jax.config.values['jax_disable_most_optimizations']
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', before)
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_every_model_trains_in_replicas(name, quick_compilation):
+  """Two seeds side by side: as each alone; the loss falls; one trace."""
+  plan = make_plan(dict(ADAM), name=name)
+  step_fn = jax.jit(functools.partial(train_step, plan=plan))
+  batch = make_batch(1)
+
+  def run(seeds):
+    state, losses = start(plan, seeds), []
+    for _ in range(12):
+      state = step_fn(
+          reset_sums(state), batch, make_hyper([0.01] * len(seeds)))
+      losses.append(np.array(state.sums['loss']))
+    return state, losses
+
+  both, losses = run((0, 1))
+  assert (losses[-1] < losses[0]).all()
+  assert step_fn._cache_size() == 1
+  for r, seed in enumerate((0, 1)):
+    alone, _ = run((seed,))
+    for a, b in zip(jax.tree.leaves(both.net), jax.tree.leaves(alone.net)):
+      np.testing.assert_allclose(a[r], b[0], atol=2e-3)

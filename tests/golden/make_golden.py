@@ -239,7 +239,7 @@ def ple(
     gates_read_raw: bool = False,
     shared_experts_read_tasks: bool = False,
 ) -> Outputs:
-  """Tang et al., PLE, RecSys 2020, section 4.2.
+  """Tang et al., PLE, RecSys 2020, section 4.2, equation 6 for the selectors.
 
   Wrong forms: FuxiCTR's shared gate sees the shared experts only; Merlin's
   gates all read the raw input; LibMTL's shared experts read each task's

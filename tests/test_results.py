@@ -1,0 +1,353 @@
+"""Tables of runs: folders written by hand, numbers worked out by hand."""
+
+import csv
+import io
+import json
+import math
+import os
+
+from esmm_jax import provenance, report
+from esmm_jax.grid import Grid, pipes, tabular
+from esmm_jax.metrics.significance import Summary
+from esmm_jax.results import read_run, tabulate
+from esmm_jax.sweep import (
+    chain, Column, fixed, Paper, product, run_name, sweep, Table,
+)
+from esmm_jax.types import InputError
+import pytest
+from scipy import stats
+
+AUC, LOSS, TIME = 'test/ctr/auc', 'test/ctr/logloss', 'train_seconds'
+# Model -> estimator -> AUC by seed.
+VALUES = {
+    'single': {'x': (0.60, 0.62, 0.61), 'y': (0.50, 0.52, 0.54)},
+    'mmoe': {'x': (0.61, 0.64, 0.62), 'y': (0.50, 0.54, 0.55)},
+    'ple': {'x': (0.59, 0.61, 0.60), 'y': (0.70, 0.71, 0.72)},
+}
+ORIGIN = {
+    'command': 'python -m experiments.sweep --sweep=T --workdir=w',
+    'commit': 'abc', 'device': '1 x cpu', 'data': 'toy/1.0.0, sha256 12',
+}
+
+
+def make(**changes):
+  points = product(
+      sweep('estimator', 'xy'),
+      chain(*(
+          product(fixed('@model', m), fixed('config', f'configs/{m}.py'))
+          for m in VALUES
+      )),
+      sweep('seed', range(3)),
+  )
+  options = dict(
+      title='Models',
+      note='A note.',
+      points=points,
+      columns=(
+          Column('CTR AUC', AUC), Column('log loss', LOSS, 5, 'lower'),
+      ),
+      rows=('@model',),
+      blocks=('estimator',),
+      baseline={'@model': 'single', 'estimator': 'y'},
+      gain_columns=(AUC,),
+      extra_columns=(Column('seconds', TIME, 1, None),),
+  )
+  return Table(**(options | changes))
+
+
+def write(folder, **files):
+  os.makedirs(folder, exist_ok=True)
+  for name, value in files.items():
+    with open(os.path.join(folder, f'{name}.json'), 'w') as f:
+      json.dump(value, f)
+
+
+def write_runs(table, workdir, skip=lambda point: False, **more):
+  """A finished run for each point that is not skipped."""
+  for point in table.points:
+    if skip(point):
+      continue
+    auc = VALUES[point['@model']][point['estimator']][point['seed']]
+    write(
+        workdir / 'runs' / run_name(point),
+        results={
+            AUC: auc, LOSS: 0.5, TIME: 1234.5 + point['seed'],
+            'versions': {'jax': '1.2'}, **more,
+        },
+        config={'seed': point['seed'], 'model': {'name': point['@model']}},
+        origin=[ORIGIN],
+    )
+
+
+def test_read_run(tmp_path):
+  none = read_run(os.fspath(tmp_path / 'a'))
+  assert (none.name, none.results, none.config) == ('a', None, None)
+  assert math.isnan(none.value(AUC))
+  write(tmp_path / 'a', results={AUC: 0.5, LOSS: None}, config={'seed': 1})
+  run = read_run(os.fspath(tmp_path / 'a'))
+  assert run.value(AUC) == 0.5 and run.config == {'seed': 1}
+  assert math.isnan(run.value(LOSS)) and math.isnan(run.value('absent'))
+  (tmp_path / 'a' / 'results.json').write_text('{')
+  with pytest.raises(InputError, match='results.json is not JSON'):
+    read_run(os.fspath(tmp_path / 'a'))
+
+
+def test_means_and_gains(tmp_path):
+  """The gains of both blocks are over single at y, seed by seed."""
+  table = make()
+  write_runs(table, tmp_path)
+  x, y = tabulate(table, tmp_path)
+  assert (x.values, y.values) == (('x',), ('y',))
+  assert [row.name for row in y.rows] == ['single', 'mmoe', 'ple']
+  cell = y.rows[0].cells[AUC]
+  assert cell == pytest.approx((0.52, 0.02, 3))
+  assert y.rows[0].gains == {}
+  gain = y.rows[1].gains[AUC].paired
+  d = [0.00, 0.02, 0.01]
+  assert (gain.n, gain.mean) == (3, pytest.approx(0.01))
+  assert gain.p_t == pytest.approx(stats.ttest_1samp(d, 0).pvalue)
+  for row, own in zip(x.rows, VALUES.values()):
+    d = [a - b for a, b in zip(own['x'], VALUES['single']['y'])]
+    assert row.gains[AUC].paired.mean == pytest.approx(sum(d) / 3)
+  p = sorted((r.gains[AUC].paired.p_t, r.gains[AUC].p_holm) for r in x.rows)
+  assert p[0][1] == pytest.approx(3 * p[0][0])
+
+
+def test_no_baseline_no_gains(tmp_path):
+  table = make(baseline=None, gain_columns=())
+  write_runs(table, tmp_path)
+  blocks = tabulate(table, tmp_path)
+  assert not any(row.gains for block in blocks for row in block.rows)
+  assert 'gain' not in report.markdown(table, blocks)
+
+
+# single: d = .10, .10, .07, mean .09, error .01, t_crit 4.30, p .0121.
+MARKDOWN = """\
+## Models
+
+A note.
+
+### estimator x
+
+| model  | n |     CTR AUC ↑ |      log loss ↓ | seconds |
+|--------|--:|--------------:|----------------:|--------:|
+| single | 3 | .6100 ± .0100 | .50000 ± .00000 | 1,235.5 |
+| mmoe   | 3 | .6233 ± .0153 | .50000 ± .00000 | 1,235.5 |
+| ple    | 3 | .6000 ± .0100 | .50000 ± .00000 | 1,235.5 |
+
+### estimator x: gain over single (estimator y)
+
+| model  | pairs |               CTR AUC ↑ |     p |
+|--------|------:|------------------------:|------:|
+| single |     3 | +.0900 [+.0470, +.1330] | .036* |
+| mmoe   |     3 | +.1033 [+.0516, +.1550] | .036* |
+| ple    |     3 | +.0800 [+.0370, +.1230] | .036* |
+
+Difference to single (estimator y) at the same seed: mean [95 % interval]; p of\
+ the paired t test after Holm over the rows of this table, * below .05.
+
+Smallest difference that a paired t test with these seeds finds in 80 of 100\
+ cases, median of the rows: CTR AUC .0565.
+"""
+
+
+def test_markdown(tmp_path):
+  table = make()
+  write_runs(table, tmp_path)
+  text = report.markdown(table, tabulate(table, tmp_path))
+  assert text.startswith(MARKDOWN)
+  assert text.endswith(
+      '- Command: python -m experiments.sweep --sweep=T --workdir=w\n'
+      '- Commit: abc\n- Data: toy/1.0.0, sha256 12\n- Device: 1 x cpu\n'
+      '- Versions: jax 1.2\n- Runs: 18 of 18 finished\n')
+
+
+def test_missing_runs_are_said_to_be(tmp_path):
+  """mmoe lacks a seed at y, ple all; single lacks a seed that mmoe has."""
+  table = make()
+  gone = {('mmoe', 0), ('single', 2), ('ple', 0), ('ple', 1), ('ple', 2)}
+  write_runs(
+      table, tmp_path,
+      lambda p: p['estimator'] == 'y' and (p['@model'], p['seed']) in gone)
+  failed = run_name(
+      next(p for p in table.points
+           if (p['@model'], p['estimator'], p['seed']) == ('ple', 'y', 1)))
+  write(tmp_path / 'failed', **{failed: {'error': 'FloatingPointError'}})
+  blocks = tabulate(table, tmp_path)
+  mmoe = blocks[1].rows[1]
+  assert (mmoe.missing, mmoe.cells[AUC].n) == (1, 2)
+  assert mmoe.gains[AUC].paired.n == 1
+  text = report.markdown(table, blocks)
+  lines = [
+      [cell.strip() for cell in line.split('|')[1:-1]]
+      for line in text.splitlines()
+  ]
+  assert ['mmoe', '2, missing 1 of 3', '.5450 ± .0071†'] in [
+      line[:3] for line in lines]
+  assert ['ple', '0, missing 3 of 3', 'missing'] in [
+      line[:3] for line in lines]
+  assert ['mmoe', '1, missing 2 of 3', '+.0200', '–'] in lines
+  assert ['ple', '0, missing 3 of 3', '–', '–'] in lines
+  assert '† of fewer runs than planned' in text
+  assert '- Runs: 13 of 18 finished' in text
+  assert f'- Missing: {failed}, FloatingPointError, see failed/' in text
+  assert text.count('- Missing: ') == 5
+
+
+def test_nothing_has_run(tmp_path):
+  table = make()
+  text = report.markdown(table, tabulate(table, tmp_path))
+  assert text.count('0, missing 3 of 3') == 6 + 5
+  assert '- Runs: 0 of 18 finished' in text and 'Missing: 8 more' in text
+  assert report.to_csv(table, tabulate(table, tmp_path)).count('\n') == 19
+
+
+def test_a_value_that_is_not_there_is_not_averaged(tmp_path):
+  """nan of one seed, one class say: the cell counts for itself."""
+  table = make()
+  write_runs(table, tmp_path)
+  point = table.points[0]
+  write(tmp_path / 'runs' / run_name(point), results={AUC: None, LOSS: 0.5})
+  text = report.markdown(table, tabulate(table, tmp_path))
+  assert '.6150 ± .0071 (n=2)' in text and '+.0850 [' in text
+
+
+def test_columns_that_a_block_lacks_are_left_out(tmp_path):
+  table = make(columns=(Column('CTR AUC', AUC), Column('entire', 'test/e')))
+  write_runs(table, tmp_path)
+  assert 'entire' not in report.markdown(table, tabulate(table, tmp_path))
+  write_runs(table, tmp_path, lambda p: p['estimator'] == 'x', **{'test/e': 1})
+  x, y = tabulate(table, tmp_path)
+  assert [c.header for c in x.columns] == ['CTR AUC']
+  assert [c.header for c in y.columns] == ['CTR AUC', 'entire']
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_refused(tmp_path):
+  table = make()
+  write_runs(table, tmp_path)
+  name = run_name(table.points[1])
+  write(tmp_path / 'runs' / name,
+        config={'seed': 1, 'model': {'name': 'single'}, 'batch_size': 7})
+  with pytest.raises(InputError, match=f'{name}.*batch_size is 7 here'):
+    tabulate(table, tmp_path)
+  write(tmp_path / 'runs' / name,
+        config={'seed': 1, 'model': {'name': 'other'}})
+  with pytest.raises(InputError, match='config file was changed'):
+    tabulate(table, tmp_path)
+
+
+def test_csv(tmp_path):
+  table = make()
+  write_runs(table, tmp_path)
+  rows = list(csv.DictReader(
+      io.StringIO(report.to_csv(table, tabulate(table, tmp_path)))))
+  assert len(rows) == 2 * 3 * 3
+  row = next(r for r in rows if (r['estimator'], r['model'], r['metric'])
+             == ('y', 'mmoe', AUC))
+  assert (row['planned'], row['n'], row['pairs']) == ('3', '3', '3')
+  assert float(row['mean']) == pytest.approx(0.53)
+  assert float(row['gain']) == pytest.approx(0.01)
+  d = [0.00, 0.02, 0.01]
+  assert float(row['p_t']) == pytest.approx(stats.ttest_1samp(d, 0).pvalue)
+  # One of the two differences that are not 0 could as well be negative.
+  assert float(row['p_wilcoxon']) == 0.5
+  single = next(r for r in rows if (r['estimator'], r['model'], r['metric'])
+                == ('y', 'single', AUC))
+  assert single['gain'] == '' and single['paper_mean'] == ''
+
+
+def test_papers_numbers_stand_beside_ours(tmp_path):
+  paper = Paper('Some paper, Table 2, other data', {
+      ('single', AUC): (0.6623, 0.0037), ('mmoe', AUC): 0.66})
+  table = make(paper=paper)
+  write_runs(table, tmp_path)
+  blocks = tabulate(table, tmp_path)
+  text = report.markdown(table, blocks)
+  assert '| .6100 ± .0100 | .6623 ± .0037 |' in text
+  assert '| .6233 ± .0153 |         .6600 |' in text
+  assert '| .6000 ± .0100 |             – |' in text
+  assert 'paper: Some paper, Table 2, other data.' in text
+  assert ',0.6623,0.0037,' in report.to_csv(table, blocks)
+
+
+def test_latex(tmp_path):
+  table = make()
+  write_runs(table, tmp_path)
+  text = report.latex(table, tabulate(table, tmp_path))
+  assert text.count(r'\begin{tabular}{lrrrr}') == 2
+  assert r'mmoe & 3 & .6233 $\pm$ .0153 & .50000 $\pm$ .00000' in text
+  assert r'CTR AUC $\uparrow$ & log loss $\downarrow$' in text
+  body = [s for s in text.splitlines() if not s.startswith('%')]
+  assert all(ord(c) < 128 for line in body for c in line)
+  assert '% Commit: abc' in text
+
+
+def test_what_markdown_and_latex_cannot_hold_is_escaped():
+  grid = Grid('', ['a_b', 'n'], [['50 % | x & y', '-.5 [-.7, +1]'],
+                                 ['t-x', '<.001*']], 1, [])
+  assert pipes(grid) == (
+      '| a_b           |             n |\n'
+      '|---------------|--------------:|\n'
+      '| 50 % \\| x & y | -.5 [-.7, +1] |\n'
+      '| t-x           |        <.001* |')
+  assert tabular(grid) == (
+      '\\begin{tabular}{lr}\n\\toprule\na\\_b & n \\\\\n\\midrule\n'
+      '50 \\% | x \\& y & $-$.5 [$-$.7, +1] \\\\\n'
+      't-x & $<$.001* \\\\\n\\bottomrule\n\\end{tabular}')
+
+
+@pytest.mark.parametrize(
+    'value, decimals, sign, text',
+    [
+        (0.73168, 4, '', '.7317'),
+        (1.0, 4, '', '1.0000'),
+        (0.99999, 4, '', '1.0000'),
+        (-0.0003, 4, '+', '-.0003'),
+        (0.0012, 4, '+', '+.0012'),
+        (12345.6, 0, '', '12,346'),
+        (0.0, 0, '', '0'),
+        (10.25, 2, '', '10.25'),
+        (float('nan'), 4, '', '–'),
+    ],
+)
+def test_number(value, decimals, sign, text):
+  assert report.number(value, decimals, sign) == text
+
+
+def test_spread():
+  assert report.spread(Summary(0.7317, 0.0005, 3), 4) == '.7317 ± .0005'
+  assert report.spread(Summary(0.7317, math.nan, 1), 4) == '.7317'
+  assert report.spread(Summary(math.nan, math.nan, 0), 4) == '–'
+
+
+def test_runs_begun_under_several_commits_say_so(tmp_path):
+  table = make()
+  write_runs(table, tmp_path)
+  name = run_name(table.points[0])
+  write(tmp_path / 'runs' / name,
+        origin=[ORIGIN, ORIGIN | {'commit': 'def (changed)'}])
+  lines = report.provenance(tabulate(table, tmp_path))
+  assert 'Commit: abc (17 of 18 runs)' in lines
+  assert 'Commit: abc then def (changed) (1 of 18 runs)' in lines
+  os.remove(tmp_path / 'runs' / name / 'origin.json')
+  lines = report.provenance(tabulate(table, tmp_path))
+  assert 'Data: not recorded (1 of 18 runs)' in lines
+
+
+def test_the_data_hash_is_of_names_and_contents(tmp_path):
+  for name in ('a', 'b', 'c', 'd'):
+    (tmp_path / name / 'shard').mkdir(parents=True)
+    (tmp_path / name / 'shard' / 'x.npy').write_bytes(b'12')
+  (tmp_path / 'b' / 'dataset_info.json').write_text('{}')
+  (tmp_path / 'c' / 'shard' / 'x.npy').write_bytes(b'13')
+  (tmp_path / 'd' / 'shard' / 'x.npy').rename(tmp_path / 'd' / 'y.npy')
+  a, b, c, d = (
+      provenance.folder_hash(os.fspath(tmp_path / name)) for name in 'abcd')
+  assert a == b and len({a, c, d}) == 3
+
+
+def test_device_and_commit_are_found(monkeypatch):
+  assert provenance.device().endswith(' x cpu')
+  assert provenance.commit()
+  monkeypatch.setattr(provenance, '_ROOT', os.path.expanduser('~'))
+  assert provenance.commit() == 'unknown'
