@@ -182,7 +182,7 @@ def _gains(table: Table, block: Block, columns: Sequence[Column]) -> Grid:
   title = _title(table.blocks, block.values)
   notes = [
       f'Difference to {over} at the same seed: mean [95 % interval]; p of the'
-      ' paired t test after Holm over the rows of this table, * below'
+      ' paired t test after Holm over the rows of its column, * below'
       f' {number(LEVEL, 2)}.'
   ]
   if smallest := _detectable(block.rows, columns):

@@ -15,6 +15,9 @@ has it, and no name. It says where data lies on this machine:
 --override=dataset.raw_dir=KuaiRand-Pure. Any other change makes another run,
 and finished runs refuse it; put it into the table's file.
 
+Runs of one program, seeds say, are compiled once: compiled programs are kept in
+WORKDIR/compiled.
+
 --shard=i/n, i from 0 to n - 1, runs every n-th point, so that n machines with a
 common WORKDIR share a sweep. Two processes must not have the same shard.
 """
@@ -78,6 +81,7 @@ def main() -> None:
       'commit': provenance.commit(),
       'device': provenance.device(),
   }
+  _keep_compiled(os.path.join(workdir, 'compiled'))
   to_do, failed = [], {}
   for name in mine:
     try:
@@ -103,6 +107,15 @@ def main() -> None:
       f'Done: {len(mine)} of {len(points)} runs{shard}. The table: python -m'
       f' experiments.table --sweep={spec} --workdir={workdir}'
   )
+
+
+def _keep_compiled(folder: str) -> None:
+  """Lets JAX read compiled programs from a folder, and write them there."""
+  import jax
+
+  jax.config.update('jax_compilation_cache_dir', os.path.abspath(folder))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
+  jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 
 def _train(config: Any, folder: str, origin: Mapping[str, str]) -> None:

@@ -259,12 +259,7 @@ def test_the_order_of_edges_does_not_matter():
     ('ctr -> like', 'like -> buy'),
     ('buy -> ctr', 'like -> buy'),
     ('ctr -> buy', 'like -> buy', 'like -> ctr'),
-    pytest.param(
-        ('like -> ctr', 'buy -> ctr'),
-        marks=pytest.mark.xfail(
-            strict=True,
-            raises=AssertionError,
-            reason='parents are joined in the order of the tasks')),
+    ('like -> ctr', 'buy -> ctr'),
 ], ids=str)
 def test_the_order_of_tasks_does_not_matter(edges):
   """Towers may even be listed before their parents."""

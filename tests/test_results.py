@@ -144,7 +144,7 @@ A note.
 | ple    |     3 | +.0800 [+.0370, +.1230] | .036* |
 
 Difference to single (estimator y) at the same seed: mean [95 % interval]; p of\
- the paired t test after Holm over the rows of this table, * below .05.
+ the paired t test after Holm over the rows of its column, * below .05.
 
 Smallest difference that a paired t test with these seeds finds in 80 of 100\
  cases, median of the rows: CTR AUC .0565.

@@ -38,8 +38,8 @@ def end_to_end(
     For two tasks `ctr`, `ctcvr` and `calibrator`.
 
   References:
-    Xi et al., AITM, KDD 2021, equations 10 and 11; Ma et al., ESMM, SIGIR 2018,
-    section 3.1 (DIVISION).
+    Xi et al., AITM, KDD 2021 (the behavioral expectation calibrator); Ma et
+    al., ESMM, SIGIR 2018, section 3.1 (DIVISION).
   """
   joint = {t.joint: logits[t.name] for t in tasks}
   terms = {

@@ -49,6 +49,7 @@ class AdaTT(Architecture):
   ) -> dict[str, Array]:
     """Outputs of a batch; as `SharedEmbedding`."""
     require_experts(levels=self.levels, num_task_experts=self.num_task_experts)
+    require_experts(least=0, num_shared_experts=self.num_shared_experts)
     where = batch.where
     sizes = dict.fromkeys(self.tasks, self.num_task_experts)
     if self.num_shared_experts:

@@ -32,7 +32,7 @@ class AITM(Architecture):
 
   References:
     Xi et al., Modeling the Sequential Dependence among Audience Multi-step
-    Conversions, KDD 2021, equations 5 to 8. Q, K, V without bias, as in the
+    Conversions, KDD 2021, the AIT module. Q, K, V without bias, as in the
     authors' code (github.com/xidongbo/AITM, AITM.py).
   """
 

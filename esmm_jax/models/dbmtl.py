@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from esmm_jax.models.architecture import Architecture
-from esmm_jax.models.experts import Experts, Gate, mix
+from esmm_jax.models.experts import Experts, Gate, mix, require_experts
 from esmm_jax.models.layers import MLP, Style
 from esmm_jax.tasks import Tasks, topological
 from esmm_jax.types import Array, Batch, InputError, suggest
@@ -51,6 +51,7 @@ class DBMTL(Architecture):
       self, table: Array, batch: Batch, *, train: bool = False
   ) -> dict[str, Array]:
     """Outputs of a batch; as `SharedEmbedding`."""
+    require_experts(least=0, num_experts=self.num_experts)
     parents = relation_parents(self.relations, self.schema.tasks)
     where = batch.where
     x = self.shared_input(table, batch)
@@ -127,7 +128,5 @@ def relation_parents(
             f' {suggest(end, names)}'
         )
     parents[ends[1]] += (ends[0],)
-  return {  # In the order of the tasks, whatever order the edges have.
-      name: tuple(n for n in names if n in before)
-      for name, before in parents.items()
-  }
+  # By name, so that neither the order of edges nor that of tasks matters.
+  return {name: tuple(sorted(set(p))) for name, p in parents.items()}

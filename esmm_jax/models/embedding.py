@@ -94,7 +94,8 @@ class CrossNetwork(nn.Module):
     style: Initialiser and dtype of the products.
 
   References:
-    Wang et al., DCN V2, WWW 2021, equation 1; equation 3 for the low rank.
+    Wang et al., DCN V2, WWW 2021, equation 1; its section on low-rank DCN for
+    the rank.
   """
 
   layers: int

@@ -52,8 +52,8 @@ class Gate(nn.Module):
     dropout: Probability that an expert is dropped, Zhao et al. 2019.
 
   References:
-    Ma et al., MMoE, KDD 2018, equation 6; Zhao et al., Recommending What Video
-    to Watch Next, RecSys 2019, section 4.2.1 (10 % of the experts).
+    Ma et al., MMoE, KDD 2018, equation 8; Zhao et al., Recommending What Video
+    to Watch Next, RecSys 2019 (gate dropout, 10 % of the experts).
   """
 
   num: int
@@ -97,8 +97,10 @@ def mix(weights: Array, experts: Sequence[Array]) -> Array:
   )
 
 
-def require_experts(**counts: int) -> None:
-  """Raises InputError unless each option is at least 1."""
+def require_experts(least: int = 1, **counts: int) -> None:
+  """Raises InputError unless each option is at least `least`."""
   for option, count in counts.items():
-    if count < 1:
-      raise InputError(f'model.{option} is {count}; it must be at least 1.')
+    if count < least:
+      raise InputError(
+          f'model.{option} is {count}; it must be at least {least}.'
+      )

@@ -100,7 +100,7 @@ class Activation(nn.Module):
 
   References:
     He et al., Delving Deep into Rectifiers, ICCV 2015, equation 1; Zhou et al.,
-    Deep Interest Network, KDD 2018, equations 2 and 3.
+    Deep Interest Network, KDD 2018, on the data adaptive activation function.
   """
 
   style: Style
@@ -142,8 +142,17 @@ class MLP(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, where: Array, train: bool) -> Array:
-    """x [B, I], where float32 [B] -> [B, units[-1]]."""
+    """x [B, I], where float32 [B] -> [B, units[-1]].
+
+    Raises:
+      InputError: A width is not positive.
+    """
     style = self.style
+    if any(units < 1 for units in self.units):
+      raise InputError(
+          f'A model has hidden widths {tuple(self.units)} (tower_units,'
+          ' expert_units, ...); each must be at least 1.'
+      )
     for k, units in enumerate(self.units):
       x = style.dense(units, f'dense_{k}')(x)  # [B, units]
       if style.norm == 'batch':

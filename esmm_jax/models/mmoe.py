@@ -26,7 +26,7 @@ class MMoE(Architecture):
 
   References:
     Ma et al., Modeling Task Relationships in Multi-task Learning with
-    Multi-gate Mixture-of-Experts, KDD 2018, equations 5 and 6; equation 3 for
+    Multi-gate Mixture-of-Experts, KDD 2018, equations 6 to 8; equation 5 for
     one gate.
   """
 

@@ -31,8 +31,8 @@ class PLE(Architecture):
     gate_dropout: See `Gate`; not in the paper.
 
   References:
-    Tang et al., Progressive Layered Extraction, RecSys 2020, equations 1 to 3
-    (CGC) and 5 to 7 (PLE).
+    Tang et al., Progressive Layered Extraction, RecSys 2020, the sections on
+    Customized Gate Control and on Progressive Layered Extraction.
   """
 
   levels: int = 2

@@ -60,10 +60,11 @@ class SharedEmbedding(Architecture):
     """
     x = self.private_inputs(table, batch)
     if self.groups:
-      if not self.share_embeddings:
+      if not self.share_embeddings or self.cross_layers:
         raise InputError(
-            'model.groups has networks that the towers share; it needs'
-            ' model.share_embeddings=True.'
+            'model.groups has networks that the towers share, on fields that'
+            ' are still apart; it needs model.share_embeddings=True and'
+            ' model.cross_layers=0.'
         )
       x = [self._grouped(x[0], batch.where, train)]
     inputs = {t: x[k % len(x)] for k, t in enumerate(self.tasks)}
@@ -74,6 +75,11 @@ class SharedEmbedding(Architecture):
     columns = field_columns(self.schema, x.shape[-1])
     seen, parts = set(), []
     for k, names in enumerate(self.groups):
+      if isinstance(names, str) or not names:
+        raise InputError(
+            f'model.groups has {names!r}; a group is a tuple of field names,'
+            " (('user', 'age'), ('item',)) say."
+        )
       for name in names:
         self.schema.field(name)  # Raises where there is no such field.
         if name in seen:

@@ -19,6 +19,8 @@ class STEM(Architecture):
 
       x_k' = softmax(gate_k(x_k + x_s)) [e_1 ...; sg(e_j), j != k; shared]
 
+  Float fields stand in every block, so x_k + x_s has them twice.
+
   With several levels the shared path goes on as softmax(gate_s(x_s)) over all
   experts, through which gradients do flow; the last level has none.
 

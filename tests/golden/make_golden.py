@@ -272,7 +272,7 @@ def dbmtl(
 ) -> Outputs:
   """Wang et al., DBMTL, arXiv 1902.09154, in the form of EasyRec's dbmtl.py.
 
-  Parents are joined in the order of the tasks.
+  Parents are joined by name.
   """
   x = net.mlp('bottom', x['shared'], net['shared_units'])
   inputs = dict.fromkeys(net.tasks, x)
@@ -286,7 +286,7 @@ def dbmtl(
 
   def related(task: str) -> Vector:
     parts = [net.mlp(f'tower {task}', inputs[task], net['tower_units'])]
-    for parent in net.tasks:
+    for parent in sorted(net.tasks):
       if [parent, task] in [list(e) for e in edges]:
         parts.append(related(parent))
     h = net.mlp(
