@@ -15,10 +15,11 @@ from esmm_jax.types import InputError
 from experiments import load
 from ml_collections import config_flags
 
-TASKS = ('ctr', 'cvr_clicked', 'ctcvr', 'cvr_entire')
-# The last four only where the truth is known.
+# Metrics of a split in the order of the columns; the second line of a
+# regression, the last where the truth is known.
 SHOWN = (
     *('auc', 'gauc', 'logloss', 'calibration'),
+    *('mse', 'mae', 'r2', 'rank_correlation'),
     *('kl', 'ratio', 'ratio_clicked', 'ratio_unclicked'),
 )
 
@@ -79,7 +80,7 @@ def run(main: Callable[..., Any], positional: bool = False) -> None:
 
 
 def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:
-  """One table of the test metrics: a row for each task and run."""
+  """One table of the test metrics: a row for each space and run."""
   from rich.box import SIMPLE_HEAD
   from rich.console import Console
   from rich.table import Table
@@ -92,16 +93,20 @@ def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:
   )
   table.add_column('task', no_wrap=True)
   table.add_column('run', no_wrap=True)
-  for name in SHOWN:
+  found = {  # (space, metric), in the order of the results.
+      tuple(key.split('/')[1:]): None
+      for r in runs.values()
+      for key in r
+      if key.startswith('test/') and key.split('/')[-1] in SHOWN
+  }
+  shown = [m for m in SHOWN if any(metric == m for _, metric in found)]
+  for name in shown:
     table.add_column(name.replace('_', ' '), justify='right')
-  for task in TASKS:
-    known = {
-        run: [r.get(f'test/{task}/{name}') for name in SHOWN]
-        for run, r in runs.items()
-        if f'test/{task}/auc' in r
-    }
-    for run, values in known.items():
-      table.add_row(task, run, *map(_number, values))
+  for space in dict.fromkeys(space for space, _ in found):
+    for run, r in runs.items():
+      values = [r.get(f'test/{space}/{name}') for name in shown]
+      if any(value is not None for value in values):
+        table.add_row(space, run, *map(_number, values))
   width = max(shutil.get_terminal_size().columns, 120)
   console = Console(width=width, highlight=False)
   console.print(table)

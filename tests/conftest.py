@@ -7,6 +7,17 @@ import pathlib
 # an accelerator may round further; name another platform to try one.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
+# Many tests compile the same programs. A folder for each worker: two that write
+# the same entry at once could read half of it.
+os.environ['JAX_COMPILATION_CACHE_DIR'] = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+    '.pytest_cache',
+    'compiled',
+    os.environ.get('PYTEST_XDIST_WORKER', 'main'),
+)
+os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.05'
+os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
+
 from hypothesis import settings
 import pytest
 
@@ -27,3 +38,14 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
 def root() -> pathlib.Path:
   """The repository."""
   return pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture(scope='module')
+def quick_compilation():
+  """For programs that take longer to compile than to run."""
+  import jax  # Only where it is used.
+
+  before = jax.config.values['jax_disable_most_optimizations']
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', before)

@@ -22,14 +22,7 @@ from tests.golden import make_golden
 from tests.golden.make_golden import CASES
 
 
-@pytest.fixture(autouse=True, scope='module')
-def quick_compilation():
-  """Programs this small take longer to compile than to run."""
-  before = jax.config.values['jax_disable_most_optimizations']
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', before)
-
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 STORED = json.loads(make_golden.FILE.read_text('utf-8'))
 BATCH = toy.random_batch(make_golden.EXAMPLES, num_rows=make_golden.ROWS)

@@ -21,14 +21,7 @@ import pytest
 from tests import toy
 from tests.toy import SCHEMA
 
-@pytest.fixture(autouse=True, scope='module')
-def quick_compilation():
-  """Programs this small take longer to compile than to run."""
-  before = jax.config.values['jax_disable_most_optimizations']
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', before)
-
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 D, U = 4, 50  # Embedding dimension, rows of the table.
 

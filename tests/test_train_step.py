@@ -16,6 +16,8 @@ import numpy as np
 import optax
 import pytest
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
 SCHEMA = Schema((
     Field('user', vocab_size=50),
     Field('item', vocab_size=30),
@@ -284,17 +286,9 @@ def test_use_of_gates():
       np.testing.assert_allclose(use['entropy'][r], entropy, rtol=1e-5)
 
 
-@pytest.fixture
-def quick_compilation():
-  """For programs that take longer to compile than to run."""
-  before = jax.config.values['jax_disable_most_optimizations']
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', before)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize('name', MODELS)
-def test_every_model_trains_in_replicas(name, quick_compilation):
+def test_every_model_trains_in_replicas(name):
   """Two seeds side by side: as each alone; the loss falls; one trace."""
   plan = make_plan(dict(ADAM), name=name)
   step_fn = jax.jit(functools.partial(train_step, plan=plan))
