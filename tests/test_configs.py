@@ -7,12 +7,22 @@ import inspect
 import os
 
 from configs import common
+from configs.tables import architectures
+from esmm_jax import build
 from esmm_jax.build import call
 from esmm_jax.data import DATASETS
+from esmm_jax.data.funnel_config import funnel_config
+from esmm_jax.data.kuairand_features import declared_fields
+from esmm_jax.data.synthetic_funnel import funnel_schema
 from esmm_jax.estimators import ESTIMATORS
 from esmm_jax.models import MODELS
+from esmm_jax.schema import Schema
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Task
+import jax
+import jax.numpy as jnp
 import pytest
+
+from tests import toy
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FILES = [
@@ -78,3 +88,51 @@ def test_options_that_a_function_lacks_are_refused():
   assert call(function, {'alpha': 5, 'beta': None}, 'section') == (5, 2)
   with pytest.raises(ValueError, match='section.alhpa.*alpha'):
     call(function, {'alhpa': 5}, 'section')
+
+
+# Parameters of the networks, embeddings not counted: on the funnel, KuaiRand.
+NETWORK_PARAMS = {
+    'adatt': (429_058, 402_490),
+    'aitm': (411_202, 412_738),
+    'dbmtl': (287_234, 244_482),
+    'esmm': (385_522, 379_906),
+    'mmoe': (447_498, 335_394),
+    'ple': (429_212, 403_434),
+    'shared_bottom': (321_090, 334_210),
+    'shared_embedding': (385_522, 379_906),
+    'single_task': (385_522, 379_906),
+    'stem': (375_560, 330_888),
+}
+
+
+def network_params(name, variant, **options):
+  """Of a config's model on the fields of its data set."""
+  config = importlib.import_module(f'configs.{name}').get_config(variant)
+  config.model.update(options)
+  if variant == 'kuairand':
+    schema = Schema(declared_fields(False, 'both'))
+  else:
+    schema = funnel_schema(funnel_config('default'))
+  model = build.model(config.model, schema)
+  batch = toy.random_batch(1, schema, num_rows=2)
+  shapes = jax.eval_shape(
+      model.init,
+      jax.random.key(0),
+      jnp.zeros((2, config.model.embed_dim * model.num_tables)),
+      batch,
+  )
+  return sum(x.size for x in jax.tree.leaves(shapes['params']))
+
+
+@pytest.mark.parametrize('k, variant', [(0, ''), (1, 'kuairand')])
+@pytest.mark.parametrize('name', FILES)
+def test_network_params(name, k, variant):
+  assert network_params(name, variant) == NETWORK_PARAMS[name][k]
+
+
+@pytest.mark.parametrize('k, variant', [(0, ''), (1, 'kuairand')])
+def test_the_matched_single_task_model_is_as_large_as_mmoe(k, variant):
+  size = architectures.MATCHED_PARAMS[variant]
+  assert size == NETWORK_PARAMS['mmoe'][k]
+  got = network_params('single_task', variant, match_params=size)
+  assert abs(got / size - 1) < 0.01

@@ -113,7 +113,8 @@ def test_tasks_that_are_not_there(data_dir, tmp_path):
 
 def test_a_term_that_the_funnel_lacks(data_dir, tmp_path):
   config = smoke('esmm', **{'loss_weights.ctatr': 1.0})
-  with pytest.raises(InputError, match="loss_weights.ctatr.*'ctcvr', 'ctr', 'cvr_"):
+  words = "loss_weights.ctatr.*'ctcvr', 'ctr', 'cvr_"
+  with pytest.raises(InputError, match=words):
     train_and_evaluate(config, str(tmp_path), data_dir)
 
 
