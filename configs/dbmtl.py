@@ -21,6 +21,7 @@ def get_config(variant: str = '') -> common.ConfigDict:
       relation_units=(32,),
       num_experts=0,
       expert_units=(128,),
+      gate_dropout=0.0,
   )
   sizes = dict(
       smoke=dict(shared_units=(16,), tower_units=(8,), relation_units=(4,)),

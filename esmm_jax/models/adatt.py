@@ -1,15 +1,13 @@
 """Adaptive task-to-task fusion."""
 
-from collections.abc import Sequence
-
-from esmm_jax.models.architecture import Architecture
-from esmm_jax.models.experts import Experts, Gate, mix, require_experts
+from esmm_jax.models.architecture import MixtureArchitecture
+from esmm_jax.models.experts import require_experts
 from esmm_jax.types import Array, Batch
 import flax.linen as nn
 import jax
 
 
-class AdaTT(Architecture):
+class AdaTT(MixtureArchitecture):
   """Each task mixes the experts of all, and adds its own as a residual.
 
   At each level, with E all experts and E_k those of task k,
@@ -25,9 +23,7 @@ class AdaTT(Architecture):
     levels: Levels.
     num_task_experts: Experts of each task at each level, m.
     num_shared_experts: Experts of the shared unit; 0 is AdaTT-sp.
-    expert_units: Hidden widths of each expert.
     residual: Whether the own experts are added (for ablations).
-    gate_dropout: See `Gate`; not in the paper.
 
   References:
     Li et al., AdaTT: Adaptive Task-to-Task Fusion Network for Multitask
@@ -39,9 +35,7 @@ class AdaTT(Architecture):
   levels: int = 2
   num_task_experts: int = 2
   num_shared_experts: int = 0
-  expert_units: Sequence[int] = (128,)
   residual: bool = True
-  gate_dropout: float = 0.0
 
   @nn.compact
   def __call__(
@@ -63,22 +57,16 @@ class AdaTT(Architecture):
         name = f'shared_experts_{j}' if unit == 'shared' else (
             f'expert_{unit}_{j}'
         )
-        module = Experts(num, self.expert_units, self.style, name=name)
-        outputs[unit] = module(x[unit], where, train)
+        outputs[unit] = self.experts(num, name, x[unit], where, train)
       everyone = sum(outputs.values(), [])
       fused = {}
       for unit, num in sizes.items():
         if unit == 'shared' and last:
           continue
         name = f'shared_gate_{j}' if unit == 'shared' else f'gate_{unit}_{j}'
-        gate = Gate(
-            len(everyone),
-            self.style,
-            use_bias=True,
-            dropout=self.gate_dropout,
-            name=name,
+        fused[unit] = self.mixed(
+            name, x[unit], everyone, where, train, use_bias=True
         )
-        fused[unit] = mix(gate(x[unit], where, train), everyone)
         if learnt:
           own = NativeWeights(num, name=name.replace('gate', 'gate_native'))
           fused[unit] += own(outputs[unit])

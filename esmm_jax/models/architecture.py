@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from esmm_jax.models.embedding import CrossNetwork, FeatureEmbedding
+from esmm_jax.models.experts import Experts, Gate, mix
 from esmm_jax.models.layers import MLP, Style, Tower
 from esmm_jax.schema import Schema
 from esmm_jax.types import Array, Batch, InputError
@@ -97,3 +98,54 @@ class Architecture(nn.Module):
         )
         for task in self.tasks
     }
+
+
+class MixtureArchitecture(Architecture):
+  """Base of the models with experts and gates.
+
+  Attributes:
+    expert_units: Hidden widths of each expert.
+    gate_dropout: Probability that an expert is dropped from a gate, see `Gate`.
+  """
+
+  expert_units: Sequence[int] = (128,)
+  gate_dropout: float = 0.0
+
+  def experts(
+      self, num: int, name: str, x: Array, where: Array, train: bool
+  ) -> list[Array]:
+    """`num` experts on x [B, I], under `name` -> as many [B, H]."""
+    module = Experts(num, self.expert_units, self.style, name=name)
+    return module(x, where, train)
+
+  def mixed(
+      self,
+      name: str,
+      x: Array,
+      experts: Sequence[Array],
+      where: Array,
+      train: bool,
+      *,
+      units: Sequence[int] = (),
+      use_bias: bool = False,
+  ) -> Array:
+    """What a gate on x [B, I] makes of experts: E times [B, H] -> [B, H].
+
+    Args:
+      name: Of the gate.
+      x: What it reads.
+      experts: What it mixes.
+      where: float32 [B].
+      train: Whether gate dropout acts.
+      units: Hidden widths of the gate.
+      use_bias: Whether its last layer has a bias.
+    """
+    gate = Gate(
+        len(experts),
+        self.style,
+        units,
+        use_bias=use_bias,
+        dropout=self.gate_dropout,
+        name=name,
+    )
+    return mix(gate(x, where, train), experts)

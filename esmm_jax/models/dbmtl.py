@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from esmm_jax.models.architecture import Architecture
-from esmm_jax.models.experts import Experts, Gate, mix, require_experts
+from esmm_jax.models.architecture import MixtureArchitecture
+from esmm_jax.models.experts import require_experts
 from esmm_jax.models.layers import MLP, Style
 from esmm_jax.tasks import Tasks, topological
 from esmm_jax.types import Array, Batch, InputError, suggest
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 FUNNEL = 'funnel'
 
 
-class DBMTL(Architecture):
+class DBMTL(MixtureArchitecture):
   """Towers whose relation networks form a Bayesian network of the targets.
 
       f_k = hidden layers of tower k on the bottom's output
@@ -30,7 +30,6 @@ class DBMTL(Architecture):
     relation_units: Hidden widths of the relation networks.
     shared_units: Hidden widths of the shared bottom; () for none.
     num_experts: Experts of the MMoE bottom; 0 for none.
-    expert_units: Hidden widths of each expert.
 
   References:
     Wang et al., Deep Bayesian Multi-Target Learning for Recommender Systems,
@@ -44,7 +43,6 @@ class DBMTL(Architecture):
   relation_units: Sequence[int] = (32,)
   shared_units: Sequence[int] = (256,)
   num_experts: int = 0
-  expert_units: Sequence[int] = (128,)
 
   @nn.compact
   def __call__(
@@ -58,12 +56,11 @@ class DBMTL(Architecture):
     x = self.mlp(self.shared_units, 'shared')(x, where, train)
     inputs = dict.fromkeys(self.tasks, x)
     if self.num_experts:
-      experts = Experts(
-          self.num_experts, self.expert_units, self.style, name='shared_experts'
-      )(x, where, train)
+      experts = self.experts(
+          self.num_experts, 'shared_experts', x, where, train
+      )
       for t in self.tasks:
-        gate = Gate(len(experts), self.style, name=f'gate_{t}')
-        inputs[t] = mix(gate(x, where, train), experts)
+        inputs[t] = self.mixed(f'gate_{t}', x, experts, where, train)
     related: dict[str, Array] = {}
     outputs: dict[str, Array] = {}
     for t in topological(parents):

@@ -1,14 +1,12 @@
 """Multi-gate mixture of experts."""
 
-from collections.abc import Sequence
-
-from esmm_jax.models.architecture import Architecture
-from esmm_jax.models.experts import Experts, Gate, mix, require_experts
+from esmm_jax.models.architecture import MixtureArchitecture
+from esmm_jax.models.experts import require_experts
 from esmm_jax.types import Array, Batch
 import flax.linen as nn
 
 
-class MMoE(Architecture):
+class MMoE(MixtureArchitecture):
   """Experts that all tasks share, and a gate for each task.
 
       g_k(x) = softmax(W_gk x)                    # [B, E]
@@ -20,9 +18,7 @@ class MMoE(Architecture):
 
   Attributes:
     num_experts: E.
-    expert_units: Hidden widths of each expert.
     one_gate: One gate for all tasks: OMoE.
-    gate_dropout: See `Gate`.
 
   References:
     Ma et al., Modeling Task Relationships in Multi-task Learning with
@@ -31,9 +27,7 @@ class MMoE(Architecture):
   """
 
   num_experts: int = 4
-  expert_units: Sequence[int] = (128,)
   one_gate: bool = False
-  gate_dropout: float = 0.0
 
   @nn.compact
   def __call__(
@@ -42,18 +36,15 @@ class MMoE(Architecture):
     """Outputs of a batch; as `SharedEmbedding`."""
     require_experts(num_experts=self.num_experts)
     x, where = self.shared_input(table, batch), batch.where
-    experts = Experts(
-        self.num_experts, self.expert_units, self.style, name='shared_experts'
-    )(x, where, train)  # E times [B, H]
-
-    def mixed(name: str) -> Array:
-      gate = Gate(
-          len(experts), self.style, dropout=self.gate_dropout, name=name
-      )
-      return mix(gate(x, where, train), experts)  # [B, H]
-
+    experts = self.experts(
+        self.num_experts, 'shared_experts', x, where, train
+    )  # E times [B, H]
     if self.one_gate:
-      inputs = dict.fromkeys(self.tasks, mixed('shared_gate'))
+      h = self.mixed('shared_gate', x, experts, where, train)
+      inputs = dict.fromkeys(self.tasks, h)
     else:
-      inputs = {t: mixed(f'gate_{t}') for t in self.tasks}
+      inputs = {
+          t: self.mixed(f'gate_{t}', x, experts, where, train)
+          for t in self.tasks
+      }
     return self.run_towers(inputs, where, train)

@@ -1,14 +1,12 @@
 """Progressive layered extraction; customized gate control is one level."""
 
-from collections.abc import Sequence
-
-from esmm_jax.models.architecture import Architecture
-from esmm_jax.models.experts import Experts, Gate, mix, require_experts
+from esmm_jax.models.architecture import MixtureArchitecture
+from esmm_jax.models.experts import require_experts
 from esmm_jax.types import Array, Batch
 import flax.linen as nn
 
 
-class PLE(Architecture):
+class PLE(MixtureArchitecture):
   """Experts of each task beside shared ones, in levels.
 
   At level j, with x_(k,0) = x_(s,0) = x,
@@ -27,8 +25,6 @@ class PLE(Architecture):
     levels: L; 1 is CGC.
     num_task_experts: Experts of each task at each level.
     num_shared_experts: Shared experts at each level.
-    expert_units: Hidden widths of each expert.
-    gate_dropout: See `Gate`; not in the paper.
 
   References:
     Tang et al., Progressive Layered Extraction, RecSys 2020, the sections on
@@ -38,8 +34,6 @@ class PLE(Architecture):
   levels: int = 2
   num_task_experts: int = 1
   num_shared_experts: int = 1
-  expert_units: Sequence[int] = (128,)
-  gate_dropout: float = 0.0
 
   @nn.compact
   def __call__(
@@ -55,24 +49,23 @@ class PLE(Architecture):
     shared = self.shared_input(table, batch)
     x = dict.fromkeys(self.tasks, shared)
 
-    def experts(num: int, name: str, x: Array) -> list[Array]:
-      module = Experts(num, self.expert_units, self.style, name=name)
-      return module(x, where, train)
-
-    def mixed(name: str, x: Array, outputs: list[Array]) -> Array:
-      gate = Gate(
-          len(outputs), self.style, dropout=self.gate_dropout, name=name
-      )
-      return mix(gate(x, where, train), outputs)  # [B, H]
-
     for j in range(self.levels):
       own = {
-          t: experts(self.num_task_experts, f'expert_{t}_{j}', x[t])
+          t: self.experts(
+              self.num_task_experts, f'expert_{t}_{j}', x[t], where, train
+          )
           for t in self.tasks
       }
-      common = experts(self.num_shared_experts, f'shared_experts_{j}', shared)
-      x = {t: mixed(f'gate_{t}_{j}', x[t], own[t] + common) for t in self.tasks}
+      common = self.experts(
+          self.num_shared_experts, f'shared_experts_{j}', shared, where, train
+      )
+      x = {
+          t: self.mixed(f'gate_{t}_{j}', x[t], own[t] + common, where, train)
+          for t in self.tasks
+      }  # [B, H] each
       if j < self.levels - 1:
         everyone = sum(own.values(), []) + common
-        shared = mixed(f'shared_gate_{j}', shared, everyone)
+        shared = self.mixed(
+            f'shared_gate_{j}', shared, everyone, where, train
+        )
     return self.run_towers(x, where, train)

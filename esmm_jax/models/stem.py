@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from esmm_jax.models.architecture import Architecture
-from esmm_jax.models.experts import Experts, Gate, mix, require_experts
+from esmm_jax.models.architecture import MixtureArchitecture
+from esmm_jax.models.experts import require_experts
 from esmm_jax.types import Array, Batch
 import flax.linen as nn
 import jax
 
 
-class STEM(Architecture):
+class STEM(MixtureArchitecture):
   """Experts on an embedding of each task's own, and on a shared one.
 
   An id has one embedding for each task and a shared one. Task k reads its own
@@ -28,9 +28,7 @@ class STEM(Architecture):
     levels: Levels; the paper's network has 1.
     num_task_experts: Experts of each task at each level.
     num_shared_experts: Shared experts at each level.
-    expert_units: Hidden widths of each expert.
     gate_units: Hidden widths of the gates, which have biases.
-    gate_dropout: See `Gate`; not in the paper.
 
   References:
     Su et al., STEM: Unleashing the Power of Embeddings for Multi-task
@@ -42,9 +40,7 @@ class STEM(Architecture):
   levels: int = 1
   num_task_experts: int = 1
   num_shared_experts: int = 1
-  expert_units: Sequence[int] = (128,)
   gate_units: Sequence[int] = (64,)
-  gate_dropout: float = 0.0
 
   @property
   def num_tables(self) -> int:
@@ -65,27 +61,20 @@ class STEM(Architecture):
     *own, shared = self.private_inputs(table, batch)
     x = dict(zip(self.tasks, own))
 
-    def experts(num: int, name: str, x: Array) -> list[Array]:
-      module = Experts(num, self.expert_units, self.style, name=name)
-      return module(x, where, train)
-
     def mixed(name: str, x: Array, outputs: list[Array]) -> Array:
-      gate = Gate(
-          len(outputs),
-          self.style,
-          self.gate_units,
-          use_bias=True,
-          dropout=self.gate_dropout,
-          name=name,
-      )
-      return mix(gate(x, where, train), outputs)  # [B, H]
+      options = dict(units=self.gate_units, use_bias=True)
+      return self.mixed(name, x, outputs, where, train, **options)  # [B, H]
 
     for j in range(self.levels):
       outputs = {
-          t: experts(self.num_task_experts, f'expert_{t}_{j}', x[t])
+          t: self.experts(
+              self.num_task_experts, f'expert_{t}_{j}', x[t], where, train
+          )
           for t in self.tasks
       }
-      common = experts(self.num_shared_experts, f'shared_experts_{j}', shared)
+      common = self.experts(
+          self.num_shared_experts, f'shared_experts_{j}', shared, where, train
+      )
       stopped = jax.lax.stop_gradient(outputs)
 
       def seen_by(task: str, outputs=outputs, stopped=stopped) -> list[Array]:
