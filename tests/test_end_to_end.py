@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-TIMED = ('examples_per_second', 'versions', 'traces')
+TIMED = ('examples_per_second', 'train_seconds', 'versions', 'traces')
 SMOKE = (
     '--config=configs/esmm.py:smoke',
     '--config.evals_per_epoch=4',
