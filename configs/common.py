@@ -29,6 +29,17 @@ def base() -> ConfigDict:
               # Of terms on a part of the impressions, cvr_clicked say:
               # 'clicks' (the size of that part) or 'impressions'.
               cvr_normalization=placeholder(str),
+              # Of `unbias`: 'rejection' or 'weighting', and the pCTR below
+              # which every click is kept.
+              form=placeholder(str),
+              propensity_floor=placeholder(float),
+          ),
+          # Which impressions stand in the loss cvr_clicked, and how often.
+          sampling=dict(
+              # Share of the un-clicked ones, as negatives: AMAN.
+              unclicked_rate=0.0,
+              # Of each conversion: OVERSAMPLING.
+              conversion_copies=1.0,
           ),
           # Unset: the estimator's own. 0 leaves a term out.
           loss_weights=dict(
@@ -78,6 +89,9 @@ def base() -> ConfigDict:
           ),
           log_every=50,
           save_predictions=False,
+          # Folder of a run, from this one's, whose pCTR makes ctcvr_common of
+          # this run's pCVR; '.' is this run. That run saves its predictions.
+          common_ctr='',
           dataset=funnel(),
       )
   )

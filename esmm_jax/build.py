@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
 import inspect
+import math
 import os
 from typing import Any, NamedTuple
 
-from esmm_jax import balancing, optim
+from esmm_jax import balancing, optim, sampling
 from esmm_jax.data import DATASETS
 from esmm_jax.data.batches import Batches
 from esmm_jax.data.columnar import ColumnarBuilder
@@ -16,9 +17,10 @@ from esmm_jax.models import Architecture, MODELS
 from esmm_jax.schema import Schema
 from esmm_jax.sharding import Layout
 from esmm_jax.tasks import Tasks
-from esmm_jax.train_state import MICRO_BATCH, Plan
+from esmm_jax.train_state import Hyper, MICRO_BATCH, Plan
 from esmm_jax.types import InputError, suggest
 import jax
+import jax.numpy as jnp
 import optax
 
 DEFAULT_DATA_DIR = os.path.join('~', '.cache', 'esmm_jax')
@@ -96,18 +98,25 @@ def model(options: Mapping[str, Any], schema: Schema) -> Architecture:
 
 def estimator(
     name: str, options: Mapping[str, Any], tasks: Tasks
-) -> Estimator:
-  """The estimator with its options and the tasks bound."""
+) -> tuple[Estimator, dict[str, float]]:
+  """The estimator with its options and the tasks bound.
+
+  Returns:
+    The estimator, and the options that it takes as arrays: name -> value.
+  """
   found = named(ESTIMATORS, name, 'estimator')
   given = {k: v for k, v in options.items() if v is not None}
-  known = [
-      p
-      for p in list(inspect.signature(found.terms).parameters)[3:]
-      if p != 'tasks'
-  ]
+  parameters = inspect.signature(found.terms).parameters
+  known = [p for p in list(parameters)[3:] if p != 'tasks']
   refuse_unknown(given, known, 'estimator_options', name)
+  traced = {
+      k: float(given.pop(k, parameters[k].default)) for k in found.traced
+  }
+  for option, value in traced.items():
+    if not 0 < value < math.inf:
+      raise InputError(f'estimator_options.{option} is {value}, not > 0.')
   terms = functools.partial(found.terms, tasks=tasks, **given)
-  return found._replace(terms=terms)
+  return found._replace(terms=terms), traced
 
 
 class Program(NamedTuple):
@@ -117,7 +126,7 @@ class Program(NamedTuple):
     builder: The prepared data set.
     schema: The fields that the model reads.
     estimator: The objective.
-    weights: Term -> weight in the loss.
+    hyper: What differs between the replicas.
     layout: Devices.
     batches: The training batches.
     total_steps: Steps of the whole run.
@@ -127,24 +136,33 @@ class Program(NamedTuple):
   builder: ColumnarBuilder
   schema: Schema
   estimator: Estimator
-  weights: dict[str, float]
+  hyper: Hyper
   layout: Layout
   batches: Batches
   total_steps: int
   plan: Plan
 
 
-def program(config: Any, data_dir: str | None) -> Program:
-  """Builds what a config names.
+def program(configs: Sequence[Any], data_dir: str | None) -> Program:
+  """Builds what configs name.
+
+  Args:
+    configs: One for each replica; they may differ in what `Hyper` holds only
+      (`replicas.replica_groups` says which keys those are).
+    data_dir: Where prepared data lives; None: the default.
 
   Raises:
     InputError: A name, an option or a combination is not possible.
   """
+  config = configs[0]
   for key in ('num_epochs', 'batch_size', 'eval_batch_size', 'evals_per_epoch'):
     if config[key] < 1:
       raise InputError(f'{key} is {config[key]}; it must be at least 1.')
-  if not config.learning_rate > 0:
-    raise InputError(f'learning_rate is {config.learning_rate}, not > 0.')
+  for c in configs:
+    if not c.learning_rate > 0:
+      raise InputError(f'learning_rate is {c.learning_rate}, not > 0.')
+    sampling.Sampling(**c.sampling).check()
+  sampled = any(is_sampled(c) for c in configs)
   # Before the data, which may take long to prepare.
   named(ESTIMATORS, config.estimator, 'estimator')
   named(MODELS, config.model.name, 'model.name')
@@ -166,12 +184,14 @@ def program(config: Any, data_dir: str | None) -> Program:
   layout.check_batch_size(config.eval_batch_size, 'eval_batch_size')
   data = dataset(config.dataset, data_dir)
   fields = schema(data, config.dataset.fields, config.dataset.tasks)
-  objective = estimator(
+  objective, _ = estimator(
       config.estimator, config.estimator_options, fields.tasks
   )
-  weights = balancing.loss_weights(
-      config.loss_weights, objective.weights(fields.tasks)
-  )
+  if sampled and 'cvr_clicked' not in objective.weights(fields.tasks):
+    raise InputError(
+        'sampling is of the rows of the loss cvr_clicked, which'
+        f' estimator={config.estimator!r} does not have for these tasks.'
+    )
   module = model(config.model, fields)
   split = config.dataset.train_split
   batches = Batches(
@@ -198,9 +218,40 @@ def program(config: Any, data_dir: str | None) -> Program:
       clip_norm=config.clip_norm,
       micro_batches=_micro_batches(config, layout, module),
       dense=dense,
+      draws=sampled or objective.draws,
+      sampled=sampled,
+      one_by_one=jax.default_backend() == 'cpu',
   )
+  hyper = _hyper(configs, objective, fields.tasks, sampled)
   return Program(
-      data, fields, objective, weights, layout, batches, total_steps, plan
+      data, fields, objective, hyper, layout, batches, total_steps, plan
+  )
+
+
+def is_sampled(config: Any) -> bool:
+  """Whether a config's `sampling` section changes anything."""
+  return sampling.Sampling(**config.sampling) != sampling.NONE
+
+
+def _hyper(
+    configs: Sequence[Any], objective: Estimator, tasks: Tasks, sampled: bool
+) -> Hyper:
+  """What differs between replicas, stacked."""
+
+  def stacked(rows: Sequence[Mapping[str, float]]) -> dict[str, jax.Array]:
+    return {k: jnp.asarray([r[k] for r in rows], jnp.float32) for k in rows[0]}
+
+  defaults = objective.weights(tasks)
+  options = [
+      estimator(c.estimator, c.estimator_options, tasks)[1] for c in configs
+  ]
+  return Hyper(
+      jnp.asarray([c.learning_rate for c in configs], jnp.float32),
+      stacked(
+          [balancing.loss_weights(c.loss_weights, defaults) for c in configs]
+      ),
+      stacked([dict(c.sampling) for c in configs]) if sampled else {},
+      stacked(options),
   )
 
 

@@ -1,9 +1,12 @@
-"""A table of texts, in Markdown and in LaTeX."""
+"""A table of texts, in Markdown and in LaTeX, and how a value is written."""
 
 from collections.abc import Iterable
+import math
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+NONE = '–'
+ARROWS = {'higher': ' ↑', 'lower': ' ↓', None: ''}
 _TEX = {
     '\\': r'\textbackslash{}',
     '&': r'\&',
@@ -83,3 +86,44 @@ def _tex_line(texts: Iterable[str]) -> str:
   # A minus sign, where a hyphen begins a number.
   signed = (re.sub(r'(?<![\w.-])-(?=[.\d])', '$-$', cell) for cell in cells)
   return ' & '.join(signed) + r' \\'
+
+
+def number(value: float, decimals: int, sign: str = '') -> str:
+  """A number as tables have it: .7317, 1.02, 12,345; '–' for nan."""
+  if math.isnan(value):
+    return NONE
+  text = f'{value:{sign},.{decimals}f}'
+  return re.sub(r'^([+-]?)0\.', r'\1.', text)
+
+
+def interval(mean: float, low: float, high: float, decimals: int) -> str:
+  """A difference and its interval, '+.0900 [+.0470, +.1330]'."""
+  text = number(mean, decimals, '+')
+  if math.isnan(low):
+    return text
+  return f'{text} [{number(low, decimals, "+")}, {number(high, decimals, "+")}]'
+
+
+def counted(there: int, planned: int) -> str:
+  """'3', or '1, missing 2 of 3'."""
+  if there >= planned:
+    return str(planned)
+  return f'{there}, missing {planned - there} of {planned}'
+
+
+def short(key: str) -> str:
+  """The key as a header: '@model' and 'dataset.rho' as model and rho."""
+  return key.removeprefix('@').split('.')[-1]
+
+
+def text(value: Any) -> str:
+  """The value of a point."""
+  return NONE if value is None else str(value)
+
+
+def titled(keys: Iterable[str], values: Iterable[Any]) -> str:
+  """'KuaiRand-Pure like, estimator click_space'; labels without their key."""
+  return ', '.join(
+      text(v) if k.startswith('@') else f'{short(k)} {text(v)}'
+      for k, v in zip(keys, values)
+  )

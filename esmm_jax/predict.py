@@ -1,6 +1,6 @@
 """Predictions for whole splits."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import functools
 import os
@@ -9,14 +9,18 @@ from typing import Any, NamedTuple
 from esmm_jax.build import Program
 from esmm_jax.data.batches import Batches, prefetch
 from esmm_jax.data.columnar import ColumnarBuilder
+from esmm_jax.estimators import funnel
 from esmm_jax.evaluate import evaluate, Observed, sigmoid
+from esmm_jax.metrics import METRICS
 from esmm_jax.tasks import spaces, Tasks
 from esmm_jax.train_step import predict_step
-from esmm_jax.types import Array
+from esmm_jax.types import Array, InputError
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 _IN_FLIGHT = 4
+_LARGEST = 1e4  # Log-odds of a probability of 0 or 1.
 
 
 class Split(NamedTuple):
@@ -122,17 +126,71 @@ class Predictor:
       self,
       params: Mapping[str, Any],
       split: Split,
-      replica: int = 0,
-  ) -> tuple[dict[str, float], dict[str, Array]]:
-    """Predicts a split. Returns one replica's metrics and its outputs."""
+      replicas: Sequence[int] = (0,),
+  ) -> Iterator[tuple[int, dict[str, float], dict[str, Array]]]:
+    """Predicts a split. Gives (replica, its metrics, its outputs) of each."""
     outputs, gates = self.run(params, split)
-    mine = {k: v[replica] for k, v in outputs.items()}
-    metrics = evaluate(mine, split.observed)
-    for gate, use in gates.items():
-      metrics[f'{gate}/entropy'] = float(use['entropy'][replica])
-      for k, load in enumerate(use['load'][replica]):
-        metrics[f'{gate}/load_{k}'] = float(load)
-    return metrics, mine
+    for r in replicas:
+      mine = {k: v[r] for k, v in outputs.items()}
+      metrics = evaluate(mine, split.observed)
+      for gate, use in gates.items():
+        metrics[f'{gate}/entropy'] = float(use['entropy'][r])
+        for k, load in enumerate(use['load'][r]):
+          metrics[f'{gate}/load_{k}'] = float(load)
+      yield r, metrics, mine
+
+
+def common_ctr_metrics(
+    outputs: dict[str, Array], observed: Observed, workdir: str, folder: str
+) -> dict[str, float]:
+  """CTCVR as the ESMM paper has it: own pCVR times a common network's pCTR.
+
+  Args:
+    outputs: `ctr` and `cvr`, float32 [n], log-odds; gets `ctcvr_common`.
+    observed: The same rows, in the same order.
+    workdir: This run's folder.
+    folder: The common network's, from `workdir`.
+
+  Returns:
+    `ctcvr_common/METRIC` -> value.
+
+  Raises:
+    InputError: There are no predictions, or they are of other rows.
+  """
+  other = os.path.normpath(os.path.join(workdir, folder))
+  if other == os.path.normpath(workdir):
+    ctr = outputs['ctr']
+  else:
+    ctr = _saved_ctr(other, np.asarray(observed.labels['click']), folder)
+  joint = funnel.joint_logit(jnp.asarray(ctr), jnp.asarray(outputs['cvr']))
+  outputs['ctcvr_common'] = np.asarray(joint, np.float32)
+  label = np.asarray(observed.labels['conversion'])
+  return {
+      f'ctcvr_common/{name}': metric(outputs['ctcvr_common'], label, None)
+      for name, metric in METRICS.items()
+  }
+
+
+def _saved_ctr(run: str, click: np.ndarray, folder: str) -> np.ndarray:
+  """The click log-odds in the predictions of a run, float32 [n]."""
+  from pyarrow import parquet
+
+  path = os.path.join(run, 'predictions', 'test.parquet')
+  if not os.path.exists(path):
+    raise InputError(
+        f'common_ctr={folder}: there is no {path}. First finish that run, with'
+        ' save_predictions=True.'
+    )
+  table = parquet.read_table(path, columns=['p_ctr', 'click'])
+  if not np.array_equal(table['click'].to_numpy(), click):
+    raise InputError(
+        f'common_ctr={folder}: {path} is of other rows than this run\'s test'
+        ' split.'
+    )
+  p = table['p_ctr'].to_numpy().astype(np.float64)
+  with np.errstate(divide='ignore'):
+    logits = np.log(p) - np.log1p(-p)
+  return np.clip(logits, -_LARGEST, _LARGEST).astype(np.float32)
 
 
 def save_predictions(
@@ -153,6 +211,9 @@ def save_predictions(
       columns[f'p_{space.output}'] = sigmoid(values).astype(np.float32)
     else:
       columns[f'predicted_{space.output}'] = np.asarray(values)
+  if 'ctcvr_common' in outputs:
+    p = sigmoid(outputs['ctcvr_common'])
+    columns['p_ctcvr_common'] = p.astype(np.float32)
   columns |= {k: np.asarray(v) for k, v in observed.labels.items()}
   if observed.groups is not None:
     columns['group'] = np.asarray(observed.groups)

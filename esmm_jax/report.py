@@ -1,8 +1,9 @@
 """A table of runs as text: Markdown, CSV and LaTeX.
 
-Each block becomes two grids: mean ± standard deviation over seeds, and the
-gains over the baseline at the same seed, with their 95 % interval and p-value.
-CSV has one line for each cell, in full precision.
+Each block becomes up to four grids: mean ± standard deviation over seeds; what
+the validation split chose, with all candidates; the gains over the baseline at
+the same seed, with their 95 % interval and p-value; and the fronts of its
+curves. CSV has one line for each cell, in full precision.
 """
 
 from collections import Counter
@@ -10,20 +11,22 @@ from collections.abc import Iterable, Mapping, Sequence
 import csv
 import io
 import math
-import re
-import statistics
+import os
 from typing import Any
 
-from esmm_jax.grid import Grid, pipes, tabular
+from esmm_jax.front_grid import front_grid
+from esmm_jax.gain_grid import gain_grid
+from esmm_jax.grid import (
+    ARROWS, counted, Grid, number, pipes, short, tabular, text, titled,
+)  # fmt: skip
 from esmm_jax.metrics.significance import Summary
-from esmm_jax.results import Block, Gain, Row, Run
+from esmm_jax.results import Block, Row, Run
 from esmm_jax.sweep import Column, Table
 
-NONE = '–'
 FEWER = '†'
-ARROWS = {'higher': ' ↑', 'lower': ' ↓', None: ''}
-LEVEL = 0.05
 _LISTED = 10  # Missing runs that are named.
+_VALID_DECIMALS = 5
+_NOISE = ('se_seeds', 'se_test', 'combined_low', 'combined_high')
 
 
 def grids(table: Table, blocks: Sequence[Block]) -> list[Grid]:
@@ -31,18 +34,32 @@ def grids(table: Table, blocks: Sequence[Block]) -> list[Grid]:
   found = []
   for block in blocks:
     found.append(_means(table, block))
+    if any(row.chosen and len(row.candidates) > 1 for row in block.rows):
+      found.append(_choices(table, block))
     columns = [c for c in block.columns if c.metric in table.gain_columns]
     if columns and any(row.gains for row in block.rows):
-      found.append(_gains(table, block, columns))
+      found.append(gain_grid(table, block, columns))
+    if table.front is not None:
+      found.append(front_grid(table, block))
   return found
 
 
-def markdown(table: Table, blocks: Sequence[Block]) -> str:
-  """The whole table, with what it was made by."""
+def markdown(
+    table: Table, blocks: Sequence[Block], pictures: Iterable[str] = ()
+) -> str:
+  """The whole table, with what it was made by.
+
+  Args:
+    table: What to show.
+    blocks: Its runs.
+    pictures: Files beside it, named below the grids.
+  """
   parts = [f'## {table.title}', *filter(None, [table.note])]
   for grid in grids(table, blocks):
     parts += [*([f'### {grid.title}'] if grid.title else []), pipes(grid)]
     parts += grid.notes
+  for name in map(os.path.basename, pictures):
+    parts.append(f'![{os.path.splitext(name)[0]}]({name})')
   facts = [f'- {line}' for line in provenance(blocks)]
   return '\n\n'.join([*parts, '\n'.join(facts)]) + '\n'
 
@@ -58,30 +75,61 @@ def latex(table: Table, blocks: Sequence[Block]) -> str:
 
 
 def to_csv(table: Table, blocks: Sequence[Block]) -> str:
-  """One line for each block, row and metric; empty where there is no number."""
+  """One line for each block, row and metric; empty where there is no number.
+
+  Tables with a choice have the column `chosen` too: 1 or 0 in the lines of the
+  candidates on the validation split, empty in all others.
+  """
   out = io.StringIO()
-  keys = [_short(k) for k in (*table.blocks, *table.rows)]
+  keys = [*table.blocks, *table.rows]
+  headers = 'metric planned n mean std paper_mean paper_std pairs gain'.split()
+  headers += 'gain_std gain_low gain_high p_t p_holm p_wilcoxon'.split()
+  headers += ['detectable', *(_NOISE if table.test_noise else ())]
+  if table.choice:
+    keys.append(table.choice.key)
+    headers.append('chosen')
   writer = csv.writer(out, lineterminator='\n')
-  writer.writerow(
-      [*keys, *'metric planned n mean std paper_mean paper_std pairs gain'
-       ' gain_std gain_low gain_high p_t p_holm p_wilcoxon detectable'.split()]
-  )
+  writer.writerow([*map(short, keys), *headers])
   for block in blocks:
     for row in block.rows:
+      names = [*block.values, *row.values]
       for column in (*block.columns, *block.extra_columns):
-        numbers = [len(row.runs), row.cells[column.metric].n]
-        numbers += row.cells[column.metric][:2]
-        numbers += _published(table, row, column.metric)
-        gain = row.gains.get(column.metric)
-        if gain:
-          p = gain.paired
-          numbers += [p.n, p.mean, p.std, p.low, p.high, p.p_t, gain.p_holm]
-          numbers += [p.p_wilcoxon, gain.detectable]
+        numbers = _numbers(table, row, column.metric)
+        if row.chosen:
+          taken = [row.chosen.value]
+          writer.writerow([*names, *taken, column.metric, *numbers, ''])
         else:
-          numbers += [math.nan] * 9
-        texts = ['' if math.isnan(x) else repr(x) for x in numbers]
-        writer.writerow([*block.values, *row.values, column.metric, *texts])
+          writer.writerow([*names, column.metric, *numbers])
+      if row.chosen and table.choice:
+        for value, summary in row.chosen.means.items():
+          numbers = _texts([row.chosen.planned, summary.n, *summary[:2]])
+          numbers += [''] * (len(headers) - 6)
+          mark = int(row.chosen.taken and value == row.chosen.value)
+          line = [*names, value, table.choice.metric, *numbers, mark]
+          writer.writerow(line)
   return out.getvalue()
+
+
+def _numbers(table: Table, row: Row, metric: str) -> list[str]:
+  numbers = [len(row.runs), row.cells[metric].n, *row.cells[metric][:2]]
+  numbers += _published(table, row, metric)
+  gain = row.gains.get(metric)
+  if gain:
+    p = gain.paired
+    numbers += [p.n, p.mean, p.std, p.low, p.high, p.p_t, gain.p_holm]
+    numbers += [p.p_wilcoxon, gain.detectable]
+  else:
+    numbers += [math.nan] * 9
+  if table.test_noise:
+    if gain and metric in table.test_noise:
+      numbers += [gain.seed_error, gain.test_error.mean, *gain.combined]
+    else:
+      numbers += [math.nan] * len(_NOISE)
+  return _texts(numbers)
+
+
+def _texts(numbers: Iterable[float]) -> list[str]:
+  return ['' if math.isnan(x) else repr(x) for x in numbers]
 
 
 def provenance(blocks: Sequence[Block]) -> list[str]:
@@ -90,7 +138,8 @@ def provenance(blocks: Sequence[Block]) -> list[str]:
       run.name: run
       for block in blocks
       for row in block.rows
-      for run in row.runs.values()
+      for candidate in row.candidates.values()
+      for run in candidate.values()
   }
   finished = [run for run in runs.values() if run.results is not None]
   lines = []
@@ -115,14 +164,6 @@ def provenance(blocks: Sequence[Block]) -> list[str]:
   return lines
 
 
-def number(value: float, decimals: int, sign: str = '') -> str:
-  """A number as tables have it: .7317, 1.02, 12,345; '–' for nan."""
-  if math.isnan(value):
-    return NONE
-  text = f'{value:{sign},.{decimals}f}'
-  return re.sub(r'^([+-]?)0\.', r'\1.', text)
-
-
 def spread(summary: Summary, decimals: int) -> str:
   """Mean ± standard deviation; the mean alone where there is one value."""
   mean = number(summary.mean, decimals)
@@ -132,7 +173,10 @@ def spread(summary: Summary, decimals: int) -> str:
 
 
 def _means(table: Table, block: Block) -> Grid:
-  headers = [*map(_short, table.rows), 'n']
+  headers = list(map(short, table.rows))
+  if table.choice:
+    headers.append(short(table.choice.key))
+  headers.append('n')
   published = table.paper.values if table.paper else {}
   in_paper = {metric for _, metric in published}
   for column in block.columns:
@@ -142,7 +186,12 @@ def _means(table: Table, block: Block) -> Grid:
   headers += [c.header + ARROWS[c.better] for c in block.extra_columns]
   rows = []
   for row in block.rows:
-    texts = [*map(_text, row.values), _count(row)]
+    texts = list(map(text, row.values))
+    if row.chosen:
+      taken = text(row.chosen.value) if row.chosen.taken else 'missing'
+      texts.append(taken + (FEWER if row.chosen.fewer else ''))
+    planned = len(row.runs)
+    texts.append(counted(planned - row.missing, planned))
     for column in block.columns:
       texts.append(_mean(row, column))
       if column.metric in in_paper:
@@ -155,54 +204,44 @@ def _means(table: Table, block: Block) -> Grid:
   notes = []
   if any(row.missing for row in block.rows):
     notes.append(f'{FEWER} of fewer runs than planned; see the column n.')
+  fewer = [
+      f'{row.name} chosen on {row.chosen.seeds} of {row.chosen.planned} seeds'
+      for row in block.rows
+      if row.chosen and row.chosen.fewer
+  ]
+  if fewer:
+    notes.append(f'{FEWER} of {headers[len(table.rows)]}: {", ".join(fewer)}.')
   if 'paper' in headers:
     notes.append(f'paper: {table.paper.source}.')
-  title = _title(table.blocks, block.values)
+  title = titled(table.blocks, block.values)
   return Grid(title, headers, rows, len(table.rows), notes)
 
 
-def _gains(table: Table, block: Block, columns: Sequence[Column]) -> Grid:
-  headers = [*map(_short, table.rows), 'pairs']
-  for column in columns:
-    headers += [column.header + ARROWS[column.better], 'p']
+def _choices(table: Table, block: Block) -> Grid:
+  """Every candidate with its mean on the validation split."""
+  assert table.choice is not None
+  metric, mode = table.choice.metric, table.choice.mode
+  name = short(table.choice.key)
   rows = []
   for row in block.rows:
-    if not row.gains:
+    chosen = row.chosen
+    if chosen is None:
       continue
-    pairs = max(row.gains[c.metric].paired.n for c in columns)
-    planned = len(row.runs)
-    count = str(pairs)
-    if pairs < planned:
-      count = f'{pairs}, missing {planned - pairs} of {planned}'
-    texts = [*map(_text, row.values), count]
-    for column in columns:
-      texts += _gain(row.gains[column.metric], column, pairs)
-    rows.append(texts)
-  over = _named(table.baseline or {})
-  title = _title(table.blocks, block.values)
+    for value, summary in chosen.means.items():
+      star = '*' if chosen.taken and value == chosen.value else ''
+      seeds = counted(summary.n, chosen.planned)
+      mean = spread(summary, _VALID_DECIMALS)
+      rows.append([*map(text, row.values), text(value), seeds, mean + star])
+  what = {'max': 'largest', 'min': 'smallest'}[mode]
   notes = [
-      f'Difference to {over} at the same seed: mean [95 % interval]; p of the'
-      ' paired t test after Holm over the rows of its column, * below'
-      f' {number(LEVEL, 2)}.'
+      f'* chosen: the {what} mean of {metric} over the seeds that all values'
+      ' of the row have, the first of equal ones. The test split has no part'
+      ' in it.'
   ]
-  if smallest := _detectable(block.rows, columns):
-    notes.append(
-        'Smallest difference that a paired t test with these seeds finds in 80'
-        f' of 100 cases, median of the rows: {smallest}.'
-    )
-  title = f'{title}: gain over {over}' if title else f'Gain over {over}'
-  return Grid(title, headers, rows, len(table.rows), notes)
-
-
-def _detectable(rows: Iterable[Row], columns: Iterable[Column]) -> str:
-  texts = []
-  for column in columns:
-    found = [r.gains[column.metric].detectable for r in rows if r.gains]
-    found = [x for x in found if not math.isnan(x)]
-    if found:
-      median = number(statistics.median(found), column.decimals)
-      texts.append(f'{column.header} {median}')
-  return ', '.join(texts)
+  title = titled(table.blocks, block.values)
+  title = f'{title}: choice of {name}' if title else f'Choice of {name}'
+  headers = [*map(short, table.rows), name, 'n', metric]
+  return Grid(title, headers, rows, len(table.rows) + 1, notes)
 
 
 def _mean(row: Row, column: Column) -> str:
@@ -210,32 +249,10 @@ def _mean(row: Row, column: Column) -> str:
   there = len(row.runs) - row.missing
   if not there:
     return 'missing'
-  text = spread(summary, column.decimals)
+  cell = spread(summary, column.decimals)
   if 0 < summary.n < there:
-    text += f' (n={summary.n})'
-  return text + (FEWER if row.missing else '')
-
-
-def _count(row: Row) -> str:
-  planned = len(row.runs)
-  if not row.missing:
-    return str(planned)
-  return f'{planned - row.missing}, missing {row.missing} of {planned}'
-
-
-def _gain(gain: Gain, column: Column, pairs: int) -> tuple[str, str]:
-  p = gain.paired
-  text = number(p.mean, column.decimals, '+')
-  if not math.isnan(p.low):
-    low = number(p.low, column.decimals, '+')
-    text += f' [{low}, {number(p.high, column.decimals, "+")}]'
-  if 0 < p.n < pairs:
-    text += f' (n={p.n})'
-  if math.isnan(gain.p_holm):
-    return text, NONE
-  star = '*' if gain.p_holm < LEVEL else ''
-  small = gain.p_holm < 0.001
-  return text, ('<.001' if small else number(gain.p_holm, 3)) + star
+    cell += f' (n={summary.n})'
+  return cell + (FEWER if row.missing else '')
 
 
 def _published(table: Table, row: Row, metric: str) -> tuple[float, float]:
@@ -247,34 +264,9 @@ def _published(table: Table, row: Row, metric: str) -> tuple[float, float]:
 def _origins(runs: Iterable[Run], key: str) -> list[str]:
   """A fact of each run; all of them where it was begun under several."""
   texts = (' then '.join(dict.fromkeys(o[key] for o in r.origin)) for r in runs)
-  return [text or 'not recorded' for text in texts]
+  return [known or 'not recorded' for known in texts]
 
 
 def _versions(results: Mapping[str, Any]) -> str:
   versions = results.get('versions', {})
   return ', '.join(f'{k} {v}' for k, v in versions.items()) or 'not recorded'
-
-
-def _short(key: str) -> str:
-  return key.removeprefix('@').split('.')[-1]
-
-
-def _text(value: Any) -> str:
-  return NONE if value is None else str(value)
-
-
-def _title(keys: Iterable[str], values: Iterable[Any]) -> str:
-  """'KuaiRand-Pure like, estimator click_space'; labels without their key."""
-  return ', '.join(
-      _text(v) if k.startswith('@') else f'{_short(k)} {_text(v)}'
-      for k, v in zip(keys, values)
-  )
-
-
-def _named(baseline: Mapping[str, Any]) -> str:
-  """'single_task (estimator click_space)': the labels, then the other keys."""
-  labels = [k for k in baseline if k.startswith('@')]
-  others = [k for k in baseline if not k.startswith('@')]
-  name = _title(labels, (baseline[k] for k in labels))
-  rest = _title(others, (baseline[k] for k in others))
-  return f'{name} ({rest})' if name and rest else name or rest

@@ -5,17 +5,21 @@ which the sweep adds: command, commit, device and data. `tabulate` reads the
 runs of a `Table`; `esmm_jax.report` makes text of what it returns.
 
 A run that is not finished is missing. A mean is over the runs that are there,
-and its row says how many of how many.
+and its row says how many of how many. Where a table has a choice, a row holds
+the runs of the value that the validation split chose (`esmm_jax.choice`).
 """
 
 from collections.abc import Mapping
 import json
+import math
 import os
 from typing import Any, NamedTuple
 
+from esmm_jax.choice import choose, Chosen
 from esmm_jax.metrics import significance
 from esmm_jax.metrics.significance import Paired, Summary
 from esmm_jax.sweep import Column, Point, run_name, Table
+from esmm_jax.test_noise import auc_difference
 from esmm_jax.types import InputError
 from esmm_jax.workdir import differences, flatten
 
@@ -53,11 +57,25 @@ class Gain(NamedTuple):
     paired: Over the seeds that both have.
     p_holm: The t test's p-value, adjusted over the rows of the block.
     detectable: The difference that this many seeds find in 80 of 100 cases.
+    test_error: Over the seeds, DeLong's standard errors of the difference on
+      the test rows; of none where it was not asked for or not saved.
   """
 
   paired: Paired
   p_holm: float
   detectable: float
+  test_error: Summary = Summary(NAN, NAN, 0)
+
+  @property
+  def seed_error(self) -> float:
+    """Standard error of the mean over seeds."""
+    return self.paired.std / math.sqrt(self.paired.n) if self.paired.n else NAN
+
+  @property
+  def combined(self) -> tuple[float, float]:
+    """95 % interval of the mean with both errors, as if independent."""
+    half = 1.96 * math.hypot(self.seed_error, self.test_error.mean)
+    return self.paired.mean - half, self.paired.mean + half
 
 
 class Row(NamedTuple):
@@ -68,12 +86,17 @@ class Row(NamedTuple):
     runs: Seed -> run, finished or not.
     cells: Metric -> its mean and spread, of columns and extra columns.
     gains: Metric -> gain; empty for the baseline itself and without one.
+    candidates: Value -> seed -> run, of all values that were chosen from; the
+      row's own runs alone without a choice.
+    chosen: The choice, None in a table without one.
   """
 
   values: tuple[Any, ...]
   runs: dict[Any, Run]
   cells: dict[str, Summary]
   gains: dict[str, Gain]
+  candidates: dict[Any, dict[Any, Run]]
+  chosen: Chosen | None = None
 
   @property
   def name(self) -> str:
@@ -162,21 +185,73 @@ def tabulate(table: Table, workdir: str) -> list[Block]:
   """
   names = dict.fromkeys(map(run_name, table.points))
   runs = {name: find_run(workdir, name) for name in names}
-  by_cell = {table.cell(p): runs[run_name(p)] for p in table.points}
   blocks: dict[tuple, dict[tuple, list[Point]]] = {}
   for point in table.points:
     rows = blocks.setdefault(tuple(point[k] for k in table.blocks), {})
     rows.setdefault(tuple(point[k] for k in table.rows), []).append(point)
-  return [_block(table, *item, by_cell) for item in blocks.items()]
+  picked = {
+      values: [_pick(table, *item, runs) for item in rows.items()]
+      for values, rows in blocks.items()
+  }
+  by_cell = {}
+  for picks in picked.values():
+    for pick in picks:
+      by_cell |= {table.cell(p): pick.runs[p[table.seed]] for p in pick.points}
+  return [_block(table, *item, by_cell, workdir) for item in picked.items()]
+
+
+class _Pick(NamedTuple):
+  """What a row is made of: its values, the points and runs it keeps."""
+
+  values: tuple[Any, ...]
+  points: list[Point]
+  runs: dict[Any, Run]
+  candidates: dict[Any, dict[Any, Run]]
+  chosen: Chosen | None
+
+
+def _pick(
+    table: Table,
+    values: tuple,
+    points: list[Point],
+    runs: Mapping[str, Run],
+) -> _Pick:
+  """Keeps the points of the value that is chosen, all without a choice."""
+  by_value: dict[Any, list[Point]] = {}
+  for point in points:
+    by_value.setdefault(table.candidate(point), []).append(point)
+  candidates = {
+      value: {p[table.seed]: runs[run_name(p)] for p in own}
+      for value, own in by_value.items()
+  }
+  for value, own in by_value.items():
+    _check_alike(table, own, candidates[value])
+  if table.choice is None:
+    return _Pick(values, points, candidates[None], candidates, None)
+  metric, mode = table.choice.metric, table.choice.mode
+  chosen = choose(
+      {
+          value: {seed: run.value(metric) for seed, run in own.items()}
+          for value, own in candidates.items()
+      },
+      mode,
+  )
+  if chosen.taken:
+    kept, kept_runs = by_value[chosen.value], candidates[chosen.value]
+  else:  # Runs of which nothing is known.
+    kept = list({p[table.seed]: p for p in points}.values())
+    kept_runs = {p[table.seed]: Run('', None, None) for p in kept}
+  return _Pick(values, kept, kept_runs, candidates, chosen)
 
 
 def _block(
     table: Table,
     values: tuple,
-    rows: Mapping[tuple, list[Point]],
+    picks: list[_Pick],
     by_cell: Mapping[Any, Run],
+    workdir: str,
 ) -> Block:
-  made = [_row(table, *item, by_cell) for item in rows.items()]
+  made = [_row(table, pick, by_cell, workdir) for pick in picks]
   for metric in table.gain_columns:
     gaining = [row for row in made if metric in row.gains]
     adjusted = significance.holm(
@@ -201,16 +276,12 @@ def _block(
 
 
 def _row(
-    table: Table,
-    values: tuple,
-    points: list[Point],
-    by_cell: Mapping[Any, Run],
+    table: Table, pick: _Pick, by_cell: Mapping[Any, Run], workdir: str
 ) -> Row:
-  _check_alike(table, points, by_cell)
-  runs = {p[table.seed]: by_cell[table.cell(p)] for p in points}
+  runs = pick.runs
   others = {}
   if table.baseline is not None:
-    for p in points:
+    for p in pick.points:
       if (other := by_cell.get(table.baseline_cell(p))) is not None:
         others[p[table.seed]] = other
   gains = {}
@@ -222,15 +293,34 @@ def _row(
       )
       detectable = significance.detectable_difference(paired.std, paired.n)
       gains[metric] = Gain(paired, NAN, detectable)
+      if metric in table.test_noise:
+        error = _test_error(metric, runs, others, workdir)
+        gains[metric] = gains[metric]._replace(test_error=error)
   cells = {
       c.metric: significance.summarize(r.value(c.metric) for r in runs.values())
       for c in (*table.columns, *table.extra_columns)
   }
-  return Row(values, runs, cells, gains)
+  return Row(pick.values, runs, cells, gains, pick.candidates, pick.chosen)
+
+
+def _test_error(
+    metric: str,
+    runs: Mapping[Any, Run],
+    others: Mapping[Any, Run],
+    workdir: str,
+) -> Summary:
+  """DeLong's standard errors at the seeds where both runs have the metric."""
+  errors = []
+  for seed, other in others.items():
+    pair = (runs[seed], other)
+    if not any(math.isnan(run.value(metric)) for run in pair):
+      ours, theirs = (run_folder(workdir, run.name) for run in pair)
+      errors.append(auc_difference(ours, theirs, metric).error)
+  return significance.summarize(errors)
 
 
 def _check_alike(
-    table: Table, points: list[Point], by_cell: Mapping[Any, Run]
+    table: Table, points: list[Point], runs: Mapping[Any, Run]
 ) -> None:
   """Refuses to average runs whose configs differ in more than the points do.
 
@@ -239,7 +329,7 @@ def _check_alike(
   free = {k for p in points for k in p if p[k] != points[0].get(k)}
   free |= {table.seed, 'dataset.raw_dir'}
   first, known = '', {}
-  for run in (by_cell[table.cell(p)] for p in points):
+  for run in runs.values():
     if run.results is None or run.config is None:
       continue
     config = flatten(run.config)

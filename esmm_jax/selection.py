@@ -1,9 +1,8 @@
 """Which evaluation's parameters are kept, and when to stop."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from esmm_jax.train_state import TrainState
 from esmm_jax.types import InputError
 import jax
 import jax.numpy as jnp
@@ -14,8 +13,9 @@ class Selection:
   """Keeps the best evaluation on a declared validation metric.
 
   Attributes:
-    metrics: All metrics of the best evaluation; {} before the first.
-    step: Its step; 0 before the first.
+    metrics: All metrics of the best evaluation, or of the last one where none
+      is selected; {} before the first.
+    step: Step of the best one; 0 before it, and where none is selected.
     stopped: Whether patience has run out.
   """
 
@@ -51,24 +51,20 @@ class Selection:
   def stopped(self) -> bool:
     return bool(self._patience) and self._waited >= self._patience
 
-  def start(self, state: TrainState) -> dict[str, Any]:
-    """Where the best parameters will be kept: a copy, or {} if none are."""
-    return _copy(state) if self._metric else {}
+  @property
+  def keeps(self) -> bool:
+    """Whether the best parameters count, not the last."""
+    return bool(self._metric)
 
-  def update(
-      self,
-      step: int,
-      metrics: Mapping[str, float],
-      state: TrainState,
-      best: dict[str, Any],
-  ) -> dict[str, Any]:
-    """Takes note of an evaluation; returns the best parameters so far.
+  def update(self, step: int, metrics: Mapping[str, float]) -> bool:
+    """Takes note of an evaluation; returns whether it is the best so far.
 
     Raises:
       InputError: There is no such metric.
     """
     if not self._metric:
-      return best
+      self.metrics = dict(metrics)
+      return False
     if self._metric not in metrics:
       known = sorted(k for k in metrics if k.startswith('valid/'))
       raise InputError(
@@ -78,17 +74,11 @@ class Selection:
     value = self._sign * metrics[self._metric]
     before = self._sign * self.metrics.get(self._metric, np.inf * self._sign)
     better = value < before or np.isnan(before) > np.isnan(value)
-    if not self.metrics or better:
+    if not self.step or better:
       self.metrics, self.step, self._waited = dict(metrics), step, 0
-      return _copy(state)
+      return True
     self._waited += 1
-    return best
-
-  def choose(self, state: TrainState, best: dict[str, Any]) -> dict[str, Any]:
-    """The parameters to evaluate on the test split."""
-    if best and self.step:
-      return best
-    return state.params
+    return False
 
   def position(self) -> dict[str, Any]:
     """What a checkpoint needs to know, as JSON."""
@@ -104,6 +94,49 @@ class Selection:
     self.step, self._waited = position['step'], position['waited']
 
 
-def _copy(state: TrainState) -> dict[str, Any]:
+def copy(params: Any) -> Any:
   """A copy of the parameters; the next step consumes the originals."""
-  return jax.tree.map(jnp.copy, state.params)
+  return jax.tree.map(jnp.copy, params)
+
+
+def chosen(
+    selections: Sequence[Selection], best: Any, params: dict[str, Any]
+) -> dict[str, Any]:
+  """The parameters that the test split sees: of each replica best or last.
+
+  Args:
+    selections: Of the replicas.
+    best: What was kept, as `merge` made it; {} where nothing was.
+    params: The last parameters.
+  """
+  kept = [s.keeps and s.step > 0 for s in selections]
+  return merge(params, best, kept) if any(kept) else params
+
+
+def merge(
+    old: dict[str, Any], new: dict[str, Any], replicas: Sequence[bool]
+) -> dict[str, Any]:
+  """`new` for the replicas where it says so, `old` for the others.
+
+  Args:
+    old: `table` [V, R, .], `net` and `stats`, each leaf [R, ...].
+    new: The same.
+    replicas: [R].
+  """
+  if all(replicas):
+    return copy(new)
+  which = jnp.asarray(replicas)
+
+  def pick(axis: int):
+    def leaf(a, b):
+      shape = [1] * a.ndim
+      shape[axis] = len(replicas)
+      return jnp.where(which.reshape(shape), b, a)
+
+    return leaf
+
+  axes = {name: int(name == 'table') for name in old}
+  return {
+      name: jax.tree.map(pick(axis), old[name], new[name])
+      for name, axis in axes.items()
+  }

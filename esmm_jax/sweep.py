@@ -31,6 +31,13 @@ from esmm_jax.types import InputError
 Point = dict[str, Any]
 Sweep = list[Point]
 
+# Metrics whose standard error over test rows is known: `esmm_jax.test_noise`.
+TEST_NOISE = tuple(
+    f'test/{space}/auc'
+    for space in ('ctr', 'cvr_clicked', 'ctcvr', 'ctcvr_common')
+)
+# Pictures that a table can have: `esmm_jax.figures`.
+FIGURES = ('fronts', 'training_size', 'cvr_by_ctr_decile')
 _READABLE = 100  # Characters of a run's name before its hash.
 
 
@@ -138,6 +145,42 @@ class Paper(NamedTuple):
   values: Mapping[tuple[str, str], float | tuple[float, float]]
 
 
+class Choice(NamedTuple):
+  """A value that each row chooses for itself, on the validation split.
+
+  Attributes:
+    key: Key of the points whose values are the candidates; a point without it
+      has None.
+    metric: Key of results.json that begins with 'valid/'. The value with the
+      best mean over the seeds that all of the row's values have is taken, the
+      first of equal ones.
+    mode: 'max' or 'min', which mean is the best.
+  """
+
+  key: str
+  metric: str
+  mode: str = 'max'
+
+
+class Front(NamedTuple):
+  """Rows that are the points of curves in the plane of two metrics.
+
+  Attributes:
+    series: Key of the rows that names the curve.
+    along: Key of the rows that orders its points, the weight of a loss say.
+    x: Metric, one of the columns; higher is better.
+    y: Likewise.
+    single: Value of `series` of the reference, one row a block; its `along` is
+      None.
+  """
+
+  series: str
+  along: str
+  x: str
+  y: str
+  single: Any
+
+
 @dataclasses.dataclass(frozen=True)
 class Table:
   """Which runs a table is made of, and how.
@@ -145,7 +188,7 @@ class Table:
   Attributes:
     title: Its heading.
     points: The runs. One row holds the points that agree in `rows` and
-      `blocks`; they differ in `seed`.
+      `blocks`; they differ in `seed`, and in the key of `choice`.
     columns: Shown as mean and standard deviation over seeds. A column that no
       run of a block has is left out there.
     rows: Keys of the points that name a row.
@@ -161,6 +204,13 @@ class Table:
     extra_columns: Facts shown as their mean alone.
     paper: Published numbers, if there are.
     note: What a reader has to know; stands under the title.
+    choice: What each row chooses on the validation split, if anything.
+    test_noise: Those of `gain_columns` whose gain gets a standard error of the
+      test rows too; each one of `TEST_NOISE`.
+    verdict: Two of `gain_columns`, CTR and CVR AUC say: whether one task gains
+      while the other one loses.
+    front: The curves that the rows make, if they do.
+    figures: Each one of `FIGURES`.
   """
 
   title: str
@@ -174,54 +224,26 @@ class Table:
   extra_columns: tuple[Column, ...] = ()
   paper: Paper | None = None
   note: str = ''
+  choice: Choice | None = None
+  test_noise: tuple[str, ...] = ()
+  verdict: tuple[str, str] | None = None
+  front: Front | None = None
+  figures: tuple[str, ...] = ()
 
   def __post_init__(self):
-    if not self.points:
-      raise InputError(f'Table {self.title!r} has no points.')
-    for point in self.points:
-      for key in ('config', self.seed, *self.rows, *self.blocks):
-        if key not in point:
-          raise InputError(
-              f'Table {self.title!r}: the point {point} has no {key!r}.'
-          )
-    cells = [self.cell(point) for point in self.points]
-    if double := _first_double(cells):
-      raise InputError(
-          f'Table {self.title!r}: two points are {dict(double)}. Add what they'
-          ' differ in to rows or blocks.'
-      )
-    metrics = [c.metric for c in self.columns]
-    for metric in self.gain_columns:
-      if metric not in metrics:
-        raise InputError(
-            f'Table {self.title!r}: {metric!r} in gain_columns is no column;'
-            f' the columns are {", ".join(metrics)}.'
-        )
-    for column in (*self.columns, *self.extra_columns):
-      if column.better not in ('higher', 'lower', None):
-        raise InputError(
-            f'Table {self.title!r}: better={column.better!r} of'
-            f" {column.header!r} is not 'higher', 'lower' or None."
-        )
-    if self.baseline is not None:
-      self._check_baseline(self.baseline, set(cells))
+    from esmm_jax import table_checks  # It knows this module.
 
-  def _check_baseline(self, baseline: Mapping[str, Any], cells: set) -> None:
-    if extra := sorted(set(baseline) - {*self.rows, *self.blocks}):
-      raise InputError(
-          f'Table {self.title!r}: baseline has {extra}, which are neither in'
-          ' rows nor in blocks.'
-      )
-    if not any(self.baseline_cell(p) in cells for p in self.points):
-      raise InputError(
-          f'Table {self.title!r}: no point is the baseline {dict(baseline)}.'
-      )
+    table_checks.check(self)
 
   def cell(self, point: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     """What a point is in the table: its row, block and seed."""
     return tuple(
         (k, point[k]) for k in (*self.blocks, *self.rows, self.seed)
     )
+
+  def candidate(self, point: Mapping[str, Any]) -> Any:
+    """The point's value of what the row chooses; None without a choice."""
+    return point.get(self.choice.key) if self.choice else None
 
   def baseline_cell(
       self, point: Mapping[str, Any]

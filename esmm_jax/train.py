@@ -1,27 +1,25 @@
 """Trains and evaluates one run; read from top to bottom."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import contextlib
 import functools
 import math
 import os
+import shutil
 import time
 from typing import Any
 
-from esmm_jax import build, workdir as workdirs
+from esmm_jax import build, selection, workdir as workdir_
 from esmm_jax.checkpoint import Checkpoints
 from esmm_jax.cost import flops_per_example
 from esmm_jax.data.batches import prefetch
-from esmm_jax.predict import Predictor, save_predictions
-from esmm_jax.selection import Selection
-from esmm_jax.train_state import Hyper, init_state, reset_sums, TrainState
+from esmm_jax.predict import Predictor
+from esmm_jax.run import line, Run
+from esmm_jax.train_state import init_state, replica, reset_sums, TrainState
 from esmm_jax.train_step import train_step
-from esmm_jax.writer import write_json, Writer
+from esmm_jax.writer import write_json
 import jax
-import jax.numpy as jnp
 import numpy as np
-
-_LINE = 100  # Columns of an evaluation's line.
 
 
 def train_and_evaluate(
@@ -45,12 +43,44 @@ def train_and_evaluate(
     InputError: Something in the config, the data or the workdir is wrong.
     FloatingPointError: A loss was not finite.
   """
-  results = workdirs.finished(config, workdir)
-  if results is not None:
+  (result,) = train_replicas([config], [workdir], data_dir)
+  if isinstance(result, FloatingPointError):
+    raise result
+  return result
+
+
+def train_replicas(
+    configs: Sequence[Any],
+    workdirs: Sequence[str],
+    data_dir: str | None = None,
+    home: str | None = None,
+) -> list[dict[str, Any] | FloatingPointError]:
+  """Trains several runs as replicas of one program.
+
+  Each gives what it gives alone, up to the order in which float32 sums are
+  added (`tests/test_replicas.py`). A replica whose loss is not finite fails;
+  the others go on.
+
+  Args:
+    configs: Runs of one group; see `replicas.replica_groups`.
+    workdirs: The folder of each, as for `train_and_evaluate`.
+    data_dir: As there.
+    home: Folder for the checkpoints of the group until it is finished; needed
+      where there are several runs, and different for other groups.
+
+  Returns:
+    For each run what results.json holds, or why it failed.
+
+  Raises:
+    InputError: As `train_and_evaluate`.
+  """
+  results = [workdir_.finished(c, w) for c, w in zip(configs, workdirs)]
+  if None not in results:
     return results
 
   # Build.
-  program = build.program(config, data_dir)
+  config = configs[0]  # What they have in common is read from it.
+  program = build.program(configs, data_dir)
   layout, batches = program.layout, program.batches
   predictor = Predictor(program, config.eval_batch_size)
   splits = {
@@ -58,11 +88,7 @@ def train_and_evaluate(
       for name in ('valid', 'test')
       if (split := config.dataset[f'{name}_split'])
   }
-  selection = Selection(config.selection, 'valid' in splits)
-  hyper = Hyper(
-      jnp.asarray([config.learning_rate], jnp.float32),
-      {k: jnp.asarray([w], jnp.float32) for k, w in program.weights.items()},
-  )
+  runs = [Run(c, w, 'valid' in splits) for c, w in zip(configs, workdirs)]
   step_fn = jax.jit(
       functools.partial(train_step, plan=program.plan),
       donate_argnums=0,
@@ -70,91 +96,128 @@ def train_and_evaluate(
   )
 
   # Initialise.
-  workdirs.claim(config, workdir)
+  for run in runs:
+    workdir_.claim(run.config, run.workdir)
   state = init_state(
       program.plan,
       num_rows=program.schema.num_rows,
       embed_dim=config.model.embed_dim,
-      seeds=[config.seed if config.init_seed is None else config.init_seed],
+      seeds=[run.init_seed for run in runs],
       example=batches(0),
-      term_names=list(program.weights),
+      term_names=list(program.hyper.loss_weights),
       embed_scale=config.embed_init_scale,
   )
   state = layout.put_state(state)
-  network_params = _count(state.net)
-  best = selection.start(state)
+  keeps = any(run.selection.keeps for run in runs)
+  best = selection.copy(state.params) if keeps else {}
 
   # Restore.
-  checkpoints = Checkpoints(workdir)
+  checkpoints = Checkpoints(home or runs[0].workdir)
   if checkpoints.latest_step is not None:
     arrays, position = checkpoints.restore({'state': state, 'best': best})
     state, best = arrays['state'], arrays['best']
-    selection.load(position)
+    for run, mine in zip(runs, position['runs'], strict=True):
+      run.load(mine)
   start = int(state.step)
-  writer = Writer(workdir, start, program.total_steps)
+  for run in runs:
+    run.open(start, program.total_steps, shows=run is runs[0])
+  front = runs[0].writer
   if start:
-    writer.say(f'Going on at step {start} of {program.total_steps}.')
+    front.say(f'Going on at step {start} of {program.total_steps}.')
 
   # Train.
-  evals = config.evals_per_epoch
-  every = max(1, math.ceil(batches.steps_per_epoch / evals))
-  clock = Clock(config.batch_size)
+  every = max(1, math.ceil(batches.steps_per_epoch / config.evals_per_epoch))
+  clock = Clock(config.batch_size * len(runs))
   ahead = prefetch(
       batches.iterate(start, program.total_steps), layout.put_batch
   )
-  with contextlib.closing(writer), contextlib.closing(ahead):
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(contextlib.closing(ahead))
+    for run in runs:
+      stack.enter_context(contextlib.closing(run.writer))
     for step in range(start + 1, program.total_steps + 1):
-      if selection.stopped:
+      if not any(run.active for run in runs):
         break
-      state = step_fn(state, next(ahead), hyper)
+      state = step_fn(state, next(ahead), program.hyper)
       clock.tick(state)
       evaluating = step % every == 0 or step == program.total_steps
       if not evaluating and step % config.log_every:
         continue
-      state, metrics = _report(state, checkpoints, step, clock)
-      writer.progress(step, metrics['train/loss'], clock.rate)
-      if evaluating:
-        with clock.paused():
-          if 'valid' in splits:
-            valid, _ = predictor.metrics(state.params, splits['valid'])
-            metrics |= _prefixed('valid', valid)
-          best = selection.update(step, metrics, state, best)
-          writer.say(_line(step, step / batches.steps_per_epoch, metrics))
-          writer.write(step, metrics)
-          arrays = {'state': state, 'best': best}
-          checkpoints.save(step, arrays, selection.position())
-      else:
-        writer.write(step, metrics)
+      state, losses = _report(state, runs, checkpoints.latest_step)
+      clock.measure()
+      active = [r for r, run in enumerate(runs) if run.active]
+      if not active:
+        break
+      front.progress(step, losses[active[0]]['train/loss'], clock.rate)
+      if not evaluating:
+        for r in active:
+          runs[r].writer.write(step, losses[r])
+        continue
+      with clock.paused():
+        valid = {}
+        if 'valid' in splits:
+          found = predictor.metrics(state.params, splits['valid'], active)
+          valid = {r: m for r, m, _ in found}
+        better = [False] * len(runs)
+        for r in active:
+          metrics = losses[r] | _prefixed('valid', valid.get(r, {}))
+          better[r] = runs[r].update(step, metrics)
+          epoch = step / batches.steps_per_epoch
+          front.say(runs[r].label + line(step, epoch, metrics))
+          runs[r].writer.write(step, metrics)
+        if any(better):
+          best = selection.merge(best, state.params, better)
+        checkpoints.save(
+            step,
+            {'state': state, 'best': best},
+            {'runs': [run.position() for run in runs]},
+        )
 
     # Evaluate.
-    results = dict(selection.metrics)
-    if 'test' in splits:
-      chosen = selection.choose(state, best)
-      test, outputs = predictor.metrics(chosen, splits['test'])
-      test = _prefixed('test', test)
-      writer.write(int(state.step), test)
-      results |= test
-      if config.save_predictions:
-        path = os.path.join(workdir, 'predictions', 'test.parquet')
-        save_predictions(path, outputs, splits['test'].observed)
-    results |= {
+    _report(state, runs, checkpoints.latest_step)  # What a restored state says.
+    alive = [r for r, run in enumerate(runs) if not run.failure]
+    for r in alive:
+      runs[r].results = dict(runs[r].selection.metrics)
+    if 'test' in splits and alive:
+      chosen = selection.chosen(
+          [run.selection for run in runs], best, state.params
+      )
+      found = predictor.metrics(chosen, splits['test'], alive)
+      for r, metrics, outputs in found:
+        metrics |= runs[r].save(outputs, splits['test'].observed)
+        metrics = _prefixed('test', metrics)
+        runs[r].writer.write(runs[r].steps or int(state.step), metrics)
+        runs[r].results |= metrics
+    network_params = _count(state.net)
+    facts = {
         'examples_per_second': clock.rate,
-        # Of all steps at that rate: no compilation, no evaluation.
-        'train_seconds': int(state.step) * config.batch_size / clock.rate,
         'num_params': _count(state.table) + network_params,
         'num_network_params': network_params,
         'flops_per_example': flops_per_example(
             program.plan, config.model.embed_dim, batches(0)
         ),
-        'steps': int(state.step),
-        'selected_step': selection.step or int(state.step),
-        'seed': config.seed,
+        'replicas': len(runs),
         'traces': step_fn._cache_size(),
-        'versions': workdirs.versions(),
+        'versions': workdir_.versions(),
     }
-    write_json(os.path.join(workdir, 'results.json'), results)
+    for r in alive:
+      steps = runs[r].steps or int(state.step)
+      runs[r].results |= facts | {
+          # Of all steps at that rate: no compilation, no evaluation.
+          'train_seconds': steps * config.batch_size / clock.rate,
+          'steps': steps,
+          'selected_step': runs[r].selection.step or steps,
+          'seed': runs[r].config.seed,
+      }
+      if len(runs) > 1:
+        runs[r].keep(replica(state, r), best and replica(best, r))
+    for r in alive:
+      path = os.path.join(runs[r].workdir, 'results.json')
+      write_json(path, runs[r].results)
   checkpoints.close()
-  return results
+  if home and home != runs[0].workdir:
+    shutil.rmtree(home)
+  return [run.failure or run.results for run in runs]
 
 
 class Clock:
@@ -193,25 +256,23 @@ class Clock:
 
 
 def _report(
-    state: TrainState, checkpoints: Checkpoints, step: int, clock: Clock
-) -> tuple[TrainState, dict[str, float]]:
-  """Losses since the last report.
-
-  Raises:
-    FloatingPointError: One of them was not finite.
-  """
+    state: TrainState, runs: Sequence[Run], good_step: int | None
+) -> tuple[TrainState, list[dict[str, float]]]:
+  """Each replica's losses since the last report; notes those not finite."""
   steps = int(state.since)
-  sums = {k: float(v[0]) for k, v in state.sums.items()}
-  clock.measure()
-  bad = int(state.bad_step[0])
-  if bad >= 0:
-    raise FloatingPointError(
-        f'The loss was not finite at step {bad + 1} (steps {step - steps + 1}'
-        f' to {step} were checked). The last good checkpoint is of step'
-        f' {checkpoints.latest_step}; lower learning_rate or set clip_norm.'
-    )
-  metrics = {f'train/{k}': v / steps for k, v in sums.items()}
-  return reset_sums(state), metrics
+  sums = {k: np.asarray(v) for k, v in state.sums.items()}
+  for run, bad in zip(runs, np.asarray(state.bad_step)):
+    if bad >= 0 and run.active:
+      run.failure = FloatingPointError(
+          f'The loss was not finite at step {bad + 1} (looked at step'
+          f' {int(state.step)}). The last good checkpoint is of step'
+          f' {good_step}; lower learning_rate or set clip_norm.'
+      )
+  losses = [
+      {f'train/{k}': float(v[r]) / max(steps, 1) for k, v in sums.items()}
+      for r in range(len(runs))
+  ]
+  return reset_sums(state), losses
 
 
 def _prefixed(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
@@ -222,20 +283,3 @@ def _count(tree: Any) -> int:
   """Numbers in the parameters of one replica."""
   replicas = jax.tree.leaves(tree)[0].shape[1 if hasattr(tree, 'shape') else 0]
   return sum(np.size(leaf) for leaf in jax.tree.leaves(tree)) // replicas
-
-
-def _line(step: int, epoch: float, metrics: Mapping[str, float]) -> str:
-  """An evaluation in at most 100 columns."""
-  text = f'step {step:,} epoch {epoch:.2f} loss {metrics["train/loss"]:.4f}'
-  for wanted in ('auc', 'mse'):
-    values = [
-        f' {key.split("/")[1]} {value:.4f}'
-        for key, value in metrics.items()
-        if key.startswith('valid/')
-        and key.endswith(f'/{wanted}')
-        and '_entire/' not in key
-    ]
-    text += f' | {wanted}{"".join(values)}' if values else ''
-  if 'valid/ctcvr/logloss' in metrics:
-    text += f' logloss {metrics["valid/ctcvr/logloss"]:.5f}'
-  return text if len(text) <= _LINE else text[: _LINE - 3] + '...'

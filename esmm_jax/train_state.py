@@ -73,6 +73,9 @@ class Plan(NamedTuple):
     micro_batches: Parts that the batch is worked through in. The gradient is
       that of the whole batch; parts that fit the cache are faster on a CPU.
     dense: Differentiates the whole table, not the rows touched; for tests.
+    draws: Whether each replica draws a random number for each example.
+    sampled: Whether those numbers choose the rows of the CVR loss.
+    one_by_one: Works through the replicas one after the other, as suits a CPU.
   """
 
   model: Any
@@ -86,6 +89,9 @@ class Plan(NamedTuple):
   clip_norm: float = 0.0
   micro_batches: int = 1
   dense: bool = False
+  draws: bool = False
+  sampled: bool = False
+  one_by_one: bool = False
 
 
 class Hyper(NamedTuple):
@@ -94,10 +100,14 @@ class Hyper(NamedTuple):
   Attributes:
     learning_rate: float32 [R].
     loss_weights: Term -> float32 [R].
+    sampling: Rate of `sampling.Sampling` -> float32 [R]; {} without sampling.
+    options: The estimator's options that are numbers -> float32 [R].
   """
 
   learning_rate: Array
   loss_weights: Mapping[str, Array]
+  sampling: Mapping[str, Array] = {}
+  options: Mapping[str, Array] = {}
 
 
 def init_state(
@@ -132,7 +142,7 @@ def init_state(
   def init(seeds: Array) -> TrainState:
     keys = jax.vmap(jax.random.key)(seeds)
     keys = jax.vmap(functools.partial(jax.random.split, num=3))(keys)  # [R, 3]
-    net, stats = jax.vmap(init_net)(keys[:, 0])
+    net, stats = jax.lax.map(init_net, keys[:, 0])  # Compiles once.
     table = _init_table(keys[:, 1], num_rows, width, embed_scale)
     keys = keys[:, 2]
     return TrainState(
@@ -179,3 +189,28 @@ def reset_sums(state: TrainState) -> TrainState:
       sums=jax.tree.map(jnp.zeros_like, state.sums),
       since=jnp.zeros_like(state.since),
   )
+
+
+@jax.jit
+def replica(state: Any, r: Array) -> Any:
+  """One replica's part of a TrainState or of parameters, as it has it alone.
+
+  Args:
+    state: TrainState, or `table`, `net` and `stats`.
+    r: Its number.
+  """
+
+  def at(axis: int):
+    def cut(x):
+      if x.ndim <= axis:
+        return x  # Of all replicas: Adam's step count.
+      return jax.lax.dynamic_slice_in_dim(x, r, 1, axis)
+
+    return lambda tree: jax.tree.map(cut, tree)
+
+  if not isinstance(state, TrainState):
+    axes = {name: int(name == 'table') for name in state}
+    return {name: at(axis)(state[name]) for name, axis in axes.items()}
+  by_row = {n: at(1)(getattr(state, n)) for n in ('table', 'table_opt')}
+  names = ('net', 'stats', 'net_opt', 'keys', 'sums', 'bad_step')
+  return state.replace(**by_row, **{n: at(0)(getattr(state, n)) for n in names})

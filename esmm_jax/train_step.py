@@ -3,17 +3,22 @@
 The step takes R replicas at once; see `train_state.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import functools
 from typing import Any
 
-from esmm_jax import balancing
+from esmm_jax import balancing, sampling
+from esmm_jax.estimators.losses import ROWS
 from esmm_jax.models.experts import GATES
 from esmm_jax.optim import put_rows, take_rows
 from esmm_jax.train_state import Hyper, Plan, TrainState
-from esmm_jax.types import Array, Batch
+from esmm_jax.types import Array, Batch, LossTerms
 import jax
 import jax.numpy as jnp
+
+_CVR_ROWS = f'cvr_clicked{ROWS}'
+# Sets the key of the sampling apart from that of dropout.
+_DRAW = 0x5A3B1E
 
 
 def train_step(
@@ -26,18 +31,9 @@ def train_step(
   """
   small = state.table if plan.dense else take_rows(state.table, batch.rows)
   num = state.keys.shape[0]
-  counts = _counts(plan, batch)
-  coefficients = jax.vmap(balancing.static, in_axes=(None, 0))(
-      counts, hyper.loss_weights
-  )
   keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(state.keys, state.step)
-  gradients = jax.vmap(
-      functools.partial(_gradients, plan),
-      in_axes=(0, 1, 0, None, 0, 0),
-      out_axes=(0, 1, 0, 0),
-  )
-  net_grads, row_grads, stats, sums = gradients(
-      state.net, small, state.stats, batch, keys, coefficients
+  net_grads, row_grads, stats, means = _every_replica(
+      plan, state.net, small, state.stats, batch, keys, hyper
   )
   if plan.embedding_l2:
     row_grads = row_grads + plan.embedding_l2 * small
@@ -61,10 +57,7 @@ def train_step(
   small = small + row_rate * directions
   table = small if plan.dense else put_rows(state.table, batch.rows, small)
 
-  means = {k: sums[k] / jnp.maximum(counts[k], 1.0) for k in sums}
-  loss = sum(coefficients[k] * sums[k] for k in sums)
-  means['loss'] = loss
-  bad = (state.bad_step < 0) & ~jnp.isfinite(loss)
+  bad = (state.bad_step < 0) & ~jnp.isfinite(means['loss'])
   return TrainState(
       step=state.step + 1,
       table=table,
@@ -131,15 +124,76 @@ def _add_tower_l2(net_grads: Any, net: Any, l2: float) -> Any:
   return jax.tree_util.tree_map_with_path(add, net_grads, net)
 
 
-def _counts(plan: Plan, batch: Batch) -> dict[str, Array]:
-  """Size of each term's sample space in the batch; of labels alone."""
+def _every_replica(
+    plan: Plan,
+    net: Any,
+    small: Array,
+    stats: Any,
+    batch: Batch,
+    keys: Array,
+    hyper: Hyper,
+) -> tuple[Any, Array, Any, dict[str, Array]]:
+  """`_one_replica` of each: all at once, or one after the other.
+
+  A CPU gains nothing from larger products, and one replica's arrays fit its
+  cache where those of all do not.
+  """
+  if keys.shape[0] > 1 and plan.one_by_one:
+    one = lambda args: _one_replica(plan, batch, *args)
+    by_replica = (net, jnp.moveaxis(small, 1, 0), stats, keys, hyper)
+    net_grads, row_grads, stats, means = jax.lax.map(one, by_replica)
+    return net_grads, jnp.moveaxis(row_grads, 0, 1), stats, means
+  every = jax.vmap(
+      functools.partial(_one_replica, plan, batch),
+      in_axes=(0, 1, 0, 0, 0),
+      out_axes=(0, 1, 0, 0),
+  )
+  return every(net, small, stats, keys, hyper)
+
+
+def _one_replica(
+    plan: Plan,
+    batch: Batch,
+    net: Any,
+    small: Array,
+    stats: Any,
+    key: Array,
+    hyper: Hyper,
+) -> tuple[Any, Array, Any, dict[str, Array]]:
+  """One replica's gradients.
+
+  Returns:
+    Gradients of net and small, new batch norm statistics, and the mean of each
+    term with the `loss`.
+  """
+  if plan.draws:
+    labels = sampling.draw(
+        jax.random.fold_in(key, _DRAW), batch.labels, batch.where.shape[0]
+    )
+    if plan.sampled:
+      labels[_CVR_ROWS] = sampling.cvr_rows(
+          labels, labels[sampling.UNIFORM], sampling.Sampling(**hyper.sampling)
+      )
+    batch = batch._replace(labels=labels)
+  terms = functools.partial(plan.terms, **hyper.options)
+  # The sizes of the terms' sample spaces are of labels alone.
   zeros = {t: jnp.zeros_like(batch.where) for t in plan.model.tasks}
-  terms = plan.terms(zeros, batch.labels, batch.where)
-  return {name: count for name, (_, count) in terms.items()}
+  counts = {
+      name: count
+      for name, (_, count) in terms(zeros, batch.labels, batch.where).items()
+  }
+  coefficients = balancing.static(counts, hyper.loss_weights)
+  net_grads, row_grads, stats, sums = _gradients(
+      plan, terms, net, small, stats, batch, key, coefficients
+  )
+  means = {k: sums[k] / jnp.maximum(counts[k], 1.0) for k in sums}
+  means['loss'] = sum(coefficients[k] * sums[k] for k in sums)
+  return net_grads, row_grads, stats, means
 
 
 def _gradients(
     plan: Plan,
+    loss_terms: Callable[..., LossTerms],
     net: Any,
     small: Array,
     stats: Any,
@@ -162,7 +216,7 @@ def _gradients(
         rngs={'dropout': key},
         mutable=['batch_stats'],
     )
-    terms = plan.terms(logits, part.labels, part.where)
+    terms = loss_terms(logits, part.labels, part.where)
     sums = {name: total for name, (total, _) in terms.items()}
     loss = sum(coefficients[name] * total for name, total in sums.items())
     return loss, (sums, updated.get('batch_stats', {}))

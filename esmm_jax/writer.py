@@ -52,8 +52,21 @@ class Writer:
   it are cut away first, so no step stands there twice.
   """
 
-  def __init__(self, workdir: str, start_step: int, total_steps: int):
-    """Opens the files of a run that goes on at `start_step`."""
+  def __init__(
+      self,
+      workdir: str,
+      start_step: int,
+      total_steps: int,
+      shows: bool = True,
+  ):
+    """Opens the files of a run that goes on at `start_step`.
+
+    Args:
+      workdir: The run's folder.
+      start_step: Steps done.
+      total_steps: Of the whole run.
+      shows: Whether it has a progress bar; one of several replicas does.
+    """
     from tensorboardX import SummaryWriter  # Imports slowly.
 
     self._path = os.path.join(workdir, 'metrics.jsonl')
@@ -73,7 +86,7 @@ class Writer:
         total=total_steps,
         initial=start_step,
         unit='step',
-        disable=None,
+        disable=None if shows else True,
         dynamic_ncols=True,
     )
 

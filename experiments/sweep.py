@@ -1,4 +1,4 @@
-"""Runs the points of a sweep, those not finished, one after the other.
+"""Runs the points of a sweep, those not finished.
 
   python -m experiments.sweep --sweep=configs/tables/architectures.py:smoke \
     --workdir=runs/smoke
@@ -15,14 +15,18 @@ has it, and no name. It says where data lies on this machine:
 --override=dataset.raw_dir=KuaiRand-Pure. Any other change makes another run,
 and finished runs refuse it; put it into the table's file.
 
-Runs of one program, seeds say, are compiled once: compiled programs are kept in
-WORKDIR/compiled.
+Points that share data order and shapes (loss weights, learning rates, initial
+keys, sampling rates; the rule is in `esmm_jax/replicas.py`) are trained side by
+side, as replicas of one program, up to --replicas of them. Until they are
+finished their checkpoints lie in WORKDIR/groups. Runs of one program, seeds
+say, are compiled once: compiled programs are kept in WORKDIR/compiled.
 
---shard=i/n, i from 0 to n - 1, runs every n-th point, so that n machines with a
-common WORKDIR share a sweep. Two processes must not have the same shard.
+--shard=i/n, i from 0 to n - 1, runs every n-th group of points, so that n
+machines with a common WORKDIR share a sweep; groups that need each other's
+predictions count as one. Two processes must not have the same shard.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import contextlib
 import gc
 import io
@@ -41,7 +45,10 @@ _SWEEP = flags.DEFINE_string(
     'sweep', None, 'Table file and variant: configs/tables/NAME.py:smoke.'
 )
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Gets the runs.')
-_SHARD = flags.DEFINE_string('shard', '0/1', 'i/n: every n-th run, from i.')
+_SHARD = flags.DEFINE_string('shard', '0/1', 'i/n: every n-th group, from i.')
+_REPLICAS = flags.DEFINE_integer(
+    'replicas', 16, 'Most points that are trained side by side; 1: each alone.'
+)
 _OVERRIDE = flags.DEFINE_multi_string(
     'override', [], 'KEY=VALUE, in every config that has the key; repeatable.'
 )
@@ -50,9 +57,10 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
-  from esmm_jax import provenance, sweep
+  from esmm_jax import provenance, replicas, sweep
   from esmm_jax.results import run_folder
   from esmm_jax.types import InputError
+  from esmm_jax.workdir import flatten
   from esmm_jax.writer import write_json
 
   spec = cli.require('sweep', 'configs/tables/architectures.py:smoke')
@@ -60,7 +68,11 @@ def main() -> None:
   points = sweep.runs(table.points)
   configs = {name: load.point(point) for name, point in points.items()}
   load.override(configs, _OVERRIDE.value)
-  mine = _shard(list(points), _SHARD.value)
+  flat = {name: flatten(c.to_dict()) for name, c in configs.items()}
+  groups = replicas.replica_groups(flat, _REPLICAS.value)
+  groups = _shard(replicas.bundles(groups, flat), _SHARD.value)
+  groups = [names for bundle in groups for names in bundle]
+  mine = [name for names in groups for name in names]
   workdir = cli.require('workdir', 'runs/architectures')
   if _DRY_RUN.value:
     _list(mine, points, workdir)
@@ -82,25 +94,29 @@ def main() -> None:
       'device': provenance.device(),
   }
   _keep_compiled(os.path.join(workdir, 'compiled'))
-  to_do, failed = [], {}
+  to_do, failed = set(), {}
   for name in mine:
     try:
       if not load.finished(configs[name], run_folder(workdir, name)):
-        to_do.append(name)
+        to_do.add(name)
     except InputError as e:
       failed[name] = e
       _note(workdir, name, e, points[name])
   overall = _Overall(len(mine), len(mine) - len(to_do))
   with contextlib.closing(overall):
-    for name in to_do:
-      overall.begin(name)
-      try:
-        with overall.quiet():
-          _train(configs[name], run_folder(workdir, name), origin)
-      except (FloatingPointError, InputError) as e:
-        failed[name] = e
-      overall.end(name, failed.get(name))
-      _note(workdir, name, failed.get(name), points[name])
+    for group in groups:
+      names = [name for name in group if name in to_do]
+      if not names:
+        continue
+      overall.begin(names)
+      with overall.quiet():
+        ends = _train(names, configs, workdir, origin)
+      for name in names:
+        if ends[name]:
+          failed[name] = ends[name]
+        _note(workdir, name, ends[name], points[name])
+      overall.end(ends)
+  _clear(os.path.join(workdir, 'groups'))
   _fail(failed, len(mine), workdir)
   shard = '' if len(mine) == len(points) else f' (shard {_SHARD.value})'
   print(
@@ -118,27 +134,59 @@ def _keep_compiled(folder: str) -> None:
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 
-def _train(config: Any, folder: str, origin: Mapping[str, str]) -> None:
-  """One run, with origin.json in its folder; frees what JAX holds of it."""
-  from esmm_jax import build, provenance
-  from esmm_jax.results import read_json
-  from esmm_jax.train import train_and_evaluate
+def _train(
+    names: list[str],
+    configs: Mapping[str, Any],
+    workdir: str,
+    origin: Mapping[str, str],
+) -> dict[str, Exception | None]:
+  """Runs as replicas; frees what JAX holds of them.
+
+  Returns:
+    Run -> why it failed, or None.
+  """
+  from esmm_jax import build, provenance, replicas
+  from esmm_jax.results import read_json, run_folder
+  from esmm_jax.train import train_replicas
+  from esmm_jax.types import InputError
   from esmm_jax.writer import write_json
   import jax
 
+  data_dir = flags.FLAGS.data_dir
+  home = None
+  if len(names) > 1:
+    home = os.path.join(workdir, 'groups', replicas.group_name(names))
+  folders = [run_folder(workdir, name) for name in names]
+  mine = [configs[name] for name in names]
   try:
-    data_dir = flags.FLAGS.data_dir
-    data = provenance.data(build.dataset(config.dataset, data_dir))
-    path = os.path.join(folder, 'origin.json')
-    entries = read_json(path) or []
-    entry = {**origin, 'data': data}
-    if not entries or entries[-1] != entry:
-      os.makedirs(folder, exist_ok=True)
-      write_json(path, [*entries, entry])
-    train_and_evaluate(config, folder, data_dir)
+    data = provenance.data(build.dataset(mine[0].dataset, data_dir))
+    for folder in folders:
+      path = os.path.join(folder, 'origin.json')
+      entries = read_json(path) or []
+      entry = {**origin, 'data': data}
+      if not entries or entries[-1] != entry:
+        os.makedirs(folder, exist_ok=True)
+        write_json(path, [*entries, entry])
+    ends = train_replicas(mine, folders, data_dir, home)
+    return {
+        name: end if isinstance(end, Exception) else None
+        for name, end in zip(names, ends)
+    }
+  except InputError as e:
+    if home and not os.path.isdir(home):
+      # Not trained yet: which of them is it?
+      alone = [_train([name], configs, workdir, origin) for name in names]
+      return {name: end for one in alone for name, end in one.items()}
+    return dict.fromkeys(names, e)
   finally:
     jax.clear_caches()
     gc.collect()
+
+
+def _clear(folder: str) -> None:
+  """Removes a folder that is empty."""
+  with contextlib.suppress(OSError):
+    os.rmdir(folder)
 
 
 class _Overall:
@@ -161,9 +209,10 @@ class _Overall:
     self._total, self._finished, self._done = total, finished, 0
     self._start = self._begun = time.monotonic()
 
-  def begin(self, name: str) -> None:
+  def begin(self, names: Sequence[str]) -> None:
     self._begun = time.monotonic()
-    self._bar.set_postfix_str(name)
+    more = f' and {len(names) - 1} beside it' if len(names) > 1 else ''
+    self._bar.set_postfix_str(names[0] + more)
 
   @contextlib.contextmanager
   def quiet(self):
@@ -174,25 +223,26 @@ class _Overall:
       with contextlib.redirect_stdout(io.StringIO()):
         yield
 
-  def end(self, name: str, error: Exception | None) -> None:
-    """Counts a run and prints its line."""
+  def end(self, ends: Mapping[str, Exception | None]) -> None:
+    """Counts the runs of a group and prints their lines."""
     from tqdm import tqdm
 
-    self._done += 1
     now = time.monotonic()
-    elapsed = now - self._start
-    place = self._finished + self._done
-    left = elapsed / self._done * (self._total - place)
-    took, elapsed, left = map(
-        tqdm.format_interval, (now - self._begun, elapsed, left)
-    )
-    what = f'failed after {took}: {error}' if error else took
-    line = f'[{place}/{self._total}] {name}: {what}'
-    if self._terminal:
-      self._bar.update()
-      self._bar.write(line)
-    else:
-      print(f'{line} (sweep {elapsed}, about {left} left)', flush=True)
+    took = tqdm.format_interval(now - self._begun)
+    beside = f' ({len(ends)} side by side)' if len(ends) > 1 else ''
+    for name, error in ends.items():
+      self._done += 1
+      place = self._finished + self._done
+      elapsed = now - self._start
+      left = tqdm.format_interval(elapsed / self._done * (self._total - place))
+      elapsed = tqdm.format_interval(elapsed)
+      what = f'failed after {took}: {error}' if error else took
+      line = f'[{place}/{self._total}] {name}: {what}{beside}'
+      if self._terminal:
+        self._bar.update()
+        self._bar.write(line)
+      else:
+        print(f'{line} (sweep {elapsed}, about {left} left)', flush=True)
 
   def close(self) -> None:
     self._bar.close()
@@ -229,7 +279,7 @@ def _fail(failed: Mapping[str, Exception], total: int, workdir: str) -> None:
   raise InputError(message)
 
 
-def _shard(names: list[str], text: str) -> list[str]:
+def _shard(bundles: list[Any], text: str) -> list[Any]:
   from esmm_jax.types import InputError
 
   index, _, count = text.partition('/')
@@ -237,7 +287,7 @@ def _shard(names: list[str], text: str) -> list[str]:
     raise InputError(
         f'--shard={text} is not i/n with i from 0 to n - 1; 0/4, say.'
     )
-  return names[int(index) :: int(count)]
+  return bundles[int(index) :: int(count)]
 
 
 def _list(

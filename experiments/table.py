@@ -5,10 +5,12 @@
 
 Writes WORKDIR/table.md, table.csv and table.tex, and prints one of them, that
 of --format. The CSV has one line for each row and metric, in full precision,
-with the Wilcoxon test and the unadjusted p-values too.
+with the Wilcoxon test and the unadjusted p-values too. The figures that the
+table asks for are drawn beside them; stderr says which.
 """
 
 import os
+import sys
 
 from absl import flags
 
@@ -25,7 +27,7 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
-  from esmm_jax import report
+  from esmm_jax import figures, report
   from esmm_jax.results import tabulate
   from esmm_jax.types import InputError
 
@@ -38,8 +40,9 @@ def main() -> None:
         f' experiments.sweep --sweep={spec} --workdir={workdir}'
     )
   blocks = tabulate(table, workdir)
+  drawn = figures.draw(table, blocks, workdir)
   texts = {
-      'markdown': ('table.md', report.markdown(table, blocks)),
+      'markdown': ('table.md', report.markdown(table, blocks, drawn.paths)),
       'csv': ('table.csv', report.to_csv(table, blocks)),
       'latex': ('table.tex', report.latex(table, blocks)),
   }
@@ -47,6 +50,8 @@ def main() -> None:
     with open(os.path.join(workdir, name), 'w', encoding='utf-8') as f:
       f.write(text)
   print(texts[_FORMAT.value][1], end='')
+  for line in (*drawn.paths, *drawn.skipped):
+    print(line, file=sys.stderr)
 
 
 if __name__ == '__main__':

@@ -47,12 +47,21 @@ RULES = [
         ['esmm_jax.metrics', 'esmm_jax.tasks', 'esmm_jax.types'],
         NUMERIC,
     ),
-    ('esmm_jax.sweep', ['esmm_jax.types'], []),
+    ('esmm_jax.sweep', ['esmm_jax.table_checks', 'esmm_jax.types'], []),
+    ('esmm_jax.table_checks', ['esmm_jax.sweep', 'esmm_jax.types'], []),
+    ('esmm_jax.choice', ['esmm_jax.metrics.significance'], []),
+    (
+        'esmm_jax.test_noise',
+        ['esmm_jax.metrics.significance', 'esmm_jax.types'],
+        ['numpy', 'pyarrow'],
+    ),
     (
         'esmm_jax.results',
         [
+            'esmm_jax.choice',
             'esmm_jax.metrics.significance',
             'esmm_jax.sweep',
+            'esmm_jax.test_noise',
             'esmm_jax.types',
             'esmm_jax.workdir',
         ],
@@ -60,8 +69,37 @@ RULES = [
     ),
     ('esmm_jax.grid', [], []),
     (
+        'esmm_jax.gain_grid',
+        ['esmm_jax.grid', 'esmm_jax.results', 'esmm_jax.sweep'],
+        [],
+    ),
+    (
+        'esmm_jax.front_grid',
+        [
+            'esmm_jax.grid',
+            'esmm_jax.metrics.fronts',
+            'esmm_jax.results',
+            'esmm_jax.sweep',
+        ],
+        ['numpy'],
+    ),
+    (
+        'esmm_jax.figures',
+        [
+            'esmm_jax.front_grid',
+            'esmm_jax.grid',
+            'esmm_jax.plots',
+            'esmm_jax.results',
+            'esmm_jax.sweep',
+            'esmm_jax.types',
+        ],
+        ['numpy'],
+    ),
+    (
         'esmm_jax.report',
         [
+            'esmm_jax.front_grid',
+            'esmm_jax.gain_grid',
             'esmm_jax.grid',
             'esmm_jax.metrics.significance',
             'esmm_jax.results',

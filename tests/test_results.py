@@ -7,11 +7,13 @@ import math
 import os
 
 from esmm_jax import provenance, report
+from esmm_jax.choice import choose
+from esmm_jax.gain_grid import verdict
 from esmm_jax.grid import Grid, pipes, tabular
-from esmm_jax.metrics.significance import Summary
-from esmm_jax.results import read_run, tabulate
+from esmm_jax.metrics.significance import paired, Summary
+from esmm_jax.results import Gain, read_run, tabulate
 from esmm_jax.sweep import (
-    chain, Column, fixed, Paper, product, run_name, sweep, Table,
+    chain, Choice, Column, fixed, Paper, product, run_name, sweep, Table,
 )
 from esmm_jax.types import InputError
 import pytest
@@ -268,6 +270,273 @@ def test_papers_numbers_stand_beside_ours(tmp_path):
   assert '| .6000 ± .0100 |             – |' in text
   assert 'paper: Some paper, Table 2, other data.' in text
   assert ',0.6623,0.0037,' in report.to_csv(table, blocks)
+
+
+def cells(text):
+  """The cells of Markdown tables, without the rules below the headers."""
+  return [
+      [cell.strip() for cell in line.split('|')[1:-1]]
+      for line in text.splitlines()
+      if line.startswith('|') and not line.startswith('|-')
+  ]
+
+
+# What the validation split chooses.
+
+VALID = 'valid/ctr/auc'
+# Rate -> (valid, test) by seed: .1 is best on valid, .01 on test.
+RATES = {
+    0.01: ((0.70, 0.72, 0.71), (0.69, 0.68, 0.70)),
+    0.1: ((0.73, 0.74, 0.72), (0.61, 0.62, 0.63)),
+    1.0: ((0.73, 0.73, 0.73), (0.50, 0.50, 0.50)),
+}
+
+
+def make_choice(**changes):
+  rates = sweep('@rate', list(RATES))
+  points = product(
+      chain(
+          product(
+              fixed('@method', 'BASE'), fixed('config', 'configs/base.py'),
+              fixed('@rate', None)),
+          product(
+              fixed('@method', 'ESMM'), fixed('config', 'configs/esmm.py'),
+              rates),
+      ),
+      sweep('seed', range(3)),
+  )
+  # The label's value is a key of the config too.
+  points = [
+      p if p['@rate'] is None else p | {'learning_rate': p['@rate']}
+      for p in points
+  ]
+  options = dict(
+      points=points,
+      columns=(Column('CTR AUC', AUC),),
+      rows=('@method',),
+      blocks=(),
+      baseline={'@method': 'BASE'},
+      extra_columns=(),
+      choice=Choice('@rate', VALID, 'max'),
+  )
+  return make(**(options | changes))
+
+
+def write_choice(table, workdir, gone=(), **values):
+  """BASE is .6 on both splits; `gone` are the (rate, seed) without a run."""
+  for point in table.points:
+    rate, seed = point['@rate'], point['seed']
+    if (rate, seed) in gone:
+      continue
+    valid, test = (0.6, 0.6)
+    if rate is not None:
+      valid, test = (x[seed] for x in values.get('rates', RATES)[rate])
+    write(
+        workdir / 'runs' / run_name(point), results={VALID: valid, AUC: test},
+        config={'seed': seed, 'learning_rate': rate}, origin=[ORIGIN])
+
+
+def test_validation_chooses_whatever_the_test_split_says(tmp_path):
+  """.1 and 1. tie at .73; .01 would be best on test. d = .01, .02, .03."""
+  table = make_choice()
+  write_choice(table, tmp_path)
+  blocks = tabulate(table, tmp_path)
+  base, esmm = blocks[0].rows
+  assert (base.chosen.value, esmm.chosen.value) == (None, 0.1)
+  assert not esmm.chosen.fewer and esmm.chosen.seeds == 3
+  assert esmm.cells[AUC] == pytest.approx((0.62, 0.01, 3))
+  assert esmm.gains[AUC].paired.mean == pytest.approx(0.02)
+  assert set(esmm.candidates) == set(RATES)
+  text = report.markdown(table, blocks)
+  lines = cells(text)
+  assert lines[0] == ['method', 'rate', 'n', 'CTR AUC ↑']
+  assert lines[1] == ['BASE', '–', '3', '.6000 ± .0000']
+  assert lines[2] == ['ESMM', '0.1', '3', '.6200 ± .0100']
+  assert lines[3:8] == [
+      ['method', 'rate', 'n', VALID],
+      ['BASE', '–', '3', '.60000 ± .00000*'],
+      ['ESMM', '0.01', '3', '.71000 ± .01000'],
+      ['ESMM', '0.1', '3', '.73000 ± .01000*'],
+      ['ESMM', '1.0', '3', '.73000 ± .00000'],
+  ]
+  assert '### Choice of rate' in text and f'largest mean of {VALID}' in text
+  assert 'chosen on' not in text and '†' not in text
+  assert '- Runs: 12 of 12 finished' in text
+  assert r'\begin{tabular}{llrr}' in report.latex(table, blocks)
+
+
+def test_the_smallest_may_be_the_best(tmp_path):
+  table = make_choice(choice=Choice('@rate', VALID, 'min'))
+  write_choice(table, tmp_path)
+  block, = tabulate(table, tmp_path)
+  assert block.rows[1].chosen.value == 0.01
+  assert block.rows[1].cells[AUC].mean == pytest.approx(0.69)
+  assert 'smallest mean' in report.markdown(table, [block])
+
+
+def test_a_choice_on_fewer_seeds(tmp_path):
+  """Without seed 2 of .01: .735 of seeds 0 and 1; all three test runs count."""
+  table = make_choice()
+  write_choice(table, tmp_path, gone={(0.01, 2)})
+  blocks = tabulate(table, tmp_path)
+  chosen = blocks[0].rows[1].chosen
+  assert (chosen.value, chosen.seeds, chosen.planned) == (0.1, 2, 3)
+  assert chosen.means[0.1].mean == pytest.approx(0.735)
+  text = report.markdown(table, blocks)
+  assert ['ESMM', '0.1†', '3', '.6200 ± .0100'] in cells(text)
+  assert '† of rate: ESMM chosen on 2 of 3 seeds.' in text
+  assert ['ESMM', '0.1', '2, missing 1 of 3', '.73500 ± .00707*'] in cells(text)
+  assert '- Runs: 11 of 12 finished' in text and 'rate=0.01-seed=2-' in text
+
+
+def test_without_a_common_seed_there_is_no_choice(tmp_path):
+  table = make_choice()
+  write_choice(table, tmp_path, gone={(0.01, 0), (0.1, 1), (1.0, 2)})
+  blocks = tabulate(table, tmp_path)
+  assert not blocks[0].rows[1].chosen.taken
+  text = report.markdown(table, blocks)
+  assert ['ESMM', 'missing†', '0, missing 3 of 3', 'missing'] in cells(text)
+  assert ['ESMM', '0, missing 3 of 3', '–', '–'] in cells(text)
+  assert 'ESMM chosen on 0 of 3 seeds' in text
+  assert ['ESMM', '0.1', '0, missing 3 of 3', '–'] in cells(text)
+  assert '- Runs: 9 of 12 finished' in text
+
+
+def test_the_baseline_chooses_too(tmp_path):
+  """BASE against ESMM at .1, the one that validation chose."""
+  table = make_choice(baseline={'@method': 'ESMM'})
+  write_choice(table, tmp_path)
+  base, esmm = tabulate(table, tmp_path)[0].rows
+  assert esmm.gains == {}
+  assert base.gains[AUC].paired.mean == pytest.approx(-0.02)
+  other = tmp_path / 'other'
+  write_choice(table, other, gone={(r, s) for r in RATES for s in range(3)})
+  text = report.markdown(table, tabulate(table, other))
+  assert ['BASE', '0, missing 3 of 3', '–', '–'] in cells(text)
+
+
+def test_the_choice_in_csv(tmp_path):
+  table = make_choice()
+  write_choice(table, tmp_path, gone={(0.01, 2)})
+  rows = list(csv.DictReader(
+      io.StringIO(report.to_csv(table, tabulate(table, tmp_path)))))
+  found = [
+      (r['method'], r['rate'], r['metric'], r['n'], r['planned'], r['chosen'])
+      for r in rows
+  ]
+  assert found == [
+      ('BASE', '', AUC, '3', '3', ''),
+      ('BASE', '', VALID, '3', '3', '1'),
+      ('ESMM', '0.1', AUC, '3', '3', ''),
+      ('ESMM', '0.01', VALID, '2', '3', '0'),
+      ('ESMM', '0.1', VALID, '2', '3', '1'),
+      ('ESMM', '1.0', VALID, '2', '3', '0'),
+  ]
+  assert float(rows[4]['mean']) == pytest.approx(0.735)
+  assert float(rows[2]['gain']) == pytest.approx(0.02)
+  assert rows[4]['gain'] == ''
+
+
+def test_candidates_with_another_config_are_refused(tmp_path):
+  """Also those that are not chosen."""
+  table = make_choice()
+  write_choice(table, tmp_path)
+  point = next(p for p in table.points if p['@rate'] == 0.01 and p['seed'] == 1)
+  write(tmp_path / 'runs' / run_name(point), config={
+      'seed': 1, 'learning_rate': 0.01, 'batch_size': 7})
+  with pytest.raises(InputError, match='config file was changed'):
+    tabulate(table, tmp_path)
+
+
+def test_choose():
+  nan = math.nan
+  one = choose({None: {0: nan, 1: 0.5}}, 'max')
+  assert (one.value, one.taken, one.seeds, one.fewer) == (None, True, 1, False)
+  tied = choose({'a': {0: 0.5}, 'b': {0: 0.5}}, 'min')
+  assert tied.value == 'a'
+  # On seed 1 alone; b's other seeds do not help it.
+  few = choose({'a': {0: nan, 1: 0.6}, 'b': {0: 0.9, 1: 0.5, 2: 0.9}}, 'max')
+  assert (few.value, few.seeds, few.planned, few.fewer) == ('a', 1, 3, True)
+
+
+@pytest.mark.parametrize(
+    'changes, words',
+    [
+        (dict(choice=Choice('@rate', 'test/ctr/auc')), "begin with 'valid/'"),
+        (dict(choice=Choice('@rate', VALID, 'best')), "'best' is not 'max'"),
+        (dict(choice=Choice('@rat', VALID)), "'@rat' is in none of the points"),
+        (dict(choice=Choice('seed', VALID)), 'in rows, in blocks or the seed'),
+        (dict(choice=None), 'two points are'),
+        (dict(verdict=(AUC, AUC)), 'name two metrics'),
+        (dict(verdict=(AUC, LOSS)), f"'{LOSS}' in verdict is not one"),
+        (dict(figures=('front',)), "'front' in figures.* fronts, training_si"),
+    ],
+)
+def test_what_a_table_refuses(changes, words):
+  with pytest.raises(InputError, match=words):
+    make_choice(**changes)
+
+
+# Verdicts.
+
+
+def gain_of(mean, p):
+  d = {0: mean, 1: mean}
+  return Gain(paired(d, {0: 0.0, 1: 0.0}), p, math.nan)
+
+
+@pytest.mark.parametrize(
+    'ctr, cvr, words',
+    [
+        ((0.1, 0.01), (-0.1, 0.01), 'seesaw'),
+        ((-0.1, 0.01), (0.1, 0.01), 'seesaw'),
+        ((0.1, 0.01), (0.1, 0.01), 'both up'),
+        ((-0.1, 0.01), (-0.1, 0.01), 'both down'),
+        ((0.1, 0.01), (-0.1, 0.05), 'CTR up'),
+        ((-0.1, 0.01), (0.1, 0.2), 'CTR down'),
+        ((0.1, 0.2), (0.1, 0.049), 'CVR up'),
+        ((0.1, 0.2), (-0.1, 0.049), 'CVR down'),
+        ((0.1, 0.05), (-0.1, 0.5), 'noise'),
+        ((0.1, 0.01), (-0.1, math.nan), '–'),
+    ],
+)
+def test_verdict(ctr, cvr, words):
+  assert verdict([('CTR', gain_of(*ctr)), ('CVR', gain_of(*cvr))]) == words
+
+
+def test_verdicts_in_the_table(tmp_path):
+  """ple at y gains .18 or .19 on CTR and loses as much on CVR: a seesaw."""
+  cvr = 'test/cvr_clicked/auc'
+  table = make(
+      columns=(Column('CTR AUC', AUC), Column('CVR AUC (clicked)', cvr)),
+      gain_columns=(AUC, cvr), verdict=(AUC, cvr))
+  for point in table.points:
+    auc = VALUES[point['@model']][point['estimator']][point['seed']]
+    write(tmp_path / 'runs' / run_name(point), results={AUC: auc, cvr: 1 - auc},
+          config={'seed': point['seed']})
+  blocks = tabulate(table, tmp_path)
+  text = report.markdown(table, blocks)
+  found = {(line[0], line[-1]) for line in cells(text.split('### ')[4])}
+  assert ('ple', 'seesaw') in found and ('mmoe', 'noise') in found
+  assert ('model', 'verdict') in found
+  assert 'Verdict on CTR AUC and CVR AUC (clicked): a gain counts' in text
+
+
+def test_a_method_is_a_row_beside_the_papers(tmp_path):
+  paper = Paper('Ma et al., Table 2', {('ESMM', AUC): (0.6623, 0.0037)})
+  table = make_choice(paper=paper)
+  write_choice(table, tmp_path)
+  lines = cells(report.markdown(table, tabulate(table, tmp_path)))
+  assert ['ESMM', '0.1', '3', '.6200 ± .0100', '.6623 ± .0037'] in lines
+  assert ['BASE', '–', '3', '.6000 ± .0000', '–'] in lines
+
+
+def test_pictures_are_named(tmp_path):
+  table = make()
+  write_runs(table, tmp_path)
+  blocks = tabulate(table, tmp_path)
+  text = report.markdown(table, blocks, ['w/front.png', 'w/front-rho-0.6.png'])
+  assert '\n\n![front](front.png)\n\n![front-rho-0.6](front-rho-0.6.png)' in text
 
 
 def test_latex(tmp_path):

@@ -12,6 +12,7 @@ from esmm_jax.estimators import click_space as _click_space
 from esmm_jax.estimators import conversion_if_clicked as _bound
 from esmm_jax.estimators import end_to_end as _end_to_end
 from esmm_jax.estimators import entire_space as _entire_space
+from esmm_jax.estimators import unbias as _unbias
 from esmm_jax.estimators.funnel import CONDITIONAL, JOINT
 from esmm_jax.tasks import Tasks
 from esmm_jax.types import LossTerms
@@ -25,12 +26,16 @@ class Estimator(NamedTuple):
     weights: Tasks -> its terms and their default weights in the loss.
     truth_labels: Truth columns that it takes as labels.
     reading: What it takes a model's outputs for, one of `funnel.READINGS`.
+    draws: Whether it needs the label `uniform`, a random number a row.
+    traced: Options that are numbers and may differ between replicas.
   """
 
   terms: Callable[..., LossTerms]
   weights: Callable[[Tasks], Mapping[str, float]]
   truth_labels: tuple[str, ...] = ()
   reading: str = CONDITIONAL
+  draws: bool = False
+  traced: tuple[str, ...] = ()
 
 
 ESTIMATORS = {
@@ -42,6 +47,12 @@ ESTIMATORS = {
     ),
     'end_to_end': Estimator(
         _end_to_end.end_to_end, _end_to_end.default_weights, reading=JOINT
+    ),
+    'unbias': Estimator(
+        _unbias.unbias,
+        _unbias.default_weights,
+        draws=True,
+        traced=('propensity_floor',),
     ),
     'conversion_if_clicked': Estimator(
         _bound.conversion_if_clicked,

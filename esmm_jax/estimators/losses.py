@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 
 NORMALIZATIONS = ('clicks', 'impressions')
+# Ends the label that says how often each impression counts in a space.
+ROWS = '_rows'
 
 
 def cross_entropy(logits: Array, labels: Array) -> Array:
@@ -27,12 +29,12 @@ LOSSES = {'binary': cross_entropy, 'regression': squared_error}
 
 
 def sum_and_count(losses: Array, where: Array) -> tuple[Array, Array]:
-  """Sum of the losses where `where` is 1, and how many there are.
+  """Sum of the losses times `where`, and the sum of `where`.
 
-  Masked entries take no part, whatever they hold, nor in the gradient if what
-  they hold is finite.
+  Entries where it is 0 take no part, whatever they hold, nor in the gradient if
+  what they hold is finite.
   """
-  kept = jnp.where(where > 0, losses, 0.0)
+  kept = jnp.where(where > 0, losses * where, 0.0)
   return jnp.sum(kept), jnp.sum(where)
 
 
@@ -44,6 +46,9 @@ def space_term(
     normalization: str = 'clicks',
 ) -> tuple[Array, Array]:
   """Loss of an output over its sample space, as (sum, count).
+
+  The label `KEY_rows`, `cvr_clicked_rows` say, takes the place of the space's
+  rows where there is one: how often each impression counts (`sampling.py`).
 
   Args:
     space: Which output, label and rows.
@@ -66,5 +71,6 @@ def space_term(
   losses = LOSSES[space.kind](outputs[space.output], labels[space.label])
   if not space.given:
     return sum_and_count(losses, where)
-  total, size = sum_and_count(losses, where * labels[space.given])
+  rows = labels.get(f'{space.key}{ROWS}', labels[space.given])
+  total, size = sum_and_count(losses, where * rows)
   return total, size if normalization == 'clicks' else where.sum()

@@ -1,0 +1,135 @@
+"""The ESMM paper's methods as points, on the data sets that we have.
+
+Not a table itself; `esmm_table2`, `esmm_figure3` and `selection_bias` use it.
+"""
+
+from typing import Any
+
+from esmm_jax.sweep import chain, Choice, fixed, Paper, product, run_name, sweep
+from esmm_jax.sweep import Sweep
+
+RATES = (0.1, 0.2, 0.5, 1.0)
+COPIES = (2.0, 3.0, 5.0, 10.0)
+METHODS = (
+    'BASE',
+    'AMAN',
+    'OVERSAMPLING',
+    'UNBIAS',
+    'UNBIAS, weighting',
+    'DIVISION',
+    'ESMM-NS',
+    'ESMM',
+)
+CVR, CTCVR = 'test/cvr_clicked/auc', 'test/ctcvr_common/auc'
+OWN_CTCVR = 'test/ctcvr/auc'
+CHOICE = Choice('@rate', 'valid/cvr_clicked/auc', 'max')
+
+# Ma et al., arXiv 1804.07931, Table 2: (CVR, CTCVR), mean and deviation x 100.
+_TABLE_2 = {
+    'BASE': ((66.00, 0.37), (62.07, 0.45)),
+    'AMAN': ((65.21, 0.59), (63.53, 0.57)),
+    'OVERSAMPLING': ((67.18, 0.32), (63.05, 0.48)),
+    'UNBIAS': ((66.65, 0.28), (63.56, 0.70)),
+    'DIVISION': ((67.56, 0.48), (63.62, 0.09)),
+    'ESMM-NS': ((68.25, 0.44), (64.44, 0.62)),
+    'ESMM': ((68.56, 0.37), (65.32, 0.49)),
+}
+TABLE_2 = Paper(
+    'Ma et al., SIGIR 2018, Table 2, on Ali-CCP; other data than ours',
+    {
+        (method, metric): (mean / 100, std / 100)
+        for method, cells in _TABLE_2.items()
+        for metric, (mean, std) in zip((CVR, CTCVR), cells)
+    },
+)
+
+# Networks that a CPU trains fast, for the variants `cpu`.
+SMALL = {'model.embed_dim': 8, 'model.tower_units': (64, 32)}
+
+
+def settings(values: dict[str, Any]) -> Sweep:
+  """One point with all of these keys."""
+  return product(*(fixed(key, value) for key, value in values.items()))
+
+
+def methods(
+    variant: str,
+    floors: tuple[float, ...],
+    shared: Sweep,
+    seeds: int,
+    rates: tuple[float, ...] = RATES,
+    copies: tuple[float, ...] = COPIES,
+) -> Sweep:
+  """All methods, with their candidates, at every seed.
+
+  Args:
+    variant: Of the configs.
+    floors: Candidates for UNBIAS.
+    shared: One point, what all of them set.
+    seeds: How many.
+    rates: Candidates for AMAN.
+    copies: Candidates for OVERSAMPLING.
+  """
+  found = []
+  for seed in range(seeds):
+    common = product(fixed('seed', seed), shared)
+    base = _one(common, 'BASE', 'base', variant, {'common_ctr': '.'})
+    ctr = f'../{run_name(base[0])}'
+    others = [
+        _one(common, *method, {'common_ctr': ctr}, candidates)
+        for method, candidates in (
+            (
+                ('AMAN', 'aman', variant),
+                sweep('sampling.unclicked_rate', rates),
+            ),
+            (
+                ('OVERSAMPLING', 'oversampling', variant),
+                sweep('sampling.conversion_copies', copies),
+            ),
+            (('UNBIAS', 'unbias', variant), _floors('rejection', floors)),
+            (
+                ('UNBIAS, weighting', 'unbias', variant),
+                _floors('weighting', floors),
+            ),
+            (('DIVISION', 'division', variant), None),
+            (('ESMM-NS', 'esmm_ns', variant), None),
+            (('ESMM', 'esmm', variant), None),
+        )
+    ]
+    found.append(chain(base, *others))
+  return chain(*found)
+
+
+def _one(
+    shared: Sweep,
+    label: str,
+    file: str,
+    variant: str,
+    more: dict[str, Any],
+    candidates: Sweep | None = None,
+) -> Sweep:
+  """A method; its candidates get the label @rate."""
+  config = f'configs/{file}.py' + (f':{variant}' if variant else '')
+  points = product(
+      fixed('@method', label),
+      fixed('config', config),
+      shared,
+      settings(more | {'save_predictions': True}),
+  )
+  if candidates is None:
+    return points
+  labelled = [point | {'@rate': _value(point)} for point in candidates]
+  return product(points, labelled)
+
+
+def _value(point: dict[str, Any]) -> Any:
+  """The candidate that a point stands for: its one number."""
+  (value,) = [v for v in point.values() if not isinstance(v, str)]
+  return value
+
+
+def _floors(form: str, floors: tuple[float, ...]) -> Sweep:
+  return product(
+      fixed('estimator_options.form', form),
+      sweep('estimator_options.propensity_floor', floors),
+  )

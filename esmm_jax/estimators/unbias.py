@@ -1,0 +1,87 @@
+"""UNBIAS: clicked impressions resampled by the propensity to click."""
+
+from esmm_jax.estimators import click_space as _click_space
+from esmm_jax.estimators.losses import cross_entropy, sum_and_count
+from esmm_jax.tasks import FUNNEL, spaces, Tasks
+from esmm_jax.types import Array, InputError, Labels, Logits, LossTerms
+import jax
+import jax.numpy as jnp
+
+FORMS = ('rejection', 'weighting')
+
+
+def unbias(
+    logits: Logits,
+    labels: Labels,
+    where: Array,
+    *,
+    tasks: Tasks = FUNNEL,
+    form: str = 'rejection',
+    propensity_floor: float | Array = 0.02,
+) -> LossTerms:
+  """L = BCE(click, pCTR) + BCE(conversion, pCVR) on clicks resampled by 1/pCTR.
+
+  A clicked impression stands in CVR's loss with probability (`rejection`), or
+  with weight (`weighting`),
+
+      a = min(1, floor / pCTR),
+
+  so that clicks are distributed as impressions are, as far as pCTR is right and
+  above the floor: below it nothing can be made up for. The weight is the
+  expected value of the rejection. pCTR is what the same network's CTR output
+  says now, without a gradient; in `single_task` that is a network of its own.
+
+  The sum is divided by the number of clicks, not of those that are left, so
+  that the size of the step does not depend on pCTR. The paper says only that
+  "pCTR is taken as the rejection probability"; taken by the letter, accepting
+  with 1 - pCTR, next to nothing would be rejected.
+
+  Args:
+    logits: Task -> output, float32 [B].
+    labels: `click`, `conversion` and `uniform` (see `sampling.draw`), float32
+      [B].
+    where: float32 [B], 0 for padding.
+    tasks: The funnel.
+    form: `rejection` or `weighting`.
+    propensity_floor: The highest pCTR at which every click is kept.
+
+  Returns:
+    `ctr` and `cvr_clicked`, and for other tasks those of `click_space`.
+
+  Raises:
+    InputError: There is no such form, or no CVR.
+
+  References:
+    Ma et al., ESMM, SIGIR 2018, section 3.1 (UNBIAS), after Zhang et al.,
+    Bid-aware Gradient Descent for Unbiased Learning with Censored Data in
+    Display Advertising, KDD 2016.
+  """
+  if form not in FORMS:
+    raise InputError(
+        f'estimator_options.form is {form!r}; it must be one of {FORMS}.'
+    )
+  terms = _click_space.click_space(logits, labels, where, tasks=tasks)
+  propensity = jax.nn.sigmoid(jax.lax.stop_gradient(logits['ctr']))
+  accepted = jnp.minimum(1.0, propensity_floor / propensity)
+  if form == 'rejection':
+    accepted = (labels['uniform'] < accepted).astype(jnp.float32)
+  (space,) = [s for s in spaces(tasks) if s.key == 'cvr_clicked']
+  losses = cross_entropy(logits[space.output], labels[space.label])
+  clicked = where * labels[space.given]
+  total, _ = sum_and_count(losses * accepted, clicked)
+  return terms | {space.key: (total, jnp.sum(clicked))}
+
+
+def default_weights(tasks: Tasks) -> dict[str, float]:
+  """1 for every task.
+
+  Raises:
+    InputError: CVR is not the event after the click.
+  """
+  weights = _click_space.default_weights(tasks)
+  if not {'ctr', 'cvr_clicked'} <= set(weights):
+    raise InputError(
+        "estimator='unbias' needs the tasks ctr and cvr, one after the other;"
+        f' the terms are {sorted(weights)}.'
+    )
+  return weights

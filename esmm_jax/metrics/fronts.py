@@ -1,0 +1,280 @@
+"""Two scores that are traded against each other, more of both being better.
+
+A model that is trained with several weights of its tasks gives a point for each
+weight, (CTR AUC, CVR AUC) say. `pareto` and `hypervolume` are of the points,
+`front_volume` and `ellipse` also look at the seeds behind them, and `trade_off`
+says whether one score rises where the other falls.
+
+References:
+  Zitzler, Thiele. Multiobjective evolutionary algorithms: a comparative case
+    study and the strength Pareto approach. IEEE Transactions on Evolutionary
+    Computation 3(4), 1999.
+  Efron, Tibshirani. An introduction to the bootstrap. Chapman and Hall, 1993.
+    Section 13.3, the percentile interval.
+"""
+
+import math
+from typing import NamedTuple
+
+from esmm_jax.types import Array, InputError
+import numpy as np
+from scipy import stats
+
+NAN = float('nan')
+
+
+def pareto(points: Array) -> np.ndarray:
+  """Which points no other one dominates.
+
+  q dominates p where q >= p in both scores and q > p in one. So equal points
+  stay or go together. By sorting, in O(n log n).
+
+  Args:
+    points: float [n, 2].
+
+  Returns:
+    bool [n]; False for a point with a nan, which dominates none either.
+
+  Raises:
+    InputError: The shape is another one.
+  """
+  points = _checked('points', points, '[n, 2]')
+  front = _complete(points)
+  # Ascending in x, then in y: what dominates a point comes after it.
+  unique, place = np.unique(points[front], axis=0, return_inverse=True)
+  y = unique[::-1, 1]
+  highest = np.maximum.accumulate(y)
+  stays = np.ones(len(y), bool)
+  stays[1:] = y[1:] > highest[:-1]
+  front[front] = stays[::-1][place.reshape(-1)]
+  return front
+
+
+def hypervolume(points: Array, reference: Array) -> float:
+  """The area of what the points dominate above the reference.
+
+    |{z : r <= z <= p for a point p}|
+      = sum_i (x_(i) - x_(i+1)) (max_{j <= i} y_(j) - r_y)
+
+  with the points in descending order of x, x_(n+1) = r_x and all points raised
+  to r where they lie below it.
+
+  Args:
+    points: float [n, 2]; those with a nan are left out.
+    reference: float [2], the corner that counts as worst.
+
+  Returns:
+    The area; 0 where no point lies above the reference in both scores.
+
+  Raises:
+    InputError: The shapes are other ones, or the reference is not finite.
+  """
+  points = _checked('points', points, '[n, 2]')
+  reference = _reference(reference)
+  return float(_area(points[_complete(points)], reference))
+
+
+def _area(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
+  """Hypervolume of [..., n, 2] over the last two axes."""
+  points = np.maximum(points, reference)
+  order = np.argsort(-points[..., 0], axis=-1)
+  points = np.take_along_axis(points, order[..., None], axis=-2)
+  x, y = points[..., 0], points[..., 1]
+  ends = np.full((*x.shape[:-1], 1), reference[0])
+  widths = x - np.concatenate([x[..., 1:], ends], axis=-1)[..., : x.shape[-1]]
+  heights = np.maximum.accumulate(y, axis=-1) - reference[1]
+  return (widths * heights).sum(-1)
+
+
+class FrontVolume(NamedTuple):
+  """The hypervolume of mean points and its spread over the seeds.
+
+  Attributes:
+    value: Hypervolume of the mean points, less that of the baseline's mean
+      point where there is one; nan without a complete seed.
+    low: Lower end of the percentile interval; nan of fewer than two seeds.
+    high: Upper end.
+    n: Complete seeds, those that count.
+    resamples: Draws behind the interval; 0 of fewer than two seeds.
+  """
+
+  value: float
+  low: float
+  high: float
+  n: int
+  resamples: int
+
+
+def front_volume(
+    values: Array,
+    reference: Array,
+    baseline: Array | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> FrontVolume:
+  """Hypervolume of the points' means over seeds, with a bootstrap interval.
+
+    value = HV({mean_s values[s, p]}_p) - HV({mean_s baseline[s]})
+
+  Whole seeds are drawn again, with replacement, as many as there are; points
+  and baseline see the same draw.
+
+  The best of noisy points is optimistic: a front takes the largest means, and
+  the more points it has, the further noise alone lifts it above the front of
+  the true means, and above a baseline of one point. Resampling adds that lift
+  once more and does not take it out. Few seeds give a crude interval: five
+  have 126 distinct draws, and the percentile interval is then too narrow.
+
+  Args:
+    values: float [S, P, 2]: seed, point, score. A seed with a nan anywhere,
+      in `baseline` too, is left out whole.
+    reference: float [2], as for `hypervolume`.
+    baseline: float [S, 2], one point a seed, of the same seeds.
+    resamples: Draws.
+    seed: Of the draws.
+    confidence: Of the interval.
+
+  Raises:
+    InputError: The shapes are other ones, the seeds of `values` and `baseline`
+      differ in number, or the reference is not finite.
+  """
+  values = _checked('values', values, '[S, P, 2]')
+  reference = _reference(reference)
+  complete = _complete(values).all(1)
+  if baseline is not None:
+    baseline = _checked('baseline', baseline, '[S, 2]')
+    if len(baseline) != len(values):
+      raise InputError(
+          f'values have {len(values)} seeds and baseline {len(baseline)}.'
+      )
+    complete &= _complete(baseline)
+    baseline = baseline[complete, None]
+  values = values[complete]
+  n = len(values)
+  if not n:
+    return FrontVolume(NAN, NAN, NAN, 0, 0)
+
+  def volume(shares):  # [..., n], how much each seed counts.
+    found = _area(np.tensordot(shares, values, 1), reference)
+    if baseline is not None:
+      found = found - _area(np.tensordot(shares, baseline, 1), reference)
+    return found
+
+  equal = np.full(n, 1 / n)
+  value = float(volume(equal))
+  if n < 2:
+    return FrontVolume(value, NAN, NAN, n, 0)
+  draws = np.random.default_rng(seed).multinomial(n, equal, size=resamples)
+  tail = (1 - confidence) / 2
+  low, high = np.quantile(volume(draws / n), [tail, 1 - tail])
+  return FrontVolume(value, float(low), float(high), n, resamples)
+
+
+class Ellipse(NamedTuple):
+  """An ellipse in the plane of the two scores.
+
+  Attributes:
+    x: Of the centre; nan without a complete seed.
+    y: Of the centre.
+    width: The longer axis, from end to end; 0 of fewer than two seeds.
+    height: The shorter axis.
+    angle: Of the longer axis to the x axis in degrees, in (-90, 90].
+  """
+
+  x: float
+  y: float
+  width: float
+  height: float
+  angle: float
+
+
+def ellipse(values: Array, deviations: float = 1.0) -> Ellipse:
+  """The ellipse of so many standard deviations around the mean.
+
+    {z : (z - m)^T C^-1 (z - m) = deviations^2}
+
+  with mean m and sample covariance C, over n - 1. Its half axes are deviations
+  times the roots of C's eigenvalues, along the eigenvectors. It is of single
+  seeds, not of their mean. One deviation holds 39 % of a normal distribution.
+
+  Args:
+    values: float [S, 2]; seeds with a nan are left out.
+    deviations: How many.
+
+  Raises:
+    InputError: The shape is another one.
+  """
+  values = _checked('values', values, '[S, 2]')
+  values = values[_complete(values)]
+  if not len(values):
+    return Ellipse(NAN, NAN, 0.0, 0.0, 0.0)
+  x, y = map(float, values.mean(0))
+  if len(values) < 2:
+    return Ellipse(x, y, 0.0, 0.0, 0.0)
+  variances, axes = np.linalg.eigh(np.cov(values.T))
+  height, width = 2 * deviations * np.sqrt(np.maximum(variances, 0))
+  angle = math.degrees(math.atan2(axes[1, 1], axes[0, 1]))
+  angle = 90 - (90 - angle) % 180
+  return Ellipse(x, y, float(width), float(height), angle)
+
+
+class TradeOff(NamedTuple):
+  """How the second score goes with the first.
+
+  Attributes:
+    slope: Second per first, by least squares; nan of fewer than three points or
+      where the first is constant.
+    spearman: Rank correlation; nan of fewer than three points or where either
+      is constant.
+  """
+
+  slope: float
+  spearman: float
+
+
+def trade_off(values: Array) -> TradeOff:
+  """Slope and rank correlation of the second score on the first.
+
+    slope = sum_p (x_p - mean x) (y_p - mean y) / sum_p (x_p - mean x)^2
+
+  Negative where one is bought with the other. The points of neighbouring
+  weights are not independent, so no p-value comes with them.
+
+  Args:
+    values: float [P, 2]; points with a nan are left out.
+
+  Raises:
+    InputError: The shape is another one.
+  """
+  values = _checked('values', values, '[P, 2]')
+  x, y = values[_complete(values)].T
+  if len(x) < 3 or np.ptp(x) == 0:
+    return TradeOff(NAN, NAN)
+  d = (x - x.mean()) / np.ptp(x)
+  slope = float(d @ (y - y.mean()) / (d @ d) / np.ptp(x))
+  if np.ptp(y) == 0:
+    return TradeOff(slope, NAN)
+  ranks = np.corrcoef(stats.rankdata(x), stats.rankdata(y))
+  return TradeOff(slope, float(ranks[0, 1]))
+
+
+def _complete(values: np.ndarray) -> np.ndarray:
+  return ~np.isnan(values).any(-1)
+
+
+def _checked(name: str, values: Array, shape: str) -> np.ndarray:
+  """As float64; InputError unless of that rank, without infinities."""
+  values = np.asarray(values, np.float64)
+  if values.ndim != shape.count(',') + 1 or values.shape[-1] != 2:
+    raise InputError(f'{name} must be {shape}, got {list(values.shape)}.')
+  if np.isinf(values).any():
+    raise InputError(f'{name} must not be infinite.')
+  return values
+
+
+def _reference(reference: Array) -> np.ndarray:
+  reference = np.asarray(reference, np.float64)
+  if reference.shape != (2,) or not np.isfinite(reference).all():
+    raise InputError(f'reference must be two finite numbers, got {reference}.')
+  return reference

@@ -1,0 +1,169 @@
+"""What the figures share: colours, panels, one legend, the file."""
+
+from collections.abc import Iterable, Mapping
+import os
+from typing import Any
+
+from esmm_jax.metrics.significance import summarize
+from esmm_jax.types import Array, InputError
+import numpy as np
+
+# Okabe and Ito's colours, which the colour-blind can tell apart, without their
+# yellow, which white paper swallows; the last is Tol's wine.
+COLOURS = (
+    '#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000',
+    '#882255',
+)  # fmt: skip
+MARKERS = 'osD^vPX*'
+# Of what is there to compare with.
+GREY = '0.35'
+_NARROWEST = 6.0
+# A matplotlib Figure and Axes, which are not imported here.
+Figure = Any
+Axes = Any
+
+
+def style(k: int) -> dict[str, Any]:
+  """Marker and colour of the k-th line."""
+  return {
+      'marker': MARKERS[k % len(MARKERS)],
+      'color': COLOURS[k % len(COLOURS)],
+  }
+
+
+def styles(panels: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+  """Method -> its style, in the order in which the panels name them."""
+  methods = dict.fromkeys(method for panel in panels for method in panel)
+  return {method: style(k) for k, method in enumerate(methods)}
+
+
+def checked(
+    name: str, values: Array, shape: tuple[int | None, ...]
+) -> np.ndarray:
+  """As float64; InputError unless the shape fits, None being any length."""
+  values = np.asarray(values, np.float64)
+  if values.ndim != len(shape) or any(
+      want not in (None, have) for want, have in zip(shape, values.shape)
+  ):
+    want = ', '.join('any' if n is None else str(n) for n in shape)
+    raise InputError(f'{name} must be [{want}], got {list(values.shape)}.')
+  return values
+
+
+def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Mean, sample standard deviation and number over the seeds.
+
+  Args:
+    values: float [S, ...]; nan values are left out and not counted.
+
+  Returns:
+    Three float [...]; the mean is nan without values, the deviation nan of
+    fewer than two.
+  """
+  columns = np.moveaxis(values, 0, -1).reshape(-1, len(values))
+  found = np.reshape([summarize(column) for column in columns], (-1, 3))
+  mean, std, n = found.T.reshape(3, *values.shape[1:])
+  return mean, std, n
+
+
+def seeds(counts: Iterable[float], total: int) -> str:
+  """`5 seeds`, `3 of 5 seeds` or, where points differ, `3 to 5 of 5 seeds`.
+
+  Args:
+    counts: Of each point, the seeds behind it.
+    total: The seeds that there should be.
+  """
+  counts = [int(n) for n in counts]
+  low, high = min(counts, default=0), max(counts, default=0)
+  some = f'{high}' if low == high else f'{low} to {high}'
+  if low < total:
+    some += f' of {total}'
+  return f'{some} seed{"" if total == 1 else "s"}'
+
+
+def panels(
+    rows: int, columns: int, size: tuple[float, float], sharey: bool = True
+) -> tuple[Figure, np.ndarray]:
+  """A figure and its panels [rows, columns].
+
+  The panels share their x axis, and their y axis unless told otherwise. The
+  size is in inches; a narrow figure is widened, so that its title fits.
+
+  Raises:
+    InputError: There is no panel.
+  """
+  from matplotlib.figure import Figure
+
+  if not rows * columns:
+    raise InputError('There is nothing to draw: no panel.')
+  size = max(size[0], _NARROWEST), size[1]
+  figure = Figure(figsize=size, layout='constrained')
+  grid = figure.subplots(
+      rows, columns, sharex=True, sharey=sharey, squeeze=False
+  )
+  for axes in grid.flat:
+    axes.grid(axis='y', color='0.9')
+    axes.set_axisbelow(True)
+    axes.spines[['top', 'right']].set_visible(False)
+  return figure, grid
+
+
+def headline(axes: Axes, name: str, count: str) -> None:
+  """The panel's name on the left and, small, its number of seeds."""
+  axes.set_title(name, loc='left', fontsize='medium')
+  axes.set_title(count, loc='right', fontsize='x-small', color=GREY)
+
+
+def outer_labels(grid: np.ndarray, drawn: np.ndarray, x_label: str) -> None:
+  """Blanks the panels that are not drawn and labels the outermost that are.
+
+  The lowest panel of each column gets the x label and the numbers, the first of
+  each row the numbers. A blank panel keeps its title and its y label.
+
+  Args:
+    grid: Axes [rows, columns], which share their axes.
+    drawn: bool [rows, columns].
+    x_label: Below each column.
+  """
+  for axes in grid[~drawn]:
+    axes.spines[:].set_visible(False)
+    axes.grid(False)
+    # Not the locator: the panels share it.
+    axes.tick_params(
+        which='both', left=False, bottom=False, labelleft=False,
+        labelbottom=False,
+    )  # fmt: skip
+  for column, there in zip(grid.T, drawn.T):
+    if there.any():
+      lowest = column[there][-1]
+      lowest.tick_params(labelbottom=True)
+      lowest.set_xlabel(x_label)
+  for row, there in zip(grid, drawn):
+    if there.any():
+      row[there][0].tick_params(labelleft=True)
+
+
+def finish(figure: Figure, grid: np.ndarray, title: str, path: str) -> None:
+  """Title, one legend of all panels below them, and the file."""
+  handles = {}
+  for axes in grid.flat:
+    for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+      handles.setdefault(label, handle)
+  # In as few rows as the width of the figure allows.
+  for rows in range(1, len(handles) + 1):
+    legend = figure.legend(
+        handles.values(), handles, loc='outside lower center', frameon=False,
+        ncols=-(-len(handles) // rows),
+    )  # fmt: skip
+    if legend.get_window_extent().width <= figure.bbox.width:
+      break
+    if rows < len(handles):
+      legend.remove()
+  figure.suptitle(title)
+  write(figure, path)
+
+
+def write(figure: Figure, path: str) -> None:
+  """Writes the PNG; makes its folder where there is none."""
+  os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+  figure.savefig(path, dpi=150)

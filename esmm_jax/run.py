@@ -1,0 +1,117 @@
+"""One run among the replicas of a program: its folder, selection and end."""
+
+from collections.abc import Mapping
+import os
+from typing import Any
+
+from esmm_jax.checkpoint import Checkpoints
+from esmm_jax.evaluate import Observed
+from esmm_jax.predict import common_ctr_metrics, save_predictions
+from esmm_jax.selection import Selection
+from esmm_jax.types import Array
+from esmm_jax.writer import Writer
+
+_LINE = 100  # Columns of an evaluation's line.
+
+
+class Run:
+  """What is of one replica alone.
+
+  Attributes:
+    config: Its config.
+    workdir: Its folder.
+    selection: Which of its parameters count.
+    steps: Where it stopped early; 0 while it has not.
+    failure: Why it failed, if it did.
+    results: What results.json will hold.
+    writer: Its metrics; there after `open`.
+    label: Before its lines; '' where it is alone.
+  """
+
+  def __init__(self, config: Any, workdir: str, has_valid: bool):
+    self.config, self.workdir = config, workdir
+    self.selection = Selection(config.selection, has_valid)
+    self.steps = 0
+    self.failure: FloatingPointError | None = None
+    self.results: dict[str, Any] = {}
+    self.label = ''
+    self.writer: Writer
+
+  @property
+  def active(self) -> bool:
+    """Whether it is still trained."""
+    return not self.failure and not self.steps
+
+  @property
+  def init_seed(self) -> int:
+    """Of initialisation and dropout."""
+    seed = self.config.init_seed
+    return self.config.seed if seed is None else seed
+
+  def open(self, start: int, total: int, shows: bool) -> None:
+    """Opens its files at a step; `shows` says whether it has the bar."""
+    self.writer = Writer(self.workdir, start, total, shows)
+
+  def update(self, step: int, metrics: Mapping[str, float]) -> bool:
+    """Takes note of an evaluation; returns whether it is the best so far."""
+    better = self.selection.update(step, metrics)
+    if self.selection.stopped:
+      self.steps = step
+    return better
+
+  def position(self) -> dict[str, Any]:
+    """What a checkpoint needs to know, as JSON."""
+    return {'selection': self.selection.position(), 'steps': self.steps}
+
+  def load(self, position: Mapping[str, Any]) -> None:
+    """Takes over what `position` gave."""
+    self.selection.load(position['selection'])
+    self.steps = position['steps']
+
+  def save(
+      self, outputs: dict[str, Array], observed: Observed
+  ) -> dict[str, float]:
+    """Writes the test predictions, if asked for.
+
+    Args:
+      outputs: Output -> float32 [n]; gets `ctcvr_common` if there is one.
+      observed: The same rows.
+
+    Returns:
+      The metrics that take another run's pCTR; {} without one.
+    """
+    more = {}
+    if self.config.common_ctr:
+      more = common_ctr_metrics(
+          outputs, observed, self.workdir, self.config.common_ctr
+      )
+    if self.config.save_predictions:
+      path = os.path.join(self.workdir, 'predictions', 'test.parquet')
+      save_predictions(path, outputs, observed)
+    return more
+
+  def keep(self, state: Any, best: Any) -> None:
+    """Writes its own checkpoint, as it would have alone."""
+    checkpoints = Checkpoints(self.workdir)
+    step = int(state.step)
+    if checkpoints.latest_step != step:
+      arrays = {'state': state, 'best': best}
+      checkpoints.save(step, arrays, {'runs': [self.position()]})
+    checkpoints.close()
+
+
+def line(step: int, epoch: float, metrics: Mapping[str, float]) -> str:
+  """An evaluation in at most 100 columns."""
+  text = f'step {step:,} epoch {epoch:.2f} loss {metrics["train/loss"]:.4f}'
+  for wanted in ('auc', 'mse'):
+    values = [
+        f' {key.split("/")[1]} {value:.4f}'
+        for key, value in metrics.items()
+        if key.startswith('valid/')
+        and key.endswith(f'/{wanted}')
+        and '_entire/' not in key
+    ]
+    text += f' | {wanted}{"".join(values)}' if values else ''
+  if 'valid/ctcvr/logloss' in metrics:
+    text += f' logloss {metrics["valid/ctcvr/logloss"]:.5f}'
+  return text if len(text) <= _LINE else text[: _LINE - 3] + '...'
