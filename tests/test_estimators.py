@@ -130,6 +130,7 @@ B = [0.3, -2.2, 1.5, 0.1, -1.0, -9.0]
 CLICK = [0, 1, 0, 1, 1, 1]
 CONVERSION = [0, 0, 1, 1, 0, 1]
 IF_CLICKED = [1, 0, 1, 1, 0, 1]
+UNIFORM = [0.5, 0.01, 0.3, 0.03, 0.9, 0.2]
 WHERE = [1, 1, 1, 1, 1, 0]
 
 
@@ -138,10 +139,12 @@ def arrays(*columns):
 
 
 def inputs(a=A, b=B, click=CLICK, conversion=CONVERSION, where=WHERE):
-  a, b, click, conversion, if_clicked, where = arrays(
-      a, b, click, conversion, (IF_CLICKED * len(a))[: len(a)], where)
+  fill = lambda column: (column * len(a))[: len(a)]
+  a, b, click, conversion, if_clicked, uniform, where = arrays(
+      a, b, click, conversion, fill(IF_CLICKED), fill(UNIFORM), where)
   labels = dict(
-      click=click, conversion=conversion, conversion_if_clicked=if_clicked)
+      click=click, conversion=conversion, conversion_if_clicked=if_clicked,
+      uniform=uniform)
   return dict(ctr=a, cvr=b), labels, where
 
 
@@ -212,6 +215,8 @@ CASES = {
     for options in (
         [{}, {'cvr_normalization': 'impressions'}]
         if name in ('click_space', 'entire_space')
+        else [{}, {'form': 'weighting'}]
+        if name == 'unbias'
         else [{}]
     )
 }
@@ -234,6 +239,8 @@ def loss(estimator, logits, labels, where):
 def test_terms_are_those_declared(estimator):
   logits, labels, where = inputs()
   declared = {'click', 'conversion', *estimator.truth_labels}
+  if estimator.draws:
+    declared.add('uniform')
   labels = {k: v for k, v in labels.items() if k in declared}
   terms = estimator.terms(logits, labels, where)
   assert set(terms) == set(estimator.weights(FUNNEL))

@@ -15,7 +15,7 @@ from esmm_jax.types import InputError
 import numpy as np
 import pytest
 
-from tests.test_results import cells, write
+from tests.test_results import write
 
 CTR, CVR = 'test/ctr/auc', 'test/cvr_clicked/auc'
 NAN = float('nan')
@@ -106,7 +106,8 @@ def test_a_curve_counts_its_whole_seeds(tmp_path):
   assert mmoe[2:4] == ['+.02600', '.6900']
   assert ple == ['ple', '0, missing 2 of 2', 'missing', *'–––––']
   found = curves(table, blocks[0])
-  assert found.along == [0.5, 1.0, 2.0] and list(found.series) == ['mmoe', 'ple']
+  assert found.along == [0.5, 1.0, 2.0]
+  assert list(found.series) == ['mmoe', 'ple']
   assert found.series['mmoe'].shape == (2, 3, 2)
   assert np.isnan(found.series['mmoe'][1]).tolist() == [
       [False] * 2, [False] * 2, [True] * 2]

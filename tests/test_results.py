@@ -536,7 +536,8 @@ def test_pictures_are_named(tmp_path):
   write_runs(table, tmp_path)
   blocks = tabulate(table, tmp_path)
   text = report.markdown(table, blocks, ['w/front.png', 'w/front-rho-0.6.png'])
-  assert '\n\n![front](front.png)\n\n![front-rho-0.6](front-rho-0.6.png)' in text
+  named = ('![front](front.png)', '![front-rho-0.6](front-rho-0.6.png)')
+  assert '\n\n'.join(['', *named, '- ']) in text
 
 
 def test_latex(tmp_path):

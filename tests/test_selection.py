@@ -3,7 +3,7 @@
 import json
 import math
 
-from esmm_jax.selection import Selection
+from esmm_jax.selection import chosen, copy, merge, Selection
 from esmm_jax.train_state import TrainState
 from esmm_jax.types import InputError
 import jax
@@ -41,10 +41,11 @@ def number(parameters):
 
 def run(selection, values, metric=LOSS):
   """Feeds evaluations at steps 10, 20, ..; returns the parameters kept."""
-  best = selection.start(state(0))
+  best = copy(state(0).params)
   for k, value in enumerate(values, 1):
     metrics = {metric: value, 'valid/ctr/auc': k / 100}
-    best = selection.update(10 * k, metrics, state(k), best)
+    if selection.update(10 * k, metrics):
+      best = merge(best, state(k).params, [True])
   return best
 
 
@@ -74,19 +75,22 @@ def test_the_best_is_kept(mode, values, step):
   assert selection.step == step
   assert number(best) == step / 10
   assert selection.metrics['valid/ctr/auc'] == step / 1000
-  assert number(selection.choose(state(99), best)) == step / 10
+  assert number(chosen([selection], best, state(99).params)) == step / 10
 
 
 def test_without_a_metric_the_last_parameters_stay():
   selection = Selection(options(metric='', patience=1), False)
-  best = run(selection, [0.5, 0.6, 0.7])
-  assert best == {} and selection.metrics == {} and not selection.stopped
-  assert number(selection.choose(state(99), best)) == 99
+  assert not selection.keeps
+  run(selection, [0.5, 0.6, 0.7])
+  assert selection.step == 0 and not selection.stopped
+  assert selection.metrics == {LOSS: 0.7, 'valid/ctr/auc': 0.03}
+  assert number(chosen([selection], {}, state(99).params)) == 99
 
 
 def test_before_the_first_evaluation_the_last_parameters_are_chosen():
   selection = Selection(options(), True)
-  assert number(selection.choose(state(7), selection.start(state(0)))) == 7
+  best = copy(state(0).params)
+  assert number(chosen([selection], best, state(7).params)) == 7
 
 
 @pytest.mark.parametrize(
@@ -110,12 +114,45 @@ def test_patience(patience, values, stopped):
 
 def test_what_is_kept_is_a_copy():
   """The step that comes next consumes the buffers of the state."""
-  selection = Selection(options(), True)
   old = state(1)
-  best = selection.update(10, {LOSS: 0.5}, old, selection.start(old))
-  start = selection.start(old)
+  best = merge(copy(state(0).params), old.params, [True])
+  start = copy(old.params)
   jax.tree.map(lambda x: x.delete(), [old.table, old.net])
   assert number(best) == number(start) == 1
+
+
+def params(*values):
+  """Parameters of as many replicas, each of one number."""
+  x = jnp.asarray(values, jnp.float32)
+  return {
+      'table': jnp.tile(x[:, None], (2, 1, 3)),
+      'net': {'tower_ctr': {'kernel': jnp.tile(x[:, None, None], (1, 2, 4))}},
+      'stats': {'mean': x},
+  }
+
+
+def numbers(tree):
+  """The number of each replica, the same in all leaves."""
+  table = tree['table'][0, :, 0]
+  for leaf in jax.tree.leaves([tree['net'], tree['stats']]):
+    assert (leaf.reshape(len(table), -1) == table[:, None]).all()
+  assert (tree['table'] == table[:, None]).all()
+  return table.tolist()
+
+
+def test_each_replica_keeps_its_own_best():
+  merged = merge(params(1, 2, 3), params(4, 5, 6), [False, True, False])
+  assert numbers(merged) == [1, 5, 3]
+  kept, last, unseen = (
+      Selection(options(), True),
+      Selection(options(metric=''), True),
+      Selection(options(), True),
+  )
+  for selection in (kept, last):
+    selection.update(10, {LOSS: 0.5})
+  # The third one has not been evaluated.
+  got = chosen([kept, last, unseen], params(1, 2, 3), params(7, 8, 9))
+  assert numbers(got) == [1, 8, 9]
 
 
 @pytest.mark.parametrize('values', [[0.5, 0.4, 0.6, math.nan], []])
@@ -127,7 +164,7 @@ def test_position_goes_through_json(values):
   other.load(json.loads(json.dumps(one.position())))
   assert (other.step, other.metrics) == (one.step, one.metrics)
   for selection in (one, other):
-    selection.update(99, {LOSS: 0.45}, state(9), {})
+    selection.update(99, {LOSS: 0.45})
   assert (other.step, other.stopped) == (one.step, one.stopped)
   assert one.stopped == bool(values)
 
@@ -150,6 +187,6 @@ def test_what_cannot_be_selected_on(given, has_valid, words):
 def test_a_metric_that_was_not_computed():
   selection = Selection(options('valid/ctcvr/acu'), True)
   with pytest.raises(InputError) as e:
-    selection.update(1, {AUC: 0.5, 'test/ctcvr/auc': 1.0}, state(1), {})
+    selection.update(1, {AUC: 0.5, 'test/ctcvr/auc': 1.0})
   assert "'valid/ctcvr/acu'" in str(e.value) and AUC in str(e.value)
   assert 'test/' not in str(e.value)

@@ -93,7 +93,7 @@ def test_runs_of_other_rows_are_refused(tmp_path):
     test_noise.auc_difference(ours, ours, 'test/ctr/kl')
   del rows['p_cvr']
   other = save(tmp_path / 'e', rows)
-  with pytest.raises(InputError, match="no column 'p_cvr', only p_ctr, p_ctcvr"):
+  with pytest.raises(InputError, match="no column 'p_cvr', only p_ctr, p"):
     test_noise.auc_difference(ours, other, CVR)
 
 
@@ -168,13 +168,14 @@ def test_predictions_that_were_not_saved(tmp_path):
   """At one seed: the mean is of the other one, and says so. At none: a dash."""
   table = make_table()
   errors = write_runs(table, tmp_path / 'a', lambda p: p['seed'] == 1)
-  text = report.markdown(table, tabulate(table, os.fspath(tmp_path / 'a')))
-  assert f'/ {report.number(errors[1], 4)} (n=1) |' in text
+  one = report.markdown(table, tabulate(table, os.fspath(tmp_path / 'a')))
+  assert f'/ {report.number(errors[1], 4)} (n=1) |' in one
   write_runs(table, tmp_path / 'b', lambda p: False)
   blocks = tabulate(table, os.fspath(tmp_path / 'b'))
-  for text in (text, report.markdown(table, blocks)):
+  none = report.markdown(table, blocks)
+  assert '.0200 / – |' in none
+  for text in (one, none):
     assert 'save_predictions was off in a run' in text
-  assert '.0200 / – |' in text
   rows = list(csv.DictReader(io.StringIO(report.to_csv(table, blocks))))
   assert {r['se_test'] + r['combined_low'] for r in rows} == {''}
 

@@ -32,12 +32,12 @@ FUNNEL = {
 NOTE = (
     'AUC on the test split, mean ± standard deviation over seeds. A seed sets'
     ' data order and initialisation, and all methods share it. CVR is over'
-    ' clicked impressions. CTCVR is over all of them: pCVR times the pCTR of one'
-    ' common CTR network, trained by itself (that of BASE, which shares nothing'
-    ' with its CVR network), as in the paper; "own pCTR" is pCVR times the pCTR'
-    ' trained with it, which for BASE to DIVISION is the common network again.'
-    ' The rate of AMAN, the copies of OVERSAMPLING and the floor of UNBIAS are'
-    ' chosen by the CVR AUC on the validation split.'
+    ' clicked impressions. CTCVR is over all of them: pCVR times the pCTR of'
+    ' one common CTR network, trained by itself (that of BASE, which shares'
+    ' nothing with its CVR network), as in the paper; "own pCTR" is pCVR times'
+    ' the pCTR trained with it, which for BASE to DIVISION is the common network'
+    ' again. The rate of AMAN, the copies of OVERSAMPLING and the floor of'
+    ' UNBIAS are chosen by the CVR AUC on the validation split.'
 )
 
 

@@ -1,0 +1,54 @@
+"""What replicas save: eight weights of ESMM, side by side or one by one.
+
+  time python -m experiments.sweep --sweep=configs/tables/replicas.py \
+    --workdir=runs/side_by_side
+  time python -m experiments.sweep --sweep=configs/tables/replicas.py \
+    --workdir=runs/one_by_one --replicas=1
+  python -m experiments.table --sweep=configs/tables/replicas.py \
+    --workdir=runs/one_by_one
+
+A quarter of the simulated funnel and the small network (dimension 8, towers
+64-32); `paper` has the paper's network (18, 360-200-80), `smoke` the tiny
+funnel. Both workdirs give the same table but for the seconds.
+"""
+
+from configs.tables import methods, networks, seesaw_weights
+from esmm_jax.sweep import Column, fixed, product, Table
+
+VARIANTS = ('', 'paper', 'smoke')
+LOG2_RATIOS = tuple(range(-3, 5))
+
+
+def get_table(variant: str = '') -> Table:
+  """The table in one of `VARIANTS`."""
+  if variant not in VARIANTS:
+    raise ValueError(
+        f'No variant {variant!r}; there are {", ".join(VARIANTS[1:])}.'
+    )
+  if variant == 'smoke':
+    network = networks.network('esmm', 'smoke', small=False)
+    data = methods.settings({'selection.metric': ''})
+  else:
+    network = networks.network('esmm', '', small=not variant)
+    data = [
+        {k: v for k, v in point.items() if k != '@data'}
+        for point in seesaw_weights.funnel_part()
+    ]
+  weights = [
+      {'@log2_ratio': k} | seesaw_weights.weights_of(2.0**k, 'ctcvr')
+      for k in LOG2_RATIOS
+  ]
+  return Table(
+      title='Replicas',
+      note='Seconds are of the training steps alone, the share of each replica.',
+      points=product(fixed('seed', 0), network, data, weights),
+      columns=(
+          Column('CTR AUC', 'test/ctr/auc'),
+          Column('CVR AUC (clicked)', 'test/cvr_clicked/auc'),
+      ),
+      rows=('@log2_ratio',),
+      extra_columns=(
+          Column('replicas', 'replicas', 0, None),
+          Column('seconds', 'train_seconds', 2, None),
+      ),
+  )
