@@ -187,11 +187,8 @@ def program(configs: Sequence[Any], data_dir: str | None) -> Program:
   objective, _ = estimator(
       config.estimator, config.estimator_options, fields.tasks
   )
-  if sampled and 'cvr_clicked' not in objective.weights(fields.tasks):
-    raise InputError(
-        'sampling is of the rows of the loss cvr_clicked, which'
-        f' estimator={config.estimator!r} does not have for these tasks.'
-    )
+  if sampled:
+    _check_sampled(config.estimator, objective, fields.tasks)
   module = model(config.model, fields)
   split = config.dataset.train_split
   batches = Batches(
@@ -231,6 +228,24 @@ def program(configs: Sequence[Any], data_dir: str | None) -> Program:
 def is_sampled(config: Any) -> bool:
   """Whether a config's `sampling` section changes anything."""
   return sampling.Sampling(**config.sampling) != sampling.NONE
+
+
+def _check_sampled(name: str, objective: Estimator, tasks: Tasks) -> None:
+  """Refuses sampling where it would do nothing.
+
+  Raises:
+    InputError: The estimator has no CVR loss, or thins its rows itself.
+  """
+  if 'cvr_clicked' not in objective.weights(tasks):
+    raise InputError(
+        'sampling is of the rows of the loss cvr_clicked, which'
+        f' estimator={name!r} does not have for these tasks.'
+    )
+  if objective.draws:
+    raise InputError(
+        f'estimator={name!r} samples the clicked rows itself; leave sampling'
+        ' at its default.'
+    )
 
 
 def _hyper(

@@ -7,7 +7,7 @@ import inspect
 import os
 
 from configs import common
-from configs.tables import architectures
+from configs.tables import architectures, networks
 from esmm_jax import build
 from esmm_jax.build import call
 from esmm_jax.data import DATASETS
@@ -46,8 +46,10 @@ def test_config(name, variant):
   watched = (*FUNNEL, Task('play_time', 'play_time', 'ctr', 'regression'))
   terms = set().union(*(
       e.weights(tasks)
-      for e in ESTIMATORS.values()
-      for tasks in (FUNNEL, CART_FUNNEL, watched)))
+      for name, e in ESTIMATORS.items()
+      for tasks in (FUNNEL, CART_FUNNEL, watched)
+      # UNBIAS wants CVR right behind the click.
+      if (name, tasks) != ('unbias', CART_FUNNEL)))
   assert set(config.loss_weights) == terms
   cls = DATASETS[config.dataset.name]
   options = set(config.dataset) - set(SPLITS)
@@ -94,14 +96,20 @@ def test_options_that_a_function_lacks_are_refused():
 NETWORK_PARAMS = {
     'adatt': (429_058, 402_490),
     'aitm': (411_202, 412_738),
+    'aman': (385_522, 379_906),
+    'base': (385_522, 379_906),
     'dbmtl': (287_234, 244_482),
+    'division': (385_522, 379_906),
     'esmm': (385_522, 379_906),
+    'esmm_ns': (385_522, 379_906),
     'mmoe': (447_498, 335_394),
+    'oversampling': (385_522, 379_906),
     'ple': (429_212, 403_434),
     'shared_bottom': (321_090, 334_210),
     'shared_embedding': (385_522, 379_906),
     'single_task': (385_522, 379_906),
     'stem': (375_560, 330_888),
+    'unbias': (385_522, 379_906),
 }
 
 
@@ -128,6 +136,20 @@ def network_params(name, variant, **options):
 @pytest.mark.parametrize('name', FILES)
 def test_network_params(name, k, variant):
   assert network_params(name, variant) == NETWORK_PARAMS[name][k]
+
+
+@pytest.mark.parametrize('name', networks.SMALL)
+def test_small_networks_of_the_tables_are_of_a_size(name):
+  """None has more than twice, or less than half, of single_task's."""
+  (point,) = networks.network(name, '', small=True)
+  options = {
+      k.removeprefix('model.'): v
+      for k, v in point.items()
+      if k.startswith('model.')
+  }
+  single = dict(networks.SMALL['single_task'], embed_dim=8)
+  reference = network_params('single_task', '', **single)
+  assert 0.5 < network_params(name, '', **options) / reference < 2
 
 
 @pytest.mark.parametrize('k, variant', [(0, ''), (1, 'kuairand')])

@@ -308,6 +308,9 @@ def test_a_value_that_is_wrong_names_its_key(data_dir, tmp_path):
   config = smoke('division', **{'sampling.unclicked_rate': 0.1})
   with pytest.raises(InputError, match="cvr_clicked, which estimator='end"):
     train_and_evaluate(config, str(tmp_path / 'u'), data_dir)
+  config = smoke('unbias', **{'sampling.conversion_copies': 2.0})
+  with pytest.raises(InputError, match='samples the clicked rows itself'):
+    train_and_evaluate(config, str(tmp_path / 'u'), data_dir)
 
 
 def test_the_rule_names_keys_that_configs_have():

@@ -89,16 +89,19 @@ def _funnel(small: bool) -> Sweep:
 
 
 def _smoke() -> Sweep:
+  whole = methods.FEW
+  part = whole | {'dataset.train_split': 'train[:10%]'}
+  label = {'@data': 'tiny funnel'}
   return chain(*(
       methods.methods(
           'smoke',
           (0.02,),
-          product(fixed('@data', 'tiny funnel'), _share(share)),
+          methods.settings(label | {'@share': share} | rows),
           2,
           rates=(0.1,),
           copies=(5.0,),
       )
-      for share in (0.2, 1.0)
+      for share, rows in ((0.2, part), (1.0, whole))
   ))
 
 

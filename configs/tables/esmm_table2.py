@@ -35,9 +35,9 @@ NOTE = (
     ' clicked impressions. CTCVR is over all of them: pCVR times the pCTR of'
     ' one common CTR network, trained by itself (that of BASE, which shares'
     ' nothing with its CVR network), as in the paper; "own pCTR" is pCVR times'
-    ' the pCTR trained with it, which for BASE to DIVISION is the common network'
-    ' again. The rate of AMAN, the copies of OVERSAMPLING and the floor of'
-    ' UNBIAS are chosen by the CVR AUC on the validation split.'
+    ' the pCTR trained with it, which for BASE to DIVISION is the common'
+    ' network again. The rate of AMAN, the copies of OVERSAMPLING and the floor'
+    ' of UNBIAS are chosen by the CVR AUC on the validation split.'
 )
 
 
@@ -50,7 +50,7 @@ def get_table(variant: str = '') -> Table:
   seeds = 5 if 'cpu' in variant else 10
   parts = []
   if variant == 'smoke':
-    data = fixed('@data', 'tiny funnel')
+    data = methods.settings({'@data': 'tiny funnel'} | methods.FEW)
     points = methods.methods(
         'smoke', (0.02,), data, 2, rates=(0.1, 1.0), copies=(5.0,)
     )

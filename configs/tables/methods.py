@@ -45,6 +45,8 @@ TABLE_2 = Paper(
 
 # Networks that a CPU trains fast, for the variants `cpu`.
 SMALL = {'model.embed_dim': 8, 'model.tower_units': (64, 32)}
+# Of the tiny funnel, for the variants `smoke`.
+FEW = {'selection.metric': '', 'dataset.train_split': 'train[:50%]'}
 
 
 def settings(values: dict[str, Any]) -> Sweep:

@@ -16,7 +16,7 @@ from configs.tables import methods, networks, seesaw_weights
 from esmm_jax.sweep import Column, fixed, product, Table
 
 VARIANTS = ('', 'paper', 'smoke')
-LOG2_RATIOS = tuple(range(-3, 5))
+RATIOS = tuple(2.0**k for k in range(-3, 5))
 
 
 def get_table(variant: str = '') -> Table:
@@ -27,7 +27,7 @@ def get_table(variant: str = '') -> Table:
     )
   if variant == 'smoke':
     network = networks.network('esmm', 'smoke', small=False)
-    data = methods.settings({'selection.metric': ''})
+    data = methods.settings(methods.FEW)
   else:
     network = networks.network('esmm', '', small=not variant)
     data = [
@@ -35,18 +35,17 @@ def get_table(variant: str = '') -> Table:
         for point in seesaw_weights.funnel_part()
     ]
   weights = [
-      {'@log2_ratio': k} | seesaw_weights.weights_of(2.0**k, 'ctcvr')
-      for k in LOG2_RATIOS
+      {'@ratio': r} | seesaw_weights.weights_of(r, 'ctcvr') for r in RATIOS
   ]
   return Table(
       title='Replicas',
-      note='Seconds are of the training steps alone, the share of each replica.',
+      note='Seconds are of the training steps alone, a share for each replica.',
       points=product(fixed('seed', 0), network, data, weights),
       columns=(
           Column('CTR AUC', 'test/ctr/auc'),
           Column('CVR AUC (clicked)', 'test/cvr_clicked/auc'),
       ),
-      rows=('@log2_ratio',),
+      rows=('@ratio',),
       extra_columns=(
           Column('replicas', 'replicas', 0, None),
           Column('seconds', 'train_seconds', 2, None),

@@ -68,7 +68,8 @@ def _points(variant: str) -> Sweep:
   models = networks.MORE_MODELS
   if variant == 'smoke':
     models = ('shared_bottom', 'mmoe')
-    data = [('smoke', fixed('@data', 'tiny funnel'))]
+    few = {'@data': 'tiny funnel'} | methods.FEW
+    data = [('smoke', methods.settings(few))]
   elif variant == 'cpu':
     data = [('', seesaw_weights.funnel_part())]
   else:
@@ -83,7 +84,7 @@ def _points(variant: str) -> Sweep:
           product(fixed('seed', seed), shared),
           objective,
           models,
-          (0,),
+          (1.0,),
           config,
           small=variant == 'cpu',
       )
@@ -91,5 +92,5 @@ def _points(variant: str) -> Sweep:
       for config, shared in data
       for objective in seesaw_weights.OBJECTIVES
   ]
-  drop = '@log2_ratio'
+  drop = '@ratio'
   return [{k: v for k, v in p.items() if k != drop} for p in chain(*found)]

@@ -17,7 +17,7 @@ from esmm_jax.sweep import chain, Column, fixed, Front, product, Sweep
 from esmm_jax.sweep import Table
 
 VARIANTS = ('', 'cpu', 'smoke')
-LOG2_RATIOS = tuple(range(-3, 6))
+RATIOS = tuple(2.0**k for k in range(-3, 6))
 CTR, CVR = 'test/ctr/auc', 'test/cvr_clicked/auc'
 # Objective -> (estimator, the term that is weighed against ctr).
 OBJECTIVES = {
@@ -25,11 +25,11 @@ OBJECTIVES = {
     'entire space': ('entire_space', 'ctcvr'),
 }
 NOTE = (
-    'AUC on the test split, mean ± standard deviation over seeds. log2_ratio is'
-    ' the binary logarithm of the weight of the CTR loss over that of the other'
-    ' one: CVR on clicks, divided by their number (click space), or CTCVR'
-    ' (entire space). The weights sum to 2. Gains are over single_task, one'
-    ' network for each task, CVR trained on clicks, at the same seed.'
+    'AUC on the test split, mean ± standard deviation over seeds. ratio is the'
+    ' weight of the CTR loss over that of the other one: CVR on clicks, divided'
+    ' by their number (click space), or CTCVR (entire space). The weights sum'
+    ' to 2. Gains are over single_task, one network for each task, CVR trained'
+    ' on clicks, at the same seed.'
 )
 
 
@@ -49,12 +49,12 @@ def get_table(variant: str = '') -> Table:
           Column('CTCVR AUC', 'test/ctcvr/auc'),
           Column('CVR AUC (entire)', 'test/cvr_entire/auc'),
       ),
-      rows=('@model', '@log2_ratio'),
+      rows=('@model', '@ratio'),
       blocks=('@data', '@objective'),
-      baseline={'@model': 'single_task', '@log2_ratio': None},
+      baseline={'@model': 'single_task', '@ratio': None},
       gain_columns=(CTR, CVR),
       verdict=(CTR, CVR),
-      front=Front('@model', '@log2_ratio', CTR, CVR, 'single_task'),
+      front=Front('@model', '@ratio', CTR, CVR, 'single_task'),
       figures=('fronts',),
   )
 
@@ -72,10 +72,11 @@ def funnel_part() -> Sweep:
 
 def _points(variant: str) -> Sweep:
   seeds = {'': 10, 'cpu': 5, 'smoke': 2}[variant]
-  models, ratios = networks.MODELS, LOG2_RATIOS
+  models, ratios = networks.MODELS, RATIOS
   if variant == 'smoke':
-    models, ratios = ('shared_bottom', 'mmoe'), (-3, 0, 5)
-    data = [('smoke', fixed('@data', 'tiny funnel'))]
+    models, ratios = ('shared_bottom', 'mmoe'), (0.125, 1.0, 32.0)
+    few = {'@data': 'tiny funnel'} | methods.FEW
+    data = [('smoke', methods.settings(few))]
   elif variant == 'cpu':
     data = [('', funnel_part())]
   else:
@@ -105,7 +106,7 @@ def cell(
     common: Sweep,
     objective: str,
     models: tuple[str, ...],
-    ratios: tuple[int, ...],
+    ratios: tuple[float, ...],
     config: str,
     small: bool,
 ) -> Sweep:
@@ -115,10 +116,10 @@ def cell(
   single = product(
       common,
       networks.network('single_task', config, small),
-      fixed('@log2_ratio', None),
+      fixed('@ratio', None),
       fixed('estimator', 'click_space'),
   )
-  weights = [{'@log2_ratio': k} | weights_of(2.0**k, term) for k in ratios]
+  weights = [{'@ratio': r} | weights_of(r, term) for r in ratios]
   multi = chain(*(networks.network(m, config, small) for m in models))
   return chain(
       single,

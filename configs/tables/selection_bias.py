@@ -47,7 +47,7 @@ def get_table(variant: str = '') -> Table:
   rhos, hidden, seeds = RHO, HIDDEN, {'': 10, 'cpu': 3, 'smoke': 2}[variant]
   if variant == 'smoke':
     rhos = (0.6,)
-  shared = {'selection.metric': ''}
+  shared = methods.FEW if variant == 'smoke' else {'selection.metric': ''}
   if variant == 'cpu':
     shared |= methods.SMALL | {
         'batch_size': 1024,
