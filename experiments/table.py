@@ -3,8 +3,9 @@
   python -m experiments.table --sweep=configs/tables/architectures.py:smoke \
     --workdir=runs/smoke
 
-Writes WORKDIR/table.md, table.csv and table.tex, and prints one of them, that
-of --format. The CSV has one line for each row and metric, in full precision,
+Writes table.md, table.csv and table.tex into WORKDIR, or into --output where
+several tables share the runs of a WORKDIR, and prints one of them, that of
+--format. The CSV has one line for each row and metric, in full precision,
 with the Wilcoxon test and the unadjusted p-values too. The figures that the
 table asks for are drawn beside them; stderr says which.
 """
@@ -23,6 +24,9 @@ _WORKDIR = flags.DEFINE_string('workdir', None, 'That of the sweep.')
 _FORMAT = flags.DEFINE_enum(
     'format', 'markdown', ['markdown', 'csv', 'latex'], 'What is printed.'
 )
+_OUTPUT = flags.DEFINE_string(
+    'output', None, 'Gets the table and its figures; default: the workdir.'
+)
 flags.adopt_module_key_flags(cli)
 
 
@@ -39,15 +43,22 @@ def main() -> None:
         f'--workdir={workdir}: no sweep has run there. First: python -m'
         f' experiments.sweep --sweep={spec} --workdir={workdir}'
     )
+  output = _OUTPUT.value or workdir
+  try:
+    os.makedirs(output, exist_ok=True)
+  except OSError as e:
+    raise InputError(
+        f'--output={output}: {e.strerror}. Name a folder that can be written.'
+    ) from e
   blocks = tabulate(table, workdir)
-  drawn = figures.draw(table, blocks, workdir)
+  drawn = figures.draw(table, blocks, output)
   texts = {
       'markdown': ('table.md', report.markdown(table, blocks, drawn.paths)),
       'csv': ('table.csv', report.to_csv(table, blocks)),
       'latex': ('table.tex', report.latex(table, blocks)),
   }
   for name, text in texts.values():
-    with open(os.path.join(workdir, name), 'w', encoding='utf-8') as f:
+    with open(os.path.join(output, name), 'w', encoding='utf-8') as f:
       f.write(text)
   print(texts[_FORMAT.value][1], end='')
   for line in (*drawn.paths, *drawn.skipped):

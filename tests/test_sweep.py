@@ -176,9 +176,10 @@ def test_table_file(path, variant):
 
 @pytest.mark.parametrize('path', TABLES)
 def test_table_file_says_how_to_run_it(path):
+  doc = module(path).__doc__
   for program in ('sweep', 'table'):
-    command = f'python -m experiments.{program} --sweep={path}'
-    assert command in module(path).__doc__
+    _, found, rest = doc.partition(f'python -m experiments.{program} ')
+    assert found and f'--sweep={path}' in rest.partition('python')[0]
   with pytest.raises(ValueError, match="'smke'.*smoke"):
     module(path).get_table('smke')
 

@@ -3,7 +3,7 @@
   python -m experiments.sweep --sweep=configs/tables/esmm_figure3.py:cpu \
     --workdir=runs/table2
   python -m experiments.table --sweep=configs/tables/esmm_figure3.py:cpu \
-    --workdir=runs/table2
+    --workdir=runs/table2 --output=runs/figure3
 
 The seven methods with 1, 20, 40 and 100 % of the simulated funnel's training
 rows (the first ones of the log), validation and test rows always the same. With

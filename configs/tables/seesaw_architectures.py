@@ -5,7 +5,7 @@ The form of Table 5 of the PLE paper (Tang et al., RecSys 2020).
   python -m experiments.sweep --workdir=runs/seesaw \
     --sweep=configs/tables/seesaw_architectures.py:cpu
   python -m experiments.table --workdir=runs/seesaw \
-    --sweep=configs/tables/seesaw_architectures.py:cpu
+    --sweep=configs/tables/seesaw_architectures.py:cpu --output=runs/by_model
 
 Eight architectures with equal weights. `cpu` is a part of the funnel with small
 networks and five seeds, and shares runs with `seesaw_weights.py:cpu` in the
