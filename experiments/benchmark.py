@@ -165,6 +165,7 @@ def step() -> None:
             schedule=lambda step: 1.0,
             micro_batches=micro,
             dense=dense,
+            one_by_one=jax.default_backend() == 'cpu',
         )
         step_fn = jax.jit(
             functools.partial(train_step, plan=plan), donate_argnums=0

@@ -229,13 +229,14 @@ class _Overall:
 
     now = time.monotonic()
     took = tqdm.format_interval(now - self._begun)
+    first = self._finished + self._done + 1
+    self._done += len(ends)
+    elapsed = now - self._start
+    rest = self._total - self._finished - self._done
+    left = tqdm.format_interval(elapsed / self._done * rest)
+    elapsed = tqdm.format_interval(elapsed)
     beside = f' ({len(ends)} side by side)' if len(ends) > 1 else ''
-    for name, error in ends.items():
-      self._done += 1
-      place = self._finished + self._done
-      elapsed = now - self._start
-      left = tqdm.format_interval(elapsed / self._done * (self._total - place))
-      elapsed = tqdm.format_interval(elapsed)
+    for place, (name, error) in enumerate(ends.items(), first):
       what = f'failed after {took}: {error}' if error else took
       line = f'[{place}/{self._total}] {name}: {what}{beside}'
       if self._terminal:
