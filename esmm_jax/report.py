@@ -84,6 +84,7 @@ def to_csv(table: Table, blocks: Sequence[Block]) -> str:
   keys = [*table.blocks, *table.rows]
   headers = 'metric planned n mean std paper_mean paper_std pairs gain'.split()
   headers += 'gain_std gain_low gain_high p_t p_holm p_wilcoxon'.split()
+  headers.append('p_wilcoxon_holm')
   headers += ['detectable', *(_NOISE if table.test_noise else ())]
   if table.choice:
     keys.append(table.choice.key)
@@ -117,9 +118,9 @@ def _numbers(table: Table, row: Row, metric: str) -> list[str]:
   if gain:
     p = gain.paired
     numbers += [p.n, p.mean, p.std, p.low, p.high, p.p_t, gain.p_holm]
-    numbers += [p.p_wilcoxon, gain.detectable]
+    numbers += [p.p_wilcoxon, gain.p_wilcoxon_holm, gain.detectable]
   else:
-    numbers += [math.nan] * 9
+    numbers += [math.nan] * 10
   if table.test_noise:
     if gain and metric in table.test_noise:
       numbers += [gain.seed_error, gain.test_error.mean, *gain.combined]

@@ -113,6 +113,11 @@ def test_means_and_gains(tmp_path):
     assert row.gains[AUC].paired.mean == pytest.approx(sum(d) / 3)
   p = sorted((r.gains[AUC].paired.p_t, r.gains[AUC].p_holm) for r in x.rows)
   assert p[0][1] == pytest.approx(3 * p[0][0])
+  ranked = [
+      (r.gains[AUC].paired.p_wilcoxon, r.gains[AUC].p_wilcoxon_holm)
+      for r in x.rows
+  ]
+  assert min(ranked)[1] == pytest.approx(min(1, 3 * min(ranked)[0]))
 
 
 def test_no_baseline_no_gains(tmp_path):
