@@ -67,6 +67,12 @@ RULES = [
         ],
         [],
     ),
+    ('esmm_jax.replicas', ['esmm_jax.types'], []),
+    (
+        'esmm_jax.plots',
+        ['esmm_jax.metrics', 'esmm_jax.plots', 'esmm_jax.types'],
+        [*NUMERIC, 'matplotlib'],
+    ),
     ('esmm_jax.grid', [], []),
     (
         'esmm_jax.gain_grid',

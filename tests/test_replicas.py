@@ -4,6 +4,7 @@ import json
 import os
 
 from esmm_jax import train as train_module
+from esmm_jax.estimators import ESTIMATORS
 from esmm_jax.replicas import bundles, group_name, replica_groups
 from esmm_jax.train import train_and_evaluate, train_replicas
 from esmm_jax.types import InputError
@@ -320,3 +321,6 @@ def test_the_rule_names_keys_that_configs_have():
   known = flatten(json.loads(smoke('base').to_json_best_effort()))
   for free in replicas.FREE:
     assert any(key.startswith(free) for key in known), free
+  for estimator in ESTIMATORS.values():
+    for option in estimator.traced:
+      assert f'estimator_options.{option}' in replicas.FREE
