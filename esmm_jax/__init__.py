@@ -5,10 +5,12 @@
   data                 raw files -> columns on disk -> batches (numpy only)
   models               features -> one output for each task
   estimators           on which sample space the outputs are trained
+  sampling             which impressions stand in CVR's loss, and how often
   balancing, optim     how losses are combined; how parameters move
   train_step, train    one step of all replicas; a whole run
   predict, evaluate    scores of a split; their metrics, named by sample space
   metrics              exact ranking and probability metrics, significance
-  sweep                sweeps as plain data
+  sweep, replicas      sweeps as plain data; which runs go side by side
   results, report      many runs -> a table with spread, gains and tests
+  figures, plots       many runs -> pictures
 """

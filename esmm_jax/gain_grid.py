@@ -145,7 +145,10 @@ def _detectable(rows: Iterable[Row], columns: Iterable[Column]) -> str:
 
 def _named(table: Table) -> str:
   """'single_task (estimator click_space)': the labels, then the other keys."""
-  baseline: dict[str, Any] = dict(table.baseline or {})
+  # What is None says only that the key is not the baseline's.
+  baseline: dict[str, Any] = {
+      k: v for k, v in (table.baseline or {}).items() if v is not None
+  }
   labels = [k for k in baseline if k.startswith('@')]
   others = [k for k in baseline if not k.startswith('@')]
   name = titled(labels, (baseline[k] for k in labels))

@@ -4,6 +4,7 @@
   probability  log loss, normalized entropy, calibration; KL and ratios against
                the truth
   significance  mean and spread over seeds, paired tests, DeLong, bootstrap
+  fronts       two scores traded against each other: front, area, ellipse
 
 METRICS are those of one task: name -> function(logits, labels, where) -> float
 with float [n] log-odds, 0 or 1 [n] labels, and 0 or 1 [n] `where`, None for all
