@@ -21,7 +21,6 @@ import pytest
 from tests import toy
 from tests.toy import SCHEMA
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 D, U = 4, 50  # Embedding dimension, rows of the table.
 
@@ -245,6 +244,7 @@ def gradients(made, batch, task=None, scale=1.0):
       made.variables['params'], made.table * scale)
 
 
+@pytest.mark.slow
 def test_every_parameter_learns(made):
   """Under the entire-space loss no gradient is 0, nor that of an input.
 
@@ -277,6 +277,7 @@ def crosses(name, options, path):
   return False
 
 
+@pytest.mark.slow
 def test_whose_loss_moves_what(case, made):
   """`shared` is moved by every task, all else by its own task alone.
 
@@ -315,6 +316,7 @@ def test_whose_loss_moves_which_embedding(case, made):
       np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_at_extreme_inputs(made):
   batch = toy.random_batch(8)
   batch = batch._replace(floats=batch.floats * 1e4)
@@ -598,6 +600,7 @@ def test_batch_norm_in_evaluation_uses_what_was_learnt():
 # Other precisions, and what the gates did.
 
 
+@pytest.mark.slow
 def test_bfloat16(case):
   """Near the float32 outputs; parameters, logits and gradients are float32."""
   name, options = case

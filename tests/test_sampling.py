@@ -176,7 +176,7 @@ def begin(plan, seeds):
   return state.replace(sums=sums)
 
 
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.slow
 @pytest.mark.parametrize('parts', [1, 4])
 def test_neutral_rates_change_nothing(parts):
   batches = [steps.make_batch(k) for k in range(3)]
@@ -188,7 +188,7 @@ def test_neutral_rates_change_nothing(parts):
   steps.assert_close(steps.parameters(a), steps.parameters(b), 1e-6)
 
 
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.slow
 def test_rates_of_replicas_and_the_common_ctr_network():
   """Each replica has its own rate; their CTR networks are one."""
   batches = [steps.make_batch(k) for k in range(4)]
@@ -209,7 +209,7 @@ def test_rates_of_replicas_and_the_common_ctr_network():
     ) > 1e-3
 
 
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.slow
 def test_aman_at_100_percent_is_cvr_over_all_impressions():
   """With no draw left, the mean over all rows with the joint label."""
   batch = steps.make_batch(2)

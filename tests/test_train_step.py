@@ -16,7 +16,7 @@ import numpy as np
 import optax
 import pytest
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
+pytestmark = pytest.mark.slow
 
 SCHEMA = Schema((
     Field('user', vocab_size=50),
