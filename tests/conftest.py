@@ -18,9 +18,6 @@ os.environ['JAX_COMPILATION_CACHE_DIR'] = os.path.join(
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.05'
 os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
 
-# Most programs here take longer to compile than to run.
-os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
-
 from hypothesis import settings
 import pytest
 
@@ -41,3 +38,14 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
 def root() -> pathlib.Path:
   """The repository."""
   return pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture(scope='module')
+def quick_compilation():
+  """For programs that take longer to compile than to run."""
+  import jax  # Only where it is used.
+
+  before = jax.config.values['jax_disable_most_optimizations']
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', before)

@@ -21,6 +21,9 @@ from tests import toy
 from tests.golden import make_golden
 from tests.golden.make_golden import CASES
 
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
 STORED = json.loads(make_golden.FILE.read_text('utf-8'))
 BATCH = toy.random_batch(make_golden.EXAMPLES, num_rows=make_golden.ROWS)
 

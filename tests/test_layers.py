@@ -18,6 +18,7 @@ import pytest
 from tests import toy
 
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 D, U = 2, 50  # Embedding dimension, rows of the table.
 INPUTS = 4 * D + 2

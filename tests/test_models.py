@@ -21,6 +21,7 @@ import pytest
 from tests import toy
 from tests.toy import SCHEMA
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 D, U = 4, 50  # Embedding dimension, rows of the table.
 

@@ -103,6 +103,11 @@ def data_dir(tmp_path_factory):
   return str(tmp_path_factory.mktemp('data'))
 
 
+@pytest.fixture(scope='module', autouse=True)
+def quick(quick_compilation):
+  return quick_compilation
+
+
 def paths(folder, num):
   return [os.path.join(folder, str(k)) for k in range(num)]
 

@@ -177,6 +177,7 @@ def begin(plan, seeds):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('quick_compilation')
 @pytest.mark.parametrize('parts', [1, 4])
 def test_neutral_rates_change_nothing(parts):
   batches = [steps.make_batch(k) for k in range(3)]
@@ -189,6 +190,7 @@ def test_neutral_rates_change_nothing(parts):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('quick_compilation')
 def test_rates_of_replicas_and_the_common_ctr_network():
   """Each replica has its own rate; their CTR networks are one."""
   batches = [steps.make_batch(k) for k in range(4)]
@@ -210,6 +212,7 @@ def test_rates_of_replicas_and_the_common_ctr_network():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('quick_compilation')
 def test_aman_at_100_percent_is_cvr_over_all_impressions():
   """With no draw left, the mean over all rows with the joint label."""
   batch = steps.make_batch(2)

@@ -16,7 +16,8 @@ import numpy as np
 import optax
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow, pytest.mark.usefixtures('quick_compilation')]
 
 SCHEMA = Schema((
     Field('user', vocab_size=50),

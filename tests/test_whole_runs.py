@@ -15,6 +15,7 @@ import pytest
 from tests import test_train_step as steps
 from tests.test_kuairand import make_raw
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 CHAIN = {
     'click': 'p_ctr', 'cart': 'p_ctatr', 'conversion': 'p_ctcvr'}
 
