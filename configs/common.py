@@ -21,6 +21,8 @@ def base() -> ConfigDict:
           num_epochs=1,
           batch_size=4096,
           eval_batch_size=8192,
+          # Rows of one session (or user) that stay together when shuffled.
+          group_run=1,
           # Parts of a batch worked through one after the other, with the
           # gradient of the whole; 0 chooses by the size (CPU only).
           micro_batches=0,

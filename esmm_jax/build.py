@@ -196,6 +196,7 @@ def program(configs: Sequence[Any], data_dir: str | None) -> Program:
       fields,
       config.batch_size,
       seed=config.seed,
+      group_run=config.group_run,
       compacted=not dense,
       truth=data.truth_source(split),
       truth_labels=objective.truth_labels,
@@ -271,11 +272,15 @@ def _hyper(
 
 
 def _micro_batches(config: Any, layout: Layout, module: Architecture) -> int:
-  """Parts of a batch; where not asked for, MICRO_BATCH examples on a CPU."""
+  """Parts of a batch; where not asked for, MICRO_BATCH examples on a CPU.
+
+  With groups one part, because each part would embed all groups of the batch.
+  """
   parts, size = config.micro_batches, config.batch_size
   normalised = module.style.batch_statistics
   if parts == 0:
-    whole = normalised or layout.num_data > 1 or size % MICRO_BATCH
+    grouped = bool(module.schema.group_part.num_slots)
+    whole = normalised or layout.num_data > 1 or size % MICRO_BATCH or grouped
     on_cpu = jax.default_backend() == 'cpu'
     return size // MICRO_BATCH if on_cpu and not whole else 1
   if parts < 0 or size % parts:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 import dataclasses
 import functools
+import hashlib
+import json
 from typing import Any
 
 from esmm_jax.tasks import FUNNEL, ordered, Task, Tasks
@@ -38,11 +40,16 @@ class Field:
       always 0.
     max_len: `ids` only: a row keeps its first `max_len` entries. Lists are
       stored by falling weight, so these are the heaviest.
-    weighted: `ids` only: entries carry a weight; otherwise each weighs 1.
+    weighted: Not `float`: entries carry a weight; otherwise each weighs 1. The
+      weights of an `id` field stand in the column `NAME.weight`; it is read
+      like a list of at most one entry.
     combiner: `ids` only: how the entries of a row become one vector: `sum`
       is sum_l w_l e_l, `mean` is that over sum_l w_l. An empty list is 0.
     table: Fields with the same `table` share embeddings and id space. Default:
       the field's own name.
+    by_group: All rows of a group have this value in common; it is stored once,
+      in the group table (`Schema.group` says its row), and embedded once for
+      each group of a batch. Not for `float`.
   """
 
   name: str
@@ -52,6 +59,7 @@ class Field:
   weighted: bool = False
   combiner: str = 'sum'
   table: str = ''
+  by_group: bool = False
 
   def __post_init__(self):
     if self.kind not in KINDS:
@@ -63,15 +71,52 @@ class Field:
           f'Field {self.name!r}: combiner {self.combiner!r} is none of'
           f' {COMBINERS}.'
       )
-    if self.kind != 'ids' and (self.max_len != 1 or self.weighted):
+    if self.kind != 'ids' and self.max_len != 1:
       raise InputError(
-          f'Field {self.name!r}: max_len and weighted are for kind "ids", not'
-          f' {self.kind!r}.'
+          f'Field {self.name!r}: max_len is for kind "ids", not {self.kind!r}.'
+      )
+    if self.kind == 'float' and (self.weighted or self.by_group):
+      raise InputError(
+          f'Field {self.name!r}: weighted and by_group are for ids, not for'
+          ' kind "float".'
       )
     if self.max_len < 1:
       raise InputError(f'Field {self.name!r}: max_len must be at least 1.')
     if not self.table:
       object.__setattr__(self, 'table', self.name)
+
+  @property
+  def pooled(self) -> bool:
+    """Whether its entries are multiplied by weights and added up."""
+    return self.kind == 'ids' or (self.kind == 'id' and self.weighted)
+
+
+class Part:
+  """The fields that stand side by side in one array of slots.
+
+  Attributes:
+    id_fields: Those of one column each, first.
+    pooled_fields: Those of `max_len` columns each, with weights.
+    columns: Field name -> its columns.
+    num_slots: Columns in all.
+    num_weights: Columns of the pooled fields, the last ones.
+  """
+
+  def __init__(self, fields: Sequence[Field]):
+    ids = [f for f in fields if f.kind != 'float']
+    self.id_fields = tuple(f for f in ids if not f.pooled)
+    self.pooled_fields = tuple(f for f in ids if f.pooled)
+    self.columns, start = {}, 0
+    for f in self.fields:
+      self.columns[f.name] = slice(start, start + f.max_len)
+      start += f.max_len
+    self.num_slots = start
+    self.num_weights = start - len(self.id_fields)
+
+  @property
+  def fields(self) -> tuple[Field, ...]:
+    """In the order of the columns."""
+    return self.id_fields + self.pooled_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +127,7 @@ class Schema:
     fields: The model's inputs.
     tasks: What is to be predicted, parents first; they name the label columns.
     group: Column with the key (a user, a session) that GAUC groups by, or ''.
+      Where fields are `by_group` it is the row of the group table.
     truth: Columns that only a simulator can know. They are stored apart and
       never read into a batch's inputs.
   """
@@ -103,6 +149,10 @@ class Schema:
             ' feature: it is not known before the impression. Remove it from'
             ' the fields.'
         )
+    if not self.group and any(f.by_group for f in self.fields):
+      raise InputError(
+          'Fields are by_group, but the schema names no group column.'
+      )
     sizes = {}
     for f in self.fields:
       if f.kind == 'float':
@@ -120,14 +170,19 @@ class Schema:
     return tuple(t.label for t in self.tasks)
 
   @functools.cached_property
-  def id_fields(self) -> tuple[Field, ...]:
-    """The `id` fields, in the order of the slot columns."""
-    return tuple(f for f in self.fields if f.kind == 'id')
+  def row_part(self) -> Part:
+    """What each row has by itself: the columns of `Batch.slots`."""
+    return Part([f for f in self.fields if not f.by_group])
 
   @functools.cached_property
-  def list_fields(self) -> tuple[Field, ...]:
-    """The `ids` fields, in the order of the slot columns."""
-    return tuple(f for f in self.fields if f.kind == 'ids')
+  def group_part(self) -> Part:
+    """What the rows of a group share: the columns of `Groups.slots`."""
+    return Part([f for f in self.fields if f.by_group])
+
+  @property
+  def inputs(self) -> tuple[Field, ...]:
+    """The embedded fields in the order of a model's input vector."""
+    return self.row_part.fields + self.group_part.fields
 
   @functools.cached_property
   def float_fields(self) -> tuple[Field, ...]:
@@ -137,7 +192,7 @@ class Schema:
   def offsets(self) -> dict[str, int]:
     """Table name -> its first row in the one table that holds them all."""
     offsets, total = {}, 0
-    for f in self.id_fields + self.list_fields:
+    for f in self.inputs:
       if f.table not in offsets:
         offsets[f.table] = total
         total += f.vocab_size
@@ -146,27 +201,33 @@ class Schema:
   @functools.cached_property
   def num_rows(self) -> int:
     """V, the rows of the one table."""
-    sizes = {f.table: f.vocab_size for f in self.id_fields + self.list_fields}
-    return sum(sizes.values())
+    return sum({f.table: f.vocab_size for f in self.inputs}.values())
 
-  @functools.cached_property
-  def slot_columns(self) -> dict[str, slice]:
-    """Field name -> its columns in `Batch.slots`: `id` fields, then lists."""
-    columns, start = {}, 0
-    for f in self.id_fields + self.list_fields:
-      columns[f.name] = slice(start, start + f.max_len)
-      start += f.max_len
-    return columns
-
-  @functools.cached_property
+  @property
   def num_slots(self) -> int:
-    """S, the id columns of a row."""
-    return len(self.id_fields) + sum(f.max_len for f in self.list_fields)
+    """Ids that a row has, those of its group among them."""
+    return self.row_part.num_slots + self.group_part.num_slots
 
   @property
   def num_inputs(self) -> int:
     """Embedded vectors a row: one for each `id` and each `ids` field."""
-    return len(self.id_fields) + len(self.list_fields)
+    return len(self.inputs)
+
+  def fingerprint(self) -> str:
+    """Of what the fields are, their order and labels, in hexadecimal digits.
+
+    Vocabulary sizes, which depend on the data, do not enter.
+    """
+    parts = [
+        [
+            (a.name, getattr(f, a.name))
+            for a in dataclasses.fields(f)
+            if a.name != 'vocab_size'
+        ]
+        for f in self.fields
+    ]
+    text = json.dumps([parts, self.labels, self.group, self.truth])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
   def field(self, name: str) -> Field:
     for f in self.fields:

@@ -7,7 +7,7 @@ spread over them, and the state is on each. With one device nothing is placed.
 
 from typing import Any
 
-from esmm_jax.types import Batch, InputError
+from esmm_jax.types import Batch, Groups, InputError
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import numpy as np
@@ -43,11 +43,16 @@ class Layout:
       )
 
   def put_batch(self, batch: Batch) -> Batch:
-    """Moves a batch to the devices: rows to each, examples spread."""
+    """Moves a batch to the devices: rows and groups to each, examples spread."""
     if self.num_data == 1:
       return jax.device_put(batch, self.mesh.devices.flat[0])
     shardings = jax.tree.map(lambda _: self._by_example, batch)
-    return jax.device_put(batch, shardings._replace(rows=self._everywhere))
+    shardings = shardings._replace(rows=self._everywhere)
+    if batch.groups is not None:
+      everywhere = self._everywhere
+      of = self._by_example
+      shardings = shardings._replace(groups=Groups(everywhere, everywhere, of))
+    return jax.device_put(batch, shardings)
 
   def put_state(self, state: Any) -> Any:
     """Moves the state to the devices: all of it to each."""

@@ -90,9 +90,17 @@ def predict_step(
     sums of its weights, `load` float32 [R, E], and of their entropy in nats,
     `entropy` float32 [R].
   """
-  small = table[batch.slots.reshape(-1)]  # [B * S, R, .]
+  flat = batch.slots.reshape(-1)
+  groups = batch.groups
+  if groups is not None:
+    flat = jnp.concatenate([flat, groups.slots.reshape(-1)])
+  small = table[flat]  # [B * S + G * S', R, .]
   places = jnp.arange(small.shape[0], dtype=jnp.int32)
-  batch = batch._replace(slots=places.reshape(batch.slots.shape))
+  size = batch.slots.size
+  batch = batch._replace(slots=places[:size].reshape(batch.slots.shape))
+  if groups is not None:
+    own = places[size:].reshape(groups.slots.shape)
+    batch = batch._replace(groups=groups._replace(slots=own))
 
   def predict(net, stats, small):
     variables = {'params': net, 'batch_stats': stats}
@@ -225,7 +233,9 @@ def _gradients(
 
   def work(carry, part_and_key):
     net_grads, row_grads, sums, stats = carry
-    part, key = part_and_key
+    part, of, key = part_and_key
+    if of is not None:
+      part = part._replace(groups=batch.groups._replace(of=of))
     (dnet, drow), (dsum, stats) = grad_fn(net, small, stats, part, key)
     add = functools.partial(jax.tree.map, jnp.add)
     carry = add(net_grads, dnet), row_grads + drow, add(sums, dsum), stats
@@ -237,10 +247,12 @@ def _gradients(
         net, small, stats, batch, key
     )
     return net_grads, row_grads, stats, sums
-  parts = jax.tree.map(
-      lambda x: x.reshape(num, x.shape[0] // num, *x.shape[1:]),
-      batch._replace(rows=jnp.zeros(num, jnp.int32)),  # Not of examples.
+  split = functools.partial(
+      jax.tree.map, lambda x: x.reshape(num, x.shape[0] // num, *x.shape[1:])
   )
+  # Neither rows nor groups are of examples; each part embeds all groups.
+  parts = split(batch._replace(rows=jnp.zeros(num, jnp.int32), groups=None))
+  of = None if batch.groups is None else split(batch.groups.of)
   zeros = functools.partial(jax.tree.map, jnp.zeros_like)
   start = (
       zeros(net),
@@ -249,7 +261,7 @@ def _gradients(
       stats,
   )
   (net_grads, row_grads, sums, stats), _ = jax.lax.scan(
-      work, start, (parts, jax.random.split(key, num))
+      work, start, (parts, of, jax.random.split(key, num))
   )
   return net_grads, row_grads, stats, sums
 

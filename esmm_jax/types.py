@@ -6,7 +6,7 @@ Axis letters, used in every shape comment of the package:
   S  slots (id columns) a row     L  entries of a list field
   F  fields                       D  embedding dimension
   U  table rows a batch touches   V  rows of the embedding table
-  N  float fields
+  N  float fields                 G  groups of a batch
 
 This module imports neither jax nor anything of the package, so that the data
 layer can use it.
@@ -49,6 +49,21 @@ def suggest(name: str, known: Iterable[str]) -> str:
   return f'{hint}There are: {", ".join(known)}.'
 
 
+class Groups(NamedTuple):
+  """What the examples of a batch share in groups, each group once.
+
+  Attributes:
+    slots: int32 [G, S], as those of `Batch`, for the fields that are
+      `by_group`. Padding repeats the first group.
+    weights: float32 [G, W].
+    of: int32 [B], each example's group, a row of `slots`.
+  """
+
+  slots: Array
+  weights: Array
+  of: Array
+
+
 class Batch(NamedTuple):
   """One training or evaluation batch, in the form that the step takes.
 
@@ -56,14 +71,15 @@ class Batch(NamedTuple):
     rows: int32 [U], the table rows that the batch touches, ascending and
       unique; padded with ids at or past V, which a scatter drops.
     slots: int32 [B, S], for each id of each example its place in `rows`. First
-      one column for each `id` field, then `max_len` columns for each `ids`
-      field (`Schema.slot_columns`). When no compaction is asked for, `rows` is
+      one column for each `id` field, then `max_len` columns for each pooled
+      field (`Schema.row_part`). When no compaction is asked for, `rows` is
       empty and slots are rows of the table itself.
     weights: float32 [B, W], the weights of the list entries (the last W
       columns of `slots`); 0 marks padding.
     floats: float32 [B, N], the float fields.
     labels: label name -> float32 [B].
     where: float32 [B], 1 for an example, 0 for padding of the last batch.
+    groups: Of data with fields that are `by_group`, otherwise None.
   """
 
   rows: Array
@@ -72,6 +88,7 @@ class Batch(NamedTuple):
   floats: Array
   labels: dict[str, Array]
   where: Array
+  groups: Groups | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,7 +98,7 @@ class Ragged:
   Attributes:
     values: int32 [T], the lists one after the other.
     offsets: int64 [n + 1], list i is values[offsets[i]:offsets[i + 1]].
-    weights: float32 [T], or None where every entry weighs 1.
+    weights: float32 or float16 [T], or None where every entry weighs 1.
   """
 
   values: np.ndarray

@@ -3,7 +3,8 @@
 import threading
 
 from esmm_jax.data import batches as batches_lib
-from esmm_jax.data.batches import Batches, Compacter, pad_lists, prefetch
+from esmm_jax.data.batches import Batches, Compacter, prefetch
+from esmm_jax.data.padding import pad_lists
 from esmm_jax.types import InputError, Ragged
 from hypothesis import given, strategies as st
 import numpy as np
@@ -257,11 +258,11 @@ def test_parts_of_the_schema(train, names):
   whole = Batches(train, SCHEMA, 50, shuffle=False)(1)
   assert batch.slots.shape == (50, schema.num_slots)
   assert batch.floats.shape == (50, len(schema.float_fields))
-  for name, columns in schema.slot_columns.items():
+  for name, columns in schema.row_part.columns.items():
     table = schema.field(name).table
     np.testing.assert_array_equal(
         batch.rows[batch.slots][:, columns] - schema.offsets[table],
-        whole.rows[whole.slots][:, SCHEMA.slot_columns[name]]
+        whole.rows[whole.slots][:, SCHEMA.row_part.columns[name]]
         - SCHEMA.offsets[table],
     )
   for k, f in enumerate(schema.float_fields):

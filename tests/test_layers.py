@@ -183,7 +183,7 @@ def test_fields_reach_the_network_of_their_group_only():
       other = batch._replace(floats=value)
     else:
       value = batch.slots.copy()
-      value[:, toy.SCHEMA.slot_columns[field.name]] += 1
+      value[:, toy.SCHEMA.row_part.columns[field.name]] += 1
       other = batch._replace(slots=value % U)
     got = group_outputs(other)
     moved = [bool(np.any(a != b)) for a, b in zip(got, want)]

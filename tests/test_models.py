@@ -367,11 +367,11 @@ def test_replicas(case):
 def embed64(table, batch, schema):
   """[B, F * D + N]: ids, then pooled lists, then floats."""
   parts = []
-  for f in schema.id_fields:
-    parts.append(table[batch.slots[:, schema.slot_columns[f.name].start]])
+  for f in schema.row_part.id_fields:
+    parts.append(table[batch.slots[:, schema.row_part.columns[f.name].start]])
   start = 0
-  for f in schema.list_fields:
-    slots = batch.slots[:, schema.slot_columns[f.name]]
+  for f in schema.row_part.pooled_fields:
+    slots = batch.slots[:, schema.row_part.columns[f.name]]
     pooled = np.zeros((len(slots), table.shape[1]))
     for b, row in enumerate(slots):
       w = batch.weights[b, start : start + f.max_len].astype(np.float64)

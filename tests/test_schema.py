@@ -18,7 +18,7 @@ from tests import toy
         (dict(kind='text'), ["'age'", "'text'", "'float'"]),
         (dict(kind='ids', combiner='max'), ["'age'", "'max'", "'mean'"]),
         (dict(kind='id', max_len=2), ["'age'", 'max_len', "'id'"]),
-        (dict(kind='id', weighted=True), ["'age'", 'weighted']),
+        (dict(kind='float', by_group=True), ["'age'", 'by_group']),
         (dict(kind='float', max_len=2), ["'age'", 'max_len', "'float'"]),
         (dict(kind='float', weighted=True), ["'age'", 'weighted']),
         (dict(kind='ids', max_len=0), ["'age'", 'max_len', 'at least 1']),
@@ -79,10 +79,10 @@ def test_places():
   """Slots: `id` fields first, then lists, each in order of declaration."""
   schema = toy.SCHEMA
   names = lambda fields: [f.name for f in fields]
-  assert names(schema.id_fields) == ['user', 'item']
-  assert names(schema.list_fields) == ['history', 'tags']
+  assert names(schema.row_part.id_fields) == ['user', 'item']
+  assert names(schema.row_part.pooled_fields) == ['history', 'tags']
   assert names(schema.float_fields) == ['serial', 'price']
-  assert schema.slot_columns == {
+  assert schema.row_part.columns == {
       'user': slice(0, 1),
       'item': slice(1, 2),
       'history': slice(2, 5),
@@ -98,7 +98,7 @@ def test_places():
 def test_floats_only():
   schema = Schema((Field('x', 'float'), Field('y', 'float')))
   assert (schema.num_slots, schema.num_rows, schema.num_inputs) == (0, 0, 0)
-  assert schema.offsets == {} and schema.slot_columns == {}
+  assert schema.offsets == {} and schema.row_part.columns == {}
 
 
 @st.composite
@@ -151,7 +151,7 @@ def test_tables_and_slots_neither_overlap_nor_leave_gaps(schema):
       )
   )
   assert rows == list(range(schema.num_rows))
-  slots = [s for c in schema.slot_columns.values()
+  slots = [s for c in schema.row_part.columns.values()
            for s in range(c.start, c.stop)]
   assert slots == list(range(schema.num_slots))
 

@@ -462,7 +462,7 @@ def test_a_prepared_cart(tmp_path):
 def test_ids_are_within_the_vocabulary(strange):
   schema = funnel_schema(strange.config)
   columns = strange.columns(0, 4_500)
-  for field in schema.id_fields + schema.list_fields:
+  for field in schema.inputs:
     column = columns[field.name]
     ids = column.values if isinstance(column, Ragged) else column
     assert ids.dtype == np.int32
@@ -494,10 +494,10 @@ def test_unseen_values_are_1_after_training_and_nowhere_else(strange):
   assert (rest['item'] == RARE).mean() > 0.3
   assert (rest['user'] == RARE).any()
   # Tables of several fields, and lists: seen in any of a table's fields.
-  for table in {field.table for field in schema.id_fields}:
+  for table in {field.table for field in schema.row_part.id_fields}:
     fields = [
         f.name
-        for f in schema.id_fields + schema.list_fields
+        for f in schema.inputs
         if f.table == table
     ]
     seen = np.unique(np.concatenate([flat(train[name]) for name in fields]))
@@ -779,7 +779,7 @@ def test_the_schema(built):
   assert schema.field('seen_category').table == 'seen_category'
   assert schema.field('user').vocab_size == 2_000 + 2
   assert schema.field('gender').vocab_size == 2 + 2
-  assert len(schema.id_fields) == 15 and len(schema.float_fields) == 1
+  assert len(schema.row_part.id_fields) == 15 and len(schema.float_fields) == 1
 
 
 def test_slices_of_splits(built):

@@ -92,7 +92,7 @@ def random_batch(
   occur, a conversion without a click among them, if there is room.
   """
   rng = np.random.default_rng(seed)
-  width = sum(f.max_len for f in schema.list_fields)
+  width = sum(f.max_len for f in schema.row_part.pooled_fields)
   weights = rng.random((size, width)) * (rng.random((size, width)) < 0.7)
   weights[0] = 0
   number = np.arange(size)

@@ -16,16 +16,19 @@ import queue
 import threading
 from typing import Any
 
-from esmm_jax.data.checks import check_columns
+from esmm_jax.data.checks import check_columns, check_index
 from esmm_jax.data.columnar import ColumnarSource, concatenate
+from esmm_jax.data.padding import GroupTable, slots_and_weights
+from esmm_jax.data.padding import table_offsets
 from esmm_jax.schema import Schema
-from esmm_jax.types import Batch, InputError, Ragged
+from esmm_jax.types import Batch, Groups, InputError
 import numpy as np
 
 BLOCK = 4096
 WINDOW = 64
 _MEASURED_BATCHES = 4
 _ROUND_TO = 1024
+_ROUND_GROUPS_TO = 64
 
 
 class Batches:
@@ -36,6 +39,7 @@ class Batches:
     num_rows: Rows of the split.
     capacity: U, the touched rows that a batch has room for; 0 where batches
       are not compacted.
+    group_capacity: G, the groups that a batch has room for; 0 without groups.
   """
 
   def __init__(
@@ -46,6 +50,7 @@ class Batches:
       *,
       seed: int = 0,
       shuffle: bool = True,
+      group_run: int = 1,
       compacted: bool = True,
       truth: ColumnarSource | None = None,
       truth_labels: Sequence[str] = (),
@@ -60,6 +65,9 @@ class Batches:
       batch_size: Examples of a batch over all hosts, divisible by them.
       seed: Of the order; epochs differ by themselves.
       shuffle: False keeps the order of the file.
+      group_run: So many rows of one group that stand together in the file stay
+        together when rows are shuffled. 1 shuffles row by row. Longer runs make
+        the work for a group's own fields less, and batches less mixed.
       compacted: Whether `rows` are the unique rows of the batch. False leaves
         `rows` empty and gives table rows as slots, for prediction.
       truth: Truth columns of the same rows.
@@ -77,6 +85,11 @@ class Batches:
           f'batch_size is {batch_size}; it must be positive and divisible by'
           f' the {num_hosts} hosts.'
       )
+    if group_run < 1 or (group_run > 1 and not schema.group):
+      raise InputError(
+          f'group_run is {group_run}; it must be at least 1, and 1 where the'
+          ' data set has no group column.'
+      )
     if truth_labels and truth is None:
       raise InputError(
           f'Labels {list(truth_labels)} exist only where the truth is known;'
@@ -86,20 +99,21 @@ class Batches:
     self._truth_labels = tuple(truth_labels)
     self._batch_size, self._host, self._num_hosts = batch_size, host, num_hosts
     self._seed, self._shuffle = seed, shuffle
-    self._offsets = np.concatenate(
-        [
-            np.full(f.max_len, schema.offsets[f.table], np.int32)
-            for f in schema.id_fields + schema.list_fields
-        ]
-        or [np.zeros(0, np.int32)]
-    )
+    self._group_run = group_run
+    self._part = schema.row_part
+    self._offsets = table_offsets(schema, self._part)
+    self._groups = None
+    if schema.group_part.num_slots:
+      self._groups = GroupTable(schema, source.groups, str(source))
     self.num_rows = len(source)
     self.steps_per_epoch = -(-self.num_rows // batch_size)
     self._blocks = -(-self.num_rows // BLOCK)
     self._windows = {}
     self._layout = (-1, None, None)
-    self.capacity = 0
+    self.capacity = self.group_capacity = 0
     self._compacted = compacted
+    if self._groups is not None:
+      self.group_capacity = self._measure_groups()
     if compacted:
       self.capacity = self._measure_capacity()
       self._compacter = Compacter(schema.num_rows, self.capacity)
@@ -113,18 +127,26 @@ class Batches:
     local = self._batch_size // self._num_hosts
     start = min(k * self._batch_size + self._host * local, self.num_rows)
     stop = min(start + local, self.num_rows)
-    slots, weights, floats, labels = self._rows(epoch, start, stop)
+    slots, weights, floats, of, labels = self._rows(epoch, start, stop)
     pad = local - len(slots)
     if pad:  # Repeats a row, so that no other table row is touched.
       slots = np.concatenate([slots, np.repeat(self._filler(slots), pad, 0)])
       weights, floats = _pad(weights, pad), _pad(floats, pad)
+      of = np.concatenate([of, np.repeat(of[-1:] if len(of) else 0, pad)])
       labels = {name: _pad(label, pad) for name, label in labels.items()}
     where = np.zeros(local, np.float32)
     where[: local - pad] = 1
+    groups = self._gather_groups(of)
     rows = np.zeros(0, np.int32)
-    if self._compacted:
+    if self._compacted and groups is None:
       rows, slots = self._compacter(slots)
-    return Batch(rows, slots, weights, floats, labels, where)
+    elif self._compacted:
+      flat = np.concatenate([slots.reshape(-1), groups.slots.reshape(-1)])
+      rows, flat = self._compacter(flat)
+      cut = slots.size
+      slots = flat[:cut].reshape(slots.shape)
+      groups = groups._replace(slots=flat[cut:].reshape(groups.slots.shape))
+    return Batch(rows, slots, weights, floats, labels, where, groups)
 
   def iterate(self, start: int, stop: int) -> Iterator[Batch]:
     """Batches of steps [start, stop)."""
@@ -132,6 +154,22 @@ class Batches:
 
   def _filler(self, slots: np.ndarray) -> np.ndarray:
     return slots[-1:] if len(slots) else self._offsets[None]
+
+  def _gather_groups(self, of: np.ndarray) -> Groups | None:
+    """The groups of some examples, each once; room grows as `Compacter`'s."""
+    if self._groups is None:
+      return None
+    unique, place = np.unique(of, return_inverse=True)
+    capacity = self.group_capacity
+    while len(unique) > capacity:
+      capacity += capacity // 2 + 1
+    padded = np.full(capacity, unique[0])
+    padded[: len(unique)] = unique
+    return Groups(
+        self._groups.slots.take(padded, axis=0),
+        self._groups.weights.take(padded, axis=0).astype(np.float32),
+        place.astype(np.int32),
+    )
 
   def _rows(self, epoch: int, start: int, stop: int):
     """Examples [start, stop) of the epoch's order."""
@@ -147,11 +185,11 @@ class Batches:
       if stop <= ends[window + 1]:
         break
       start, window = ends[window + 1], window + 1
-    slots, weights, floats, *labels = map(
+    slots, weights, floats, of, *labels = map(
         concatenate, map(list, zip(*pieces))
     )
     names = self._schema.labels + self._truth_labels
-    return slots, weights, floats, dict(zip(names, labels))
+    return slots, weights, floats, of, dict(zip(names, labels))
 
   def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
     """The epoch's order of blocks, and where each window starts and ends."""
@@ -173,7 +211,7 @@ class Batches:
       columns = self._read(mine)
       if self._shuffle:
         rng = np.random.default_rng([self._seed, epoch, window + 1])
-        order = rng.permutation(len(columns[0]))
+        order = _permutation(rng, columns[3], self._group_run)
         columns = [c[order] for c in columns]
       while len(self._windows) > 1:
         self._windows.pop(next(iter(self._windows)))
@@ -181,9 +219,15 @@ class Batches:
     return self._windows[epoch, window]
 
   def _read(self, blocks: np.ndarray) -> list[np.ndarray]:
-    """Blocks of rows as [slots, weights, floats, *labels], checked."""
+    """Blocks of rows as [slots, weights, floats, of, *labels], checked."""
     schema = self._schema
-    names = [f.name for f in schema.fields] + list(schema.labels)
+    names = [f.name for f in schema.fields if not f.by_group]
+    names += [f'{f.name}.weight' for f in self._part.pooled_fields
+              if f.kind == 'id']
+    names += schema.labels
+    grouped = self._groups is not None or self._group_run > 1
+    if grouped:
+      names.append(schema.group)
     runs = np.split(blocks, np.flatnonzero(np.diff(blocks) != 1) + 1)
     ranges = [(r[0] * BLOCK, (r[-1] + 1) * BLOCK) for r in runs]
     pieces = []
@@ -193,15 +237,10 @@ class Batches:
       pieces.append(piece)
     columns = {n: concatenate([p[n] for p in pieces]) for n in names}
     num = len(columns[schema.labels[0]])
-    slots = np.empty((num, schema.num_slots), np.int32)
-    for f in schema.id_fields:
-      slots[:, schema.slot_columns[f.name].start] = columns[f.name]
-    weights = [np.zeros((num, 0), np.float32)]
-    for f in schema.list_fields:
-      ids, weight = pad_lists(columns[f.name], f.max_len)
-      slots[:, schema.slot_columns[f.name]] = ids
-      weights.append(weight)
-    slots += self._offsets
+    slots, weights = slots_and_weights(schema, self._part, columns, num)
+    of = columns[schema.group] if grouped else np.zeros(num, np.int32)
+    if self._groups is not None:
+      check_index(of, len(self._groups.slots), str(self._source))
     floats = np.empty((num, len(schema.float_fields)), np.float32)
     for j, f in enumerate(schema.float_fields):
       floats[:, j] = columns[f.name]
@@ -211,7 +250,7 @@ class Batches:
       for n in self._truth_labels:
         column = concatenate([t[n] for t in truth])
         labels.append(column.astype(np.float32))
-    return [slots, np.concatenate(weights, axis=1), floats, *labels]
+    return [slots, weights, floats, of, *labels]
 
   def _measure_capacity(self) -> int:
     """Room for the touched rows: 15 % over the most of a few batches.
@@ -220,20 +259,34 @@ class Batches:
     one more compilation; the size a batch gets depends on the batch alone.
     """
     slots, sizes = {}, {}
-    for f in self._schema.id_fields + self._schema.list_fields:
-      slots[f.table] = slots.get(f.table, 0) + f.max_len
-      sizes[f.table] = f.vocab_size
     local = self._batch_size // self._num_hosts
-    bound = sum(min(local * n, sizes[t]) for t, n in slots.items())
+    for f in self._schema.inputs:
+      num = min(local, len(self._groups.slots)) if f.by_group else local
+      slots[f.table] = slots.get(f.table, 0) + num * f.max_len
+      sizes[f.table] = f.vocab_size
+    bound = sum(min(n, sizes[t]) for t, n in slots.items())
     most = 0
-    blocks, ends = self._order(0)
-    del blocks
-    for k in range(min(_MEASURED_BATCHES, self.steps_per_epoch)):
-      start = k * self._batch_size
-      stop = min(start + self._batch_size, int(ends[-1]))
-      most = max(most, len(np.unique(self._rows(0, start, stop)[0])))
+    for rows in self._some_rows():
+      ids = [rows[0].reshape(-1)]
+      if self._groups is not None:
+        ids.append(self._groups.slots[np.unique(rows[3])].reshape(-1))
+      most = max(most, len(np.unique(np.concatenate(ids))))
     room = -(-int(1.15 * most) // _ROUND_TO) * _ROUND_TO
     return max(min(room, bound), 1)
+
+  def _measure_groups(self) -> int:
+    """Room for the groups, in the same way."""
+    local = self._batch_size // self._num_hosts
+    most = max(len(np.unique(rows[3])) for rows in self._some_rows())
+    room = -(-int(1.15 * most) // _ROUND_GROUPS_TO) * _ROUND_GROUPS_TO
+    return max(min(room, local, len(self._groups.slots)), 1)
+
+  def _some_rows(self) -> Iterator[tuple[Any, ...]]:
+    """The rows of a few batches."""
+    for k in range(min(_MEASURED_BATCHES, self.steps_per_epoch)):
+      start = k * self._batch_size
+      stop = min(start + self._batch_size, self.num_rows)
+      yield self._rows(0, start, stop)
 
 
 class Compacter:
@@ -269,24 +322,28 @@ class Compacter:
     return np.concatenate([rows, pad]), slots
 
 
-def pad_lists(
-    lists: Ragged, max_len: int
-) -> tuple[np.ndarray, np.ndarray]:
-  """The first `max_len` entries of each list, padded.
+def _permutation(
+    rng: np.random.Generator, of: np.ndarray, run: int
+) -> np.ndarray:
+  """A random order of rows, int [n], with runs of a group kept together.
 
-  Returns:
-    ids int32 [n, max_len], 0 where padded, and weights float32 [n, max_len],
-    0 where padded and otherwise the entry's weight (1 for lists without).
+  Args:
+    rng: What it depends on.
+    of: [n], the group of each row.
+    run: The longest run.
   """
-  starts = np.asarray(lists.offsets[:-1])
-  lengths = np.diff(lists.offsets)
-  mask = np.arange(max_len) < lengths[:, None]
-  ids = np.zeros(mask.shape, np.int32)
-  weights = np.zeros(mask.shape, np.float32)
-  places = (starts[:, None] + np.arange(max_len))[mask]
-  ids[mask] = lists.values[places]
-  weights[mask] = 1 if lists.weights is None else lists.weights[places]
-  return ids, weights
+  if run == 1:
+    return rng.permutation(len(of))
+  number = np.arange(len(of))
+  begins = np.ones(len(of), bool)
+  begins[1:] = of[1:] != of[:-1]
+  since = number - np.maximum.accumulate(np.where(begins, number, 0))
+  starts = np.flatnonzero(since % run == 0)
+  lengths = np.diff(np.append(starts, len(of)))
+  order = rng.permutation(len(starts))
+  ends = np.cumsum(lengths[order])
+  first = np.repeat(starts[order] - (ends - lengths[order]), lengths[order])
+  return first + number
 
 
 def prefetch(

@@ -1,5 +1,8 @@
 """Refuses columns that a model would read as something else."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from esmm_jax.schema import Field, Schema
 from esmm_jax.types import Columns, InputError, Ragged
 import numpy as np
@@ -17,50 +20,15 @@ def check_columns(
   Args:
     schema: Says what each column holds.
     columns: Columns of a range of rows; those the schema lacks are not looked
-      at.
+      at. Without the fields that are `by_group`, see `check_groups`.
     where: What to call the place in the message.
     first_row: Number of the first row, for the message.
 
   Raises:
     InputError: Names the place, the row and the field.
   """
-
-  def refuse(bad, values, text, lists: Ragged | None = None):
-    """Raises if any entry is bad; `text` gets the first bad value."""
-    if not bad.any():
-      return
-    entry = row = int(np.flatnonzero(bad)[0])
-    if lists is not None:
-      row = int(np.searchsorted(lists.offsets, entry, side='right')) - 1
-    raise InputError(f'{where}, row {first_row + row}: {text(values[entry])}')
-
-  def refuse_ids(ids: np.ndarray, field: Field, lists: Ragged | None = None):
-    if len(ids) and (ids.min() < 0 or ids.max() >= field.vocab_size):
-      text = lambda value: (
-          f'field {field.name!r} has id {value}, but its vocabulary has the ids'
-          f' 0 to {field.vocab_size - 1}. Prepare the data again, or map unseen'
-          ' values to id 1.'
-      )
-      refuse((ids < 0) | (ids >= field.vocab_size), ids, text, lists)
-
-  for field in schema.id_fields:
-    refuse_ids(columns[field.name], field)
-  for field in schema.list_fields:
-    lists = columns[field.name]
-    _check_shape(lists, field, where)
-    refuse_ids(lists.values, field, lists)
-    if lists.weights is not None:
-      text = lambda value, name=field.name: (
-          f'field {name!r} has a weight that is not finite, {value}.'
-      )
-      refuse(~np.isfinite(lists.weights), lists.weights, text, lists)
-  for field in schema.float_fields:
-    values = columns[field.name]
-    text = lambda value, name=field.name: (
-        f'field {name!r} is {value}; floats must be finite. Fill missing values'
-        ' when the data is prepared.'
-    )
-    refuse(~np.isfinite(values), values, text)
+  fields = [f for f in schema.fields if not f.by_group]
+  _check_fields(fields, columns, where, first_row)
   for task in schema.tasks:
     name, label = task.label, columns[task.label]
     if task.kind == 'regression':
@@ -68,12 +36,98 @@ def check_columns(
           f'label {name!r} is {value}; it must be finite. Give it a number, or'
           ' drop the row, when the data is prepared.'
       )
-      refuse(~np.isfinite(label), label, text)
+      _refuse(~np.isfinite(label), label, text, where, first_row)
       continue
     text = lambda value, name=name: (
         f'label {name!r} is {value}; it must be 0 or 1.'
     )
-    refuse((label != 0) & (label != 1), label, text)
+    _refuse((label != 0) & (label != 1), label, text, where, first_row)
+
+
+def check_groups(schema: Schema, groups: Columns, where: str) -> None:
+  """Refuses a group table in the same way.
+
+  Raises:
+    InputError: Names the place, the row of the table and the field.
+  """
+  fields = [f for f in schema.fields if f.by_group]
+  _check_fields(fields, groups, f'{where}, group table', 0)
+
+
+def check_index(index: np.ndarray, num_groups: int, where: str) -> None:
+  """Refuses rows of the group table that it does not have.
+
+  Raises:
+    InputError: Names the place.
+  """
+  if len(index) and (index.min() < 0 or index.max() >= num_groups):
+    raise InputError(
+        f'{where}: a row points to group {index.max()} of {num_groups}, or to a'
+        ' negative one. The prepared data is damaged; delete its folder and'
+        ' prepare it again.'
+    )
+
+
+def _check_fields(
+    fields: Sequence[Field], columns: Columns, where: str, first_row: int
+) -> None:
+  """Refuses bad values of some fields."""
+
+  def refuse(field: Field, bad, values, text, lists: Ragged | None = None):
+    say = lambda value: f'field {field.name!r} ' + text.format(value)
+    _refuse(bad, values, say, where, first_row, lists)
+
+  for f in fields:
+    values, lists = columns[f.name], None
+    weights = columns[f'{f.name}.weight'] if f.pooled and f.kind == 'id' else None
+    if f.kind == 'float':
+      refuse(
+          f,
+          ~np.isfinite(values),
+          values,
+          'is {}; floats must be finite. Fill missing values when the data is'
+          ' prepared.',
+      )
+      continue
+    if f.kind == 'ids':
+      lists = values
+      _check_shape(lists, f, where)
+      values, weights = lists.values, lists.weights
+    if len(values) and (values.min() < 0 or values.max() >= f.vocab_size):
+      refuse(
+          f,
+          (values < 0) | (values >= f.vocab_size),
+          values,
+          'has id {}, but its vocabulary has the ids 0 to'
+          f' {f.vocab_size - 1}. Prepare the data again, or map unseen values to'
+          ' id 1.',
+          lists,
+      )
+    if weights is not None:
+      refuse(
+          f,
+          ~np.isfinite(weights),
+          weights,
+          'has a weight that is not finite, {}.',
+          lists,
+      )
+
+
+def _refuse(
+    bad: np.ndarray,
+    values: np.ndarray,
+    text: Callable[[Any], str],
+    where: str,
+    first_row: int,
+    lists: Ragged | None = None,
+) -> None:
+  """Raises if any entry is bad; `text` gets the first bad value."""
+  if not bad.any():
+    return
+  entry = row = int(np.flatnonzero(bad)[0])
+  if lists is not None:
+    row = int(np.searchsorted(lists.offsets, entry, side='right')) - 1
+  raise InputError(f'{where}, row {first_row + row}: {text(values[entry])}')
 
 
 def _check_shape(lists: Ragged, field: Field, where: str) -> None:

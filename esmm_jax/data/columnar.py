@@ -7,22 +7,28 @@ memory-mapped, so a data set larger than memory costs what is read of it.
         user.npy  click.npy ...            int32, float32 or int8 [n]
         history.values.npy  .offsets.npy  .weights.npy     a list column
         truth/p_ctr.npy ...                what only a simulator can know
+    DIR/NAME/CONFIG/VERSION/NAME-train.groups/
+        profile.npy ...                    what the rows of a session share
 
 TFDS gives the name, version, splits with `train[:10%]` and `train+valid`,
 metadata, citation and the all-or-nothing build (a folder appears when it is
 complete). Everything is usable without TensorFlow. The truth columns are in
-their own folder and come out of `truth_source` alone.
+their own folder and come out of `truth_source` alone. Where fields are
+`by_group`, a split has one group table, and the column `Schema.group` of a
+shard says which row of it goes with each of its rows: the join is this number.
 """
 
 import abc
 from collections.abc import Iterable, Iterator
 import contextlib
+import functools
 import io
 import logging
 import os
 from typing import Any
 
 from esmm_jax.data.checks import check_columns
+from esmm_jax.data.feature_columns import take
 from esmm_jax.schema import Schema
 from esmm_jax.types import Columns, InputError, Ragged
 import numpy as np
@@ -33,6 +39,7 @@ from tqdm import tqdm
 
 TEMPLATE = '{DATASET}-{SPLIT}.columns-{SHARD_X_OF_Y}'
 TRUTH = 'truth'
+_GROUPS = 'groups'
 _DAMAGED = 'The prepared data is damaged; delete its folder and prepare again.'
 
 
@@ -53,19 +60,25 @@ def write_shard(path: str, schema: Schema, columns: Columns) -> int:
           f'{path}: column {name!r} has {len(column)} rows, not {num_rows}.'
       )
     folder = os.path.join(path, TRUTH) if name in schema.truth else path
-    if isinstance(column, Ragged):
-      parts = {
-          f'{name}.values': column.values,
-          f'{name}.offsets': column.offsets.astype(np.int64),
-      }
-      if column.weights is not None:
-        parts[f'{name}.weights'] = column.weights
-    else:
-      parts = {name: column}
-    for part, array in parts.items():
-      file = os.path.join(folder, part + '.npy')
-      np.save(file, array)
-      total += os.stat(file).st_size
+    total += write_column(folder, name, column)
+  return total
+
+
+def write_column(folder: str, name: str, column: np.ndarray | Ragged) -> int:
+  """Writes one column's files. Returns the bytes written."""
+  parts = {name: column}
+  if isinstance(column, Ragged):
+    parts = {
+        f'{name}.values': column.values,
+        f'{name}.offsets': column.offsets.astype(np.int64),
+    }
+    if column.weights is not None:
+      parts[f'{name}.weights'] = column.weights
+  total = 0
+  for part, array in parts.items():
+    file = os.path.join(folder, part + '.npy')
+    np.save(file, array)
+    total += os.stat(file).st_size
   return total
 
 
@@ -81,16 +94,45 @@ class ColumnarSource:
     names: The columns.
   """
 
-  def __init__(self, parts: list[tuple[str, int, int]], split: str):
-    """Opens (folder, first row, number of rows) parts, one after the other."""
+  def __init__(
+      self,
+      parts: list[tuple[str, int, int]],
+      split: str,
+      index: str = '',
+      group_folders: list[str] | None = None,
+  ):
+    """Opens the parts of a split, one after the other.
+
+    Args:
+      parts: (folder, first row, number of rows) of each.
+      split: What they are.
+      index: The column that holds rows of the group table, or ''.
+      group_folders: The group table of each part.
+    """
     self.split = split
     self._parts = []
     ends = []
-    for folder, skip, take in parts:
-      self._parts.append((_open_shard(folder), skip))
-      ends.append(take)
+    for folder, skip, count in parts:
+      self._parts.append((open_folder(folder), skip))
+      ends.append(count)
     self._ends = np.cumsum([0] + ends)
     self.names = sorted(self._parts[0][0]) if self._parts else []
+    self._index = index
+    # Parts of other splits have their groups behind those of the first.
+    self._tables = {f: open_folder(f) for f in group_folders or ()}
+    first, sizes = {}, 0
+    for folder, columns in self._tables.items():
+      first[folder] = sizes
+      sizes += len(next(iter(columns.values())))
+    self.num_groups = sizes
+    self._first_group = [first[f] for f in group_folders or ()]
+
+  @functools.cached_property
+  def groups(self) -> Columns:
+    """The group table, memory-mapped where the rows are of one split."""
+    tables = list(self._tables.values())
+    names = tables[0] if tables else ()
+    return {name: concatenate([t[name] for t in tables]) for name in names}
 
   def __len__(self) -> int:
     return int(self._ends[-1])
@@ -102,7 +144,7 @@ class ColumnarSource:
     index = int(index)
     if not 0 <= index < len(self):
       raise IndexError(f'Row {index} of {len(self)}.')
-    columns = self.read(index, index + 1)
+    columns = self.joined(index, index + 1)
     return {
         name: c.values[c.offsets[0] : c.offsets[1]]
         if isinstance(c, Ragged)
@@ -115,6 +157,17 @@ class ColumnarSource:
 
   def __iter__(self) -> Iterator[dict[str, Any]]:
     return (self[i] for i in range(len(self)))
+
+  def joined(self, start: int, stop: int) -> Columns:
+    """Like `read`, with what the rows' groups have. Copies it to each row."""
+    columns = self.read(start, stop)
+    if not self._index:
+      return columns
+    of = columns[self._index]
+    return columns | {
+        name: take(c, of) if isinstance(c, Ragged) else c[of]
+        for name, c in self.groups.items()
+    }
 
   def read(
       self, start: int, stop: int, names: Iterable[str] | None = None
@@ -142,7 +195,10 @@ class ColumnarSource:
       for name in names:
         if name not in columns:
           raise InputError(f'{self}: a shard has no {name!r}. {_DAMAGED}')
-        pieces[name].append(_slice(columns[name], skip + low, skip + high))
+        piece = _slice(columns[name], skip + low, skip + high)
+        if name == self._index and self._first_group[k]:
+          piece = piece + np.int32(self._first_group[k])
+        pieces[name].append(piece)
     return {name: concatenate(piece) for name, piece in pieces.items()}
 
 
@@ -186,6 +242,22 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     """Rows that will be generated, for the progress bar; 0 if not known."""
     return 0
 
+  def _bar(self) -> tqdm:
+    """The progress bar; counts rows, unless a subclass counts for itself."""
+    return tqdm(
+        total=self._num_rows() or None,
+        desc=f'Preparing {self.name}',
+        unit=' rows',
+        unit_scale=True,
+        disable=None,
+    )
+
+  def group_folder(self, split: str) -> str:
+    """Where the group table of a split is, of data that has one."""
+    return os.path.join(
+        os.fspath(self.data_path), f'{self.name}-{split}.{_GROUPS}'
+    )
+
   @property
   def schema(self) -> Schema:
     """The schema of the prepared data."""
@@ -225,23 +297,17 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
 
   def _download_and_prepare(self, dl_manager, download_config=None) -> None:
     del dl_manager, download_config
-    schema, splits, report = self._generate_splits()
     infos = []
-    bar = tqdm(
-        total=self._num_rows() or None,
-        desc=f'Preparing {self.name}',
-        unit=' rows',
-        unit_scale=True,
-        disable=None,
-    )
-    with bar:
+    with self._bar() as bar:
+      self._rows_done = bar.update
+      schema, splits, report = self._generate_splits()
       for split, shards in splits.items():
-        infos.append(self._write_split(split, schema, shards, bar))
+        infos.append(self._write_split(split, schema, shards))
     self.info.set_splits(tfds.core.SplitDict(infos))
     self.info.metadata.update(schema=schema.to_dict(), report=report)
 
   def _write_split(
-      self, split: str, schema: Schema, shards: Iterable[Columns], bar: tqdm
+      self, split: str, schema: Schema, shards: Iterable[Columns]
   ) -> tfds.core.SplitInfo:
     template = naming.ShardedFileTemplate(
         data_dir=self.data_path,
@@ -256,7 +322,7 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
       written += write_shard(folder, schema, columns)
       lengths.append(len(columns[schema.labels[0]]))
       folders.append(folder)
-      bar.update(lengths[-1])
+      self._rows_done(lengths[-1])
     if not sum(lengths):
       raise InputError(
           f'{self.name}: split {split!r} is empty; no row fell into it. Check'
@@ -278,7 +344,12 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     """Features and labels of a split, or of every split; never the truth."""
     if split is None:
       return {s: self.as_data_source(s) for s in self.info.splits}
-    return ColumnarSource(self._parts(split, ''), str(split))
+    parts = self._parts(split, '')
+    if not any(f.by_group for f in self.schema.fields):
+      return ColumnarSource(parts, str(split))
+    # NAME-train.columns-00000-of-00002 has NAME-train.groups beside it.
+    tables = [f.rpartition('.columns-')[0] + f'.{_GROUPS}' for f, _, _ in parts]
+    return ColumnarSource(parts, str(split), self.schema.group, tables)
 
   def truth_source(self, split: str) -> ColumnarSource | None:
     """The truth columns of the same rows, or None where there are none."""
@@ -307,7 +378,7 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     import tensorflow as tf  # Only for those who ask for tf.data.
 
     source = self.as_data_source(str(split))
-    columns = source.read(0, len(source))
+    columns = source.joined(0, len(source))
     flat = {
         name: tf.RaggedTensor.from_row_splits(c.values, c.offsets)
         if isinstance(c, Ragged)
@@ -344,8 +415,12 @@ def _slice(column: np.ndarray | Ragged, low: int, high: int):
   return Ragged(column.values[a:b], offsets - a, weights)
 
 
-def _open_shard(folder: str) -> Columns:
-  """Maps a shard's files; a list column's parts become one `Ragged`."""
+def open_folder(folder: str) -> Columns:
+  """Maps a folder's files; a list column's parts become one `Ragged`.
+
+  Raises:
+    InputError: There is no such folder, or a file is damaged or missing.
+  """
   arrays, columns = {}, {}
   try:
     for name in sorted(os.listdir(folder)):

@@ -181,7 +181,7 @@ class KuaiRand(ColumnarBuilder):
         tuple(features.fields), config.tasks, group='group_user'
     )
     report['vocab_sizes'] = {
-        f.name: f.vocab_size for f in schema.id_fields + schema.list_fields
+        f.name: f.vocab_size for f in schema.inputs
     }
     shards = {split: _shard(columns, where) for split, where in rows.items()}
     return schema, shards, report

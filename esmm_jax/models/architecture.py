@@ -67,7 +67,7 @@ class Architecture(nn.Module):
           f' {self.cross_rank}; neither may be negative.'
       )
     embed = FeatureEmbedding(self.schema, self.num_tables)
-    inputs = embed(table, batch.slots, batch.weights, batch.floats)
+    inputs = embed(table, batch)
     if not self.cross_layers:
       return inputs
     shared = len(inputs) == 1

@@ -1,8 +1,8 @@
 """From the ids of a batch to the input vectors of the networks."""
 
 from esmm_jax.models.layers import Style
-from esmm_jax.schema import Schema
-from esmm_jax.types import Array
+from esmm_jax.schema import Part, Schema
+from esmm_jax.types import Array, Batch
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -23,42 +23,49 @@ class FeatureEmbedding(nn.Module):
   schema: Schema
   num_tables: int = 1
 
-  def __call__(
-      self, table: Array, slots: Array, weights: Array, floats: Array
-  ) -> list[Array]:
+  def __call__(self, table: Array, batch: Batch) -> list[Array]:
     """Looks up and joins.
 
     Args:
       table: float32 [U, num_tables * D].
-      slots: int32 [B, S], rows of `table`.
-      weights: float32 [B, W], of the list entries.
-      floats: float32 [B, N].
+      batch: Its `slots` and `groups.slots` are rows of `table`.
 
     Returns:
       For each of the `num_tables` embeddings float32 [B, F * D + N].
     """
     schema = self.schema
-    batch = slots.shape[0]
-    embedded = table[slots]  # [B, S, num_tables * D]
-    pooled = [embedded[:, : len(schema.id_fields)]]
-    start = 0
-    for field in schema.list_fields:
-      entries = embedded[:, schema.slot_columns[field.name]]  # [B, L, .]
-      w = weights[:, start : start + field.max_len, None]  # [B, L, 1]
-      start += field.max_len
-      vector = jnp.sum(entries * w, axis=1, keepdims=True)  # [B, 1, .]
-      if field.combiner == 'mean':
-        total = jnp.sum(w, axis=1, keepdims=True)
-        vector = vector / jnp.where(total > 0, total, 1.0)
-      pooled.append(vector)
-    joined = jnp.concatenate(pooled, axis=1) if start else pooled[0]
+    size = batch.slots.shape[0]
+    joined = _pooled(schema.row_part, table, batch.slots, batch.weights)
+    if schema.group_part.num_slots:
+      groups = batch.groups
+      of_group = _pooled(
+          schema.group_part, table, groups.slots, groups.weights
+      )  # [G, F', .]
+      joined = jnp.concatenate([joined, of_group[groups.of]], axis=1)
     parts = jnp.split(joined, self.num_tables, axis=-1)  # each [B, F, D]
     return [
-        jnp.concatenate([p.reshape(batch, -1), floats], axis=-1)
+        jnp.concatenate([p.reshape(size, -1), batch.floats], axis=-1)
         if schema.float_fields
-        else p.reshape(batch, -1)
+        else p.reshape(size, -1)
         for p in parts
     ]
+
+
+def _pooled(part: Part, table: Array, slots: Array, weights: Array) -> Array:
+  """One vector for each field of a part, [n, F, num_tables * D]."""
+  embedded = table[slots]  # [n, S, num_tables * D]
+  pooled = [embedded[:, : len(part.id_fields)]]
+  start = 0
+  for field in part.pooled_fields:
+    entries = embedded[:, part.columns[field.name]]  # [n, L, .]
+    w = weights[:, start : start + field.max_len, None]  # [n, L, 1]
+    start += field.max_len
+    vector = jnp.sum(entries * w, axis=1, keepdims=True)  # [n, 1, .]
+    if field.combiner == 'mean':
+      total = jnp.sum(w, axis=1, keepdims=True)
+      vector = vector / jnp.where(total > 0, total, 1.0)
+    pooled.append(vector)
+  return jnp.concatenate(pooled, axis=1) if start else pooled[0]
 
 
 def field_columns(schema: Schema, width: int) -> dict[str, list[int]]:
@@ -71,7 +78,7 @@ def field_columns(schema: Schema, width: int) -> dict[str, list[int]]:
   Returns:
     Field name -> its columns.
   """
-  embedded = schema.id_fields + schema.list_fields
+  embedded = schema.inputs
   dim = (width - len(schema.float_fields)) // max(len(embedded), 1)
   columns = {
       f.name: list(range(k * dim, (k + 1) * dim))
