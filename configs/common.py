@@ -7,7 +7,15 @@ from ml_collections import config_dict
 
 placeholder = config_dict.placeholder
 ConfigDict = config_dict.ConfigDict
-VARIANTS = ('', 'smoke', 'synthetic_funnel', 'kuairand', 'kuairand_history')
+VARIANTS = (
+    '',
+    'smoke',
+    'synthetic_funnel',
+    'kuairand',
+    'kuairand_history',
+    'ali_ccp',
+    'ali_ccp_smoke',
+)
 
 
 def base() -> ConfigDict:
@@ -174,6 +182,31 @@ def kuairand() -> ConfigDict:
   )
 
 
+def ali_ccp() -> ConfigDict:
+  """Ali-CCP, from the official files in `raw_dir`; unset: the protocol's.
+
+  Leave `raw_dir` empty to use what `experiments.prepare_data` has prepared.
+  """
+  return ConfigDict(
+      dict(
+          name='ali_ccp',
+          raw_dir='',
+          preset=placeholder(str),
+          min_count=placeholder(int),
+          valid_share=placeholder(float),
+          sample=placeholder(float),
+          conversion_without_click=placeholder(str),
+          without_common=placeholder(str),
+          bad_lines=placeholder(str),
+          weight_dtype=placeholder(str),
+          check_counts=placeholder(bool),
+          # Entries read of each of the four user lists.
+          history_length=placeholder(int),
+          **_splits(),
+      )
+  )
+
+
 def _splits():
   # Parts, 'train[:10%]', and sums, 'train+valid', are fine. No fields or no
   # tasks named: all that the data has.
@@ -216,6 +249,15 @@ def variant(
   if name == 'smoke':
     config = smoke(config)
     config.model.update(sizes['smoke'])
+  elif name == 'ali_ccp_smoke':
+    config = smoke(config)
+    config.dataset = ali_ccp()
+    config.dataset.history_length = 4
+    config.model.update(sizes['smoke'])
+  elif name == 'ali_ccp':
+    # Paper: embeddings of 18, towers 360-200-80, Adam. Learning rate, batch
+    # size and epochs were not published; these are not tuned.
+    config.dataset = ali_ccp()
   elif name.startswith('kuairand'):
     config = for_kuairand(config, history=name == 'kuairand_history')
     config.model.update(sizes['kuairand'])

@@ -43,7 +43,7 @@ class Layout:
       )
 
   def put_batch(self, batch: Batch) -> Batch:
-    """Moves a batch to the devices: rows and groups to each, examples spread."""
+    """Moves a batch to the devices: examples spread, the rest to each."""
     if self.num_data == 1:
       return jax.device_put(batch, self.mesh.devices.flat[0])
     shardings = jax.tree.map(lambda _: self._by_example, batch)

@@ -78,8 +78,9 @@ def _check_fields(
     _refuse(bad, values, say, where, first_row, lists)
 
   for f in fields:
-    values, lists = columns[f.name], None
-    weights = columns[f'{f.name}.weight'] if f.pooled and f.kind == 'id' else None
+    values, weights, lists = columns[f.name], None, None
+    if f.pooled and f.kind == 'id':
+      weights = columns[f'{f.name}.weight']
     if f.kind == 'float':
       refuse(
           f,
@@ -99,8 +100,8 @@ def _check_fields(
           (values < 0) | (values >= f.vocab_size),
           values,
           'has id {}, but its vocabulary has the ids 0 to'
-          f' {f.vocab_size - 1}. Prepare the data again, or map unseen values to'
-          ' id 1.',
+          f' {f.vocab_size - 1}. Prepare the data again, or map unseen values'
+          ' to id 1.',
           lists,
       )
     if weights is not None:

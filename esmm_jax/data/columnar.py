@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator
 import contextlib
 import functools
 import io
+import json
 import logging
 import os
 from typing import Any
@@ -252,6 +253,10 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
         disable=None,
     )
 
+  def _wrote(self, num_rows: int) -> None:
+    """Moves the progress bar by rows that were written."""
+    self._progress.update(num_rows)
+
   def group_folder(self, split: str) -> str:
     """Where the group table of a split is, of data that has one."""
     return os.path.join(
@@ -267,6 +272,12 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
   def report(self) -> dict[str, Any]:
     """What was counted while the data was prepared."""
     return self.info.metadata['report']
+
+  def report_lines(self) -> Iterator[str]:
+    """What the data set holds, for people to read, line by line."""
+    for name, split in self.info.splits.items():
+      yield f'{name}: {split.num_examples:,} rows'
+    yield f'report: {json.dumps(self.report, indent=2)}'
 
   def prepare(self) -> 'ColumnarBuilder':
     """Builds the data set unless it is there; returns the builder."""
@@ -299,7 +310,7 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     del dl_manager, download_config
     infos = []
     with self._bar() as bar:
-      self._rows_done = bar.update
+      self._progress = bar
       schema, splits, report = self._generate_splits()
       for split, shards in splits.items():
         infos.append(self._write_split(split, schema, shards))
@@ -322,7 +333,7 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
       written += write_shard(folder, schema, columns)
       lengths.append(len(columns[schema.labels[0]]))
       folders.append(folder)
-      self._rows_done(lengths[-1])
+      self._wrote(lengths[-1])
     if not sum(lengths):
       raise InputError(
           f'{self.name}: split {split!r} is empty; no row fell into it. Check'

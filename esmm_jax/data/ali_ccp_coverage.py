@@ -1,0 +1,93 @@
+"""How many rows have a value of each field, and one that was kept."""
+
+import os
+from typing import Any
+
+from esmm_jax.schema import Field, MISSING, RARE, Schema
+from esmm_jax.types import Columns, Ragged
+import numpy as np
+
+_AT_ONCE = 1 << 15  # Groups.
+
+
+class Coverage:
+  """Counts encoded ids, each as often as rows of the split have it."""
+
+  def __init__(self, schema: Schema):
+    self._schema = schema
+    self._counts = {f.name: dict.fromkeys(_COUNTED, 0) for f in schema.inputs}
+
+  def add_rows(self, columns: Columns) -> None:
+    """Takes rows in."""
+    for f in self._schema.row_part.fields:
+      self._add(f, columns[f.name], None)
+
+  def add_groups(self, folder: str, rows: np.ndarray) -> None:
+    """Takes an encoded group table in; group i has `rows[i]` rows."""
+    for f in self._schema.group_part.fields:
+      ids = np.load(ids_path(f, folder), mmap_mode='r')
+      offsets = None
+      if f.kind == 'ids':
+        offsets = np.load(os.path.join(folder, f'{f.name}.offsets.npy'))
+      for a in range(0, len(rows), _AT_ONCE):
+        b = min(a + _AT_ONCE, len(rows))
+        part = ids[a:b]
+        if offsets is not None:
+          low, high = offsets[a], offsets[b]
+          part = Ragged(ids[low:high], offsets[a : b + 1] - low)
+        self._add(f, part, rows[a:b])
+
+  def _add(
+      self, f: Field, column: np.ndarray | Ragged, rows: np.ndarray | None
+  ) -> None:
+    """Adds a column's ids, row i `rows[i]` times."""
+    counts = self._counts[f.name]
+    if isinstance(column, Ragged):
+      lengths = np.diff(column.offsets)
+      weight = None if rows is None else np.repeat(rows, lengths)
+      counts['rows'] += _total(lengths > 0, rows)
+      counts['values'] += _total(lengths, rows)
+      counts['rare'] += _total(column.values == RARE, weight)
+      counts['longest'] = max(counts['longest'], int(lengths.max(initial=0)))
+      return
+    there = _total(column != MISSING, rows)
+    counts['rows'] += there
+    counts['values'] += there
+    counts['rare'] += _total(column == RARE, rows)
+
+  def to_dict(self, num_rows: int) -> dict[str, dict[str, Any]]:
+    """For the report.
+
+    Args:
+      num_rows: Of the split.
+
+    Returns:
+      Field -> `rows_with_value`, the share of the rows that have one, and
+      `rare`, the share of the values that are rare or unseen; of lists
+      `mean_length`, over all rows, and `longest`.
+    """
+    found = {}
+    for f in self._schema.inputs:
+      c = self._counts[f.name]
+      found[f.name] = {
+          'rows_with_value': c['rows'] / max(num_rows, 1),
+          'rare': c['rare'] / max(c['values'], 1),
+      }
+      if f.kind == 'ids':
+        found[f.name]['mean_length'] = c['values'] / max(num_rows, 1)
+        found[f.name]['longest'] = c['longest']
+    return found
+
+
+_COUNTED = ('rows', 'values', 'rare', 'longest')
+
+
+def ids_path(field: Field, folder: str) -> str:
+  """The file of a field's ids in the folder of a group table."""
+  part = '.values' if field.kind == 'ids' else ''
+  return os.path.join(folder, f'{field.name}{part}.npy')
+
+
+def _total(values: np.ndarray, rows: np.ndarray | None) -> int:
+  """The sum of values, each `rows` times."""
+  return int(values.sum() if rows is None else np.dot(rows, values))

@@ -1,0 +1,119 @@
+"""Prepares a data set, or writes simulated data as raw files.
+
+  python -m experiments.prepare_data --dataset=ali_ccp --raw_dir=RAW
+  python -m experiments.prepare_data --dataset=synthetic_funnel --as_raw \
+    --raw_dir=RAW --option=preset=tiny
+
+RAW holds the files as they were published; for Ali-CCP these are the four CSV
+files or the two archives, which are read without unpacking them. The prepared
+data goes to --data_dir. An interrupted call leaves nothing that would be taken
+for finished; a second one says that all is done. Training prepares what it
+needs by itself if the config says `dataset.raw_dir`.
+"""
+
+import ast
+import os
+import shutil
+from typing import Any
+
+from absl import flags
+from esmm_jax.types import InputError
+
+from experiments import cli
+
+cli.define_data_dir()
+_DATASET = flags.DEFINE_string('dataset', None, 'Name of the data set.')
+_RAW_DIR = flags.DEFINE_string(
+    'raw_dir', '', 'Folder of the raw files; with --as_raw they are made there.'
+)
+_OPTION = flags.DEFINE_multi_string(
+    'option',
+    [],
+    'KEY=VALUE, an option of the data set as in the config\'s section'
+    ' `dataset`, for example --option=preset=aitm18. May be repeated.',
+)
+_AS_RAW = flags.DEFINE_boolean(
+    'as_raw',
+    False,
+    'Write the simulated log of synthetic_funnel in the format of Ali-CCP.',
+)
+flags.adopt_module_key_flags(cli)
+
+
+def main() -> None:
+  from esmm_jax import build
+  from esmm_jax.data import DATASETS
+
+  name = cli.require('dataset', 'ali_ccp')
+  options = _options(_OPTION.value)
+  if _AS_RAW.value:
+    _write_raw(name, options)
+    return
+  if _RAW_DIR.value:
+    options['raw_dir'] = _RAW_DIR.value
+  cls = build.named(DATASETS, name, '--dataset')
+  data_dir = os.path.expanduser(
+      flags.FLAGS.data_dir or build.DEFAULT_DATA_DIR
+  )
+  builder = build.call(cls.from_options, options, 'option', data_dir=data_dir)
+  if builder.info.splits:
+    print(f'Prepared before: {builder.data_path}')
+  else:
+    builder.prepare()
+    print(f'Prepared: {builder.data_path}')
+  for line in builder.report_lines():
+    print(line)
+
+
+def _write_raw(name: str, options: dict[str, Any]) -> None:
+  """Writes the funnel's log as raw files of Ali-CCP."""
+  from esmm_jax.data.funnel_config import funnel_config
+  from esmm_jax.data.funnel_raw import write_funnel
+  from tqdm import tqdm
+
+  if name != 'synthetic_funnel':
+    raise InputError(
+        f'--as_raw is for --dataset=synthetic_funnel, not {name!r}.'
+    )
+  folder = cli.require('raw_dir', 'raw')
+  config = funnel_config(options.pop('preset', 'default'), **options)
+  total = max(high for _, high in config.splits.values())
+  with tqdm(
+      total=total,
+      desc='Writing raw files',
+      unit=' rows',
+      unit_scale=True,
+      disable=None,
+  ) as bar:
+    write_funnel(config, folder, bar.update)
+  used = sum(
+      os.path.getsize(os.path.join(folder, f))
+      for f in os.listdir(folder)
+      if f.endswith('.csv')
+  )
+  free = shutil.disk_usage(folder).free
+  print(f'Written: {folder}, {used / 1e6:,.0f} MB ({free / 1e9:,.0f} GB left)')
+
+
+def _options(texts: list[str]) -> dict[str, Any]:
+  """KEY=VALUE texts as a dictionary; numbers and booleans as Python has them.
+
+  Raises:
+    InputError: A text has no =, or a key comes twice.
+  """
+  options = {}
+  for text in texts:
+    key, equals, value = text.partition('=')
+    if not equals or not key:
+      raise InputError(f'--option={text}: write KEY=VALUE, preset=aitm18 say.')
+    if key in options:
+      raise InputError(f'--option={text}: {key} is set twice.')
+    try:
+      options[key] = ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+      options[key] = value
+  return options
+
+
+if __name__ == '__main__':
+  cli.run(main)
