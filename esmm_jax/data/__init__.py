@@ -4,11 +4,13 @@ To add a data set: a `ColumnarBuilder` with a `from_options` class method, and a
 line in `DATASETS`.
 """
 
+from esmm_jax.data.ali_ccp import AliCcp
 from esmm_jax.data.columnar import ColumnarBuilder
 from esmm_jax.data.kuairand import KuaiRand
 from esmm_jax.data.synthetic_funnel import SyntheticFunnel
 
 DATASETS: dict[str, type[ColumnarBuilder]] = {
+    'ali_ccp': AliCcp,
     'kuairand': KuaiRand,
     'synthetic_funnel': SyntheticFunnel,
 }

@@ -1,6 +1,7 @@
 """Options of the data set Ali-CCP."""
 
 import dataclasses
+from typing import Any
 
 from esmm_jax.data.ali_ccp_fields import PRESETS
 from esmm_jax.types import InputError, suggest
@@ -102,3 +103,10 @@ class AliCcpConfig(tfds.core.BuilderConfig):
       parts.append(self.weight_dtype)
     self.name = '-'.join(parts)
     self.description = 'The name lists the options.'
+
+  def describing(self) -> dict[str, Any]:
+    """The options that change the data, for the report."""
+    own = [f.name for f in dataclasses.fields(AliCcpConfig)]
+    left_out = {f.name for f in dataclasses.fields(tfds.core.BuilderConfig)}
+    left_out |= {'raw_dir', 'check_counts', 'threads'}
+    return {n: getattr(self, n) for n in own if n not in left_out}

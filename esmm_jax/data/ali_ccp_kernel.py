@@ -50,7 +50,7 @@ UNKNOWN, IGNORED = -1, -2  # Codes of fields that have no column.
 NAME_CODES = 400_000  # Above every number that `name_code` gives.
 NAME = re.compile(r'([0-9]{1,3})(?:_([0-9]{1,2}))?')
 
-_NEWLINE, _RETURN, _COMMA, _POINT, _UNDERLINE = 10, 13, 44, 46, 95
+NEWLINE, _RETURN, _COMMA, _POINT, _UNDERLINE = 10, 13, 44, 46, 95
 _DIGITS_END = 10**15
 _POWERS = np.array([float(10**k) for k in range(23)])
 _LOW_HALF = np.uint64(0xFFFFFFFF)
@@ -124,7 +124,7 @@ def _count(buf):
 @_jit
 def _ends(buf, p):
   """Whether the line ends at p. A newline is the last byte of all."""
-  return buf[p] == _NEWLINE or (buf[p] == _RETURN and buf[p + 1] == _NEWLINE)
+  return buf[p] == NEWLINE or (buf[p] == _RETURN and buf[p + 1] == NEWLINE)
 
 
 @_jit
@@ -286,7 +286,7 @@ def parse(buf, skeleton, codes, singles, weighted, last):
   Returns:
     `Parsed`. Nothing of a bad line is in it but its record in `bad`.
   """
-  if buf.size == 0 or buf[buf.size - 1] != _NEWLINE:
+  if buf.size == 0 or buf[buf.size - 1] != NEWLINE:
     raise ValueError('a chunk must end in a newline')
   rows, triples = _count(buf)
   fields = weighted.size
@@ -375,7 +375,7 @@ def parse(buf, skeleton, codes, singles, weighted, last):
         end[k] = offsets[k, r]
     if noted:
       row_notes[:] = 0
-    while buf[p] != _NEWLINE:
+    while buf[p] != NEWLINE:
       p += 1
     p += 1
   return Parsed(
