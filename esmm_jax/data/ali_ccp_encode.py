@@ -96,7 +96,7 @@ def _count_row_fields(
   for pile in pair.piles[split]:
     if not pile.num_rows:
       continue
-    columns = pile.take(pair.columns)
+    columns = pile.take()
     if groups.drops:
       there = np.flatnonzero(groups.find(columns[INDEX]) >= 0)
       columns = _rows(columns, there)
@@ -139,7 +139,7 @@ def shards(
   for pile in pair.piles[split]:
     if not pile.num_rows:
       continue
-    columns = pile.take(pair.columns)
+    columns = pile.take()
     keys = columns.pop(INDEX)
     session = groups.find(keys)
     keep = np.flatnonzero(session >= 0)

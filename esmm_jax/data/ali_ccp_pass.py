@@ -15,7 +15,7 @@ from esmm_jax.data.ali_ccp_fields import RAW_FIELDS
 from esmm_jax.data.ali_ccp_files import RawFiles
 from esmm_jax.data.ali_ccp_text import Counts, Layout, read_rows, Rows
 from esmm_jax.data.column_files import GrowingTable, Pile
-from esmm_jax.data.columnar import concatenate
+from esmm_jax.data.columnar import concatenate, cut
 from esmm_jax.data.feature_columns import take
 from esmm_jax.data.sessions import BUCKETS, GroupIndex, place, SessionRows
 from esmm_jax.schema import Schema
@@ -33,8 +33,6 @@ class Pair:
     splits: The splits that its sessions make, in the order of the hash.
     groups: Split -> its group table.
     piles: Split -> its rows, `BUCKETS` piles; those that are empty too.
-    columns: Names in a pile, with 0 for an array and, for lists, 1, or 2 where
-      they have weights.
     ranges: Field -> its smallest and largest raw id; (0, -1) if it has none.
     counts: File name -> what was counted in it.
     facts: What was counted over the rows of the skeleton.
@@ -59,7 +57,7 @@ class Pair:
       folder_of: Gives the folder of a split's group table.
       temporary: Folder for the piles; made here.
     """
-    self.splits, self.columns = splits, {}
+    self.splits = splits
     self.groups: dict[str, GroupIndex] = {}
     self.ranges = {f.name: (0, -1) for f in schema.inputs}
     self.counts: dict[str, Counts] = {}
@@ -154,16 +152,16 @@ class Pair:
     dtype = config.weight_dtype
     columns |= {f'{n}.weight': w.astype(dtype) for n, w in rows.weights.items()}
     columns |= {n: _as_stored(c, dtype) for n, c in rows.lists.items()}
-    self.columns = {n: _kind(c) for n, c in columns.items()}
     self._widen(columns)
     skeleton.add(rows.key[used], rows.line[used])
     for k, name in enumerate(self.splits):
       mine = np.flatnonzero(used & (where.split == k))
       mine = mine[np.argsort(where.order[mine], kind='stable')]
       ends = np.searchsorted(where.bucket[mine], np.arange(BUCKETS + 1))
+      ordered = _rows(columns, mine)
       for b in np.flatnonzero(np.diff(ends)):
-        part = mine[ends[b] : ends[b + 1]]
-        self.piles[name][b].put(_rows(columns, part))
+        a, z = ends[b : b + 2]
+        self.piles[name][b].put({n: cut(c, a, z) for n, c in ordered.items()})
 
   def _join(
       self, common: '_CommonKeys', skeleton: SessionRows, names: dict[str, str]
@@ -295,13 +293,6 @@ def _rows(columns: Columns, index: np.ndarray) -> Columns:
       n: take(c, index) if isinstance(c, Ragged) else c[index]
       for n, c in columns.items()
   }
-
-
-def _kind(column: np.ndarray | Ragged) -> int:
-  """As `Pair.columns` has it."""
-  if not isinstance(column, Ragged):
-    return 0
-  return 1 if column.weights is None else 2
 
 
 def _as_stored(lists: Ragged, dtype: str) -> Ragged:

@@ -1,6 +1,5 @@
 """Columns that grow while they are written: on disk, never in memory."""
 
-from collections.abc import Mapping
 import io
 import os
 from typing import Any
@@ -83,56 +82,67 @@ class GrowingTable:
 
 
 class Pile:
-  """Batches of columns put on top of each other in one file, read once.
+  """Batches of columns put on top of each other in one file.
 
   For temporary data: a file of its own for each of many piles, which one pass
-  fills side by side and the next one reads one after the other.
+  fills side by side and the next one reads one after the other. The file can
+  be read by the object that wrote it and by nothing else.
+
+  Attributes:
+    num_rows: Rows put in.
   """
 
   def __init__(self, path: str):
     self._path = path
+    self._kinds: dict[str, list[np.dtype]] = {}
     self.num_rows = 0
 
-  def put(self, columns: Mapping[str, np.ndarray | Ragged]) -> None:
+  def put(self, columns: Columns) -> None:
     """Appends rows; every call has the same columns and dtypes."""
+    arrays = {name: _arrays(column) for name, column in columns.items()}
+    self._kinds = {n: [a.dtype for a in parts] for n, parts in arrays.items()}
+    flat = [np.ascontiguousarray(a) for parts in arrays.values() for a in parts]
+    sizes = np.array([a.size for a in flat], np.int64)
     with open(self._path, 'ab') as f:
-      for column in columns.values():
-        arrays = [column]
-        if isinstance(column, Ragged):
-          lengths = np.diff(column.offsets).astype(np.int32)
-          arrays = [lengths, column.values]
-          if column.weights is not None:
-            arrays.append(column.weights)
-        for array in arrays:
-          np.lib.format.write_array(f, np.ascontiguousarray(array))
+      f.write(b''.join(a.tobytes() for a in [sizes, *flat]))
     self.num_rows += len(next(iter(columns.values())))
 
-  def take(self, like: Mapping[str, int]) -> Columns:
-    """All rows; the file stays.
-
-    Args:
-      like: Column name -> 0 for an array, 1 for lists, 2 for lists with
-        weights, in the order in which they were put.
-    """
-    arrays = {name: [] for name in like}
-    if self.num_rows:
-      end = os.path.getsize(self._path)
-      with open(self._path, 'rb') as f:
-        while f.tell() < end:
-          for name, kind in like.items():
-            arrays[name].append(
-                [np.lib.format.read_array(f) for _ in range(1 + kind)]
-            )
-    return {name: _joined(pieces) for name, pieces in arrays.items()}
+  def take(self) -> Columns:
+    """All rows; the file stays. {} if nothing was put in."""
+    pieces = {n: [[] for _ in kinds] for n, kinds in self._kinds.items()}
+    if not pieces:
+      return {}
+    data = np.fromfile(self._path, np.uint8)
+    num = sum(map(len, self._kinds.values()))
+    at = 0
+    while at < len(data):
+      sizes = np.frombuffer(data, np.int64, num, at).tolist()
+      at += 8 * num
+      for name, kinds in self._kinds.items():
+        for k, dtype in enumerate(kinds):
+          size = sizes.pop(0)
+          pieces[name][k].append(np.frombuffer(data, dtype, size, at))
+          at += size * dtype.itemsize
+    return {name: _joined(parts) for name, parts in pieces.items()}
 
   def remove(self) -> None:
+    """Removes the file, if there is one."""
     if os.path.exists(self._path):
       os.remove(self._path)
 
 
+def _arrays(column: np.ndarray | Ragged) -> list[np.ndarray]:
+  """What a pile keeps of a column: of lists their lengths and entries."""
+  if not isinstance(column, Ragged):
+    return [column]
+  lengths = np.diff(column.offsets).astype(np.int32)
+  weights = [] if column.weights is None else [column.weights]
+  return [lengths, column.values, *weights]
+
+
 def _joined(pieces: list[list[np.ndarray]]) -> np.ndarray | Ragged:
   """One column of what was put in turn."""
-  parts = [np.concatenate(part) for part in zip(*pieces)]
+  parts = [np.concatenate(part) for part in pieces]
   if len(parts) == 1:
     return parts[0]
   offsets = np.zeros(len(parts[0]) + 1, np.int64)

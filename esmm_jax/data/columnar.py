@@ -196,7 +196,7 @@ class ColumnarSource:
       for name in names:
         if name not in columns:
           raise InputError(f'{self}: a shard has no {name!r}. {_DAMAGED}')
-        piece = _slice(columns[name], skip + low, skip + high)
+        piece = cut(columns[name], skip + low, skip + high)
         if name == self._index and self._first_group[k]:
           piece = piece + np.int32(self._first_group[k])
         pieces[name].append(piece)
@@ -417,7 +417,10 @@ def concatenate(pieces: list[np.ndarray | Ragged]) -> np.ndarray | Ragged:
   )
 
 
-def _slice(column: np.ndarray | Ragged, low: int, high: int):
+def cut(
+    column: np.ndarray | Ragged, low: int, high: int
+) -> np.ndarray | Ragged:
+  """Rows [low, high) of a column, views of it; list offsets start at 0."""
   if not isinstance(column, Ragged):
     return column[low:high]
   offsets = column.offsets[low : high + 1]

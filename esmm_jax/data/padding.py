@@ -1,6 +1,7 @@
 """From columns to the slots and weights of a batch's arrays."""
 
 from esmm_jax.data.checks import check_groups
+from esmm_jax.data.columnar import cut
 from esmm_jax.schema import Part, Schema
 from esmm_jax.types import Columns, Ragged
 import numpy as np
@@ -102,23 +103,11 @@ class GroupTable:
     names += [n for n in (f'{name}.weight' for name in names) if n in groups]
     for low in range(0, num, _CHUNK):
       high = min(low + _CHUNK, num)
-      piece = {n: _first_entries(groups[n], low, high) for n in names}
+      piece = {n: cut(groups[n], low, high) for n in names}
       check_groups(schema, piece, where)
       self.slots[low:high], self.weights[low:high] = slots_and_weights(
           schema, part, piece, high - low
       )
-
-
-def _first_entries(
-    column: np.ndarray | Ragged, low: int, high: int
-) -> np.ndarray | Ragged:
-  """Rows [low, high), with the offsets from 0."""
-  if not isinstance(column, Ragged):
-    return column[low:high]
-  offsets = column.offsets[low : high + 1]
-  a, b = offsets[0], offsets[-1]
-  weights = None if column.weights is None else column.weights[a:b]
-  return Ragged(column.values[a:b], offsets - a, weights)
 
 
 def _precision(part: Part, groups: Columns) -> np.dtype:
