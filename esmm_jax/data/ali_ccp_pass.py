@@ -7,6 +7,7 @@ the order of their hash. Ids are those of the files until `ali_ccp_encode`.
 """
 
 from collections.abc import Callable, Iterator
+import contextlib
 import os
 
 from esmm_jax.data.ali_ccp_config import AliCcpConfig
@@ -90,25 +91,36 @@ class Pair:
         index stands twice in the common file, or is missing there, and the
         policies do not allow it.
     """
+    try:
+      self._read(files, progress)
+    finally:
+      for table in self._tables.values():
+        table.close()
+
+  def _read(self, files: RawFiles, progress: Callable[[int], None]) -> None:
+    """Reads the files and joins them; the tables are left open."""
     common, skeleton = _CommonKeys(len(self.splits)), SessionRows()
     names = {}
-    for kind, name, stream in files.open(self._raw_split, progress):
-      names[kind] = name
-      counts = self.counts[name] = Counts()
-      rows = read_rows(
-          stream,
-          name,
-          layout(self._schema, kind == 'skeleton'),
-          counts,
-          bad_lines=self._config.bad_lines,
-          threads=self._config.threads,
-      )
-      if kind == 'common':
-        for part in rows:
-          self._put_common(part, common)
-      else:
-        for part in _buffered(rows):
-          self._put_skeleton(part, skeleton)
+    opened = files.open(self._raw_split, progress)
+    with contextlib.closing(opened):
+      for kind, name, stream in opened:
+        names[kind] = name
+        counts = self.counts[name] = Counts()
+        rows = read_rows(
+            stream,
+            name,
+            layout(self._schema, kind == 'skeleton'),
+            counts,
+            bad_lines=self._config.bad_lines,
+            threads=self._config.threads,
+        )
+        with contextlib.closing(rows):
+          if kind == 'common':
+            for part in rows:
+              self._put_common(part, common)
+          else:
+            for part in _buffered(rows):
+              self._put_skeleton(part, skeleton)
     self._join(common, skeleton, names)
 
   def _put_common(self, rows: Rows, common: '_CommonKeys') -> None:
@@ -196,7 +208,6 @@ class Pair:
       if mine and config.without_common == 'keep':
         self._tables[name].append(_nothing(self._schema, config.weight_dtype))
         self.groups[name].keep_others(mine)
-      self._tables[name].close()
 
   def _check_repeated(
       self, keys: np.ndarray, lines: np.ndarray, name: str

@@ -28,6 +28,7 @@ import logging
 import os
 from typing import Any
 
+from esmm_jax.data import unfinished
 from esmm_jax.data.checks import check_columns
 from esmm_jax.data.feature_columns import take
 from esmm_jax.schema import Schema
@@ -280,7 +281,12 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     yield f'report: {json.dumps(self.report, indent=2)}'
 
   def prepare(self) -> 'ColumnarBuilder':
-    """Builds the data set unless it is there; returns the builder."""
+    """Builds the data set unless it is there; returns the builder.
+
+    What processes of this machine left behind that were killed while they built
+    the same data set is removed.
+    """
+    unfinished.remove(os.fspath(self.data_path))
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints there.
       self.download_and_prepare()
     return self
@@ -309,11 +315,13 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
   def _download_and_prepare(self, dl_manager, download_config=None) -> None:
     del dl_manager, download_config
     infos = []
+    unfinished.mark(os.fspath(self.data_path))
     with self._bar() as bar:
       self._progress = bar
       schema, splits, report = self._generate_splits()
       for split, shards in splits.items():
         infos.append(self._write_split(split, schema, shards))
+    unfinished.unmark(os.fspath(self.data_path))
     self.info.set_splits(tfds.core.SplitDict(infos))
     self.info.metadata.update(schema=schema.to_dict(), report=report)
 
