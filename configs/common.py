@@ -31,6 +31,9 @@ def base() -> ConfigDict:
           eval_batch_size=8192,
           # Rows of one session (or user) that stay together when shuffled.
           group_run=1,
+          # Whether the training set is kept in device memory: 'on', 'off', or
+          # 'auto', on one accelerator where it takes a quarter of it at most.
+          device_resident='auto',
           # Parts of a batch worked through one after the other, with the
           # gradient of the whole; 0 chooses by the size (CPU only).
           micro_batches=0,
@@ -102,6 +105,9 @@ def base() -> ConfigDict:
           # Folder of a run, from this one's, whose pCTR makes ctcvr_common of
           # this run's pCVR; '.' is this run. That run saves its predictions.
           common_ctr='',
+          # A published set-up of Ali-CCP (`esmm_jax/protocols/`): fills what
+          # the dataset section leaves unset, adds its summary to the results.
+          protocol='',
           dataset=funnel(),
       )
   )
@@ -202,7 +208,12 @@ def ali_ccp() -> ConfigDict:
           check_counts=placeholder(bool),
           # Entries read of each of the four user lists.
           history_length=placeholder(int),
-          **_splits(),
+          **_splits()
+          | dict(
+              train_split=placeholder(str),
+              valid_split=placeholder(str),
+              test_split=placeholder(str),
+          ),
       )
   )
 

@@ -8,7 +8,7 @@ import math
 import os
 from typing import Any, NamedTuple
 
-from esmm_jax import balancing, optim, sampling
+from esmm_jax import balancing, feeding, optim, sampling
 from esmm_jax.data import DATASETS
 from esmm_jax.data.batches import Batches
 from esmm_jax.data.columnar import ColumnarBuilder
@@ -131,6 +131,7 @@ class Program(NamedTuple):
     batches: The training batches.
     total_steps: Steps of the whole run.
     plan: What a step does.
+    resident: Whether the training set is kept in device memory.
   """
 
   builder: ColumnarBuilder
@@ -141,6 +142,7 @@ class Program(NamedTuple):
   batches: Batches
   total_steps: int
   plan: Plan
+  resident: bool
 
 
 def program(configs: Sequence[Any], data_dir: str | None) -> Program:
@@ -180,6 +182,7 @@ def program(configs: Sequence[Any], data_dir: str | None) -> Program:
         net_tx, optax.add_decayed_weights(config.weight_decay, optim.is_kernel)
     )
   layout = Layout()
+  feeding.check_choice(config.device_resident, layout)
   layout.check_batch_size(config.batch_size, 'batch_size')
   layout.check_batch_size(config.eval_batch_size, 'eval_batch_size')
   data = dataset(config.dataset, data_dir)
@@ -221,8 +224,17 @@ def program(configs: Sequence[Any], data_dir: str | None) -> Program:
       one_by_one=jax.default_backend() == 'cpu',
   )
   hyper = _hyper(configs, objective, fields.tasks, sampled)
+  resident = feeding.is_resident(config.device_resident, batches, layout)
   return Program(
-      data, fields, objective, hyper, layout, batches, total_steps, plan
+      data,
+      fields,
+      objective,
+      hyper,
+      layout,
+      batches,
+      total_steps,
+      plan,
+      resident,
   )
 
 

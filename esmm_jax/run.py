@@ -7,6 +7,8 @@ from typing import Any
 from esmm_jax.checkpoint import Checkpoints
 from esmm_jax.evaluate import Observed
 from esmm_jax.predict import common_ctr_metrics, save_predictions
+from esmm_jax.protocols.scoring import protocol_metrics
+from esmm_jax.protocols.use import named
 from esmm_jax.selection import Selection
 from esmm_jax.types import Array
 from esmm_jax.writer import Writer
@@ -18,7 +20,8 @@ class Run:
   """What is of one replica alone.
 
   Attributes:
-    config: Its config.
+    config: Its config, resolved.
+    protocol: Its protocol, or None.
     workdir: Its folder.
     selection: Which of its parameters count.
     steps: Where it stopped early; 0 while it has not.
@@ -30,6 +33,7 @@ class Run:
 
   def __init__(self, config: Any, workdir: str, has_valid: bool):
     self.config, self.workdir = config, workdir
+    self.protocol = named(config.protocol)
     self.selection = Selection(config.selection, has_valid)
     self.steps = 0
     self.failure: FloatingPointError | None = None
@@ -78,11 +82,12 @@ class Run:
       observed: The same rows.
 
     Returns:
-      The metrics that take another run's pCTR; {} without one.
+      The metrics that only its protocol has, and those that take another
+      run's pCTR; {} without either.
     """
-    more = {}
+    more = protocol_metrics(self.protocol, outputs, observed.labels)
     if self.config.common_ctr:
-      more = common_ctr_metrics(
+      more |= common_ctr_metrics(
           outputs, observed, self.workdir, self.config.common_ctr
       )
     if self.config.save_predictions:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 import contextlib
-import functools
 import math
 import os
 import shutil
@@ -12,11 +11,11 @@ from typing import Any
 from esmm_jax import build, selection, workdir as workdir_
 from esmm_jax.checkpoint import Checkpoints
 from esmm_jax.cost import flops_per_example
-from esmm_jax.data.batches import prefetch
+from esmm_jax.feeding import Resident, Streamed
 from esmm_jax.predict import Predictor
+from esmm_jax.protocols import use as protocols
 from esmm_jax.run import line, Run
 from esmm_jax.train_state import init_state, replica, reset_sums, TrainState
-from esmm_jax.train_step import train_step
 from esmm_jax.writer import write_json
 import jax
 import numpy as np
@@ -74,6 +73,7 @@ def train_replicas(
   Raises:
     InputError: As `train_and_evaluate`.
   """
+  configs = [protocols.resolve(c) for c in configs]
   results = [workdir_.finished(c, w) for c, w in zip(configs, workdirs)]
   if None not in results:
     return results
@@ -89,11 +89,7 @@ def train_replicas(
       if (split := config.dataset[f'{name}_split'])
   }
   runs = [Run(c, w, 'valid' in splits) for c, w in zip(configs, workdirs)]
-  step_fn = jax.jit(
-      functools.partial(train_step, plan=program.plan),
-      donate_argnums=0,
-      out_shardings=layout.state_sharding,
-  )
+  example = batches(0)
 
   # Initialise.
   for run in runs:
@@ -103,7 +99,7 @@ def train_replicas(
       num_rows=program.schema.num_rows,
       embed_dim=config.model.embed_dim,
       seeds=[run.init_seed for run in runs],
-      example=batches(0),
+      example=example,
       term_names=list(program.hyper.loss_weights),
       embed_scale=config.embed_init_scale,
   )
@@ -128,19 +124,22 @@ def train_replicas(
   # Train.
   every = max(1, math.ceil(batches.steps_per_epoch / config.evals_per_epoch))
   clock = Clock(config.batch_size * len(runs))
-  ahead = prefetch(
-      batches.iterate(start, program.total_steps), layout.put_batch
-  )
+  kind = Resident if program.resident else Streamed
+  total = program.total_steps
+  feed = kind(program.plan, batches, layout, start, total)
   with contextlib.ExitStack() as stack:
-    stack.enter_context(contextlib.closing(ahead))
+    stack.enter_context(contextlib.closing(feed))
     for run in runs:
       stack.enter_context(contextlib.closing(run.writer))
-    for step in range(start + 1, program.total_steps + 1):
-      if not any(run.active for run in runs):
-        break
-      state = step_fn(state, next(ahead), program.hyper)
-      clock.tick(state)
-      evaluating = step % every == 0 or step == program.total_steps
+    step = start
+    while step < total and any(run.active for run in runs):
+      stop = min(_after(step, every), _after(step, config.log_every), total)
+      if step == start:  # The step that is compiled, by itself: see `Clock`.
+        stop = start + 1
+      state = feed.advance(state, step, stop, program.hyper)
+      clock.tick(state, stop - step)
+      step = stop
+      evaluating = step % every == 0 or step == total
       if not evaluating and step % config.log_every:
         continue
       state, losses = _report(state, runs, checkpoints.latest_step)
@@ -194,10 +193,10 @@ def train_replicas(
         'num_params': _count(state.table) + network_params,
         'num_network_params': network_params,
         'flops_per_example': flops_per_example(
-            program.plan, config.model.embed_dim, batches(0)
+            program.plan, config.model.embed_dim, example
         ),
         'replicas': len(runs),
-        'traces': step_fn._cache_size(),
+        'traces': feed.traces,
         'versions': workdir_.versions(),
     }
     for r in alive:
@@ -209,6 +208,9 @@ def train_replicas(
           'selected_step': runs[r].selection.step or steps,
           'seed': runs[r].config.seed,
       }
+      runs[r].results |= protocols.summary(
+          runs[r].protocol, runs[r].results, runs[r].config.dataset
+      )
       if len(runs) > 1:
         runs[r].keep(replica(state, r), best and replica(best, r))
     for r in alive:
@@ -233,13 +235,13 @@ class Clock:
     self._steps = 0
     self.rate = math.nan
 
-  def tick(self, state: TrainState) -> None:
-    """Counts a step; the first is waited for and not counted."""
+  def tick(self, state: TrainState, steps: int) -> None:
+    """Counts steps; those of the first call are waited for and not counted."""
     if self._start is None:
       jax.block_until_ready(state.step)
       self._start = time.perf_counter()
     else:
-      self._steps += 1
+      self._steps += steps
 
   def measure(self) -> None:
     """Takes the rate; the steps so far must be done."""
@@ -253,6 +255,11 @@ class Clock:
     before = time.perf_counter()
     yield
     self._start += time.perf_counter() - before
+
+
+def _after(step: int, every: int) -> int:
+  """The next multiple of `every`."""
+  return (step // every + 1) * every
 
 
 def _report(

@@ -58,6 +58,7 @@ flags.adopt_module_key_flags(cli)
 
 def main() -> None:
   from esmm_jax import provenance, replicas, sweep
+  from esmm_jax.protocols import use as protocols
   from esmm_jax.results import run_folder
   from esmm_jax.types import InputError
   from esmm_jax.workdir import flatten
@@ -68,6 +69,7 @@ def main() -> None:
   points = sweep.runs(table.points)
   configs = {name: load.point(point) for name, point in points.items()}
   load.override(configs, _OVERRIDE.value)
+  configs = {name: protocols.resolve(c) for name, c in configs.items()}
   flat = {name: flatten(c.to_dict()) for name, c in configs.items()}
   groups = replicas.replica_groups(flat, _REPLICAS.value)
   groups = _shard(replicas.bundles(groups, flat), _SHARD.value)

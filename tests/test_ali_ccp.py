@@ -11,7 +11,6 @@ import time
 
 from esmm_jax.data import ali_ccp_report
 from esmm_jax.data.ali_ccp import AliCcp
-from esmm_jax.data.ali_ccp_config import AliCcpConfig
 from esmm_jax.data.ali_ccp_fields import BY_NAME, PRESETS, RAW_FIELDS
 from esmm_jax.data.ali_ccp_random import random_block, write_random
 from esmm_jax.data.sessions import place
@@ -198,9 +197,9 @@ def test_sessions_stand_together_in_the_order_of_their_hash(ali_ccp):
 
 def test_a_sample_is_the_first_part(raw, ali_ccp, tmp_path):
   small = prepare(raw, tmp_path, sample=0.5, **OPTIONS)
+  ids = lambda source: source.read(0, len(source))['sample_id'].tolist()
   for split in ('train', 'valid', 'test'):
-    ids = lambda b: b.as_data_source(split).read(0, 10**6)['sample_id'].tolist()
-    part, whole = ids(small), ids(ali_ccp)
+    part, whole = (ids(b.as_data_source(split)) for b in (small, ali_ccp))
     assert 0 < len(part) < len(whole) and part == whole[: len(part)]
   dropped = small.report['read']['train']['rows_not_sampled']
   assert dropped > 0
@@ -341,7 +340,9 @@ def test_a_conversion_without_click(tmp_path, policy, labels):
   assert read['conversions_without_click'] == 1 and read['rows_read'] == 3
 
 
-@pytest.mark.parametrize('policy, rows', [('drop', [1, 3]), ('keep', [1, 2, 3])])
+@pytest.mark.parametrize(
+    'policy, rows', [('drop', [1, 3]), ('keep', [1, 2, 3])]
+)
 def test_an_index_without_common_row(tmp_path, policy, rows):
   text = (
       SKELETON.format(1, 1, 0, 'ab')

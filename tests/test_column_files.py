@@ -1,7 +1,7 @@
 """Columns that grow on disk hold what was put in, and nothing else."""
 
 from esmm_jax.data.column_files import GrowingColumn, GrowingTable, Pile
-from esmm_jax.data.columnar import open_folder
+from esmm_jax.data.columns import open_folder
 from esmm_jax.types import Ragged
 from hypothesis import given, strategies as st
 import numpy as np

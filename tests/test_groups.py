@@ -5,7 +5,8 @@ import os
 from typing import Any
 
 from esmm_jax.data.batches import Batches
-from esmm_jax.data.columnar import ColumnarBuilder, write_column
+from esmm_jax.data.columnar import ColumnarBuilder
+from esmm_jax.data.columns import write_column
 from esmm_jax.data.padding import GroupTable
 from esmm_jax.models.embedding import FeatureEmbedding
 from esmm_jax.schema import Field, Schema

@@ -10,7 +10,7 @@ import shutil
 from typing import Any, NamedTuple
 
 from esmm_jax.data import kuairand_features
-from esmm_jax.data.columnar import concatenate
+from esmm_jax.data.columns import concatenate
 from esmm_jax.data.kuairand import KuaiRand
 from esmm_jax.data.kuairand_raw import LOG_COLUMNS, USER_COLUMNS, VIDEO_COLUMNS
 from esmm_jax.schema import LABEL_NAMES

@@ -25,7 +25,10 @@ RULES = [
         'esmm_jax.data',
         ['esmm_jax.data', *LAYERS],
         # TensorFlow only inside the function that needs it; see below.
-        [*NUMERIC, 'pyarrow', 'tensorflow', 'tensorflow_datasets', 'tqdm'],
+        [
+            *NUMERIC, 'numba', 'pyarrow', 'tensorflow', 'tensorflow_datasets',
+            'tqdm',
+        ],
     ),
     (
         'esmm_jax.models',
@@ -41,12 +44,35 @@ RULES = [
     ('esmm_jax.sampling', ['esmm_jax.types'], JAX),
     ('esmm_jax.optim', ['esmm_jax.types'], [*JAX, 'optax']),
     ('esmm_jax.sharding', ['esmm_jax.types'], JAX),
+    (
+        'esmm_jax.gathering',
+        ['esmm_jax.data.whole', 'esmm_jax.types'],
+        JAX,
+    ),
+    (
+        'esmm_jax.feeding',
+        [
+            'esmm_jax.data',
+            'esmm_jax.gathering',
+            'esmm_jax.sharding',
+            'esmm_jax.train_state',
+            'esmm_jax.train_step',
+            'esmm_jax.types',
+        ],
+        JAX,
+    ),
     ('esmm_jax.metrics', ['esmm_jax.metrics', 'esmm_jax.types'], NUMERIC),
     (
         'esmm_jax.evaluate',
         ['esmm_jax.metrics', 'esmm_jax.tasks', 'esmm_jax.types'],
         NUMERIC,
     ),
+    (
+        'esmm_jax.protocols.scoring',
+        ['esmm_jax.metrics', 'esmm_jax.protocols', 'esmm_jax.types'],
+        [],
+    ),
+    ('esmm_jax.protocols', ['esmm_jax.protocols', 'esmm_jax.types'], []),
     ('esmm_jax.sweep', ['esmm_jax.table_checks', 'esmm_jax.types'], []),
     ('esmm_jax.table_checks', ['esmm_jax.sweep', 'esmm_jax.types'], []),
     ('esmm_jax.choice', ['esmm_jax.metrics.significance'], []),
@@ -114,7 +140,11 @@ RULES = [
         [],
     ),
     ('esmm_jax', ['esmm_jax'], None),
-    ('configs', ['configs', 'esmm_jax.sweep'], ['ml_collections']),
+    (
+        'configs',
+        ['configs', 'esmm_jax.protocols', 'esmm_jax.sweep'],
+        ['ml_collections'],
+    ),
     ('experiments', ['configs', 'esmm_jax', 'experiments'], None),
 ]
 # Only these may import what stands on the left.

@@ -5,11 +5,20 @@
   python -m experiments.table --sweep=configs/tables/esmm_table2.py:cpu \
     --workdir=runs/table2
 
-The paper's numbers are on Ali-CCP, ours on KuaiRand-Pure (conversion: like) and
-on the simulated funnel. `cpu` has five seeds and a small network on the funnel
+The paper's numbers are on Ali-CCP, ours on KuaiRand-Pure (conversion: like), on
+the simulated funnel, and with the variant `ali_ccp` on Ali-CCP itself:
+
+  python -m experiments.prepare_data --dataset=ali_ccp --raw_dir=RAW
+  python -m experiments.sweep --sweep=configs/tables/esmm_table2.py:ali_ccp \
+    --workdir=runs/table2
+
+`cpu` has five seeds and a small network on the funnel
 (dimension 8, towers 64-32); the full table has ten seeds and the paper's
 network (18, 360-200-80). `smoke` takes a minute. `kuairand`, `funnel` and
-their `_cpu` forms are the parts.
+their `_cpu` forms are the parts. `ali_ccp_cpu` has three seeds, a tenth of the
+sessions and the small network, and `ali_ccp_smoke` is for raw files of a few
+rows, like those that `prepare_data --as_raw` writes; both take
+--override=dataset.raw_dir=RAW too.
 """
 
 from configs.tables import methods
@@ -23,6 +32,9 @@ VARIANTS = (
     'funnel',
     'kuairand_cpu',
     'funnel_cpu',
+    'ali_ccp',
+    'ali_ccp_cpu',
+    'ali_ccp_smoke',
 )
 FUNNEL = {
     'selection.metric': '',
@@ -48,6 +60,8 @@ def get_table(variant: str = '') -> Table:
         f'No variant {variant!r}; there are {", ".join(VARIANTS[1:])}.'
     )
   seeds = 5 if 'cpu' in variant else 10
+  if variant.startswith('ali_ccp'):
+    seeds = {'ali_ccp': 10, 'ali_ccp_cpu': 3, 'ali_ccp_smoke': 2}[variant]
   parts = []
   if variant == 'smoke':
     data = methods.settings({'@data': 'tiny funnel'} | methods.FEW)
@@ -55,6 +69,14 @@ def get_table(variant: str = '') -> Table:
         'smoke', (0.02,), data, 2, rates=(0.1, 1.0), copies=(5.0,)
     )
     parts.append(points)
+  if variant == 'ali_ccp_smoke':
+    data = methods.settings({'@data': 'Ali-CCP, few rows'} | methods.FEW)
+    points = methods.methods(
+        variant, (0.02,), data, seeds, rates=(0.1, 1.0), copies=(5.0,)
+    )
+    parts.append(points)
+  elif variant.startswith('ali_ccp'):
+    parts.append(ali_ccp(seeds, small='cpu' in variant))
   if variant in ('', 'cpu') or variant.startswith('kuairand'):
     parts.append(kuairand(seeds))
   if variant in ('', 'cpu') or variant.startswith('funnel'):
@@ -93,6 +115,20 @@ def kuairand(seeds: int) -> Sweep:
   return methods.methods('kuairand', (0.1, 0.4), shared, seeds)
 
 
+def ali_ccp(seeds: int, small: bool) -> Sweep:
+  """Ali-CCP, one epoch; `small` takes a tenth of the sessions."""
+  shared = {'@data': 'Ali-CCP', 'selection.metric': ''}
+  if small:
+    shared |= {
+        '@data': 'Ali-CCP, a tenth',
+        'dataset.train_split': 'train[:10%]',
+        'dataset.test_split': 'test[:10%]',
+    } | methods.SMALL
+  return methods.methods(
+      'ali_ccp', (0.01, 0.04), methods.settings(shared), seeds
+  )
+
+
 def funnel(seeds: int, small: bool) -> Sweep:
   """The default funnel, one epoch."""
   shared = product(
@@ -100,5 +136,3 @@ def funnel(seeds: int, small: bool) -> Sweep:
       methods.settings(FUNNEL | (methods.SMALL if small else {})),
   )
   return methods.methods('', (0.01, 0.04), shared, seeds)
-
-

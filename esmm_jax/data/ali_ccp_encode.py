@@ -12,7 +12,7 @@ from esmm_jax.data.ali_ccp_config import AliCcpConfig
 from esmm_jax.data.ali_ccp_fields import SESSION
 from esmm_jax.data.ali_ccp_coverage import Coverage, ids_path
 from esmm_jax.data.ali_ccp_pass import INDEX, Pair
-from esmm_jax.data.columnar import concatenate
+from esmm_jax.data.columns import concatenate
 from esmm_jax.data.feature_columns import take
 from esmm_jax.data.sessions import GroupIndex, session_hash
 from esmm_jax.schema import Field, Schema

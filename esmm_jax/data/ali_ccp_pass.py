@@ -16,7 +16,7 @@ from esmm_jax.data.ali_ccp_fields import RAW_FIELDS
 from esmm_jax.data.ali_ccp_files import RawFiles
 from esmm_jax.data.ali_ccp_text import Counts, Layout, read_rows, Rows
 from esmm_jax.data.column_files import GrowingTable, Pile
-from esmm_jax.data.columnar import concatenate, cut
+from esmm_jax.data.columns import concatenate, cut
 from esmm_jax.data.feature_columns import take
 from esmm_jax.data.sessions import BUCKETS, GroupIndex, place, SessionRows
 from esmm_jax.schema import Schema

@@ -16,8 +16,10 @@ import queue
 import threading
 from typing import Any
 
+from esmm_jax.data.arranging import Compacter, grown, permutation
 from esmm_jax.data.checks import check_columns, check_index
-from esmm_jax.data.columnar import ColumnarSource, concatenate
+from esmm_jax.data.columnar import ColumnarSource
+from esmm_jax.data.columns import concatenate
 from esmm_jax.data.padding import GroupTable, slots_and_weights
 from esmm_jax.data.padding import table_offsets
 from esmm_jax.schema import Schema
@@ -35,11 +37,14 @@ class Batches:
   """The batches of a split.
 
   Attributes:
+    batch_size: Examples of a batch over all hosts.
     steps_per_epoch: Batches in one pass, the padded last one included.
     num_rows: Rows of the split.
     capacity: U, the touched rows that a batch has room for; 0 where batches
       are not compacted.
     group_capacity: G, the groups that a batch has room for; 0 without groups.
+    groups: The group table, or None.
+    label_names: Labels, those of the truth among them.
   """
 
   def __init__(
@@ -97,14 +102,15 @@ class Batches:
       )
     self._source, self._schema, self._truth = source, schema, truth
     self._truth_labels = tuple(truth_labels)
-    self._batch_size, self._host, self._num_hosts = batch_size, host, num_hosts
+    self.label_names = schema.labels + self._truth_labels
+    self.batch_size, self._host, self._num_hosts = batch_size, host, num_hosts
     self._seed, self._shuffle = seed, shuffle
     self._group_run = group_run
     self._part = schema.row_part
     self._offsets = table_offsets(schema, self._part)
-    self._groups = None
+    self.groups = None
     if schema.group_part.num_slots:
-      self._groups = GroupTable(schema, source.groups, str(source))
+      self.groups = GroupTable(schema, source.groups, str(source))
     self.num_rows = len(source)
     self.steps_per_epoch = -(-self.num_rows // batch_size)
     self._blocks = -(-self.num_rows // BLOCK)
@@ -112,7 +118,7 @@ class Batches:
     self._layout = (-1, None, None)
     self.capacity = self.group_capacity = 0
     self._compacted = compacted
-    if self._groups is not None:
+    if self.groups is not None:
       self.group_capacity = self._measure_groups()
     if compacted:
       self.capacity = self._measure_capacity()
@@ -124,8 +130,8 @@ class Batches:
   def __call__(self, step: int) -> Batch:
     """Batch number `step`, counted over all epochs."""
     epoch, k = divmod(step, self.steps_per_epoch)
-    local = self._batch_size // self._num_hosts
-    start = min(k * self._batch_size + self._host * local, self.num_rows)
+    local = self.batch_size // self._num_hosts
+    start = min(k * self.batch_size + self._host * local, self.num_rows)
     stop = min(start + local, self.num_rows)
     slots, weights, floats, of, labels = self._rows(epoch, start, stop)
     pad = local - len(slots)
@@ -152,28 +158,68 @@ class Batches:
     """Batches of steps [start, stop)."""
     return (self(step) for step in range(start, stop))
 
+  def order(self, epoch: int) -> np.ndarray:
+    """The rows of an epoch, as numbers in the file, in the order they come.
+
+    Args:
+      epoch: Counted from 0.
+
+    Returns:
+      int64 [num_rows]. Row `order(epoch)[k]` is the example at place k of the
+      epoch: example k % batch_size of its batch k // batch_size.
+    """
+    blocks, ends = self._block_order(epoch)
+    pieces = []
+    for window in range(len(ends) - 1):
+      ranges = self._ranges(blocks[window * WINDOW : (window + 1) * WINDOW])
+      rows = of = np.concatenate([np.arange(*r) for r in ranges])
+      if self._group_run > 1:
+        name = self._schema.group
+        of = concatenate([self._source.read(*r, [name])[name] for r in ranges])
+      pieces.append(rows[self._mixed(epoch, window, of)])
+    return np.concatenate(pieces)
+
+  def pieces(self) -> Iterator[list[np.ndarray]]:
+    """All rows in file order, a window's worth at a time.
+
+    Returns:
+      Pieces [slots, weights, floats, of, *labels] of n rows: int32 [n, S] rows
+      of the table, float32 [n, W], float32 [n, N], int [n] the row's group or
+      0 where there are none, and float32 [n] for each of `label_names`.
+    """
+    for low in range(0, self._blocks, WINDOW):
+      yield self._read(np.arange(low, min(low + WINDOW, self._blocks)))
+
+  def most_rows(self, num_groups: int) -> int:
+    """The most table rows that a batch of that many groups can touch."""
+    slots, sizes = {}, {}
+    local = self.batch_size // self._num_hosts
+    for f in self._schema.inputs:
+      num = min(local, num_groups) if f.by_group else local
+      slots[f.table] = slots.get(f.table, 0) + num * f.max_len
+      sizes[f.table] = f.vocab_size
+    return sum(min(n, sizes[t]) for t, n in slots.items())
+
   def _filler(self, slots: np.ndarray) -> np.ndarray:
     return slots[-1:] if len(slots) else self._offsets[None]
 
   def _gather_groups(self, of: np.ndarray) -> Groups | None:
     """The groups of some examples, each once; room grows as `Compacter`'s."""
-    if self._groups is None:
+    if self.groups is None:
       return None
     unique, place = np.unique(of, return_inverse=True)
-    capacity = self.group_capacity
-    while len(unique) > capacity:
-      capacity += capacity // 2 + 1
+    capacity = grown(self.group_capacity, len(unique))
     padded = np.full(capacity, unique[0])
     padded[: len(unique)] = unique
     return Groups(
-        self._groups.slots.take(padded, axis=0),
-        self._groups.weights.take(padded, axis=0).astype(np.float32),
+        self.groups.slots.take(padded, axis=0),
+        self.groups.weights.take(padded, axis=0).astype(np.float32),
         place.astype(np.int32),
     )
 
   def _rows(self, epoch: int, start: int, stop: int):
     """Examples [start, stop) of the epoch's order."""
-    blocks, ends = self._order(epoch)
+    blocks, ends = self._block_order(epoch)
     pieces = []
     window = int(np.searchsorted(ends, start, side='right')) - 1
     window = min(window, len(ends) - 2)  # No rows are left for this host.
@@ -188,10 +234,9 @@ class Batches:
     slots, weights, floats, of, *labels = map(
         concatenate, map(list, zip(*pieces))
     )
-    names = self._schema.labels + self._truth_labels
-    return slots, weights, floats, of, dict(zip(names, labels))
+    return slots, weights, floats, of, dict(zip(self.label_names, labels))
 
-  def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+  def _block_order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
     """The epoch's order of blocks, and where each window starts and ends."""
     if self._layout[0] != epoch:
       blocks = np.arange(self._blocks)
@@ -207,16 +252,29 @@ class Batches:
   def _window(self, epoch: int, window: int, blocks: np.ndarray):
     """The mixed rows of a window; the last two are kept."""
     if (epoch, window) not in self._windows:
-      mine = blocks[window * WINDOW : (window + 1) * WINDOW]
-      columns = self._read(mine)
-      if self._shuffle:
-        rng = np.random.default_rng([self._seed, epoch, window + 1])
-        order = _permutation(rng, columns[3], self._group_run)
-        columns = [c[order] for c in columns]
+      columns = self._read(blocks[window * WINDOW : (window + 1) * WINDOW])
+      mixed = self._mixed(epoch, window, columns[3])
+      columns = [c[mixed] for c in columns]
       while len(self._windows) > 1:
         self._windows.pop(next(iter(self._windows)))
       self._windows[epoch, window] = columns
     return self._windows[epoch, window]
+
+  def _mixed(
+      self, epoch: int, window: int, of: np.ndarray
+  ) -> np.ndarray | slice:
+    """How the rows of a window are mixed: an index of them.
+
+    Args:
+      epoch: The pass.
+      window: Its window.
+      of: [n], the group of each row as read; only its length counts where
+        `group_run` is 1.
+    """
+    if not self._shuffle:
+      return slice(None)
+    rng = np.random.default_rng([self._seed, epoch, window + 1])
+    return permutation(rng, of, self._group_run)
 
   def _read(self, blocks: np.ndarray) -> list[np.ndarray]:
     """Blocks of rows as [slots, weights, floats, of, *labels], checked."""
@@ -225,11 +283,10 @@ class Batches:
     names += [f'{f.name}.weight' for f in self._part.pooled_fields
               if f.kind == 'id']
     names += schema.labels
-    grouped = self._groups is not None or self._group_run > 1
+    grouped = self.groups is not None or self._group_run > 1
     if grouped:
       names.append(schema.group)
-    runs = np.split(blocks, np.flatnonzero(np.diff(blocks) != 1) + 1)
-    ranges = [(r[0] * BLOCK, (r[-1] + 1) * BLOCK) for r in runs]
+    ranges = self._ranges(blocks)
     pieces = []
     for low, high in ranges:
       piece = self._source.read(low, high, names)
@@ -239,8 +296,8 @@ class Batches:
     num = len(columns[schema.labels[0]])
     slots, weights = slots_and_weights(schema, self._part, columns, num)
     of = columns[schema.group] if grouped else np.zeros(num, np.int32)
-    if self._groups is not None:
-      check_index(of, len(self._groups.slots), str(self._source))
+    if self.groups is not None:
+      check_index(of, len(self.groups.slots), str(self._source))
     floats = np.empty((num, len(schema.float_fields)), np.float32)
     for j, f in enumerate(schema.float_fields):
       floats[:, j] = columns[f.name]
@@ -252,98 +309,43 @@ class Batches:
         labels.append(column.astype(np.float32))
     return [slots, weights, floats, of, *labels]
 
+  def _ranges(self, blocks: np.ndarray) -> list[tuple[int, int]]:
+    """The rows [low, high) of blocks, those that follow each other joined."""
+    runs = np.split(blocks, np.flatnonzero(np.diff(blocks) != 1) + 1)
+    return [
+        (int(r[0]) * BLOCK, min(int(r[-1] + 1) * BLOCK, self.num_rows))
+        for r in runs
+    ]
+
   def _measure_capacity(self) -> int:
     """Room for the touched rows: 15 % over the most of a few batches.
 
     A batch that needs more gets the next size (`Compacter`), at the price of
     one more compilation; the size a batch gets depends on the batch alone.
     """
-    slots, sizes = {}, {}
-    local = self._batch_size // self._num_hosts
-    for f in self._schema.inputs:
-      num = min(local, len(self._groups.slots)) if f.by_group else local
-      slots[f.table] = slots.get(f.table, 0) + num * f.max_len
-      sizes[f.table] = f.vocab_size
-    bound = sum(min(n, sizes[t]) for t, n in slots.items())
     most = 0
     for rows in self._some_rows():
       ids = [rows[0].reshape(-1)]
-      if self._groups is not None:
-        ids.append(self._groups.slots[np.unique(rows[3])].reshape(-1))
+      if self.groups is not None:
+        ids.append(self.groups.slots[np.unique(rows[3])].reshape(-1))
       most = max(most, len(np.unique(np.concatenate(ids))))
     room = -(-int(1.15 * most) // _ROUND_TO) * _ROUND_TO
-    return max(min(room, bound), 1)
+    num_groups = 0 if self.groups is None else len(self.groups.slots)
+    return max(min(room, self.most_rows(num_groups)), 1)
 
   def _measure_groups(self) -> int:
     """Room for the groups, in the same way."""
-    local = self._batch_size // self._num_hosts
+    local = self.batch_size // self._num_hosts
     most = max(len(np.unique(rows[3])) for rows in self._some_rows())
     room = -(-int(1.15 * most) // _ROUND_GROUPS_TO) * _ROUND_GROUPS_TO
-    return max(min(room, local, len(self._groups.slots)), 1)
+    return max(min(room, local, len(self.groups.slots)), 1)
 
   def _some_rows(self) -> Iterator[tuple[Any, ...]]:
     """The rows of a few batches."""
     for k in range(min(_MEASURED_BATCHES, self.steps_per_epoch)):
-      start = k * self._batch_size
-      stop = min(start + self._batch_size, self.num_rows)
+      start = k * self.batch_size
+      stop = min(start + self.batch_size, self.num_rows)
       yield self._rows(0, start, stop)
-
-
-class Compacter:
-  """Finds the unique ids of a batch, and each id's place among them.
-
-  Sorts only what is unique, where `np.unique` sorts every id with its place.
-  Costs 4 bytes for each table row.
-  """
-
-  def __init__(self, num_rows: int, capacity: int):
-    """For ids below `num_rows`; results are at least `capacity` long."""
-    self._num_rows, self._capacity = num_rows, capacity
-    self._place = np.zeros(num_rows, np.int32)
-
-  def __call__(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compacts ids, int32 of any shape.
-
-    Returns:
-      rows int32 [capacity], ascending and unique, and slots int32 with the
-      shape of ids: rows[slots] == ids. Padding has ids from num_rows on. Where
-      more ids are unique, rows is half as long again, and again.
-    """
-    place, flat = self._place, ids.reshape(-1)
-    order = np.arange(flat.size, dtype=np.int32)
-    place[flat] = order  # Of equal ids one stays.
-    rows = np.sort(flat[place[flat] == order])
-    place[rows] = order[: rows.size]
-    slots = place[flat].reshape(ids.shape)
-    capacity = self._capacity
-    while rows.size > capacity:
-      capacity += capacity // 2 + 1
-    pad = np.arange(capacity - rows.size, dtype=np.int32) + self._num_rows
-    return np.concatenate([rows, pad]), slots
-
-
-def _permutation(
-    rng: np.random.Generator, of: np.ndarray, run: int
-) -> np.ndarray:
-  """A random order of rows, int [n], with runs of a group kept together.
-
-  Args:
-    rng: What it depends on.
-    of: [n], the group of each row.
-    run: The longest run.
-  """
-  if run == 1:
-    return rng.permutation(len(of))
-  number = np.arange(len(of))
-  begins = np.ones(len(of), bool)
-  begins[1:] = of[1:] != of[:-1]
-  since = number - np.maximum.accumulate(np.where(begins, number, 0))
-  starts = np.flatnonzero(since % run == 0)
-  lengths = np.diff(np.append(starts, len(of)))
-  order = rng.permutation(len(starts))
-  ends = np.cumsum(lengths[order])
-  first = np.repeat(starts[order] - (ends - lengths[order]), lengths[order])
-  return first + number
 
 
 def prefetch(

@@ -7,7 +7,7 @@ and test rows, as they are in real data: the vocabulary is of training rows.
 from collections.abc import Iterator
 import functools
 
-from esmm_jax.data.columnar import concatenate
+from esmm_jax.data.columns import concatenate
 from esmm_jax.data.funnel_config import FunnelConfig
 from esmm_jax.data.funnel_process import BLOCK, FunnelProcess
 from esmm_jax.data.funnel_process import Impressions, NUM_POSITIONS

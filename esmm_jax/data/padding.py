@@ -1,7 +1,7 @@
 """From columns to the slots and weights of a batch's arrays."""
 
 from esmm_jax.data.checks import check_groups
-from esmm_jax.data.columnar import cut
+from esmm_jax.data.columns import cut
 from esmm_jax.schema import Part, Schema
 from esmm_jax.types import Columns, Ragged
 import numpy as np

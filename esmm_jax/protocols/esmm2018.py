@@ -59,6 +59,8 @@ PROTOCOL = Protocol(
         'optimizer.b1': 0.9,
         'optimizer.b2': 0.999,
         'optimizer.eps': 1e-8,
+        # The last parameters: the paper does not speak of a choice.
+        'selection.metric': '',
     },
     repeats=10,
     deviations=(

@@ -8,6 +8,8 @@ import dataclasses
 from typing import Any, NamedTuple
 
 SPLITS = ('train', 'valid', 'test')
+# Of every protocol: all sessions, all fields of the preset.
+WHOLE = {'sample': 1.0, 'fields': ()}
 
 
 class Measure(NamedTuple):
@@ -78,8 +80,10 @@ class Protocol:
     common_ctr: Whether CTCVR of every method takes the pCTR of one CTR
       network; a run then has to set `common_ctr`.
     extra: Metrics that only this protocol computes.
-    training: Keys of a config -> values that the source publishes for all of
-      its methods. The tables set them; a run does not get them by itself.
+    training: Keys of a config -> values: what the source publishes for all of
+      its methods, and the choice of a step, as near to the source's as the
+      validation split allows. The tables set them; a run does not get them by
+      itself.
     repeats: Runs behind a published number; None where it is not said.
     dataset_name: The data set that it is of.
   """
@@ -102,7 +106,7 @@ class Protocol:
   def options(self) -> dict[str, Any]:
     """All that it says of a config's `dataset` section, splits included."""
     splits = {f'{s}_split': getattr(self, f'{s}_split') for s in SPLITS}
-    return {**self.dataset, **splits}
+    return {**WHOLE, **self.dataset, **splits}
 
 
 def rows(

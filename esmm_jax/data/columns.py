@@ -1,0 +1,80 @@
+"""Columns as values: pieces of them, several in one, in files and back."""
+
+import os
+
+from esmm_jax.types import Columns, InputError, Ragged
+import numpy as np
+
+DAMAGED = 'The prepared data is damaged; delete its folder and prepare again.'
+
+
+def concatenate(pieces: list[np.ndarray | Ragged]) -> np.ndarray | Ragged:
+  """One column from consecutive pieces of it; no copy where there is one."""
+  if len(pieces) == 1:
+    return pieces[0]
+  if not isinstance(pieces[0], Ragged):
+    return np.concatenate(pieces)
+  ends = np.cumsum([0] + [p.offsets[-1] for p in pieces])
+  return Ragged(
+      np.concatenate([p.values for p in pieces]),
+      np.concatenate(
+          [[0]] + [p.offsets[1:] + e for p, e in zip(pieces, ends)]
+      ).astype(np.int64),
+      None
+      if pieces[0].weights is None
+      else np.concatenate([p.weights for p in pieces]),
+  )
+
+
+def cut(
+    column: np.ndarray | Ragged, low: int, high: int
+) -> np.ndarray | Ragged:
+  """Rows [low, high) of a column, views of it; list offsets start at 0."""
+  if not isinstance(column, Ragged):
+    return column[low:high]
+  offsets = column.offsets[low : high + 1]
+  a, b = offsets[0], offsets[-1]
+  weights = None if column.weights is None else column.weights[a:b]
+  return Ragged(column.values[a:b], offsets - a, weights)
+
+
+def open_folder(folder: str) -> Columns:
+  """Maps a folder's files; a list column's parts become one `Ragged`.
+
+  Raises:
+    InputError: There is no such folder, or a file is damaged or missing.
+  """
+  arrays, columns = {}, {}
+  try:
+    for name in sorted(os.listdir(folder)):
+      if name.endswith('.npy'):
+        path = os.path.join(folder, name)
+        arrays[name.removesuffix('.npy')] = np.load(path, mmap_mode='r')
+    for name, array in arrays.items():
+      base = name.removesuffix('.values')
+      if base != name:
+        offsets, weights = arrays[f'{base}.offsets'], f'{base}.weights'
+        columns[base] = Ragged(array, offsets, arrays.get(weights))
+      elif not name.endswith(('.offsets', '.weights')):
+        columns[name] = array
+  except (EOFError, KeyError, OSError, ValueError) as e:
+    raise InputError(f'{folder}: {e}. {DAMAGED}') from e
+  return columns
+
+
+def write_column(folder: str, name: str, column: np.ndarray | Ragged) -> int:
+  """Writes one column's files. Returns the bytes written."""
+  parts = {name: column}
+  if isinstance(column, Ragged):
+    parts = {
+        f'{name}.values': column.values,
+        f'{name}.offsets': column.offsets.astype(np.int64),
+    }
+    if column.weights is not None:
+      parts[f'{name}.weights'] = column.weights
+  total = 0
+  for part, array in parts.items():
+    file = os.path.join(folder, part + '.npy')
+    np.save(file, array)
+    total += os.stat(file).st_size
+  return total
