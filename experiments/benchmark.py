@@ -5,8 +5,9 @@
   python -m experiments.benchmark auc [--rows=43000000]
 
 step: the train step of ESMM (23 fields, dimension 18, towers 360-200-80, Adam)
-on tables of several sizes, touched rows only and dense; and `train`, the same
-with its input pipeline. `matrix_share` is the floating-point operations of the
+on tables of several sizes, touched rows only and dense; `train`, the same with
+its input pipeline; and `resident`, the same from a training set in device
+memory (`--kinds`). `matrix_share` is the floating-point operations of the
 towers' products over the time, as a share of what the largest product alone
 reaches, measured in turn with the step. data: reading the default funnel,
 shuffled. auc: the exact AUC of that many scores.
@@ -56,6 +57,32 @@ class MemorySource:
 
   def read(self, start, stop, names):
     return {n: self._columns[n][start:stop] for n in names}
+
+
+class Held:
+  """A feed whose batches are on the device before the first step."""
+
+  def __init__(self, plan, batches, layout, start: int, total: int):
+    from esmm_jax.train_step import train_step
+    import jax
+
+    self._step = jax.jit(
+        functools.partial(train_step, plan=plan), donate_argnums=0
+    )
+    held = [layout.put_batch(b) for b in batches.iterate(start, total)]
+    self._held = iter(held)
+
+  @property
+  def traces(self) -> int:
+    return self._step._cache_size()
+
+  def advance(self, state, start: int, stop: int, hyper):
+    for _ in range(start, stop):
+      state = self._step(state, next(self._held), hyper)
+    return state
+
+  def close(self) -> None:
+    pass
 
 
 def emit(name: str, rows: int, batch_size: int, ms: float, **more) -> None:
@@ -129,15 +156,17 @@ def bare_product(batch: int):
 def step() -> None:
   """Times the train step."""
   from esmm_jax import optim
-  from esmm_jax.data.batches import Batches, prefetch
+  from esmm_jax.data.batches import Batches
   from esmm_jax.estimators import ESTIMATORS, funnel
+  from esmm_jax.feeding import Resident, Streamed
   from esmm_jax.models import MODELS
+  from esmm_jax.sharding import Layout
   from esmm_jax.train_state import Hyper, init_state, MICRO_BATCH, Plan
-  from esmm_jax.train_step import train_step
   import jax
   import jax.numpy as jnp
   import numpy as np
 
+  feeds = {'train': Streamed, 'resident': Resident}
   num = _REPLICAS.value
   weights = {'ctr': 1.0, 'ctcvr': 1.0, 'cvr_clicked': 0.0}
   hyper = Hyper(
@@ -167,9 +196,6 @@ def step() -> None:
             dense=dense,
             one_by_one=jax.default_backend() == 'cpu',
         )
-        step_fn = jax.jit(
-            functools.partial(train_step, plan=plan), donate_argnums=0
-        )
         state = init_state(
             plan,
             schema.num_rows,
@@ -181,20 +207,17 @@ def step() -> None:
         )
         steps = max(2, _STEPS.value // (4 if dense else 1))
         total = steps * _WINDOWS.value + 3
-        feed = batches.iterate(0, total)
-        if kind == 'train':
-          feed = prefetch(feed, jax.device_put)
-        else:
-          feed = iter([jax.device_put(b) for b in feed])
-        for _ in range(3):
-          state = step_fn(state, next(feed), hyper)
+        layout = Layout(jax.devices()[:1])
+        state = layout.put_state(state)
+        feed = feeds.get(kind, Held)(plan, batches, layout, 0, total)
+        state = feed.advance(state, 0, 3, hyper)
         jax.block_until_ready(state)
         times, products = [], []
-        for _ in range(_WINDOWS.value):
+        for k in range(_WINDOWS.value):
           products.append(product())
           start = time.perf_counter()
-          for _ in range(steps):
-            state = step_fn(state, next(feed), hyper)
+          first = 3 + k * steps
+          state = feed.advance(state, first, first + steps, hyper)
           jax.block_until_ready(state)
           times.append((time.perf_counter() - start) / steps * 1e3)
         ms = float(np.median(times))
@@ -203,20 +226,21 @@ def step() -> None:
         flops = flops_per_example() * batch_size * num
         ratios = [flops / t * 1e3 / p for t, p in zip(times, products)]
         emit(
-            f'step_{kind}' if kind != 'train' else 'train',
+            kind if kind in feeds else f'step_{kind}',
             rows,
             batch_size,
             ms,
             examples=batch_size * num,
             ms_min=round(min(times), 3),
             ms_max=round(max(times), 3),
-            traces=step_fn._cache_size(),
+            traces=feed.traces,
             gflops=round(flops / ms / 1e6, 1),
             bare_product_gflops=round(float(np.median(products)) / 1e9, 1),
             matrix_share=round(float(np.median(ratios)), 3),
             table_bytes=int(state.table.nbytes),
             peak_rss_bytes=peak_rss(),
         )
+        feed.close()
         del state, feed
 
 

@@ -1,4 +1,8 @@
-"""Training from device memory is the training that streams its batches."""
+"""Training from device memory is the training that streams its batches.
+
+Compiled as here, without most optimizations, one replica is trained alike to
+the bit; otherwise XLA adds up some sums in another order inside the loop.
+"""
 
 import functools
 import threading
@@ -185,7 +189,6 @@ def assert_same(a, b, tolerance):
         # Draws random numbers.
         ('toy', 'unbias', 2, True, 1),
         ('grouped', 'entire_space', 1, True, 1),
-        ('runs', 'entire_space', 1, False, 1),
         ('runs', 'entire_space', 3, False, 4),
     ],
 )
@@ -249,7 +252,9 @@ def test_auto_looks_at_the_memory(make, monkeypatch):
   monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
   batches = make()
   needed = most_bytes(batches)
-  chosen = lambda how, stats: feeding.is_resident(how, batches, on_device(stats))
+  chosen = lambda choice, stats: feeding.is_resident(
+      choice, batches, on_device(stats)
+  )
   assert chosen('auto', {'bytes_limit': 4 * needed})
   assert not chosen('auto', {'bytes_limit': 4 * needed - 1})
   assert chosen('auto', None) and chosen('auto', {})
@@ -273,13 +278,13 @@ def test_runs_that_differ_in_it_are_not_replicas():
   assert replica_groups(configs, 8) == [['auto'], ['on'], ['off']]
 
 
-# Whole runs: the tiny funnel, 30 steps an epoch, the last with 152 rows.
+# Whole runs: the tiny funnel, 10 steps an epoch, the last with 392 rows.
 
 
 def short(choice, **more):
   return smoke('esmm', **{
-      'device_resident': choice, 'log_every': 7, 'evals_per_epoch': 4,
-      'model.dropout': 0.1, **more})
+      'device_resident': choice, 'log_every': 3, 'evals_per_epoch': 2,
+      'dataset.num_train': 5000, 'model.dropout': 0.1, **more})
 
 
 @pytest.fixture(scope='module')
@@ -295,25 +300,25 @@ def test_a_bad_choice_is_named(data_dir, tmp_path):
 
 def test_whole_runs(data_dir, tmp_path, monkeypatch):
   """The same reports and results; cut off and gone on, the same to the bit."""
-  folders = {
-      name: str(tmp_path / name) for name in ('auto', 'off', 'on', 'cut')}
+  folders = {name: str(tmp_path / name) for name in ('off', 'on', 'cut')}
   done = {
       choice: train_and_evaluate(short(choice), folders[choice], data_dir)
-      for choice in ('auto', 'off', 'on')}
-  assert fingerprint(folders['auto']) == fingerprint(folders['off'])
-  assert [run['traces'] for run in done.values()] == [1, 1, 1]
-  assert metrics(folders['off'])[-1] == metrics(folders['auto'])[-1]
+      for choice in ('off', 'on')}
+  assert [run['traces'] for run in done.values()] == [1, 1]
   for a, b in zip(
       metrics(folders['off']), metrics(folders['on']), strict=True):
-    assert a == pytest.approx(b, rel=1e-4, nan_ok=True)
+    # Some metrics are undefined on so few rows.
+    assert {k for k in a if a[k] is None} == {k for k in b if b[k] is None}
+    number = lambda line: {k: v for k, v in line.items() if v is not None}
+    assert number(a) == pytest.approx(number(b), rel=1e-4)
   steps = [line['step'] for line in metrics(folders['on'])]
-  assert steps[:5] == [7, 8, 14, 16, 21] and steps[-1] == 60
+  assert steps == [3, 5, 6, 9, 10, 12, 15, 18, 20, steps[-1]]
   assert done['on']['examples_per_second'] > 0
 
   advance = Resident.advance
 
   def cut_off(self, state, start, stop, hyper):
-    if stop > 42:  # The last evaluation was at step 40.
+    if stop > 18:  # The last evaluation was at step 15.
       raise KeyboardInterrupt
     return advance(self, state, start, stop, hyper)
 
