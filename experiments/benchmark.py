@@ -3,6 +3,7 @@
   python -m experiments.benchmark step [--rows=1e5,1e6,1e7] [--batch_size=4096]
   python -m experiments.benchmark data
   python -m experiments.benchmark auc [--rows=43000000]
+  python -m experiments.benchmark ali_ccp [--rows=4e6]
 
 step: the train step of ESMM (23 fields, dimension 18, towers 360-200-80, Adam)
 on tables of several sizes, touched rows only and dense; `train`, the same with
@@ -10,7 +11,9 @@ its input pipeline; and `resident`, the same from a training set in device
 memory (`--kinds`). `matrix_share` is the floating-point operations of the
 towers' products over the time, as a share of what the largest product alone
 reaches, measured in turn with the step. data: reading the default funnel,
-shuffled. auc: the exact AUC of that many scores.
+shuffled. auc: the exact AUC of that many scores. ali_ccp: preparing that many
+skeleton rows of random raw files, comparing what was prepared with what was
+written, and making batches of it; takes scratch space in --data_dir.
 """
 
 import functools
@@ -31,7 +34,7 @@ SHARES = (0.55, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01) + (0.04 / 16,) * 16
 EXAMPLES = 1_000_000
 
 _ROWS = flags.DEFINE_list(
-    'rows', None, 'Rows of the table (step), or scores (auc).'
+    'rows', None, 'Rows of the table (step), scores (auc), or rows (ali_ccp).'
 )
 _BATCH_SIZE = flags.DEFINE_list('batch_size', ['4096'], 'Examples of a step.')
 _REPLICAS = flags.DEFINE_integer('replicas', 1, 'Replicas trained at once.')
@@ -289,11 +292,24 @@ def auc() -> None:
     )
 
 
+def ali_ccp() -> None:
+  """Times the way from Ali-CCP's raw files to batches."""
+  from experiments import benchmark_ali_ccp
+
+  batch_size = int(_BATCH_SIZE.value[0])
+  for rows in map(int, map(float, _ROWS.value or ['4e6'])):
+    for line in benchmark_ali_ccp.measure(
+        rows, batch_size, flags.FLAGS.data_dir
+    ):
+      emit(**line)
+
+
 def main(argv: list[str]) -> None:
-  programs = {'step': step, 'data': data, 'auc': auc}
+  programs = {'step': step, 'data': data, 'auc': auc, 'ali_ccp': ali_ccp}
   if len(argv) != 2 or argv[1] not in programs:
     raise cli.InputError(
-        'name one of step, data, auc: python -m experiments.benchmark step'
+        f'name one of {", ".join(programs)}: python -m experiments.benchmark'
+        ' step'
     )
   programs[argv[1]]()
 
