@@ -2,12 +2,14 @@
 
   types, schema        names shared by all; what the columns of a data set mean
   tasks                the funnel: what is predicted, on which sample space
-  data                 raw files -> columns on disk -> batches (numpy only)
+  data                 raw files -> columns on disk -> batches (no JAX)
   models               features -> one output for each task
   estimators           on which sample space the outputs are trained
   sampling             which impressions stand in CVR's loss, and how often
   balancing, optim     how losses are combined; how parameters move
   train_step, train    one step of all replicas; a whole run
+  feeding              batches from the host, or from device memory
+  protocols            published set-ups of Ali-CCP
   predict, evaluate    scores of a split; their metrics, named by sample space
   metrics              exact ranking and probability metrics, significance
   sweep, replicas      sweeps as plain data; which runs go side by side

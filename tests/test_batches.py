@@ -3,7 +3,8 @@
 import threading
 
 from esmm_jax.data import batches as batches_lib
-from esmm_jax.data.batches import Batches, Compacter, prefetch
+from esmm_jax.data.batches import Batches, prefetch
+from esmm_jax.data.compacting import Compacter
 from esmm_jax.data.padding import pad_lists
 from esmm_jax.types import InputError, Ragged
 from hypothesis import given, strategies as st

@@ -3,7 +3,7 @@
 import functools
 
 from esmm_jax import optim
-from esmm_jax.data.batches import Compacter
+from esmm_jax.data.compacting import Compacter
 from esmm_jax.estimators import ESTIMATORS, funnel
 from esmm_jax.models import MODELS
 from esmm_jax.schema import Field, Schema

@@ -1,4 +1,4 @@
-"""Data sets: raw files -> columns on disk -> batches. numpy only.
+"""Data sets: raw files -> columns on disk -> batches, without JAX.
 
 To add a data set: a `ColumnarBuilder` with a `from_options` class method, and a
 line in `DATASETS`.

@@ -119,6 +119,6 @@ def _aitm18() -> Schema:
 
 PRESETS = {
     'esmm23': Preset(_esmm23(), min_count=10, fingerprint='b7068c101aa2dbae'),
-    # AITM's script keeps what its counter shows "over 10" times.
+    # AITM's paper: over 10. Its script needs 12: protocol `aitm2021`.
     'aitm18': Preset(_aitm18(), min_count=11, fingerprint='be672e5ad1f033d2'),
 }

@@ -16,10 +16,11 @@ import queue
 import threading
 from typing import Any
 
-from esmm_jax.data.arranging import Compacter, grown, permutation
+from esmm_jax.data.arranging import grown, permutation
 from esmm_jax.data.checks import check_columns, check_index
 from esmm_jax.data.columnar import ColumnarSource
 from esmm_jax.data.columns import concatenate
+from esmm_jax.data.compacting import Compacter
 from esmm_jax.data.padding import GroupTable, slots_and_weights
 from esmm_jax.data.padding import table_offsets
 from esmm_jax.schema import Schema
