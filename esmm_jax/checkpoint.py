@@ -2,14 +2,17 @@
 
 The data order is a pure function of the step, so a position is one number.
 Orbax writes a checkpoint to a temporary folder and renames it when complete, so
-a run killed while saving finds the one before.
+a run killed while saving finds the one before. Each has a list of checksums
+(`seals`): one that is cut off or damaged is found, and the one before is used.
 """
 
 from collections.abc import Mapping
 import logging
 import os
+import shutil
 from typing import Any
 
+from esmm_jax import seals
 from esmm_jax.types import InputError
 import jax
 import orbax.checkpoint as ocp
@@ -18,12 +21,18 @@ _KEPT = 2
 
 
 class Checkpoints:
-  """The checkpoints of a working directory."""
+  """The checkpoints of a working directory.
+
+  Attributes:
+    messages: What was found wrong when it was opened, for people.
+  """
 
   def __init__(self, workdir: str):
+    """Opens them; those that are damaged are removed."""
     # Orbax logs every save at INFO.
     logging.getLogger('absl').setLevel(logging.WARNING)
     self._folder = os.path.join(os.path.abspath(workdir), 'checkpoints')
+    self.messages = _remove_damaged(self._folder)
     self._manager = ocp.CheckpointManager(
         self._folder,
         options=ocp.CheckpointManagerOptions(
@@ -47,15 +56,27 @@ class Checkpoints:
       step: Its number.
       arrays: A tree of arrays.
       position: What else is needed to go on, as JSON.
+
+    Raises:
+      InputError: It cannot be written; those before are as they were.
     """
-    self._manager.save(
-        step,
-        args=ocp.args.Composite(
-            arrays=ocp.args.StandardSave(arrays),
-            position=ocp.args.JsonSave(dict(position)),
-        ),
-    )
-    self._manager.wait_until_finished()
+    try:
+      self._manager.save(
+          step,
+          args=ocp.args.Composite(
+              arrays=ocp.args.StandardSave(arrays),
+              position=ocp.args.JsonSave(dict(position)),
+          ),
+      )
+      self._manager.wait_until_finished()
+      seals.seal(os.path.join(self._folder, str(step)))
+      seals.remove_stray(self._folder)
+    except (OSError, ValueError) as e:
+      raise InputError(
+          f'The checkpoint of step {step} cannot be written to {self._folder}:'
+          f' {_reason(e)} Make room, or make it writable; the same command goes'
+          ' on from the checkpoint before.'
+      ) from e
 
   def restore(self, like: Any) -> tuple[Any, dict[str, Any]]:
     """Reads the last checkpoint.
@@ -100,3 +121,32 @@ class Checkpoints:
 
   def close(self) -> None:
     self._manager.close()
+
+
+def _remove_damaged(folder: str) -> list[str]:
+  """Removes the last checkpoints up to the first that is sound; says so."""
+  messages: list[str] = []
+  if not os.path.isdir(folder):
+    return messages
+  steps = sorted(int(n) for n in os.listdir(folder) if n.isdigit())
+  while steps:
+    step = steps.pop()
+    path = os.path.join(folder, str(step))
+    wrong = seals.damage(path)
+    if not wrong:
+      break
+    before = f'of step {steps[-1]}' if steps else 'before: there is none'
+    messages.append(
+        f'The checkpoint {path} is damaged: {wrong}. It is removed, and the one'
+        f' {before} is used.'
+    )
+    shutil.rmtree(path)
+  seals.remove_stray(folder)
+  return messages
+
+
+def _reason(error: Exception) -> str:
+  """An operating system's words, or the first line of a library's."""
+  if isinstance(error, OSError) and error.strerror:
+    return f'{error.strerror}.'
+  return str(error).splitlines()[0]

@@ -11,18 +11,19 @@ results agree up to the order in which float32 sums are added
     the order of an epoch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import functools
 from typing import Protocol
 
 from esmm_jax.data.arranging import grown
 from esmm_jax.data.batches import Batches, prefetch
+from esmm_jax.data.contents import content_hash
 from esmm_jax.data.whole import most_bytes, Whole, whole
 from esmm_jax.gathering import gather
 from esmm_jax.sharding import Layout
 from esmm_jax.train_state import Hyper, Plan, TrainState
 from esmm_jax.train_step import train_step
-from esmm_jax.types import Array, InputError, suggest
+from esmm_jax.types import Array, Batch, InputError, suggest
 import jax
 import numpy as np
 
@@ -98,6 +99,9 @@ class Feed(Protocol):
   def traces(self) -> int:
     """How often the step was compiled."""
 
+  def hash_after(self, step: int) -> int:
+    """`content_hash` of the last batch of `step` steps, where `hashed` is."""
+
   def close(self) -> None:
     """Ends the thread that works ahead."""
 
@@ -106,15 +110,47 @@ class Streamed:
   """Batches from the host, one call a step."""
 
   def __init__(
-      self, plan: Plan, batches: Batches, layout: Layout, start: int, total: int
+      self,
+      plan: Plan,
+      batches: Batches,
+      layout: Layout,
+      start: int,
+      total: int,
+      hashed: Callable[[int], bool] = lambda step: False,
   ):
-    """For steps [start, total); begins to make batches at once."""
+    """For steps [start, total); begins to make batches at once.
+
+    Args:
+      plan: What a step does.
+      batches: The training set.
+      layout: Devices.
+      start: Steps done.
+      total: Of the whole run.
+      hashed: After how many steps `hash_after` will be asked.
+    """
+    self._hashes: dict[int, int] = {}
     self._step = jax.jit(
         functools.partial(train_step, plan=plan),
         donate_argnums=0,
         out_shardings=layout.state_sharding,
     )
-    self._ahead = prefetch(batches.iterate(start, total), layout.put_batch)
+    made = self._made(batches, start, total, hashed)
+    self._ahead = prefetch(made, layout.put_batch)
+
+  def _made(
+      self,
+      batches: Batches,
+      start: int,
+      total: int,
+      hashed: Callable[[int], bool],
+  ) -> Iterator[Batch]:
+    for step, batch in enumerate(batches.iterate(start, total), start + 1):
+      if hashed(step):
+        self._hashes[step] = content_hash(batch)
+      yield batch
+
+  def hash_after(self, step: int) -> int:
+    return self._hashes.pop(step)
 
   @property
   def traces(self) -> int:
@@ -135,9 +171,23 @@ class Resident:
   """Batches from device memory, one call for many steps."""
 
   def __init__(
-      self, plan: Plan, batches: Batches, layout: Layout, start: int, total: int
+      self,
+      plan: Plan,
+      batches: Batches,
+      layout: Layout,
+      start: int,
+      total: int,
+      hashed: Callable[[int], bool] = lambda step: True,
   ):
     """For steps [start, total); moves the training set to the device.
+
+    Args:
+      plan: What a step does.
+      batches: The training set.
+      layout: Devices.
+      start: Steps done.
+      total: Of the whole run.
+      hashed: Not needed: any batch can be had again.
 
     Raises:
       InputError: It does not fit.
@@ -151,7 +201,12 @@ class Resident:
       raise InputError(
           f"The training set does not fit into device memory; use {KEY}='off'."
       ) from e
+    del hashed
     self._compacted = batches.capacity > 0
+    self._gather = jax.jit(
+        gather,
+        static_argnames=('size', 'num_groups', 'capacity', 'table_rows'),
+    )
     self._steps = jax.jit(
         functools.partial(_steps, plan=plan, size=batches.batch_size),
         donate_argnums=0,
@@ -189,6 +244,18 @@ class Resident:
       )
       start += last - first
     return state
+
+  def hash_after(self, step: int) -> int:
+    batch = self._gather(
+        self._whole,
+        self._order,
+        np.int32((step - 1) % self._batches.steps_per_epoch),
+        size=self._batches.batch_size,
+        num_groups=self._num_groups,
+        capacity=0,  # The hash does not depend on it.
+        table_rows=0,
+    )
+    return content_hash(jax.device_get(batch))
 
   def close(self) -> None:
     self._orders.close()

@@ -1,14 +1,17 @@
 """Where numbers come from: the commit, the device, and a hash of the data."""
 
-import functools
+import contextlib
 import hashlib
+import json
 import os
 import subprocess
 from typing import Any
 
+from esmm_jax.writer import write_json
 import jax
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_KEPT_HASH = 'sha256.json'
 _SOURCE = ('esmm_jax', 'experiments', 'configs')
 
 
@@ -54,15 +57,30 @@ def data(builder: Any) -> str:
   return f'{builder.info.full_name}, sha256 {digest[:16]}'
 
 
-@functools.cache
 def folder_hash(folder: str) -> str:
   """sha256 over the names and contents of the columns in a folder.
 
-  Reading once is all it costs, about a second a gigabyte; a process reads a
-  folder once.
+  It is kept in the folder, and made again when the size or the time of a file
+  has changed.
   """
+  paths = sorted(_columns(folder))
+  stats = [os.stat(os.path.join(folder, path)) for path in paths]
+  files = [[p, s.st_size, s.st_mtime_ns] for p, s in zip(paths, stats)]
+  kept = os.path.join(folder, _KEPT_HASH)
+  with contextlib.suppress(OSError, ValueError):
+    with open(kept, encoding='utf-8') as f:
+      found = json.load(f)
+    if found['files'] == files:
+      return found['sha256']
+  digest = _hash(folder, paths)
+  with contextlib.suppress(OSError):  # The folder may be read-only.
+    write_json(kept, {'sha256': digest, 'files': files})
+  return digest
+
+
+def _hash(folder: str, paths: list[str]) -> str:
   whole = hashlib.sha256()
-  for path in sorted(_columns(folder)):
+  for path in paths:
     with open(os.path.join(folder, path), 'rb') as f:
       digest = hashlib.file_digest(f, 'sha256').hexdigest()
     whole.update(f'{path} {digest}\n'.encode())

@@ -8,7 +8,8 @@ import shutil
 import time
 from typing import Any
 
-from esmm_jax import build, selection, workdir as workdir_
+from esmm_jax import build, lock, manifest, provenance, selection, stopping
+from esmm_jax import workdir as workdir_
 from esmm_jax.checkpoint import Checkpoints
 from esmm_jax.cost import flops_per_example
 from esmm_jax.feeding import Resident, Streamed
@@ -41,6 +42,7 @@ def train_and_evaluate(
   Raises:
     InputError: Something in the config, the data or the workdir is wrong.
     FloatingPointError: A loss was not finite.
+    Stopped: The process got SIGTERM; the run is saved.
   """
   (result,) = train_replicas([config], [workdir], data_dir)
   if isinstance(result, FloatingPointError):
@@ -72,12 +74,24 @@ def train_replicas(
 
   Raises:
     InputError: As `train_and_evaluate`.
+    Stopped: As there.
   """
   configs = [protocols.resolve(c) for c in configs]
   results = [workdir_.finished(c, w) for c, w in zip(configs, workdirs)]
   if None not in results:
     return results
+  with contextlib.ExitStack() as stack:
+    return _train(configs, workdirs, data_dir, home, stack)
 
+
+def _train(
+    configs: Sequence[Any],
+    workdirs: Sequence[str],
+    data_dir: str | None,
+    home: str | None,
+    stack: contextlib.ExitStack,
+) -> list[dict[str, Any] | FloatingPointError]:
+  """`train_replicas` of runs of which one at least is not finished."""
   # Build.
   config = configs[0]  # What they have in common is read from it.
   program = build.program(configs, data_dir)
@@ -92,6 +106,9 @@ def train_replicas(
   example = batches(0)
 
   # Initialise.
+  asked = stack.enter_context(stopping.asked())
+  for folder in dict.fromkeys(filter(None, [*workdirs, home])):
+    stack.enter_context(lock.held(folder))
   for run in runs:
     workdir_.claim(run.config, run.workdir)
   state = init_state(
@@ -109,6 +126,14 @@ def train_replicas(
 
   # Restore.
   checkpoints = Checkpoints(home or runs[0].workdir)
+  data = provenance.data(program.builder)
+  warnings = list(checkpoints.messages)
+  for run in runs:
+    mine = manifest.make(run.config, data)
+    if checkpoints.latest_step is None:
+      manifest.write(run.workdir, mine)
+    else:
+      warnings += manifest.check(run.workdir, mine)
   if checkpoints.latest_step is not None:
     arrays, position = checkpoints.restore({'state': state, 'best': best})
     state, best = arrays['state'], arrays['best']
@@ -118,31 +143,40 @@ def train_replicas(
   for run in runs:
     run.open(start, program.total_steps, shows=run is runs[0])
   front = runs[0].writer
+  for warning in dict.fromkeys(warnings):
+    front.say(f'warning: {warning}')
   if start:
     front.say(f'Going on at step {start} of {program.total_steps}.')
 
   # Train.
   every = max(1, math.ceil(batches.steps_per_epoch / config.evals_per_epoch))
+  log = config.log_every
   clock = Clock(config.batch_size * len(runs))
   kind = Resident if program.resident else Streamed
   total = program.total_steps
-  feed = kind(program.plan, batches, layout, start, total)
+  reported = lambda n: n in (_after(n - 1, every), _after(n - 1, log), total)
+  feed = kind(program.plan, batches, layout, start, total, reported)
   with contextlib.ExitStack() as stack:
     stack.enter_context(contextlib.closing(feed))
     for run in runs:
       stack.enter_context(contextlib.closing(run.writer))
     step = start
     while step < total and any(run.active for run in runs):
-      stop = min(_after(step, every), _after(step, config.log_every), total)
+      stop = min(_after(step, every), _after(step, log), total)
       if step == start:  # The step that is compiled, by itself: see `Clock`.
         stop = start + 1
       state = feed.advance(state, step, stop, program.hyper)
       clock.tick(state, stop - step)
       step = stop
       evaluating = step % every == 0 or step == total
-      if not evaluating and step % config.log_every:
+      if asked and not evaluating:
+        _save(checkpoints, step, state, best, runs)
+        raise _stopped(step, total)
+      if not evaluating and step % log:
         continue
       state, losses = _report(state, runs, checkpoints.latest_step)
+      for mine in losses:
+        mine['train/batch_hash'] = feed.hash_after(step)
       clock.measure()
       active = [r for r, run in enumerate(runs) if run.active]
       if not active:
@@ -166,11 +200,9 @@ def train_replicas(
           runs[r].writer.write(step, metrics)
         if any(better):
           best = selection.merge(best, state.params, better)
-        checkpoints.save(
-            step,
-            {'state': state, 'best': best},
-            {'runs': [run.position() for run in runs]},
-        )
+        _save(checkpoints, step, state, best, runs)
+        if asked:
+          raise _stopped(step, total)
 
     # Evaluate.
     _report(state, runs, checkpoints.latest_step)  # What a restored state says.
@@ -220,6 +252,27 @@ def train_replicas(
   if home and home != runs[0].workdir:
     shutil.rmtree(home)
   return [run.failure or run.results for run in runs]
+
+
+def _save(
+    checkpoints: Checkpoints,
+    step: int,
+    state: TrainState,
+    best: Any,
+    runs: Sequence[Run],
+) -> None:
+  checkpoints.save(
+      step,
+      {'state': state, 'best': best},
+      {'runs': [run.position() for run in runs]},
+  )
+
+
+def _stopped(step: int, total: int) -> stopping.Stopped:
+  return stopping.Stopped(
+      f'stopped by SIGTERM, saved at step {step} of {total}; the same command'
+      ' goes on.'
+  )
 
 
 class Clock:

@@ -1,5 +1,6 @@
 """A run's folder: whose it is, and the facts that go into results.json."""
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -70,6 +71,14 @@ def claim(config: Any, workdir: str) -> None:
 def _plain(config: Any) -> dict[str, Any]:
   """The config as JSON would give it back."""
   return to_json(json.loads(config.to_json_best_effort()))
+
+
+def config_hash(config: Any) -> str:
+  """sha256 over the keys and values of a config, but for raw_dir."""
+  flat = flatten(_plain(config))
+  flat.pop('dataset.raw_dir', None)  # Where the data lies is no part of it.
+  text = json.dumps(flat, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()
 
 
 def flatten(tree: Any, prefix: str = '') -> dict[str, Any]:

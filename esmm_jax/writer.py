@@ -102,7 +102,7 @@ class Writer:
     self._file.flush()
     os.fsync(self._file.fileno())
     for key, value in metrics.items():
-      if math.isfinite(value):
+      if math.isfinite(value) and not key.endswith('_hash'):
         self._events.add_scalar(key, value, step)
 
   def say(self, text: str) -> None:

@@ -1,16 +1,19 @@
 """What the programs share: flags, errors in one line, tables, exit codes.
 
 Exit codes: 0 done, 1 the input is wrong (one line on stderr says what and what
-to do), 2 the command line is wrong, 3 a loss was not finite.
+to do), 2 the command line is wrong, 3 a loss was not finite, 75 stopped by
+SIGTERM and saved, 130 interrupted: the same command goes on.
 """
 
 from collections.abc import Callable, Mapping
+import errno
 import shutil
 import sys
 from typing import Any
 
 from absl import app, flags, logging
 from esmm_jax.allocator import keep_scratch
+from esmm_jax.stopping import Stopped
 from esmm_jax.types import InputError
 from experiments import load
 from ml_collections import config_flags
@@ -73,6 +76,10 @@ def run(main: Callable[..., Any], positional: bool = False) -> None:
       _exit(1, str(e))
     except FloatingPointError as e:
       _exit(3, str(e))
+    except Stopped as e:
+      _exit(e.code, str(e))
+    except OSError as e:
+      _exit(1, _of_system(e))
     except KeyboardInterrupt:
       _exit(130, 'interrupted; the same command goes on where it stopped.')
 
@@ -161,6 +168,15 @@ def _check_keys(argv: list[str], config: Any) -> None:
     except InputError as e:
       section = str(e).startswith('set one')
       _exit(2, f'{name}={value}: {e}' if section else f'{name}: {e}')
+
+
+def _of_system(error: OSError) -> str:
+  """What the operating system refused, and what to do."""
+  name = f'{error.filename}: ' if error.filename else ''
+  what = error.strerror or str(error)
+  full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+  do = 'Make room' if full else 'Look at that file or folder'
+  return f'{name}{what}. {do}; the same command goes on where it stopped.'
 
 
 def _exit(code: int, message: str) -> None:
