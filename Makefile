@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-fast lint clean
+.PHONY: setup demo test test-fast test-long lint clean
 
 setup: $(STAMP)
 
@@ -21,7 +21,10 @@ test: setup
 	$(RUN) -m pytest -n 2
 
 test-fast: setup
-	$(RUN) -m pytest -n 2 -m 'not slow'
+	$(RUN) -m pytest -n 2 -m 'not slow and not long'
+
+test-long: setup
+	$(RUN) -m pytest -n 2 -m long
 
 lint: setup
 	$(RUN) -m ruff check .

@@ -181,6 +181,7 @@ def assert_same(a, b, tolerance):
       np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'data, name, num, dense, parts',
     [
@@ -208,6 +209,7 @@ def test_training_is_the_same(data, name, num, dense, parts, toy, grouped):
   assert abs(want.table - beginning(plan, batches, hyper).table).max() > 0.05
 
 
+@pytest.mark.slow
 def test_one_trace_and_going_on(toy, grouped, monkeypatch):
   """One for any number of steps; a new feed goes on inside an epoch."""
   calls, step = [], feeding.train_step
@@ -298,6 +300,7 @@ def test_a_bad_choice_is_named(data_dir, tmp_path):
     train_and_evaluate(short('onn'), str(tmp_path), data_dir)
 
 
+@pytest.mark.slow
 def test_whole_runs(data_dir, tmp_path, monkeypatch):
   """The same reports and results; cut off and gone on, the same to the bit."""
   folders = {name: str(tmp_path / name) for name in ('off', 'on', 'cut')}

@@ -601,7 +601,7 @@ def test_batch_norm_in_evaluation_uses_what_was_learnt():
 # Other precisions, and what the gates did.
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_bfloat16(case):
   """Near the float32 outputs; parameters, logits and gradients are float32."""
   name, options = case

@@ -140,7 +140,10 @@ def assert_alike(a, b, tolerance):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     'optimizer, tolerance, checked',
-    [('sgd', 1e-6, (0, 1, 2, 3)), ('adam', 1e-5, (1, 2))],
+    [
+        ('sgd', 1e-6, (0, 1, 2, 3)),
+        pytest.param('adam', 1e-5, (1, 2), marks=pytest.mark.long),
+    ],
 )
 def test_200_steps_side_by_side_are_as_alone(
     optimizer, tolerance, checked, data_dir, tmp_path

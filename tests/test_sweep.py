@@ -323,7 +323,7 @@ def data_dir(tmp_path_factory):
   return tmp_path_factory.mktemp('data')
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_and_run_again_gives_the_same_table(tmp_path, data_dir):
   """The Markdown and the CSV, every digit; what was finished stays."""
   path = write_table(tmp_path, seeds=2, one=('learning_rate', 1e-2))

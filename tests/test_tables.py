@@ -73,7 +73,7 @@ def cell(rows, metric, column='mean', **names):
   return float(found)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_smoke_variants(tmp_path_factory):
   workdir = tmp_path_factory.mktemp('sweep')
   data_dir = tmp_path_factory.mktemp('data')

@@ -1,6 +1,7 @@
 """The raw files of Ali-CCP: found, opened, streamed out of their archives."""
 
 from collections.abc import Callable, Iterator
+import gzip
 import hashlib
 import io
 import os
@@ -68,8 +69,10 @@ class RawFiles:
     found = set()
     with _Hashed(path, progress) as stream:
       try:
+        # Not tarfile's own way, which reads past a wrong checksum.
+        unpacked = gzip.GzipFile(fileobj=stream)
         with tarfile.open(
-            fileobj=stream, mode='r|gz', bufsize=_BUFFER
+            fileobj=unpacked, mode='r|', bufsize=_BUFFER
         ) as members:
           for member in members:
             name = os.path.basename(member.name)
@@ -80,6 +83,8 @@ class RawFiles:
             found.add(name)
             text = members.extractfile(member)
             yield wanted[name], f'{archive}/{name}', _Member(text, path)
+        while unpacked.read(_BUFFER):  # The checksum is at the end.
+          pass
       except (EOFError, zlib.error, tarfile.TarError, OSError) as e:
         raise InputError(
             f'{path}: {e}. The archive is damaged or cut off; fetch it again.'
