@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-fast test-long lint clean
+.PHONY: setup demo test test-fast test-long test-kill lint clean
 
 setup: $(STAMP)
 
@@ -25,6 +25,10 @@ test-fast: setup
 
 test-long: setup
 	$(RUN) -m pytest -n 2 -m long
+
+# Many kills at random moments; says where they hit.
+test-kill: setup
+	ESMM_KILLS=50 $(RUN) -m pytest -s tests/test_killed.py -k random
 
 lint: setup
 	$(RUN) -m ruff check .

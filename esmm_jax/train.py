@@ -169,9 +169,6 @@ def _train(
       clock.tick(state, stop - step)
       step = stop
       evaluating = step % every == 0 or step == total
-      if asked and not evaluating:
-        _save(checkpoints, step, state, best, runs)
-        raise _stopped(step, total)
       if not evaluating and step % log:
         continue
       state, losses = _report(state, runs, checkpoints.latest_step)
@@ -185,6 +182,9 @@ def _train(
       if not evaluating:
         for r in active:
           runs[r].writer.write(step, losses[r])
+        if asked:
+          _save(checkpoints, step, state, best, runs)
+          raise _stopped(step, total)
         continue
       with clock.paused():
         valid = {}

@@ -44,12 +44,21 @@ def read_jsonl(path: str) -> list[dict[str, Any]]:
   return [json.loads(line) for line in lines[:-1] if line]
 
 
+def _stays(line: Mapping[str, Any], start_step: int) -> bool:
+  """Whether a line is not written again by a run that goes on at a step.
+
+  The test split comes after the last checkpoint.
+  """
+  tested = any(key.startswith('test/') for key in line)
+  return line['step'] <= start_step and not tested
+
+
 class Writer:
   """Writes the metrics of a run and shows its progress.
 
   metrics.jsonl holds one line a report, with `step`, `time` (seconds since
   1970) and the metrics. When a run goes on from a checkpoint, the lines behind
-  it are cut away first, so no step stands there twice.
+  it are cut away first, so no line stands there twice.
   """
 
   def __init__(
@@ -70,7 +79,7 @@ class Writer:
     from tensorboardX import SummaryWriter  # Imports slowly.
 
     self._path = os.path.join(workdir, 'metrics.jsonl')
-    kept = [r for r in read_jsonl(self._path) if r['step'] <= start_step]
+    kept = [r for r in read_jsonl(self._path) if _stays(r, start_step)]
     temporary = self._path + '.tmp'
     with open(temporary, 'w', encoding='utf-8') as f:
       f.writelines(json.dumps(r) + '\n' for r in kept)
