@@ -70,8 +70,16 @@ OPTIONS = {
         dict(EXPERTS, levels=2, num_shared_experts=1),
     ],
 }
+# The first options of each model are tried in `make test`, the others in the
+# long tests; batch and layer norm have no others.
 CASES = [
-    (name, options) for name in MODELS for options in OPTIONS.get(name, [{}])
+    pytest.param(
+        (name, options),
+        id=str((name, options)),
+        marks=[pytest.mark.long] * (k > 0 and 'norm' not in options),
+    )
+    for name in MODELS
+    for k, options in enumerate(OPTIONS.get(name, [{}]))
 ]
 # Two tasks, three in a chain, and two events after the click, one of them a
 # value. Options that name tasks or fields fit all of them.
@@ -141,7 +149,7 @@ def _make(name, options, schema, seed):
   return Made(model, variables, table)
 
 
-@pytest.fixture(params=CASES, ids=str)
+@pytest.fixture(params=CASES)
 def case(request):
   return request.param
 

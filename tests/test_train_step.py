@@ -28,6 +28,8 @@ SCHEMA = Schema((
 BATCH = 64
 ADAM = dict(name='adam', b1=0.9, b2=0.999, eps=1e-8)
 SGD = dict(name='sgd', momentum=0.0)
+# The others are in the long tests.
+_OFTEN = ('shared_embedding', 'mmoe', 'adatt')
 WEIGHTS = {'ctr': 1.0, 'ctcvr': 1.0, 'cvr_clicked': 0.5}
 
 
@@ -287,8 +289,13 @@ def test_use_of_gates():
       np.testing.assert_allclose(use['entropy'][r], entropy, rtol=1e-5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('name', MODELS)
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=[pytest.mark.long] * (name not in _OFTEN))
+        for name in MODELS
+    ],
+)
 def test_every_model_trains_in_replicas(name):
   """Two seeds side by side: as each alone; the loss falls; one trace."""
   plan = make_plan(dict(ADAM), name=name)
