@@ -1,0 +1,199 @@
+"""What `experiments.doctor` looks at: the machine and what is installed on it.
+
+A check gives a `Finding` and changes nothing. Those of the numbers are in
+`checkup_numbers`.
+"""
+
+from collections.abc import Iterator, Mapping
+import importlib.metadata
+import os
+import platform
+import shutil
+import time
+from typing import Any, NamedTuple
+
+import jax
+from packaging.requirements import Requirement
+
+OK, WARN, FAIL = 'ok', 'warn', 'FAIL'
+_GB = 1e9
+_PROBE_BYTES = 16 << 20
+_LITTLE_DISK, _LITTLE_MEMORY = 5 * _GB, 4 * _GB
+
+
+class Finding(NamedTuple):
+  """The result of a check.
+
+  Attributes:
+    name: What was looked at.
+    status: `OK`, `WARN` or `FAIL`.
+    found: What there is.
+    advice: What to do, if not all is well.
+  """
+
+  name: str
+  status: str
+  found: str
+  advice: str = ''
+
+
+def requirements(package: str = 'esmm_jax') -> Iterator[Finding]:
+  """Python and the packages that are needed, one finding for all that fit."""
+  try:
+    wanted = importlib.metadata.requires(package) or []
+    python = importlib.metadata.metadata(package)['Requires-Python']
+  except importlib.metadata.PackageNotFoundError:
+    yield Finding(
+        'packages', FAIL, f'{package} is not installed', 'make setup, or pip'
+        ' install -e .'
+    )
+    return
+  good = []
+  for text in [f'python{python or ""}', *wanted]:
+    need = Requirement(text)
+    if need.marker is not None and not need.marker.evaluate({'extra': ''}):
+      continue
+    if need.name == 'python':
+      version = platform.python_version()
+      advice = f'Make the environment with a Python {need.specifier}.'
+    else:
+      advice = f"pip install '{need}'"
+      try:
+        version = importlib.metadata.version(need.name)
+      except importlib.metadata.PackageNotFoundError:
+        yield Finding(need.name, FAIL, 'not installed', advice)
+        continue
+    if need.specifier.contains(version, prereleases=True):
+      good.append(f'{need.name} {version}')
+    else:
+      found = f'{version}, but {need.specifier} is needed'
+      yield Finding(need.name, FAIL, found, advice)
+  yield Finding('packages', OK, ', '.join(good))
+  versions = [importlib.metadata.version(n) for n in ('jax', 'jaxlib')]
+  if len(set(versions)) > 1:
+    yield Finding(
+        'jaxlib',
+        WARN,
+        'jax {} with jaxlib {}'.format(*versions),
+        f"pip install 'jaxlib=={versions[0]}'",
+    )
+
+
+def devices() -> Finding:
+  """What JAX computes on, and whether it leaves a GPU unused."""
+  found = jax.devices()
+  kinds = ', '.join(sorted({d.device_kind for d in found}))
+  stats = found[0].memory_stats() or {}
+  text = f'{len(found)} x {kinds} ({jax.default_backend()})'
+  if 'bytes_limit' in stats:
+    text += f', {stats["bytes_limit"] / _GB:.0f} GB each'
+  unused = jax.default_backend() == 'cpu' and (
+      shutil.which('nvidia-smi') or os.path.exists('/dev/nvidia0')
+  )
+  if unused:
+    return Finding(
+        'devices',
+        WARN,
+        f'{text}; there is an NVIDIA GPU that JAX does not use',
+        "pip install -U 'jax[cuda12]', and leave JAX_PLATFORMS unset.",
+    )
+  return Finding('devices', OK, text)
+
+
+def memory(path: str = '/proc/meminfo') -> Finding:
+  """Memory that is free, and the cores that this process may use."""
+  try:
+    cores = len(os.sched_getaffinity(0))
+  except AttributeError:  # Linux has it.
+    cores = os.cpu_count() or 1
+  try:
+    with open(path, encoding='ascii') as f:
+      lines = dict(line.split(':', 1) for line in f)
+    free = int(lines['MemAvailable'].split()[0]) * 1024
+  except (OSError, ValueError, KeyError):
+    return Finding('memory', OK, f'unknown, {cores} cores')
+  text = f'{free / _GB:.1f} GB available, {cores} cores'
+  if free < _LITTLE_MEMORY:
+    return Finding(
+        'memory', WARN, text, 'Close other programs; the large tests take 3 GB.'
+    )
+  return Finding('memory', OK, text)
+
+
+def disk(flag: str, folder: str) -> Finding:
+  """Whether a folder can be written, renamed in and read back.
+
+  Args:
+    flag: That names it.
+    folder: Made if it is not there.
+  """
+  name = f'--{flag}'
+  probe = os.path.join(folder, f'.doctor-{os.getpid()}')
+  data = os.urandom(1 << 20) * (_PROBE_BYTES >> 20)
+  try:
+    os.makedirs(folder, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    start = time.perf_counter()
+    try:
+      with open(probe + '.tmp', 'wb') as f:
+        f.write(data)
+        f.flush()
+        os.fsync(f.fileno())
+      os.replace(probe + '.tmp', probe)
+      seconds = time.perf_counter() - start
+      with open(probe, 'rb') as f:
+        same = f.read() == data
+    finally:
+      for path in (probe, probe + '.tmp'):
+        if os.path.exists(path):
+          os.remove(path)
+  except OSError as e:
+    return Finding(
+        name, FAIL, f'{folder}: {e.strerror}', f'Name another {name}.'
+    )
+  if not same:
+    return Finding(
+        name, FAIL, f'{folder}: other bytes are read than were written',
+        f'Do not trust this disk; name another {name}.'
+    )
+  speed = len(data) / seconds / 1e6
+  text = f'{folder}: {free / _GB:.1f} GB free, written at {speed:.0f} MB/s'
+  if free < _LITTLE_DISK:
+    return Finding(name, WARN, text, f'Make room, or name another {name}.')
+  return Finding(name, OK, text)
+
+
+def data(data_dir: str) -> Iterator[Finding]:
+  """The data sets that are prepared, and what killed preparations left."""
+  ready, left = [], []
+  for root, folders, files in os.walk(data_dir):
+    if os.path.basename(root).startswith('incomplete.'):
+      left.append(root)
+      folders.clear()
+    elif 'dataset_info.json' in files:
+      folders.clear()
+      size = sum(
+          os.path.getsize(os.path.join(r, f))
+          for r, _, names in os.walk(root)
+          for f in names
+      )
+      name = os.path.relpath(root, data_dir)
+      ready.append(f'{name} ({size / 1e6:.0f} MB)')
+  yield Finding('data', OK, ', '.join(sorted(ready)) or 'nothing is prepared')
+  for folder in sorted(left):
+    yield Finding(
+        'data',
+        WARN,
+        f'{folder} is not complete',
+        'If nothing is being prepared, delete it; it is not used.',
+    )
+
+
+def failed(findings: list[Finding]) -> bool:
+  """Whether runs on this machine cannot be trusted."""
+  return any(f.status == FAIL for f in findings)
+
+
+def as_json(findings: list[Finding]) -> list[Mapping[str, Any]]:
+  """For programs."""
+  return [f._asdict() for f in findings]

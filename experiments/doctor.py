@@ -1,0 +1,92 @@
+"""Looks whether this machine can be trusted with experiments.
+
+  python -m experiments.doctor [--data_dir=DIR] [--workdir=DIR] [--json]
+
+Versions, devices, memory, disk, prepared data; whether rows of a table are read
+and written correctly and fast, how exact products are, and whether the same
+steps give the same bits. Says what is wrong and what to do. Exit code 1 if runs
+could not be trusted.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+from absl import flags
+
+from experiments import cli, load
+
+cli.define_data_dir()
+_WORKDIR = flags.DEFINE_string('workdir', 'runs', 'Where runs are to be.')
+_JSON = flags.DEFINE_bool('json', False, 'Prints JSON.')
+_STEPS_HASH = flags.DEFINE_string(
+    'steps_hash', None, 'Only prints the hash of a few steps; data lies there.'
+)
+flags.adopt_module_key_flags(cli)
+
+_COLORS = {'ok': 'green', 'warn': 'yellow', 'FAIL': 'red'}
+
+
+def findings():
+  """Yields them, the quick ones first."""
+  from esmm_jax import build, checkup, checkup_numbers
+
+  data_dir = os.path.expanduser(flags.FLAGS.data_dir or build.DEFAULT_DATA_DIR)
+  yield from checkup.requirements()
+  yield checkup.devices()
+  yield checkup.memory()
+  yield checkup.disk('data_dir', data_dir)
+  yield checkup.disk('workdir', _WORKDIR.value)
+  yield from checkup.data(data_dir)
+  yield checkup_numbers.products()
+  yield from checkup_numbers.rows()
+  with tempfile.TemporaryDirectory() as folder:
+    hashes = [steps_hash(folder), steps_hash(folder)]
+    other = [sys.executable, '-m', 'experiments.doctor']
+    done = subprocess.run(
+        [*other, f'--steps_hash={folder}'],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    hashes.append(done.stdout.strip() or done.stderr.strip())
+  yield checkup_numbers.determinism(hashes)
+
+
+def steps_hash(data_dir: str) -> str:
+  """Of the smoke variant of ESMM."""
+  from esmm_jax import checkup_numbers
+
+  config = load.config('configs/esmm.py:smoke')
+  return checkup_numbers.steps_hash(config, data_dir)
+
+
+def main() -> None:
+  if _STEPS_HASH.value:
+    print(steps_hash(_STEPS_HASH.value))
+    return
+  from esmm_jax import checkup
+  from rich.console import Console
+  from rich.markup import escape
+
+  console = Console(highlight=False, soft_wrap=True)
+  found = []
+  for f in findings():
+    found.append(f)
+    if _JSON.value:
+      continue
+    color = _COLORS[f.status]
+    text = escape(f'{f.name}: {f.found}')
+    console.print(f'[{color}]{f.status:4}[/] {text}')
+    if f.advice:
+      console.print(f'     -> {escape(f.advice)}')
+  if _JSON.value:
+    print(json.dumps(checkup.as_json(found), indent=2))
+  if checkup.failed(found):
+    sys.exit(1)
+
+
+if __name__ == '__main__':
+  cli.run(main)
