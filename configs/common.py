@@ -100,6 +100,10 @@ def base() -> ConfigDict:
               # Evaluations without improvement before training stops; 0 never.
               patience=0,
           ),
+          # A loss or gradient that is not finite: 'stop' ends the run, 'skip'
+          # leaves the step out, at most so many times.
+          non_finite='stop',
+          non_finite_ceiling=100,
           log_every=50,
           save_predictions=False,
           # Folder of a run, from this one's, whose pCTR makes ctcvr_common of

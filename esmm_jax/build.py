@@ -8,7 +8,7 @@ import math
 import os
 from typing import Any, NamedTuple
 
-from esmm_jax import balancing, feeding, optim, sampling
+from esmm_jax import balancing, feeding, non_finite, optim, sampling
 from esmm_jax.data import DATASETS
 from esmm_jax.data.batches import Batches
 from esmm_jax.data.columnar import ColumnarBuilder
@@ -222,6 +222,7 @@ def program(configs: Sequence[Any], data_dir: str | None) -> Program:
       draws=sampled or objective.draws,
       sampled=sampled,
       one_by_one=jax.default_backend() == 'cpu',
+      skip_ceiling=non_finite.skip_ceiling(config),
   )
   hyper = _hyper(configs, objective, fields.tasks, sampled)
   resident = feeding.is_resident(config.device_resident, batches, layout)

@@ -79,12 +79,15 @@ class RowTransformation(NamedTuple):
 
   Attributes:
     init: table [V, R, D] -> state.
-    update: (gradients [U, R, D], state, small table [U, R, D], rows [U], V) ->
-      (directions [U, R, D], state). Rows at or past V are padding.
+    update: (gradients [U, R, D], state, small table [U, R, D], rows [U], V,
+      good) -> (directions [U, R, D], state). Rows at or past V are padding.
+      `good` is bool [R], the replicas whose state changes, or None: all.
   """
 
   init: Callable[[Array], Any]
-  update: Callable[[Array, Any, Array, Array, int], tuple[Array, Any]]
+  update: Callable[
+      [Array, Any, Array, Array, int, Array | None], tuple[Array, Any]
+  ]
 
 
 def lazily(tx: optax.GradientTransformation) -> RowTransformation:
@@ -100,7 +103,7 @@ def lazily(tx: optax.GradientTransformation) -> RowTransformation:
   def init(table: Array) -> Any:
     return tx.init(table)
 
-  def update(grads, state, small, rows, num_rows):
+  def update(grads, state, small, rows, num_rows, good=None):
     is_row_state = _row_state(tx, small, num_rows)
 
     def take(leaf, by_row):
@@ -113,9 +116,13 @@ def lazily(tx: optax.GradientTransformation) -> RowTransformation:
 
     # As flat vectors: XLA's CPU backend is slow along a last axis of 18.
     touched = jax.tree.map(take, state, is_row_state)
+    before = touched
     directions, touched = tx.update(
         grads.reshape(-1), touched, small.reshape(-1)
     )
+    if good is not None:
+      every = jnp.broadcast_to(good[:, None], grads.shape).reshape(-1)
+      touched = kept_where(every, touched, before)
     state = jax.tree.map(put, state, touched, is_row_state)
     return directions.reshape(grads.shape), state
 
@@ -125,11 +132,26 @@ def lazily(tx: optax.GradientTransformation) -> RowTransformation:
 def densely(tx: optax.GradientTransformation) -> RowTransformation:
   """The ordinary update of every row; the reference that tests compare with."""
 
-  def update(grads, state, small, rows, num_rows):
+  def update(grads, state, small, rows, num_rows, good=None):
     del rows, num_rows
-    return tx.update(grads, state, small)
+    directions, new = tx.update(grads, state, small)
+    if good is not None:
+      new = kept_where(good[:, None], new, state)
+    return directions, new
 
   return RowTransformation(tx.init, update)
+
+
+def kept_where(good: Array, new: Any, old: Any) -> Any:
+  """new where `good` holds, else old; what all replicas share if any does.
+
+  Args:
+    good: bool, broadcast against the leaves that are not scalars.
+    new: Tree of arrays.
+    old: The same tree.
+  """
+  choose = lambda a, b: jnp.where(good if a.ndim else good.any(), a, b)
+  return jax.tree.map(choose, new, old)
 
 
 def is_kernel(net: Any) -> Any:

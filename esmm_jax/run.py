@@ -26,6 +26,8 @@ class Run:
     selection: Which of its parameters count.
     steps: Where it stopped early; 0 while it has not.
     failure: Why it failed, if it did.
+    bad_step: The step that was not finite, from 0; -1 without failure.
+    lost: The losses since the last report at that step.
     results: What results.json will hold.
     writer: Its metrics; there after `open`.
     label: Before its lines; '' where it is alone.
@@ -37,6 +39,8 @@ class Run:
     self.selection = Selection(config.selection, has_valid)
     self.steps = 0
     self.failure: FloatingPointError | None = None
+    self.bad_step = -1
+    self.lost: dict[str, float] = {}
     self.results: dict[str, Any] = {}
     self.label = ''
     self.writer: Writer

@@ -8,7 +8,8 @@ import shutil
 import time
 from typing import Any
 
-from esmm_jax import build, lock, manifest, provenance, selection, stopping
+from esmm_jax import build, lock, manifest, non_finite, provenance, selection
+from esmm_jax import stopping
 from esmm_jax import workdir as workdir_
 from esmm_jax.checkpoint import Checkpoints
 from esmm_jax.cost import flops_per_example
@@ -175,6 +176,9 @@ def _train(
       for mine in losses:
         mine['train/batch_hash'] = feed.hash_after(step)
       clock.measure()
+      for r, run in enumerate(runs):
+        if run.bad_step >= 0 and not run.lost:
+          run.lost = losses[r]
       active = [r for r, run in enumerate(runs) if run.active]
       if not active:
         break
@@ -206,6 +210,17 @@ def _train(
 
     # Evaluate.
     _report(state, runs, checkpoints.latest_step)  # What a restored state says.
+    feed.close()  # Batches are made by one thread at a time.
+    for r, run in enumerate(runs):
+      if run.failure:
+        folder = non_finite.write(
+            run.workdir,
+            run.bad_step,
+            batches(run.bad_step),
+            _params(state, r),
+            run.lost,
+        )
+        run.failure = FloatingPointError(f'{run.failure} See {folder}.')
     alive = [r for r, run in enumerate(runs) if not run.failure]
     for r in alive:
       runs[r].results = dict(runs[r].selection.metrics)
@@ -238,6 +253,7 @@ def _train(
           'train_seconds': steps * config.batch_size / clock.rate,
           'steps': steps,
           'selected_step': runs[r].selection.step or steps,
+          'skipped_steps': int(state.skipped[0, r]),
           'seed': runs[r].config.seed,
       }
       runs[r].results |= protocols.summary(
@@ -321,18 +337,32 @@ def _report(
   """Each replica's losses since the last report; notes those not finite."""
   steps = int(state.since)
   sums = {k: np.asarray(v) for k, v in state.sums.items()}
-  for run, bad in zip(runs, np.asarray(state.bad_step)):
+  skipped = np.asarray(state.skipped)
+  for run, bad, n in zip(runs, np.asarray(state.bad_step), skipped[0]):
     if bad >= 0 and run.active:
+      run.bad_step = int(bad)
+      most = f' for the {n}th time' if n else ''
       run.failure = FloatingPointError(
-          f'The loss was not finite at step {bad + 1} (looked at step'
-          f' {int(state.step)}). The last good checkpoint is of step'
-          f' {good_step}; lower learning_rate or set clip_norm.'
+          f'The loss or a gradient was not finite at step {bad + 1}{most}'
+          f' (looked at step {int(state.step)}). The last good checkpoint is of'
+          f' step {good_step}; lower learning_rate or set clip_norm.'
       )
-  losses = [
-      {f'train/{k}': float(v[r]) / max(steps, 1) for k, v in sums.items()}
-      for r in range(len(runs))
-  ]
+  losses = []
+  for r, n in enumerate(skipped[1].tolist()):
+    done = max(steps - n, 1)
+    mine = {f'train/{k}': float(v[r]) / done for k, v in sums.items()}
+    losses.append(mine | ({'train/skipped': n} if n else {}))
   return reset_sums(state), losses
+
+
+def _params(state: TrainState, r: int) -> dict[str, Any]:
+  """The parameters of one replica, without the replica axis."""
+  at = lambda tree: jax.tree.map(lambda x: x[r], tree)
+  return {
+      'table': state.table[:, r],
+      'net': at(state.net),
+      'stats': at(state.stats),
+  }
 
 
 def _prefixed(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:

@@ -36,7 +36,10 @@ class TrainState(flax.struct.PyTreeNode):
     sums: Term -> float32 [R], sum of the term's mean over the steps since the
       last report; `loss` is the weighted sum.
     since: int32, the steps since the last report.
-    bad_step: int32 [R], the first step whose loss was not finite, or -1.
+    bad_step: int32 [R], the first step that stops the replica because a loss
+      or a gradient was not finite, or -1.
+    skipped: int32 [2, R], steps skipped for that reason, of all and since the
+      last report.
   """
 
   step: Array
@@ -49,6 +52,7 @@ class TrainState(flax.struct.PyTreeNode):
   sums: dict[str, Array]
   since: Array
   bad_step: Array
+  skipped: Array
 
   @property
   def params(self) -> dict[str, Any]:
@@ -76,6 +80,8 @@ class Plan(NamedTuple):
     draws: Whether each replica draws a random number for each example.
     sampled: Whether those numbers choose the rows of the CVR loss.
     one_by_one: Works through the replicas one after the other, as suits a CPU.
+    skip_ceiling: So many steps of a replica may be skipped because a number is
+      not finite; 0 skips none.
   """
 
   model: Any
@@ -92,6 +98,7 @@ class Plan(NamedTuple):
   draws: bool = False
   sampled: bool = False
   one_by_one: bool = False
+  skip_ceiling: int = 0
 
 
 class Hyper(NamedTuple):
@@ -156,6 +163,7 @@ def init_state(
         sums={name: jnp.zeros(num) for name in [*term_names, 'loss']},
         since=jnp.zeros((), jnp.int32),
         bad_step=jnp.full(num, -1, jnp.int32),
+        skipped=jnp.zeros((2, num), jnp.int32),
     )
 
   return init(jnp.asarray(seeds, jnp.uint32))
@@ -188,6 +196,7 @@ def reset_sums(state: TrainState) -> TrainState:
   return state.replace(
       sums=jax.tree.map(jnp.zeros_like, state.sums),
       since=jnp.zeros_like(state.since),
+      skipped=state.skipped.at[1].set(0),
   )
 
 
@@ -211,6 +220,7 @@ def replica(state: Any, r: Array) -> Any:
   if not isinstance(state, TrainState):
     axes = {name: int(name == 'table') for name in state}
     return {name: at(axis)(state[name]) for name, axis in axes.items()}
-  by_row = {n: at(1)(getattr(state, n)) for n in ('table', 'table_opt')}
+  names = ('table', 'table_opt', 'skipped')
+  by_row = {n: at(1)(getattr(state, n)) for n in names}
   names = ('net', 'stats', 'net_opt', 'keys', 'sums', 'bad_step')
   return state.replace(**by_row, **{n: at(0)(getattr(state, n)) for n in names})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import functools
 from typing import Any
 
-from esmm_jax import balancing, sampling
+from esmm_jax import balancing, non_finite, sampling
 from esmm_jax.estimators.losses import ROWS
 from esmm_jax.models.experts import GATES
 from esmm_jax.optim import put_rows, take_rows
@@ -35,6 +35,7 @@ def train_step(
   net_grads, row_grads, stats, means = _every_replica(
       plan, state.net, small, state.stats, batch, keys, hyper
   )
+  good = non_finite.good(means['loss'], net_grads, row_grads)
   if plan.embedding_l2:
     row_grads = row_grads + plan.embedding_l2 * small
   if plan.tower_l2:
@@ -50,14 +51,26 @@ def train_step(
       directions,
   )
   directions, table_opt = plan.row_tx.update(
-      row_grads, state.table_opt, small, batch.rows, state.table.shape[0]
+      row_grads,
+      state.table_opt,
+      small,
+      batch.rows,
+      state.table.shape[0],
+      good if plan.skip_ceiling else None,
   )
   # One replica: a scalar, so that XLA sees a flat loop.
   row_rate = rate[0] if num == 1 else rate[:, None]
-  small = small + row_rate * directions
-  table = small if plan.dense else put_rows(state.table, batch.rows, small)
-
-  bad = (state.bad_step < 0) & ~jnp.isfinite(means['loss'])
+  moved = small + row_rate * directions
+  skipped, bad = state.skipped, ~good
+  if plan.skip_ceiling:
+    moved = jnp.where(good[:, None], moved, small)
+    new, old = (net, stats, net_opt), (state.net, state.stats, state.net_opt)
+    net, stats, net_opt = non_finite.kept(good, new, old)
+    means = {k: jnp.where(good, v, 0.0) for k, v in means.items()}
+    skipped = skipped + ~good
+    bad = skipped[0] > plan.skip_ceiling
+  table = moved if plan.dense else put_rows(state.table, batch.rows, moved)
+  bad = bad & (state.bad_step < 0)
   return TrainState(
       step=state.step + 1,
       table=table,
@@ -69,6 +82,7 @@ def train_step(
       sums={k: total + means[k] for k, total in state.sums.items()},
       since=state.since + 1,
       bad_step=jnp.where(bad, state.step, state.bad_step),
+      skipped=skipped,
   )
 
 

@@ -1,0 +1,139 @@
+"""Losses and gradients that are not finite: noticed, skipped, written down.
+
+`non_finite='stop'` ends a run at the first such step. With 'skip' the step
+changes nothing of the replica: parameters, moments and statistics stay, and it
+is counted; `non_finite_ceiling` says how many there may be. Adam's count of
+steps, which replicas share, goes on if one of them does.
+"""
+
+from collections.abc import Mapping
+import os
+from typing import Any
+
+from esmm_jax.types import Array, Batch, InputError, suggest
+from esmm_jax.writer import write_json
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+FOLDER = 'non_finite'
+POLICIES = ('stop', 'skip')
+
+
+def skip_ceiling(config: Any) -> int:
+  """`Plan.skip_ceiling` of a config.
+
+  Raises:
+    InputError: There is no such policy, or the ceiling is not positive.
+  """
+  if config.non_finite not in POLICIES:
+    raise InputError(
+        f'non_finite is {config.non_finite!r}, which is not known.'
+        f' {suggest(config.non_finite, POLICIES)}'
+    )
+  if config.non_finite_ceiling < 1:
+    raise InputError(
+        f'non_finite_ceiling is {config.non_finite_ceiling}; it must be at'
+        " least 1. non_finite='stop' skips none."
+    )
+  return config.non_finite_ceiling if config.non_finite == 'skip' else 0
+
+
+def good(loss: Array, net_grads: Any, row_grads: Array) -> Array:
+  """bool [R]: whether a replica's loss and all of its gradients are finite.
+
+  A sum of numbers is finite only if they are (or overflows, which is no better
+  where squares of gradients are kept).
+
+  Args:
+    loss: float32 [R].
+    net_grads: Each leaf [R, ...].
+    row_grads: float32 [U, R, D].
+  """
+  total = loss + row_grads.sum(axis=(0, 2))
+  for leaf in jax.tree.leaves(net_grads):
+    total += leaf.reshape(len(loss), -1).sum(axis=1)
+  return jnp.isfinite(total)
+
+
+def kept(good: Array, new: Any, old: Any) -> Any:
+  """new for the replicas that are good, old for the others.
+
+  Args:
+    good: bool [R].
+    new: Tree of leaves [R, ...], or scalars that all replicas share.
+    old: The same tree.
+  """
+
+  def choose(a: Array, b: Array) -> Array:
+    if not a.ndim:
+      return jnp.where(good.any(), a, b)
+    return jnp.where(good.reshape((-1,) + (1,) * (a.ndim - 1)), a, b)
+
+  return jax.tree.map(choose, new, old)
+
+
+def write(
+    workdir: str,
+    step: int,
+    batch: Batch,
+    params: Mapping[str, Any],
+    losses: Mapping[str, float],
+) -> str:
+  """Writes what a run that is not finite had, for inspection.
+
+  Args:
+    workdir: The run's folder; gets `non_finite/` with `batch.npz`, `state.npz`
+      and `report.json`.
+    step: The step, from 0.
+    batch: Its batch.
+    params: `table`, `net` and `stats` of the replica as they are now, which is
+      after the step: the gradient may have reached all of them.
+    losses: Means since the last report.
+
+  Returns:
+    The folder.
+  """
+  folder = os.path.join(workdir, FOLDER)
+  os.makedirs(folder, exist_ok=True)
+  arrays = {
+      'rows': batch.rows, 'slots': batch.slots, 'weights': batch.weights,
+      'floats': batch.floats, 'where': batch.where,
+  }
+  arrays |= {f'label.{name}': label for name, label in batch.labels.items()}
+  if batch.groups is not None:
+    arrays |= {f'groups.{n}': a for n, a in batch.groups._asdict().items()}
+  np.savez(os.path.join(folder, 'batch.npz'), **arrays)
+  rows = batch.rows if len(batch.rows) else np.unique(batch.slots)
+  table = params['table']
+  rows = np.asarray(rows)[np.asarray(rows) < len(table)]
+  small = {'table': np.asarray(table[rows]), 'net': params['net']}
+  leaves = {
+      jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(leaf)
+      for path, leaf in jax.tree_util.tree_leaves_with_path(
+          small | {'stats': params['stats']}
+      )
+  }
+  np.savez(os.path.join(folder, 'state.npz'), table_rows=rows, **leaves)
+  count = lambda array: int(np.count_nonzero(~np.isfinite(array)))
+  write_json(
+      os.path.join(folder, 'report.json'),
+      {
+          'step': step,
+          'losses': {name: repr(value) for name, value in losses.items()},
+          'batch': {
+              name: n
+              for name, array in arrays.items()
+              if (n := count(array))
+          },
+          'parameters': {
+              name: n for name, leaf in leaves.items() if (n := count(leaf))
+          },
+          'note': (
+              'Counts are of numbers that are not finite. The parameters are'
+              ' those after the step; the last checkpoint is from before it,'
+              ' and the same command goes on from there.'
+          ),
+      },
+  )
+  return folder
