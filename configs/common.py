@@ -80,6 +80,13 @@ def base() -> ConfigDict:
               initial_accumulator=0.1,
               momentum=0.0,
           ),
+          # Of the embedding table: adam, adagrad, sgd or rowwise_adagrad; ''
+          # is that of the network. Settings are those above.
+          table_optimizer='',
+          # Adam's moments of the table: float32, or bfloat16, half as large.
+          table_moments='float32',
+          # Memory that the table and its state may take; 0 asks the system.
+          memory_limit_gb=0.0,
           # 'lazy': the rows a batch touches. 'dense': all, for comparison.
           table_update='lazy',
           embed_init_scale=0.01,

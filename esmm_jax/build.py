@@ -8,7 +8,8 @@ import math
 import os
 from typing import Any, NamedTuple
 
-from esmm_jax import balancing, feeding, non_finite, optim, sampling
+from esmm_jax import balancing, feeding, memory, non_finite, optim, sampling
+from esmm_jax import table_optim
 from esmm_jax.data import DATASETS
 from esmm_jax.data.batches import Batches
 from esmm_jax.data.columnar import ColumnarBuilder
@@ -169,8 +170,7 @@ def program(configs: Sequence[Any], data_dir: str | None) -> Program:
   named(ESTIMATORS, config.estimator, 'estimator')
   named(MODELS, config.model.name, 'model.name')
   net_tx = optim.optimizer(config.optimizer)
-  table_updates = {'lazy': optim.lazily, 'dense': optim.densely}
-  row_tx = named(table_updates, config.table_update, 'table_update')(net_tx)
+  table_optim.table_optimizer(config, 1)  # Its names are known.
   dense = config.table_update == 'dense'
   if dense and config.embedding_l2:
     raise InputError(
@@ -194,6 +194,7 @@ def program(configs: Sequence[Any], data_dir: str | None) -> Program:
     _check_sampled(config.estimator, objective, fields.tasks)
   module = model(config.model, fields)
   split = config.dataset.train_split
+  row_tx = table_optim.table_optimizer(config, module.num_tables)
   batches = Batches(
       data.as_data_source(split),
       fields,
@@ -203,6 +204,13 @@ def program(configs: Sequence[Any], data_dir: str | None) -> Program:
       compacted=not dense,
       truth=data.truth_source(split),
       truth_labels=objective.truth_labels,
+  )
+  memory.check(
+      config,
+      fields.num_rows,
+      module.num_tables,
+      len(configs),
+      batches.capacity,
   )
   total_steps = config.num_epochs * batches.steps_per_epoch
   plan = Plan(

@@ -104,7 +104,7 @@ def lazily(tx: optax.GradientTransformation) -> RowTransformation:
     return tx.init(table)
 
   def update(grads, state, small, rows, num_rows, good=None):
-    is_row_state = _row_state(tx, small, num_rows)
+    is_row_state = row_state(tx, small, num_rows)
 
     def take(leaf, by_row):
       return take_rows(leaf, rows).reshape(-1) if by_row else leaf
@@ -175,7 +175,7 @@ def put_rows(leaf: Array, rows: Array, new: Array) -> Array:
   )
 
 
-def _row_state(
+def row_state(
     tx: optax.GradientTransformation, small: Array, num_rows: int
 ) -> Any:
   """Tree of bools: the leaves of the state that grow with the table."""

@@ -150,7 +150,7 @@ def init_state(
     keys = jax.vmap(jax.random.key)(seeds)
     keys = jax.vmap(functools.partial(jax.random.split, num=3))(keys)  # [R, 3]
     net, stats = jax.lax.map(init_net, keys[:, 0])  # Compiles once.
-    table = _init_table(keys[:, 1], num_rows, width, embed_scale)
+    table = init_table(keys[:, 1], num_rows, width, embed_scale)
     keys = keys[:, 2]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -169,7 +169,7 @@ def init_state(
   return init(jnp.asarray(seeds, jnp.uint32))
 
 
-def _init_table(
+def init_table(
     keys: Array, num_rows: int, width: int, scale: float
 ) -> Array:
   """Normal embeddings [num_rows, R, width], drawn and written in parts.

@@ -4,6 +4,8 @@
   python -m experiments.benchmark data
   python -m experiments.benchmark auc [--rows=43000000]
   python -m experiments.benchmark ali_ccp [--rows=4e6]
+  python -m experiments.benchmark memory [--rows=1e6,1e7] \
+    [--table_optimizer=adam,adam_bfloat16,rowwise_adagrad]
 
 step: the train step of ESMM (23 fields, dimension 18, towers 360-200-80, Adam)
 on tables of several sizes, touched rows only and dense; `train`, the same with
@@ -13,7 +15,8 @@ towers' products over the time, as a share of what the largest product alone
 reaches, measured in turn with the step. data: reading the default funnel,
 shuffled. auc: the exact AUC of that many scores. ali_ccp: preparing that many
 skeleton rows of random raw files, comparing what was prepared with what was
-written, and making batches of it; takes scratch space in --data_dir.
+written, and making batches of it; takes scratch space in --data_dir. memory:
+peaks of a table and its optimizer: made, copied, stepped and saved.
 """
 
 import functools
@@ -39,6 +42,9 @@ _ROWS = flags.DEFINE_list(
 _BATCH_SIZE = flags.DEFINE_list('batch_size', ['4096'], 'Examples of a step.')
 _REPLICAS = flags.DEFINE_integer('replicas', 1, 'Replicas trained at once.')
 _KINDS = flags.DEFINE_list('kinds', ['lazy', 'train', 'dense'], 'For step.')
+_TABLE_OPTIMIZER = flags.DEFINE_list(
+    'table_optimizer', ['adam', 'rowwise_adagrad'], 'For memory.'
+)
 _MICRO = flags.DEFINE_integer('micro_batches', 0, 'As the config key.')
 _WINDOWS = flags.DEFINE_integer('windows', 5, 'Timed windows; median counts.')
 _STEPS = flags.DEFINE_integer('steps', 40, 'Steps of a window.')
@@ -304,8 +310,24 @@ def ali_ccp() -> None:
       emit(**line)
 
 
+def memory() -> None:
+  """Measures what large tables take."""
+  from experiments import benchmark_memory
+
+  for rows in map(int, map(float, _ROWS.value or ['1e6', '1e7'])):
+    for name in _TABLE_OPTIMIZER.value:
+      for line in benchmark_memory.measure(rows, name, flags.FLAGS.data_dir):
+        print(json.dumps(line), flush=True)
+
+
 def main(argv: list[str]) -> None:
-  programs = {'step': step, 'data': data, 'auc': auc, 'ali_ccp': ali_ccp}
+  programs = {
+      'step': step,
+      'data': data,
+      'auc': auc,
+      'ali_ccp': ali_ccp,
+      'memory': memory,
+  }
   if len(argv) != 2 or argv[1] not in programs:
     raise cli.InputError(
         f'name one of {", ".join(programs)}: python -m experiments.benchmark'
