@@ -68,7 +68,7 @@ def check(
   raise InputError(
       f'The embedding table does not fit: {sums}; together {_gb(total)}, and'
       f' there are {_gb(limit)}. It would be with {shown}. A larger'
-      ' dataset.min_count makes the table smaller. If this is not what there is,'
+      ' dataset.min_count makes it smaller. If this is not what there is,'
       ' set memory_limit_gb.'
   )
 
