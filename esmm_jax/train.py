@@ -173,8 +173,8 @@ def _train(
       if not evaluating and step % log:
         continue
       state, losses = _report(state, runs, checkpoints.latest_step)
-      for mine in losses:
-        mine['train/batch_hash'] = feed.hash_after(step)
+      batch_hash = feed.hash_after(step)
+      losses = [mine | {'train/batch_hash': batch_hash} for mine in losses]
       clock.measure()
       for r, run in enumerate(runs):
         if run.bad_step >= 0 and not run.lost:
