@@ -30,6 +30,7 @@ def state(x):
       sums={},
       since=0,
       bad_step=-1,
+      skipped=None,
   )
 
 
