@@ -1,23 +1,93 @@
 """Saving and restoring a run: state, the best parameters, the position.
 
 The data order is a pure function of the step, so a position is one number.
-Orbax writes a checkpoint to a temporary folder and renames it when complete, so
-a run killed while saving finds the one before. Each has a list of checksums
-(`seals`): one that is cut off or damaged is found, and the one before is used.
+The tables and their moments are written without a copy (`table_files`), the
+rest as Orbax does it. Orbax writes a checkpoint to a temporary folder and
+renames it when complete, so a run killed while saving finds the one before.
+Each has a list of checksums (`seals`): one that is cut off or damaged is found,
+and the one before is used.
 """
 
 from collections.abc import Mapping
+import dataclasses
+import functools
 import logging
 import os
 import shutil
 from typing import Any
 
-from esmm_jax import seals
+from esmm_jax import seals, table_files
 from esmm_jax.types import InputError
 import jax
 import orbax.checkpoint as ocp
 
 _KEPT = 2
+# Subtrees whose arrays are as large as the table.
+_LARGE = ('table', 'table_opt')
+# Between the parts of the name of a large array.
+_JOIN = '.'
+Path = tuple[str, ...]
+
+
+class TableHandler(ocp.AsyncCheckpointHandler):
+  """How Orbax has large arrays written and read: by `table_files`."""
+
+  async def async_save(
+      self, directory: Any, args: 'TableSave'
+  ) -> list[ocp.future.Future]:
+    return [_Writing(os.fspath(directory), args.arrays)]
+
+  def save(self, directory: Any, args: 'TableSave') -> None:
+    table_files.write(os.fspath(directory), args.arrays)
+
+  def restore(
+      self, directory: Any, args: 'TableRestore'
+  ) -> dict[str, jax.Array]:
+    folder = os.fspath(directory)
+    found = table_files.saved(folder)
+    like = args.like
+    if like is None:
+      like = {name: _on_one_device(entry) for name, entry in found.items()}
+    shapes = {name: (e.shape, e.dtype) for name, e in found.items()}
+    wanted = {name: (a.shape, a.dtype) for name, a in like.items()}
+    if wanted != shapes:
+      raise ValueError(f'it has the tables {shapes}, not {wanted}.')
+    return {
+        name: table_files.read(folder, found[name], leaf.sharding)
+        for name, leaf in like.items()
+    }
+
+
+class _Writing(ocp.future.Future):
+  """Writes when it is waited for.
+
+  So that an error comes when the other parts are also waited for; Orbax would
+  drop coroutines that nobody awaited.
+  """
+
+  def __init__(self, folder: str, arrays: dict[str, jax.Array]):
+    self._write = functools.partial(table_files.write, folder, arrays)
+
+  def result(self, timeout: float | None = None) -> None:
+    del timeout
+    self._write()
+    self._write = lambda: None
+
+
+@ocp.args.register_with_handler(TableHandler, for_save=True)
+@dataclasses.dataclass
+class TableSave(ocp.args.CheckpointArgs):
+  """Large arrays by name."""
+
+  arrays: dict[str, jax.Array]
+
+
+@ocp.args.register_with_handler(TableHandler, for_restore=True)
+@dataclasses.dataclass
+class TableRestore(ocp.args.CheckpointArgs):
+  """Shapes and shardings by name; None: as they were, on one device."""
+
+  like: dict[str, Any] | None = None
 
 
 class Checkpoints:
@@ -60,11 +130,13 @@ class Checkpoints:
     Raises:
       InputError: It cannot be written; those before are as they were.
     """
+    small, large = _divided(arrays)
     try:
       self._manager.save(
           step,
           args=ocp.args.Composite(
-              arrays=ocp.args.StandardSave(arrays),
+              arrays=ocp.args.StandardSave(_nested(small)),
+              tables=TableSave(large),
               position=ocp.args.JsonSave(dict(position)),
           ),
       )
@@ -91,22 +163,28 @@ class Checkpoints:
       InputError: The checkpoint does not fit the run.
     """
     step = self.latest_step
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    small, large = _divided(jax.tree.map(_abstract, like))
     try:
       restored = self._manager.restore(
           step,
           args=ocp.args.Composite(
-              arrays=ocp.args.StandardRestore(abstract),
+              arrays=ocp.args.StandardRestore(_nested(small)),
+              tables=TableRestore(large),
               position=ocp.args.JsonRestore(),
           ),
       )
-    except (ValueError, KeyError) as e:
+    except (OSError, ValueError, KeyError) as e:
       raise InputError(
           f'{self._folder}/{step} does not fit this run:'
           f' {str(e).splitlines()[0]} Use another --workdir, or delete that'
           ' one.'
       ) from e
-    return restored['arrays'], restored['position']
+    leaves = _flat(restored['arrays']) | {
+        tuple(name.split(_JOIN)): a for name, a in restored['tables'].items()
+    }
+    paths, tree = jax.tree.flatten_with_path(like)
+    arrays = tree.unflatten(leaves[_path(path)] for path, _ in paths)
+    return arrays, restored['position']
 
   def restore_as_saved(self) -> Any:
     """The arrays of the last checkpoint as nested dicts, on one device."""
@@ -114,10 +192,14 @@ class Checkpoints:
     restored = self._manager.restore(
         self.latest_step,
         args=ocp.args.Composite(
-            arrays=ocp.args.StandardRestore(fallback_sharding=here)
+            arrays=ocp.args.StandardRestore(fallback_sharding=here),
+            tables=TableRestore(),
         ),
     )
-    return restored['arrays']
+    leaves = _flat(restored['arrays'])
+    for name, array in restored['tables'].items():
+      leaves[tuple(name.split(_JOIN))] = array
+    return _nested(leaves)
 
   def close(self) -> None:
     self._manager.close()
@@ -143,6 +225,49 @@ def _remove_damaged(folder: str) -> list[str]:
     shutil.rmtree(path)
   seals.remove_stray(folder)
   return messages
+
+
+def _divided(tree: Any) -> tuple[dict[Path, Any], dict[str, Any]]:
+  """Its small leaves by path and the large ones by name."""
+  small, large = {}, {}
+  for path, leaf in jax.tree.leaves_with_path(tree):
+    path = _path(path)
+    if leaf.ndim and any(part in _LARGE for part in path):
+      large[_JOIN.join(path)] = leaf
+    else:
+      small[path] = leaf
+  return small, large
+
+
+def _path(keys: Any) -> Path:
+  """A path in a tree as the names and numbers on it."""
+  return tuple(jax.tree_util.keystr((k,), simple=True) for k in keys)
+
+
+def _nested(leaves: Mapping[Path, Any]) -> dict[str, Any]:
+  """Nested dicts from leaves by path."""
+  tree: dict[str, Any] = {}
+  for (*folders, name), leaf in leaves.items():
+    at = tree
+    for folder in folders:
+      at = at.setdefault(folder, {})
+    at[name] = leaf
+  return tree
+
+
+def _flat(tree: Any) -> dict[Path, Any]:
+  """The inverse of `_nested`."""
+  return {_path(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+  """Shape, dtype and sharding of an array, or of what stands for one."""
+  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+
+
+def _on_one_device(entry: table_files.Saved) -> jax.ShapeDtypeStruct:
+  here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  return jax.ShapeDtypeStruct(entry.shape, entry.dtype, sharding=here)
 
 
 def _reason(error: Exception) -> str:

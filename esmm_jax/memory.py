@@ -25,7 +25,7 @@ class Part(NamedTuple):
 
   Attributes:
     name: What it is.
-    how: The arithmetic; '' if it is a sum of others.
+    how: The arithmetic.
     bytes: The result.
   """
 
@@ -57,7 +57,7 @@ def check(
   if total <= limit:
     return
   sums = '; '.join(
-      f'{p.name}{" " * bool(p.how)}{p.how} = {_gb(p.bytes)}' for p in parts
+      f'{p.name} {p.how} = {_gb(p.bytes)}' for p in parts
   )
   options = []
   for text, changes in _options(config):
@@ -92,9 +92,6 @@ def needed(
   ]
   if config.selection.metric:
     parts.append(Part('best table so far', shape, _bytes(table)))
-  # Orbax copies all that it saves.
-  kept = sum(p.bytes for p in parts)
-  parts.append(Part('their copy while a checkpoint is written', '', kept))
   touched = num_rows if config.table_update == 'dense' else capacity
   row = 4 * width * replicas
   parts.append(

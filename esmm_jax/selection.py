@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from esmm_jax.types import InputError
+from esmm_jax.types import Array, InputError
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -110,7 +110,9 @@ def chosen(
     params: The last parameters.
   """
   kept = [s.keeps and s.step > 0 for s in selections]
-  return merge(params, best, kept) if any(kept) else params
+  if not any(kept):
+    return params
+  return best if all(kept) else _merge(params, best, jnp.asarray(kept))
 
 
 def merge(
@@ -119,18 +121,20 @@ def merge(
   """`new` for the replicas where it says so, `old` for the others.
 
   Args:
-    old: `table` [V, R, .], `net` and `stats`, each leaf [R, ...].
+    old: `table` [V, R, .], `net` and `stats`, each leaf [R, ...]; the result
+      takes its memory.
     new: The same.
     replicas: [R].
   """
-  if all(replicas):
-    return copy(new)
-  which = jnp.asarray(replicas)
+  return _merge_in_place(old, new, jnp.asarray(replicas))
+
+
+def _merge(old: dict[str, Any], new: dict[str, Any], which: Array) -> Any:
 
   def pick(axis: int):
     def leaf(a, b):
       shape = [1] * a.ndim
-      shape[axis] = len(replicas)
+      shape[axis] = len(which)
       return jnp.where(which.reshape(shape), b, a)
 
     return leaf
@@ -140,3 +144,6 @@ def merge(
       name: jax.tree.map(pick(axis), old[name], new[name])
       for name, axis in axes.items()
   }
+
+
+_merge_in_place = jax.jit(_merge, donate_argnums=0)

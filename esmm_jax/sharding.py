@@ -10,6 +10,7 @@ from typing import Any
 from esmm_jax.types import Batch, Groups, InputError
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import SingleDeviceSharding
 import numpy as np
 
 AXES = ('replica', 'data', 'rows')
@@ -59,6 +60,18 @@ class Layout:
     if self.num_data == 1:
       return jax.device_put(state, self.mesh.devices.flat[0])
     return jax.device_put(state, self._everywhere)
+
+  def abstract(self, state: Any) -> Any:
+    """Shapes of a state -> the same with where `put_state` would put them."""
+    where = self.state_sharding or SingleDeviceSharding(
+        self.mesh.devices.flat[0]
+    )
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=where
+        ),
+        state,
+    )
 
   @property
   def state_sharding(self) -> NamedSharding | None:

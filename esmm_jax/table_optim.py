@@ -97,7 +97,8 @@ class Rounded(NamedTuple):
   """A state whose float leaves of the table are bfloat16.
 
   Attributes:
-    inner: The state.
+    inner: The state; bfloat16 is stored as its bits, uint16, because XLA's CPU
+      backend gathers and scatters it in float32, which converts whole tables.
     steps: int32, how often it was rounded.
   """
 
@@ -116,7 +117,7 @@ def lazily_in_bfloat16(tx: optax.GradientTransformation) -> RowTransformation:
   lazy = optim.lazily(tx)
 
   def halved(leaf: Array) -> Array:
-    return leaf.astype(jnp.bfloat16)
+    return jax.lax.bitcast_convert_type(leaf.astype(jnp.bfloat16), jnp.uint16)
 
   def init(table: Array) -> Rounded:
     by_row = optim.row_state(tx, table[:1], len(table))
@@ -128,7 +129,7 @@ def lazily_in_bfloat16(tx: optax.GradientTransformation) -> RowTransformation:
   def update(grads, state, small, rows, num_rows, good=None):
     by_row = optim.row_state(tx, small, num_rows)
     take = lambda leaf, row: (
-        take_rows(leaf, rows).astype(jnp.float32) if row else leaf
+        _float32(take_rows(leaf, rows)) if row else leaf
     )
     touched = jax.tree.map(take, state.inner, by_row)
     # The rows are a table of their own, of which all are touched.
@@ -155,8 +156,15 @@ def rounded(x: Array, key: Array) -> Array:
   Args:
     x: float32.
     key: A random key.
+
+  Returns:
+    The bits, uint16.
   """
   bits = jax.lax.bitcast_convert_type(x, jnp.uint32)
   noise = jax.random.bits(key, x.shape, jnp.uint16).astype(jnp.uint32)
-  high = ((bits + noise) >> 16).astype(jnp.uint16)
-  return jax.lax.bitcast_convert_type(high, jnp.bfloat16)
+  return ((bits + noise) >> 16).astype(jnp.uint16)
+
+
+def _float32(bits: Array) -> Array:
+  """The numbers of which `rounded` gave the bits."""
+  return jax.lax.bitcast_convert_type(bits, jnp.bfloat16).astype(jnp.float32)

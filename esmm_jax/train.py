@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 import contextlib
+import functools
 import math
 import os
 import shutil
@@ -112,7 +113,8 @@ def _train(
     stack.enter_context(lock.held(folder))
   for run in runs:
     workdir_.claim(run.config, run.workdir)
-  state = init_state(
+  init = functools.partial(
+      init_state,
       program.plan,
       num_rows=program.schema.num_rows,
       embed_dim=config.model.embed_dim,
@@ -121,12 +123,13 @@ def _train(
       term_names=list(program.hyper.loss_weights),
       embed_scale=config.embed_init_scale,
   )
-  state = layout.put_state(state)
   keeps = any(run.selection.keeps for run in runs)
-  best = selection.copy(state.params) if keeps else {}
+  checkpoints = Checkpoints(home or runs[0].workdir)
+  if checkpoints.latest_step is None:
+    state = layout.put_state(init())
+    best = selection.copy(state.params) if keeps else {}
 
   # Restore.
-  checkpoints = Checkpoints(home or runs[0].workdir)
   data = provenance.data(program.builder)
   warnings = list(checkpoints.messages)
   for run in runs:
@@ -136,6 +139,8 @@ def _train(
     else:
       warnings += manifest.check(run.workdir, mine)
   if checkpoints.latest_step is not None:
+    state = layout.abstract(jax.eval_shape(init))  # Memory for one is needed.
+    best = state.params if keeps else {}
     arrays, position = checkpoints.restore({'state': state, 'best': best})
     state, best = arrays['state'], arrays['best']
     for run, mine in zip(runs, position['runs'], strict=True):
