@@ -58,11 +58,13 @@ class Picture:
   Attributes:
     path: The PNG file.
     caption: Below it; also what a screen reader says.
+    large: Whether it is wider than the text.
   """
 
   kind: ClassVar[str] = 'picture'
   path: str
   caption: str
+  large: bool = False
 
   @property
   def source(self) -> str:

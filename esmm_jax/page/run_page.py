@@ -144,7 +144,7 @@ def _learning(
       'Training losses are means since the line before; validation is the whole'
       ' split. What is above a panel in its first quarter is cut off.' + chosen
   )
-  return Section(title, [Picture(path, caption)])
+  return Section(title, [Picture(path, caption, large=True)])
 
 
 def _selection_bias(
@@ -219,7 +219,7 @@ def _calibration(
       ' of as many rows by prediction, with 95 % intervals. On the dashed line'
       ' predictions are right; below it they are too high.'
   )
-  return Section(title, [Text(text), Picture(path, spaces + '.')])
+  return Section(title, [Text(text), Picture(path, spaces + '.', large=True)])
 
 
 def _after(

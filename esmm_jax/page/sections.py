@@ -171,7 +171,9 @@ def calibrated(
   ]
   if picture:
     parts.append(
-        Picture(picture, 'Calibration curves before and after, test split.')
+        Picture(
+            picture, 'Calibration curves before and after, test split.', True
+        )
     )
   return Section('Calibration after training', parts)
 

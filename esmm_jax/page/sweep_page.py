@@ -51,7 +51,7 @@ def make(table: SweepTable, spec: str, workdir: str, output: str) -> Page:
   grids = report.grids(table, blocks)
   tables: list[Any] = [Text(table.note)] if table.note else []
   tables += [Table(grid) for grid in grids]
-  pictures: list[Any] = [Picture(p, _caption(p)) for p in drawn.paths]
+  pictures: list[Any] = [Picture(p, _caption(p), True) for p in drawn.paths]
   pictures += [Missing(text) for text in drawn.skipped]
   names = list(dict.fromkeys(map(run_name, table.points)))
   runs = [find_run(workdir, name) for name in names]
