@@ -102,7 +102,7 @@ class Page(HTMLParser):
   def handle_endtag(self, tag):
     if tag not in VOID:
       assert self._open.pop() == tag
-      self.text += ' ' if tag in ('dt', 'td', 'th') else ''
+      self.text += ' ' if tag in ('dt', 'dd', 'td', 'th') else ''
 
   def handle_data(self, data):
     self.text += '' if 'style' in self._open else data
