@@ -49,6 +49,11 @@ def predict_test(
     if checkpoints.latest_step is None:
       raise InputError(f'{workdir} has no checkpoint.')
     arrays = checkpoints.restore_as_saved()
+  except (KeyError, ValueError) as e:
+    raise InputError(
+        f'the checkpoint of {workdir} cannot be read, perhaps because another'
+        f' version wrote it ({str(e).splitlines()[0]}).'
+    ) from e
   finally:
     checkpoints.close()
   state, best = arrays['state'], arrays.get('best')
