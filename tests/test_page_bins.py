@@ -146,14 +146,8 @@ def test_maps():
           'ctr': {'platt': {'slope': 2.0, 'intercept': 1.0}},
           'cvr_clicked': {
               'isotonic': {
-                  'scores': [0.0, 0.5, 1.0],
+                  'scores': [-2.0, 0.0, 2.0],
                   'probabilities': [0.1, 0.1, 0.3],
-              }
-          },
-          'ctcvr': {
-              'isotonic': {
-                  'scores': [-2.0, 2.0],
-                  'probabilities': [0.0, 1.0],
               }
           },
       }
@@ -164,11 +158,7 @@ def test_maps():
       found['ctr']['Platt'](p), [0, e / (1 + e), 16 * e / (1 + 16 * e), 1]
   )
   np.testing.assert_allclose(
-      found['cvr_clicked']['isotonic'](p), [0.1, 0.1, 0.22, 0.3]
-  )
-  # Scores outside of [0, 1] are log-odds.
-  np.testing.assert_allclose(
-      found['ctcvr']['isotonic'](p), [0, 0.5, (np.log(4) + 2) / 4, 1]
+      found['cvr_clicked']['isotonic'](p), [0.1, 0.1, 0.1 + np.log(4) / 10, 0.3]
   )
 
 

@@ -13,8 +13,7 @@ def maps(calibration: Mapping[str, Any]) -> dict[str, dict[str, Map]]:
   """Task -> name of the map -> probabilities to calibrated probabilities.
 
   Platt is sigmoid(slope * log-odds + intercept); isotonic goes through the
-  points (score, probability) in straight lines, the scores being log-odds
-  where one lies outside of [0, 1].
+  points (log-odds `scores`, `probabilities`) in straight lines.
 
   Raises:
     InputError: A map has not what it needs.
@@ -56,9 +55,4 @@ def _platt(slope: float, intercept: float) -> Map:
 def _isotonic(scores: np.ndarray, probabilities: np.ndarray) -> Map:
   if scores.shape != probabilities.shape or not len(scores):
     raise ValueError('scores and probabilities differ in length')
-  of_logit = bool(np.any((scores < 0) | (scores > 1)))
-
-  def change(p: np.ndarray) -> np.ndarray:
-    return np.interp(_logit(p) if of_logit else p, scores, probabilities)
-
-  return change
+  return lambda p: np.interp(_logit(p), scores, probabilities)

@@ -164,8 +164,9 @@ def calibrated(
   parts = [
       Text(
           f'Fitted on the {split} split ({fitted or "rows not said"}), scored'
-          ' on the test split. Both maps keep the order, so AUC changes by ties'
-          ' only.'
+          ' on the test split. Both maps keep the order of their space, so its'
+          ' AUC changes by ties only. A space with _product is the calibrated'
+          ' pCTR times the calibrated pCVR.'
       ),
       Table(Grid('', headers, rows, 2, [])),
   ]
