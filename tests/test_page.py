@@ -334,6 +334,7 @@ def test_a_sweep(tmp_path):
   assert 'f.py:cpu: 4 runs, 4 finished' in page.words
   assert 'Command: ' + ORIGIN['command'] in page.words
   assert 'go on' not in page.words
+  assert os.listdir(tmp_path / 'plots') == ['gains.png']
   links = [k for k in page.links if k.startswith('..')]
   first = run_name(TABLE.points[0]).replace('=', '%3D')
   last = name.replace('=', '%3D')

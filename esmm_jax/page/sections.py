@@ -185,13 +185,14 @@ def other_seeds(workdir: str, run: Run) -> Section:
   folder = os.path.dirname(os.path.abspath(workdir))
   mine = _without_seeds(run.config or {})
   name = os.path.basename(os.path.abspath(workdir))
-  runs = [run]
+  runs = {_seed(run): run}
   for other in sorted(os.listdir(folder)):
     path = os.path.join(folder, other)
     if other == name or not os.path.exists(os.path.join(path, 'results.json')):
       continue
     if _without_seeds(read_json(os.path.join(path, 'config.json'))) == mine:
-      runs.append(read_run(path))
+      found = read_run(path)
+      runs.setdefault(_seed(found), found)  # A copy is no other seed.
   if len(runs) < 2 or run.results is None:
     return Section(title, [])
   rows = []
@@ -200,12 +201,12 @@ def other_seeds(workdir: str, run: Run) -> Section:
     space, _, metric = rest.partition('/')
     if split != 'test' or metric not in ('auc', 'logloss', 'calibration', 'kl'):
       continue
-    mean, std, n = summarize(r.value(key) for r in runs)
+    mean, std, n = summarize(r.value(key) for r in runs.values())
     rows.append([
         space, meanings.METRICS[metric][0], number(run.value(key)),
         f'{number(mean)} ± {number(std)}', str(n),
     ])  # fmt: skip
-  seeds = ', '.join(sorted(str(_seed(r)) for r in runs))
+  seeds = ', '.join(sorted(map(str, runs)))
   text = (
       f'The {len(runs)} finished runs in the same folder whose configs differ'
       f' in their seeds only ({seeds}): mean ± standard deviation.'

@@ -1,16 +1,17 @@
 """The page of a sweep: its table, its pictures, its runs."""
 
 from collections.abc import Sequence
+import math
 import os
 from typing import Any
 from urllib.parse import quote
 
-from esmm_jax import figures, report
-from esmm_jax.grid import Grid, short
+from esmm_jax import figures, plots, report
+from esmm_jax.grid import Grid, short, titled
 from esmm_jax.page import sections
 from esmm_jax.page.parts import Code, Missing, Page, Picture, Section, Table
 from esmm_jax.page.parts import Text
-from esmm_jax.results import Block, find_run, run_folder, tabulate
+from esmm_jax.results import Block, find_run, Row, run_folder, tabulate
 from esmm_jax.sweep import run_name
 from esmm_jax.sweep import Table as SweepTable
 
@@ -51,7 +52,8 @@ def make(table: SweepTable, spec: str, workdir: str, output: str) -> Page:
   grids = report.grids(table, blocks)
   tables: list[Any] = [Text(table.note)] if table.note else []
   tables += [Table(grid) for grid in grids]
-  pictures: list[Any] = [Picture(p, _caption(p), True) for p in drawn.paths]
+  pictures: list[Any] = _gains(table, blocks, os.path.join(workdir, 'plots'))
+  pictures += [Picture(p, _caption(p), True) for p in drawn.paths]
   pictures += [Missing(text) for text in drawn.skipped]
   names = list(dict.fromkeys(map(run_name, table.points)))
   runs = [find_run(workdir, name) for name in names]
@@ -76,6 +78,48 @@ def make(table: SweepTable, spec: str, workdir: str, output: str) -> Page:
           Section('How it was made', [Code(command), Code('\n'.join(facts))]),
       ],
   )
+
+
+def _gains(
+    table: SweepTable, blocks: Sequence[Block], folder: str
+) -> list[Picture]:
+  """Draws the gains of each block that has some: gains.png, gains-2.png."""
+  pictures = []
+  for block in blocks:
+    panels: dict[str, dict[str, list[float]]] = {}
+    rows = [row for row in block.rows if row.gains]
+    for column in block.columns:
+      if column.metric in table.gain_columns and rows:
+        panels[column.header] = {
+            row.name: _gain(row, column.metric) for row in rows
+        }
+    if not panels or not any(
+        math.isfinite(x[0]) for panel in panels.values() for x in panel.values()
+    ):
+      continue
+    number = f'-{len(pictures) + 1}' if pictures else ''
+    path = os.path.join(folder, f'gains{number}.png')
+    named = [v for v in (table.baseline or {}).values() if v is not None]
+    base = ', '.join(map(str, named))
+    name = titled(table.blocks, block.values)
+    title = f'{name}: gain over {base}' if name else f'Gain over {base}'
+    plots.gains(panels, path, title)
+    pictures.append(
+        Picture(
+            path,
+            'Difference to the baseline at the same seed, mean and 95 %'
+            ' interval (cut off at five times the largest mean). A filled point'
+            ' has p < .05 after Holm. One task on the right and another one on'
+            ' the left of 0 is a seesaw.',
+            True,
+        )
+    )
+  return pictures
+
+
+def _gain(row: Row, metric: str) -> list[float]:
+  gain = row.gains[metric]
+  return [gain.paired.mean, gain.paired.low, gain.paired.high, gain.p_holm]
 
 
 def _caption(path: str) -> str:

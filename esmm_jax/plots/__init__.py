@@ -2,6 +2,7 @@
 
   calibrations  observed rates by prediction; observed CVR by decile of pCTR
   deciles       predicted over true CVR by decile of the true CTR
+  gains         differences to the baseline, with intervals
   gates         what weight each expert has
   learning      losses and scores by training step
   sizes         scores by the share of the training data
@@ -15,6 +16,7 @@ out, and the panel says how many of the seeds it shows.
 
 from esmm_jax.plots.calibrations import calibration_curves, observed_cvr
 from esmm_jax.plots.deciles import cvr_by_ctr_decile, cvr_by_ctr_decile_panels
+from esmm_jax.plots.gains import gains
 from esmm_jax.plots.gates import gates
 from esmm_jax.plots.learning import learning
 from esmm_jax.plots.sizes import training_size
@@ -25,6 +27,7 @@ __all__ = [
     'cvr_by_ctr_decile',
     'cvr_by_ctr_decile_panels',
     'fronts',
+    'gains',
     'gates',
     'learning',
     'observed_cvr',

@@ -16,9 +16,9 @@ def calibration_curves(
 ) -> drawing.Figure:
   """Observed rate by mean prediction, a panel for each space.
 
-  Bars are 95 % intervals of the observed rate. Axes are logarithmic where
-  predictions differ by more than 20 times; a bin without a positive then has
-  the upper end of its bar only.
+  Bars are 95 % intervals of the observed rate, of the first series. Axes are
+  logarithmic where predictions differ by more than 20 times; a bin without a
+  positive then has the upper end of its bar only.
 
   Args:
     panels: Space -> series -> curve with `predicted` [G] and `observed`, which
@@ -75,15 +75,15 @@ def _panel(
     axes.set_ylim(0, 1.08 * max(high, *_tops(series)))
     ends = [0, 10 * high]
   axes.plot(ends, ends, color=drawing.GREY, linestyle='--', linewidth=1)
-  for label, curve in series.items():
+  for k, (label, curve) in enumerate(series.items()):
     rate, bottom, top = curve.observed
     middle = np.where(rate > 0, rate, np.nan) if is_log else rate
     style = dict(styles[label])
-    color = style['color']
-    axes.vlines(
-        curve.predicted, np.maximum(bottom, floor / 10), top, color=color,
-        linewidth=1, alpha=0.6,
-    )  # fmt: skip
+    if k == 0:  # Those of the others are as long.
+      axes.vlines(
+          curve.predicted, np.maximum(bottom, floor / 10), top,
+          color=style['color'], linewidth=1, alpha=0.6,
+      )  # fmt: skip
     axes.plot(
         curve.predicted, middle, label=label, markersize=4, linewidth=1.2,
         **style,
