@@ -16,6 +16,10 @@ SPACES = {
         'conversion if it were clicked, over all impressions, against the true'
         ' probability that only the simulator knows.'
     ),
+    'atr_entire': (
+        'cart if it were clicked, over all impressions, against the true'
+        ' probability that only the simulator knows.'
+    ),
     'atr_clicked': 'cart, over the clicked impressions.',
     'ctatr': 'click and cart, over all impressions.',
     'ptr_carted': 'purchase, over the impressions put into the cart.',

@@ -119,7 +119,9 @@ def gates(results: Mapping[str, Any], picture: str | None) -> Section:
               ' impression. Shown is their mean over the test split. Entropy is'
               ' that of the weights of one impression, in the mean; it is'
               ' highest, ln(experts), where a gate mixes evenly, and 0 where it'
-              ' takes one expert.'
+              ' takes one expert. Experts are numbered as each gate sees them:'
+              " in PLE a task's own come first, then the shared ones."
+
           ),
           Picture(
               picture,

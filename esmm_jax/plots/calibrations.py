@@ -8,6 +8,7 @@ import numpy as np
 
 _COLUMNS = 3
 _FAR = 20.0  # From this ratio of largest to smallest on, the axes are log.
+_CUT = 1.8  # Times the largest value: where bars are cut off.
 _DECILES = np.arange(1, 11)
 
 
@@ -130,7 +131,12 @@ def observed_cvr(deciles: Any, path: str, title: str) -> drawing.Figure:
       xticks=list(x),
       xlim=(0.5, len(x) + 0.5),
   )
-  axes.set_ylim(bottom=0)
+  # Bars of few clicks may be long; then they are cut off.
+  shown = np.concatenate([*lines.values(), rate])
+  if deciles.true is not None:
+    shown = np.concatenate([shown, deciles.true])
+  top = _CUT * np.nanmax(shown)
+  axes.set_ylim(0, min(top, 1.05 * np.nanmax([*high, *shown])) or 1)
   axes.legend(frameon=False, fontsize='small')
   drawing.write(figure, path)
   return figure
