@@ -40,6 +40,10 @@ EXIT_CODES = {
 }
 
 
+# The globals of the module whose `main` runs: its docstring and its name.
+_program: dict[str, Any] = {}
+
+
 class UsageError(InputError):
   """The command line is wrong or lacks a flag."""
 
@@ -76,8 +80,8 @@ def require(name: str, example: str) -> Any:
   """
   value = flags.FLAGS[name].value
   if value is None or value == '':
-    main = sys.modules['__main__']
-    whole = example_command(main.__doc__ or '') or f'--{name}={example}'
+    doc = _program.get('__doc__') or ''
+    whole = example_command(doc) or f'--{name}={example}'
     raise UsageError(
         f'--{name} is not set. For example: {whole} (--help lists all flags)'
     )
@@ -103,7 +107,7 @@ def command(argv: Sequence[str]) -> str:
     argv: The program and its arguments; --data_dir is left out, and of a path
       from the root its last part is kept.
   """
-  spec = sys.modules['__main__'].__spec__
+  spec = _program.get('__spec__')
   words = ['python', '-m', spec.name] if spec else ['python', argv[0]]
   for word in argv[1:]:
     key, equals, value = word.partition('=')
@@ -123,6 +127,7 @@ def run(main: Callable[..., Any], positional: bool = False) -> None:
     positional: Whether there may be arguments that are no flags.
   """
 
+  _program.update(main.__globals__)
   logging.set_verbosity(logging.ERROR)
 
   def guarded(argv):

@@ -152,24 +152,26 @@ def test_a_flag_that_is_not_set(monkeypatch):
   values(['program'])
   monkeypatch.setattr(cli.flags, 'FLAGS', values)
   doc = 'A.\n\n  python -m experiments.a --workdir=runs/a\n'
-  monkeypatch.setattr(sys.modules['__main__'], '__doc__', doc)
+  monkeypatch.setattr(cli, '_program', {'__doc__': doc})
   with pytest.raises(cli.UsageError) as e:
     cli.require('workdir', 'runs/b')
   assert str(e.value) == (
       '--workdir is not set. For example: python -m experiments.a'
       ' --workdir=runs/a (--help lists all flags)')
   assert isinstance(e.value, InputError)
-  monkeypatch.setattr(sys.modules['__main__'], '__doc__', None)
+  monkeypatch.setattr(cli, '_program', {})
   with pytest.raises(cli.UsageError, match='For example: --workdir=runs/b '):
     cli.require('workdir', 'runs/b')
 
 
 def test_command(monkeypatch):
   """Without what is only of this machine."""
-  monkeypatch.setattr(sys.modules['__main__'], '__spec__', None)
+  monkeypatch.setattr(cli, '_program', {})
   argv = ['t.py', '--workdir=/home/me/runs/s', '--data_dir=/x', '--config=a b',
           '--norm']
   assert cli.command(argv) == "python t.py --workdir=s '--config=a b' --norm"
+  monkeypatch.setattr(cli, '_program', vars(programs))
+  assert cli.command(['t.py']) == 'python -m experiments.__main__'
 
 
 def start(*arguments):
