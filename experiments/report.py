@@ -74,9 +74,11 @@ def _run_page(workdir: str):
       if not os.path.exists(predictions):
         predicted.predict_test(run.config, workdir, data_dir)
       if 'test/cvr_entire/auc' in run.results:
-        truth = predicted.truth_of(run.config, data_dir)
+        truth = predicted.truth_of(run.config, workdir, data_dir)
     except InputError as e:
-      why = f'The test split could not be predicted: {e}'
+      there = os.path.exists(predictions)
+      what = 'truth is not shown' if there else 'test split was not predicted'
+      why = f'The {what}: {e}'
   return run_page.make(workdir, truth, why)
 
 

@@ -1,5 +1,6 @@
 """Predictions that a report makes are those that the run would have kept."""
 
+import json
 import os
 import shutil
 
@@ -48,7 +49,7 @@ def test_predictions_are_those_of_the_run(run, tmp_path):
 def test_truth_is_of_the_same_rows(run):
   """Its ratio to the predictions is that of results.json."""
   workdir, data_dir, results = run
-  truth = predicted.truth_of(read_run(workdir).config, data_dir)
+  truth = predicted.truth_of(read_run(workdir).config, workdir, data_dir)
   true = np.concatenate(
       [truth(0, 700)['p_cvr'], truth(700, 2000)['p_cvr']])
   path = os.path.join(workdir, 'predictions', 'test.parquet')
@@ -59,6 +60,14 @@ def test_truth_is_of_the_same_rows(run):
     np.testing.assert_allclose(
         p[rows].mean() / true[rows].mean(), results[f'test/cvr_entire/{key}'],
         rtol=1e-5)
+
+
+def test_truth_of_other_data(run, tmp_path):
+  workdir, data_dir, _ = run
+  manifest = {'data': 'synthetic_funnel/other, sha256 0f'}
+  (tmp_path / 'manifest.json').write_text(json.dumps(manifest))
+  with pytest.raises(InputError, match='the run had the data .*other, sha256'):
+    predicted.truth_of(read_run(workdir).config, str(tmp_path), data_dir)
 
 
 def test_no_checkpoint(run, tmp_path):

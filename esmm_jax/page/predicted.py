@@ -4,10 +4,11 @@ from collections.abc import Mapping
 import os
 from typing import Any
 
-from esmm_jax import build
+from esmm_jax import build, manifest, provenance
 from esmm_jax.checkpoint import Checkpoints
 from esmm_jax.page.scores import Truth
 from esmm_jax.predict import Predictor, save_predictions
+from esmm_jax.results import read_json
 from esmm_jax.types import InputError
 from ml_collections import config_dict
 
@@ -68,10 +69,27 @@ def predict_test(
   return path
 
 
-def truth_of(config: Mapping[str, Any], data_dir: str | None) -> Truth | None:
-  """Reads the true CVR of the test split's rows; None where it is not known."""
+def truth_of(
+    config: Mapping[str, Any], workdir: str, data_dir: str | None
+) -> Truth | None:
+  """Reads the true CVR of the test split's rows; None where it is not known.
+
+  Args:
+    config: What config.json holds.
+    workdir: The run's folder.
+    data_dir: Where prepared data lies.
+
+  Raises:
+    InputError: The data is not there, or other than the run's.
+  """
   options = config_of(config)
   builder = build.dataset(options.dataset, data_dir)
+  began = read_json(os.path.join(workdir, manifest.NAME)) or {}
+  if began and began['data'] != provenance.data(builder):
+    raise InputError(
+        f'the run had the data {began["data"]}, here is'
+        f' {provenance.data(builder)}. Name its --data_dir.'
+    )
   source = builder.truth_source(options.dataset.test_split)
   if source is None or 'p_cvr' not in builder.schema.truth:
     return None

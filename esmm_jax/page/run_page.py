@@ -26,7 +26,7 @@ def make(
   Args:
     workdir: The run's folder; it may be unfinished.
     truth: The true CVR of the test split's rows, where it is known.
-    no_predictions: Why there are none, if it is known.
+    no_predictions: Why there are none, or no truth, if it is known.
 
   Raises:
     InputError: The folder has no config.json, or a file of it is damaged.
@@ -173,6 +173,8 @@ def _selection_bias(
           ' impressions are not like the others.'
       )
     parts.append(Picture(path, what))
+    if why:
+      parts.append(Missing(why, command(workdir)))
   elif found is None:
     parts.append(Missing(why, command(workdir)))
   if all(results.get(key) is not None for key in _DECILES):
