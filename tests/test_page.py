@@ -272,7 +272,7 @@ def test_other_seeds(tmp_path):
   page = read(run_page.make(str(tmp_path / 's4')))
   assert page.tables[1:] == [[
       ['space', 'metric', 'this run', 'mean ± std', 'n'],
-      ['ctr', 'AUC', '0.7000', '0.7000 ± 0.1000', '3'],
+      ['ctr', 'AUC', '0.7000', '.7000 ± .1000', '3'],
   ]]
   assert 'The 3 finished runs' in page.words and '(3, 4, 5)' in page.words
 

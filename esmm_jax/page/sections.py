@@ -11,6 +11,7 @@ from esmm_jax.metrics.significance import summarize
 from esmm_jax.page import meanings
 from esmm_jax.page.parts import Code, Missing, Picture, Section, Table, Terms
 from esmm_jax.page.parts import Text
+from esmm_jax.report import spread
 from esmm_jax.results import read_json, read_run, Run
 from esmm_jax.workdir import flatten
 
@@ -203,10 +204,10 @@ def other_seeds(workdir: str, run: Run) -> Section:
     space, _, metric = rest.partition('/')
     if split != 'test' or metric not in ('auc', 'logloss', 'calibration', 'kl'):
       continue
-    mean, std, n = summarize(r.value(key) for r in runs.values())
+    summary = summarize(r.value(key) for r in runs.values())
     rows.append([
         space, meanings.METRICS[metric][0], number(run.value(key)),
-        f'{number(mean)} ± {number(std)}', str(n),
+        spread(summary, 4 if abs(summary.mean) >= 0.05 else 6), str(summary.n),
     ])  # fmt: skip
   seeds = ', '.join(sorted(map(str, runs)))
   text = (
