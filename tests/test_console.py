@@ -198,7 +198,11 @@ CALLS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('case', CALLS)
+@pytest.mark.parametrize(
+    'case',
+    ['no flags', 'no such folder', *(
+        pytest.param(case, marks=pytest.mark.long)
+        for case in ('help', 'the list', 'unknown flag'))])
 def test_exit_codes(case):
   arguments, code, out, err = CALLS[case]
   done = start(*arguments)
