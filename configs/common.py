@@ -34,6 +34,9 @@ def base() -> ConfigDict:
           # Whether the training set is kept in device memory: 'on', 'off', or
           # 'auto', on one accelerator where it takes a quarter of it at most.
           device_resident='auto',
+          # Devices along each axis: runs trained side by side, examples of a
+          # batch (0: what is left), rows of the tables (docs/scale.md).
+          mesh=dict(replicas=1, data=0, rows=1),
           # Parts of a batch worked through one after the other, with the
           # gradient of the whole; 0 chooses by the size (CPU only).
           micro_batches=0,

@@ -176,8 +176,14 @@ def program(configs: Sequence[Any], data_dir: str | None) -> Program:
     net_tx = optax.chain(
         net_tx, optax.add_decayed_weights(config.weight_decay, optim.is_kernel)
     )
-  layout = Layout()
+  layout = Layout(config.mesh)
+  layout.check_replicas(len(configs))
   feeding.check_choice(config.device_resident, layout)
+  if dense and layout.num_rows > 1:
+    raise InputError(
+        f'mesh.rows is {layout.num_rows}; that divides tables of which a batch'
+        " touches some rows; it needs table_update='lazy'."
+    )
   layout.check_batch_size(config.batch_size, 'batch_size')
   layout.check_batch_size(config.eval_batch_size, 'eval_batch_size')
   data = dataset(config.dataset, data_dir)
@@ -224,7 +230,7 @@ def program(configs: Sequence[Any], data_dir: str | None) -> Program:
       dense=dense,
       draws=sampled or objective.draws,
       sampled=sampled,
-      one_by_one=jax.default_backend() == 'cpu',
+      one_by_one=jax.default_backend() == 'cpu' and layout.num_replicas == 1,
       skip_ceiling=non_finite.skip_ceiling(config),
   )
   hyper = _hyper(configs, objective, fields.tasks, sampled)
@@ -296,14 +302,14 @@ def _micro_batches(config: Any, layout: Layout, module: Architecture) -> int:
   normalised = module.style.batch_statistics
   if parts == 0:
     grouped = bool(module.schema.group_part.num_slots)
-    whole = normalised or layout.num_data > 1 or size % MICRO_BATCH or grouped
+    whole = normalised or layout.num_devices > 1 or size % MICRO_BATCH or grouped
     on_cpu = jax.default_backend() == 'cpu'
     return size // MICRO_BATCH if on_cpu and not whole else 1
   if parts < 0 or size % parts:
     raise InputError(
         f'micro_batches is {parts}; it must divide batch_size {size}.'
     )
-  if parts > 1 and (normalised or layout.num_data > 1):
+  if parts > 1 and (normalised or layout.num_devices > 1):
     raise InputError(
         f'micro_batches is {parts}; with batch norm or Dice, whose statistics'
         ' are of the whole batch, or with several devices, it must be 1.'

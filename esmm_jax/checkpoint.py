@@ -35,10 +35,10 @@ class TableHandler(ocp.AsyncCheckpointHandler):
   async def async_save(
       self, directory: Any, args: 'TableSave'
   ) -> list[ocp.future.Future]:
-    return [_Writing(os.fspath(directory), args.arrays)]
+    return [_Writing(os.fspath(directory), args)]
 
   def save(self, directory: Any, args: 'TableSave') -> None:
-    table_files.write(os.fspath(directory), args.arrays)
+    table_files.write(os.fspath(directory), args.arrays, args.num_rows)
 
   def restore(
       self, directory: Any, args: 'TableRestore'
@@ -49,11 +49,16 @@ class TableHandler(ocp.AsyncCheckpointHandler):
     if like is None:
       like = {name: _on_one_device(entry) for name, entry in found.items()}
     shapes = {name: (e.shape, e.dtype) for name, e in found.items()}
-    wanted = {name: (a.shape, a.dtype) for name, a in like.items()}
+    wanted = {
+        name: (table_files.cut(a.shape, args.num_rows), a.dtype)
+        for name, a in like.items()
+    }
     if wanted != shapes:
       raise ValueError(f'it has the tables {shapes}, not {wanted}.')
     return {
-        name: table_files.read(folder, found[name], leaf.sharding)
+        name: table_files.read(
+            folder, found[name], leaf.sharding, leaf.shape[0]
+        )
         for name, leaf in like.items()
     }
 
@@ -65,8 +70,10 @@ class _Writing(ocp.future.Future):
   drop coroutines that nobody awaited.
   """
 
-  def __init__(self, folder: str, arrays: dict[str, jax.Array]):
-    self._write = functools.partial(table_files.write, folder, arrays)
+  def __init__(self, folder: str, args: 'TableSave'):
+    self._write = functools.partial(
+        table_files.write, folder, args.arrays, args.num_rows
+    )
 
   def result(self, timeout: float | None = None) -> None:
     del timeout
@@ -77,9 +84,10 @@ class _Writing(ocp.future.Future):
 @ocp.args.register_with_handler(TableHandler, for_save=True)
 @dataclasses.dataclass
 class TableSave(ocp.args.CheckpointArgs):
-  """Large arrays by name."""
+  """Large arrays by name, and how many of their rows count."""
 
   arrays: dict[str, jax.Array]
+  num_rows: int | None = None
 
 
 @ocp.args.register_with_handler(TableHandler, for_restore=True)
@@ -88,6 +96,7 @@ class TableRestore(ocp.args.CheckpointArgs):
   """Shapes and shardings by name; None: as they were, on one device."""
 
   like: dict[str, Any] | None = None
+  num_rows: int | None = None
 
 
 class Checkpoints:
@@ -97,10 +106,17 @@ class Checkpoints:
     messages: What was found wrong when it was opened, for people.
   """
 
-  def __init__(self, workdir: str):
-    """Opens them; those that are damaged are removed."""
+  def __init__(self, workdir: str, num_rows: int | None = None):
+    """Opens them; those that are damaged are removed.
+
+    Args:
+      workdir: The run's folder.
+      num_rows: Rows of the tables; a mesh may make them longer
+        (`Layout.padded`), which no checkpoint shows. None: all.
+    """
     # Orbax logs every save at INFO.
     logging.getLogger('absl').setLevel(logging.WARNING)
+    self._num_rows = num_rows
     self._folder = os.path.join(os.path.abspath(workdir), 'checkpoints')
     self.messages = _remove_damaged(self._folder)
     self._manager = ocp.CheckpointManager(
@@ -136,7 +152,7 @@ class Checkpoints:
           step,
           args=ocp.args.Composite(
               arrays=ocp.args.StandardSave(_nested(small)),
-              tables=TableSave(large),
+              tables=TableSave(large, self._num_rows),
               position=ocp.args.JsonSave(dict(position)),
           ),
       )
@@ -169,7 +185,7 @@ class Checkpoints:
           step,
           args=ocp.args.Composite(
               arrays=ocp.args.StandardRestore(_nested(small)),
-              tables=TableRestore(large),
+              tables=TableRestore(large, self._num_rows),
               position=ocp.args.JsonRestore(),
           ),
       )

@@ -9,7 +9,7 @@ from typing import Any
 from esmm_jax import build
 from esmm_jax.checkup import FAIL, Finding, OK, WARN
 from esmm_jax.feeding import Streamed
-from esmm_jax.optim import put_rows, take_rows
+from esmm_jax.table_rows import put_rows, take_rows
 from esmm_jax.train_state import init_state
 import jax
 import jax.numpy as jnp

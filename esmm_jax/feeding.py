@@ -47,9 +47,9 @@ def check_choice(choice: str, layout: Layout) -> None:
     raise InputError(
         f'{KEY} is {choice!r}, which is not known. {suggest(choice, CHOICES)}'
     )
-  if choice == 'on' and layout.num_data > 1:
+  if choice == 'on' and layout.num_devices > 1:
     raise InputError(
-        f"{KEY} is 'on', but there are {layout.num_data} devices; the training"
+        f"{KEY} is 'on', but there are {layout.num_devices} devices; the training"
         " set can stay in the memory of one. Use 'off' or one device."
     )
 
@@ -69,7 +69,7 @@ def is_resident(choice: str, batches: Batches, layout: Layout) -> bool:
   if choice == 'off':
     return False
   if choice == 'auto':
-    if layout.num_data > 1 or jax.default_backend() == 'cpu':
+    if layout.num_devices > 1 or jax.default_backend() == 'cpu':
       return False
   stats = layout.mesh.devices.flat[0].memory_stats() or {}
   limit = stats.get('bytes_limit', float('inf'))
@@ -129,11 +129,8 @@ class Streamed:
       hashed: After how many steps `hash_after` will be asked.
     """
     self._hashes: dict[int, int] = {}
-    self._step = jax.jit(
-        functools.partial(train_step, plan=plan),
-        donate_argnums=0,
-        out_shardings=layout.state_sharding,
-    )
+    self._layout = layout
+    self._plan, self._step, self._traces = plan, None, 0
     made = self._made(batches, start, total, hashed)
     self._ahead = prefetch(made, layout.put_batch)
 
@@ -154,17 +151,28 @@ class Streamed:
 
   @property
   def traces(self) -> int:
-    return self._step._cache_size()
+    return self._traces
 
   def advance(
       self, state: TrainState, start: int, stop: int, hyper: Hyper
   ) -> TrainState:
-    for _ in range(start, stop):
-      state = self._step(state, next(self._ahead), hyper)
+    if self._step is None:
+      divided = self._layout.num_devices > 1
+      where = self._layout.shardings(state) if divided else None
+      self._step = jax.jit(self._traced, donate_argnums=0, out_shardings=where)
+    with self._layout.active():
+      for _ in range(start, stop):
+        state = self._step(state, next(self._ahead), hyper)
     return state
 
   def close(self) -> None:
     self._ahead.close()
+
+  def _traced(
+      self, state: TrainState, batch: Batch, hyper: Hyper
+  ) -> TrainState:
+    self._traces += 1  # Not when it runs.
+    return train_step(state, batch, hyper, plan=self._plan)
 
 
 class Resident:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import math
 from typing import Any, NamedTuple
 
+from esmm_jax.table_rows import put_rows, take_rows
 from esmm_jax.types import Array, InputError
 import jax
 import jax.numpy as jnp
@@ -104,29 +105,47 @@ def lazily(tx: optax.GradientTransformation) -> RowTransformation:
     return tx.init(table)
 
   def update(grads, state, small, rows, num_rows, good=None):
-    is_row_state = row_state(tx, small, num_rows)
-
-    def take(leaf, by_row):
-      return take_rows(leaf, rows).reshape(-1) if by_row else leaf
-
-    def put(leaf, new, by_row):
-      if not by_row:
-        return new
-      return put_rows(leaf, rows, new.reshape(-1, *leaf.shape[1:]))
-
-    # As flat vectors: XLA's CPU backend is slow along a last axis of 18.
-    touched = jax.tree.map(take, state, is_row_state)
-    before = touched
-    directions, touched = tx.update(
-        grads.reshape(-1), touched, small.reshape(-1)
-    )
-    if good is not None:
-      every = jnp.broadcast_to(good[:, None], grads.shape).reshape(-1)
-      touched = kept_where(every, touched, before)
-    state = jax.tree.map(put, state, touched, is_row_state)
-    return directions.reshape(grads.shape), state
+    by_row = row_state(tx, small, num_rows)
+    take = lambda leaf, row: take_rows(leaf, rows) if row else leaf
+    put = lambda leaf, new, row: put_rows(leaf, rows, new) if row else new
+    touched = jax.tree.map(take, state, by_row)
+    directions, touched = of_rows(tx, grads, touched, by_row, small, good)
+    return directions, jax.tree.map(put, state, touched, by_row)
 
   return RowTransformation(init, update)
+
+
+def of_rows(
+    tx: optax.GradientTransformation,
+    grads: Array,
+    touched: Any,
+    by_row: Any,
+    small: Array,
+    good: Array | None,
+) -> tuple[Array, Any]:
+  """`tx.update` of rows, as flat vectors.
+
+  XLA's CPU backend is slow along a last axis of 18.
+
+  Args:
+    tx: Works element by element.
+    grads: [U, R, D].
+    touched: The rows' state; leaves [U, R, D], or those that all rows share.
+    by_row: Tree of bools, which are which.
+    small: [U, R, D].
+    good: bool [R], the replicas whose state changes; None: all.
+
+  Returns:
+    Directions [U, R, D] and the new state of the rows.
+  """
+  flat = lambda leaf, row: leaf.reshape(-1) if row else leaf
+  before = jax.tree.map(flat, touched, by_row)
+  directions, after = tx.update(grads.reshape(-1), before, small.reshape(-1))
+  if good is not None:
+    every = jnp.broadcast_to(good[:, None], grads.shape).reshape(-1)
+    after = kept_where(every, after, before)
+  shaped = lambda leaf, row: leaf.reshape(grads.shape) if row else leaf
+  return directions.reshape(grads.shape), jax.tree.map(shaped, after, by_row)
 
 
 def densely(tx: optax.GradientTransformation) -> RowTransformation:
@@ -158,20 +177,6 @@ def is_kernel(net: Any) -> Any:
   """Tree of bools: the weight matrices of a network, for weight decay."""
   return jax.tree_util.tree_map_with_path(
       lambda path, _: path[-1].key == 'kernel', net
-  )
-
-
-def take_rows(leaf: Array, rows: Array) -> Array:
-  """leaf[rows] for ascending unique rows; 0 for rows past the end."""
-  return leaf.at[rows].get(
-      mode='fill', fill_value=0, unique_indices=True, indices_are_sorted=True
-  )
-
-
-def put_rows(leaf: Array, rows: Array, new: Array) -> Array:
-  """Writes rows back; rows past the end are dropped."""
-  return leaf.at[rows].set(
-      new, mode='drop', unique_indices=True, indices_are_sorted=True
   )
 
 

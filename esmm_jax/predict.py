@@ -60,7 +60,10 @@ class Predictor:
   def __init__(self, program: Program, batch_size: int):
     self._program = program
     self._batch_size = batch_size
-    self._predict = jax.jit(functools.partial(predict_step, plan=program.plan))
+    self._predict = jax.jit(
+        functools.partial(predict_step, plan=program.plan),
+        out_shardings=program.layout.everywhere,
+    )
 
   def split(self, name: str) -> Split:
     """Opens a split, `valid` or `test[:10%]` say."""
@@ -108,13 +111,13 @@ class Predictor:
         for name, value in sums.items():
           totals[name] += np.asarray(value, np.float64) / batches.num_rows
 
-    ahead = prefetch(
-        batches.iterate(0, len(batches)), self._program.layout.put_batch
-    )
+    layout = self._program.layout
+    ahead = prefetch(batches.iterate(0, len(batches)), layout.put_batch)
     for k, batch in enumerate(ahead):
-      made = self._predict(
-          params['table'], params['net'], params['stats'], batch
-      )
+      with layout.active():
+        made = self._predict(
+            params['table'], params['net'], params['stats'], batch
+        )
       pending.append((k * self._batch_size, made))
       if len(pending) > _IN_FLIGHT:
         collect()

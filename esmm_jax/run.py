@@ -100,9 +100,9 @@ class Run:
       save_predictions(path, outputs, observed)
     return more
 
-  def keep(self, state: Any, best: Any) -> None:
+  def keep(self, state: Any, best: Any, num_rows: int) -> None:
     """Writes its own checkpoint, as it would have alone."""
-    checkpoints = Checkpoints(self.workdir)
+    checkpoints = Checkpoints(self.workdir, num_rows)
     step = int(state.step)
     if checkpoints.latest_step != step:
       arrays = {'state': state, 'best': best}

@@ -112,7 +112,7 @@ def chosen(
   kept = [s.keeps and s.step > 0 for s in selections]
   if not any(kept):
     return params
-  return best if all(kept) else _merge(params, best, jnp.asarray(kept))
+  return best if all(kept) else _merge(params, best, np.asarray(kept))
 
 
 def merge(
@@ -126,7 +126,7 @@ def merge(
     new: The same.
     replicas: [R].
   """
-  return _merge_in_place(old, new, jnp.asarray(replicas))
+  return _merge_in_place(old, new, np.asarray(replicas))
 
 
 def _merge(old: dict[str, Any], new: dict[str, Any], which: Array) -> Any:

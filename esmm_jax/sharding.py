@@ -1,10 +1,13 @@
 """The one mesh and where each array lives on it.
 
 Axes: `replica` (the runs trained side by side), `data` (examples of a batch)
-and `rows` (rows of the table). Today all devices are on `data`: examples are
-spread over them, and the state is on each. With one device nothing is placed.
+and `rows` (rows of the tables). Devices along `rows` hold a part of each table
+and share the examples too; a batch is divided by `data` and `rows` together.
+With one device nothing is placed.
 """
 
+from collections.abc import Mapping
+import contextlib
 from typing import Any
 
 from esmm_jax.types import Batch, Groups, InputError
@@ -14,6 +17,9 @@ from jax.sharding import SingleDeviceSharding
 import numpy as np
 
 AXES = ('replica', 'data', 'rows')
+# Of a state: what grows with the table, [V, R, ...], and what is [R, ...].
+_BY_ROW = ('table', 'table_opt')
+_BY_REPLICA = ('net', 'stats', 'net_opt')
 
 
 class Layout:
@@ -21,31 +27,78 @@ class Layout:
 
   Attributes:
     mesh: The mesh, axes `AXES`, of type `Auto`.
-    num_data: Devices that share the examples of a batch.
+    num_devices: Devices of it, of all processes.
+    num_parts: Devices that share the examples of a batch.
+    num_rows: Devices that share the rows of a table.
+    num_replicas: Devices that share the replicas.
   """
 
-  def __init__(self, devices: list[jax.Device] | None = None):
+  def __init__(
+      self,
+      options: Mapping[str, int] | None = None,
+      devices: list[jax.Device] | None = None,
+  ):
+    """Arranges the devices.
+
+    Args:
+      options: A config's `mesh`: devices along each axis, `replicas`, `data`
+        and `rows`; 0 for `data` takes what the others leave.
+      devices: Default: all.
+
+    Raises:
+      InputError: There are more or fewer devices than that.
+    """
     devices = jax.devices() if devices is None else devices
+    options = dict(options or {'replicas': 1, 'data': 0, 'rows': 1})
+    replicas, rows = options['replicas'], options['rows']
+    data = options['data'] or max(1, len(devices) // (replicas * rows))
+    if replicas * data * rows != len(devices):
+      raise InputError(
+          f'mesh.replicas={replicas}, mesh.data={data} and mesh.rows={rows} are'
+          f' {replicas * data * rows} devices, but there are {len(devices)}.'
+          ' Their product must be that; mesh.data=0 takes what is left.'
+      )
     self.mesh = Mesh(
-        np.asarray(devices).reshape(1, -1, 1),
+        np.asarray(devices).reshape(replicas, data, rows),
         AXES,
         axis_types=(AxisType.Auto,) * len(AXES),
     )
-    self.num_data = len(devices)
+    self.num_devices, self.num_parts = len(devices), data * rows
+    self.num_rows, self.num_replicas = rows, replicas
     self._everywhere = NamedSharding(self.mesh, PartitionSpec())
-    self._by_example = NamedSharding(self.mesh, PartitionSpec('data'))
+    self._by_example = NamedSharding(self.mesh, PartitionSpec(('data', 'rows')))
+    self._by_row = NamedSharding(self.mesh, PartitionSpec('rows', 'replica'))
+    self._by_replica = NamedSharding(self.mesh, PartitionSpec('replica'))
 
   def check_batch_size(self, batch_size: int, name: str) -> None:
     """Raises InputError unless the devices can share a batch evenly."""
-    if batch_size % self.num_data:
+    if batch_size % self.num_parts:
       raise InputError(
           f'{name} is {batch_size}; it must be divisible by the'
-          f' {self.num_data} devices.'
+          f' {self.num_parts} devices that share a batch.'
       )
+
+  def check_replicas(self, replicas: int) -> None:
+    """Raises InputError unless the devices can share the replicas evenly."""
+    if replicas % self.num_replicas:
+      raise InputError(
+          f'mesh.replicas is {self.num_replicas}; it must divide the number of'
+          f' runs that are trained side by side, {replicas}.'
+      )
+
+  def padded(self, num_rows: int) -> int:
+    """Rows of a table with those that make all parts of one size."""
+    return -(-num_rows // self.num_rows) * self.num_rows
+
+  def active(self) -> contextlib.AbstractContextManager[Any]:
+    """In here functions that are traced know the mesh; see `table_rows`."""
+    if self.num_devices == 1:
+      return contextlib.nullcontext()
+    return jax.set_mesh(self.mesh)
 
   def put_batch(self, batch: Batch) -> Batch:
     """Moves a batch to the devices: examples spread, the rest to each."""
-    if self.num_data == 1:
+    if self.num_devices == 1:
       return jax.device_put(batch, self.mesh.devices.flat[0])
     shardings = jax.tree.map(lambda _: self._by_example, batch)
     shardings = shardings._replace(rows=self._everywhere)
@@ -53,27 +106,60 @@ class Layout:
       everywhere = self._everywhere
       of = self._by_example
       shardings = shardings._replace(groups=Groups(everywhere, everywhere, of))
-    return jax.device_put(batch, shardings)
+    return _put(batch, shardings)
 
   def put_state(self, state: Any) -> Any:
-    """Moves the state to the devices: all of it to each."""
-    if self.num_data == 1:
+    """Moves a state to the devices, or other arrays, which go to each."""
+    if self.num_devices == 1:
       return jax.device_put(state, self.mesh.devices.flat[0])
-    return jax.device_put(state, self._everywhere)
+    return _put(state, self.shardings(state))
 
   def abstract(self, state: Any) -> Any:
     """Shapes of a state -> the same with where `put_state` would put them."""
-    where = self.state_sharding or SingleDeviceSharding(
-        self.mesh.devices.flat[0]
-    )
+    shardings = self.shardings(state)
+    if self.num_devices == 1:
+      here = SingleDeviceSharding(self.mesh.devices.flat[0])
+      shardings = jax.tree.map(lambda _: here, state)
     return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(
+        lambda leaf, where: jax.ShapeDtypeStruct(
             leaf.shape, leaf.dtype, sharding=where
         ),
         state,
+        shardings,
     )
 
+  def shardings(self, state: Any) -> Any:
+    """The sharding of each leaf of a state, of its shapes or parameters."""
+
+    def of(path: Any, leaf: Any) -> NamedSharding:
+      names = {jax.tree_util.keystr((k,), simple=True) for k in path}
+      if leaf.ndim > 1 and names.intersection(_BY_ROW):
+        return self._by_row
+      if leaf.ndim and names.intersection(_BY_REPLICA):
+        return self._by_replica
+      return self._everywhere
+
+    return jax.tree.map_with_path(of, state)
+
   @property
-  def state_sharding(self) -> NamedSharding | None:
-    """What the step's outputs are pinned to; None with one device."""
-    return None if self.num_data == 1 else self._everywhere
+  def everywhere(self) -> NamedSharding | None:
+    """That of arrays which each device has; None with one device."""
+    return None if self.num_devices == 1 else self._everywhere
+
+
+def _put(tree: Any, shardings: Any) -> Any:
+  """`jax.device_put` of host arrays, of which each process places its part.
+
+  Between processes `jax.device_put` would compare what they have, and a
+  thread that makes batches ahead must not wait for another process.
+  """
+  if jax.process_count() == 1:
+    return jax.device_put(tree, shardings)
+
+  def place(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+      return leaf  # There already.
+    leaf = np.asarray(leaf)
+    return jax.make_array_from_callback(leaf.shape, sharding, leaf.__getitem__)
+
+  return jax.tree.map(place, tree, shardings)

@@ -41,28 +41,36 @@ class Saved(NamedTuple):
   shards: dict[str, Region]
 
 
-def write(folder: str, arrays: Mapping[str, jax.Array]) -> None:
+def write(
+    folder: str, arrays: Mapping[str, jax.Array], num_rows: int | None = None
+) -> None:
   """Writes this process's shards of arrays, and the first process the index.
 
   Args:
     folder: An existing folder.
     arrays: Name -> array; a name is part of file names.
+    num_rows: Rows of the arrays that are written; those behind them only make
+      all devices' parts of one size.
 
   Raises:
     OSError: A file cannot be written.
   """
   index = {}
   for name, array in arrays.items():
-    files = {_file(name, r): r for r in _regions(array.sharding, array.shape)}
+    shape = cut(array.shape, num_rows)
+    regions = _regions(array.sharding, array.shape)
+    files = {_file(name, r): r for r in _within(regions, shape[0])}
     index[name] = {
-        'shape': array.shape,
+        'shape': shape,
         'dtype': str(array.dtype),
         'shards': files,
     }
     for shard in array.addressable_shards:
       if shard.replica_id == 0:
-        region = _region(shard.index, array.shape)
-        _write_shard(os.path.join(folder, _file(name, region)), shard.data)
+        for region in _within([_region(shard.index, array.shape)], shape[0]):
+          path = os.path.join(folder, _file(name, region))
+          first, last = region[0]
+          _write_shard(path, shard.data, last - first)
   if jax.process_index() == 0:
     write_json(os.path.join(folder, INDEX), index)
 
@@ -84,33 +92,45 @@ def saved(folder: str) -> dict[str, Saved]:
   }
 
 
-def read(folder: str, entry: Saved, sharding: jax.sharding.Sharding) -> Array:
+def cut(shape: tuple[int, ...], num_rows: int | None) -> tuple[int, ...]:
+  """The shape of an array's first `num_rows` rows; None: of all."""
+  return shape if num_rows is None else (min(shape[0], num_rows), *shape[1:])
+
+
+def read(
+    folder: str,
+    entry: Saved,
+    sharding: jax.sharding.Sharding,
+    num_rows: int | None = None,
+) -> Array:
   """Reads an array to where a sharding says, in parts.
 
   Args:
     folder: Where it was written.
     entry: What `saved` says of it.
     sharding: Its devices; they need not be those that wrote it.
+    num_rows: Rows of the result; those that were not written are 0. None: as
+      many as were written.
 
   Returns:
     The array.
   """
-  indices = sharding.addressable_devices_indices_map(entry.shape)
+  shape = entry.shape if num_rows is None else (num_rows, *entry.shape[1:])
+  indices = sharding.addressable_devices_indices_map(shape)
   shards = [
-      _read_shard(folder, entry, _region(index, entry.shape), device)
+      _read_shard(folder, entry, _region(index, shape), device)
       for device, index in indices.items()
   ]
-  return jax.make_array_from_single_device_arrays(
-      entry.shape, sharding, shards
-  )
+  return jax.make_array_from_single_device_arrays(shape, sharding, shards)
 
 
-def _write_shard(path: str, data: jax.Array) -> None:
-  """Writes one device's shard."""
+def _write_shard(path: str, data: jax.Array, num_rows: int) -> None:
+  """Writes the first rows of one device's shard."""
   on_host = data.device.platform == 'cpu'  # Then NumPy sees it, without a copy.
   data = np.asarray(data) if on_host else data
   with open(path, 'wb') as f:
-    for first, last in _parts(data.shape, data.dtype.itemsize):
+    shape = (num_rows, *data.shape[1:])
+    for first, last in _parts(shape, data.dtype.itemsize):
       part = np.ascontiguousarray(data[first:last])
       f.write(part.reshape(-1).view(np.uint8))
 
@@ -124,7 +144,7 @@ def _read_shard(
     buffer = _zeros(shape, entry.dtype)
     for first, last in _parts(shape, entry.dtype.itemsize):
       rows = (region[0][0] + first, region[0][0] + last)
-      part = np.empty((last - first, *shape[1:]), entry.dtype)
+      part = np.zeros((last - first, *shape[1:]), entry.dtype)
       _read_part(folder, entry, (rows, *region[1:]), part)
       # Not the host's own memory, which is used again.
       part = jax.device_put(part, device, may_alias=False)
@@ -169,6 +189,15 @@ def _regions(
   """The different shards of all devices, of other processes too."""
   indices = sharding.devices_indices_map(shape).values()
   return sorted({_region(index, shape) for index in indices})
+
+
+def _within(regions: list[Region], num_rows: int) -> list[Region]:
+  """What of regions is in the first `num_rows` rows."""
+  return [
+      ((first, min(last, num_rows)), *rest)
+      for (first, last), *rest in regions
+      if first < num_rows
+  ]
 
 
 def _region(index: tuple[slice, ...], shape: tuple[int, ...]) -> Region:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from esmm_jax import optim
-from esmm_jax.optim import put_rows, RowTransformation, take_rows
+from esmm_jax.optim import RowTransformation
+from esmm_jax.table_rows import put_rows, take_rows
 from esmm_jax.types import Array, InputError
 import jax
 import jax.numpy as jnp
@@ -114,7 +115,6 @@ def lazily_in_bfloat16(tx: optax.GradientTransformation) -> RowTransformation:
   nearest, what is less than a 256th of a number is lost: with b2 = 0.999 the
   second moment could neither grow nor shrink (`tests/test_table_optim.py`).
   """
-  lazy = optim.lazily(tx)
 
   def halved(leaf: Array) -> Array:
     return jax.lax.bitcast_convert_type(leaf.astype(jnp.bfloat16), jnp.uint16)
@@ -132,10 +132,8 @@ def lazily_in_bfloat16(tx: optax.GradientTransformation) -> RowTransformation:
         _float32(take_rows(leaf, rows)) if row else leaf
     )
     touched = jax.tree.map(take, state.inner, by_row)
-    # The rows are a table of their own, of which all are touched.
-    own = jnp.arange(len(rows), dtype=rows.dtype)
-    directions, touched = lazy.update(
-        grads, touched, small, own, len(rows), good
+    directions, touched = optim.of_rows(
+        tx, grads, touched, by_row, small, good
     )
     key = jax.random.fold_in(jax.random.key(_ROUNDING_KEY), state.steps)
     keys = iter(jax.random.split(key, len(jax.tree.leaves(by_row))))

@@ -18,6 +18,7 @@ from esmm_jax.feeding import Resident, Streamed
 from esmm_jax.predict import Predictor, require_common_ctr
 from esmm_jax.protocols import use as protocols
 from esmm_jax.run import line, Run
+from esmm_jax.sharding import Layout
 from esmm_jax.train_state import init_state, replica, reset_sums, TrainState
 from esmm_jax.writer import write_json
 import jax
@@ -113,20 +114,24 @@ def _train(
   asked = stack.enter_context(stopping.asked())
   for folder in dict.fromkeys(filter(None, [*workdirs, home])):
     stack.enter_context(lock.held(folder))
+  num_rows = program.schema.num_rows
   init = functools.partial(
       init_state,
       program.plan,
-      num_rows=program.schema.num_rows,
+      num_rows=num_rows,
       embed_dim=config.model.embed_dim,
       seeds=[run.init_seed for run in runs],
       example=example,
       term_names=list(program.hyper.loss_weights),
       embed_scale=config.embed_init_scale,
+      layout=layout,
   )
   keeps = any(run.selection.keeps for run in runs)
-  checkpoints = Checkpoints(home or runs[0].workdir)
+  checkpoints = Checkpoints(home or runs[0].workdir, num_rows)
   if checkpoints.latest_step is None:
-    state = layout.put_state(init())
+    state = init()
+    if layout.num_devices == 1:
+      state = layout.put_state(state)
     best = selection.copy(state.params) if keeps else {}
   for run in runs:  # Nothing is left behind by a model that cannot be.
     workdir_.claim(run.config, run.workdir)
@@ -179,7 +184,9 @@ def _train(
       evaluating = step % every == 0 or step == total
       if not evaluating and step % log:
         continue
-      state, losses = _report(state, runs, checkpoints.latest_step)
+      state, losses = _report(
+          state, runs, checkpoints.latest_step, layout
+      )
       batch_hash = feed.hash_after(step)
       losses = [mine | {'train/batch_hash': batch_hash} for mine in losses]
       clock.measure()
@@ -216,7 +223,8 @@ def _train(
           raise _stopped(step, total)
 
     # Evaluate.
-    _report(state, runs, checkpoints.latest_step)  # What a restored state says.
+    # What a restored state says.
+    _report(state, runs, checkpoints.latest_step, layout)
     feed.close()  # Batches are made by one thread at a time.
     for r, run in enumerate(runs):
       if run.failure:
@@ -244,7 +252,7 @@ def _train(
     network_params = _count(state.net)
     facts = {
         'examples_per_second': clock.rate,
-        'num_params': _count(state.table) + network_params,
+        'num_params': state.table.shape[-1] * num_rows + network_params,
         'num_network_params': network_params,
         'flops_per_example': flops_per_example(
             program.plan, config.model.embed_dim, example
@@ -267,7 +275,7 @@ def _train(
           runs[r].protocol, runs[r].results, runs[r].config.dataset
       )
       if len(runs) > 1:
-        runs[r].keep(replica(state, r), best and replica(best, r))
+        runs[r].keep(replica(state, r), best and replica(best, r), num_rows)
     for r in alive:
       path = os.path.join(runs[r].workdir, 'results.json')
       write_json(path, runs[r].results)
@@ -339,7 +347,10 @@ def _after(step: int, every: int) -> int:
 
 
 def _report(
-    state: TrainState, runs: Sequence[Run], good_step: int | None
+    state: TrainState,
+    runs: Sequence[Run],
+    good_step: int | None,
+    layout: Layout,
 ) -> tuple[TrainState, list[dict[str, float]]]:
   """Each replica's losses since the last report; notes those not finite."""
   steps = int(state.since)
@@ -359,7 +370,7 @@ def _report(
     done = max(steps - n, 1)
     mine = {f'train/{k}': float(v[r]) / done for k, v in sums.items()}
     losses.append(mine | ({'train/skipped': n} if n else {}))
-  return reset_sums(state), losses
+  return reset_sums(state, layout), losses
 
 
 def _params(state: TrainState, r: int) -> dict[str, Any]:
@@ -378,5 +389,5 @@ def _prefixed(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
 
 def _count(tree: Any) -> int:
   """Numbers in the parameters of one replica."""
-  replicas = jax.tree.leaves(tree)[0].shape[1 if hasattr(tree, 'shape') else 0]
+  replicas = jax.tree.leaves(tree)[0].shape[0]
   return sum(np.size(leaf) for leaf in jax.tree.leaves(tree)) // replicas

@@ -10,10 +10,13 @@ import functools
 from typing import Any, NamedTuple
 
 from esmm_jax.optim import RowTransformation
+from esmm_jax.sharding import Layout
+from esmm_jax.table_rows import init_table
 from esmm_jax.types import Array, Batch, Logits, LossTerms
 import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 # Examples of a part of the batch on a CPU; `micro_batches` of `Plan`.
@@ -125,6 +128,7 @@ def init_state(
     example: Batch,
     term_names: list[str],
     embed_scale: float,
+    layout: Layout | None = None,
 ) -> TrainState:
   """The state before the first step.
 
@@ -136,21 +140,28 @@ def init_state(
     example: Any batch, for the shapes.
     term_names: The estimator's terms.
     embed_scale: Standard deviation of the embeddings at the start.
+    layout: Where it is to be; default: on the first device.
+
+  Returns:
+    The state, where `layout.put_state` would put it. The table has as many rows
+    as all devices' parts of it, those at the end being 0.
   """
   width = embed_dim * plan.model.num_tables
   one = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), example)
   num = len(seeds)
+  padded = num_rows if layout is None else layout.padded(num_rows)
 
   def init_net(key: Array):
     variables = plan.model.init(key, jnp.zeros((1, width)), one)
     return variables['params'], variables.get('batch_stats', {})
 
-  @jax.jit
   def init(seeds: Array) -> TrainState:
     keys = jax.vmap(jax.random.key)(seeds)
     keys = jax.vmap(functools.partial(jax.random.split, num=3))(keys)  # [R, 3]
     net, stats = jax.lax.map(init_net, keys[:, 0])  # Compiles once.
-    table = init_table(keys[:, 1], num_rows, width, embed_scale)
+    table = init_table(
+        keys[:, 1], num_rows, padded, width, embed_scale, _INIT_ROWS
+    )
     keys = keys[:, 2]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -166,38 +177,25 @@ def init_state(
         skipped=jnp.zeros((2, num), jnp.int32),
     )
 
-  return init(jnp.asarray(seeds, jnp.uint32))
+  seeds = np.asarray(seeds, np.uint32)
+  if layout is None or layout.num_devices == 1:
+    return jax.jit(init)(seeds)
+  with layout.active():
+    where = layout.shardings(jax.eval_shape(init, seeds))
+    return jax.jit(init, out_shardings=where)(seeds)
 
 
-def init_table(
-    keys: Array, num_rows: int, width: int, scale: float
-) -> Array:
-  """Normal embeddings [num_rows, R, width], drawn and written in parts.
-
-  Drawn at once the random bits of a large table would need as much memory
-  again as the table.
-  """
-  part = min(num_rows, _INIT_ROWS)
-
-  def draw(key: Array, k: Array) -> Array:
-    return jax.random.normal(jax.random.fold_in(key, k), (part, width))
-
-  def body(k: Array, table: Array) -> Array:
-    rows = scale * jax.vmap(draw, (0, None), 1)(keys, k)  # [part, R, width]
-    first = jnp.minimum(k * part, num_rows - part)
-    return jax.lax.dynamic_update_slice(table, rows, (first, 0, 0))
-
-  table = jnp.zeros((num_rows, len(keys), width))
-  return jax.lax.fori_loop(0, -(-num_rows // part), body, table)
-
-
-def reset_sums(state: TrainState) -> TrainState:
+def reset_sums(state: TrainState, layout: Layout | None = None) -> TrainState:
   """The state right after a report."""
-  return state.replace(
-      sums=jax.tree.map(jnp.zeros_like, state.sums),
-      since=jnp.zeros_like(state.since),
-      skipped=state.skipped.at[1].set(0),
-  )
+  zeros = lambda x: np.zeros(x.shape, x.dtype)
+  skipped = np.array(state.skipped)
+  skipped[1] = 0
+  new = {
+      'sums': jax.tree.map(zeros, state.sums),
+      'since': zeros(state.since),
+      'skipped': skipped,
+  }
+  return state.replace(**(layout or Layout()).put_state(new))
 
 
 @jax.jit

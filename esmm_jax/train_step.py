@@ -10,7 +10,7 @@ from typing import Any
 from esmm_jax import balancing, non_finite, sampling
 from esmm_jax.estimators.losses import ROWS
 from esmm_jax.models.experts import GATES
-from esmm_jax.optim import put_rows, take_rows
+from esmm_jax.table_rows import look_up, past_the_end, put_rows, take_rows
 from esmm_jax.train_state import Hyper, Plan, TrainState
 from esmm_jax.types import Array, Batch, LossTerms
 import jax
@@ -29,7 +29,9 @@ def train_step(
   gather the touched rows -> loss -> gradient -> optimizer on those rows and on
   the network -> scatter the rows back.
   """
-  small = state.table if plan.dense else take_rows(state.table, batch.rows)
+  padded = state.table.shape[0]
+  rows = past_the_end(batch.rows, plan.model.schema.num_rows, padded)
+  small = state.table if plan.dense else take_rows(state.table, rows)
   num = state.keys.shape[0]
   keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(state.keys, state.step)
   net_grads, row_grads, stats, means = _every_replica(
@@ -54,8 +56,8 @@ def train_step(
       row_grads,
       state.table_opt,
       small,
-      batch.rows,
-      state.table.shape[0],
+      rows,
+      padded,
       good if plan.skip_ceiling else None,
   )
   # One replica: a scalar, so that XLA sees a flat loop.
@@ -69,7 +71,7 @@ def train_step(
     means = {k: jnp.where(good, v, 0.0) for k, v in means.items()}
     skipped = skipped + ~good
     bad = skipped[0] > plan.skip_ceiling
-  table = moved if plan.dense else put_rows(state.table, batch.rows, moved)
+  table = moved if plan.dense else put_rows(state.table, rows, moved)
   bad = bad & (state.bad_step < 0)
   return TrainState(
       step=state.step + 1,
@@ -108,7 +110,7 @@ def predict_step(
   groups = batch.groups
   if groups is not None:
     flat = jnp.concatenate([flat, groups.slots.reshape(-1)])
-  small = table[flat]  # [B * S + G * S', R, .]
+  small = look_up(table, flat)  # [B * S + G * S', R, .]
   places = jnp.arange(small.shape[0], dtype=jnp.int32)
   size = batch.slots.size
   batch = batch._replace(slots=places[:size].reshape(batch.slots.shape))

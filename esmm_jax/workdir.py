@@ -27,7 +27,8 @@ def finished(config: Any, workdir: str) -> dict[str, Any] | None:
   if not os.path.exists(path):
     return None
   theirs = _read(path)
-  differing = differences(flatten(_plain(config)), flatten(theirs))
+  mine, theirs = _decisive(_plain(config)), _decisive(theirs)
+  differing = differences(mine, theirs)
   if differing:
     shown = '; '.join(differing[:5])
     more = f'; and {len(differing) - 5} more' if len(differing) > 5 else ''
@@ -73,9 +74,14 @@ def _plain(config: Any) -> dict[str, Any]:
   return to_json(json.loads(config.to_json_best_effort()))
 
 
+def _decisive(tree: dict[str, Any]) -> dict[str, Any]:
+  """The keys that make a run another one: all but which devices share it."""
+  return {k: v for k, v in flatten(tree).items() if not k.startswith('mesh.')}
+
+
 def config_hash(config: Any) -> str:
-  """sha256 over the keys and values of a config, but for raw_dir."""
-  flat = flatten(_plain(config))
+  """sha256 over the keys and values of a config, but for raw_dir and mesh."""
+  flat = _decisive(_plain(config))
   flat.pop('dataset.raw_dir', None)  # Where the data lies is no part of it.
   text = json.dumps(flat, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()

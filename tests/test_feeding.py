@@ -241,7 +241,7 @@ def on_device(stats):
   device = types.SimpleNamespace(memory_stats=lambda: stats)
   devices = types.SimpleNamespace(flat=[device])
   return types.SimpleNamespace(
-      num_data=1, mesh=types.SimpleNamespace(devices=devices))
+      num_devices=1, mesh=types.SimpleNamespace(devices=devices))
 
 
 def test_auto_streams_on_a_cpu(make):
@@ -265,7 +265,7 @@ def test_auto_looks_at_the_memory(make, monkeypatch):
   with pytest.raises(InputError, match="device_resident.*101|150 rows.*'off'"):
     chosen('on', {'bytes_limit': needed - 1})
   several = on_device(None)
-  several.num_data = 2
+  several.num_devices = 2
   assert not feeding.is_resident('auto', batches, several)
   with pytest.raises(InputError, match="device_resident is 'on'.*2 devices"):
     feeding.check_choice('on', several)

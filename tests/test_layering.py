@@ -42,7 +42,12 @@ RULES = [
     ),
     ('esmm_jax.balancing', ['esmm_jax.types'], JAX),
     ('esmm_jax.sampling', ['esmm_jax.types'], JAX),
-    ('esmm_jax.optim', ['esmm_jax.types'], [*JAX, 'optax']),
+    ('esmm_jax.table_rows', ['esmm_jax.types'], JAX),
+    (
+        'esmm_jax.optim',
+        ['esmm_jax.table_rows', 'esmm_jax.types'],
+        [*JAX, 'optax'],
+    ),
     ('esmm_jax.sharding', ['esmm_jax.types'], JAX),
     (
         'esmm_jax.gathering',
