@@ -113,6 +113,8 @@ def _train(
     stack.enter_context(lock.held(folder))
   for run in runs:
     workdir_.claim(run.config, run.workdir)
+    path = os.path.join(run.workdir, 'schema.json')  # To predict without data.
+    write_json(path, program.schema.to_dict())
   init = functools.partial(
       init_state,
       program.plan,
