@@ -104,50 +104,63 @@ def isotonic(logits: Array, labels: Array) -> dict[str, list[float]]:
 
 
 def calibrated(
-    entry: Mapping[str, Any], kind: str, logits: Array
-) -> np.ndarray:
-  """Log-odds of one task after calibration, float64 [n].
+    entry: Mapping[str, Any], kind: str, logits: Array, xp: Any = np
+) -> Array:
+  """Log-odds of one task after calibration.
 
   Args:
     entry: What `platt` and `isotonic` gave, by these names.
     kind: One of `KINDS`.
     logits: float [n]; past the ends of an isotonic fit it is constant.
+    xp: numpy or jax.numpy.
+
+  Returns:
+    float [n], float64 of numpy.
   """
-  z = np.asarray(logits, np.float64)
+  z = xp.asarray(logits, np.float64 if xp is np else np.float32)
   if kind == 'platt':
     return entry['platt']['slope'] * z + entry['platt']['intercept']
-  steps = entry['isotonic']
-  p = np.interp(z, steps['scores'], steps['probabilities'])
-  return np.log(p) - np.log1p(-p)
+  scores, probabilities = (
+      xp.asarray(entry['isotonic'][k], z.dtype)
+      for k in ('scores', 'probabilities')
+  )
+  p = xp.interp(z, scores, probabilities)
+  return xp.log(p) - xp.log1p(-p)
 
 
 def apply(
-    tasks_: Mapping[str, Any],
+    entries: Mapping[str, Any],
     kind: str,
     joint: str,
     outputs: Mapping[str, Array],
     tasks: Tasks,
-) -> dict[str, np.ndarray]:
+    xp: Any = np,
+) -> dict[str, Array]:
   """Outputs of a model after calibration.
 
   Args:
-    tasks_: Space -> entry, as `fit` gives them.
+    entries: Space -> entry, as `fit` gives them.
     kind: One of `KINDS`.
     joint: `product`: joint outputs (`ctcvr`) are products of the calibrated
       conditional ones along the funnel, so that p_ctcvr = p_ctr x p_cvr still
       holds. `own`: each is calibrated by itself, and it does not.
     outputs: Output -> float32 [n].
     tasks: What they are of.
+    xp: numpy or jax.numpy.
 
   Returns:
     The same outputs, float32 [n]. Values of regressions stay.
+
+  Raises:
+    InputError: `joint` is neither.
   """
   if joint not in JOINTS:
-    raise InputError(f'joint is {joint!r}; it must be one of {JOINTS}.')
+    raise InputError(
+        f'joint is {joint!r}; it must be one of {", ".join(JOINTS)}.'
+    )
   own = {
-      s.output: calibrated(tasks_[s.key], kind, outputs[s.output])
-      for s in spaces(tasks)
-      if s.key in tasks_
+      s.output: calibrated(entries[s.key], kind, outputs[s.output], xp)
+      for s in _binary(tasks)
   }
   raw = {
       t.name: jnp.asarray(own.get(t.name, outputs[t.name]), jnp.float32)
@@ -156,7 +169,7 @@ def apply(
   made = funnel.outputs(raw, tasks)
   if joint == 'own':
     made |= own
-  return {name: np.asarray(made[name], np.float32) for name in outputs}
+  return {name: xp.asarray(made[name], np.float32) for name in outputs}
 
 
 def fit(
