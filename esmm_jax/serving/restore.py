@@ -12,7 +12,6 @@ from esmm_jax.estimators import funnel
 from esmm_jax.schema import Schema
 from esmm_jax.train_state import Plan
 from esmm_jax.types import InputError
-import jax
 from ml_collections import ConfigDict
 
 SCHEMA = 'schema.json'
@@ -117,21 +116,14 @@ def _params(
         ' Delete its results.json and train again with the same command; it'
         ' goes on from the checkpoint that is left.'
     )
-  arrays = checkpoints.restore_as_saved()
+  params = checkpoints.restore_params(selects)
   checkpoints.close()
-  best = arrays.get('best') or {}
-  found = best if selects else arrays['state']
-  params = {
-      'table': found['table'],
-      'net': found['net'],
-      'stats': found.get('stats') or {},
-  }
   if params['table'].shape[1] != 1:
     raise InputError(
         f'{run}/checkpoints is of {params["table"].shape[1]} replicas; name'
         ' the folder of one of the runs.'
     )
-  return jax.tree.map(jax.block_until_ready, params)
+  return params
 
 
 def _tuples(value: Any) -> Any:

@@ -5,6 +5,7 @@ joined; the same call goes on after a kill. Memory is that of a few parts.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
 import json
 import os
 import shutil
@@ -151,7 +152,8 @@ def _score(
     _claim(folder, json.loads(json.dumps(job)), output)
     done = []
     ahead = prefetch(parts(), lambda part: part)
-    with tqdm(unit=' rows', unit_scale=True, disable=None) as bar:
+    bar = tqdm(unit=' rows', unit_scale=True, disable=None)
+    with bar, contextlib.closing(ahead):
       for part in ahead:
         path = os.path.join(folder, part.name)
         if not os.path.exists(path):
