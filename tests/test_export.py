@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib
 import json
 import os
 import subprocess
@@ -9,9 +10,11 @@ import sys
 
 from esmm_jax.data.batches import Batches
 from esmm_jax.data.columns import cut
+from esmm_jax.models import MODELS
 from esmm_jax.schema import Schema
 from esmm_jax.serving import calibrating, exporting, inputs, restore
 from esmm_jax.serving.predictor import Predictor
+from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Task
 from esmm_jax.train_step import predict_step
 from esmm_jax.types import InputError
 import jax
@@ -20,6 +23,7 @@ import numpy as np
 import pytest
 
 from tests import test_groups as groups
+from tests import toy as toys
 from tests.served import small_config
 
 SCORES = ('p_ctr', 'p_cvr', 'p_ctcvr')
@@ -150,6 +154,17 @@ def test_not_calibrated(finished, tmp_path):
   assert os.listdir(tmp_path) == []
 
 
+def params_of(plan, table, batch):
+  """Random parameters of one replica."""
+  variables = plan.model.init(jax.random.key(0), table[:, 0], batch)
+  one = lambda tree: jax.tree.map(lambda x: x[None], tree)
+  return {
+      'table': jnp.asarray(table),
+      'net': one(variables['params']),
+      'stats': one(variables.get('batch_stats', {})),
+  }
+
+
 @pytest.fixture(scope='module')
 def grouped(tmp_path_factory):
   return groups.Grouped(data_dir=str(tmp_path_factory.mktemp('g'))).prepare()
@@ -171,12 +186,7 @@ def test_fields_of_groups_and_weights_of_ids(grouped, tmp_path):
   rng = np.random.default_rng(0)
   table = rng.normal(size=(schema.num_rows, 1, 4)).astype(np.float32)
   one = batch._replace(slots=batch.slots * 0)
-  variables = plan.model.init(jax.random.key(0), table[:, 0], one)
-  params = {
-      'table': jnp.asarray(table),
-      'net': jax.tree.map(lambda x: x[None], variables['params']),
-      'stats': {},
-  }
+  params = params_of(plan, table, one)
   step = jax.jit(functools.partial(predict_step, plan=plan))
   want, _ = step(params['table'], params['net'], {}, batch)
   predictor = Predictor(restore.Trained(config, schema, plan, params))
@@ -191,3 +201,43 @@ def test_fields_of_groups_and_weights_of_ids(grouped, tmp_path):
     assert np.ptp(got[name]) > 0.1
     np.testing.assert_allclose(
         scores[f'p_{name}'], plain[f'p_{name}'], rtol=1e-5)
+
+
+PLAY = (*FUNNEL, Task('play_time', 'play_time', 'ctr', 'regression'))
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.parametrize(
+    'name, tasks',
+    [(name, FUNNEL) for name in MODELS]
+    + [('mmoe', CART_FUNNEL), ('ple', PLAY), ('aitm', CART_FUNNEL)])
+def test_every_model(name, tasks, tmp_path):
+  """With norms, cross layers and half precision, for any number of rows."""
+  file = {'shared_embedding': 'esmm'}.get(name, name)
+  config = importlib.import_module(f'configs.{file}').get_config('smoke')
+  config.update_from_flattened_dict({
+      'eval_batch_size': 64,
+      'model.norm': 'batch',
+      'model.activation': 'dice',
+      'model.cross_layers': 1,
+      'model.dropout': 0.5,
+  })
+  schema = dataclasses.replace(toys.SCHEMA, tasks=tasks)
+  plan = restore.plan(config, schema)
+  width = config.model.embed_dim * plan.model.num_tables
+  rng = np.random.default_rng(0)
+  table = rng.normal(size=(schema.num_rows, 1, width)).astype(np.float32)
+  params = params_of(plan, table, toys.random_batch(2, num_rows=9))
+  predictor = Predictor(restore.Trained(config, schema, plan, params))
+  columns = toys.columns('test')
+  want = predictor.predict(columns)
+  exporting.export(predictor, str(tmp_path / 'x'))
+  call, arrays = exporting.load(str(tmp_path / 'x'))
+  features = exporting.features(schema, columns)
+  for num in (75, 1):
+    got = call(arrays, {k: v[:num] for k, v in features.items()})
+    assert set(got) == set(want)
+    for key, value in want.items():
+      assert np.ptp(value) > 0.01
+      np.testing.assert_allclose(got[key], value[:num], rtol=1e-4, atol=1e-6)

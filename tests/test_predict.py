@@ -1,8 +1,11 @@
 """Scores of new rows: equal to the run's own, from files, after a kill."""
 
+import glob
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import esmm_jax
 from esmm_jax.serving import files, inputs, scoring
@@ -127,6 +130,48 @@ def test_it_goes_on_where_it_was_killed(
   assert calls == [500, 500, 100, 500, 500, 500, 500, 400]
   assert parquet.read_table(killed).equals(parquet.read_table(whole))
   assert not os.path.exists(f'{killed}.parts')
+
+
+def test_killed_between_joining_and_removing_the_parts(
+    predictor, table, tmp_path, monkeypatch
+):
+  found = files.find([write(table, tmp_path / 'in', (0, 90))])
+  output = str(tmp_path / 's.parquet')
+  with monkeypatch.context() as patched:
+    patched.setattr(scoring.shutil, 'rmtree', lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+      scoring.score_files(predictor, found, output)
+  with pytest.raises(InputError, match='parts of another job: key is user'):
+    scoring.score_files(predictor, found, output, 'user')
+  assert scoring.score_files(predictor, found, output) == 90
+  assert sorted(os.listdir(tmp_path)) == ['in', 's.parquet']
+  with pytest.raises(InputError, match='s.parquet exists'):
+    scoring.score_files(predictor, found, output)
+
+
+@pytest.mark.long
+def test_killed_by_the_system(finished, predictor, table, tmp_path):
+  """SIGKILL when a few parts are there, then the same command."""
+  many = pa.concat_tables([table] * 30)
+  pattern = write(many, tmp_path / 'in', (0, 50_000, 90_000), 'csv')
+  output = tmp_path / 's.parquet'
+  command = [
+      sys.executable, '-m', 'experiments.predict',
+      f'--workdir={finished.folder}', f'--input={pattern}',
+      f'--output={output}', '--part_rows=1000']
+  process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+  deadline = time.monotonic() + 200
+  parts = lambda: sorted(glob.glob(f'{output}.parts/*.parquet'))
+  while time.monotonic() < deadline and len(parts()) < 5:
+    time.sleep(0.01)
+  process.kill()
+  assert process.wait() == -signal.SIGKILL
+  assert 5 <= len(parts()) < 90 and not output.exists()
+  done = subprocess.run(command, capture_output=True, text=True, check=False)
+  assert done.returncode == 0 and '90,000 rows' in done.stdout, done.stderr
+  whole = str(tmp_path / 'whole.parquet')
+  scoring.score_files(predictor, files.find([pattern]), whole, part_rows=1000)
+  assert parquet.read_table(output).equals(parquet.read_table(whole))
 
 
 @pytest.mark.parametrize('num', [0, 1, 2, 32, 33, 1024, 1025])

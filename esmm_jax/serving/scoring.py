@@ -135,7 +135,8 @@ def _score(
   if part_rows < 1:
     raise InputError(f'part_rows is {part_rows}; it must be at least 1.')
   folder = f'{output}.parts'
-  if os.path.exists(output):
+  # Where both are there, it was killed between joining and removing.
+  if os.path.exists(output) and not os.path.isdir(folder):
     raise InputError(
         f'--output={output} exists. Delete it, or name another file.'
     )
