@@ -9,7 +9,7 @@ import os
 from typing import Any, NamedTuple
 
 from esmm_jax import balancing, feeding, memory, non_finite, optim, sampling
-from esmm_jax import table_optim
+from esmm_jax import ranges, table_optim
 from esmm_jax.data import DATASETS
 from esmm_jax.data.batches import Batches
 from esmm_jax.data.columnar import ColumnarBuilder
@@ -158,13 +158,8 @@ def program(configs: Sequence[Any], data_dir: str | None) -> Program:
     InputError: A name, an option or a combination is not possible.
   """
   config = configs[0]
-  for key in ('num_epochs', 'batch_size', 'eval_batch_size', 'evals_per_epoch'):
-    if config[key] < 1:
-      raise InputError(f'{key} is {config[key]}; it must be at least 1.')
   for c in configs:
-    if not c.learning_rate > 0:
-      raise InputError(f'learning_rate is {c.learning_rate}, not > 0.')
-    sampling.Sampling(**c.sampling).check()
+    ranges.check(c)
   sampled = any(is_sampled(c) for c in configs)
   # Before the data, which may take long to prepare.
   named(ESTIMATORS, config.estimator, 'estimator')

@@ -171,16 +171,40 @@ def common_ctr_metrics(
   }
 
 
-def _saved_ctr(run: str, click: np.ndarray, folder: str) -> np.ndarray:
-  """The click log-odds in the predictions of a run, float32 [n]."""
-  from pyarrow import parquet
+def require_common_ctr(
+    workdir: str, folder: str, beside: Sequence[str] = ()
+) -> None:
+  """Refuses before training what `common_ctr_metrics` would after it.
 
+  Args:
+    workdir: A run's folder.
+    folder: The common network's, from `workdir`; '' where there is none.
+    beside: Folders of runs that will be finished before.
+
+  Raises:
+    InputError: There are no predictions.
+  """
+  run = os.path.normpath(os.path.join(workdir, folder))
+  if folder and run not in map(os.path.normpath, (workdir, *beside)):
+    _predictions(run, folder)
+
+
+def _predictions(run: str, folder: str) -> str:
+  """The file of a run's predictions, which must be there."""
   path = os.path.join(run, 'predictions', 'test.parquet')
   if not os.path.exists(path):
     raise InputError(
         f'common_ctr={folder}: there is no {path}. First finish that run, with'
         ' save_predictions=True.'
     )
+  return path
+
+
+def _saved_ctr(run: str, click: np.ndarray, folder: str) -> np.ndarray:
+  """The click log-odds in the predictions of a run, float32 [n]."""
+  from pyarrow import parquet
+
+  path = _predictions(run, folder)
   table = parquet.read_table(path, columns=['p_ctr', 'click'])
   if not np.array_equal(table['click'].to_numpy(), click):
     raise InputError(

@@ -15,7 +15,7 @@ from esmm_jax import workdir as workdir_
 from esmm_jax.checkpoint import Checkpoints
 from esmm_jax.cost import flops_per_example
 from esmm_jax.feeding import Resident, Streamed
-from esmm_jax.predict import Predictor
+from esmm_jax.predict import Predictor, require_common_ctr
 from esmm_jax.protocols import use as protocols
 from esmm_jax.run import line, Run
 from esmm_jax.train_state import init_state, replica, reset_sums, TrainState
@@ -105,16 +105,14 @@ def _train(
       if (split := config.dataset[f'{name}_split'])
   }
   runs = [Run(c, w, 'valid' in splits) for c, w in zip(configs, workdirs)]
+  for run in runs:
+    require_common_ctr(run.workdir, run.config.common_ctr, workdirs)
   example = batches(0)
 
   # Initialise.
   asked = stack.enter_context(stopping.asked())
   for folder in dict.fromkeys(filter(None, [*workdirs, home])):
     stack.enter_context(lock.held(folder))
-  for run in runs:
-    workdir_.claim(run.config, run.workdir)
-    path = os.path.join(run.workdir, 'schema.json')  # To predict without data.
-    write_json(path, program.schema.to_dict())
   init = functools.partial(
       init_state,
       program.plan,
@@ -130,6 +128,10 @@ def _train(
   if checkpoints.latest_step is None:
     state = layout.put_state(init())
     best = selection.copy(state.params) if keeps else {}
+  for run in runs:  # Nothing is left behind by a model that cannot be.
+    workdir_.claim(run.config, run.workdir)
+    path = os.path.join(run.workdir, 'schema.json')  # To predict without data.
+    write_json(path, program.schema.to_dict())
 
   # Restore.
   data = provenance.data(program.builder)

@@ -44,7 +44,7 @@ class InputError(ValueError):
 def suggest(name: str, known: Iterable[str]) -> str:
   """The near name, if there is one, and all of them; ends a message."""
   known = sorted(known)
-  near = difflib.get_close_matches(name, known, n=1)
+  near = difflib.get_close_matches(str(name), known, n=1)
   hint = f'Did you mean {near[0]!r}? ' if near else ''
   return f'{hint}There are: {", ".join(known)}.'
 

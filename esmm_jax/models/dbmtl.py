@@ -112,7 +112,7 @@ def relation_parents(
     return {t.name: (t.parent,) if t.parent else () for t in tasks}
   parents: dict[str, tuple[str, ...]] = {name: () for name in names}
   for edge in relations:
-    ends = [end.strip() for end in edge.split('->')]
+    ends = [end.strip() for end in str(edge).split('->')]
     if len(ends) != 2:
       raise InputError(
           f'model.relations has {edge!r}; edges are written "ctr -> cvr", or'

@@ -75,7 +75,7 @@ class SharedEmbedding(Architecture):
     columns = field_columns(self.schema, x.shape[-1])
     seen, parts = set(), []
     for k, names in enumerate(self.groups):
-      if isinstance(names, str) or not names:
+      if not isinstance(names, (tuple, list)) or not names:
         raise InputError(
             f'model.groups has {names!r}; a group is a tuple of field names,'
             " (('user', 'age'), ('item',)) say."
