@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import esmm_jax
 from esmm_jax.serving import files, inputs, scoring
@@ -203,6 +204,54 @@ def test_columns_may_be_lists_arrays_or_arrow(finished, predictor, table):
   for columns in (as_lists, as_arrays, as_texts, finished.columns(0, 40)):
     scores = predictor.predict(columns)
     assert_same(scores, finished.saved().slice(0, 40), rtol=1e-5)
+
+
+class Hashed:
+  """An encoder: users are words, `u17` say; the rest is as it is."""
+
+  def __init__(self, names):
+    self.raw_names = ['who' if n == 'user' else n for n in names]
+
+  def encode(self, columns, where):
+    if len(columns['who']) == 3:
+      raise InputError(f'{where}: three.')
+    known = [str(who).startswith('u') for who in columns['who']]
+    ids = [
+        int(str(who)[1:]) if k else 1 for who, k in zip(columns['who'], known)]
+    rest = {n: c for n, c in columns.items() if n != 'who'}
+    return rest | {'user': np.array(ids, np.int32)}
+
+
+def test_raw_columns_go_through_the_encoder(
+    finished, predictor, table, tmp_path, monkeypatch
+):
+  """The folder `encoder` of a run says how raw values become ids."""
+  run = finished.copy(tmp_path / 'run')
+  os.mkdir(run.folder / 'encoder')
+  loaded = []
+  module = types.ModuleType('esmm_jax.data.encoding')
+  module.Encoder = types.SimpleNamespace(
+      load=lambda path: loaded.append(path) or Hashed(predictor.names))
+  monkeypatch.setitem(sys.modules, module.__name__, module)
+  mine = run.predictor()
+  assert loaded == [str(run.folder / 'encoder')]
+  assert 'who' in mine.names and 'user' not in mine.names
+  users = table['user'].to_pylist()
+  raw = table.drop_columns(['user']).append_column(
+      'who', pa.array([f'u{u}' for u in users]))
+  found = files.find([write(raw, tmp_path / 'in', (0, 40, 100))])
+  output = str(tmp_path / 's.parquet')
+  scoring.score_files(mine, found, output, part_rows=30)
+  assert_same(
+      parquet.read_table(output), finished.saved().slice(0, 100), rtol=1e-5)
+  # Never seen: as id 1.
+  rows = raw.slice(0, 2).to_pydict() | {'who': ['new', 'newer']}
+  known = table.slice(0, 2).to_pydict() | {'user': [1, 1]}
+  assert_same(mine.predict(rows), predictor.predict(known), rtol=1e-6)
+  with pytest.raises(InputError, match="there is no column 'who'"):
+    mine.predict(known)
+  with pytest.raises(InputError, match='x, counted from row 7: three'):
+    mine.predict(raw.slice(0, 3).to_pydict(), where='x', first_row=7)
 
 
 def columns_of_toys(**changes):

@@ -95,7 +95,8 @@ class Predictor:
     """Columns as `predict` takes them -> those of the schema."""
     if self._encoder is not None:
       inputs.require(self.names, columns, where)
-      columns = self._encoder.encode(columns, where=where)
+      place = f'{where}, counted from row {first_row}' if first_row else where
+      columns = self._encoder.encode(columns, where=place)
     return inputs.encoded(self.schema, columns, where, first_row)
 
   def outputs(self, columns: Columns) -> dict[str, np.ndarray]:
