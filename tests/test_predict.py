@@ -12,6 +12,7 @@ import esmm_jax
 from esmm_jax.serving import files, inputs, scoring
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.types import InputError, Ragged
+import fsspec
 import numpy as np
 import pyarrow as pa
 from pyarrow import csv, parquet
@@ -67,13 +68,16 @@ def as_text(table):
 def test_a_split_is_scored_as_the_run_scored_it(finished, predictor, tmp_path):
   """To the bit, with the selected parameters, which are not the last."""
   output = str(tmp_path / 's.parquet')
-  num = scoring.score_split(predictor, finished.builder(), 'test', output)
+  num = scoring.score_split(
+      predictor, finished.builder(), 'test', output, part_rows=1500)
   scores = parquet.read_table(output)
   assert num == scores.num_rows == 3000
   assert_same(scores, finished.saved())
   assert scores['row'].to_pylist() == list(range(3000))
   assert set(scores['file'].to_pylist()) == {'test'}
   assert os.listdir(tmp_path) == ['s.parquet']
+  with pytest.raises(InputError, match='part_rows is 0'):
+    scoring.score_split(predictor, finished.builder(), 'test', 'x', part_rows=0)
 
 
 @pytest.mark.parametrize('form', ['parquet', 'csv'])
@@ -101,6 +105,30 @@ def test_the_key_is_copied(predictor, table, tmp_path):
   scores = parquet.read_table(output)
   assert scores.column_names == ['impression', *SCORES]
   assert scores['impression'].to_pylist() == keys
+
+
+def test_remote_files_and_a_key_that_cannot_be(
+    finished, predictor, table, tmp_path
+):
+  """fsspec's memory stands for a bucket; a compressed CSV file."""
+  rows = table.slice(0, 20)
+  path = 'memory://log/day=1/a.csv.gz'
+  with fsspec.open(path, 'wb', compression='gzip') as f:
+    csv.write_csv(as_text(rows), f)
+  with fsspec.open('memory://log/day=2/a.parquet', 'wb') as f:
+    parquet.write_table(rows.append_column('p_ctr', rows['click']), f)
+  found = files.find(['memory://log/day=*/a.*'])
+  assert [f.path for f in found] == [
+      'memory:///log/day=1/a.csv.gz', 'memory:///log/day=2/a.parquet']
+  output = str(tmp_path / 's.parquet')
+  assert scoring.score_files(predictor, found, output) == 40
+  scores = parquet.read_table(output)
+  saved = finished.saved().slice(0, 20)
+  for start in (0, 20):
+    assert_same(scores.slice(start, 20), saved, rtol=1e-5)
+  output = str(tmp_path / 't.parquet')
+  with pytest.raises(InputError, match='--key=p_ctr has the name of a score'):
+    scoring.score_files(predictor, found[1:], output, 'p_ctr')
 
 
 def test_it_goes_on_where_it_was_killed(
@@ -201,7 +229,8 @@ def test_columns_may_be_lists_arrays_or_arrow(finished, predictor, table):
       for n, v in as_lists.items()}
   texts = as_text(rows)
   as_texts = {n: texts[n].cast(pa.string()) for n in wanted}
-  for columns in (as_lists, as_arrays, as_texts, finished.columns(0, 40)):
+  for columns in (
+      as_lists, as_arrays, as_texts, rows, finished.columns(0, 40)):
     scores = predictor.predict(columns)
     assert_same(scores, finished.saved().slice(0, 40), rtol=1e-5)
 

@@ -16,6 +16,7 @@ from esmm_jax.train_step import predict_step
 from esmm_jax.types import Array, Batch, Columns, Groups, InputError
 import jax
 import numpy as np
+import pyarrow as pa
 
 ENCODER = 'encoder'
 # Rows of the smaller batches; a request is padded to the next size, so that
@@ -68,10 +69,10 @@ class Predictor:
 
     Args:
       columns: Name -> array, list or pyarrow array [N], the columns `names`;
-        others are not looked at. Where the run has an encoder they are raw
-        columns, as in its files, and values never seen in training are taken as
-        there. Otherwise they are ids and numbers, as the data set has them
-        (`inputs.encoded`).
+        others are not looked at; or a pyarrow table of them. Where the run has
+        an encoder they are raw columns, as in its files, and values never seen
+        in training are taken as there. Otherwise they are ids and numbers, as
+        the data set has them (`inputs.encoded`).
       calibrated: `none`, or `platt` or `isotonic` after experiments.calibrate.
       joint: Calibrated only: `product` makes p_ctcvr of the calibrated p_ctr
         and p_cvr, `own` takes the calibration of p_ctcvr itself.
@@ -93,17 +94,23 @@ class Predictor:
       self, columns: Mapping[str, Any], where: str, first_row: int = 0
   ) -> Columns:
     """Columns as `predict` takes them -> those of the schema."""
+    if isinstance(columns, pa.Table):
+      columns = {name: columns[name] for name in columns.column_names}
     if self._encoder is not None:
       inputs.require(self.names, columns, where)
       place = f'{where}, counted from row {first_row}' if first_row else where
       columns = self._encoder.encode(columns, where=place)
     return inputs.encoded(self.schema, columns, where, first_row)
 
-  def outputs(self, columns: Columns) -> dict[str, np.ndarray]:
+  def outputs(
+      self, columns: Columns, whole: bool = False
+  ) -> dict[str, np.ndarray]:
     """Log-odds (values of a regression) of rows that are encoded.
 
     Args:
       columns: Field -> column, as a data set holds it; those of groups too.
+      whole: Whether all batches are of `batch_size` rows, as those of a run
+        are: the last bit may depend on the size.
 
     Returns:
       Output -> float32 [n]: `ctr`, `cvr`, `ctcvr`, say.
@@ -113,7 +120,8 @@ class Predictor:
     made = []
     for start in range(0, num, self.batch_size):
       stop = min(start + self.batch_size, num)
-      size = next(s for s in self.sizes if s >= stop - start)
+      sizes = self.sizes[-1:] if whole else self.sizes
+      size = next(s for s in sizes if s >= stop - start)
       batch = _batch([a[start:stop] for a in arrays], size)
       made.append(
           self._step(params['table'], params['net'], params['stats'], batch)[0]
@@ -144,7 +152,7 @@ class Predictor:
     source = builder.as_data_source(split)
     step = 16 * self.batch_size
     pieces = [
-        self.outputs(source.joined(low, low + step))
+        self.outputs(source.joined(low, low + step), whole=True)
         for low in range(0, len(source), step)
     ]
     return {k: np.concatenate([p[k] for p in pieces]) for k in pieces[0]}

@@ -102,8 +102,11 @@ def score_split(
 ) -> int:
   """Scores a split of the run's own data set: `file` is the split's name.
 
-  Args and Returns are those of `score_files`.
+  Args and Returns are those of `score_files`. With the run's own batch size the
+  scores are its own to the bit; parts are of whole batches.
   """
+  size = predictor.batch_size
+  part_rows = -(-part_rows // size) * size
   source = builder.as_data_source(split)
 
   def parts() -> Iterator[Part]:
@@ -114,7 +117,7 @@ def score_split(
           f'{low:012d}.parquet',
           _numbered(split, low, num),
           lambda c=columns: predictor.scores(
-              predictor.outputs(c), calibrated, joint
+              predictor.outputs(c, whole=True), calibrated, joint
           ),
       )
 
@@ -158,7 +161,12 @@ def _score(
       for part in ahead:
         path = os.path.join(folder, part.name)
         if not os.path.exists(path):
-          table = pa.table({**part.keys, **part.score()})
+          scores = part.score()
+          if clash := part.keys.keys() & scores.keys():
+            raise InputError(
+                f'--key={clash.pop()} has the name of a score; rename it.'
+            )
+          table = pa.table({**part.keys, **scores})
           parquet.write_table(table, path + '.tmp')
           os.replace(path + '.tmp', path)
         done.append(path)
