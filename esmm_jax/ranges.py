@@ -42,8 +42,8 @@ _COUNT = Range(1, 2**31 - 1)
 _COUNT_OR_NONE = Range(0, 2**31 - 1)
 _SEED = Range(0, 2**32 - 1)  # What a key of JAX is made of.
 _BATCH = Range(1, 2**24)
-_POSITIVE = Range(0, 1e30, open_low=True)  # A float32 squared is inf at 2e19.
-_NOT_NEGATIVE = Range(0, 1e30)
+_POSITIVE = Range(0, 1e38, open_low=True)  # What a float32 can hold.
+_NOT_NEGATIVE = Range(0, 1e38)
 _SHARE = Range(0, 1)
 _BELOW_ONE = Range(0, 1, open_high=True)
 _UNITS = Range(1, 2**16)
@@ -77,7 +77,7 @@ RANGES: Mapping[str, Range] = {
     'clip_norm': _NOT_NEGATIVE,
     'estimator_options.propensity_floor': Range(0, 1, open_low=True),
     'sampling.unclicked_rate': _SHARE,
-    'sampling.conversion_copies': Range(1, 1e30),
+    'sampling.conversion_copies': Range(1, 1e38),
     'model.embed_dim': Range(1, 4096),
     'model.dropout': _BELOW_ONE,
     'model.gate_dropout': _BELOW_ONE,

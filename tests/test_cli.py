@@ -2,12 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from tests import forking
+
 SMOKE = '--config=configs/esmm.py:smoke'
 
 # Arguments -> exit code and parts of the message.
@@ -91,24 +90,17 @@ WRONG = {
 }
 
 
-def train(arguments, data_dir, workdir):
+def train(program, arguments, data_dir, workdir):
   arguments = list(arguments)
   if not any(a.startswith('--workdir') for a in arguments):
     arguments.append(f'--workdir={workdir}')
-  return subprocess.run(
-      [
-          sys.executable,
-          '-m',
-          'experiments.train',
-          *arguments,
-          f'--data_dir={data_dir}',
-      ],
-      cwd=ROOT,
-      env=dict(os.environ, JAX_PLATFORMS='cpu'),
-      capture_output=True,
-      text=True,
-      timeout=120,
-  )
+  return program.run(*arguments, f'--data_dir={data_dir}')
+
+
+@pytest.fixture(scope='module')
+def program():
+  with forking.Program('experiments.train') as program:
+    yield program
 
 
 @pytest.fixture(scope='module')
@@ -118,9 +110,9 @@ def data_dir(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('case', WRONG)
-def test_a_mistake_is_one_line(case, data_dir, tmp_path):
+def test_a_mistake_is_one_line(case, program, data_dir, tmp_path):
   arguments, code, parts = WRONG[case]
-  done = train(arguments, data_dir, tmp_path / 'run')
+  done = train(program, arguments, data_dir, tmp_path / 'run')
   errors = [s for s in done.stderr.splitlines() if s.startswith('error: ')]
   assert done.returncode == code, done.stderr
   assert len(errors) == 1 and 'Traceback' not in done.stderr, done.stderr
@@ -131,11 +123,11 @@ def test_a_mistake_is_one_line(case, data_dir, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_contract(data_dir, tmp_path):
+def test_the_contract(program, data_dir, tmp_path):
   """The files of a finished run, and what the same command says then."""
   workdir = tmp_path / 'run'
   arguments = [SMOKE, '--config.save_predictions=true']
-  first = train(arguments, data_dir, workdir)
+  first = train(program, arguments, data_dir, workdir)
   assert first.returncode == 0, first.stderr
   results = json.loads((workdir / 'results.json').read_text())
   for task in ('ctr', 'cvr_clicked', 'ctcvr'):
@@ -170,18 +162,18 @@ def test_the_contract(data_dir, tmp_path):
   product = scores['p_ctr'].to_numpy() * scores['p_cvr'].to_numpy()
   assert abs(scores['p_ctcvr'].to_numpy() - product).max() < 1e-6
 
-  again = train(arguments, data_dir, workdir)
+  again = train(program, arguments, data_dir, workdir)
   assert again.returncode == 0
   assert 'finished before' in again.stdout
-  other = train([*arguments, '--config.seed=5'], data_dir, workdir)
+  other = train(program, [*arguments, '--config.seed=5'], data_dir, workdir)
   assert other.returncode == 1
   assert 'seed is 5 here and 0 there' in other.stderr
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_not_finite_stops_the_run(data_dir, tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run(program, data_dir, tmp_path):
   arguments = [SMOKE, '--config.learning_rate=1e30', '--config.log_every=5']
-  done = train(arguments, data_dir, tmp_path / 'run')
+  done = train(program, arguments, data_dir, tmp_path / 'run')
   assert done.returncode == 3
   assert 'not finite at step' in done.stderr
   assert 'Traceback' not in done.stderr

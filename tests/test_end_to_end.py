@@ -107,9 +107,8 @@ def fingerprint(workdir):
   return hashes
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    'devices', [1, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize('devices', [1, 4])
 def test_killed_and_resumed_equals_uninterrupted(devices, tmp_path, data_dir):
   whole, killed = str(tmp_path / 'whole'), str(tmp_path / 'killed')
   done = run(whole, data_dir, *SMOKE, devices=devices)

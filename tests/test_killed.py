@@ -158,7 +158,8 @@ def short(**more):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures('quick_compilation')
-@pytest.mark.parametrize('choice', ['off', 'on'])
+@pytest.mark.parametrize(
+    'choice', ['off', pytest.param('on', marks=pytest.mark.long)])
 def test_sigterm_saves_between_evaluations(
     data_dir, tmp_path, monkeypatch, choice, capfd
 ):

@@ -141,7 +141,8 @@ def assert_alike(a, b, tolerance):
 @pytest.mark.parametrize(
     'optimizer, tolerance, checked',
     [
-        ('sgd', 1e-6, (0, 1, 2, 3)),
+        ('sgd', 1e-6, (2,)),
+        pytest.param('sgd', 1e-6, (0, 1, 3), marks=pytest.mark.long),
         pytest.param('adam', 1e-5, (1, 2), marks=pytest.mark.long),
     ],
 )
