@@ -51,10 +51,6 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
-  import esmm_jax
-  from esmm_jax import build
-  from esmm_jax.serving import files, scoring
-
   workdir = cli.require('workdir', 'runs/esmm')
   output = cli.require('output', 'scores.parquet')
   if bool(_INPUT.value) == bool(_SPLIT.value):
@@ -63,6 +59,11 @@ def main() -> None:
     )
   if _SPLIT.value and _KEY.value:
     raise cli.InputError('--key is of files; a split has row numbers.')
+
+  import esmm_jax
+  from esmm_jax import build
+  from esmm_jax.serving import files, scoring
+
   found = files.find(_INPUT.value) if _INPUT.value else []
   data_dir = flags.FLAGS.data_dir
   predictor = esmm_jax.load(workdir, _BATCH_SIZE.value, data_dir)

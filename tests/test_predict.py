@@ -18,6 +18,7 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 import pytest
 
+from tests import forking
 from tests import toy as toys
 
 SCORES = ('p_ctr', 'p_cvr', 'p_ctcvr')
@@ -398,24 +399,22 @@ def test_a_run_without_a_schema_takes_that_of_its_data(finished, tmp_path):
   assert mine.schema == finished.predictor().schema
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_command(finished, tmp_path):
-  def run(*more):
-    return subprocess.run(
-        [
-            sys.executable, '-m', 'experiments.predict',
-            f'--workdir={finished.folder}', f'--data_dir={finished.data}',
-            f'--output={tmp_path}/s.parquet', *more],
-        capture_output=True, text=True, check=False)
-
-  for more, words in (
-      ([], 'set one of --input'),
-      (['--split=test', '--calibrated=platt'], 'run python -m experiments.cal'),
-      (['--split=tset'], "no split 'tset'"),
-  ):
-    done = run(*more)
-    assert done.returncode == 1 and words in done.stderr, done.stderr
-  done = run('--split=test[:10%]')
+  same = (
+      f'--workdir={finished.folder}', f'--data_dir={finished.data}',
+      f'--output={tmp_path}/s.parquet')
+  with forking.Program('experiments.predict') as program:
+    for more, words in (
+        ([], 'set one of --input'),
+        (['--split=test', '--key=user'], '--key is of files'),
+        (['--split=tset'], "no split 'tset'"),
+    ):
+      done = program.run(*same, *more)
+      assert done.returncode == 1 and words in done.stderr, done.stderr
+    done = program.run(*same, '--calibrated=plat')
+    assert done.returncode == 2 and 'plat' in done.stderr
+    done = program.run(*same, '--split=test[:10%]')
   assert done.returncode == 0, done.stderr
   assert 's.parquet: 300 rows' in done.stdout
   scores = parquet.read_table(tmp_path / 's.parquet')
