@@ -20,6 +20,7 @@ import pytest
 
 from tests import forking
 from tests import toy as toys
+from tests.served import small_config
 
 SCORES = ('p_ctr', 'p_cvr', 'p_ctcvr')
 
@@ -390,6 +391,29 @@ def test_runs_that_are_not_there(finished, tmp_path):
   last.write_text('{')
   with pytest.raises(InputError, match='12 is damaged.*Delete its results'):
     esmm_jax.load(str(run.folder))
+
+
+@pytest.mark.long
+def test_runs_that_were_trained_side_by_side(finished, tmp_path):
+  """Each is scored with its own parameters: one's best, the other's last."""
+  from esmm_jax.train import train_replicas
+
+  configs = [
+      small_config(learning_rate=0.02),
+      small_config(init_seed=3, **{'selection.metric': ''})]
+  folders = [str(tmp_path / name) for name in 'ab']
+  results = train_replicas(
+      configs, folders, str(finished.data), str(tmp_path / 'home'))
+  steps = [r['selected_step'] for r in results]
+  assert steps == [6, 12]
+  columns = finished.columns()
+  found = []
+  for folder in folders:
+    scores = esmm_jax.load(folder).predict(columns)
+    saved = parquet.read_table(f'{folder}/predictions/test.parquet')
+    assert_same(scores, saved, rtol=1e-5)
+    found.append(scores['p_ctr'])
+  assert np.abs(found[0] - found[1]).max() > 0.01
 
 
 def test_a_run_without_a_schema_takes_that_of_its_data(finished, tmp_path):
