@@ -16,6 +16,7 @@
   sweep, replicas      sweeps as plain data; which runs go side by side
   results, report      many runs -> a table with spread, gains and tests
   figures, plots       many runs -> pictures
+  page                 a run or a sweep -> one HTML file
 """
 
 from typing import TYPE_CHECKING

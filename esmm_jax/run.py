@@ -14,6 +14,7 @@ from esmm_jax.types import Array
 from esmm_jax.writer import Writer
 
 _LINE = 100  # Columns of an evaluation's line.
+_REST = 4  # Of these, for the number of what does not fit.
 
 
 class Run:
@@ -110,17 +111,27 @@ class Run:
 
 
 def line(step: int, epoch: float, metrics: Mapping[str, float]) -> str:
-  """An evaluation in at most 100 columns."""
+  """An evaluation in at most 100 columns.
+
+  What does not fit is counted at the end (`+2`), not cut; metrics.jsonl has it
+  all.
+  """
   text = f'step {step:,} epoch {epoch:.2f} loss {metrics["train/loss"]:.4f}'
+  parts = []
   for wanted in ('auc', 'mse'):
     values = [
-        f' {key.split("/")[1]} {value:.4f}'
+        f'{key.split("/")[1]} {value:.4f}'
         for key, value in metrics.items()
         if key.startswith('valid/')
         and key.endswith(f'/{wanted}')
         and '_entire/' not in key
     ]
-    text += f' | {wanted}{"".join(values)}' if values else ''
+    if values:
+      parts += [f' | {wanted} {values[0]}', *(f' {v}' for v in values[1:])]
   if 'valid/ctcvr/logloss' in metrics:
-    text += f' logloss {metrics["valid/ctcvr/logloss"]:.5f}'
-  return text if len(text) <= _LINE else text[: _LINE - 3] + '...'
+    parts.append(f' logloss {metrics["valid/ctcvr/logloss"]:.5f}')
+  while parts and len(text) + len(parts[0]) <= _LINE - _REST:
+    text += parts.pop(0)
+  if len(parts) == 1 and len(text) + len(parts[0]) <= _LINE:
+    text += parts.pop()
+  return f'{text} +{len(parts)}' if parts else text

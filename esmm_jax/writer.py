@@ -4,6 +4,7 @@ from collections.abc import Mapping
 import json
 import math
 import os
+import sys
 import time
 from typing import Any
 
@@ -53,6 +54,9 @@ def _stays(line: Mapping[str, Any], start_step: int) -> bool:
   return line['step'] <= start_step and not tested
 
 
+_EVERY = 30.0  # Seconds between lines of progress where there is no bar.
+
+
 class Writer:
   """Writes the metrics of a run and shows its progress.
 
@@ -90,7 +94,10 @@ class Writer:
         purge_step=start_step + 1 if start_step else None,
         write_to_disk=True,
     )
-    # `disable=None`: no bar where the output is a file.
+    # `disable=None`: no bar where the output is a file; lines, now and then.
+    self._lines = shows and not sys.stderr.isatty()
+    self._total, self._start = total_steps, start_step
+    self._begun = self._last = time.monotonic()
     self._bar = tqdm(
         total=total_steps,
         initial=start_step,
@@ -100,7 +107,23 @@ class Writer:
     )
 
   def progress(self, step: int, loss: float, rate: float) -> None:
-    """Moves the bar; `rate` is in examples a second."""
+    """Moves the bar; `rate` is in examples a second.
+
+    Where stderr is no terminal there is no bar and no carriage return, but a
+    line every half minute.
+    """
+    now = time.monotonic()
+    if self._lines and now - self._last >= _EVERY and step < self._total:
+      self._last = now
+      done = max(step - self._start, 1)
+      left = (now - self._begun) / done * (self._total - step)
+      print(
+          f'step {step:,} of {self._total:,} ({100 * step // self._total} %)'
+          f' loss {loss:.4f}, {rate:,.0f} examples/s, about'
+          f' {tqdm.format_interval(left)} left',
+          file=sys.stderr,
+          flush=True,
+      )
     self._bar.set_postfix_str(f'loss {loss:.4f}, {rate:,.0f} examples/s')
     self._bar.update(step - self._bar.n)
 

@@ -348,7 +348,7 @@ def main(argv: list[str]) -> None:
       'predict': predict,
   }
   if len(argv) != 2 or argv[1] not in programs:
-    raise cli.InputError(
+    raise cli.UsageError(
         f'name one of {", ".join(programs)}: python -m experiments.benchmark'
         ' step'
     )

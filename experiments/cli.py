@@ -1,12 +1,13 @@
 """What the programs share: flags, errors in one line, tables, exit codes.
 
-Exit codes: 0 done, 1 the input is wrong (one line on stderr says what and what
-to do), 2 the command line is wrong, 3 a loss was not finite, 75 stopped by
-SIGTERM and saved, 130 interrupted: the same command goes on.
+`EXIT_CODES` says what each code means; an error is one line on stderr that says
+what is wrong and what to do.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import errno
+import os
+import shlex
 import shutil
 import sys
 from typing import Any
@@ -18,6 +19,7 @@ from esmm_jax.types import InputError
 from experiments import load
 from ml_collections import config_flags
 
+HELP = ('--help', '-help', '-h', '--helpshort', '-helpshort', '--helpfull')
 # Metrics of a split in the order of the columns; the second line of a
 # regression, the last where the truth is known.
 SHOWN = (
@@ -25,6 +27,25 @@ SHOWN = (
     *('mse', 'mae', 'r2', 'rank_correlation'),
     *('kl', 'ratio', 'ratio_clicked', 'ratio_unclicked'),
 )
+
+
+# docs/reports.md has the same table (`tests/test_console.py`).
+EXIT_CODES = {
+    0: 'done',
+    1: 'something in the config, the data or a folder is wrong',
+    2: 'the command line is wrong',
+    3: 'a loss was not finite',
+    75: 'stopped by SIGTERM and saved: the same command goes on',
+    130: 'interrupted: the same command goes on from the last checkpoint',
+}
+
+
+# The globals of the module whose `main` runs: its docstring and its name.
+_program: dict[str, Any] = {}
+
+
+class UsageError(InputError):
+  """The command line is wrong or lacks a flag."""
 
 
 def define_config() -> None:
@@ -48,11 +69,54 @@ def define_data_dir() -> None:
 
 
 def require(name: str, example: str) -> Any:
-  """The value of a flag that must be set."""
+  """The value of a flag that must be set.
+
+  Args:
+    name: Of the flag.
+    example: A value, for the message.
+
+  Raises:
+    UsageError: It is not set.
+  """
   value = flags.FLAGS[name].value
   if value is None or value == '':
-    raise InputError(f'--{name} is not set; for example --{name}={example}.')
+    doc = _program.get('__doc__') or ''
+    whole = example_command(doc) or f'--{name}={example}'
+    raise UsageError(
+        f'--{name} is not set. For example: {whole} (--help lists all flags)'
+    )
   return value
+
+
+def example_command(text: str) -> str:
+  """The first `python -m experiments...` of a docstring, in one line."""
+  lines = iter(text.splitlines())
+  for line in lines:
+    if line.startswith('  python -m experiments'):
+      whole = line.strip()
+      while whole.endswith('\\'):
+        whole = whole[:-1].rstrip() + ' ' + next(lines, '').strip()
+      return whole
+  return ''
+
+
+def command(argv: Sequence[str]) -> str:
+  """This command as one can type it, without what is only of this machine.
+
+  Args:
+    argv: The program and its arguments; --data_dir is left out, and of a path
+      from the root its last part is kept.
+  """
+  spec = _program.get('__spec__')
+  words = ['python', '-m', spec.name] if spec else ['python', argv[0]]
+  for word in argv[1:]:
+    key, equals, value = word.partition('=')
+    if key.lstrip('-') == 'data_dir':
+      continue
+    if equals and value.startswith('/'):
+      value = os.path.basename(os.path.normpath(value))
+    words.append(f'{key}{equals}{value}')
+  return shlex.join(words)
 
 
 def run(main: Callable[..., Any], positional: bool = False) -> None:
@@ -63,6 +127,7 @@ def run(main: Callable[..., Any], positional: bool = False) -> None:
     positional: Whether there may be arguments that are no flags.
   """
 
+  _program.update(main.__globals__)
   logging.set_verbosity(logging.ERROR)
 
   def guarded(argv):
@@ -72,6 +137,8 @@ def run(main: Callable[..., Any], positional: bool = False) -> None:
       keep_scratch()
     try:
       main(*([argv] if positional else []))
+    except UsageError as e:
+      _exit(2, str(e))
     except InputError as e:
       _exit(1, str(e))
     except FloatingPointError as e:
@@ -135,8 +202,11 @@ def _number(value: float | None) -> str:
 
 def _parse(argv: list[str]) -> list[str]:
   """Parses flags; a mistake in them is one line, not a traceback."""
-  if any(a in ('--help', '-h', '--helpshort', '--helpfull') for a in argv):
-    return app.parse_flags_with_usage(argv)
+  if any(a in HELP for a in argv):
+    try:
+      return app.parse_flags_with_usage(argv)
+    except SystemExit:
+      sys.exit(0)  # absl has 1, though what was asked for was done.
   config = _load_config(argv)
   if config is not None:
     _check_keys(argv, config)

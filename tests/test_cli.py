@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 
@@ -11,8 +12,8 @@ SMOKE = '--config=configs/esmm.py:smoke'
 
 # Arguments -> exit code and parts of the message.
 WRONG = {
-    'no config': ([], 1, ['--config is not set', 'configs/esmm.py:smoke']),
-    'no workdir': ([SMOKE, '--workdir='], 1, ['--workdir is not set']),
+    'no config': ([], 2, ['--config is not set', 'configs/esmm.py:smoke']),
+    'no workdir': ([SMOKE, '--workdir='], 2, ['--workdir is not set']),
     'no such file': (
         ['--config=configs/esm.py'],
         2,
@@ -129,6 +130,18 @@ def test_the_contract(program, data_dir, tmp_path):
   arguments = [SMOKE, '--config.save_predictions=true']
   first = train(program, arguments, data_dir, workdir)
   assert first.returncode == 0, first.stderr
+  # Both are pipes here, as in a log file.
+  said = first.stdout + first.stderr
+  assert '\r' not in said and '\x1b' not in said
+  evaluations = re.findall('^step .*epoch.*$', first.stdout, re.M)
+  assert len(evaluations) == 1 and len(evaluations[0]) <= 100
+  assert f'Next: python -m experiments.report --workdir={workdir}' in said
+  (origin,) = json.loads((workdir / 'origin.json').read_text())
+  assert origin['command'] == (
+      'python -m experiments.train --config=configs/esmm.py:smoke'
+      ' --config.save_predictions=true --workdir=run'
+  )
+  assert 'sha256' in origin['data'] and origin['device']
   results = json.loads((workdir / 'results.json').read_text())
   for task in ('ctr', 'cvr_clicked', 'ctcvr'):
     for metric in ('auc', 'logloss', 'calibration'):

@@ -1,22 +1,35 @@
 """Figures; matplotlib is imported when one is drawn.
 
-  deciles     predicted over true CVR by decile of the true CTR
-  sizes       scores by the share of the training data
-  trade_offs  two scores traded against each other
-  drawing     what they share: colours, panels, legend, the file
+  calibrations  observed rates by prediction; observed CVR by decile of pCTR
+  deciles       predicted over true CVR by decile of the true CTR
+  gains         differences to the baseline, with intervals
+  gates         what weight each expert has
+  learning      losses and scores by training step
+  sizes         scores by the share of the training data
+  trade_offs    two scores traded against each other
+  drawing       what they share: colours, panels, legend, the file
 
 Each function writes a PNG. No window is opened and no figure stays open: they
 are made without pyplot, on the Agg canvas. Missing runs are nan; they are left
 out, and the panel says how many of the seeds it shows.
 """
 
+from esmm_jax.plots.calibrations import calibration_curves, observed_cvr
 from esmm_jax.plots.deciles import cvr_by_ctr_decile, cvr_by_ctr_decile_panels
+from esmm_jax.plots.gains import gains
+from esmm_jax.plots.gates import gates
+from esmm_jax.plots.learning import learning
 from esmm_jax.plots.sizes import training_size
 from esmm_jax.plots.trade_offs import fronts
 
 __all__ = [
+    'calibration_curves',
     'cvr_by_ctr_decile',
     'cvr_by_ctr_decile_panels',
     'fronts',
+    'gains',
+    'gates',
+    'learning',
+    'observed_cvr',
     'training_size',
 ]

@@ -82,12 +82,16 @@ def seeds(counts: Iterable[float], total: int) -> str:
 
 
 def panels(
-    rows: int, columns: int, size: tuple[float, float], sharey: bool = True
+    rows: int,
+    columns: int,
+    size: tuple[float, float],
+    sharey: bool = True,
+    sharex: bool = True,
 ) -> tuple[Figure, np.ndarray]:
   """A figure and its panels [rows, columns].
 
-  The panels share their x axis, and their y axis unless told otherwise. The
-  size is in inches; a narrow figure is widened, so that its title fits.
+  The panels share their axes unless told otherwise. The size is in inches;
+  a narrow figure is widened, so that its title fits.
 
   Raises:
     InputError: There is no panel.
@@ -99,7 +103,7 @@ def panels(
   size = max(size[0], _NARROWEST), size[1]
   figure = Figure(figsize=size, layout='constrained')
   grid = figure.subplots(
-      rows, columns, sharex=True, sharey=sharey, squeeze=False
+      rows, columns, sharex=sharex, sharey=sharey, squeeze=False
   )
   for axes in grid.flat:
     axes.grid(axis='y', color='0.9')

@@ -1,0 +1,102 @@
+"""What each sample space and each metric is, in one line."""
+
+SPACES = {
+    'ctr': 'click, over all impressions.',
+    'cvr_clicked': (
+        'conversion, over the clicked impressions only: where it is observed.'
+    ),
+    'ctcvr': (
+        'click and conversion, over all impressions; pCTCVR = pCTR × pCVR.'
+    ),
+    'ctcvr_common': (
+        'click and conversion, over all impressions; this pCVR times the pCTR'
+        ' of one common network, as in the ESMM paper.'
+    ),
+    'cvr_entire': (
+        'conversion if it were clicked, over all impressions, against the true'
+        ' probability that only the simulator knows.'
+    ),
+    'atr_entire': (
+        'cart if it were clicked, over all impressions, against the true'
+        ' probability that only the simulator knows.'
+    ),
+    'atr_clicked': 'cart, over the clicked impressions.',
+    'ctatr': 'click and cart, over all impressions.',
+    'ptr_carted': 'purchase, over the impressions put into the cart.',
+    'play_time_clicked': 'ln(1 + seconds watched), over clicked impressions.',
+    'ctplay_time': 'pCTR times the watch time, over all impressions.',
+}
+
+# Metric -> (header, what it is, which way is better).
+METRICS = {
+    'auc': (
+        'AUC',
+        'chance that a positive row scores above a negative one, over the'
+        ' whole split, ties count half; .5 is chance.',
+        'higher',
+    ),
+    'gauc': (
+        'GAUC',
+        'AUC within each user, weighted by impressions; users of one class are'
+        ' left out.',
+        'higher',
+    ),
+    'gauc_coverage': (
+        'GAUC cover',
+        'share of the impressions whose user counts in GAUC.',
+        None,
+    ),
+    'logloss': ('log-loss', 'mean cross-entropy in nats.', 'lower'),
+    'normalized_entropy': (
+        'NE',
+        'log-loss over that of always predicting the base rate; below 1 the'
+        ' model knows something.',
+        'lower',
+    ),
+    'calibration': (
+        'calibration',
+        'predicted positives over observed ones; 1 is right, above 1 too many'
+        ' are predicted.',
+        None,
+    ),
+    'ece': (
+        'ECE',
+        'mean gap between predicted and observed rate over 20 bins of as many'
+        ' rows.',
+        'lower',
+    ),
+    'kl': (
+        'KL',
+        'nats of log-loss above what the true probabilities have.',
+        'lower',
+    ),
+    'ratio': (
+        'pred./true',
+        'mean predicted over mean true CVR, all impressions; 1 has no bias.',
+        None,
+    ),
+    'ratio_clicked': (
+        'clicked',
+        'the same ratio over the clicked impressions.',
+        None,
+    ),
+    'ratio_unclicked': (
+        'un-clicked',
+        'the same ratio over the impressions without click, which no log'
+        ' can check.',
+        None,
+    ),
+    'mse': ('MSE', 'mean squared error.', 'lower'),
+    'mae': ('MAE', 'mean absolute error.', 'lower'),
+    'r2': ('R²', 'share of the variance explained.', 'higher'),
+    'rank_correlation': (
+        'rank corr.',
+        "Spearman's correlation of predicted and observed.",
+        'higher',
+    ),
+}
+
+
+def of_space(space: str) -> str:
+  """What a space is; '' where it is not known."""
+  return SPACES.get(space, '')

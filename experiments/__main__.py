@@ -1,0 +1,74 @@
+"""Says what the programs are and what to type next.
+
+  python -m experiments
+"""
+
+import ast
+import os
+import shlex
+import sys
+
+from esmm_jax.types import suggest
+
+from experiments import cli
+
+# In the order in which one meets them; others follow by name.
+FIRST = (
+    *('demo', 'train', 'report', 'calibrate', 'predict', 'export'),
+    *('sweep', 'table', 'prepare_data', 'doctor'),
+)
+HIDDEN = ('cli', 'load')
+
+
+def programs() -> dict[str, str]:
+  """Program -> its docstring, read without importing it."""
+  folder = os.path.dirname(os.path.abspath(__file__))
+  found = {}
+  for file in os.listdir(folder):
+    name = file.removesuffix('.py')
+    if name.startswith('_') or name in HIDDEN or name == file:
+      continue
+    with open(os.path.join(folder, file), encoding='utf-8') as f:
+      source = f.read()
+    if 'cli.run(' in source:  # The others are parts of programs.
+      found[name] = ast.get_docstring(ast.parse(source), clean=False) or ''
+  known = [name for name in FIRST if name in found]
+  return {name: found[name] for name in (*known, *sorted(found))}
+
+
+def text() -> str:
+  """The list, an example of each, and the exit codes."""
+  lines = ['Click and conversion models in JAX. Programs:', '']
+  for name, doc in programs().items():
+    lines.append(f'  {name:14} {doc.partition(chr(10))[0]}')
+  lines += ['', 'To begin with, in a few seconds:', '']
+  lines += [
+      '  python -m experiments.train --config=configs/esmm.py:smoke'
+      ' --workdir=runs/s',
+      '  python -m experiments.report --workdir=runs/s',
+  ]
+  lines += ['', 'python -m experiments.NAME --help says more. Exit codes:', '']
+  lines += [f'  {code:3}  {what}' for code, what in cli.EXIT_CODES.items()]
+  return '\n'.join(lines)
+
+
+def main(arguments: list[str]) -> int:
+  """Prints the list; a word behind it is answered with what was meant."""
+  wrong = [a for a in arguments if a not in cli.HELP and a != 'help']
+  if not wrong:
+    print(text())
+    return 0
+  name, *rest = wrong
+  if name in programs():
+    whole = shlex.join(['python', '-m', f'experiments.{name}', *rest])
+    print(f'error: with a dot: {whole}', file=sys.stderr)
+  else:
+    print(
+        f'error: there is no program {name!r}. {suggest(name, programs())}',
+        file=sys.stderr,
+    )
+  return 2
+
+
+if __name__ == '__main__':
+  sys.exit(main(sys.argv[1:]))

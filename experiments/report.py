@@ -1,0 +1,86 @@
+"""Writes the page of a run or of a sweep: one HTML file with its pictures.
+
+  python -m experiments.report --workdir=runs/esmm
+  python -m experiments.report --workdir=runs/table2 --output=table2.html
+
+WORKDIR is the folder of a run or of a sweep; the page is WORKDIR/report.html
+unless --output names another file, the pictures are in WORKDIR/plots too. What
+is not there yet (an unfinished run, no calibration) is named with the command
+that makes it. Where a finished run kept no predictions of its test split, they
+are made with its checkpoint and kept; --nopredict leaves that out.
+"""
+
+import os
+
+from absl import flags
+
+from experiments import cli, load
+
+cli.define_data_dir()
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Of a run or of a sweep.')
+_OUTPUT = flags.DEFINE_string(
+    'output', None, 'The HTML file; default: report.html in the workdir.'
+)
+_SWEEP = flags.DEFINE_string(
+    'sweep', None, 'Table file and variant; default: what the sweep was run by.'
+)
+_PREDICT = flags.DEFINE_bool(
+    'predict', True, 'Whether data may be read and missing predictions made.'
+)
+_RUNS = flags.DEFINE_bool(
+    'runs', False, "Of a sweep: writes each begun run's page too."
+)
+flags.adopt_module_key_flags(cli)
+
+
+def main() -> None:
+  from esmm_jax.page import parts, sweep_page
+  from esmm_jax.results import read_json, run_folder
+
+  workdir = cli.require('workdir', 'runs/esmm')
+  output = _OUTPUT.value or os.path.join(workdir, 'report.html')
+  made = read_json(os.path.join(workdir, 'sweep.json'))
+  if made is None and _SWEEP.value is None:
+    page = _run_page(workdir)
+  else:
+    spec = _SWEEP.value or made['sweep']
+    table = load.table(spec)
+    if _RUNS.value:
+      for name in sweep_page.begun(table, workdir):
+        folder = run_folder(workdir, name)
+        parts.write(_run_page(folder), os.path.join(folder, 'report.html'))
+    page = sweep_page.make(table, spec, workdir, output)
+  parts.write(page, output)
+  print(f'Written: {output}')
+
+
+def _run_page(workdir: str):
+  from esmm_jax.page import run_page
+  from esmm_jax.results import read_run
+  from esmm_jax.types import InputError
+
+  run = read_run(workdir)
+  truth, why = None, ''
+  predictions = os.path.join(workdir, 'predictions', 'test.parquet')
+  if run.config is not None and run.results is None:
+    why = 'The test split is predicted when the run is finished.'
+  elif run.results is not None and not _PREDICT.value:
+    why = 'There are no predictions, and --nopredict was given.'
+  elif run.results is not None:
+    from esmm_jax.page import predicted
+
+    data_dir = flags.FLAGS.data_dir
+    try:
+      if not os.path.exists(predictions):
+        predicted.predict_test(run.config, workdir, data_dir)
+      if 'test/cvr_entire/auc' in run.results:
+        truth = predicted.truth_of(run.config, workdir, data_dir)
+    except InputError as e:
+      there = os.path.exists(predictions)
+      what = 'truth is not shown' if there else 'test split was not predicted'
+      why = f'The {what}: {e}'
+  return run_page.make(workdir, truth, why)
+
+
+if __name__ == '__main__':
+  cli.run(main)
