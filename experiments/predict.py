@@ -1,4 +1,4 @@
-"""Scores new rows with a finished run.
+r"""Scores new rows with a finished run.
 
   python -m experiments.predict --workdir=runs/esmm --input='log/*.parquet' \
     --output=scores.parquet [--key=impression_id] [--calibrated=platt]
