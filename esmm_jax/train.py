@@ -129,9 +129,7 @@ def _train(
     state = layout.put_state(init())
     best = selection.copy(state.params) if keeps else {}
   for run in runs:  # Nothing is left behind by a model that cannot be.
-    workdir_.claim(run.config, run.workdir)
-    path = os.path.join(run.workdir, 'schema.json')  # To predict without data.
-    write_json(path, program.schema.to_dict())
+    workdir_.claim(run.config, run.workdir, program.schema)
 
   # Restore.
   data = provenance.data(program.builder)

@@ -12,9 +12,8 @@ from esmm_jax.estimators import funnel
 from esmm_jax.schema import Schema
 from esmm_jax.train_state import Plan
 from esmm_jax.types import InputError
+from esmm_jax.workdir import SCHEMA
 from ml_collections import ConfigDict
-
-SCHEMA = 'schema.json'
 
 
 class Trained(NamedTuple):
