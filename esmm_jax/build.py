@@ -302,7 +302,8 @@ def _micro_batches(config: Any, layout: Layout, module: Architecture) -> int:
   normalised = module.style.batch_statistics
   if parts == 0:
     grouped = bool(module.schema.group_part.num_slots)
-    whole = normalised or layout.num_devices > 1 or size % MICRO_BATCH or grouped
+    several = layout.num_devices > 1
+    whole = normalised or several or size % MICRO_BATCH or grouped
     on_cpu = jax.default_backend() == 'cpu'
     return size // MICRO_BATCH if on_cpu and not whole else 1
   if parts < 0 or size % parts:

@@ -46,6 +46,8 @@ class TableHandler(ocp.AsyncCheckpointHandler):
     folder = os.fspath(directory)
     found = table_files.saved(folder)
     like = args.like
+    if args.only:
+      found = {name: found[name] for name in args.only}
     if like is None:
       like = {name: _on_one_device(entry) for name, entry in found.items()}
     shapes = {name: (e.shape, e.dtype) for name, e in found.items()}
@@ -93,10 +95,14 @@ class TableSave(ocp.args.CheckpointArgs):
 @ocp.args.register_with_handler(TableHandler, for_restore=True)
 @dataclasses.dataclass
 class TableRestore(ocp.args.CheckpointArgs):
-  """Shapes and shardings by name; None: as they were, on one device."""
+  """Shapes and shardings by name; None: as they were, on one device.
+
+  `only` names those to read; all where it names none.
+  """
 
   like: dict[str, Any] | None = None
   num_rows: int | None = None
+  only: tuple[str, ...] = ()
 
 
 class Checkpoints:
@@ -216,6 +222,28 @@ class Checkpoints:
     for name, array in restored['tables'].items():
       leaves[tuple(name.split(_JOIN))] = array
     return _nested(leaves)
+
+  def restore_params(self, best: bool) -> dict[str, Any]:
+    """`table`, `net` and `stats` of the last checkpoint, on one device.
+
+    Of what is as large as the table nothing else is read.
+
+    Args:
+      best: Whether those that were kept, or the last ones.
+    """
+    part = 'best' if best else 'state'
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    restored = self._manager.restore(
+        self.latest_step,
+        args=ocp.args.Composite(
+            arrays=ocp.args.StandardRestore(fallback_sharding=here),
+            tables=TableRestore(only=(f'{part}{_JOIN}table',)),
+        ),
+    )
+    (table,) = restored['tables'].values()
+    small = restored['arrays'][part]
+    stats = small.get('stats') or {}
+    return {'table': table, 'net': small['net'], 'stats': stats}
 
   def close(self) -> None:
     self._manager.close()

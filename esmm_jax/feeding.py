@@ -49,8 +49,8 @@ def check_choice(choice: str, layout: Layout) -> None:
     )
   if choice == 'on' and layout.num_devices > 1:
     raise InputError(
-        f"{KEY} is 'on', but there are {layout.num_devices} devices; the training"
-        " set can stay in the memory of one. Use 'off' or one device."
+        f"{KEY} is 'on', but there are {layout.num_devices} devices; the"
+        " training set can stay in the memory of one. Use 'off' or one device."
     )
 
 

@@ -16,10 +16,14 @@ _NAME = '.lock'
 
 
 @contextlib.contextmanager
-def held(folder: str) -> Iterator[None]:
+def held(folder: str, flag: str = '--workdir') -> Iterator[None]:
   """Keeps other processes out of a folder while it lasts.
 
   The lock is the operating system's, so that of a killed process is free.
+
+  Args:
+    folder: The folder, which need not be there yet.
+    flag: Which flag names it, for messages.
 
   Raises:
     InputError: Another process is in there, or the lock cannot be written.
@@ -33,7 +37,7 @@ def held(folder: str) -> Iterator[None]:
     file = open(path, 'a+', encoding='utf-8')
   except OSError as e:
     raise InputError(
-        f'--workdir={folder}: {e.strerror}. Name a folder that can be written.'
+        f'{flag}={folder}: {e.strerror}. Name a folder that can be written.'
     ) from e
   with file:
     try:
@@ -41,8 +45,8 @@ def held(folder: str) -> Iterator[None]:
     except BlockingIOError as e:
       file.seek(0)
       raise InputError(
-          f'--workdir={folder} is in use by {file.read() or "another process"}.'
-          ' Wait for it to end, stop it, or use another --workdir.'
+          f'{flag}={folder} is in use by {file.read() or "another process"}.'
+          f' Wait for it to end, stop it, or use another {flag}.'
       ) from e
     file.truncate(0)
     file.write(f'process {os.getpid()} on {socket.gethostname()}')

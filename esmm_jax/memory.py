@@ -52,6 +52,7 @@ def check(
   """
   size = (num_rows, num_tables, replicas, capacity)
   limit = config.memory_limit_gb * _GB or available()
+  devices = jax.device_count()
   parts = needed(config, *size)
   total = sum(p.bytes for p in parts)
   if total <= limit:
@@ -66,8 +67,9 @@ def check(
     options.append((text, sum(p.bytes for p in needed(changed, *size))))
   shown = '; '.join(f'{text}: {_gb(n)}' for text, n in options)
   raise InputError(
-      f'The embedding table does not fit: {sums}; together {_gb(total)}, and'
-      f' there are {_gb(limit)}. It would be with {shown}. A larger'
+      f'The embedding table does not fit: {sums}; together {_gb(total)}'
+      f'{" on each device" if devices > 1 else ""}, and there are'
+      f' {_gb(limit)}. It would be with {shown}. A larger'
       ' dataset.min_count makes it smaller. If this is not what there is,'
       ' set memory_limit_gb.'
   )
@@ -76,10 +78,14 @@ def check(
 def needed(
     config: Any, num_rows: int, num_tables: int, replicas: int, capacity: int
 ) -> Sequence[Part]:
-  """The parts that grow with the table or the batch."""
+  """The parts that grow with the table or the batch, of one device."""
   width = config.model.embed_dim * num_tables
+  num_rows = -(-num_rows // config.mesh.rows)
+  replicas = -(-replicas // config.mesh.replicas)
   table = jax.ShapeDtypeStruct((num_rows, replicas, width), jnp.float32)
   shape = f'{num_rows:,} rows x {width} x 4 B'
+  if config.mesh.rows > 1:
+    shape += f' on each of {config.mesh.rows} devices'
   if replicas > 1:
     shape += f' x {replicas} replicas'
   moments = jax.eval_shape(
@@ -107,7 +113,8 @@ def needed(
 def available() -> float:
   """Bytes of the first device, or of the system where that is the CPU.
 
-  Infinite where neither says.
+  Devices that are emulated on a CPU share its memory. Infinite where neither
+  says.
   """
   stats = jax.devices()[0].memory_stats() or {}
   if 'bytes_limit' in stats:
@@ -127,7 +134,7 @@ def available() -> float:
         limits.append(int(f.read()))
     except (OSError, ValueError):
       pass  # 'max': no limit.
-  return min(limits)
+  return min(limits) / jax.local_device_count()
 
 
 def _options(config: Any) -> Sequence[tuple[str, dict[str, Any]]]:
@@ -146,6 +153,10 @@ def _options(config: Any) -> Sequence[tuple[str, dict[str, Any]]]:
     found.append(("selection.metric='' (the last parameters count)", last))
     text = f"selection.metric='' and table_optimizer='{table_optim.ROWWISE}'"
     found.append((text, last | rowwise))
+  if lazy:
+    rows = config.mesh.rows * 2
+    text = f'mesh.rows={rows} (on as many devices)'
+    found.append((text, {'mesh.rows': rows}))
   dim = max(1, config.model.embed_dim // 2)
   found.append((f'model.embed_dim={dim}', {'model.embed_dim': dim}))
   return found

@@ -220,6 +220,29 @@ def _saved_ctr(run: str, click: np.ndarray, folder: str) -> np.ndarray:
   return np.clip(logits, -_LARGEST, _LARGEST).astype(np.float32)
 
 
+def scores(
+    outputs: Mapping[str, Array], tasks: Tasks
+) -> dict[str, np.ndarray]:
+  """What is written and served of outputs.
+
+  Args:
+    outputs: As `evaluate` takes them.
+    tasks: What they are of.
+
+  Returns:
+    `p_ctr`, `p_cvr`, `p_ctcvr` and so on, `predicted_NAME` for the values of a
+    regression, float32 [n].
+  """
+  columns = {}
+  for space in spaces(tasks):
+    values = outputs[space.output]
+    if space.kind == 'binary':
+      columns[f'p_{space.output}'] = sigmoid(values).astype(np.float32)
+    else:
+      columns[f'predicted_{space.output}'] = np.asarray(values)
+  return columns
+
+
 def save_predictions(
     path: str, outputs: Mapping[str, Array], observed: Observed
 ) -> None:
@@ -231,13 +254,7 @@ def save_predictions(
   import pyarrow as pa
   from pyarrow import parquet
 
-  columns = {}
-  for space in spaces(observed.tasks):
-    values = outputs[space.output]
-    if space.kind == 'binary':
-      columns[f'p_{space.output}'] = sigmoid(values).astype(np.float32)
-    else:
-      columns[f'predicted_{space.output}'] = np.asarray(values)
+  columns = scores(outputs, observed.tasks)
   if 'ctcvr_common' in outputs:
     p = sigmoid(outputs['ctcvr_common'])
     columns['p_ctcvr_common'] = p.astype(np.float32)

@@ -134,7 +134,7 @@ def _train(
       state = layout.put_state(state)
     best = selection.copy(state.params) if keeps else {}
   for run in runs:  # Nothing is left behind by a model that cannot be.
-    workdir_.claim(run.config, run.workdir)
+    workdir_.claim(run.config, run.workdir, program.schema)
 
   # Restore.
   data = provenance.data(program.builder)

@@ -7,9 +7,11 @@ import os
 import platform
 from typing import Any
 
+from esmm_jax.schema import Schema
 from esmm_jax.types import InputError
 from esmm_jax.writer import to_json, write_json
 
+SCHEMA = 'schema.json'
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
@@ -53,14 +55,21 @@ def _read(path: str) -> dict[str, Any]:
     ) from e
 
 
-def claim(config: Any, workdir: str) -> None:
+def claim(config: Any, workdir: str, schema: Schema | None = None) -> None:
   """Makes the folder and writes config.json into it.
+
+  Args:
+    config: A ConfigDict.
+    workdir: The run's folder.
+    schema: Goes into schema.json, so that the run predicts without its data.
 
   Raises:
     InputError: The folder cannot be written.
   """
   try:
     os.makedirs(workdir, exist_ok=True)
+    if schema is not None:
+      write_json(os.path.join(workdir, SCHEMA), schema.to_dict())
     write_json(os.path.join(workdir, 'config.json'), _plain(config))
   except OSError as e:
     raise InputError(

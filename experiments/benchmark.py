@@ -6,6 +6,7 @@
   python -m experiments.benchmark ali_ccp [--rows=4e6]
   python -m experiments.benchmark memory [--rows=1e6,1e7] \
     [--table_optimizer=adam,adam_bfloat16,rowwise_adagrad]
+  python -m experiments.benchmark predict [--rows=1,1000,100000]
 
 step: the train step of ESMM (23 fields, dimension 18, towers 360-200-80, Adam)
 on tables of several sizes, touched rows only and dense; `train`, the same with
@@ -16,7 +17,9 @@ reaches, measured in turn with the step. data: reading the default funnel,
 shuffled. auc: the exact AUC of that many scores. ali_ccp: preparing that many
 skeleton rows of random raw files, comparing what was prepared with what was
 written, and making batches of it; takes scratch space in --data_dir. memory:
-peaks of a table and its optimizer: made, copied, stepped and saved.
+peaks of a table and its optimizer: made, copied, stepped and saved. predict:
+the same model with a table of 1e6 rows scores that many rows a call, as
+`esmm_jax.load` gives it and exported.
 """
 
 import functools
@@ -37,7 +40,9 @@ SHARES = (0.55, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01) + (0.04 / 16,) * 16
 EXAMPLES = 1_000_000
 
 _ROWS = flags.DEFINE_list(
-    'rows', None, 'Rows of the table (step), scores (auc), or rows (ali_ccp).'
+    'rows',
+    None,
+    'Rows of the table (step), scores (auc), or rows (ali_ccp, predict).',
 )
 _BATCH_SIZE = flags.DEFINE_list('batch_size', ['4096'], 'Examples of a step.')
 _REPLICAS = flags.DEFINE_integer('replicas', 1, 'Replicas trained at once.')
@@ -320,6 +325,19 @@ def memory() -> None:
         print(json.dumps(line), flush=True)
 
 
+def predict() -> None:
+  """Times scoring."""
+  from experiments import benchmark_predict
+
+  source, schema = make_data(1_000_000)
+  sizes = [int(float(r)) for r in _ROWS.value or ['1', '1000', '100000']]
+  for batch_size in map(int, _BATCH_SIZE.value):
+    for line in benchmark_predict.measure(
+        source, schema, EMBED_DIM, TOWER_UNITS, sizes, batch_size
+    ):
+      emit(**line)
+
+
 def main(argv: list[str]) -> None:
   programs = {
       'step': step,
@@ -327,6 +345,7 @@ def main(argv: list[str]) -> None:
       'auc': auc,
       'ali_ccp': ali_ccp,
       'memory': memory,
+      'predict': predict,
   }
   if len(argv) != 2 or argv[1] not in programs:
     raise cli.UsageError(

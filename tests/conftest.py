@@ -49,3 +49,21 @@ def quick_compilation():
   jax.config.update('jax_disable_most_optimizations', True)
   yield
   jax.config.update('jax_disable_most_optimizations', before)
+
+
+@pytest.fixture(scope='session')
+def finished(tmp_path_factory: pytest.TempPathFactory):
+  """A finished run with predictions. Its files are not to be changed.
+
+  The parameters that it selects are not the last ones: the metric that chooses
+  is turned round.
+  """
+  from esmm_jax.train import train_and_evaluate
+
+  from tests.served import Finished, small_config
+
+  root = tmp_path_factory.mktemp('finished')
+  run = Finished(root / 'run', root / 'data')
+  results = train_and_evaluate(small_config(), str(run.folder), str(run.data))
+  assert results['selected_step'] < results['steps']
+  return run

@@ -104,6 +104,12 @@ RULES = [
         ['esmm_jax.metrics', 'esmm_jax.plots', 'esmm_jax.types'],
         [*NUMERIC, 'matplotlib'],
     ),
+    (
+        'esmm_jax.serving.inputs',
+        ['esmm_jax.data', *LAYERS],
+        ['numpy', 'pyarrow'],
+    ),
+    ('esmm_jax.serving.files', ['esmm_jax.types'], ['fsspec', 'pyarrow']),
     ('esmm_jax.grid', [], []),
     (
         'esmm_jax.gain_grid',
@@ -308,6 +314,7 @@ def test_the_check_itself(module, source, count):
 @pytest.mark.parametrize(
     'module, absent',
     [
+        ('esmm_jax', ['jax', 'numpy', 'ml_collections', 'pyarrow']),
         ('esmm_jax.data', ['jax', 'flax', 'optax', 'tensorflow']),
         ('esmm_jax.schema', ['jax', 'tensorflow_datasets', 'tensorflow']),
         ('esmm_jax.evaluate', ['jax', 'tensorflow']),

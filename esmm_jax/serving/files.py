@@ -1,0 +1,148 @@
+"""Parquet and CSV files as a stream of rows, local and remote."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from esmm_jax.types import InputError
+import fsspec
+import pyarrow as pa
+from pyarrow import csv, parquet
+
+_CSV = ('.csv', '.csv.gz')
+_PARQUET = ('.parquet', '.pq')
+_BLOCK = 1 << 22  # Bytes of a CSV file read at once.
+
+
+class File(NamedTuple):
+  """An input file.
+
+  Attributes:
+    path: As fsspec has it, with its protocol if that is not the local one.
+    size: Bytes.
+  """
+
+  path: str
+  size: int
+
+
+class Rows(NamedTuple):
+  """Consecutive rows of a file.
+
+  Attributes:
+    path: The file.
+    first: Number of the first row, from 0.
+    table: The columns asked for.
+  """
+
+  path: str
+  first: int
+  table: pa.Table
+
+
+def find(patterns: Sequence[str]) -> list[File]:
+  """The files that paths and globs name, each pattern's in order of name.
+
+  Args:
+    patterns: `log.csv`, `day=*/part-*.parquet`, or with a protocol of fsspec.
+
+  Raises:
+    InputError: Nothing is there, or a file is neither CSV nor Parquet.
+  """
+  found: list[File] = []
+  for pattern in patterns:
+    try:
+      fs, path = fsspec.url_to_fs(pattern)
+      paths = [path] if fs.isfile(path) else sorted(fs.glob(path))
+      paths = [p for p in paths if fs.isfile(p)]
+    except (ImportError, OSError, ValueError, AttributeError) as e:
+      raise InputError(f'--input={pattern}: {e}') from e
+    if not paths:
+      raise InputError(f'--input={pattern}: there is no such file.')
+    for p in paths:
+      if not p.endswith((*_CSV, *_PARQUET)):
+        raise InputError(
+            f'--input: {p} is neither CSV nor Parquet; its name must end in'
+            f' {", ".join((*_CSV, *_PARQUET))}.'
+        )
+      name = p if 'file' in _protocols(fs) else fs.unstrip_protocol(p)
+      found.append(File(name, int(fs.size(p))))
+  return found
+
+
+def _protocols(fs: fsspec.AbstractFileSystem) -> tuple[str, ...]:
+  return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+
+
+def names(path: str) -> list[str]:
+  """The columns of a file.
+
+  Raises:
+    InputError: It cannot be read.
+  """
+  with _open(path) as f:
+    try:
+      if path.endswith(_PARQUET):
+        return parquet.ParquetFile(f).schema_arrow.names
+      with csv.open_csv(f) as reader:
+        return reader.schema.names
+    except (pa.ArrowException, OSError) as e:
+      raise _unreadable(path, e) from e
+
+
+def read(path: str, columns: Sequence[str], rows: int) -> Iterator[Rows]:
+  """All rows of a file, `rows` at a time; in memory are a few such pieces.
+
+  Args:
+    path: The file.
+    columns: Those wanted. Of a CSV file they are texts, empty ones null.
+    rows: Rows of a piece; the last one has fewer.
+
+  Raises:
+    InputError: The file is damaged.
+  """
+  waiting: list[pa.RecordBatch] = []
+  num = first = 0
+  with _open(path) as f:
+    try:
+      for batch in _batches(f, path, list(columns), rows):
+        waiting.append(batch)
+        num += batch.num_rows
+        while num >= rows:
+          table = pa.Table.from_batches(waiting)
+          yield Rows(path, first, table.slice(0, rows))
+          waiting = table.slice(rows).to_batches()
+          first, num = first + rows, num - rows
+    except (pa.ArrowException, OSError) as e:
+      raise _unreadable(path, e) from e
+  if num:
+    yield Rows(path, first, pa.Table.from_batches(waiting))
+
+
+def _batches(
+    f: fsspec.core.OpenFile, path: str, columns: list[str], rows: int
+) -> Iterator[pa.RecordBatch]:
+  if path.endswith(_PARQUET):
+    yield from parquet.ParquetFile(f).iter_batches(rows, columns=columns)
+    return
+  with csv.open_csv(
+      f,
+      read_options=csv.ReadOptions(block_size=_BLOCK),
+      convert_options=csv.ConvertOptions(
+          include_columns=columns,
+          column_types={name: pa.string() for name in columns},
+          strings_can_be_null=True,
+          null_values=[''],
+      ),
+  ) as reader:
+    yield from reader
+
+
+def _open(path: str) -> fsspec.core.OpenFile:
+  return fsspec.open(path, 'rb', compression='infer')
+
+
+def _unreadable(path: str, error: Exception) -> InputError:
+  return InputError(
+      f'{path} cannot be read: {str(error).splitlines()[0]} Repair or remove'
+      ' that file.'
+  )

@@ -1,0 +1,134 @@
+"""A finished run's folder -> what prediction needs."""
+
+from collections.abc import Mapping
+import functools
+import json
+import os
+from typing import Any, NamedTuple
+
+from esmm_jax import build
+from esmm_jax.checkpoint import Checkpoints
+from esmm_jax.estimators import funnel
+from esmm_jax.schema import Schema
+from esmm_jax.train_state import Plan
+from esmm_jax.types import InputError
+from esmm_jax.workdir import SCHEMA
+from ml_collections import ConfigDict
+
+
+class Trained(NamedTuple):
+  """A model and the parameters that a run chose.
+
+  Attributes:
+    config: The run's.
+    schema: The fields that the model reads, and the tasks.
+    plan: Model and outputs; its optimizers are not there.
+    params: `table` float32 [V, 1, .], `net` and `stats`, each leaf [1, ...].
+    results: What results.json holds.
+    folder: The run's; '' where the model is of no run.
+  """
+
+  config: ConfigDict
+  schema: Schema
+  plan: Plan
+  params: Mapping[str, Any]
+  results: Mapping[str, Any] = {}
+  folder: str = ''
+
+
+def restore(run: str, data_dir: str | None = None) -> Trained:
+  """Reads a finished run, with the parameters that its test metrics are of.
+
+  Those are of the evaluation that was best on the validation split, or the last
+  where none is selected (`selection.metric=''`). A run that was trained beside
+  others keeps its own, so there is always one replica.
+
+  Args:
+    run: The run's folder.
+    data_dir: Where prepared data lives; only looked at for runs that were made
+      before runs kept their schema.
+
+  Raises:
+    InputError: There is no finished run, or its checkpoint is damaged.
+  """
+  config = ConfigDict(_tuples(_read(run, 'config.json')))
+  results = _read(run, 'results.json')
+  schema = _schema(run, config, data_dir)
+  params = _params(run, bool(config.selection.metric), results)
+  return Trained(config, schema, plan(config, schema), params, results, run)
+
+
+def plan(config: ConfigDict, schema: Schema) -> Plan:
+  """Model and outputs of a config; enough for `predict_step`."""
+  objective, _ = build.estimator(
+      config.estimator, config.estimator_options, schema.tasks
+  )
+  return Plan(
+      model=build.model(config.model, schema),
+      terms=objective.terms,
+      outputs=functools.partial(
+          funnel.outputs, tasks=schema.tasks, reading=objective.reading
+      ),
+      row_tx=None,
+      net_tx=None,
+      schedule=None,
+  )
+
+
+def _read(run: str, name: str) -> Any:
+  path = os.path.join(run, name)
+  try:
+    with open(path, encoding='utf-8') as f:
+      return json.load(f)
+  except FileNotFoundError as e:
+    if name == SCHEMA:
+      raise
+    done = os.path.exists(os.path.join(run, 'config.json'))
+    what = 'is not finished' if done else 'is no folder of a run'
+    raise InputError(
+        f'--workdir={run} {what}: there is no {name}. Name the folder of a run'
+        ' that is finished, or finish it with experiments.train.'
+    ) from e
+  except (OSError, ValueError) as e:
+    raise InputError(f'{path} cannot be read ({e}); train again.') from e
+
+
+def _schema(run: str, config: ConfigDict, data_dir: str | None) -> Schema:
+  try:
+    return Schema.from_dict(_read(run, SCHEMA))
+  except FileNotFoundError:
+    data = build.dataset(config.dataset, data_dir)
+    return build.schema(data, config.dataset.fields, config.dataset.tasks)
+
+
+def _params(
+    run: str, selects: bool, results: Mapping[str, Any]
+) -> dict[str, Any]:
+  """The chosen parameters, on one device."""
+  checkpoints = Checkpoints(run)
+  step = checkpoints.latest_step
+  if step is None or step < results['steps']:
+    checkpoints.close()
+    why = ' '.join(checkpoints.messages)
+    raise InputError(
+        f'--workdir={run} has no sound checkpoint of its last step. {why}'
+        ' Delete its results.json and train again with the same command; it'
+        ' goes on from the checkpoint that is left.'
+    )
+  params = checkpoints.restore_params(selects)
+  checkpoints.close()
+  if params['table'].shape[1] != 1:
+    raise InputError(
+        f'{run}/checkpoints is of {params["table"].shape[1]} replicas; name'
+        ' the folder of one of the runs.'
+    )
+  return params
+
+
+def _tuples(value: Any) -> Any:
+  """Lists, which JSON has, as the tuples that configs have."""
+  if isinstance(value, dict):
+    return {k: _tuples(v) for k, v in value.items()}
+  if isinstance(value, list):
+    return tuple(_tuples(v) for v in value)
+  return value

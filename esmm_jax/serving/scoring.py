@@ -1,0 +1,232 @@
+"""Rows of files, or of a split, -> one Parquet file of scores.
+
+Parts of the output are finished one by one in the folder `OUTPUT.parts`, then
+joined; the same call goes on after a kill. Memory is that of a few parts.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
+import json
+import os
+import shutil
+from typing import Any, NamedTuple
+
+from esmm_jax import lock
+from esmm_jax.data.batches import prefetch
+from esmm_jax.data.columnar import ColumnarBuilder
+from esmm_jax.serving import calibration, files, inputs
+from esmm_jax.serving.predictor import Predictor
+from esmm_jax.types import InputError
+from esmm_jax.workdir import differences, flatten
+from esmm_jax.writer import write_json
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+from tqdm import tqdm
+
+PART_ROWS = 1 << 18
+_JOB = 'job.json'
+
+
+class Part(NamedTuple):
+  """Rows that are scored together.
+
+  Attributes:
+    name: Of its file.
+    keys: The columns that say which rows they are.
+    score: Gives `p_ctr` and so on.
+  """
+
+  name: str
+  keys: Mapping[str, Any]
+  score: Callable[[], Mapping[str, np.ndarray]]
+
+
+def score_files(
+    predictor: Predictor,
+    found: Sequence[files.File],
+    output: str,
+    key: str = '',
+    calibrated: str = 'none',
+    joint: str = 'product',
+    part_rows: int = PART_ROWS,
+) -> int:
+  """Scores all rows of files, in their order.
+
+  Args:
+    predictor: The model.
+    found: The files.
+    output: Parquet file to write: the key, or `file` and `row` (from 0), and
+      what `Predictor.predict` returns.
+    key: Column to copy; '' for file and row.
+    calibrated: See `Predictor.predict`.
+    joint: See there.
+    part_rows: Rows of a part.
+
+  Returns:
+    The rows.
+
+  Raises:
+    InputError: A file lacks a column or has a value that is not possible,
+      `output` exists, or its parts are of another job.
+  """
+  wanted = list(dict.fromkeys([*predictor.names, *([key] if key else [])]))
+  for file in found:
+    inputs.require(wanted, files.names(file.path), file.path)
+
+  def parts() -> Iterator[Part]:
+    for k, file in enumerate(found):
+      for path, first, table in files.read(file.path, wanted, part_rows):
+        columns = {name: table[name] for name in predictor.names}
+        keys = {key: table[key]} if key else _numbered(path, first, len(table))
+        yield Part(
+            f'{k:05d}-{first:012d}.parquet',
+            keys,
+            lambda c=columns, p=path, n=first: predictor.predict(
+                c, calibrated, joint, p, n
+            ),
+        )
+
+  job = {'input': {f.path: f.size for f in found}, 'key': key}
+  return _score(predictor, job, parts, output, calibrated, joint, part_rows)
+
+
+def score_split(
+    predictor: Predictor,
+    builder: ColumnarBuilder,
+    split: str,
+    output: str,
+    calibrated: str = 'none',
+    joint: str = 'product',
+    part_rows: int = PART_ROWS,
+) -> int:
+  """Scores a split of the run's own data set: `file` is the split's name.
+
+  Args and Returns are those of `score_files`. With the run's own batch size the
+  scores are its own to the bit; parts are of whole batches.
+  """
+  size = predictor.batch_size
+  part_rows = -(-part_rows // size) * size
+  source = builder.as_data_source(split)
+
+  def parts() -> Iterator[Part]:
+    for low in range(0, len(source), part_rows):
+      columns = source.joined(low, low + part_rows)
+      num = min(part_rows, len(source) - low)
+      yield Part(
+          f'{low:012d}.parquet',
+          _numbered(split, low, num),
+          lambda c=columns: predictor.scores(
+              predictor.outputs(c, whole=True), calibrated, joint
+          ),
+      )
+
+  job = {'split': split, 'rows': len(source)}
+  return _score(predictor, job, parts, output, calibrated, joint, part_rows)
+
+
+def _score(
+    predictor: Predictor,
+    job: Mapping[str, Any],
+    parts: Callable[[], Iterator[Part]],
+    output: str,
+    calibrated: str,
+    joint: str,
+    part_rows: int,
+) -> int:
+  """Finishes every part that is not, and joins them."""
+  if part_rows < 1:
+    raise InputError(f'part_rows is {part_rows}; it must be at least 1.')
+  folder = f'{output}.parts'
+  # Where both are there, it was killed between joining and removing.
+  if os.path.exists(output) and not os.path.isdir(folder):
+    raise InputError(
+        f'--output={output} exists. Delete it, or name another file.'
+    )
+  job = {
+      **job,
+      'run': _identity(predictor),
+      'calibrated': calibrated,
+      'joint': joint,
+      'part_rows': part_rows,
+  }
+  if calibrated != 'none':
+    job['calibration'] = calibration.read(predictor.folder, calibrated)
+  with lock.held(folder, '--output'):
+    _claim(folder, json.loads(json.dumps(job)), output)
+    done = []
+    ahead = prefetch(parts(), lambda part: part)
+    bar = tqdm(unit=' rows', unit_scale=True, disable=None)
+    with bar, contextlib.closing(ahead):
+      for part in ahead:
+        path = os.path.join(folder, part.name)
+        if not os.path.exists(path):
+          scores = part.score()
+          if clash := part.keys.keys() & scores.keys():
+            raise InputError(
+                f'--key={clash.pop()} has the name of a score; rename it.'
+            )
+          table = pa.table({**part.keys, **scores})
+          parquet.write_table(table, path + '.tmp')
+          os.replace(path + '.tmp', path)
+        done.append(path)
+        bar.update(parquet.read_metadata(path).num_rows)
+    num = _join(done, output)
+    shutil.rmtree(folder)
+  return num
+
+
+def _identity(predictor: Predictor) -> dict[str, Any]:
+  """Which parameters they are."""
+  path = os.path.join(predictor.folder, 'manifest.json')
+  with open(path, encoding='utf-8') as f:
+    manifest = json.load(f)
+  return {
+      'config_sha256': manifest['config_sha256'],
+      'data': manifest['data'],
+      'selected_step': predictor.results['selected_step'],
+  }
+
+
+def _claim(folder: str, job: dict[str, Any], output: str) -> None:
+  """Takes a folder of parts, if it is new or of the same job."""
+  path = os.path.join(folder, _JOB)
+  if not os.path.exists(path):
+    write_json(path, job)
+    return
+  with open(path, encoding='utf-8') as f:
+    theirs = json.load(f)
+  if differing := differences(flatten(job), flatten(theirs)):
+    raise InputError(
+        f'{folder} holds parts of another job: {"; ".join(differing[:5])}. Give'
+        f' the same command, delete {folder}, or use another --output than'
+        f' {output}.'
+    )
+
+
+def _join(parts: Sequence[str], output: str) -> int:
+  """Writes the parts into one file, one after the other; returns the rows."""
+  if not parts:
+    raise InputError(f'There are no rows to score, so no {output} is written.')
+  schema = parquet.read_schema(parts[0])
+  temporary = f'{output}.tmp'
+  num = 0
+  with parquet.ParquetWriter(temporary, schema) as writer:
+    for path in parts:
+      table = parquet.read_table(path)
+      try:
+        writer.write_table(table.cast(schema))
+      except (pa.ArrowException, ValueError) as e:
+        raise InputError(
+            f'{path}: the key is of another type than in the first file ({e}).'
+            ' Give the files one type, or leave --key away.'
+        ) from e
+      num += table.num_rows
+  os.replace(temporary, output)
+  return num
+
+
+def _numbered(name: str, first: int, num: int) -> dict[str, Any]:
+  """Keys of rows that have none."""
+  rows = pa.array(np.arange(first, first + num, dtype=np.int64))
+  return {'file': pa.array([name] * num, pa.string()), 'row': rows}

@@ -1,0 +1,31 @@
+"""Calibrates a finished run: Platt and isotonic, per task.
+
+  python -m experiments.calibrate --workdir=runs/esmm
+
+Fitted on the validation split only, each task on its own sample space, and kept
+in WORKDIR/calibration.json with log loss, calibration, ECE and AUC on the test
+split before and after. experiments.predict uses it on request: --calibrated.
+"""
+
+from absl import flags
+
+from experiments import cli
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a finished run.')
+cli.define_data_dir()
+flags.adopt_module_key_flags(cli)
+
+
+def main() -> None:
+  from esmm_jax.serving.calibrating import calibrate, table
+
+  workdir = cli.require('workdir', 'runs/esmm')
+  found = calibrate(workdir, flags.FLAGS.data_dir)
+  print(f'{workdir}/calibration.json: fitted on the validation split, rows of')
+  print(', '.join(f'{task} {num:,}' for task, num in found['rows'].items()))
+  print('On the test split:')
+  print(table(found))
+
+
+if __name__ == '__main__':
+  cli.run(main)

@@ -1,0 +1,47 @@
+"""Exports a finished run's model: StableHLO that runs without this package.
+
+  python -m experiments.export --workdir=runs/esmm --output=exported
+
+The folder gets the program (any number of rows, CPU, GPU and TPU), the
+parameters as .npy files beside it, and description.json, which says what goes
+in and comes out. docs/predictions.md has the ten lines that load it.
+"""
+
+from absl import flags
+
+from experiments import cli
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a finished run.')
+_OUTPUT = flags.DEFINE_string('output', None, 'Folder to make.')
+_CALIBRATED = flags.DEFINE_enum(
+    'calibrated',
+    'none',
+    ['none', 'platt', 'isotonic'],
+    'Calibration inside the program, after experiments.calibrate.',
+)
+_JOINT = flags.DEFINE_enum(
+    'joint',
+    'product',
+    ['product', 'own'],
+    'Calibrated p_ctcvr: product of p_ctr and p_cvr, or calibrated by itself.',
+)
+cli.define_data_dir()
+flags.adopt_module_key_flags(cli)
+
+
+def main() -> None:
+  import esmm_jax
+  from esmm_jax.serving.exporting import export
+
+  workdir = cli.require('workdir', 'runs/esmm')
+  output = cli.require('output', 'exported')
+  predictor = esmm_jax.load(workdir, data_dir=flags.FLAGS.data_dir)
+  sizes = export(predictor, output, _CALIBRATED.value, _JOINT.value)
+  print(
+      f'{output}: program {sizes["model"] / 1e3:,.1f} kB, parameters'
+      f' {sizes["params"] / 1e6:,.2f} MB'
+  )
+
+
+if __name__ == '__main__':
+  cli.run(main)

@@ -1,0 +1,88 @@
+r"""Scores new rows with a finished run.
+
+  python -m experiments.predict --workdir=runs/esmm --input='log/*.parquet' \
+    --output=scores.parquet [--key=impression_id] [--calibrated=platt]
+  python -m experiments.predict --workdir=runs/esmm --split=test \
+    --output=scores.parquet
+
+--input is one or many Parquet or CSV files, with the columns that the data of
+the run had; the output has a row for each, in their order: the key (or file and
+row number) and p_ctr, p_cvr, p_ctcvr. p_cvr is given the click, of every row.
+Killed, the same command goes on. docs/predictions.md says more.
+"""
+
+import time
+
+from absl import flags
+
+from experiments import cli
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a finished run.')
+_INPUT = flags.DEFINE_list(
+    'input', None, 'Files, globs, remote paths of fsspec; with commas between.'
+)
+_SPLIT = flags.DEFINE_string(
+    'split', None, "Instead of --input: a split of the run's data, test say."
+)
+_OUTPUT = flags.DEFINE_string('output', None, 'Parquet file to write.')
+_KEY = flags.DEFINE_string(
+    'key', '', 'Column of the input to copy; default: file and row number.'
+)
+_CALIBRATED = flags.DEFINE_enum(
+    'calibrated',
+    'none',
+    ['none', 'platt', 'isotonic'],
+    'Calibration, after experiments.calibrate.',
+)
+_JOINT = flags.DEFINE_enum(
+    'joint',
+    'product',
+    ['product', 'own'],
+    'Calibrated p_ctcvr: product of p_ctr and p_cvr, or calibrated by itself.',
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+    'batch_size', None, 'Rows of a batch; default: the eval_batch_size.'
+)
+_PART_ROWS = flags.DEFINE_integer(
+    'part_rows', 1 << 18, 'Rows of a part; a killed command repeats one.'
+)
+cli.define_data_dir()
+flags.adopt_module_key_flags(cli)
+
+
+def main() -> None:
+  workdir = cli.require('workdir', 'runs/esmm')
+  output = cli.require('output', 'scores.parquet')
+  if bool(_INPUT.value) == bool(_SPLIT.value):
+    raise cli.InputError(
+        'set one of --input (files) and --split (of the data of the run).'
+    )
+  if _SPLIT.value and _KEY.value:
+    raise cli.InputError('--key is of files; a split has row numbers.')
+
+  import esmm_jax
+  from esmm_jax import build
+  from esmm_jax.serving import files, scoring
+
+  found = files.find(_INPUT.value) if _INPUT.value else []
+  data_dir = flags.FLAGS.data_dir
+  predictor = esmm_jax.load(workdir, _BATCH_SIZE.value, data_dir)
+  options = dict(
+      calibrated=_CALIBRATED.value,
+      joint=_JOINT.value,
+      part_rows=_PART_ROWS.value,
+  )
+  start = time.perf_counter()
+  if _SPLIT.value:
+    builder = build.dataset(predictor.config.dataset, data_dir)
+    num = scoring.score_split(
+        predictor, builder, _SPLIT.value, output, **options
+    )
+  else:
+    num = scoring.score_files(predictor, found, output, _KEY.value, **options)
+  rate = num / (time.perf_counter() - start)
+  print(f'{output}: {num:,} rows, {rate:,.0f} rows/s')
+
+
+if __name__ == '__main__':
+  cli.run(main)
