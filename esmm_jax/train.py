@@ -146,7 +146,8 @@ def _train(
     else:
       warnings += manifest.check(run.workdir, mine)
   if checkpoints.latest_step is not None:
-    state = layout.abstract(jax.eval_shape(init))  # Memory for one is needed.
+    with layout.active():  # There is memory for one state, not for two.
+      state = layout.abstract(jax.eval_shape(init))
     best = state.params if keeps else {}
     arrays, position = checkpoints.restore({'state': state, 'best': best})
     state, best = arrays['state'], arrays['best']
