@@ -195,7 +195,10 @@ def reset_sums(state: TrainState, layout: Layout | None = None) -> TrainState:
       'since': zeros(state.since),
       'skipped': skipped,
   }
-  return state.replace(**(layout or Layout()).put_state(new))
+  put = layout.put_state if layout else functools.partial(
+      jax.tree.map, jnp.asarray
+  )
+  return state.replace(**put(new))
 
 
 @jax.jit

@@ -1,11 +1,12 @@
-"""Programs of several emulated devices, in a process of their own.
+r"""Programs of several emulated devices, in a process of their own.
 
-  python -m tests.meshes rows DEVICES
-  python -m tests.meshes train DEVICES REPLICAS,DATA,ROWS FOLDER DATA [stop] [key=...]
+  python -m tests.meshes rows REPLICAS DATA ROWS
+  python -m tests.meshes train '(REPLICAS, DATA, ROWS)' FOLDER DATA_DIR \
+      [stop] [key=value ...]
 
-`rows` checks `table_rows` and prints what the compiled collectives move;
-`train` trains two smoke runs side by side, in FOLDER, up to the first checkpoint
-if told to `stop`.
+with XLA_FLAGS=--xla_force_host_platform_device_count=DEVICES. `rows` checks
+`table_rows` and prints what the compiled collectives move; `train` trains two
+smoke runs side by side, in FOLDER, up to the first checkpoint if told to stop.
 """
 
 import ast
