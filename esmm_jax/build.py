@@ -9,7 +9,7 @@ import os
 from typing import Any, NamedTuple
 
 from esmm_jax import balancing, feeding, memory, non_finite, optim, sampling
-from esmm_jax import ranges, table_optim
+from esmm_jax import processes, ranges, table_optim
 from esmm_jax.data import DATASETS
 from esmm_jax.data.batches import Batches
 from esmm_jax.data.columnar import ColumnarBuilder
@@ -72,8 +72,9 @@ def dataset(
     options.pop(key, None)
   cls = named(DATASETS, options.pop('name'), 'dataset.name')
   data_dir = os.path.expanduser(data_dir or DEFAULT_DATA_DIR)
-  builder = call(cls.from_options, options, 'dataset', data_dir=data_dir)
-  return builder.prepare()
+  with processes.first_alone('data'):
+    builder = call(cls.from_options, options, 'dataset', data_dir=data_dir)
+    return builder.prepare()
 
 
 def schema(

@@ -16,7 +16,7 @@ import os
 import shutil
 from typing import Any
 
-from esmm_jax import seals, table_files
+from esmm_jax import processes, seals, table_files
 from esmm_jax.types import InputError
 import jax
 import orbax.checkpoint as ocp
@@ -124,7 +124,10 @@ class Checkpoints:
     logging.getLogger('absl').setLevel(logging.WARNING)
     self._num_rows = num_rows
     self._folder = os.path.join(os.path.abspath(workdir), 'checkpoints')
-    self.messages = _remove_damaged(self._folder)
+    self.messages = []
+    if processes.is_first():
+      self.messages = _remove_damaged(self._folder)
+    processes.wait_for_all('damaged checkpoints are removed')
     self._manager = ocp.CheckpointManager(
         self._folder,
         options=ocp.CheckpointManagerOptions(
@@ -163,8 +166,10 @@ class Checkpoints:
           ),
       )
       self._manager.wait_until_finished()
-      seals.seal(os.path.join(self._folder, str(step)))
-      seals.remove_stray(self._folder)
+      if processes.is_first():
+        seals.seal(os.path.join(self._folder, str(step)))
+        seals.remove_stray(self._folder)
+      processes.wait_for_all(f'checkpoint {step} is sealed')
     except (OSError, ValueError) as e:
       raise InputError(
           f'The checkpoint of step {step} cannot be written to {self._folder}:'

@@ -116,7 +116,7 @@ def available() -> float:
   Devices that are emulated on a CPU share its memory. Infinite where neither
   says.
   """
-  stats = jax.devices()[0].memory_stats() or {}
+  stats = jax.local_devices()[0].memory_stats() or {}
   if 'bytes_limit' in stats:
     return stats['bytes_limit']
   if jax.default_backend() != 'cpu':

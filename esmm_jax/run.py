@@ -4,6 +4,7 @@ from collections.abc import Mapping
 import os
 from typing import Any
 
+from esmm_jax import processes
 from esmm_jax.checkpoint import Checkpoints
 from esmm_jax.evaluate import Observed
 from esmm_jax.predict import common_ctr_metrics, save_predictions
@@ -59,7 +60,8 @@ class Run:
 
   def open(self, start: int, total: int, shows: bool) -> None:
     """Opens its files at a step; `shows` says whether it has the bar."""
-    self.writer = Writer(self.workdir, start, total, shows)
+    first = processes.is_first()
+    self.writer = Writer(self.workdir, start, total, shows and first, first)
 
   def update(self, step: int, metrics: Mapping[str, float]) -> bool:
     """Takes note of an evaluation; returns whether it is the best so far."""

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from esmm_jax import build, lock, manifest, non_finite, provenance, selection
-from esmm_jax import stopping
+from esmm_jax import processes, stopping
 from esmm_jax import workdir as workdir_
 from esmm_jax.checkpoint import Checkpoints
 from esmm_jax.cost import flops_per_example
@@ -105,14 +105,16 @@ def _train(
       for name in ('valid', 'test')
       if (split := config.dataset[f'{name}_split'])
   }
+  for c, w in zip(configs, workdirs):
+    require_common_ctr(w, c.common_ctr, workdirs)
+  shared = home or workdirs[0]
+  workdirs = processes.own_folders(workdirs, stack)
   runs = [Run(c, w, 'valid' in splits) for c, w in zip(configs, workdirs)]
-  for run in runs:
-    require_common_ctr(run.workdir, run.config.common_ctr, workdirs)
   example = batches(0)
 
   # Initialise.
   asked = stack.enter_context(stopping.asked())
-  for folder in dict.fromkeys(filter(None, [*workdirs, home])):
+  for folder in processes.own_folders([*workdirs, shared], stack):
     stack.enter_context(lock.held(folder))
   num_rows = program.schema.num_rows
   init = functools.partial(
@@ -127,7 +129,7 @@ def _train(
       layout=layout,
   )
   keeps = any(run.selection.keeps for run in runs)
-  checkpoints = Checkpoints(home or runs[0].workdir, num_rows)
+  checkpoints = Checkpoints(shared, num_rows)
   if checkpoints.latest_step is None:
     state = init()
     if layout.num_devices == 1:
@@ -141,7 +143,7 @@ def _train(
   warnings = list(checkpoints.messages)
   for run in runs:
     mine = manifest.make(run.config, data)
-    if checkpoints.latest_step is None:
+    if checkpoints.latest_step is None or not processes.is_first():
       manifest.write(run.workdir, mine)
     else:
       warnings += manifest.check(run.workdir, mine)
@@ -169,6 +171,9 @@ def _train(
   kind = Resident if program.resident else Streamed
   total = program.total_steps
   reported = lambda n: n in (_after(n - 1, every), _after(n - 1, log), total)
+  hyper = program.hyper
+  if layout.num_devices > 1:
+    hyper = layout.put_state(hyper)
   feed = kind(program.plan, batches, layout, start, total, reported)
   with contextlib.ExitStack() as stack:
     stack.enter_context(contextlib.closing(feed))
@@ -179,7 +184,7 @@ def _train(
       stop = min(_after(step, every), _after(step, log), total)
       if step == start:  # The step that is compiled, by itself: see `Clock`.
         stop = start + 1
-      state = feed.advance(state, step, stop, program.hyper)
+      state = feed.advance(state, step, stop, hyper)
       clock.tick(state, stop - step)
       step = stop
       evaluating = step % every == 0 or step == total
@@ -188,6 +193,7 @@ def _train(
       state, losses = _report(
           state, runs, checkpoints.latest_step, layout
       )
+      stop_now = processes.any_of(bool(asked))
       batch_hash = feed.hash_after(step)
       losses = [mine | {'train/batch_hash': batch_hash} for mine in losses]
       clock.measure()
@@ -201,7 +207,7 @@ def _train(
       if not evaluating:
         for r in active:
           runs[r].writer.write(step, losses[r])
-        if asked:
+        if stop_now:
           _save(checkpoints, step, state, best, runs)
           raise _stopped(step, total)
         continue
@@ -220,7 +226,7 @@ def _train(
         if any(better):
           best = selection.merge(best, state.params, better)
         _save(checkpoints, step, state, best, runs)
-        if asked:
+        if stop_now:
           raise _stopped(step, total)
 
     # Evaluate.
@@ -246,7 +252,8 @@ def _train(
       )
       found = predictor.metrics(chosen, splits['test'], alive)
       for r, metrics, outputs in found:
-        metrics |= runs[r].save(outputs, splits['test'].observed)
+        if processes.is_first():
+          metrics |= runs[r].save(outputs, splits['test'].observed)
         metrics = _prefixed('test', metrics)
         runs[r].writer.write(runs[r].steps or int(state.step), metrics)
         runs[r].results |= metrics
@@ -281,7 +288,7 @@ def _train(
       path = os.path.join(runs[r].workdir, 'results.json')
       write_json(path, runs[r].results)
   checkpoints.close()
-  if home and home != runs[0].workdir:
+  if home and home not in workdirs and processes.is_first():
     shutil.rmtree(home)
   return [run.failure or run.results for run in runs]
 

@@ -71,6 +71,7 @@ class Writer:
       start_step: int,
       total_steps: int,
       shows: bool = True,
+      speaks: bool = True,
   ):
     """Opens the files of a run that goes on at `start_step`.
 
@@ -79,6 +80,7 @@ class Writer:
       start_step: Steps done.
       total_steps: Of the whole run.
       shows: Whether it has a progress bar; one of several replicas does.
+      speaks: Whether `say` prints; one of several processes does.
     """
     from tensorboardX import SummaryWriter  # Imports slowly.
 
@@ -95,6 +97,7 @@ class Writer:
         write_to_disk=True,
     )
     # `disable=None`: no bar where the output is a file; lines, now and then.
+    self._speaks = speaks
     self._lines = shows and not sys.stderr.isatty()
     self._total, self._start = total_steps, start_step
     self._begun = self._last = time.monotonic()
@@ -139,7 +142,8 @@ class Writer:
 
   def say(self, text: str) -> None:
     """Prints a line without breaking the bar."""
-    self._bar.write(text)
+    if self._speaks:
+      self._bar.write(text)
 
   def close(self) -> None:
     self._bar.close()

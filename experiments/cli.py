@@ -35,6 +35,7 @@ EXIT_CODES = {
     1: 'something in the config, the data or a folder is wrong',
     2: 'the command line is wrong',
     3: 'a loss was not finite',
+    6: 'another process of the run was lost: the same command goes on',
     75: 'stopped by SIGTERM and saved: the same command goes on',
     130: 'interrupted: the same command goes on from the last checkpoint',
 }
@@ -46,6 +47,10 @@ _program: dict[str, Any] = {}
 
 class UsageError(InputError):
   """The command line is wrong or lacks a flag."""
+
+
+# What `run` turns into a line and an exit code.
+EXPECTED = (InputError, FloatingPointError, Stopped, OSError)
 
 
 def define_config() -> None:
@@ -250,5 +255,8 @@ def _of_system(error: OSError) -> str:
 
 
 def _exit(code: int, message: str) -> None:
-  print('error: ' + ' '.join(message.split()), file=sys.stderr)
+  print('error: ' + ' '.join(message.split()), file=sys.stderr, flush=True)
+  jax = sys.modules.get('jax')
+  if jax and jax.distributed.is_initialized():
+    os._exit(code)  # Others may wait for ever, and JAX for them.
   sys.exit(code)

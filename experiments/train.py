@@ -10,6 +10,8 @@ and tensorboard/. The same command again goes on where it stopped.
 import os
 import shlex
 import sys
+import traceback
+from typing import Any
 
 from absl import flags
 from esmm_jax.types import InputError
@@ -21,14 +23,55 @@ cli.define_data_dir()
 _WORKDIR = flags.DEFINE_string(
     'workdir', None, 'Folder of the run; the same command again goes on.'
 )
+_COORDINATOR = flags.DEFINE_string(
+    'coordinator', '', 'To train with several processes: HOST:PORT of the first'
+    " one, or 'auto' on a cluster that says it (docs/scale.md)."
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+    'num_processes', None, 'How many processes train the run.', lower_bound=1
+)
+_PROCESS_ID = flags.DEFINE_integer(
+    'process_id', None, 'Which of them this is, from 0.', lower_bound=0
+)
+_PEER_TIMEOUT = flags.DEFINE_float(
+    'peer_timeout', 60.0, 'Seconds after which a process that is not heard of'
+    ' is given up, and the others end with exit code 6.', lower_bound=1.0
+)
 flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
-  from esmm_jax.train import train_and_evaluate
-
   config = cli.require('config', 'configs/esmm.py:smoke')
   workdir = cli.require('workdir', 'runs/esmm')
+  if _COORDINATOR.value:
+    return _as_one_of_many(config, workdir)
+  if _NUM_PROCESSES.value is not None or _PROCESS_ID.value is not None:
+    raise InputError('--num_processes and --process_id need --coordinator.')
+  _train(config, workdir)
+
+
+def _as_one_of_many(config: Any, workdir: str) -> None:
+  """Trains together with other processes."""
+  from esmm_jax import processes
+
+  processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+  try:
+    with processes.watching(workdir, _PEER_TIMEOUT.value):
+      _train(config, workdir, processes.is_first())
+  except cli.EXPECTED:
+    raise
+  except Exception as e:
+    if processes.is_of_connection(e):
+      reason = str(e).splitlines()[0]
+      processes.lost(f'the connection with another one was lost ({reason}).')
+    traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(1)  # JAX would wait for the others.
+
+
+def _train(config: Any, workdir: str, first: bool = True) -> None:
+  from esmm_jax.train import train_and_evaluate
+
   done = os.path.exists(os.path.join(workdir, 'results.json'))
   mine = not done
   try:
@@ -37,8 +80,10 @@ def main() -> None:
     mine = False  # The folder may be another run's.
     raise
   finally:
-    if mine:
+    if mine and first:
       _note_origin(workdir)
+  if not first:
+    return
   if done:
     print(f'This run was finished before; {workdir}/results.json says:')
   cli.print_results({os.path.basename(os.path.normpath(workdir)): results})
