@@ -10,8 +10,10 @@ checkpoints must be.
 
 from collections.abc import Iterator, Sequence
 import contextlib
+import ctypes
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -22,7 +24,7 @@ from esmm_jax.types import InputError
 import jax
 import numpy as np
 
-EXIT_CODE = 6
+EXIT_CODE = int(signal.SIGABRT)  # 6; see `_end_without_a_dump`.
 FOLDER = '.processes'
 AUTO = 'auto'
 _DONE = 'done'
@@ -44,11 +46,6 @@ def join(
   Raises:
     InputError: They cannot be connected.
   """
-  # A pool of threads that is as small as the machine can be used up by
-  # collectives that wait for each other.
-  os.environ.setdefault('NPROC', '16')
-  # It would swallow SIGTERM, which `stopping` notes.
-  jax.config.update('jax_enable_preemption_service', False)
   found = {}
   if coordinator != AUTO:
     if num_processes is None or process_id is None:
@@ -72,6 +69,12 @@ def join(
         'num_processes': num_processes,
         'process_id': process_id,
     }
+  _end_without_a_dump()
+  # A pool of threads that is as small as the machine can be used up by
+  # collectives that wait for each other.
+  os.environ.setdefault('NPROC', '16')
+  # It would swallow SIGTERM, which `stopping` notes.
+  jax.config.update('jax_enable_preemption_service', False)
   try:
     # Who has died is found out by `watching`, which can say it.
     jax.distributed.initialize(**found, heartbeat_timeout_seconds=86_400)
@@ -80,6 +83,21 @@ def join(
         f'--coordinator={coordinator}: the processes cannot be connected:'
         f' {str(e).splitlines()[0]}'
     ) from e
+
+
+def _end_without_a_dump() -> None:
+  """Makes SIGABRT the exit code 6, as of any process that lost another.
+
+  JAX aborts, with a message, where the first process is lost, which has the
+  service that connects them. The handler is `_exit` of the C library, which
+  gets the number of the signal.
+  """
+  if os.name != 'posix':
+    return
+  libc = ctypes.CDLL(None)
+  libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
+  libc.signal.restype = ctypes.c_void_p
+  libc.signal(signal.SIGABRT, ctypes.cast(libc._exit, ctypes.c_void_p))
 
 
 def is_first() -> bool:

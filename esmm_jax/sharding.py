@@ -115,6 +115,10 @@ class Layout:
       return jax.device_put(state, self.mesh.devices.flat[0])
     return _put(state, self.shardings(state))
 
+  def placed(self, state: Any) -> Any:
+    """What `init_state` made for this layout: on one device, moved there."""
+    return self.put_state(state) if self.num_devices == 1 else state
+
   def abstract(self, state: Any) -> Any:
     """Shapes of a state -> the same with where `put_state` would put them."""
     shardings = self.shardings(state)

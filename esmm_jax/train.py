@@ -131,9 +131,7 @@ def _train(
   keeps = any(run.selection.keeps for run in runs)
   checkpoints = Checkpoints(shared, num_rows)
   if checkpoints.latest_step is None:
-    state = init()
-    if layout.num_devices == 1:
-      state = layout.put_state(state)
+    state = layout.placed(init())
     best = selection.copy(state.params) if keeps else {}
   for run in runs:  # Nothing is left behind by a model that cannot be.
     workdir_.claim(run.config, run.workdir, program.schema)
@@ -171,9 +169,7 @@ def _train(
   kind = Resident if program.resident else Streamed
   total = program.total_steps
   reported = lambda n: n in (_after(n - 1, every), _after(n - 1, log), total)
-  hyper = program.hyper
-  if layout.num_devices > 1:
-    hyper = layout.put_state(hyper)
+  hyper = layout.put_state(program.hyper)
   feed = kind(program.plan, batches, layout, start, total, reported)
   with contextlib.ExitStack() as stack:
     stack.enter_context(contextlib.closing(feed))

@@ -145,7 +145,10 @@ def test_a_lost_process_ends_the_others(how, which, data_dir, tmp_path):
   print(f'{how.name} of process {which}: {seconds:.0f} s, code'
         f' {other.returncode}: {text.splitlines()[-1]}')
   assert other.returncode == processes.EXIT_CODE, text
-  assert 'error: ' in text and 'The same command in all processes' in text
+  assert 'The same command in all processes' in text or (
+      # JAX itself says that the service of the first process is gone.
+      (how, which) == (signal.SIGKILL, 0)
+      and 'another task died' in text), text
 
 
 @pytest.mark.parametrize('arguments, words', [
@@ -154,9 +157,7 @@ def test_a_lost_process_ends_the_others(how, which, data_dir, tmp_path):
     (('host', 2, 0), 'must be HOST:PORT'),
     (('host:x', 2, 0), 'must be HOST:PORT'),
 ])
-def test_what_cannot_be_joined(arguments, words, monkeypatch):
-  monkeypatch.setattr(processes.jax.config, 'update', lambda *unused: None)
-  monkeypatch.setenv('NPROC', '16')
+def test_what_cannot_be_joined(arguments, words):
   with pytest.raises(InputError, match=words):
     processes.join(*arguments)
 
