@@ -50,6 +50,9 @@ _KINDS = flags.DEFINE_list('kinds', ['lazy', 'train', 'dense'], 'For step.')
 _TABLE_OPTIMIZER = flags.DEFINE_list(
     'table_optimizer', ['adam', 'rowwise_adagrad'], 'For memory.'
 )
+_PROCESSES = flags.DEFINE_integer(
+    'processes', 1, 'For memory: processes that share the rows of the table.'
+)
 _MICRO = flags.DEFINE_integer('micro_batches', 0, 'As the config key.')
 _WINDOWS = flags.DEFINE_integer('windows', 5, 'Timed windows; median counts.')
 _STEPS = flags.DEFINE_integer('steps', 40, 'Steps of a window.')
@@ -321,7 +324,9 @@ def memory() -> None:
 
   for rows in map(int, map(float, _ROWS.value or ['1e6', '1e7'])):
     for name in _TABLE_OPTIMIZER.value:
-      for line in benchmark_memory.measure(rows, name, flags.FLAGS.data_dir):
+      for line in benchmark_memory.measure(
+          rows, name, flags.FLAGS.data_dir, _PROCESSES.value
+      ):
         print(json.dumps(line), flush=True)
 
 

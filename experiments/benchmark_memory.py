@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import functools
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,28 +22,43 @@ _DIM, _TOUCHED, _STEPS = 18, 50_000, 20
 
 
 def measure(
-    rows: int, optimizer: str, parent: str | None
+    rows: int, optimizer: str, parent: str | None, processes: int = 1
 ) -> Iterator[dict[str, Any]]:
-  """Yields the peaks of one size.
+  """Yields the peaks of one size, of one process.
 
   Args:
     rows: Of the table.
     optimizer: A config's `table_optimizer`, or `adam_bfloat16`.
     parent: Where the checkpoint goes.
+    processes: Processes that share the rows of the table.
   """
   with tempfile.TemporaryDirectory(dir=parent) as folder:
     found = {'name': 'memory', 'rows': rows, 'optimizer': optimizer}
+    found |= {'processes': processes}
     for part in ('train', 'restore'):
-      done = subprocess.run(
-          [sys.executable, '-m', __name__, part, str(rows), optimizer, folder],
-          capture_output=True,
-          text=True,
-          check=False,
-      )
-      if done.returncode:
-        raise InputError(f'{rows} rows: {done.stderr.strip()[-500:]}')
-      found |= json.loads(done.stdout.splitlines()[-1])
+      found |= _started((part, str(rows), optimizer, folder), processes)
     yield found
+
+
+def _started(arguments: tuple[str, ...], num: int) -> dict[str, Any]:
+  """What the first of `num` processes found."""
+  with socket.socket() as s:
+    s.bind(('127.0.0.1', 0))
+    port = str(s.getsockname()[1])
+  started = [
+      subprocess.Popen(
+          [sys.executable, '-m', __name__, *arguments, port, str(num), str(k)],
+          stdout=subprocess.PIPE,
+          stderr=subprocess.PIPE,
+          text=True,
+      )
+      for k in range(num)
+  ]
+  texts = [p.communicate() for p in started]
+  for process, (_, errors) in zip(started, texts):
+    if process.returncode:
+      raise InputError(f'{arguments[1]} rows: {errors.strip()[-500:]}')
+  return json.loads(texts[0][0].splitlines()[-1])
 
 
 class Peak:
@@ -70,74 +86,92 @@ def resident() -> int:
     return int(f.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
 
 
-def main(part: str, rows: int, optimizer: str, folder: str) -> None:
-  """Measures one size in this process and prints it."""
-  from esmm_jax import table_optim
+def main(
+    part: str, rows: int, optimizer: str, folder: str, port: str, *place: int
+) -> None:
+  """Measures one size in this process, `place[1]` of `place[0]`."""
+  from esmm_jax import processes, table_optim
   from esmm_jax.allocator import keep_scratch
+  from esmm_jax.sharding import Layout
   from experiments import load
-  import jax
 
   keep_scratch()
+  if place[0] > 1:
+    processes.join(f'127.0.0.1:{port}', *place)
+  layout = Layout({'replicas': 1, 'data': 1, 'rows': place[0]})
   config = load.config('configs/esmm.py')
   config.model.embed_dim = _DIM
   if optimizer == 'adam_bfloat16':
     config.table_moments = 'bfloat16'
   else:
     config.table_optimizer = optimizer
+  config.mesh.rows = place[0]
   tx = table_optim.table_optimizer(config, 1)
-  init = jax.jit(functools.partial(_init, tx, rows))
-  if part == 'train':
-    found = _train(tx, rows, init, folder)
+  init = functools.partial(_init, tx, rows, layout.padded(rows))
+  if part == 'restore':
+    found = _restore(rows, init, folder, layout)
+  else:
+    found = _train(tx, rows, init, folder, layout)
     from esmm_jax import memory
 
     needed = memory.needed(config, rows, 1, 1, _TOUCHED)
     found['said_bytes'] = sum(p.bytes for p in needed)
-  else:
-    found = _restore(init, folder)
   print(json.dumps(found))
 
 
-def _init(tx: Any, rows: int, key: Any) -> dict[str, Any]:
-  from esmm_jax.train_state import init_table
+def _init(tx: Any, rows: int, padded: int) -> dict[str, Any]:
+  from esmm_jax.table_rows import init_table
+  import jax
 
-  table = init_table(key[None], rows, _DIM, 0.01)
+  keys = jax.random.split(jax.random.key(0), 1)
+
+  table = init_table(keys, rows, padded, _DIM, 0.01, 1 << 16)
   return {'table': table, 'table_opt': tx.init(table)}
 
 
-def _train(tx: Any, rows: int, init: Any, folder: str) -> dict[str, Any]:
+def _train(
+    tx: Any, rows: int, init: Any, folder: str, layout: Any
+) -> dict[str, Any]:
   """Peaks and times of initialisation, steps and a checkpoint."""
   from esmm_jax import selection
   from esmm_jax.checkpoint import Checkpoints
-  from esmm_jax.optim import put_rows, take_rows
+  from esmm_jax.table_rows import put_rows, take_rows
   import jax
-  import jax.numpy as jnp
+  import numpy as np
 
   peak, found = Peak(), {}
-  state = jax.block_until_ready(init(jax.random.key(0)))
-  found['init_bytes'] = peak.take()
-  best = jax.block_until_ready(selection.copy({'table': state['table']}))
-  found['best_bytes'] = peak.take()
+  where = None
+  with layout.active():
+    if layout.num_devices > 1:
+      where = layout.shardings(jax.eval_shape(init))
+    state = jax.jit(init, out_shardings=where)()
+    state = jax.block_until_ready(state)
+    found['init_bytes'] = peak.take()
+    best = jax.block_until_ready(selection.copy({'table': state['table']}))
+    found['best_bytes'] = peak.take()
 
-  def move(state, at):
-    small = take_rows(state['table'], at)
-    opt = state['table_opt']
-    directions, opt = tx.update(small, opt, small, at, rows)
-    table = put_rows(state['table'], at, small - 0.01 * directions)
-    return {'table': table, 'table_opt': opt}
+    def move(state, at):
+      small = take_rows(state['table'], at)
+      opt, num = state['table_opt'], len(state['table'])
+      directions, opt = tx.update(small, opt, small, at, num)
+      table = put_rows(state['table'], at, small - 0.01 * directions)
+      return {'table': table, 'table_opt': opt}
 
-  at = jnp.arange(_TOUCHED, dtype=jnp.int32) * (rows // _TOUCHED)
-  move = jax.jit(move, donate_argnums=0)
-  state = jax.block_until_ready(move(state, at))
-  peak.take()
-  times = []
-  for _ in range(_STEPS):
-    start = time.perf_counter()
+    at = np.arange(_TOUCHED, dtype=np.int32) * (rows // _TOUCHED)
+    at = layout.put_state(at)
+    move = jax.jit(move, donate_argnums=0, out_shardings=where)
     state = jax.block_until_ready(move(state, at))
-    times.append(time.perf_counter() - start)
+    peak.take()
+    times = []
+    for _ in range(_STEPS):
+      start = time.perf_counter()
+      state = jax.block_until_ready(move(state, at))
+      times.append(time.perf_counter() - start)
   found['step_bytes'] = peak.take()
-  checkpoints = Checkpoints(folder)
+  checkpoints = Checkpoints(folder, rows)
   start = time.perf_counter()
-  tree = {'state': state, 'best': best, 'step': jnp.int32(1)}
+  step = layout.put_state(np.ones(1, np.int32))
+  tree = {'state': state, 'best': best, 'step': step}
   checkpoints.save(1, tree, {})
   found['save_seconds'] = round(time.perf_counter() - start, 2)
   found['save_bytes'] = peak.take()
@@ -145,21 +179,23 @@ def _train(tx: Any, rows: int, init: Any, folder: str) -> dict[str, Any]:
   return {'ms': round(sorted(times)[_STEPS // 2] * 1e3, 3)} | found
 
 
-def _restore(init: Any, folder: str) -> dict[str, Any]:
+def _restore(
+    rows: int, init: Any, folder: str, layout: Any
+) -> dict[str, Any]:
   """Peak and time of reading what `_train` has saved."""
   from esmm_jax.checkpoint import Checkpoints
-  from esmm_jax.sharding import Layout
   import jax
 
-  state = jax.eval_shape(init, jax.random.key(0))
+  with layout.active():
+    state = jax.eval_shape(init)
   like = {
       'state': state,
       'best': {'table': state['table']},
-      'step': jax.ShapeDtypeStruct((), 'int32'),
+      'step': jax.ShapeDtypeStruct((1,), 'int32'),
   }
-  like = Layout().abstract(like)
+  like = layout.abstract(like)
   peak = Peak()
-  checkpoints = Checkpoints(folder)
+  checkpoints = Checkpoints(folder, rows)
   start = time.perf_counter()
   tree = jax.block_until_ready(checkpoints.restore(like)[0])
   seconds = time.perf_counter() - start
@@ -170,4 +206,6 @@ def _restore(init: Any, folder: str) -> dict[str, Any]:
 
 
 if __name__ == '__main__':
-  main(sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4])
+  main(
+      sys.argv[1], int(sys.argv[2]), *sys.argv[3:6], *map(int, sys.argv[6:])
+  )
