@@ -112,35 +112,45 @@ class Checkpoints:
     messages: What was found wrong when it was opened, for people.
   """
 
-  def __init__(self, workdir: str, num_rows: int | None = None):
+  def __init__(
+      self, workdir: str, num_rows: int | None = None, read_only: bool = False
+  ):
     """Opens them; those that are damaged are removed.
 
     Args:
       workdir: The run's folder.
       num_rows: Rows of the tables; a mesh may make them longer
         (`Layout.padded`), which no checkpoint shows. None: all.
+      read_only: Nothing is written or removed.
     """
     # Orbax logs every save at INFO.
     logging.getLogger('absl').setLevel(logging.WARNING)
     self._num_rows = num_rows
     self._folder = os.path.join(os.path.abspath(workdir), 'checkpoints')
-    self.messages = []
-    if processes.is_first():
-      self.messages = _remove_damaged(self._folder)
+    self._sound, damaged = _examine(self._folder)
+    self.messages = [why for _, why in damaged]
+    processes.wait_for_all('checkpoints are examined')
+    if processes.is_first() and not read_only:
+      for step, _ in damaged:
+        shutil.rmtree(os.path.join(self._folder, str(step)))
+      if os.path.isdir(self._folder):
+        seals.remove_stray(self._folder)
     processes.wait_for_all('damaged checkpoints are removed')
     self._manager = ocp.CheckpointManager(
         self._folder,
         options=ocp.CheckpointManagerOptions(
             max_to_keep=_KEPT,
             enable_async_checkpointing=False,
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
+            create=not read_only,
         ),
     )
 
   @property
   def latest_step(self) -> int | None:
-    """Step of the last complete checkpoint; None when there is none."""
-    return self._manager.latest_step()
+    """Step of the last sound checkpoint; None when there is none."""
+    return self._sound
 
   def save(
       self, step: int, arrays: Any, position: Mapping[str, Any]
@@ -170,6 +180,7 @@ class Checkpoints:
         seals.seal(os.path.join(self._folder, str(step)))
         seals.remove_stray(self._folder)
       processes.wait_for_all(f'checkpoint {step} is sealed')
+      self._sound = step
     except (OSError, ValueError) as e:
       raise InputError(
           f'The checkpoint of step {step} cannot be written to {self._folder}:'
@@ -254,26 +265,24 @@ class Checkpoints:
     self._manager.close()
 
 
-def _remove_damaged(folder: str) -> list[str]:
-  """Removes the last checkpoints up to the first that is sound; says so."""
-  messages: list[str] = []
-  if not os.path.isdir(folder):
-    return messages
-  steps = sorted(int(n) for n in os.listdir(folder) if n.isdigit())
+def _examine(folder: str) -> tuple[int | None, list[tuple[int, str]]]:
+  """The last sound step; those after it that are damaged, and how."""
+  damaged: list[tuple[int, str]] = []
+  names = os.listdir(folder) if os.path.isdir(folder) else []
+  steps = sorted(int(n) for n in names if n.isdigit())
   while steps:
     step = steps.pop()
     path = os.path.join(folder, str(step))
     wrong = seals.damage(path)
     if not wrong:
-      break
+      return step, damaged
     before = f'of step {steps[-1]}' if steps else 'before: there is none'
-    messages.append(
-        f'The checkpoint {path} is damaged: {wrong}. It is removed, and the one'
-        f' {before} is used.'
-    )
-    shutil.rmtree(path)
-  seals.remove_stray(folder)
-  return messages
+    damaged.append((
+        step,
+        f'The checkpoint {path} is damaged: {wrong}. It is not used, but the'
+        f' one {before}.',
+    ))
+  return None, damaged
 
 
 def _divided(tree: Any) -> tuple[dict[Path, Any], dict[str, Any]]:

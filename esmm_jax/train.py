@@ -98,6 +98,7 @@ def _train(
   # Build.
   config = configs[0]  # What they have in common is read from it.
   program = build.program(configs, data_dir)
+  data = provenance.data(program.builder)
   layout, batches = program.layout, program.batches
   predictor = Predictor(program, config.eval_batch_size)
   splits = {
@@ -137,7 +138,6 @@ def _train(
     workdir_.claim(run.config, run.workdir, program.schema)
 
   # Restore.
-  data = provenance.data(program.builder)
   warnings = list(checkpoints.messages)
   for run in runs:
     mine = manifest.make(run.config, data)

@@ -1,11 +1,13 @@
 """What a run began with, and the lock on its folder."""
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 
-from esmm_jax import lock, manifest, provenance
+from esmm_jax import lock, manifest
+from esmm_jax.data import digests
 from esmm_jax.data.batches import Batches
 from esmm_jax.data.contents import content_hash
 from esmm_jax.types import InputError
@@ -74,21 +76,36 @@ def test_one_that_cannot_be_read(tmp_path, text):
 
 
 def test_the_hash_of_the_data_is_kept(tmp_path, monkeypatch):
-  np.save(tmp_path / 'a.npy', np.arange(5))
-  first = provenance.folder_hash(str(tmp_path))
+  folder, path = str(tmp_path), tmp_path / 'a.npy'
+  np.save(path, np.arange(5))
+  first = digests.folder_hash(folder)
   made = []
-  make = provenance._hash
+  make = hashlib.file_digest
   monkeypatch.setattr(
-      provenance, '_hash', lambda *a: made.append(1) or make(*a))
-  assert provenance.folder_hash(str(tmp_path)) == first and not made
-  np.save(tmp_path / 'a.npy', np.arange(1, 6))  # As many bytes.
-  os.utime(tmp_path / 'a.npy', ns=(1, 1))
-  second = provenance.folder_hash(str(tmp_path))
-  assert second != first and len(made) == 1
+      hashlib, 'file_digest', lambda *a: made.append(1) or make(*a))
+  assert digests.folder_hash(folder) == first and not made
+  os.utime(path, ns=(1, 1))  # A copy.
+  assert digests.folder_hash(folder) == first and len(made) == 1
+  assert digests.folder_hash(folder) == first and len(made) == 1
   (tmp_path / 'sha256.json').write_text('{"files"')
-  assert provenance.folder_hash(str(tmp_path)) == second and len(made) == 2
-  np.save(tmp_path / 'b.npy', np.arange(5))
-  assert provenance.folder_hash(str(tmp_path)) not in (first, second)
+  assert digests.folder_hash(folder) == first and len(made) == 2
+
+
+def test_prepared_data_that_is_changed(tmp_path):
+  folder, path = str(tmp_path), tmp_path / 'a.npy'
+  np.save(path, np.arange(5))
+  first = digests.folder_hash(folder)
+  np.save(path, np.arange(1, 6))  # As many bytes.
+  with pytest.raises(InputError, match='a.npy is not as it was written. Del'):
+    digests.folder_hash(folder)
+  path.rename(tmp_path / 'b.npy')
+  with pytest.raises(InputError, match='a.npy is gone'):
+    digests.folder_hash(folder)
+  np.save(path, np.arange(5))
+  with pytest.raises(InputError, match='b.npy was not part of it'):
+    digests.folder_hash(folder)
+  (tmp_path / 'b.npy').unlink()
+  assert digests.folder_hash(folder) == first
 
 
 # The lock.

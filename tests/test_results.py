@@ -8,6 +8,7 @@ import os
 
 from esmm_jax import provenance, report
 from esmm_jax.choice import choose
+from esmm_jax.data import digests
 from esmm_jax.gain_grid import verdict
 from esmm_jax.grid import Grid, pipes, tabular
 from esmm_jax.metrics.significance import paired, Summary
@@ -617,7 +618,7 @@ def test_the_data_hash_is_of_names_and_contents(tmp_path):
   (tmp_path / 'c' / 'shard' / 'x.npy').write_bytes(b'13')
   (tmp_path / 'd' / 'shard' / 'x.npy').rename(tmp_path / 'd' / 'y.npy')
   a, b, c, d = (
-      provenance.folder_hash(os.fspath(tmp_path / name)) for name in 'abcd')
+      digests.folder_hash(os.fspath(tmp_path / name)) for name in 'abcd')
   assert a == b and len({a, c, d}) == 3
 
 

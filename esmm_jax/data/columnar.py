@@ -28,7 +28,7 @@ import logging
 import os
 from typing import Any
 
-from esmm_jax.data import unfinished
+from esmm_jax.data import digests, unfinished
 from esmm_jax.data.checks import check_columns
 from esmm_jax.data.columns import concatenate, cut, DAMAGED, open_folder
 from esmm_jax.data.columns import write_column
@@ -202,6 +202,11 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     logger.setLevel(logging.ERROR)
     try:
       super().__init__(**kwargs)
+    except Exception:  # TFDS has no error of its own for damaged files.
+      path = getattr(self, '_data_dir', None)
+      if path and os.path.isdir(path):
+        digests.folder_hash(os.fspath(path))
+      raise
     finally:
       logger.setLevel(level)
 
@@ -268,10 +273,14 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
 
     What processes of this machine left behind that were killed while they built
     the same data set is removed.
+
+    Raises:
+      InputError: It is there, and not as it was written.
     """
     unfinished.remove(os.fspath(self.data_path))
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints there.
       self.download_and_prepare()
+    digests.folder_hash(os.fspath(self.data_path))
     return self
 
   def _info(self) -> tfds.core.DatasetInfo:

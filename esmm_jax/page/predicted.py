@@ -45,7 +45,7 @@ def predict_test(
   split = options.dataset.test_split
   if not split:
     raise InputError('The config names no test split.')
-  checkpoints = Checkpoints(workdir)
+  checkpoints = Checkpoints(workdir, read_only=True)
   try:
     if checkpoints.latest_step is None:
       raise InputError(f'{workdir} has no checkpoint.')

@@ -105,7 +105,7 @@ def _params(
     run: str, selects: bool, results: Mapping[str, Any]
 ) -> dict[str, Any]:
   """The chosen parameters, on one device."""
-  checkpoints = Checkpoints(run)
+  checkpoints = Checkpoints(run, read_only=True)
   step = checkpoints.latest_step
   if step is None or step < results['steps']:
     checkpoints.close()
