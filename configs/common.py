@@ -15,6 +15,7 @@ VARIANTS = (
     'kuairand_history',
     'ali_ccp',
     'ali_ccp_smoke',
+    'tabular',
 )
 
 
@@ -232,6 +233,46 @@ def ali_ccp() -> ConfigDict:
   )
 
 
+def tabular() -> ConfigDict:
+  """Your own log (docs/your_own_data.md)."""
+  return ConfigDict(
+      dict(
+          name='tabular',
+          # CSV and Parquet files: paths, globs, remote paths; with commas.
+          files='',
+          # Columns, with commas between; behind a name may stand options, as
+          # in 'user:min_count=5,item'. Categorical, lists of such, numbers.
+          id='',
+          ids='',
+          float='',
+          # Columns of the labels, 0 or 1.
+          click='click',
+          cart='',
+          conversion='conversion',
+          # A conversion without a click: error, drop, keep or click.
+          conversion_without_click='error',
+          # Column whose values GAUC groups by.
+          group='',
+          # random, time, column or files.
+          split='random',
+          split_by='',
+          split_column='',
+          split_seed=0,
+          time='',
+          valid_share=0.1,
+          test_share=0.1,
+          valid_from='',
+          test_from='',
+          valid_files='',
+          test_files='',
+          # Training rows below which a value is rare.
+          min_count=2,
+          shard_rows=1 << 20,
+          **_splits(),
+      )
+  )
+
+
 def _splits():
   # Parts, 'train[:10%]', and sums, 'train+valid', are fine. No fields or no
   # tasks named: all that the data has.
@@ -283,6 +324,8 @@ def variant(
     # Paper: embeddings of 18, towers 360-200-80, Adam. Learning rate, batch
     # size and epochs were not published; these are not tuned.
     config.dataset = ali_ccp()
+  elif name == 'tabular':
+    config.dataset = tabular()
   elif name.startswith('kuairand'):
     config = for_kuairand(config, history=name == 'kuairand_history')
     config.model.update(sizes['kuairand'])

@@ -135,7 +135,8 @@ def _train(
     state = layout.placed(init())
     best = selection.copy(state.params) if keeps else {}
   for run in runs:  # Nothing is left behind by a model that cannot be.
-    workdir_.claim(run.config, run.workdir, program.schema)
+    encoder = program.builder.encoder_folder
+    workdir_.claim(run.config, run.workdir, program.schema, encoder)
 
   # Restore.
   warnings = list(checkpoints.messages)

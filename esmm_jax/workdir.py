@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 from typing import Any
 
 from esmm_jax.schema import Schema
@@ -55,13 +56,19 @@ def _read(path: str) -> dict[str, Any]:
     ) from e
 
 
-def claim(config: Any, workdir: str, schema: Schema | None = None) -> None:
+def claim(
+    config: Any,
+    workdir: str,
+    schema: Schema | None = None,
+    encoder: str = '',
+) -> None:
   """Makes the folder and writes config.json into it.
 
   Args:
     config: A ConfigDict.
     workdir: The run's folder.
     schema: Goes into schema.json, so that the run predicts without its data.
+    encoder: Folder that is copied, for the same.
 
   Raises:
     InputError: The folder cannot be written.
@@ -70,12 +77,22 @@ def claim(config: Any, workdir: str, schema: Schema | None = None) -> None:
     os.makedirs(workdir, exist_ok=True)
     if schema is not None:
       write_json(os.path.join(workdir, SCHEMA), schema.to_dict())
+    if encoder:
+      _copy(encoder, os.path.join(workdir, os.path.basename(encoder)))
     write_json(os.path.join(workdir, 'config.json'), _plain(config))
   except OSError as e:
     raise InputError(
         f'--workdir={workdir}: {e.strerror}. Name a folder that can be'
         ' written.'
     ) from e
+
+
+def _copy(folder: str, to: str) -> None:
+  """Copies a folder, whole or not at all."""
+  temporary = f'{to}.{os.getpid()}.tmp'
+  shutil.copytree(folder, temporary)
+  shutil.rmtree(to, ignore_errors=True)
+  os.rename(temporary, to)
 
 
 def _plain(config: Any) -> dict[str, Any]:

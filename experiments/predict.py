@@ -62,9 +62,11 @@ def main() -> None:
 
   import esmm_jax
   from esmm_jax import build
-  from esmm_jax.serving import files, scoring
+  from esmm_jax.data import row_files
+  from esmm_jax.serving import scoring
 
-  found = files.find(_INPUT.value) if _INPUT.value else []
+  given = _INPUT.value
+  found = row_files.find(given) if given else []
   data_dir = flags.FLAGS.data_dir
   predictor = esmm_jax.load(workdir, _BATCH_SIZE.value, data_dir)
   options = dict(

@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 from esmm_jax.data.checks import check_columns
-from esmm_jax.data.columnar import ColumnarSource, write_shard
+from esmm_jax.data.columnar import ColumnarSource
 from esmm_jax.data.columns import concatenate
+from esmm_jax.data.shards import write_shard
 from esmm_jax.schema import Field, Schema
 from esmm_jax.tasks import FUNNEL, Task
 from esmm_jax.types import InputError, Ragged

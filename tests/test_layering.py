@@ -21,6 +21,7 @@ RULES = [
     ('esmm_jax.types', [], ['numpy']),
     ('esmm_jax.tasks', ['esmm_jax.types'], []),
     ('esmm_jax.schema', ['esmm_jax.tasks', 'esmm_jax.types'], []),
+    ('esmm_jax.data.row_files', ['esmm_jax.types'], ['fsspec', 'pyarrow']),
     (
         'esmm_jax.data',
         ['esmm_jax.data', *LAYERS],
@@ -109,7 +110,6 @@ RULES = [
         ['esmm_jax.data', *LAYERS],
         ['numpy', 'pyarrow'],
     ),
-    ('esmm_jax.serving.files', ['esmm_jax.types'], ['fsspec', 'pyarrow']),
     ('esmm_jax.grid', [], []),
     (
         'esmm_jax.gain_grid',

@@ -9,7 +9,8 @@ import time
 import types
 
 import esmm_jax
-from esmm_jax.serving import files, inputs, scoring
+from esmm_jax.data import row_files as files
+from esmm_jax.serving import inputs, predictor as predictors, scoring
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.types import InputError, Ragged
 import fsspec
@@ -243,9 +244,13 @@ class Hashed:
   def __init__(self, names):
     self.raw_names = ['who' if n == 'user' else n for n in names]
 
-  def encode(self, columns, where):
+  def select(self, names):
+    assert 'user' in names
+    return self
+
+  def encode(self, columns, where, first_row):
     if len(columns['who']) == 3:
-      raise InputError(f'{where}: three.')
+      raise InputError(f'{where}, row {first_row}: three.')
     known = [str(who).startswith('u') for who in columns['who']]
     ids = [
         int(str(who)[1:]) if k else 1 for who, k in zip(columns['who'], known)]
@@ -260,10 +265,8 @@ def test_raw_columns_go_through_the_encoder(
   run = finished.copy(tmp_path / 'run')
   os.mkdir(run.folder / 'encoder')
   loaded = []
-  module = types.ModuleType('esmm_jax.data.encoding')
-  module.Encoder = types.SimpleNamespace(
-      load=lambda path: loaded.append(path) or Hashed(predictor.names))
-  monkeypatch.setitem(sys.modules, module.__name__, module)
+  monkeypatch.setattr(predictors, 'Encoder', types.SimpleNamespace(
+      load=lambda path: loaded.append(path) or Hashed(predictor.names)))
   mine = run.predictor()
   assert loaded == [str(run.folder / 'encoder')]
   assert 'who' in mine.names and 'user' not in mine.names
@@ -281,7 +284,7 @@ def test_raw_columns_go_through_the_encoder(
   assert_same(mine.predict(rows), predictor.predict(known), rtol=1e-6)
   with pytest.raises(InputError, match="there is no column 'who'"):
     mine.predict(known)
-  with pytest.raises(InputError, match='x, counted from row 7: three'):
+  with pytest.raises(InputError, match='x, row 7: three'):
     mine.predict(raw.slice(0, 3).to_pydict(), where='x', first_row=7)
 
 

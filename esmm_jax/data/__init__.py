@@ -8,9 +8,11 @@ from esmm_jax.data.ali_ccp import AliCcp
 from esmm_jax.data.columnar import ColumnarBuilder
 from esmm_jax.data.kuairand import KuaiRand
 from esmm_jax.data.synthetic_funnel import SyntheticFunnel
+from esmm_jax.data.tabular import Tabular
 
 DATASETS: dict[str, type[ColumnarBuilder]] = {
     'ali_ccp': AliCcp,
     'kuairand': KuaiRand,
     'synthetic_funnel': SyntheticFunnel,
+    'tabular': Tabular,
 }

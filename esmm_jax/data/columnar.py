@@ -29,9 +29,8 @@ import os
 from typing import Any
 
 from esmm_jax.data import digests, unfinished
-from esmm_jax.data.checks import check_columns
 from esmm_jax.data.columns import concatenate, cut, DAMAGED, open_folder
-from esmm_jax.data.columns import write_column
+from esmm_jax.data.shards import TRUTH, write_shard
 from esmm_jax.data.feature_columns import take
 from esmm_jax.schema import Schema
 from esmm_jax.types import Columns, InputError, Ragged
@@ -42,29 +41,7 @@ from tensorflow_datasets.core.data_sources import base as tfds_sources
 from tqdm import tqdm
 
 TEMPLATE = '{DATASET}-{SPLIT}.columns-{SHARD_X_OF_Y}'
-TRUTH = 'truth'
 _GROUPS = 'groups'
-
-
-def write_shard(path: str, schema: Schema, columns: Columns) -> int:
-  """Checks one shard's columns and writes them. Returns the bytes written.
-
-  Raises:
-    InputError: A column is missing or has another length, an id is outside its
-      vocabulary, or a label is not of its task's kind (`check_columns`).
-  """
-  num_rows = len(columns[schema.labels[0]])
-  check_columns(schema, columns, os.path.basename(path), 0)
-  os.makedirs(os.path.join(path, TRUTH) if schema.truth else path)
-  total = 0
-  for name, column in columns.items():
-    if len(column) != num_rows:
-      raise InputError(
-          f'{path}: column {name!r} has {len(column)} rows, not {num_rows}.'
-      )
-    folder = os.path.join(path, TRUTH) if name in schema.truth else path
-    total += write_column(folder, name, column)
-  return total
 
 
 class ColumnarSource:
@@ -251,6 +228,11 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     return os.path.join(
         os.fspath(self.data_path), f'{self.name}-{split}.{_GROUPS}'
     )
+
+  @property
+  def encoder_folder(self) -> str:
+    """What makes ids of raw values, which runs keep a copy of; '' if none."""
+    return ''
 
   @property
   def schema(self) -> Schema:

@@ -17,10 +17,11 @@ import os
 import shutil
 from typing import Any
 
+from esmm_jax.data.encoding import FOLDER
 from esmm_jax.data.padding import pad_lists
 from esmm_jax.schema import MISSING, Part, RARE, Schema
 from esmm_jax.serving import calibration
-from esmm_jax.serving.predictor import ENCODER, Predictor
+from esmm_jax.serving.predictor import Predictor
 from esmm_jax.tasks import spaces
 from esmm_jax.train_step import predict_step
 from esmm_jax.types import Array, Batch, Columns, Groups, InputError
@@ -86,8 +87,8 @@ def export(
       f.write(program)
     for name, value in params.items():
       np.save(os.path.join(temporary, PARAMS, f'{name}.npy'), value)
-    if os.path.isdir(encoder := os.path.join(predictor.folder, ENCODER)):
-      shutil.copytree(encoder, os.path.join(temporary, ENCODER))
+    if os.path.isdir(encoder := os.path.join(predictor.folder, FOLDER)):
+      shutil.copytree(encoder, os.path.join(temporary, FOLDER))
     about = _description(predictor, params, calibrated, joint)
     write_json(os.path.join(temporary, DESCRIPTION), about)
     os.rename(temporary, folder)

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from esmm_jax.data.columnar import ColumnarBuilder
+from esmm_jax.data.encoding import Encoder, FOLDER
 from esmm_jax.data.padding import slots_and_weights
 from esmm_jax.predict import scores
 from esmm_jax.schema import Schema
@@ -18,7 +19,6 @@ import jax
 import numpy as np
 import pyarrow as pa
 
-ENCODER = 'encoder'
 # Rows of the smaller batches; a request is padded to the next size, so that
 # nothing is compiled for each number of rows.
 _SIZES = (1, 32, 1024)
@@ -51,7 +51,7 @@ class Predictor:
     self.sizes = [s for s in _SIZES if s < self.batch_size] + [self.batch_size]
     self.trained = trained
     self._step = jax.jit(functools.partial(predict_step, plan=trained.plan))
-    self._encoder = _encoder(self.folder)
+    self._encoder = _encoder(self.folder, self.schema)
     own = self._encoder is not None
     self.names = (
         list(self._encoder.raw_names) if own else inputs.needed(self.schema)
@@ -98,8 +98,7 @@ class Predictor:
       columns = {name: columns[name] for name in columns.column_names}
     if self._encoder is not None:
       inputs.require(self.names, columns, where)
-      place = f'{where}, counted from row {first_row}' if first_row else where
-      columns = self._encoder.encode(columns, where=place)
+      columns = self._encoder.encode(columns, where, first_row)
     return inputs.encoded(self.schema, columns, where, first_row)
 
   def outputs(
@@ -174,14 +173,12 @@ def load(
   return Predictor(restore(run, data_dir), batch_size)
 
 
-def _encoder(folder: str) -> Any:
+def _encoder(folder: str, schema: Schema) -> Any:
   """What makes ids of raw columns, or None where the run has none."""
-  path = os.path.join(folder, ENCODER)
+  path = os.path.join(folder, FOLDER)
   if not folder or not os.path.isdir(path):
     return None
-  from esmm_jax.data.encoding import Encoder  # Only such runs need it.
-
-  return Encoder.load(path)
+  return Encoder.load(path).select([f.name for f in schema.fields])
 
 
 def _arrays(schema: Schema, columns: Columns) -> tuple[list[Array], int]:

@@ -12,9 +12,10 @@ import shutil
 from typing import Any, NamedTuple
 
 from esmm_jax import lock
+from esmm_jax.data import row_files as files
 from esmm_jax.data.batches import prefetch
 from esmm_jax.data.columnar import ColumnarBuilder
-from esmm_jax.serving import calibration, files, inputs
+from esmm_jax.serving import calibration, inputs
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.types import InputError
 from esmm_jax.workdir import differences, flatten

@@ -39,11 +39,12 @@ class Rows(NamedTuple):
   table: pa.Table
 
 
-def find(patterns: Sequence[str]) -> list[File]:
+def find(patterns: Sequence[str], option: str = '--input') -> list[File]:
   """The files that paths and globs name, each pattern's in order of name.
 
   Args:
     patterns: `log.csv`, `day=*/part-*.parquet`, or with a protocol of fsspec.
+    option: Where they were given, for messages.
 
   Raises:
     InputError: Nothing is there, or a file is neither CSV nor Parquet.
@@ -55,13 +56,13 @@ def find(patterns: Sequence[str]) -> list[File]:
       paths = [path] if fs.isfile(path) else sorted(fs.glob(path))
       paths = [p for p in paths if fs.isfile(p)]
     except (ImportError, OSError, ValueError, AttributeError) as e:
-      raise InputError(f'--input={pattern}: {e}') from e
+      raise InputError(f'{option}={pattern}: {e}') from e
     if not paths:
-      raise InputError(f'--input={pattern}: there is no such file.')
+      raise InputError(f'{option}={pattern}: there is no such file.')
     for p in paths:
       if not p.endswith((*_CSV, *_PARQUET)):
         raise InputError(
-            f'--input: {p} is neither CSV nor Parquet; its name must end in'
+            f'{option}: {p} is neither CSV nor Parquet; its name must end in'
             f' {", ".join((*_CSV, *_PARQUET))}.'
         )
       name = p if 'file' in _protocols(fs) else fs.unstrip_protocol(p)

@@ -1,0 +1,262 @@
+"""Somebody's own log: what is wrong is said with file, row and column."""
+
+import os
+
+from esmm_jax.data import raw_values
+from esmm_jax.data.encoding import Encoder
+from esmm_jax.data.raw_values import Place
+from esmm_jax.data.tabular_config import TabularConfig
+from esmm_jax.data.tabular_fit import Counts, Fit, Moments
+from esmm_jax.data.vocabulary import Vocabulary
+from esmm_jax.types import InputError
+from hypothesis import given, strategies as st
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.test_tabular import OPTIONS, prepared, read, ROWS, table, write
+
+# Options and what they are refused with.
+OPTION = {
+    'no files': (dict(files=''), 'dataset.files is empty; name the log'),
+    'no such file': (dict(files='no.csv'), 'dataset.files=no.csv: there is no'),
+    'another kind': (dict(files='setup.cfg'), 'neither CSV nor Parquet'),
+    'protocol': (dict(files='nothing://x.csv'), 'nothing://x.csv'),
+    'twice': (dict(files='{log},{log}'), 'log.parquet is named twice'),
+    'no inputs': (dict(id='', ids='', float=''), 'name no column'),
+    'no column': (dict(id='usr'), r"no column 'usr'.*'user'\?"),
+    'no label': (dict(click='klicked'), r"no column 'klicked'.*'clicked'\?"),
+    'empty label': (dict(conversion=''), 'dataset.conversion names no column'),
+    'label read': (dict(id='clicked'), "'clicked' is a label"),
+    'known later': (
+        dict(float='price,play_time'), "'play_time' is a label or a truth"),
+    'twice read': (dict(id='user,user'), "'user' stands twice"),
+    'odd name': (dict(id='a/b'), "'a/b': a column cannot have that name"),
+    'split': (dict(split='tme'), r"dataset.split is 'tme'.*'time'\?"),
+    'no time': (dict(time=''), "dataset.split is 'time', but dataset.time is"),
+    'policy': (
+        dict(conversion_without_click='eror'), r"is 'eror'.*'error'\?"),
+    'option of a column': (
+        dict(id='user:mincount=3'), r"'mincount=3' is no.*'min_count'\?"),
+    'number': (dict(id='user:min_count=x'), "'x' is no whole number"),
+    'small': (dict(id='user:min_count=0'), 'min_count must be at least 1'),
+    'combiner': (
+        dict(ids='tags:combiner=max'), "combiner is 'max', which is not known"),
+    'scaling': (dict(float='price:scaling=lg'), "scaling is 'lg'"),
+    'min_count': (dict(min_count=0), "'user': min_count must be at least 1"),
+    'shares': (
+        dict(valid_share=0.5, test_share=0.5), 'leave nothing to train on'),
+    'share': (dict(test_share=1.5), 'dataset.test_share is 1.5'),
+    'boundary': (
+        dict(valid_from='May'), "dataset.valid_from, row 0: column 'valid_from'"
+        " is 'May'; it must be a number or a date"),
+    'order': (dict(valid_from='4', test_from='3'), 'comes after test_from'),
+    'empty split': (dict(test_from='9'), "split 'test' is empty"),
+    'files': (dict(valid_files='x.csv'), "are of dataset.split='files'"),
+}
+
+
+@pytest.mark.parametrize('case', OPTION)
+def test_options(case, tmp_path):
+  options, message = OPTION[case]
+  log = write(table(), tmp_path / 'log.parquet')
+  options = {'files': log} | options
+  options['files'] = options['files'].format(log=log)
+  with pytest.raises(InputError, match=message):
+    prepared(tmp_path, **options)
+  left = tmp_path / 'data' / 'tabular'
+  assert not list(left.glob('*/1*')) and not list(left.glob('*/inc*'))
+
+
+def changed(name, row, value):
+  values = list(ROWS[name])
+  values[row] = value
+  return {name: values}
+
+
+# Changes of the rows and what they are refused with; rows count from 0.
+VALUES = {
+    'label': (changed('clicked', 3, 2), 'row 3: column .clicked. is 2; it must'
+              ' be 0 or 1'),
+    'no label': (changed('bought', 4, None), 'row 4: column .bought. is None'),
+    'bought unclicked': (
+        changed('bought', 1, 1), "row 1: 'bought' is 1 and 'clicked' is 0. S"),
+    'no number': (
+        {'price': ['x'] + ['1'] * 9}, "row 0: column 'price' is 'x'; it must be"
+        ' a number'),
+    'infinite': (
+        changed('price', 9, np.inf), "row 9: column 'price' is inf; it must"),
+    'no list': (
+        {'tags': list(range(10))}, "column 'tags' is 0; it must be a list"),
+    'list': ({'user': [['a']] * 10}, r"column 'user' is \['a'\]; it must be one"
+             ' value'),
+    'fraction': (
+        {'item': [1.5] + [1.0] * 9}, "row 0: column 'item' is 1.5; it must be a"
+        ' whole number'),
+    'time': (
+        {'day': ['2022-04-01'] * 9 + ['soon']}, "row 9: column 'day' is 'soo"),
+    'no time': (changed('day', 2, None), "row 2: column 'day' is None"),
+    'never clicked': (
+        {'clicked': [0] * 10, 'bought': [0] * 10}, "column 'clicked' is 0 in"
+        ' all 6 training rows'),
+    'never bought': (
+        {'bought': [0] * 10}, "column 'bought' is 0 in all 6 training rows"),
+}
+
+
+@pytest.mark.parametrize('case', VALUES)
+def test_values(case, tmp_path):
+  changes, message = VALUES[case]
+  path = write(table(**changes), tmp_path / 'log.parquet')
+  more = {}
+  if case == 'time':
+    more = dict(valid_from='2022-04-02', test_from='2022-04-03')
+  with pytest.raises(InputError, match=message) as e:
+    prepared(tmp_path, path, **more)
+  assert 'log.parquet' in str(e.value) or 'never' in case
+
+
+def test_lines_of_csv_files(tmp_path):
+  """Counted as an editor does."""
+  path = write(table(**changed('clicked', 3, 2)), tmp_path / 'log.csv')
+  with pytest.raises(InputError, match="log.csv, line 5: column 'clicked'"):
+    prepared(tmp_path, path)
+  lines = (tmp_path / 'log.csv').read_text().replace(',2,', ',1,').splitlines()
+  (tmp_path / 'log.csv').write_text('\n'.join([*lines[:4], 'a,b', *lines[5:]]))
+  with pytest.raises(InputError, match='log.csv cannot be read: .*Expected 8'):
+    prepared(tmp_path, path)
+  (tmp_path / 'log.csv').write_text('')
+  with pytest.raises(InputError, match='log.csv cannot be read: Empty CSV'):
+    prepared(tmp_path, path)
+  (tmp_path / 'log.parquet').write_bytes(b'PAR1 no')
+  with pytest.raises(InputError, match='log.parquet cannot be read'):
+    prepared(tmp_path, str(tmp_path / 'log.parquet'))
+
+
+def test_a_file_with_other_columns(tmp_path):
+  one = write(table().slice(0, 5), tmp_path / 'a.parquet')
+  two = write(table(price=None).slice(5), tmp_path / 'b.parquet')
+  with pytest.raises(InputError, match="b.parquet: there is no column 'price'"):
+    prepared(tmp_path, [one, two])
+
+
+@pytest.mark.parametrize('policy, rows, click, bought', [
+    ('drop', 5, 4, 2), ('keep', 6, 4, 2), ('click', 6, 5, 3)])
+def test_bought_and_not_clicked(policy, rows, click, bought, tmp_path):
+  path = write(table(**changed('bought', 1, 1)), tmp_path / 'log.csv')
+  data = prepared(tmp_path, path, conversion_without_click=policy)
+  assert data.report['splits']['train'] == {
+      'rows': rows, 'click': click, 'conversion': bought}
+  assert data.report['left_out'] == (policy == 'drop')
+  assert len(read(data)['train']['user']) == rows
+
+
+def test_three_events(tmp_path):
+  rows = table(cart=[1, 0, 1, 1, 0, 0, 1, 0, 1, 0])
+  path = write(rows, tmp_path / 'log.csv')
+  data = prepared(tmp_path, path, cart='cart')
+  assert data.schema.labels == ('click', 'cart', 'conversion')
+  assert read(data)['train']['cart'].tolist() == [1, 0, 1, 1, 0, 0]
+
+
+# Values.
+
+PLACE = Place('x')
+
+
+@pytest.mark.parametrize('values', [
+    pa.array([7, None, -3]), pa.array([7.0, None, -3.0]),
+    pa.array(['7', '', ' -3 ']), pa.array(['7.0', None, '-3.00']),
+    pa.array([7.0, np.nan, -3.0]), pa.array([7, None, -3], pa.int8()),
+    pa.array(['7', None, '-3'], pa.large_string()),
+    pa.array(['7', None, '-3']).dictionary_encode(),
+])
+def test_one_identifier_in_many_forms(values):
+  found = raw_values.texts(raw_values.arrow(values, 'a', PLACE), 'a', PLACE)
+  assert found.to_pylist() == ['7', None, '-3']
+
+
+def test_other_kinds():
+  texts = lambda v: raw_values.texts(
+      raw_values.arrow(v, 'a', PLACE), 'a', PLACE).to_pylist()
+  assert texts([True, False, None]) == ['True', 'False', None]
+  assert texts(np.array(['b', 'a'], object)) == ['b', 'a']
+  assert texts([1, 'x', None]) == ['1', 'x', None]
+  assert texts(np.array(['2022-04-09'], 'datetime64[D]')) == ['2022-04-09']
+  labels = raw_values.labels(
+      pa.array(['0', 'TRUE', '1.0', 'false']), 'a', PLACE)
+  assert labels.tolist() == [0, 1, 1, 0] and labels.dtype == np.int8
+
+
+NAMES = st.text('abc7. ', max_size=3)
+
+
+@given(st.lists(st.none() | st.lists(st.none() | NAMES, max_size=5)),
+       st.integers(1, 4))
+def test_lists(rows, most):
+  clean = [
+      [t.strip() for t in row or [] if t and t.strip()] for row in rows]
+  clean = [[raw_values.texts(pa.array([t]), 'a', PLACE)[0].as_py() for t in row]
+           [:most] for row in clean]
+  as_lists = pa.array(rows, pa.list_(pa.string()))
+  as_texts = pa.array(
+      [None if r is None else '|'.join(t or '' for t in r) for r in rows],
+      pa.string())
+  for form in (as_lists, as_texts):
+    offsets, entries = raw_values.lists(form, 'a', PLACE, most)
+    found = [
+        entries[a:b].to_pylist() for a, b in zip(offsets, offsets[1:])]
+    assert found == clean
+
+
+@given(st.lists(st.lists(st.none() | NAMES.filter(bool))), st.integers(1, 3))
+def test_counts_are_those_of_a_vocabulary(pieces, least):
+  counts = Counts()
+  for piece in pieces:
+    counts.add(pa.array(piece, pa.string()))
+  values = np.array([v for p in pieces for v in p if v is not None], str)
+  expected = Vocabulary.fit(values, min_count=least).values.tolist()
+  # Ties by the text: by code points, as numpy has it.
+  assert counts.most(least).to_pylist() == expected
+  assert counts.most(least, 2).to_pylist() == expected[:2]
+
+
+@given(st.lists(st.lists(st.floats(-1e6, 1e6) | st.just(np.nan))))
+def test_moments(pieces):
+  moments = Moments()
+  for piece in pieces:
+    moments.add(np.array(piece, float))
+  values = np.array([v for p in pieces for v in p if not np.isnan(v)])
+  if len(values):
+    assert moments.mean == pytest.approx(values.mean(), rel=1e-9, abs=1e-6)
+    std = values.std()
+    assert moments.std == pytest.approx(std or 1.0, rel=1e-5, abs=1e-3) or (
+        std < 1e-9)
+
+
+@given(st.lists(st.tuples(NAMES, st.booleans(), st.none() | st.floats(-9, 9)),
+                min_size=1))
+def test_what_is_encoded_comes_of_training_rows(rows):
+  names, train, prices = (list(x) for x in zip(*rows))
+  train = np.array(train)
+  config = TabularConfig(id='a:min_count=1', float='b:scaling=log')
+  fit = Fit(config)
+  columns = {'a': pa.array(names), 'b': pa.array(prices, pa.float64())}
+  fit.add(columns, train, PLACE)
+  encoder = fit.encoder()
+  made = encoder.encode(columns)
+  texts = raw_values.texts(columns['a'], 'a', PLACE).to_pylist()
+  known = {t for t, k in zip(texts, train) if k and t is not None}
+  for text, number in zip(texts, made['a']):
+    if text is None or text not in known:
+      assert number == (0 if text is None else 1)
+    else:
+      assert encoder.values('a')[number - 2] == text
+  fitted = np.array([p for p, k in zip(prices, train) if k and p is not None])
+  if len(fitted) > 1 and np.ptp(fitted) > 0.1:
+    fitted = np.sign(fitted) * np.log1p(abs(fitted))
+    there = [k and p is not None for k, p in zip(train, prices)]
+    np.testing.assert_allclose(
+        made['b'][there], (fitted - fitted.mean()) / fitted.std(), atol=1e-4)
+  assert not made['b'][[p is None for p in prices]].any()
+  assert isinstance(encoder, Encoder) and os.path.sep not in OPTIONS['id']
