@@ -58,8 +58,8 @@ def check(workdir: str, mine: Mapping[str, Any]) -> list[str]:
   now = {k: mine[k] for k in began}
   if differing := differences(now, began):
     raise InputError(
-        f'--workdir={workdir} cannot go on: {"; ".join(differing)}. Use the'
-        ' same data, another --workdir, or delete that one.'
+        f'--workdir={workdir} cannot go on: {"; ".join(differing)} ({NAME}).'
+        ' Use the same data, another --workdir, or delete that one.'
     )
   return [
       f'This run began with {name} {then.get(name, "absent")} and goes on with'

@@ -46,6 +46,7 @@ class Run:
     self.results: dict[str, Any] = {}
     self.label = ''
     self.writer: Writer
+    self._digest = ''  # Of the lines of metrics.jsonl that must be there.
 
   @property
   def active(self) -> bool:
@@ -62,6 +63,12 @@ class Run:
     """Opens its files at a step; `shows` says whether it has the bar."""
     first = processes.is_first()
     self.writer = Writer(self.workdir, start, total, shows and first, first)
+    if self._digest not in ('', self.writer.digest) and first:
+      self.writer.say(
+          f'warning: {self.workdir}/metrics.jsonl was changed: lines up to step'
+          f' {start} are missing or are not as they were written. The run goes'
+          ' on, its other numbers do not depend on them.'
+      )
 
   def update(self, step: int, metrics: Mapping[str, float]) -> bool:
     """Takes note of an evaluation; returns whether it is the best so far."""
@@ -72,12 +79,17 @@ class Run:
 
   def position(self) -> dict[str, Any]:
     """What a checkpoint needs to know, as JSON."""
-    return {'selection': self.selection.position(), 'steps': self.steps}
+    return {
+        'selection': self.selection.position(),
+        'steps': self.steps,
+        'metrics': self.writer.digest,
+    }
 
   def load(self, position: Mapping[str, Any]) -> None:
     """Takes over what `position` gave."""
     self.selection.load(position['selection'])
     self.steps = position['steps']
+    self._digest = position.get('metrics', '')
 
   def save(
       self, outputs: dict[str, Array], observed: Observed

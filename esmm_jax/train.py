@@ -223,7 +223,7 @@ def _train(
         if any(better):
           best = selection.merge(best, state.params, better)
         _save(checkpoints, step, state, best, runs)
-        if stop_now:
+        if stop_now or processes.any_of(bool(asked)):
           raise _stopped(step, total)
 
     # Evaluate.

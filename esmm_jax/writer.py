@@ -1,6 +1,7 @@
 """What a run leaves to read: metrics.jsonl, TensorBoard, a line, a bar."""
 
 from collections.abc import Mapping
+import hashlib
 import json
 import math
 import os
@@ -8,6 +9,7 @@ import sys
 import time
 from typing import Any
 
+from esmm_jax.types import InputError
 import numpy as np
 from tqdm import tqdm
 
@@ -36,13 +38,33 @@ def write_json(path: str, value: Any) -> None:
   os.replace(temporary, path)
 
 
-def read_jsonl(path: str) -> list[dict[str, Any]]:
-  """The complete lines of a file; a last one cut short is left out."""
+def read_jsonl(path: str, strict: bool = True) -> list[dict[str, Any]]:
+  """The complete lines of a file; a last one cut short is left out.
+
+  Args:
+    path: The file; none is one without lines.
+    strict: Whether a line that is no object with a `step` is an error;
+      otherwise it is left out.
+
+  Raises:
+    InputError: There is such a line.
+  """
   if not os.path.exists(path):
     return []
-  with open(path, encoding='utf-8') as f:
+  with open(path, encoding='utf-8', errors='replace') as f:
     lines = f.read().split('\n')
-  return [json.loads(line) for line in lines[:-1] if line]
+  found = []
+  for number, line in enumerate(lines[:-1], start=1):
+    try:
+      value = json.loads(line)
+      int(value['step'])
+      found.append(value)
+    except (ValueError, TypeError, KeyError) as e:
+      if strict:
+        raise InputError(
+            f'{path}, line {number} is damaged; repair or remove that line.'
+        ) from e
+  return found
 
 
 def _stays(line: Mapping[str, Any], start_step: int) -> bool:
@@ -85,10 +107,12 @@ class Writer:
     from tensorboardX import SummaryWriter  # Imports slowly.
 
     self._path = os.path.join(workdir, 'metrics.jsonl')
-    kept = [r for r in read_jsonl(self._path) if _stays(r, start_step)]
+    lines = read_jsonl(self._path, strict=False)
+    kept = [json.dumps(r) + '\n' for r in lines if _stays(r, start_step)]
+    self._sha256 = hashlib.sha256(''.join(kept).encode())
     temporary = self._path + '.tmp'
     with open(temporary, 'w', encoding='utf-8') as f:
-      f.writelines(json.dumps(r) + '\n' for r in kept)
+      f.writelines(kept)
     os.replace(temporary, self._path)
     self._file = open(self._path, 'a', encoding='utf-8')
     self._events = SummaryWriter(
@@ -108,6 +132,11 @@ class Writer:
         disable=None if shows else True,
         dynamic_ncols=True,
     )
+
+  @property
+  def digest(self) -> str:
+    """sha256 of what metrics.jsonl holds, or should hold."""
+    return self._sha256.hexdigest()
 
   def progress(self, step: int, loss: float, rate: float) -> None:
     """Moves the bar; `rate` is in examples a second.
@@ -133,7 +162,9 @@ class Writer:
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
     """Appends a line to metrics.jsonl and to the TensorBoard events."""
     line = to_json({'step': step, 'time': time.time(), **metrics})
-    self._file.write(json.dumps(line) + '\n')
+    text = json.dumps(line) + '\n'
+    self._sha256.update(text.encode())
+    self._file.write(text)
     self._file.flush()
     os.fsync(self._file.fileno())
     for key, value in metrics.items():
