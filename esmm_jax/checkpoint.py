@@ -142,7 +142,6 @@ class Checkpoints:
             max_to_keep=_KEPT,
             enable_async_checkpointing=False,
             cleanup_tmp_directories=not read_only,
-            read_only=read_only,
             create=not read_only,
         ),
     )

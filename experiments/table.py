@@ -27,6 +27,7 @@ _FORMAT = flags.DEFINE_enum(
 _OUTPUT = flags.DEFINE_string(
     'output', None, 'Gets the table and its figures; default: the workdir.'
 )
+cli.define_data_dir()  # As the sweep's; a table reads the runs alone.
 flags.adopt_module_key_flags(cli)
 
 

@@ -51,7 +51,12 @@ OPTION = {
         dict(valid_from='May'), "dataset.valid_from, row 0: column 'valid_from'"
         " is 'May'; it must be a number or a date"),
     'order': (dict(valid_from='4', test_from='3'), 'comes after test_from'),
-    'empty split': (dict(test_from='9'), "split 'test' is empty"),
+    'empty split': (
+        dict(test_from='9'), "test_from is 9, 9 as a number, but column 'day'"
+        ' goes from 1 to 4'),
+    'nothing to learn from': (
+        dict(valid_from='1'), 'dataset.valid_from is 1, 1 as a number'),
+    'nothing between': (dict(valid_from='4'), "split 'valid' is empty"),
     'files': (dict(valid_files='x.csv'), "are of dataset.split='files'"),
 }
 

@@ -96,16 +96,7 @@ class Tabular(ColumnarBuilder):
     log = Log(config)
     ends = None
     if config.split == 'time':
-      by_share = tabular_rows.shares_of_time(log, config)
-      ends = tuple(
-          given if (given := config.boundary(option)) is not None else other
-          for option, other in zip(('valid_from', 'test_from'), by_share)
-      )
-      if ends[0] > ends[1]:
-        raise InputError(
-            'dataset.valid_from comes after test_from; validation rows are'
-            ' those between the two.'
-        )
+      ends = tabular_rows.ends_of_time(log, config)
     fit, groups, report = self._count(log, ends)
     encoder = fit.encoder()
     encoder.save(self.encoder_folder)

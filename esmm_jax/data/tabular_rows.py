@@ -138,10 +138,14 @@ def labels(
   return found, kept
 
 
-def shares_of_time(log: Log, config: TabularConfig) -> tuple[float, float]:
-  """The times at which validation and test begin, by the config's shares.
+def ends_of_time(log: Log, config: TabularConfig) -> tuple[float, float]:
+  """The times at which validation and test begin.
 
-  Takes 8 bytes a row. Rows of one time are in one split, the later one.
+  Those that the config names, or by its shares. Takes 8 bytes a row. Rows of
+  one time are in one split, the later one.
+
+  Raises:
+    InputError: They leave a split empty.
   """
   name = config.time
   pieces = [
@@ -153,9 +157,25 @@ def shares_of_time(log: Log, config: TabularConfig) -> tuple[float, float]:
   times = np.sort(np.concatenate([np.zeros(0), *pieces]))
   num = len(times)
   ends = []
-  for share in (config.valid_share + config.test_share, config.test_share):
+  for option, share in (
+      ('valid_from', config.valid_share + config.test_share),
+      ('test_from', config.test_share),
+  ):
     first = num - round(share * num)
-    ends.append(float(times[first]) if first < num else np.inf)
+    by_share = float(times[first]) if first < num else np.inf
+    given = config.boundary(option)
+    ends.append(by_share if given is None else given)
+    if given is not None and num and not times[0] < given <= times[-1]:
+      raise InputError(
+          f'dataset.{option} is {getattr(config, option)}, {given:.17g} as a'
+          f' number, but column {name!r} goes from {times[0]:.17g} to'
+          f' {times[-1]:.17g}.'
+      )
+  if ends[0] > ends[1]:
+    raise InputError(
+        'dataset.valid_from comes after test_from; validation rows are those'
+        ' between the two.'
+    )
   return ends[0], ends[1]
 
 

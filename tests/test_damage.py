@@ -1,0 +1,39 @@
+"""A damaged file gives the same numbers, or one line that names it."""
+
+from tests import damage
+
+import pytest
+
+SAMPLE = [
+    ('train, a new run', 'metadata.json', damage.cut),
+    ('train, a new run', 'user.npy', damage.flip),
+    ('train, going on', 'manifest.json', damage.noise),
+    ('train, going on', 'metrics.jsonl', damage.cut),
+]
+
+
+@pytest.fixture(scope='module')
+def stage(tmp_path_factory):
+  with damage.Stage(tmp_path_factory.mktemp('stage')) as stage:
+    yield stage
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name, ending, harm', SAMPLE)
+def test_some(name, ending, harm, stage):
+  file = next(
+      f for f in stage.files(damage.PROGRAMS[name][0])
+      if f.endswith(ending) and '.config' not in f)
+  case = stage.case(name, file, harm)
+  assert case.fine and ending in case.said, case
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('name', damage.PROGRAMS)
+def test_every_file_in_every_way(name, stage):
+  cases = [
+      stage.case(name, file, harm)
+      for file in stage.files(damage.PROGRAMS[name][0])
+      for harm in damage.HARMS]
+  wrong = [case for case in cases if case and not case.fine]
+  assert len(cases) > 50 and not wrong
