@@ -224,7 +224,7 @@ def step() -> None:
         )
         steps = max(2, _STEPS.value // (4 if dense else 1))
         total = steps * _WINDOWS.value + 3
-        layout = Layout(jax.devices()[:1])
+        layout = Layout(None, jax.devices()[:1])
         state = layout.put_state(state)
         feed = feeds.get(kind, Held)(plan, batches, layout, 0, total)
         state = feed.advance(state, 0, 3, hyper)

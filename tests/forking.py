@@ -9,6 +9,7 @@ to use a device. What a command prints and its exit code are those of
 """
 
 import importlib
+import inspect
 import json
 import os
 import subprocess
@@ -67,7 +68,8 @@ def _child(module, argv, folder):
   sys.stdin = open(os.devnull, encoding='utf-8')
   code = 1
   try:
-    module.cli.run(module.main)
+    positional = bool(inspect.signature(module.main).parameters)
+    module.cli.run(module.main, positional)
     code = 0
   except SystemExit as e:
     code = e.code or 0
