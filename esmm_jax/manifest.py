@@ -31,6 +31,24 @@ def write(workdir: str, mine: Mapping[str, Any]) -> None:
   write_json(os.path.join(workdir, NAME), mine)
 
 
+def read(workdir: str) -> dict[str, Any]:
+  """What `write` wrote.
+
+  Raises:
+    InputError: It cannot be read.
+  """
+  path = os.path.join(workdir, NAME)
+  try:
+    with open(path, encoding='utf-8') as f:
+      found = json.load(f)
+    return {k: found[k] for k in ('config_sha256', 'data', 'versions')}
+  except (OSError, ValueError, KeyError, TypeError) as e:
+    raise InputError(
+        f'{path} cannot be read ({e}), so it is not known what this run began'
+        ' with. Use another --workdir, or delete that one.'
+    ) from e
+
+
 def check(workdir: str, mine: Mapping[str, Any]) -> list[str]:
   """Compares a run that goes on with what it began with.
 
@@ -44,17 +62,9 @@ def check(workdir: str, mine: Mapping[str, Any]) -> list[str]:
   Raises:
     InputError: It was another config or other data, or cannot be read.
   """
-  path = os.path.join(workdir, NAME)
-  try:
-    with open(path, encoding='utf-8') as f:
-      theirs = json.load(f)
-    then = theirs['versions']
-    began = {k: theirs[k] for k in ('config_sha256', 'data')}
-  except (OSError, ValueError, KeyError, TypeError) as e:
-    raise InputError(
-        f'{path} cannot be read ({e}), so it is not known what this run began'
-        ' with. Use another --workdir, or delete that one.'
-    ) from e
+  theirs = read(workdir)
+  then = theirs['versions']
+  began = {k: theirs[k] for k in ('config_sha256', 'data')}
   now = {k: mine[k] for k in began}
   if differing := differences(now, began):
     raise InputError(

@@ -26,9 +26,9 @@ def damage(folder: str) -> str:
     with open(folder + _SUFFIX, encoding='utf-8') as f:
       sealed = json.load(f)
   except FileNotFoundError:
-    return 'it was not completed'
+    return f'it was not completed, there is no {_name(folder)}'
   except (OSError, ValueError) as e:
-    return f'its list of checksums cannot be read ({e})'
+    return f'its list of checksums, {_name(folder)}, cannot be read ({e})'
   found = _contents(folder)
   for path in sorted(sealed.keys() | found.keys()):
     if path not in found:
@@ -49,6 +49,10 @@ def remove_stray(folder: str) -> None:
     sealed = name.removesuffix(_SUFFIX)
     if sealed != name and not os.path.isdir(os.path.join(folder, sealed)):
       os.remove(os.path.join(folder, name))
+
+
+def _name(folder: str) -> str:
+  return os.path.basename(folder) + _SUFFIX
 
 
 def _contents(folder: str) -> dict[str, list[Any]]:

@@ -96,6 +96,10 @@ def _read(run: str, name: str) -> Any:
 def _schema(run: str, config: ConfigDict, data_dir: str | None) -> Schema:
   try:
     return Schema.from_dict(_read(run, SCHEMA))
+  except (TypeError, KeyError) as e:
+    raise InputError(
+        f'{os.path.join(run, SCHEMA)} is damaged ({e}); train again.'
+    ) from e
   except FileNotFoundError:
     data = build.dataset(config.dataset, data_dir)
     return build.schema(data, config.dataset.fields, config.dataset.tasks)

@@ -11,7 +11,7 @@ import os
 import shutil
 from typing import Any, NamedTuple
 
-from esmm_jax import lock
+from esmm_jax import lock, manifest
 from esmm_jax.data import row_files as files
 from esmm_jax.data.batches import prefetch
 from esmm_jax.data.columnar import ColumnarBuilder
@@ -179,12 +179,10 @@ def _score(
 
 def _identity(predictor: Predictor) -> dict[str, Any]:
   """Which parameters they are."""
-  path = os.path.join(predictor.folder, 'manifest.json')
-  with open(path, encoding='utf-8') as f:
-    manifest = json.load(f)
+  began = manifest.read(predictor.folder)
   return {
-      'config_sha256': manifest['config_sha256'],
-      'data': manifest['data'],
+      'config_sha256': began['config_sha256'],
+      'data': began['data'],
       'selected_step': predictor.results['selected_step'],
   }
 

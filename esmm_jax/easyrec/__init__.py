@@ -1,0 +1,5 @@
+"""Pipeline configs of EasyRec -> configs of this package."""
+
+from esmm_jax.easyrec.convert import convert, Converted
+
+__all__ = ['Converted', 'convert']

@@ -1,0 +1,276 @@
+"""A pipeline config of EasyRec -> settings of a config of this package."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from esmm_jax.easyrec import features, training
+from esmm_jax.easyrec.notes import Notes
+from esmm_jax.easyrec.text_proto import Message, parse
+from esmm_jax.types import InputError, suggest
+
+# model_class -> our config file, and the message with the network.
+CLASSES = {
+    'ESMM': ('esmm', 'esmm'),
+    'MMoE': ('mmoe', 'mmoe'),
+    'PLE': ('ple', 'ple'),
+    'DBMTL': ('dbmtl', 'dbmtl'),
+}
+_ACTIVATIONS = {
+    'relu': 'relu', 'leaky_relu': 'leaky_relu', 'prelu': 'prelu',
+    'dice': 'dice', 'gelu': 'gelu', 'swish': 'silu', 'silu': 'silu',
+    'tanh': 'tanh',
+}
+
+
+class Converted(NamedTuple):
+  """What became of a pipeline config.
+
+  Attributes:
+    base: Our config file, `esmm` of configs/esmm.py.
+    settings: Keys of the config -> values, on top of its variant `tabular`.
+    notes: What was not carried over, or not exactly, each with its line.
+  """
+
+  base: str
+  settings: dict[str, Any]
+  notes: list[str]
+
+
+def convert(text: str) -> Converted:
+  """Converts the text of a pipeline config.
+
+  Args:
+    text: In the text form of protocol buffers.
+
+  Raises:
+    InputError: It is not of that form, its model is none of `CLASSES`, or it
+      has other tasks than a click and a conversion.
+  """
+  root = parse(text)
+  model = root.message('model_config')
+  name = model.get('model_class')
+  if name not in CLASSES:
+    raise InputError(
+        f'model_config.model_class is {name!r}; of EasyRec\'s models'
+        f' {", ".join(CLASSES)} can be carried over.'
+        f' {suggest(str(name), CLASSES)}'
+    )
+  base, section = CLASSES[name]
+  net = model.message(section)
+  notes, settings = Notes(), {}
+  click, conversion = _towers(net, name, notes)
+  data, fields = features.dataset(root, model, click, conversion, notes)
+  settings |= data
+  settings |= training.settings(root, notes)
+  settings |= _losses(name, click, conversion, notes)
+  settings |= _network(name, net, click, conversion, notes)
+  if name == 'ESMM':
+    settings |= _groups(net, features.groups(model), fields, notes)
+  settings |= _penalties(name, model, net, settings, notes)
+  if dims := features.dimensions(root):
+    settings['model.embed_dim'] = notes.same(
+        dims, 'embedding_dim', 'one embedding_dim for all features')
+  notes.unused(root)
+  return Converted(base, settings, notes.lines)
+
+
+def _towers(net: Message, name: str, notes: Notes) -> tuple[Message, Message]:
+  """The towers of the click and of the conversion."""
+  if name == 'ESMM':
+    return net.message('ctr_tower'), net.message('cvr_tower')
+  towers = net.all('task_towers')
+  if len(towers) != 2:
+    raise InputError(
+        f'the model has {len(towers)} task_towers; a click and a conversion can'
+        ' be carried over.'
+    )
+  by_label = {t.get('label_name'): t for t in towers}
+  by_name = {t.get('tower_name'): t for t in towers}
+  for conversion in towers:
+    click = by_label.get(conversion.get('task_space_indicator_label'))
+    parents = [by_name.get(n) for n in conversion.all('relation_tower_names')]
+    click = click or next(filter(None, parents), None)
+    if click is not None and click is not conversion:
+      return click, conversion
+  notes.add(
+      towers[0].line,
+      'task_towers',
+      'nothing says which tower is the click; the first one is taken for it',
+  )
+  return towers[0], towers[1]
+
+
+def _losses(
+    name: str, click: Message, conversion: Message, notes: Notes
+) -> dict[str, Any]:
+  """Estimator and weights."""
+  weights = [float(t.get('weight', 1.0)) for t in (click, conversion)]
+  space = conversion.get('task_space_indicator_label')
+  inside = float(conversion.get('in_task_space_weight', 1.0))
+  outside = float(conversion.get('out_task_space_weight', 1.0))
+  for tower in (click, conversion):
+    loss = tower.get('loss_type', 'CLASSIFICATION')
+    if loss != 'CLASSIFICATION':
+      notes.add(
+          tower.line, 'loss_type', f'{loss} became the cross-entropy of 0 or 1')
+  if name == 'ESMM':
+    return {
+        'estimator': 'entire_space',
+        'loss_weights.ctr': weights[0],
+        'loss_weights.ctcvr': weights[1],
+    }
+  if space and outside < 1e-3 * inside:
+    return {
+        'estimator': 'click_space',
+        'loss_weights.ctr': weights[0],
+        'loss_weights.cvr_clicked': weights[1] * inside,
+    }
+  if space:
+    notes.add(
+        conversion.line,
+        'out_task_space_weight',
+        'un-clicked rows stand in no loss of ours with a weight;'
+        ' sampling.unclicked_rate draws some of them',
+    )
+    return {
+        'estimator': 'click_space',
+        'loss_weights.ctr': weights[0],
+        'loss_weights.cvr_clicked': weights[1] * inside,
+        'sampling.unclicked_rate': min(1.0, outside / inside),
+    }
+  notes.add(
+      conversion.line,
+      'label_name',
+      'without a task space this tower predicts the conversion of every'
+      ' impression, our pCTCVR: estimator end_to_end; pCVR is the ratio',
+  )
+  return {
+      'estimator': 'end_to_end',
+      'loss_weights.ctr': weights[0],
+      'loss_weights.ctcvr': weights[1],
+      'loss_weights.calibrator': 0.0,
+  }
+
+
+def _network(
+    name: str, net: Message, click: Message, conversion: Message, notes: Notes
+) -> dict[str, Any]:
+  """The section `model`."""
+  parts = _Parts(notes)
+  found = {'model.tower_units': parts.units(
+      [t.message('dnn') for t in (click, conversion)], 'towers')}
+  if groups := net.all('groups'):
+    found['model.group_units'] = parts.units(
+        [g.message('dnn') for g in groups], 'groups')
+  if name == 'MMoE':
+    found['model.num_experts'] = net.get('num_expert', len(net.all('experts')))
+    found['model.expert_units'] = parts.units(
+        net.all('expert_dnn') or [e.message('dnn') for e in net.all('experts')],
+        'experts')
+  if name == 'PLE':
+    levels = net.all('extraction_networks')
+    found['model.levels'] = len(levels)
+    for ours, theirs in (
+        ('num_task_experts', 'expert_num_per_task'),
+        ('num_shared_experts', 'share_num')):
+      counts = [level.get(theirs, 1) for level in levels]
+      found[f'model.{ours}'] = notes.same(
+          counts, theirs, 'one number of experts for all levels')
+    nets = [
+        level.message(kind) for level in levels
+        for kind in ('task_expert_net', 'share_expert_net')]
+    found['model.expert_units'] = parts.units(nets, 'experts')
+  if name == 'DBMTL':
+    bottom = net.all('bottom_dnn')
+    found['model.shared_units'] = parts.units(bottom, 'bottom_dnn')
+    found['model.num_experts'] = net.get('num_expert', 0)
+    if expert := net.all('expert_dnn'):
+      found['model.expert_units'] = parts.units(expert, 'experts')
+    related = conversion.all('relation_tower_names')
+    found['model.relations'] = ('ctr -> cvr',) if related else ()
+    relations = [t.message('relation_dnn') for t in (click, conversion)]
+    if relations := [r for r in relations if r.fields]:
+      found['model.relation_units'] = parts.units(relations, 'relation_dnn')
+  return found | parts.style()
+
+
+def _groups(
+    net: Message, groups: dict[str, tuple[str, ...]], fields: dict[str, str],
+    notes: Notes,
+) -> dict[str, Any]:
+  """ESMM's networks of groups of features."""
+  found = []
+  for g in net.all('groups'):
+    name = g.get('input')
+    if name not in groups:
+      raise InputError(
+          f'line {g.line}: {name!r} is no feature group.'
+          f' {suggest(str(name), groups)}'
+      )
+    kept = tuple(fields[n] for n in groups[name] if n in fields)
+    if kept:
+      found.append(kept)
+    else:
+      notes.add(g.line, name, 'of this group no feature is left')
+  return {'model.groups': tuple(found)}
+
+
+class _Parts:
+  """Widths of networks, and what all of them have in common."""
+
+  def __init__(self, notes: Notes):
+    self._notes = notes
+    self._rates: list[float] = []
+    self._normed: list[bool] = []
+    self._activations: list[str] = []
+
+  def units(self, networks: Sequence[Message], what: str) -> tuple[int, ...]:
+    """Hidden widths, those of the first one where they differ."""
+    found = []
+    for network in networks:
+      found.append(tuple(network.all('hidden_units')))
+      self._rates += network.all('dropout_ratio') or [0.0]
+      self._normed.append(bool(network.get('use_bn', True)))
+      self._activations.append(str(network.get('activation', 'relu')))
+    return self._notes.same(
+        found or [()], f'{what}: hidden_units', f'one width for all {what}')
+
+  def style(self) -> dict[str, Any]:
+    """Dropout, norm and activation of the whole network."""
+    activation = self._notes.same(
+        self._activations, 'activation', 'one activation for all')
+    short = activation.rpartition('.')[2].lower()
+    if short not in _ACTIVATIONS:
+      self._notes.add(0, 'activation', f'{activation!r} became relu')
+    normed = self._notes.same(self._normed, 'use_bn', 'one norm for all')
+    rate = self._notes.same(self._rates, 'dropout_ratio', 'one dropout for all')
+    return {
+        'model.activation': _ACTIVATIONS.get(short, 'relu'),
+        'model.norm': 'batch' if normed else 'none',
+        'model.dropout': float(rate),
+    }
+
+
+def _penalties(
+    name: str, model: Message, net: Message, settings: dict[str, Any],
+    notes: Notes,
+) -> dict[str, Any]:
+  """L2 of kernels and embeddings; ours are of the gradient of a mean loss."""
+  summed = settings['batch_size'] if name == 'ESMM' else 1
+  tower = float(net.get('l2_regularization', 1e-4)) / summed
+  table = float(model.get('embedding_regularization', 0.0)) / summed
+  if summed > 1:
+    notes.add(
+        net.line,
+        'l2_regularization',
+        'EasyRec\'s ESMM loss is a sum over the batch, ours a mean: penalties'
+        f' are divided by the batch size, {summed}',
+    )
+  if table:
+    notes.add(
+        model.line,
+        'embedding_regularization',
+        'is on what is looked up there and on each row that a batch touches'
+        ' here; look at the scale',
+    )
+  return {'tower_l2': tower, 'embedding_l2': table}

@@ -1,0 +1,181 @@
+"""Reads the text form of protocol buffers, without their definitions.
+
+https://protobuf.dev/reference/protobuf/textformat-spec: fields `name: value`
+and `name { ... }`, lists, comments, strings in parts. Types are those of the
+text.
+"""
+
+from collections.abc import Iterator
+import dataclasses
+import re
+from typing import Any
+
+from esmm_jax.types import InputError
+
+_TOKEN = re.compile(
+    r"""(?P<skip>[\s]+|\#[^\n]*)
+    |(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
+    |(?P<number>[-+]?(?:0[xX][0-9a-fA-F]+
+        |(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)[fF]?(?![\w.]))
+    |(?P<name>-?[A-Za-z_][\w.]*)
+    |(?P<mark>[{}<>\[\]:,;])""",
+    re.VERBOSE,
+)
+_ESCAPES = {'n': '\n', 't': '\t', 'r': '\r'}
+_WORDS = {'true': True, 'True': True, 'false': False, 'False': False}
+
+
+class Word(str):
+  """A name that stands for a value: of an enumeration, say."""
+
+
+@dataclasses.dataclass
+class Field:
+  """A field of a message.
+
+  Attributes:
+    name: Its name.
+    value: A number, text, `Word`, bool or `Message`; a list is several fields.
+    line: Where it stands.
+    used: Whether it was asked for.
+  """
+
+  name: str
+  value: Any
+  line: int
+  used: bool = False
+
+
+class Message:
+  """The fields of a message, in order; notes which were asked for."""
+
+  def __init__(self, fields: list[Field], line: int = 1):
+    self.fields = fields
+    self.line = line
+
+  def all(self, name: str) -> list[Any]:
+    """The values of a repeated field."""
+    found = [f for f in self.fields if f.name == name]
+    for f in found:
+      f.used = True
+    return [f.value for f in found]
+
+  def get(self, name: str, default: Any = None) -> Any:
+    """The value of a field, its last one, as protocol buffers have it."""
+    return (self.all(name) or [default])[-1]
+
+  def message(self, name: str) -> 'Message':
+    """A message inside it; an empty one if it is not there."""
+    found = self.get(name)
+    if found is None:
+      return Message([], self.line)
+    if not isinstance(found, Message):
+      raise InputError(f'line {self.line}: {name} must be a message, {{...}}.')
+    return found
+
+  def unused(self, path: str = '') -> Iterator[tuple[str, int, Any]]:
+    """(path, line, value) of what was not asked for, outermost."""
+    for f in self.fields:
+      here = f'{path}.{f.name}' if path else f.name
+      if not f.used:
+        yield here, f.line, f.value
+      elif isinstance(f.value, Message):
+        yield from f.value.unused(here)
+
+
+def parse(text: str) -> Message:
+  """Reads a message.
+
+  Raises:
+    InputError: It is not of the form; says the line.
+  """
+  tokens = list(_tokens(text))
+  message, end = _message(tokens, 0, '', 1)
+  assert end == len(tokens) - 1
+  return message
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
+  """(kind, text, line) of each; the last is ('end', '', line)."""
+  at, line = 0, 1
+  while at < len(text):
+    found = _TOKEN.match(text, at)
+    if not found:
+      raise InputError(f'line {line}: {text[at : at + 20].split()[:1]} is odd.')
+    kind, part = found.lastgroup, found.group()
+    if kind != 'skip':
+      yield kind, part, line
+    line += part.count('\n')
+    at = found.end()
+  yield 'end', '', line
+
+
+def _message(
+    tokens: list[tuple[str, str, int]], at: int, closing: str, line: int
+) -> tuple[Message, int]:
+  """Fields up to `closing`; and the place of that."""
+  fields: list[Field] = []
+  while True:
+    kind, name, here = tokens[at]
+    if kind == ('mark' if closing else 'end') and name == closing:
+      return Message(fields, line), at
+    if kind != 'name':
+      what = f'line {here}: {name!r}' if name else 'the end'
+      begun = ''
+      if closing:
+        begun = f" of what begins in line {line}, or '{closing}'"
+      raise InputError(f'{what} is found where a field{begun} must be.')
+    at += 1
+    colon = tokens[at][1] == ':'
+    at += colon
+    found, at = _values(tokens, at, colon, name)
+    fields += [Field(name, value, here) for value in found]
+    if tokens[at][0] == 'mark' and tokens[at][1] in ',;':
+      at += 1
+
+
+def _values(
+    tokens: list[tuple[str, str, int]], at: int, colon: bool, name: str
+) -> tuple[list[Any], int]:
+  """The value of a field, or those of a list; and what comes behind."""
+  kind, text, line = tokens[at]
+  if kind == 'mark' and text in '{<':
+    message, at = _message(tokens, at + 1, '}' if text == '{' else '>', line)
+    return [message], at + 1
+  if kind == 'mark' and text == '[' and colon:
+    found: list[Any] = []
+    at += 1
+    while tokens[at][1] != ']' or tokens[at][0] != 'mark':
+      more, at = _values(tokens, at, True, name)
+      found += more
+      if tokens[at][:2] == ('mark', ','):
+        at += 1
+      elif tokens[at][:2] != ('mark', ']'):
+        raise InputError(
+            f'line {tokens[at][2]}: the list of {name} has no , or ] here.')
+    return found, at + 1
+  if not colon or kind not in ('string', 'number', 'name'):
+    raise InputError(f'line {line}: {name} has no value.')
+  if kind == 'string':
+    parts = []
+    while tokens[at][0] == 'string':
+      parts.append(_unescaped(tokens[at][1][1:-1]))
+      at += 1
+    return [''.join(parts)], at
+  if kind == 'number':
+    return [_number(text)], at + 1
+  return [_WORDS.get(text, Word(text))], at + 1
+
+
+def _number(text: str) -> int | float:
+  if text.lower().lstrip('+-').startswith('0x'):
+    return int(text, 16)
+  try:
+    return int(text)
+  except ValueError:
+    return float(text.rstrip('fF'))
+
+
+def _unescaped(text: str) -> str:
+  escape = lambda m: _ESCAPES.get(m.group(1), m.group(1))
+  return re.sub(r'\\(.)', escape, text)

@@ -1,0 +1,72 @@
+"""Writes a config file from a pipeline config of EasyRec.
+
+  python -m experiments.import_easyrec --input=esmm.config --output=my_esmm.py
+  python -m experiments.train --config=my_esmm.py --workdir=runs/my_esmm
+
+Reads ESMM, MMoE, PLE and DBMTL with a click and a conversion. What cannot be
+carried over, or not exactly, is printed with its line, and stands in the file.
+docs/easyrec.md has the table of options.
+"""
+
+import os
+import textwrap
+
+from absl import flags
+
+from experiments import cli
+
+_INPUT = flags.DEFINE_string('input', None, 'Pipeline config of EasyRec.')
+_OUTPUT = flags.DEFINE_string('output', None, 'Config file to write, NAME.py.')
+flags.adopt_module_key_flags(cli)
+
+
+def main() -> None:
+  from esmm_jax.easyrec import convert
+
+  path = cli.require('input', 'esmm.config')
+  output = cli.require('output', 'my_esmm.py')
+  if not output.endswith('.py'):
+    raise cli.InputError(f'--output={output}: its name must end in .py.')
+  if os.path.exists(output):
+    raise cli.InputError(f'--output={output} exists; name another file.')
+  try:
+    with open(path, encoding='utf-8') as f:
+      text = f.read()
+  except (OSError, UnicodeDecodeError) as e:
+    raise cli.InputError(f'--input={path} cannot be read: {e}') from e
+  try:
+    found = convert(text)
+  except cli.InputError as e:
+    raise cli.InputError(f'{path}: {e}') from e
+  try:
+    with open(output, 'x', encoding='utf-8') as f:
+      f.write(_file(found, os.path.basename(path), output))
+  except OSError as e:
+    raise cli.InputError(f'--output={output}: {e.strerror}.') from e
+  for note in found.notes:
+    print(note)
+  num = len(found.settings)
+  print(f'{output}: configs/{found.base}.py with {num} settings')
+
+
+def _file(found, source: str, output: str) -> str:
+  """The Python text of the config."""
+  name = os.path.basename(output).removesuffix('.py')
+  lines = [f'"""From {source} of EasyRec.', '']
+  lines += [
+      f'  python -m experiments.train --config={output} --workdir=runs/{name}',
+      '']
+  for note in found.notes:
+    lines += textwrap.wrap(
+        note.replace('\\', '/').replace('"""', "'''"), 78,
+        initial_indent='- ', subsequent_indent='  ')
+  lines += [
+      '"""', '', f'from configs import {found.base}', '', '',
+      'def get_config():', f"  config = {found.base}.get_config('tabular')",
+      '  config.update_from_flattened_dict({']
+  lines += [f'      {k!r}: {v!r},' for k, v in found.settings.items()]
+  return '\n'.join([*lines, '  })', '  return config', ''])
+
+
+if __name__ == '__main__':
+  cli.run(main)
