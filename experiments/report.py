@@ -62,11 +62,13 @@ def _run_page(workdir: str):
   run = read_run(workdir)
   truth, why = None, ''
   predictions = os.path.join(workdir, 'predictions', 'test.parquet')
-  if run.config is not None and run.results is None:
+  if run.config is None:
+    pass  # `make` says so.
+  elif run.results is None:
     why = 'The test split is predicted when the run is finished.'
-  elif run.results is not None and not _PREDICT.value:
+  elif not _PREDICT.value:
     why = 'There are no predictions, and --nopredict was given.'
-  elif run.results is not None:
+  else:
     from esmm_jax.page import predicted
 
     data_dir = flags.FLAGS.data_dir
