@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-fast test-long test-kill lint clean
+.PHONY: setup demo test test-fast test-long test-kill lint docs notebooks clean
 
 setup: $(STAMP)
 
@@ -32,6 +32,19 @@ test-kill: setup
 
 lint: setup
 	$(RUN) -m ruff check .
+
+# API documentation in build/docs; a warning is an error, but for those of two
+# annotations that classes of tensorflow-datasets bring along.
+TFDS := ignore:Error parsing type annotation
+docs: setup
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	$(RUN) -W error -W '$(TFDS) utils.VersionOrStr' \
+	  -W '$(TFDS) list[utils.VersionOrStr]' \
+	  -m pdoc --docformat google -o build/docs esmm_jax
+
+# Runs the notebooks and keeps what they print and draw.
+notebooks: setup
+	$(RUN) -m colab.execute colab/*.ipynb
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info .pytest_cache .ruff_cache .hypothesis

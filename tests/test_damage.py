@@ -30,10 +30,11 @@ def test_some(name, ending, harm, stage):
 
 @pytest.mark.long
 @pytest.mark.parametrize('name', damage.PROGRAMS)
-def test_every_file_in_every_way(name, stage):
+def test_every_file(name, stage):
+  """Each in one way, the next one in the next; `tests.damage` does all."""
+  files = stage.files(damage.PROGRAMS[name][0])
   cases = [
-      stage.case(name, file, harm)
-      for file in stage.files(damage.PROGRAMS[name][0])
-      for harm in damage.HARMS]
+      stage.case(name, file, damage.HARMS[k % len(damage.HARMS)])
+      for k, file in enumerate(files)]
   wrong = [case for case in cases if case and not case.fine]
-  assert len(cases) > 50 and not wrong
+  assert len(cases) > 20 and not wrong
