@@ -355,3 +355,23 @@ def test_nothing_is_imported_until_a_figure_is_drawn(root):
       [sys.executable, '-c', program],
       capture_output=True, text=True, cwd=root, check=False)
   assert done.stdout.strip() == 'False', done.stderr
+
+
+def test_funnel(tmp_path):
+  rng = np.random.default_rng(0)
+  click = np.arange(2000) % 10 == 0
+  cvr = np.where(click, 0.2, 0.1) * rng.uniform(0.01, 1, 2000)
+  conversion = click & (np.arange(2000) % 50 == 0)
+  path = str(tmp_path / 'funnel.png')
+  figure = plots.funnel(click, conversion, cvr, path, 'A log')
+  drawn(path)
+  texts_apart(figure)
+  counts = figure.axes[0]
+  assert [b.get_width() for b in counts.patches] == [2000, 200, 40]
+  said = [t.get_text() for t in counts.texts]
+  assert said == ['2,000\n100.00%', '200\n10.00%', '40\n2.00%']
+  assert legend(figure) == [
+      f'all impressions: mean {cvr.mean():.3f}',
+      f'clicked: mean {cvr[click].mean():.3f}']
+  with pytest.raises(InputError, match='conversion must be'):
+    plots.funnel(click, conversion[1:], cvr, path, '')

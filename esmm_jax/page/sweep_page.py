@@ -52,7 +52,8 @@ def make(table: SweepTable, spec: str, workdir: str, output: str) -> Page:
   grids = report.grids(table, blocks)
   tables: list[Any] = [Text(table.note)] if table.note else []
   tables += [Table(grid) for grid in grids]
-  pictures: list[Any] = _gains(table, blocks, os.path.join(workdir, 'plots'))
+  folder = os.path.join(workdir, 'plots')
+  pictures: list[Any] = draw_gains(table, blocks, folder)
   pictures += [Picture(p, _caption(p), True) for p in drawn.paths]
   pictures += [Missing(text) for text in drawn.skipped]
   names = list(dict.fromkeys(map(run_name, table.points)))
@@ -80,7 +81,7 @@ def make(table: SweepTable, spec: str, workdir: str, output: str) -> Page:
   )
 
 
-def _gains(
+def draw_gains(
     table: SweepTable, blocks: Sequence[Block], folder: str
 ) -> list[Picture]:
   """Draws the gains of each block that has some: gains.png, gains-2.png."""

@@ -7,6 +7,7 @@ from esmm_jax.plots import drawing
 import numpy as np
 
 _COLUMNS = 3
+_DECADES = 50.0  # Times: beyond it one label for a power of ten is enough.
 _FAR = 20.0  # From this ratio of largest to smallest on, the axes are log.
 _CUT = 1.8  # Times the largest value: where bars are cut off.
 _DECILES = np.arange(1, 11)
@@ -70,6 +71,7 @@ def _panel(
     axes.set_xlim(low / 1.5, high * 1.5)
     axes.set_ylim(floor, high * 1.5)
     ends = [floor / 10, high * 10]
+    _label_few(axes)
   else:
     floor = 0.0
     axes.set_xlim(0, 1.08 * high)
@@ -89,6 +91,19 @@ def _panel(
         curve.predicted, middle, label=label, markersize=4, linewidth=1.2,
         **style,
     )  # fmt: skip
+
+
+def _label_few(axes: drawing.Axes) -> None:
+  """Labels 1, 2 and 5 of each power of ten, or 1 where there are many."""
+  from matplotlib import ticker
+
+  for axis in (axes.xaxis, axes.yaxis):
+    low, high = axis.get_view_interval()
+    several = high < _DECADES * low
+    subs = (1, 2, 5) if several else (1,)
+    axis.set_major_locator(ticker.LogLocator(subs=subs))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f'{x:g}'))
+    axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _tops(series: Mapping[str, Any]) -> list[float]:
