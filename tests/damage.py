@@ -251,15 +251,18 @@ def rows(cases):
   """Lines of a table: cases of one kind in one line."""
   kinds = {}
   for case in cases:
-    short = [
-        'VERSION' if p.startswith('tiny-') else p
-        for p in pathlib.Path(case.file).parts]
+    parts = [p for p in pathlib.Path(case.file).parts if len(p) > 2]
     said = case.said.replace('|', '\\|')
-    for part in (case.file, *pathlib.Path(case.file).parts[:0:-1], short[-1]):
+    for part in (case.file, *parts[:0:-1], parts[-1]):
       said = said.replace(part, 'FILE')
-    said = re.sub(r'\(.*char \d+\)', '(...)', re.sub(r'\d+ bytes', 'N', said))
+    for pattern, short in (
+        (r'\b\d/FILE|(\w+/)?(FILE/)*(\w+/)*FILE(?!\w)', 'FILE'),
+        (r'\d+ bytes, not \S+\.', 'N bytes, not M.'),
+        (r'cannot be read \(.*?\)+', 'cannot be read (...)'),
+        (r'is not JSON \(.*?\)+', 'is not JSON (...)')):
+      said = re.sub(pattern, short, said)
     came = 'the same numbers' if case.same else f'exit code {case.code}'
-    kinds.setdefault((came, said), []).append((short[-1], case.harm))
+    kinds.setdefault((came, said), []).append((parts[-1], case.harm))
   for (came, said), those in kinds.items():
     files = list(dict.fromkeys(f for f, _ in those))
     harms = ', '.join(dict.fromkeys(h for _, h in those))

@@ -5,6 +5,7 @@ import json
 import pathlib
 import re
 
+import nbformat
 import pytest
 
 from colab import execute
@@ -126,7 +127,7 @@ def test_numbers(path):
 def test_it_runs(path, tmp_path, monkeypatch):
   monkeypatch.setenv('PYTHONPATH', str(ROOT))
   new = tmp_path / path.name
-  new.write_text(json.dumps(execute.run(str(path))))
+  nbformat.write(execute.run(str(path)), new)
   check_numbers(said(new), path.stem)
   assert len([o for o in outputs(new) if 'image/png' in o.get('data', {})]) == (
       PICTURES[path.stem])
