@@ -15,7 +15,7 @@ import os
 import shutil
 from typing import Any
 
-from esmm_jax.data import ali_ccp_files, ali_ccp_report
+from esmm_jax.data import ali_ccp_files, ali_ccp_report, same_files
 from esmm_jax.data.ali_ccp_config import AliCcpConfig
 from esmm_jax.data.ali_ccp_fields import HISTORIES, PRESETS
 from esmm_jax.data.columnar import ColumnarBuilder
@@ -122,17 +122,12 @@ class AliCcp(ColumnarBuilder):
   def _check_same_files(self) -> None:
     raw_dir = self.builder_config.raw_dir
     there = ali_ccp_files.find(raw_dir).sizes
-    used = {name: f['bytes'] for name, f in self.report['files'].items()}
-    if there == used:
-      return
-    name = next(n for n in [*used, *there] if there.get(n) != used.get(n))
-    then = f'{used[name]} bytes' if name in used else 'absent'
-    now = f'{there[name]} bytes' if name in there else 'absent'
-    raise InputError(
-        f'{self.data_dir} was prepared from other raw files than those in'
-        f' {raw_dir}: {name} was {then} then and is {now} now. Delete that'
-        ' folder to prepare from the new files, use another data_dir, or leave'
-        ' raw_dir empty to use what is prepared.'
+    same_files.check(
+        {name: f['bytes'] for name, f in self.report['files'].items()},
+        there,
+        os.fspath(self.data_dir),
+        f'raw files than those in {raw_dir}',
+        ', or leave raw_dir empty to use what is prepared',
     )
 
   def _describe(self) -> tuple[Schema, dict[str, str]]:

@@ -10,14 +10,16 @@ With `play_time` there is a third label, how long a clicked video was watched.
 """
 
 from collections.abc import Iterator
+import os
 from typing import Any
 
 from esmm_jax.data import kuairand_features, kuairand_raw, kuairand_rows
+from esmm_jax.data import same_files
 from esmm_jax.data.columnar import ColumnarBuilder
 from esmm_jax.data.feature_columns import take
 from esmm_jax.data.kuairand_rows import KuaiRandConfig
 from esmm_jax.schema import Schema
-from esmm_jax.types import Columns, InputError, Ragged
+from esmm_jax.types import Columns, Ragged
 import numpy as np
 
 _CITATION = '''@inproceedings{gao2022kuairand,
@@ -95,19 +97,14 @@ class KuaiRand(ColumnarBuilder):
       self._check_same_files()
 
   def _check_same_files(self) -> None:
-    paths = kuairand_raw.find_files(self.builder_config.raw_dir)
-    there = kuairand_raw.sizes(paths)
-    used = {name: f['bytes'] for name, f in self.report['files'].items()}
-    if there == used:
-      return
-    name = next(n for n in [*used, *there] if there.get(n) != used.get(n))
-    then = f'{used[name]} bytes' if name in used else 'absent'
-    now = f'{there[name]} bytes' if name in there else 'absent'
-    raise InputError(
-        f'{self.data_dir} was prepared from other raw files than those in'
-        f' {self.builder_config.raw_dir}: {name} was {then} then and is {now}'
-        ' now. Delete that folder to prepare from the new files, use another'
-        ' data_dir, or leave raw_dir empty to use what is prepared.'
+    raw_dir = self.builder_config.raw_dir
+    there = kuairand_raw.sizes(kuairand_raw.find_files(raw_dir))
+    same_files.check(
+        {name: f['bytes'] for name, f in self.report['files'].items()},
+        there,
+        os.fspath(self.data_dir),
+        f'raw files than those in {raw_dir}',
+        ', or leave raw_dir empty to use what is prepared',
     )
 
   def _describe(self) -> tuple[Schema, dict[str, str]]:

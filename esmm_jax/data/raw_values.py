@@ -40,23 +40,31 @@ class Place:
     )
 
 
-def arrow(value: Any, name: str, place: Place) -> pa.Array:
-  """Any column (list, numpy or arrow array) as one arrow array."""
+def unwrapped(value: Any, name: str, where: str) -> Any:
+  """A column as one arrow array, or, of another library, as a list or array.
+
+  Raises:
+    InputError: It is one value.
+  """
   if isinstance(value, pa.ChunkedArray):
-    value = value.combine_chunks()
-  if isinstance(value, pa.ChunkedArray):  # Of no chunk.
     value = pa.concat_arrays(value.chunks or [pa.array([], value.type)])
   if isinstance(value, pa.DictionaryArray):
     value = value.dictionary_decode()
-  if isinstance(value, pa.Array):
-    return value
   if isinstance(value, np.ndarray) and value.ndim == 2:
     value = list(value)
   if isinstance(value, (str, bytes)) or not hasattr(value, '__len__'):
     raise InputError(
-        f'{place.where}: column {name!r} is {value!r}; it must be an array or a'
-        ' list, of one row too.'
+        f'{where}: column {name!r} is {value!r}; it must be an array or a list,'
+        ' of one row too.'
     )
+  return value
+
+
+def arrow(value: Any, name: str, place: Place) -> pa.Array:
+  """Any column (list, numpy or arrow array) as one arrow array."""
+  value = unwrapped(value, name, place.where)
+  if isinstance(value, pa.Array):
+    return value
   try:
     return pa.array(value, from_pandas=True)
   except _ODD as e:

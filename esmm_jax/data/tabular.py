@@ -10,7 +10,7 @@ import os
 import shutil
 from typing import Any
 
-from esmm_jax.data import raw_values, tabular_rows
+from esmm_jax.data import raw_values, same_files, tabular_rows
 from esmm_jax.data.columnar import ColumnarBuilder
 from esmm_jax.data.columns import concatenate, cut, open_folder, write_column
 from esmm_jax.data.encoding import Encoder, FOLDER
@@ -68,16 +68,9 @@ class Tabular(ColumnarBuilder):
       there = Log(self.builder_config).sizes
     except InputError:
       return
-    used = self.report['files']
-    for path in [*used, *there]:
-      if used.get(path) != there.get(path):
-        then = f'{used[path]} bytes' if path in used else 'absent'
-        now = f'{there[path]} bytes' if path in there else 'absent'
-        raise InputError(
-            f'{self.data_dir} was prepared from other files: {path} was {then}'
-            f' then and is {now} now. Delete that folder to prepare from the'
-            ' new files, or use another --data_dir.'
-        )
+    same_files.check(
+        self.report['files'], there, os.fspath(self.data_dir), 'files', ''
+    )
 
   def _describe(self) -> tuple[Schema, dict[str, str]]:
     return self.builder_config.schema, {

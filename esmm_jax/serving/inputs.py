@@ -9,14 +9,13 @@ import dataclasses
 from typing import Any
 
 from esmm_jax.data.checks import check_columns
+from esmm_jax.data.raw_values import SEPARATOR, unwrapped
 from esmm_jax.schema import Field, MISSING, Schema
 from esmm_jax.types import Columns, InputError, Ragged, suggest
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Between the entries of a list that is a text, in a CSV file say.
-SEPARATOR = '|'
 _WEIGHT = '.weight'
 _ODD = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError)
 
@@ -120,19 +119,9 @@ class _At:
 
 def _arrow(value: Any, at: _At) -> pa.Array:
   """Any column as an arrow array."""
-  if isinstance(value, pa.ChunkedArray):
-    value = value.combine_chunks()
-  if isinstance(value, pa.DictionaryArray):
-    value = value.dictionary_decode()
+  value = unwrapped(value, at.name, at.where)
   if isinstance(value, pa.Array):
     return value
-  if isinstance(value, np.ndarray) and value.ndim == 2:
-    value = list(value)
-  if isinstance(value, (str, bytes)) or not hasattr(value, '__len__'):
-    raise InputError(
-        f'{at.where}: column {at.name!r} is {value!r}; it must be an array or a'
-        ' list, of one row too.'
-    )
   try:
     return pa.array(value, from_pandas=True)
   except _ODD as e:
