@@ -1,7 +1,9 @@
 """Somebody's own log: what is wrong is said with file, row and column."""
 
 import os
+import re
 
+from esmm_jax import build
 from esmm_jax.data import raw_values
 from esmm_jax.data.encoding import Encoder
 from esmm_jax.data.raw_values import Place
@@ -14,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from configs import common
+from tests import config_fuzz
 from tests.test_tabular import OPTIONS, prepared, read, ROWS, table, write
 
 # Options and what they are refused with.
@@ -265,3 +269,48 @@ def test_what_is_encoded_comes_of_training_rows(rows):
         made['b'][there], (fitted - fitted.mean()) / fitted.std(), atol=1e-4)
   assert not made['b'][[p is None for p in prices]].any()
   assert isinstance(encoder, Encoder) and os.path.sep not in OPTIONS['id']
+
+
+KEYS = sorted(set(common.tabular()) - {
+    'name', 'train_split', 'valid_split', 'test_split', 'fields', 'tasks'})
+
+
+@pytest.mark.parametrize('key', KEYS)
+def test_any_value_of_a_key(key, tmp_path):
+  """Is refused in words, or prepared."""
+  config = common.tabular()
+  config.update(
+      files=write(table(), tmp_path / 'log.parquet'), **OPTIONS)
+  kind = config.get_type(key)
+  for value in config_fuzz.WRONG[kind]:
+    changed = config.copy_and_resolve_references()
+    changed[key] = value
+    try:
+      build.dataset(changed, str(tmp_path / 'data'))
+    except InputError as e:
+      assert str(e)
+
+
+@pytest.mark.parametrize('form', ['csv', 'csv.gz', 'parquet'])
+def test_damaged_files(form, tmp_path):
+  """Cut off, or with some bytes changed: refused by name, or prepared."""
+  good = write(table(), tmp_path / f'good.{form}')
+  with open(good, 'rb') as f:
+    whole = f.read()
+  rng = np.random.default_rng(0)
+  refused = 0
+  for k in range(40):
+    data = bytearray(whole)
+    if k % 2:
+      del data[rng.integers(len(data)):]
+    else:
+      for place in rng.integers(len(data), size=3):
+        data[place] ^= 1 << rng.integers(8)
+    path = tmp_path / f'bad{k}.{form}'
+    path.write_bytes(data)
+    try:
+      prepared(tmp_path, str(path))
+    except InputError as e:
+      refused += 1
+      assert re.match(f'.*bad{k}.{form}|tabular: |dataset', str(e)), e
+  assert refused > 20

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
+import zlib
 
 from esmm_jax.types import InputError
 import fsspec
@@ -10,6 +11,8 @@ from pyarrow import csv, parquet
 
 _CSV = ('.csv', '.csv.gz')
 _PARQUET = ('.parquet', '.pq')
+# What reading a damaged file raises; the last two are of compressed ones.
+_DAMAGED = (pa.ArrowException, OSError, EOFError, zlib.error)
 _BLOCK = 1 << 22  # Bytes of a CSV file read at once.
 
 
@@ -86,7 +89,7 @@ def names(path: str) -> list[str]:
         return parquet.ParquetFile(f).schema_arrow.names
       with csv.open_csv(f) as reader:
         return reader.schema.names
-    except (pa.ArrowException, OSError) as e:
+    except _DAMAGED as e:
       raise _unreadable(path, e) from e
 
 
@@ -113,7 +116,7 @@ def read(path: str, columns: Sequence[str], rows: int) -> Iterator[Rows]:
           yield Rows(path, first, table.slice(0, rows))
           waiting = table.slice(rows).to_batches()
           first, num = first + rows, num - rows
-    except (pa.ArrowException, OSError) as e:
+    except _DAMAGED as e:
       raise _unreadable(path, e) from e
   if num:
     yield Rows(path, first, pa.Table.from_batches(waiting))
