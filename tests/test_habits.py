@@ -81,6 +81,8 @@ def test_links_in_documents():
     for program in re.findall(r'python -m (experiments[.\w]*)', text):
       assert (ROOT / (program.replace('.', '/') + '.py')).exists() or (
           program == 'experiments'), (path.name, program)
+    if path.name == 'errors.md':  # Its commands are wrong ones.
+      continue
     for config in re.findall(r'(configs/[a-z_0-9/]+\.py)', text):
       assert (ROOT / config).exists(), (path.name, config)
 

@@ -211,5 +211,5 @@ def test_how_much_there_is(monkeypatch, tmp_path):
   if jax.default_backend() == 'cpu':
     assert memory.available() == 12345678
   device = types.SimpleNamespace(memory_stats=lambda: {'bytes_limit': 5e9})
-  monkeypatch.setattr(memory.jax, 'devices', lambda: [device])
+  monkeypatch.setattr(memory.jax, 'local_devices', lambda: [device])
   assert memory.available() == 5e9
