@@ -140,6 +140,7 @@ def check_split(builder, split, common, rows, counts, dtype=np.float16):
   return seen
 
 
+@pytest.mark.slow
 def test_every_value_of_every_row(ali_ccp):
   common, skeleton = written('train')
   keys = np.array(list(common), np.uint64)

@@ -9,6 +9,8 @@ import pytest
 from tests import test_ali_ccp
 from tests.test_ali_ccp import SESSIONS
 
+pytestmark = pytest.mark.slow
+
 raw, ali_ccp = test_ali_ccp.raw, test_ali_ccp.ali_ccp
 
 

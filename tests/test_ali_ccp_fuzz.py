@@ -11,6 +11,8 @@ from hypothesis import given, settings, strategies as st
 import pytest
 from tests import ali_ccp_reader
 
+pytestmark = pytest.mark.slow
+
 SKELETON = Layout(
     skeleton=True,
     singles=('205', '508', '853'),

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from sklearn import isotonic, linear_model, metrics
 
+pytestmark = pytest.mark.slow
+
 SPACES = ('ctr', 'cvr_clicked', 'ctcvr')
 
 

@@ -268,6 +268,7 @@ def test_the_order_of_examples_does_not_matter(estimator):
     np.testing.assert_allclose(got[name], want[name], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('cut', [1, 3, 5])
 def test_parts_of_a_batch_add_up(estimator, cut):
   """So a batch may be worked through in parts, and evaluated in any."""

@@ -30,6 +30,7 @@ SCORES = ('p_ctr', 'p_cvr', 'p_ctcvr')
 FORBIDDEN = (
     'esmm_jax', 'configs', 'experiments', 'flax', 'optax', 'orbax', 'pyarrow',
     'tensorflow', 'tensorflow_datasets', 'ml_collections')
+pytestmark = pytest.mark.slow
 PROGRAM = '''
 import sys
 

@@ -102,6 +102,7 @@ def test_numbers_are_held_exactly():
     np.testing.assert_array_equal(held, values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('compacted', [True, False])
 def test_batches_of_the_device_are_those_of_the_host(make, compacted):
   """Bit for bit, padding too; only there is more room for table rows."""
@@ -335,6 +336,7 @@ def test_whole_runs(data_dir, tmp_path, monkeypatch):
   assert metrics(folders['cut']) == metrics(folders['on'])
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite(data_dir, tmp_path, monkeypatch):
   """Both ways name the same step; they look at the same one."""
   found = {}

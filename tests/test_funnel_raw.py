@@ -13,6 +13,8 @@ from esmm_jax.types import InputError
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 DIALS = dict(num_train=20_000, num_valid=2_000, num_test=4_000)
 ROWS = {'train': 22_000, 'test': 4_000}
 

@@ -212,6 +212,7 @@ def test_runs_need_a_group(toy):
     Batches(toy.as_data_source('train'), toy.schema, 8, group_run=0)
 
 
+@pytest.mark.slow
 def test_the_model_sees_the_same(grouped):
   """Embeddings and their gradient equal those of the copied columns."""
   source = grouped.as_data_source('train')

@@ -304,6 +304,7 @@ def test_padded_rows_and_other_replicas_do_not_matter(options):
         jax.tree.leaves(other), jax.tree.leaves(want_stats)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', MODELS)
 def test_bfloat16(name):
   """Outputs and parameters are float32, the products between are not."""

@@ -310,6 +310,7 @@ def test_whose_loss_moves_what(case, made):
       assert task in path[0], path
 
 
+@pytest.mark.slow
 def test_whose_loss_moves_which_embedding(case, made):
   """One shared table, or a block for each task and, in STEM, a shared one."""
   batch, num = toy.random_batch(32), made.model.num_tables
@@ -628,6 +629,7 @@ def test_bfloat16(case):
   assert {g.dtype for g in jax.tree.leaves(grads)} == {np.dtype('float32')}
 
 
+@pytest.mark.slow
 def test_gates_are_reported(case, made):
   """Weights of every gate, for each example and expert, that sum to 1."""
   batch = toy.random_batch(7)

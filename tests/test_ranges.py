@@ -58,6 +58,7 @@ CASES = [(n, *case) for n in ('esmm.py', 'ple.py') for case in
          config_fuzz.cases(n)]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(case=st.sampled_from(CASES))
 def test_a_wrong_value_is_no_traceback(data_dir, case):

@@ -283,6 +283,7 @@ def test_ctcvr_with_the_common_ctr_network(data_dir, tmp_path):
     assert found[k]['test/ctcvr_common/auc'] == pytest.approx(auc, abs=2e-5)
 
 
+@pytest.mark.slow
 def test_predictions_that_are_not_there_or_not_of_these_rows(
     data_dir, tmp_path
 ):

@@ -88,6 +88,7 @@ def test_paired_at_the_edges(ours, theirs, n, p_t, p_wilcoxon):
     assert found.low == found.high == found.mean
 
 
+@pytest.mark.slow
 @given(PAIRS)
 def test_differences_are_antisymmetric(pairs):
   ours, theirs = map(numbered, zip(*pairs))
@@ -101,6 +102,7 @@ def test_differences_are_antisymmetric(pairs):
   )
 
 
+@pytest.mark.slow
 def test_the_interval_covers_and_the_test_keeps_its_level():
   """1500 tables of 5 seeds: 95 % cover the truth, 5 % of no effect reject."""
   rng = np.random.default_rng(0)

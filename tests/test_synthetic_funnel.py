@@ -250,6 +250,7 @@ def test_rho_in_the_columns(plain):
   assert np.corrcoef(a, b)[0, 1] == pytest.approx(0.6, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'dials',
     [
@@ -390,6 +391,7 @@ def test_carts_match_the_truth_in_every_decile(
     assert abs(z) < 3.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('hidden', [1.0, 3.0])
 def test_hidden_p_atr_is_an_integral(hidden):
   """p_atr = E_H sigmoid(b + hidden H)^gamma, on a fine grid."""

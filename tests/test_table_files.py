@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HERE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 DTYPES = ('float32', 'bfloat16', 'uint16', 'int32')
 

@@ -55,6 +55,7 @@ def test_rowwise_adagrad_on_all_rows_is_the_same():
   np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('make', [
     lambda: rowwise_adagrad(SETTINGS, 2),
     lambda: lazily_in_bfloat16(optim.optimizer(SETTINGS)),
