@@ -67,14 +67,20 @@ def dataset(
     options: Mapping[str, Any], data_dir: str | None
 ) -> ColumnarBuilder:
   """The prepared data set of a config's `dataset` section."""
+  with processes.first_alone('data'):
+    return data_builder(options, data_dir).prepare()
+
+
+def data_builder(
+    options: Mapping[str, Any], data_dir: str | None
+) -> ColumnarBuilder:
+  """The same, prepared only if it was before."""
   options = dict(options)
   for key in ('train_split', 'valid_split', 'test_split', 'fields', 'tasks'):
     options.pop(key, None)
   cls = named(DATASETS, options.pop('name'), 'dataset.name')
   data_dir = os.path.expanduser(data_dir or DEFAULT_DATA_DIR)
-  with processes.first_alone('data'):
-    builder = call(cls.from_options, options, 'dataset', data_dir=data_dir)
-    return builder.prepare()
+  return call(cls.from_options, options, 'dataset', data_dir=data_dir)
 
 
 def schema(

@@ -3,12 +3,15 @@
   python -m experiments.prepare_data --dataset=ali_ccp --raw_dir=RAW
   python -m experiments.prepare_data --dataset=synthetic_funnel --as_raw \
     --raw_dir=RAW --option=preset=tiny
+  python -m experiments.prepare_data --config=configs/esmm.py:tabular \
+    --config.dataset.files=log.parquet --config.dataset.id=user,item
 
 RAW holds the files as they were published; for Ali-CCP these are the four CSV
 files or the two archives, which are read without unpacking them. The prepared
 data goes to --data_dir. An interrupted call leaves nothing that would be taken
-for finished; a second one says that all is done. Training prepares what it
-needs by itself if the config says `dataset.raw_dir`.
+for finished; a second one says that all is done. With --config it is the data
+that training with the same --config and --config.dataset flags reads, which
+otherwise prepares it by itself.
 """
 
 import ast
@@ -21,6 +24,7 @@ from esmm_jax.types import InputError
 
 from experiments import cli
 
+cli.define_config()
 cli.define_data_dir()
 _DATASET = flags.DEFINE_string('dataset', None, 'Name of the data set.')
 _RAW_DIR = flags.DEFINE_string(
@@ -44,6 +48,18 @@ def main() -> None:
   from esmm_jax import build
   from esmm_jax.data import DATASETS
 
+  if flags.FLAGS['config'].value is not None:
+    for flag in ('dataset', 'raw_dir', 'option', 'as_raw'):
+      if flags.FLAGS[flag].value:
+        raise cli.UsageError(
+            f'--{flag} and --config are two ways to say it; give one. A key of'
+            ' the config is changed by --config.dataset.KEY=VALUE.'
+        )
+    from esmm_jax.protocols import use as protocols
+
+    config = cli.require('config', 'configs/esmm.py:tabular')
+    _prepare(protocols.resolve(config).dataset)
+    return
   name = cli.require('dataset', 'ali_ccp')
   options = _options(_OPTION.value)
   if _AS_RAW.value:
@@ -51,11 +67,15 @@ def main() -> None:
     return
   if _RAW_DIR.value:
     options['raw_dir'] = _RAW_DIR.value
-  cls = build.named(DATASETS, name, '--dataset')
-  data_dir = os.path.expanduser(
-      flags.FLAGS.data_dir or build.DEFAULT_DATA_DIR
-  )
-  builder = build.call(cls.from_options, options, 'option', data_dir=data_dir)
+  build.named(DATASETS, name, '--dataset')
+  _prepare({'name': name, **options})
+
+
+def _prepare(options: Any) -> None:
+  """Prepares what a config's section `dataset` names."""
+  from esmm_jax import build
+
+  builder = build.data_builder(options, flags.FLAGS.data_dir)
   if builder.info.splits:
     print(f'Prepared before: {builder.data_path}')
   else:

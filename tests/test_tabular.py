@@ -17,6 +17,7 @@ from pyarrow import csv, parquet
 import pytest
 
 from configs import esmm
+from tests import forking
 
 # Ten rows; the last four are no training rows.
 ROWS = {
@@ -185,6 +186,59 @@ def test_remote_files(tmp_path):
 def test_the_rules_of_splits(options, days, tmp_path):
   data = prepared(tmp_path, write(table(), tmp_path / 'x.parquet'), **options)
   assert [s.num_examples for s in data.info.splits.values()] == days
+
+
+def test_the_order_of_the_files_changes_no_id(tmp_path):
+  parts = [table().slice(0, 4), table().slice(4)]
+  paths = [write(p, tmp_path / f'{k}.csv') for k, p in enumerate(parts)]
+  one, two = (prepared(tmp_path, p) for p in (paths, paths[::-1]))
+  assert one.data_path != two.data_path
+  for split, columns in read(one).items():
+    other = read(two)[split]
+    place = lambda c: np.lexsort((c['row_number'], c['file_number']))
+    for data in (columns, other):  # As the files are named.
+      names = list(one.report['files'])
+      there = list((one if data is columns else two).report['files'])
+      number = np.array([names.index(n) for n in there])
+      data['file_number'] = number[data['file_number']]
+    for name in ('user', 'item', 'group_key', 'click', 'price'):
+      a, b = columns[name][place(columns)], other[name][place(other)]
+      np.testing.assert_allclose(a, b, rtol=1e-6, err_msg=name)
+
+
+def test_the_same_options_are_the_same_data():
+  """Numbers on a command line, texts in a config."""
+  config = dict(id='a', time='t', split='time')
+  typed = TabularConfig.of(config | dict(valid_from=20220503, valid_share=0))
+  written = TabularConfig.of(
+      config | dict(valid_from='20220503', valid_share=0.0))
+  assert typed.name == written.name
+  other = TabularConfig.of(config | dict(valid_from='20220504'))
+  assert other.name != written.name
+
+
+@pytest.mark.slow
+def test_prepare_data_is_what_training_reads(tmp_path):
+  path, data = str(tmp_path / 'log.csv'), str(tmp_path / 'data')
+  csv.write_csv(many(), path)
+  with forking.Program('experiments.prepare_data') as program:
+    given = [f'--option={k}={v}' for k, v in RANDOM.items()]
+    done = program.run(
+        '--dataset=tabular', f'--data_dir={data}', f'--option=files={path}',
+        '--option=valid_share=0.2', *given)
+    assert 'Prepared: ' in done.stdout, done.stderr
+    keys = [f'--config.dataset.{k}={v}' for k, v in RANDOM.items()]
+    config = [
+        '--config=configs/esmm.py:tabular', f'--data_dir={data}',
+        f'--config.dataset.files={path}', '--config.dataset.valid_share=0.2']
+    done = program.run(*config, *keys)
+    assert 'Prepared before: ' in done.stdout, done.stderr
+    assert 'train: ' in done.stdout
+    done = program.run(*config, '--dataset=tabular')
+    assert done.returncode == 2 and 'two ways to say it' in done.stderr
+  folder = build.data_builder(
+      config_of(path, **{'dataset.valid_share': 0.2}).dataset, data)
+  assert folder.info.splits['valid'].num_examples > 700
 
 
 def test_dates(tmp_path):

@@ -1,5 +1,6 @@
 """Somebody's own log: what is wrong is said with file, row and column."""
 
+import datetime
 import os
 import re
 
@@ -132,7 +133,8 @@ def test_lines_of_csv_files(tmp_path):
     prepared(tmp_path, path)
   lines = (tmp_path / 'log.csv').read_text().replace(',2,', ',1,').splitlines()
   (tmp_path / 'log.csv').write_text('\n'.join([*lines[:4], 'a,b', *lines[5:]]))
-  with pytest.raises(InputError, match='log.csv cannot be read: .*Expected 8'):
+  with pytest.raises(InputError, match='log.csv, line 5: the row has 2 fields, '
+                     'the header 8'):
     prepared(tmp_path, path)
   (tmp_path / 'log.csv').write_text('')
   with pytest.raises(InputError, match='log.csv cannot be read: Empty CSV'):
@@ -140,6 +142,76 @@ def test_lines_of_csv_files(tmp_path):
   (tmp_path / 'log.parquet').write_bytes(b'PAR1 no')
   with pytest.raises(InputError, match='log.parquet cannot be read'):
     prepared(tmp_path, str(tmp_path / 'log.parquet'))
+
+
+PLAIN = dict(id='user', ids='', float='', split='column', split_column='part',
+             group='')
+HEADER = b'user,clicked,bought,part\n'
+GOOD = b'a,1,1,train\n'
+# What a CSV file holds and what it is refused with.
+CSV = {
+    'cut row': (HEADER + GOOD + b'\n"x\ny",0,0,train\nb,0\n', 'log.csv, line 6:'
+                ' the row has 2 fields, the header 4. Repair'),
+    'label': (HEADER + b'"x\ny",0,0,train\n\n' + GOOD + b'b,2,0,train\n',
+              "log.csv, line 6: column 'clicked' is '2'"),
+    'unclicked': (HEADER + b'\n' + GOOD + b'\nb,0,1,train\n', 'log.csv, line 5:'
+                  " 'bought' is 1 and 'clicked' is 0"),
+    'latin-1': (HEADER + GOOD + b'\xe9,0,0,train\n', 'line 3: it is not UTF-8'),
+    'long': (HEADER + GOOD + b'a' * (1 << 23) + b',0,0,train\n',
+             'log.csv, line 3: the row is longer than 4194304 bytes'),
+    'two columns': (b'user,user,clicked,bought,part\na,b,1,1,train\n',
+                    "log.csv: there are 2 columns 'user'; rename"),
+}
+
+
+@pytest.mark.parametrize('case', CSV)
+def test_csv_files(case, tmp_path):
+  text, message = CSV[case]
+  (tmp_path / 'log.csv').write_bytes(text)
+  with pytest.raises(InputError, match=message):
+    prepared(tmp_path, str(tmp_path / 'log.csv'), **PLAIN)
+
+
+def test_line_breaks_in_values(tmp_path):
+  """A value goes on over lines, wherever the file is cut to be read."""
+  num = 30_000
+  text = ''.join(
+      f'"user\n\n{k % 7:0200d}\n",{k % 2},{k % 2},train\n' for k in range(num))
+  (tmp_path / 'log.csv').write_bytes(HEADER + text.encode())
+  assert os.path.getsize(tmp_path / 'log.csv') > 1 << 22
+  data = prepared(tmp_path, str(tmp_path / 'log.csv'), **PLAIN)
+  assert data.report['rows'] == num
+  assert data.report['vocab_sizes'] == {'user': 2 + 7}
+
+
+ARROW = [
+    pa.array([b'\xff', b'b']), pa.array([1e19, 2.0]), pa.array([np.inf, 1.0]),
+    pa.array(np.array([1.5, 2], np.float16)),
+    pa.array([datetime.time(1)] * 2), pa.array([datetime.timedelta(1)] * 2),
+    pa.array([{'a': 1}] * 2), pa.nulls(2), pa.array([[[1]], [[2]]])]
+
+
+@pytest.mark.parametrize('kind', ['texts', 'floats', 'labels', 'times'])
+@pytest.mark.parametrize('array', ARROW, ids=lambda a: str(a.type))
+def test_any_arrow_type(kind, array):
+  """Is read, or refused with the place."""
+  try:
+    found = getattr(raw_values, kind)(array, 'x', PLACE)
+    assert len(found) == 2
+  except InputError as e:
+    assert str(e).startswith("x, row 0: column 'x' is "), e
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(fils='x'), r"dataset.fils is set, .* no such option. .*'files'\?"),
+    (dict(valid_share='x'), "dataset.valid_share is 'x'; it must be a number"),
+    (dict(min_count=2.5), 'min_count is 2.5; it must be a whole number'),
+    (dict(id=(1, 2)), r'dataset.id is \(1, 2\); it must be a text'),
+    (dict(test_share=True), 'dataset.test_share is True; it must be a number'),
+])
+def test_options_of_another_kind(options, message):
+  with pytest.raises(InputError, match=message):
+    TabularConfig.of(options)
 
 
 def test_a_file_with_other_columns(tmp_path):

@@ -7,6 +7,7 @@ that a CSV file and a Parquet file of the same log give the same ids.
 import dataclasses
 from typing import Any
 
+from esmm_jax.data import row_files
 from esmm_jax.types import InputError
 import numpy as np
 import pyarrow as pa
@@ -25,18 +26,24 @@ class Place:
 
   Attributes:
     where: The file.
-    first: Number of its first row.
-    noun: What a number counts: `row` (from 0), or `line` of a CSV file.
+    first: Number of its first row, from 0.
+    noun: What messages count: `row` (from 0), or `line` of a CSV file.
   """
 
   where: str
   first: int = 0
   noun: str = 'row'
 
+  def at(self, row: int) -> str:
+    """Where a row is, in words."""
+    number = self.first + int(row)
+    if self.noun == 'line':
+      number = row_files.line(self.where, number)
+    return f'{self.where}, {self.noun} {number}'
+
   def refuse(self, name: str, row: int, value: Any, must: str) -> InputError:
     return InputError(
-        f'{self.where}, {self.noun} {self.first + int(row)}: column {name!r} is'
-        f' {value!r}; it must be {must}.'
+        f'{self.at(row)}: column {name!r} is {value!r}; it must be {must}.'
     )
 
 
@@ -99,14 +106,19 @@ def texts(
         'one value; name a column of lists in `ids`',
     )
   if pa.types.is_floating(kind):
-    array = pc.if_else(pc.is_nan(array), pa.scalar(None, kind), array)
-    odd = pc.fill_null(pc.not_equal(array, pc.trunc(array)), False)
+    array = pc.cast(array, pa.float64())
+    array = pc.if_else(pc.is_nan(array), pa.scalar(None, pa.float64()), array)
+    odd = pc.or_(
+        pc.not_equal(array, pc.trunc(array)),
+        pc.greater_equal(pc.abs(array), 2.0**63),
+    )
+    odd = pc.fill_null(odd, False)
     _refuse(odd, array, 'a whole number or a text', name, place, rows)
     array = pc.cast(array, pa.int64())
   if pa.types.is_boolean(kind):
     array = pc.if_else(array, 'True', 'False')  # As pandas writes it.
   if not pa.types.is_string(array.type):
-    array = pc.cast(array, pa.string())
+    array = _cast(array, pa.string(), 'a text', name, place, rows)
   array = pc.utf8_trim_whitespace(array)
   array = pc.replace_substring_regex(array, _WHOLE, r'\1')
   return pc.if_else(pc.equal(array, ''), pa.scalar(None, pa.string()), array)
@@ -193,7 +205,10 @@ def times(array: pa.Array, name: str, place: Place) -> np.ndarray:
   """
   kind = array.type
   if pa.types.is_temporal(kind):
-    array = pc.cast(pc.cast(array, pa.timestamp('us')), pa.int64())
+    array = _cast(
+        array, pa.timestamp('us'), 'a number or a date', name, place
+    )
+    array = pc.cast(array, pa.int64())
   elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
     array = texts(array, name, place)
     known = array.drop_null()
@@ -211,15 +226,21 @@ def times(array: pa.Array, name: str, place: Place) -> np.ndarray:
 
 
 def _cast(
-    array: pa.Array, to: pa.DataType, must: str, name: str, place: Place
+    array: pa.Array,
+    to: pa.DataType,
+    must: str,
+    name: str,
+    place: Place,
+    rows: np.ndarray | None = None,
 ) -> pa.Array:
   try:
     return pc.cast(array, to)
   except _ODD as e:
-    for row, entry in enumerate(array):
+    for k, entry in enumerate(array):
       try:
         pc.cast(pa.array([entry.as_py()], array.type), to)
       except _ODD:
+        row = k if rows is None else rows[k]
         raise place.refuse(name, row, entry.as_py(), must) from e
     raise InputError(f'{place.where}: column {name!r}: {e}') from e
 

@@ -1,6 +1,10 @@
 """Parquet and CSV files as a stream of rows, local and remote."""
 
 from collections.abc import Iterator, Sequence
+import contextlib
+import csv as csv_lib
+import io
+import itertools
 from typing import NamedTuple
 import zlib
 
@@ -13,7 +17,8 @@ _CSV = ('.csv', '.csv.gz')
 _PARQUET = ('.parquet', '.pq')
 # What reading a damaged file raises; the last two are of compressed ones.
 _DAMAGED = (pa.ArrowException, OSError, EOFError, zlib.error)
-_BLOCK = 1 << 22  # Bytes of a CSV file read at once.
+# Bytes of a CSV file read at once; a row that is longer cannot be read.
+_BLOCK = 1 << 22
 
 
 class File(NamedTuple):
@@ -93,6 +98,15 @@ def names(path: str) -> list[str]:
       raise _unreadable(path, e) from e
 
 
+def refuse_twice(where: str, name: str, columns: Sequence[str]) -> None:
+  """Raises InputError where two columns have one name."""
+  if list(columns).count(name) > 1:
+    raise InputError(
+        f'{where}: there are {list(columns).count(name)} columns {name!r};'
+        ' rename those that are not meant.'
+    )
+
+
 def read(path: str, columns: Sequence[str], rows: int) -> Iterator[Rows]:
   """All rows of a file, `rows` at a time; in memory are a few such pieces.
 
@@ -131,6 +145,7 @@ def _batches(
   with csv.open_csv(
       f,
       read_options=csv.ReadOptions(block_size=_BLOCK),
+      parse_options=csv.ParseOptions(newlines_in_values=True),
       convert_options=csv.ConvertOptions(
           include_columns=columns,
           column_types={name: pa.string() for name in columns},
@@ -146,7 +161,55 @@ def _open(path: str) -> fsspec.core.OpenFile:
 
 
 def _unreadable(path: str, error: Exception) -> InputError:
-  return InputError(
-      f'{path} cannot be read: {str(error).splitlines()[0]} Repair or remove'
-      ' that file.'
-  )
+  what = ''
+  if not path.endswith(_PARQUET):
+    what = _damage(path)
+  what = what or f' cannot be read: {str(error).splitlines()[0]}'
+  return InputError(f'{path}{what} Repair or remove that file.')
+
+
+def line(path: str, row: int) -> int:
+  """The line of a CSV file at which a row begins, as an editor counts.
+
+  Args:
+    path: The file.
+    row: From 0, behind the header; empty lines are no rows.
+  """
+  with contextlib.suppress(*_DAMAGED, csv_lib.Error):
+    for begins, _ in itertools.islice(_lines(path), row + 1, None):
+      return begins
+  return row + 2
+
+
+def _damage(path: str) -> str:
+  """Where and how a CSV file is wrong, or ''."""
+  header: list[str] = []
+  try:
+    for begins, fields in _lines(path):
+      header = header or fields
+      if len(fields) != len(header):
+        return (
+            f', line {begins}: the row has {len(fields)} fields, the header'
+            f' {len(header)}.'
+        )
+      text = ''.join(fields)
+      if len(text) > _BLOCK:
+        return f', line {begins}: the row is longer than {_BLOCK} bytes.'
+      if any('\udc80' <= c <= '\udcff' for c in text):
+        return f', line {begins}: it is not UTF-8; save the file as UTF-8.'
+  except (*_DAMAGED, csv_lib.Error):
+    return ''  # What pyarrow says has to do.
+  return ''
+
+
+def _lines(path: str) -> Iterator[tuple[int, list[str]]]:
+  """Line at which it begins and fields of each row, the header first."""
+  csv_lib.field_size_limit(1 << 30)
+  with _open(path) as f, io.TextIOWrapper(
+      f, 'utf-8-sig', errors='surrogateescape', newline=''
+  ) as text:
+    reader, begins = csv_lib.reader(text), 1
+    for fields in reader:
+      if fields:
+        yield begins, fields
+      begins = reader.line_num + 1

@@ -50,7 +50,7 @@ class Tabular(ColumnarBuilder):
       InputError: An option is not possible, or the files are not those that
         the prepared data was made from.
     """
-    return cls(data_dir=data_dir, config=TabularConfig(**options))
+    return cls(data_dir=data_dir, config=TabularConfig.of(options))
 
   def __init__(self, **kwargs: Any):
     super().__init__(**kwargs)

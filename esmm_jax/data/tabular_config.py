@@ -1,6 +1,6 @@
 """What the columns of somebody's own log are, as a config says it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import hashlib
 import json
@@ -200,6 +200,30 @@ class TabularConfig(tfds.core.BuilderConfig):
       raise InputError(
           f'dataset.shard_rows is {self.shard_rows}; it must be at least 1.')
 
+  @classmethod
+  def of(cls, options: Mapping[str, Any]) -> 'TabularConfig':
+    """One with options as a config or a command line has them.
+
+    20220503 for a text is '20220503' and 0 for a share 0.0: the same options
+    make the same data.
+
+    Raises:
+      InputError: An option is not known, of another kind or not possible.
+    """
+    own = {f.name for f in dataclasses.fields(tfds.core.BuilderConfig)}
+    defaults = {
+        f.name: f.default
+        for f in dataclasses.fields(cls)
+        if f.name not in own
+    }
+    for name in options:
+      if name not in defaults:
+        raise InputError(
+            f'dataset.{name} is set, but Tabular has no such option.'
+            f' {suggest(name, defaults)}'
+        )
+    return cls(**{n: _like(v, defaults[n], n) for n, v in options.items()})
+
   @property
   def tasks(self) -> Tasks:
     return CART_FUNNEL if self.cart else FUNNEL
@@ -238,6 +262,18 @@ class TabularConfig(tfds.core.BuilderConfig):
     place = Place(f'dataset.{option}')
     (found,) = times(arrow([str(text)], option, place), option, place)
     return found.item()
+
+
+def _like(value: Any, default: Any, option: str) -> Any:
+  """An option as its default is: a text, a whole number or a number."""
+  kinds = {str: (str, int, float), int: (int,), float: (int, float)}
+  nouns = {str: 'a text', int: 'a whole number', float: 'a number'}
+  kind = type(default)
+  if isinstance(value, bool) or not isinstance(value, kinds[kind]):
+    raise InputError(
+        f'dataset.{option} is {value!r}; it must be {nouns[kind]}.'
+    )
+  return kind(value)
 
 
 def listed(text: str | Sequence[str]) -> list[str]:

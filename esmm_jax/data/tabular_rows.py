@@ -89,10 +89,10 @@ class Log:
               f'{path}: there is no column {name!r}, which the dataset section'
               f' names. {suggest(name, there)}'
           )
+        row_files.refuse_twice(path, name, there)
       for _, first, table in row_files.read(path, names, READ_ROWS):
-        place = Place(path, first)
-        if '.csv' in path.rpartition('/')[2]:
-          place = Place(path, first + 2, 'line')
+        is_csv = '.csv' in path.rpartition('/')[2]
+        place = Place(path, first, 'line' if is_csv else 'row')
         columns = {n: table[n] for n in table.column_names}
         yield Chunk(columns, place, number, first, total, self._of[number])
         total += table.num_rows
@@ -123,9 +123,8 @@ def labels(
     if policy == 'error' and odd.any():
       row = np.flatnonzero(odd)[0]
       raise InputError(
-          f'{chunk.place.where}, {chunk.place.noun} {chunk.place.first + row}:'
-          f' {config.events[after]!r} is 1 and {config.events[before]!r} is 0.'
-          ' Say what such rows are with'
+          f'{chunk.place.at(row)}: {config.events[after]!r} is 1 and'
+          f' {config.events[before]!r} is 0. Say what such rows are with'
           ' --config.dataset.conversion_without_click: drop, keep (the later'
           ' event is made 0) or click (the earlier one is made 1).'
       )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
+from esmm_jax.data import row_files
 from esmm_jax.data.checks import check_columns
 from esmm_jax.data.raw_values import SEPARATOR, unwrapped
 from esmm_jax.schema import Field, MISSING, Schema
@@ -84,8 +85,9 @@ def _needed_here(schema: Schema, columns: Mapping[str, Any]) -> list[str]:
 def require(
     names: list[str], columns: Mapping[str, Any] | list[str], where: str
 ) -> None:
-  """Raises InputError that names the columns which are not there."""
+  """Raises InputError that names a column which is not there, or twice."""
   for name in names:
+    row_files.refuse_twice(where, name, list(columns))
     if name not in columns:
       raise InputError(
           f'{where}: there is no column {name!r}, which the model reads.'

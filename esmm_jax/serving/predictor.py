@@ -95,7 +95,8 @@ class Predictor:
   ) -> Columns:
     """Columns as `predict` takes them -> those of the schema."""
     if isinstance(columns, pa.Table):
-      columns = {name: columns[name] for name in columns.column_names}
+      inputs.require(self.names, columns.column_names, where)
+      columns = {name: columns[name] for name in self.names}
     if self._encoder is not None:
       inputs.require(self.names, columns, where)
       columns = self._encoder.encode(columns, where, first_row)
