@@ -18,6 +18,8 @@ from esmm_jax.types import InputError, Ragged
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SESSIONS = {'train': 60, 'test': 15}
 OPTIONS = dict(valid_share=0.25, min_count=3)
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

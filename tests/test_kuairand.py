@@ -19,6 +19,8 @@ from esmm_jax.types import InputError, Ragged
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 LOG = 'log_standard_4_22_to_5_08_pure.csv'
 EARLY_LOG = 'log_standard_4_08_to_4_21_pure.csv'
 USERS = 'user_features_pure.csv'

@@ -11,6 +11,8 @@ from matplotlib.text import Text
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 NAN = float('nan')
 WEIGHTS = [0.25, 0.5, 1, 2, 4]
 METHODS = [f'method {k}' for k in range(7)]

@@ -19,6 +19,8 @@ import pytest
 from scipy import special
 from sklearn import metrics
 
+pytestmark = pytest.mark.slow
+
 SIZES = dict(num_train=400_000, num_valid=20_000, num_test=80_000)
 SMALL = dict(num_train=3_000, num_valid=500, num_test=1_000)
 # Hardly any item of these is seen in training.
