@@ -8,7 +8,7 @@ Each has a list of checksums (`seals`): one that is cut off or damaged is found,
 and the one before is used.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
 import logging
@@ -121,20 +121,19 @@ class Checkpoints:
       workdir: The run's folder.
       num_rows: Rows of the tables; a mesh may make them longer
         (`Layout.padded`), which no checkpoint shows. None: all.
-      read_only: Nothing is written or removed.
+      read_only: Nothing is written or removed; of one process.
     """
     # Orbax logs every save at INFO.
     logging.getLogger('absl').setLevel(logging.WARNING)
     self._num_rows = num_rows
     self._folder = os.path.join(os.path.abspath(workdir), 'checkpoints')
-    self._sound, damaged = _examine(self._folder)
-    self.messages = [why for _, why in damaged]
-    processes.wait_for_all('checkpoints are examined')
-    if processes.is_first() and not read_only:
-      for step, _ in damaged:
-        shutil.rmtree(os.path.join(self._folder, str(step)))
-      if os.path.isdir(self._folder):
-        seals.remove_stray(self._folder)
+    self._read_only, self._sound = read_only, None
+    self.messages = []
+    if processes.is_first():
+      self._sound, damaged = _examine(self._folder)
+      self.messages = [why for _, why in damaged]
+      if not read_only:
+        _remove(self._folder, [step for step, _ in damaged])
     processes.wait_for_all('damaged checkpoints are removed')
     self._manager = ocp.CheckpointManager(
         self._folder,
@@ -149,7 +148,7 @@ class Checkpoints:
   @property
   def latest_step(self) -> int | None:
     """Step of the last sound checkpoint; None when there is none."""
-    return self._sound
+    return self._sound if self._read_only else self._manager.latest_step()
 
   def save(
       self, step: int, arrays: Any, position: Mapping[str, Any]
@@ -179,7 +178,6 @@ class Checkpoints:
         seals.seal(os.path.join(self._folder, str(step)))
         seals.remove_stray(self._folder)
       processes.wait_for_all(f'checkpoint {step} is sealed')
-      self._sound = step
     except (OSError, ValueError) as e:
       raise InputError(
           f'The checkpoint of step {step} cannot be written to {self._folder}:'
@@ -282,6 +280,14 @@ def _examine(folder: str) -> tuple[int | None, list[tuple[int, str]]]:
         f' one {before}.',
     ))
   return None, damaged
+
+
+def _remove(folder: str, steps: Sequence[int]) -> None:
+  """Removes checkpoints, and checksums of those that are gone."""
+  for step in steps:
+    shutil.rmtree(os.path.join(folder, str(step)))
+  if os.path.isdir(folder):
+    seals.remove_stray(folder)
 
 
 def _divided(tree: Any) -> tuple[dict[Path, Any], dict[str, Any]]:

@@ -4,7 +4,6 @@ import os
 import subprocess
 from typing import Any
 
-from esmm_jax.data import digests
 import jax
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -48,9 +47,5 @@ def data(builder: Any) -> str:
 
   Args:
     builder: A prepared `ColumnarBuilder`.
-
-  Raises:
-    InputError: A file is not what it was when the data was prepared.
   """
-  digest = digests.folder_hash(os.fspath(builder.data_path))
-  return f'{builder.info.full_name}, sha256 {digest[:16]}'
+  return f'{builder.info.full_name}, sha256 {builder.columns_sha256[:16]}'

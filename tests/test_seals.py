@@ -115,6 +115,21 @@ def test_a_file_too_many(workdir):
   assert step == 10 and 'more is not part of it' in message
 
 
+def test_a_reader_removes_nothing(workdir):
+  """It uses the one before, and the owner of the run can still look."""
+  flip(files(workdir, 20)[0])
+  before = {p: p.read_bytes() for p in workdir.rglob('*') if p.is_file()}
+  checkpoints = Checkpoints(str(workdir), read_only=True)
+  assert checkpoints.latest_step == 10
+  assert 'checkpoints/20 is damaged' in checkpoints.messages[0]
+  checkpoints.close()
+  after = {p: p.read_bytes() for p in workdir.rglob('*') if p.is_file()}
+  assert after == before
+  empty = Checkpoints(str(workdir / 'none'), read_only=True)
+  assert empty.latest_step is None
+  assert not (workdir / 'none').exists()
+
+
 def test_all_damaged(workdir):
   for step in STEPS:
     flip(files(workdir, step)[-1])

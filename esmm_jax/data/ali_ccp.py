@@ -122,13 +122,7 @@ class AliCcp(ColumnarBuilder):
   def _check_same_files(self) -> None:
     raw_dir = self.builder_config.raw_dir
     there = ali_ccp_files.find(raw_dir).sizes
-    same_files.check(
-        {name: f['bytes'] for name, f in self.report['files'].items()},
-        there,
-        os.fspath(self.data_dir),
-        f'raw files than those in {raw_dir}',
-        ', or leave raw_dir empty to use what is prepared',
-    )
+    same_files.check_raw(self.report['files'], there, self.data_dir, raw_dir)
 
   def _describe(self) -> tuple[Schema, dict[str, str]]:
     return PRESETS[self.builder_config.preset].schema, {

@@ -30,8 +30,8 @@ from typing import Any
 
 from esmm_jax.data import digests, unfinished
 from esmm_jax.data.columns import concatenate, cut, DAMAGED, open_folder
-from esmm_jax.data.shards import TRUTH, write_shard
 from esmm_jax.data.feature_columns import take
+from esmm_jax.data.shards import TRUTH, write_shard
 from esmm_jax.schema import Schema
 from esmm_jax.types import Columns, InputError, Ragged
 import numpy as np
@@ -168,6 +168,9 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
   """Base of the package's data sets.
 
   A subclass gives `_describe` (schema and texts) and `_generate_splits`.
+
+  Attributes:
+    columns_sha256: Of the columns, after `prepare`.
   """
 
   VERSION = tfds.core.Version('1.1.0')
@@ -262,7 +265,7 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     unfinished.remove(os.fspath(self.data_path))
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints there.
       self.download_and_prepare()
-    digests.folder_hash(os.fspath(self.data_path))
+    self.columns_sha256 = digests.folder_hash(os.fspath(self.data_path))
     return self
 
   def _info(self) -> tfds.core.DatasetInfo:

@@ -11,11 +11,11 @@ import json
 import os
 from typing import Any
 
-from esmm_jax.data import raw_values
+from esmm_jax.data import raw_values, row_files
 from esmm_jax.data.raw_values import Place
 from esmm_jax.data.tabular_config import Input
 from esmm_jax.schema import FIRST_KEPT, MISSING, RARE, Schema
-from esmm_jax.types import Columns, InputError, Ragged, suggest
+from esmm_jax.types import Columns, InputError, Ragged
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -50,6 +50,26 @@ class Scaling:
 def logarithm(values: np.ndarray) -> np.ndarray:
   """sign(x) ln(1 + |x|)."""
   return np.sign(values) * np.log1p(np.abs(values))
+
+
+def read(
+    column: Input, columns: Mapping[str, Any], place: Place
+) -> tuple[np.ndarray | None, Any]:
+  """A raw column as what is counted and encoded.
+
+  Returns:
+    Offsets int64 [n + 1] of lists, otherwise None; and numbers, float64 with
+    nan where there is none, or identifiers as pyarrow strings.
+
+  Raises:
+    InputError: A value is of another kind.
+  """
+  array = raw_values.arrow(columns[column.name], column.name, place)
+  if column.kind == 'float':
+    return None, raw_values.floats(array, column.name, place)
+  if column.kind == 'id':
+    return None, raw_values.texts(array, column.name, place)
+  return raw_values.lists(array, column.name, place, column.max_len)
 
 
 class Encoder:
@@ -122,22 +142,14 @@ class Encoder:
     """
     place = Place(where, first_row, noun)
     made: Columns = {}
+    row_files.require(self.raw_names, columns, where)
     for c in self.inputs:
-      if c.name not in columns:
-        raise InputError(
-            f'{where}: there is no column {c.name!r}.'
-            f' {suggest(c.name, columns)}'
-        )
-      array = raw_values.arrow(columns[c.name], c.name, place)
+      offsets, values = read(c, columns, place)
       if c.kind == 'float':
-        values = raw_values.floats(array, c.name, place)
         made[c.name] = self._scalings[c.name].apply(values)
-      elif c.kind == 'id':
-        texts = raw_values.texts(array, c.name, place)
-        made[c.name] = self._ids(texts, c.table)
       else:
-        offsets, texts = raw_values.lists(array, c.name, place, c.max_len)
-        made[c.name] = Ragged(self._ids(texts, c.table), offsets)
+        ids = self._ids(values, c.table)
+        made[c.name] = ids if offsets is None else Ragged(ids, offsets)
     return made
 
   def _ids(self, texts: pa.Array, table: str) -> np.ndarray:

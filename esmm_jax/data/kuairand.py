@@ -10,7 +10,6 @@ With `play_time` there is a third label, how long a clicked video was watched.
 """
 
 from collections.abc import Iterator
-import os
 from typing import Any
 
 from esmm_jax.data import kuairand_features, kuairand_raw, kuairand_rows
@@ -99,13 +98,7 @@ class KuaiRand(ColumnarBuilder):
   def _check_same_files(self) -> None:
     raw_dir = self.builder_config.raw_dir
     there = kuairand_raw.sizes(kuairand_raw.find_files(raw_dir))
-    same_files.check(
-        {name: f['bytes'] for name, f in self.report['files'].items()},
-        there,
-        os.fspath(self.data_dir),
-        f'raw files than those in {raw_dir}',
-        ', or leave raw_dir empty to use what is prepared',
-    )
+    same_files.check_raw(self.report['files'], there, self.data_dir, raw_dir)
 
   def _describe(self) -> tuple[Schema, dict[str, str]]:
     config = self.builder_config

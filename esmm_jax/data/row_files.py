@@ -1,6 +1,6 @@
 """Parquet and CSV files as a stream of rows, local and remote."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 import contextlib
 import csv as csv_lib
 import io
@@ -8,7 +8,7 @@ import itertools
 from typing import NamedTuple
 import zlib
 
-from esmm_jax.types import InputError
+from esmm_jax.types import InputError, suggest
 import fsspec
 import pyarrow as pa
 from pyarrow import csv, parquet
@@ -98,13 +98,34 @@ def names(path: str) -> list[str]:
       raise _unreadable(path, e) from e
 
 
-def refuse_twice(where: str, name: str, columns: Sequence[str]) -> None:
-  """Raises InputError where two columns have one name."""
-  if list(columns).count(name) > 1:
-    raise InputError(
-        f'{where}: there are {list(columns).count(name)} columns {name!r};'
-        ' rename those that are not meant.'
-    )
+def require(
+    names: Sequence[str],
+    columns: Collection[str],
+    where: str,
+    why: str = '',
+) -> None:
+  """Refuses columns that are not there, or twice.
+
+  Args:
+    names: Those that must be there.
+    columns: Those that are: a sequence, or a mapping by name.
+    where: What to call them in messages.
+    why: Why they must be there, for messages.
+
+  Raises:
+    InputError: Names the first one.
+  """
+  for name in names:
+    if name not in columns:
+      raise InputError(
+          f'{where}: there is no column {name!r}{why}.'
+          f' {suggest(name, columns)}'
+      )
+    if not isinstance(columns, Mapping) and columns.count(name) > 1:
+      raise InputError(
+          f'{where}: there are {columns.count(name)} columns {name!r};'
+          ' rename those that are not meant.'
+      )
 
 
 def read(path: str, columns: Sequence[str], rows: int) -> Iterator[Rows]:

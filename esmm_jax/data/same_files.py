@@ -1,8 +1,32 @@
 """Whether prepared data was made from the files that are there now."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from esmm_jax.types import InputError
+
+
+def check_raw(
+    files: Mapping[str, Mapping[str, Any]],
+    there: Mapping[str, int],
+    folder: str,
+    raw_dir: str,
+) -> None:
+  """`check` of the files in a data set's `raw_dir`.
+
+  Args:
+    files: Name -> facts with `bytes`, as a report has them.
+    there: See `check`.
+    folder: See `check`.
+    raw_dir: Where those that are there are.
+  """
+  check(
+      {name: facts['bytes'] for name, facts in files.items()},
+      there,
+      folder,
+      f'raw files than those in {raw_dir}',
+      ', or leave raw_dir empty to use what is prepared',
+  )
 
 
 def check(

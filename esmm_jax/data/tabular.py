@@ -10,7 +10,7 @@ import os
 import shutil
 from typing import Any
 
-from esmm_jax.data import raw_values, same_files, tabular_rows
+from esmm_jax.data import same_files, tabular_rows
 from esmm_jax.data.columnar import ColumnarBuilder
 from esmm_jax.data.columns import concatenate, cut, open_folder, write_column
 from esmm_jax.data.encoding import Encoder, FOLDER
@@ -124,7 +124,7 @@ class Tabular(ColumnarBuilder):
       split = np.where(kept, split, tabular_rows.LEFT_OUT)
       fit.add(chunk.columns, split == 0, chunk.place)
       if config.group:
-        groups.add(_texts(chunk, config.group))
+        groups.add(chunk.texts(config.group))
       for k, name in enumerate(SPLITS):
         num[name]['rows'] += int((split == k).sum())
         for label, values in found.items():
@@ -175,7 +175,7 @@ class Tabular(ColumnarBuilder):
     columns[ROW] = np.arange(chunk.row, chunk.row + num, dtype=np.int64)
     columns[FILE] = np.full(num, chunk.file, np.int32)
     if groups is not None:
-      at = pc.index_in(_texts(chunk, self.builder_config.group), groups)
+      at = pc.index_in(chunk.texts(self.builder_config.group), groups)
       at = pc.fill_null(at, -1).to_numpy(zero_copy_only=False)
       columns[GROUP] = at.astype(np.int32) + 1
     return columns, np.where(kept, split, tabular_rows.LEFT_OUT)
@@ -228,8 +228,3 @@ class _Pieces:
       shutil.rmtree(folder)
     if not os.listdir(self._folder):
       os.rmdir(self._folder)
-
-
-def _texts(chunk: Chunk, name: str) -> Any:
-  array = raw_values.arrow(chunk.columns[name], name, chunk.place)
-  return raw_values.texts(array, name, chunk.place)

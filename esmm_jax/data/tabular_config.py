@@ -1,6 +1,6 @@
 """What the columns of somebody's own log are, as a config says it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 import dataclasses
 import hashlib
 import json
@@ -138,12 +138,7 @@ class TabularConfig(tfds.core.BuilderConfig):
         for column in _columns(kind, getattr(self, kind), self.min_count)
     ]
     self._check()
-    own = {f.name for f in dataclasses.fields(tfds.core.BuilderConfig)}
-    options = {
-        f.name: getattr(self, f.name)
-        for f in dataclasses.fields(self)
-        if f.name not in own
-    }
+    options = {name: getattr(self, name) for name in self._defaults()}
     for key in ('files', 'valid_files', 'test_files'):
       options[key] = [_absolute(p) for p in listed(options[key])]
     text = json.dumps(options, sort_keys=True)
@@ -210,12 +205,7 @@ class TabularConfig(tfds.core.BuilderConfig):
     Raises:
       InputError: An option is not known, of another kind or not possible.
     """
-    own = {f.name for f in dataclasses.fields(tfds.core.BuilderConfig)}
-    defaults = {
-        f.name: f.default
-        for f in dataclasses.fields(cls)
-        if f.name not in own
-    }
+    defaults = cls._defaults()
     for name in options:
       if name not in defaults:
         raise InputError(
@@ -224,6 +214,16 @@ class TabularConfig(tfds.core.BuilderConfig):
         )
     return cls(**{n: _like(v, defaults[n], n) for n, v in options.items()})
 
+  @classmethod
+  def _defaults(cls) -> dict[str, Any]:
+    """Option -> default, without what all data sets of TFDS have."""
+    theirs = {f.name for f in dataclasses.fields(tfds.core.BuilderConfig)}
+    return {
+        f.name: f.default
+        for f in dataclasses.fields(cls)
+        if f.name not in theirs
+    }
+
   @property
   def tasks(self) -> Tasks:
     return CART_FUNNEL if self.cart else FUNNEL
@@ -231,9 +231,7 @@ class TabularConfig(tfds.core.BuilderConfig):
   @property
   def events(self) -> dict[str, str]:
     """Label -> column of the file, earlier events first."""
-    found = {t.label: getattr(self, t.label) for t in self.tasks}
-    order = ('click', 'cart', 'conversion')
-    return {label: found[label] for label in order if label in found}
+    return {t.label: getattr(self, t.label) for t in self.tasks}
 
   @property
   def schema(self) -> Schema:
@@ -276,10 +274,9 @@ def _like(value: Any, default: Any, option: str) -> Any:
   return kind(value)
 
 
-def listed(text: str | Sequence[str]) -> list[str]:
+def listed(text: str) -> list[str]:
   """The parts between commas."""
-  parts = text.split(',') if isinstance(text, str) else text
-  return [p.strip() for p in parts if p.strip()]
+  return [p.strip() for p in text.split(',') if p.strip()]
 
 
 def _absolute(path: str) -> str:

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from esmm_jax.data import raw_values
-from esmm_jax.data.encoding import Encoder, logarithm, Scaling
+from esmm_jax.data.encoding import Encoder, logarithm, read, Scaling
 from esmm_jax.data.raw_values import Place
 from esmm_jax.data.tabular_config import TabularConfig
 from esmm_jax.schema import FIRST_KEPT
@@ -106,18 +105,14 @@ class Fit:
       InputError: A value is of another kind.
     """
     for c in self._config.inputs:
-      array = raw_values.arrow(columns[c.name], c.name, place)
+      offsets, values = read(c, columns, place)
       if c.kind == 'float':
-        values = raw_values.floats(array, c.name, place)[train]
+        values = values[train]
         values = logarithm(values) if c.scaling == 'log' else values
         self._moments[c.name].add(values)
-      elif c.kind == 'id':
-        texts = raw_values.texts(array, c.name, place)
-        self._counts[c.table].add(texts.filter(pa.array(train)))
       else:
-        offsets, texts = raw_values.lists(array, c.name, place, c.max_len)
-        rows = np.repeat(train, np.diff(offsets))
-        self._counts[c.table].add(texts.filter(pa.array(rows)))
+        rows = train if offsets is None else np.repeat(train, np.diff(offsets))
+        self._counts[c.table].add(values.filter(pa.array(rows)))
 
   def encoder(self) -> Encoder:
     """What encodes all rows."""

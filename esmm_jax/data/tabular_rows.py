@@ -8,7 +8,7 @@ from esmm_jax.data import raw_values, row_files
 from esmm_jax.data.raw_values import Place
 from esmm_jax.data.sessions import session_hash
 from esmm_jax.data.tabular_config import listed, SPLITS, TabularConfig
-from esmm_jax.types import InputError, suggest
+from esmm_jax.types import InputError
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,6 +35,18 @@ class Chunk(NamedTuple):
   row: int
   total: int
   of: int
+
+  def arrow(self, name: str) -> pa.Array:
+    """A column as one array."""
+    return raw_values.arrow(self.columns[name], name, self.place)
+
+  def texts(self, name: str) -> pa.Array:
+    """A column as identifiers."""
+    return raw_values.texts(self.arrow(name), name, self.place)
+
+  def times(self, name: str) -> np.ndarray:
+    """A column as times, float64 [n]."""
+    return raw_values.times(self.arrow(name), name, self.place)
 
 
 class Log:
@@ -83,13 +95,7 @@ class Log:
     total = 0
     for number, path in enumerate(self.paths):
       there = row_files.names(path)
-      for name in names:
-        if name not in there:
-          raise InputError(
-              f'{path}: there is no column {name!r}, which the dataset section'
-              f' names. {suggest(name, there)}'
-          )
-        row_files.refuse_twice(path, name, there)
+      row_files.require(names, there, path, ', which the dataset section names')
       for _, first, table in row_files.read(path, names, READ_ROWS):
         is_csv = '.csv' in path.rpartition('/')[2]
         place = Place(path, first, 'line' if is_csv else 'row')
@@ -112,9 +118,9 @@ def labels(
   """
   found, kept = {}, None
   for label, name in config.events.items():
-    array = raw_values.arrow(chunk.columns[name], name, chunk.place)
-    found[label] = raw_values.labels(array, name, chunk.place)
-    kept = np.ones(len(array), bool)
+    values = raw_values.labels(chunk.arrow(name), name, chunk.place)
+    found[label] = values
+    kept = np.ones(len(values), bool)
   policy = config.conversion_without_click
   order = list(found)
   pairs = list(zip(order, order[1:]))
@@ -147,12 +153,7 @@ def ends_of_time(log: Log, config: TabularConfig) -> tuple[float, float]:
     InputError: They leave a split empty.
   """
   name = config.time
-  pieces = [
-      raw_values.times(
-          raw_values.arrow(c.columns[name], name, c.place), name, c.place
-      )
-      for c in log.chunks([name])
-  ]
+  pieces = [c.times(name) for c in log.chunks([name])]
   times = np.sort(np.concatenate([np.zeros(0), *pieces]))
   num = len(times)
   ends = []
@@ -192,27 +193,18 @@ def split_of(
     int8 [n], a position in `SPLITS`, or LEFT_OUT.
   """
   num = len(next(iter(chunk.columns.values())))
-  place = chunk.place
   if config.split == 'files':
     return np.full(num, chunk.of, np.int8)
   if config.split == 'time':
-    name = config.time
-    array = raw_values.arrow(chunk.columns[name], name, place)
-    times = raw_values.times(array, name, place)
+    times = chunk.times(config.time)
     return np.searchsorted(ends, times, side='right').astype(np.int8)
   if config.split == 'column':
-    name = config.split_column
-    array = raw_values.arrow(chunk.columns[name], name, place)
-    found = raw_values.texts(array, name, place)
-    at = pc.fill_null(
-        pc.index_in(found, pa.array(SPLITS)), LEFT_OUT
-    )
+    found = chunk.texts(config.split_column)
+    at = pc.fill_null(pc.index_in(found, pa.array(SPLITS)), LEFT_OUT)
     return at.to_numpy(zero_copy_only=False).astype(np.int8)
   keys = np.arange(chunk.total, chunk.total + num, dtype=np.uint64)
   if config.split_by:
-    name = config.split_by
-    array = raw_values.arrow(chunk.columns[name], name, place)
-    found = raw_values.texts(array, name, place).dictionary_encode()
+    found = chunk.texts(config.split_by).dictionary_encode()
     known = found.dictionary.to_pylist()
     codes = np.array([zlib.crc32(t.encode()) for t in ['', *known]], np.uint64)
     at = pc.fill_null(found.indices, -1)

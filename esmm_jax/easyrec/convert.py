@@ -119,25 +119,21 @@ def _losses(
         'loss_weights.ctr': weights[0],
         'loss_weights.ctcvr': weights[1],
     }
-  if space and outside < 1e-3 * inside:
-    return {
+  if space:
+    found = {
         'estimator': 'click_space',
         'loss_weights.ctr': weights[0],
         'loss_weights.cvr_clicked': weights[1] * inside,
     }
-  if space:
+    if outside < 1e-3 * inside:
+      return found
     notes.add(
         conversion.line,
         'out_task_space_weight',
         'un-clicked rows stand in no loss of ours with a weight;'
         ' sampling.unclicked_rate draws some of them',
     )
-    return {
-        'estimator': 'click_space',
-        'loss_weights.ctr': weights[0],
-        'loss_weights.cvr_clicked': weights[1] * inside,
-        'sampling.unclicked_rate': min(1.0, outside / inside),
-    }
+    return found | {'sampling.unclicked_rate': min(1.0, outside / inside)}
   notes.add(
       conversion.line,
       'label_name',

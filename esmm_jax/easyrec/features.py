@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from esmm_jax.data.raw_values import SEPARATOR
 from esmm_jax.easyrec.notes import Notes
 from esmm_jax.easyrec.text_proto import Message
 from esmm_jax.types import InputError
@@ -10,7 +11,6 @@ _KINDS = {
     'IdFeature': 'id', 'TagFeature': 'ids', 'SequenceFeature': 'ids',
     'RawFeature': 'float',
 }
-_SEPARATOR = '|'
 
 
 def dataset(
@@ -111,8 +111,8 @@ def _add(
     if ours == 'ids':
       length = feature.get('sequence_length')
       options += f':max_len={length}' if length else ''
-      separator = feature.get('separator', _SEPARATOR)
-      if separator != _SEPARATOR:
+      separator = feature.get('separator', SEPARATOR)
+      if separator != SEPARATOR:
         notes.add(
             feature.line, name, f'its separator {separator!r} must be | in CSV'
             ' files; in Parquet, lists')

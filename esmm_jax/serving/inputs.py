@@ -12,7 +12,7 @@ from esmm_jax.data import row_files
 from esmm_jax.data.checks import check_columns
 from esmm_jax.data.raw_values import SEPARATOR, unwrapped
 from esmm_jax.schema import Field, MISSING, Schema
-from esmm_jax.types import Columns, InputError, Ragged, suggest
+from esmm_jax.types import Columns, InputError, Ragged
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -86,13 +86,7 @@ def require(
     names: list[str], columns: Mapping[str, Any] | list[str], where: str
 ) -> None:
   """Raises InputError that names a column which is not there, or twice."""
-  for name in names:
-    row_files.refuse_twice(where, name, list(columns))
-    if name not in columns:
-      raise InputError(
-          f'{where}: there is no column {name!r}, which the model reads.'
-          f' {suggest(name, columns)}'
-      )
+  row_files.require(names, columns, where, ', which the model reads')
 
 
 def _plain(schema: Schema) -> Schema:
