@@ -1,6 +1,6 @@
 """What the columns of a data set mean: fields, vocabulary sizes, labels."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 import dataclasses
 import functools
 import hashlib
@@ -15,16 +15,6 @@ COMBINERS = ('sum', 'mean')
 MISSING = 0  # The id of a value that is absent.
 RARE = 1  # The id of a value too rare to keep, or never seen in training.
 FIRST_KEPT = 2
-
-# Columns that are known only after the impression, in any data set that we
-# read. None of them can be declared as a feature.
-LABEL_NAMES = frozenset(
-    'click conversion conversion_if_clicked p_ctr p_cvr p_cvr_clicked p_ctcvr'
-    ' cart cart_if_clicked p_atr'
-    ' is_click is_like is_follow is_comment is_forward is_hate long_view'
-    ' play_time play_time_ms profile_stay_time comment_stay_time'
-    ' is_profile_enter ctcvr_label'.split()
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +81,28 @@ class Field:
     return self.kind == 'ids' or (self.kind == 'id' and self.weighted)
 
 
+def refuse_late(fields: Sequence[Field], late: Collection[str]) -> None:
+  """Refuses features that are known only after the impression.
+
+  A schema does so for its own labels and truth columns; a data set whose raw
+  files have more such columns, for those.
+
+  Args:
+    fields: The features.
+    late: Names of columns.
+
+  Raises:
+    InputError: A field has one of the names.
+  """
+  for f in fields:
+    if f.name in late:
+      raise InputError(
+          f'Column {f.name!r} is a label or a truth column and cannot be a'
+          ' feature: it is not known before the impression. Remove it from the'
+          ' fields.'
+      )
+
+
 class Part:
   """The fields that stand side by side in one array of slots.
 
@@ -143,12 +155,7 @@ class Schema:
     for name in names:
       if names.count(name) > 1:
         raise InputError(f'Field {name!r} is declared twice.')
-      if name in LABEL_NAMES or name in self.labels or name in self.truth:
-        raise InputError(
-            f'Column {name!r} is a label or a truth column and cannot be a'
-            ' feature: it is not known before the impression. Remove it from'
-            ' the fields.'
-        )
+    refuse_late(self.fields, (*self.labels, *self.truth))
     if not self.group and any(f.by_group for f in self.fields):
       raise InputError(
           'Fields are by_group, but the schema names no group column.'

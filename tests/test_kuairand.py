@@ -13,7 +13,7 @@ from esmm_jax.data import kuairand_features
 from esmm_jax.data.columns import concatenate
 from esmm_jax.data.kuairand import KuaiRand
 from esmm_jax.data.kuairand_raw import LOG_COLUMNS, USER_COLUMNS, VIDEO_COLUMNS
-from esmm_jax.schema import LABEL_NAMES
+from esmm_jax.schema import Field
 from esmm_jax.tasks import FUNNEL, Task
 from esmm_jax.types import InputError, Ragged
 import numpy as np
@@ -385,12 +385,28 @@ def test_no_label_is_a_feature(fake, data_dir, play_time):
   )
   schema = builder.prepare().schema
   names = [f.name for f in schema.fields]
-  assert not LABEL_NAMES & set(names)
+  assert not {*kuairand_features.LATE, *schema.labels} & set(names)
   assert schema.group == 'group_user'
   declared = kuairand_features.declared_fields(True, 'both')
   assert [(f.name, f.kind) for f in declared] == [
       (f.name, f.kind) for f in schema.fields
   ]
+
+
+@pytest.mark.parametrize('kind', ['id', 'ids', 'float'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'click', 'conversion', 'is_click', 'is_like', 'is_follow',
+        'is_comment', 'is_forward', 'is_hate', 'long_view', 'play_time',
+        'play_time_ms', 'profile_stay_time', 'comment_stay_time',
+        'is_profile_enter',
+    ],
+)
+def test_what_is_known_later_is_refused_as_a_feature(name, kind):
+  fields = (Field('user_id'), Field(name, kind))
+  with pytest.raises(InputError, match=f"'{name}'.*not known before"):
+    kuairand_features.schema(fields, FUNNEL)
 
 
 def history_of(raw_dir, data_dir, **options):

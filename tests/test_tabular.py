@@ -9,6 +9,7 @@ from esmm_jax import build
 from esmm_jax.data.encoding import Encoder
 from esmm_jax.data.tabular import Tabular
 from esmm_jax.data.tabular_config import TabularConfig
+from esmm_jax.schema import Schema
 from esmm_jax.train import train_and_evaluate
 from esmm_jax.types import InputError, Ragged
 import numpy as np
@@ -128,6 +129,44 @@ FORMS = {
     'parts': [(0, 3, 'a.parquet'), (3, 10, 'b.parquet')],
     'mixed': [(0, 7, 'a.csv'), (7, 10, 'b.parquet')],
 }
+
+
+TAKEN_ELSEWHERE = (
+    'conversion_if_clicked p_ctr p_cvr p_cvr_clicked p_ctcvr cart'
+    ' cart_if_clicked p_atr is_click is_like is_follow is_comment is_forward'
+    ' is_hate long_view play_time play_time_ms profile_stay_time'
+    ' comment_stay_time is_profile_enter ctcvr_label'.split()
+)
+
+
+@pytest.mark.parametrize(
+    'kind, column', [('id', 'user'), ('ids', 'tags'), ('float', 'price')])
+def test_labels_of_other_data_sets_are_names_as_any_other(
+    kind, column, tmp_path):
+  """What is a label there may be a feature of one's own log."""
+  more = dict.fromkeys(TAKEN_ELSEWHERE, ROWS[column])
+  path = write(table(**more), tmp_path / 'log.parquet')
+  inputs = {'id': '', 'ids': '', 'float': ''}
+  options = inputs | {kind: ','.join([column, *TAKEN_ELSEWHERE])}
+  data = prepared(tmp_path, path, **options)
+  for columns in read(data).values():
+    for name in TAKEN_ELSEWHERE:
+      assert_same(
+          {'x': {'x': columns[name]}}, {'x': {'x': columns[column]}})
+  some = build.schema(data, ['play_time', 'cart'], [])
+  assert [f.name for f in some.fields] == ['play_time', 'cart']
+  assert Schema.from_dict(json.loads(json.dumps(some.to_dict()))) == some
+  encoder = Encoder.load(os.path.join(data.encoder_folder))
+  new = encoder.encode(dict.fromkeys(options[kind].split(','), table()[column]))
+  assert_same({'x': {'x': new['cart']}}, {'x': {'x': new[column]}})
+
+
+@pytest.mark.parametrize('kind', ['id', 'ids', 'float'])
+@pytest.mark.parametrize('label', ['clicked', 'carted', 'bought'])
+def test_own_labels_are_no_features(label, kind):
+  labels = dict(click='clicked', cart='carted', conversion='bought')
+  with pytest.raises(InputError, match=f"'{label}' is a label"):
+    TabularConfig.of({'files': 'x.csv', kind: f'other,{label}', **labels})
 
 
 @pytest.mark.parametrize('form', FORMS)

@@ -33,8 +33,8 @@ OPTION = {
     'no label': (dict(click='klicked'), r"no column 'klicked'.*'clicked'\?"),
     'empty label': (dict(conversion=''), 'dataset.conversion names no column'),
     'label read': (dict(id='clicked'), "'clicked' is a label"),
-    'known later': (
-        dict(float='price,play_time'), "'play_time' is a label or a truth"),
+    'name of a label': (
+        dict(float='price,click'), "'click': a column cannot have that name"),
     'twice read': (dict(id='user,user'), "'user' stands twice"),
     'odd name': (dict(id='a/b'), "'a/b': a column cannot have that name"),
     'split': (dict(split='tme'), r"dataset.split is 'tme'.*'time'\?"),

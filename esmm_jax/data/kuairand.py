@@ -102,10 +102,9 @@ class KuaiRand(ColumnarBuilder):
 
   def _describe(self) -> tuple[Schema, dict[str, str]]:
     config = self.builder_config
-    schema = Schema(
+    schema = kuairand_features.schema(
         kuairand_features.declared_fields(config.history, config.history_form),
         config.tasks,
-        group='group_user',
     )
     return schema, {
         'description': (
@@ -167,9 +166,7 @@ class KuaiRand(ColumnarBuilder):
                 columns['play_time'][where & (click == 1)]
             )
         )
-    schema = Schema(
-        tuple(features.fields), config.tasks, group='group_user'
-    )
+    schema = kuairand_features.schema(features.fields, config.tasks)
     report['vocab_sizes'] = {
         f.name: f.vocab_size for f in schema.inputs
     }

@@ -5,10 +5,13 @@ stays), `video_features_statistic_pure.csv` (its counts cover the whole month,
 the days of the labels included) and `visible_status` (one value for all).
 """
 
+from collections.abc import Sequence
+
 from esmm_jax.data import history as history_lib
 from esmm_jax.data.feature_columns import FeatureColumns, Values, take
 from esmm_jax.data.kuairand_raw import USER_COLUMNS, Raw, look_up, to_days
-from esmm_jax.schema import Field
+from esmm_jax.schema import Field, refuse_late, Schema
+from esmm_jax.tasks import Tasks
 from esmm_jax.types import Ragged
 import numpy as np
 
@@ -44,6 +47,12 @@ UNKNOWN = {
     'video_type': 'UNKNOWN',
     'upload_type': 'UNKNOWN',
 }
+# Columns of the log that are known only after the impression.
+LATE = frozenset(
+    'is_click is_like is_follow is_comment is_forward is_hate long_view'
+    ' play_time play_time_ms profile_stay_time comment_stay_time'
+    ' is_profile_enter'.split()
+)
 HISTORY_KEYS = ('user_id', 'video_id', 'author_id', 'tags', 'tab', 'hour')
 HISTORY_FORMS = ('float', 'bucket', 'both')
 NUM_BUCKETS = 20
@@ -61,6 +70,16 @@ def declared_fields(history: bool, form: str) -> tuple[Field, ...]:
     if form != 'float':
       declared.append(Field(f'{name}_bucket'))
   return tuple(declared)
+
+
+def schema(fields: Sequence[Field], tasks: Tasks) -> Schema:
+  """The schema of the data.
+
+  Raises:
+    InputError: A field is known only after the impression.
+  """
+  refuse_late(fields, LATE)
+  return Schema(tuple(fields), tasks, group='group_user')
 
 
 def past_names() -> list[str]:

@@ -168,7 +168,9 @@ class TabularConfig(tfds.core.BuilderConfig):
       if name in labels:
         raise InputError(
             f'Column {name!r} is a label; it cannot be an input too.')
-      if name in (GROUP, ROW, FILE) or '/' in name or name.startswith('.'):
+      # A column is stored under its name and a label under its task's.
+      stored = (GROUP, ROW, FILE, *self.events)
+      if name in stored or '/' in name or name.startswith('.'):
         raise InputError(
             f'Column {name!r}: a column cannot have that name here; rename it.')
     for option in ('click', 'conversion'):
