@@ -21,7 +21,7 @@ from esmm_jax.metrics.significance import Paired, Summary
 from esmm_jax.sweep import Column, Point, run_name, Table
 from esmm_jax.test_noise import auc_difference
 from esmm_jax.types import InputError
-from esmm_jax.workdir import differences, flatten
+from esmm_jax.workdir import decisive, differences
 
 NAN = float('nan')
 
@@ -331,13 +331,18 @@ def _check_alike(
 
   They do when a config file was changed between two parts of a sweep.
   """
-  free = {k for p in points for k in p if p[k] != points[0].get(k)}
+  absent = object()  # A point may lack a key that another one sets.
+  free = {
+      key
+      for key in set().union(*points)
+      if len({point.get(key, absent) for point in points}) > 1
+  }
   free |= {table.seed, 'dataset.raw_dir'}
   first, known = '', {}
   for run in runs.values():
     if run.results is None or run.config is None:
       continue
-    config = flatten(run.config)
+    config = decisive(run.config)
     config = {k: v for k, v in config.items() if k not in free}
     if not first:
       first, known = run.name, config

@@ -13,6 +13,10 @@ from esmm_jax.types import InputError
 from esmm_jax.writer import to_json, write_json
 
 SCHEMA = 'schema.json'
+# Prefixes of the config keys that say how a machine computes a run. They are
+# no part of its identity: it may be resumed, and averaged with others, on
+# another machine.
+MACHINE_KEYS = ('mesh.',)
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
@@ -30,7 +34,7 @@ def finished(config: Any, workdir: str) -> dict[str, Any] | None:
   if not os.path.exists(path):
     return None
   theirs = _read(path)
-  mine, theirs = _decisive(_plain(config)), _decisive(theirs)
+  mine, theirs = decisive(_plain(config)), decisive(theirs)
   differing = differences(mine, theirs)
   if differing:
     shown = '; '.join(differing[:5])
@@ -100,14 +104,22 @@ def _plain(config: Any) -> dict[str, Any]:
   return to_json(json.loads(config.to_json_best_effort()))
 
 
-def _decisive(tree: dict[str, Any]) -> dict[str, Any]:
-  """The keys that make a run another one: all but which devices share it."""
-  return {k: v for k, v in flatten(tree).items() if not k.startswith('mesh.')}
+def decisive(tree: dict[str, Any]) -> dict[str, Any]:
+  """Returns the flat keys that make a run another one, without `MACHINE_KEYS`.
+
+  Args:
+    tree: A config as config.json holds it.
+  """
+  return {
+      key: value
+      for key, value in flatten(tree).items()
+      if not key.startswith(MACHINE_KEYS)
+  }
 
 
 def config_hash(config: Any) -> str:
   """sha256 over the keys and values of a config, but for raw_dir and mesh."""
-  flat = _decisive(_plain(config))
+  flat = decisive(_plain(config))
   flat.pop('dataset.raw_dir', None)  # Where the data lies is no part of it.
   text = json.dumps(flat, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()

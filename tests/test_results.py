@@ -443,6 +443,42 @@ def test_the_choice_in_csv(tmp_path):
   assert rows[4]['gain'] == ''
 
 
+def test_runs_of_a_row_on_other_meshes(tmp_path):
+  """A run may be resumed on another mesh, so its numbers may be averaged."""
+  table = make()
+  write_runs(table, tmp_path)
+  before = tabulate(table, tmp_path)
+  for point in table.points:
+    config = {'seed': point['seed'], 'model': {'name': point['@model']}}
+    mesh = {'data': point['seed'] + 1, 'replicas': 1, 'rows': point['seed']}
+    write(tmp_path / 'runs' / run_name(point), config=config | {'mesh': mesh})
+  for old, new in zip(before, tabulate(table, tmp_path), strict=True):
+    assert [r.cells for r in new.rows] == [r.cells for r in old.rows]
+  point = table.points[1]
+  write(tmp_path / 'runs' / run_name(point), config=config | {'batch_size': 7})
+  with pytest.raises(InputError, match='batch_size is'):
+    tabulate(table, tmp_path)
+
+
+@pytest.mark.parametrize('order', [1, -1])
+def test_a_key_that_only_some_points_set(order, tmp_path):
+  """It may differ in the row's configs, whichever point comes first."""
+  points = [
+      {'config': 'configs/esmm.py', 'learning_rate': 0.02, 'seed': 0},
+      {'config': 'configs/esmm.py', 'seed': 1},
+  ]
+  for point, rate in zip(points, (0.02, 0.01)):
+    write(
+        tmp_path / 'runs' / run_name(point),
+        results={AUC: 0.6 + 0.1 * point['seed']},
+        config={'learning_rate': rate, 'seed': point['seed']},
+    )
+  table = Table(
+      'T', points[::order], (Column('CTR AUC', AUC),), rows=('config',))
+  (block,) = tabulate(table, tmp_path)
+  assert block.rows[0].cells[AUC][::2] == (pytest.approx(0.65), 2)
+
+
 def test_candidates_with_another_config_are_refused(tmp_path):
   """Also those that are not chosen."""
   table = make_choice()
