@@ -13,7 +13,7 @@ from esmm_jax import plots
 from esmm_jax.front_grid import curves
 from esmm_jax.grid import text, titled
 from esmm_jax.results import Block, Row
-from esmm_jax.sweep import Table
+from esmm_jax.table_checks import Table
 from esmm_jax.types import InputError
 import numpy as np
 

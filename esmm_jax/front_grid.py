@@ -1,8 +1,8 @@
 """Rows as curves: their values, and what their fronts gain.
 
-The curves of a table (`sweep.Front`) have a point for each weight, two scores
-at each seed. The grid says how much more area their fronts dominate than the
-point of the single-task models does.
+The curves of a results table (`table_checks.Front`) have a point for each
+weight, two scores at each seed. The grid says how much more area their fronts
+dominate than the point of the single-task models does.
 """
 
 import math
@@ -13,7 +13,7 @@ from esmm_jax.grid import (
 )  # fmt: skip
 from esmm_jax.metrics import fronts
 from esmm_jax.results import Block, Row
-from esmm_jax.sweep import Front, Table
+from esmm_jax.table_checks import Front, Table
 import numpy as np
 
 # AUC of a coin in both scores.

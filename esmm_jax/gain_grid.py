@@ -9,7 +9,7 @@ from esmm_jax.grid import (
     ARROWS, counted, Grid, interval, NONE, number, short, text, titled,
 )  # fmt: skip
 from esmm_jax.results import Block, Gain, Row
-from esmm_jax.sweep import Column, Table
+from esmm_jax.table_checks import Column, Table
 
 LEVEL = 0.05
 

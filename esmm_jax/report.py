@@ -21,7 +21,7 @@ from esmm_jax.grid import (
 )  # fmt: skip
 from esmm_jax.metrics.significance import Summary
 from esmm_jax.results import Block, Row, Run
-from esmm_jax.sweep import Column, Table
+from esmm_jax.table_checks import Column, Table
 
 FEWER = '†'
 _LISTED = 10  # Missing runs that are named.

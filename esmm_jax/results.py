@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 from esmm_jax.choice import choose, Chosen
 from esmm_jax.metrics import significance
 from esmm_jax.metrics.significance import Paired, Summary
-from esmm_jax.sweep import Column, Point, run_name, Table
+from esmm_jax.sweep import Point, run_name
+from esmm_jax.table_checks import Column, Table
 from esmm_jax.test_noise import auc_difference
 from esmm_jax.types import InputError
 from esmm_jax.workdir import decisive, differences

@@ -1,13 +1,159 @@
-"""What a table must be, told before anything has run."""
+"""Results tables of sweeps: rows, columns and gains, checked when made.
 
-from collections.abc import Iterable
-from typing import Any
+A `Table` that cannot be made of its points is refused before anything has run.
+"""
 
-from esmm_jax.sweep import Choice, FIGURES, Front, Table, TEST_NOISE
+from collections.abc import Iterable, Mapping
+import dataclasses
+from typing import Any, NamedTuple
+
+from esmm_jax.sweep import Sweep
 from esmm_jax.types import InputError
 
+# Metrics whose standard error over test rows is known: `esmm_jax.test_noise`.
+TEST_NOISE = tuple(
+    f'test/{space}/auc'
+    for space in ('ctr', 'cvr_clicked', 'ctcvr', 'ctcvr_common')
+)
+# Pictures that a table can have: `esmm_jax.figures`.
+FIGURES = ('fronts', 'training_size', 'cvr_by_ctr_decile')
 
-def check(table: Table) -> None:
+
+class Column(NamedTuple):
+  """A column of a table.
+
+  Attributes:
+    header: What stands above it.
+    metric: Key of results.json.
+    decimals: Digits behind the point.
+    better: 'higher', 'lower', or None where neither is.
+  """
+
+  header: str
+  metric: str
+  decimals: int = 4
+  better: str | None = 'higher'
+
+
+class Paper(NamedTuple):
+  """Published numbers that stand beside ours.
+
+  Attributes:
+    source: Paper, table and data.
+    values: (row, metric) -> number or (mean, standard deviation), in the unit
+      of our metric. A row's name is the values of its keys, joined by ', '.
+  """
+
+  source: str
+  values: Mapping[tuple[str, str], float | tuple[float, float]]
+
+
+class Choice(NamedTuple):
+  """A value that each row chooses for itself, on the validation split.
+
+  Attributes:
+    key: Key of the points whose values are the candidates; a point without it
+      has None.
+    metric: Key of results.json that begins with 'valid/'. The value with the
+      best mean over the seeds that all of the row's values have is taken, the
+      first of equal ones.
+    mode: 'max' or 'min', which mean is the best.
+  """
+
+  key: str
+  metric: str
+  mode: str = 'max'
+
+
+class Front(NamedTuple):
+  """Rows that are the points of curves in the plane of two metrics.
+
+  Attributes:
+    series: Key of the rows that names the curve.
+    along: Key of the rows that orders its points, the weight of a loss say.
+    x: Metric, one of the columns; higher is better.
+    y: Likewise.
+    single: Value of `series` of the reference, one row a block; its `along` is
+      None.
+  """
+
+  series: str
+  along: str
+  x: str
+  y: str
+  single: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """Which runs a table is made of, and how.
+
+  Attributes:
+    title: Its heading.
+    points: The runs. One row holds the points that agree in `rows` and
+      `blocks`; they differ in `seed`, and in the key of `choice`.
+    columns: Shown as mean and standard deviation over seeds. A column that no
+      run of a block has is left out there.
+    rows: Keys of the points that name a row.
+    blocks: Keys of the points; each combination of their values is a table of
+      its own.
+    seed: Key that numbers the repetitions of a row.
+    baseline: Keys and values of the row that gains are measured against. A key
+      of `rows` or `blocks` that is not named is as in the row itself, so that
+      {'@model': 'single_task'} is the single task in the same block. None: no
+      gains.
+    gain_columns: Metrics, each one of `columns`, that get a gain: the
+      difference to the baseline's run of the same seed.
+    extra_columns: Facts shown as their mean alone.
+    paper: Published numbers, if there are.
+    note: What a reader has to know; stands under the title.
+    choice: What each row chooses on the validation split, if anything.
+    test_noise: Those of `gain_columns` whose gain gets a standard error of the
+      test rows too; each one of `TEST_NOISE`.
+    verdict: Two of `gain_columns`, CTR and CVR AUC say: whether one task gains
+      while the other one loses.
+    front: The curves that the rows make, if they do.
+    figures: Each one of `FIGURES`.
+  """
+
+  title: str
+  points: Sweep
+  columns: tuple[Column, ...]
+  rows: tuple[str, ...]
+  blocks: tuple[str, ...] = ()
+  seed: str = 'seed'
+  baseline: Mapping[str, Any] | None = None
+  gain_columns: tuple[str, ...] = ()
+  extra_columns: tuple[Column, ...] = ()
+  paper: Paper | None = None
+  note: str = ''
+  choice: Choice | None = None
+  test_noise: tuple[str, ...] = ()
+  verdict: tuple[str, str] | None = None
+  front: Front | None = None
+  figures: tuple[str, ...] = ()
+
+  def __post_init__(self):
+    _check(self)
+
+  def cell(self, point: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """What a point is in the table: its row, block and seed."""
+    return tuple(
+        (k, point[k]) for k in (*self.blocks, *self.rows, self.seed)
+    )
+
+  def candidate(self, point: Mapping[str, Any]) -> Any:
+    """The point's value of what the row chooses; None without a choice."""
+    return point.get(self.choice.key) if self.choice else None
+
+  def baseline_cell(
+      self, point: Mapping[str, Any]
+  ) -> tuple[tuple[str, Any], ...]:
+    """The same of the point that `point` is compared with."""
+    return self.cell({**point, **(self.baseline or {})})
+
+
+def _check(table: Table) -> None:
   """Refuses a table that cannot be made of its points.
 
   Raises:

@@ -10,7 +10,8 @@ from typing import Any
 
 from esmm_jax import workdir as workdirs
 from esmm_jax.results import read_json
-from esmm_jax.sweep import settings, Table
+from esmm_jax.sweep import settings
+from esmm_jax.table_checks import Table
 from esmm_jax.types import InputError, suggest
 from esmm_jax.workdir import flatten
 from ml_collections import config_dict

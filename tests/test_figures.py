@@ -10,7 +10,8 @@ import sys
 from esmm_jax import figures, plots, report, sweep
 from esmm_jax.front_grid import curves
 from esmm_jax.results import tabulate
-from esmm_jax.sweep import chain, Column, fixed, Front, product, run_name, Table
+from esmm_jax.sweep import chain, fixed, product, run_name
+from esmm_jax.table_checks import Column, Front, Table
 from esmm_jax.types import InputError
 import numpy as np
 import pytest
@@ -311,7 +312,8 @@ def test_nothing_has_run(make, tmp_path):
 
 
 FILE = """
-from esmm_jax.sweep import Column, Table, product, fixed, sweep
+from esmm_jax.sweep import fixed, product, sweep
+from esmm_jax.table_checks import Column, Table
 
 def get_table(variant=''):
   return Table(

@@ -11,7 +11,8 @@ import re
 
 from esmm_jax import sweep
 from esmm_jax.page import parts, run_page, sweep_page
-from esmm_jax.sweep import Column, Paper, run_name, Table
+from esmm_jax.sweep import run_name
+from esmm_jax.table_checks import Column, Paper, Table
 from esmm_jax.types import InputError
 import numpy as np
 import pyarrow as pa

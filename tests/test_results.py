@@ -13,9 +13,8 @@ from esmm_jax.gain_grid import verdict
 from esmm_jax.grid import Grid, pipes, tabular
 from esmm_jax.metrics.significance import paired, Summary
 from esmm_jax.results import Gain, read_run, tabulate
-from esmm_jax.sweep import (
-    chain, Choice, Column, fixed, Paper, product, run_name, sweep, Table,
-)
+from esmm_jax.sweep import chain, fixed, product, run_name, sweep
+from esmm_jax.table_checks import Choice, Column, Paper, Table
 from esmm_jax.types import InputError
 import pytest
 from scipy import stats

@@ -14,10 +14,9 @@ import sys
 import time
 
 from esmm_jax import workdir as workdirs
-from esmm_jax.sweep import (
-    chain, Column, fixed, product, run_name, runs, settings, sweep, Table,
-    zipped,
-)
+from esmm_jax.sweep import chain, fixed, product, run_name, runs, settings
+from esmm_jax.sweep import sweep, zipped
+from esmm_jax.table_checks import Column, Table
 from esmm_jax.types import InputError
 from experiments import load
 from hypothesis import given, strategies as st
@@ -259,7 +258,8 @@ def test_raw_data_may_move(tmp_path):
 # The program.
 
 FILE = """
-from esmm_jax.sweep import Column, Table, chain, fixed, product, sweep
+from esmm_jax.sweep import chain, fixed, product, sweep
+from esmm_jax.table_checks import Column, Table
 
 def get_table(variant=''):
   config = fixed('config', 'configs/esmm.py:smoke')

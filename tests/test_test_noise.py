@@ -8,7 +8,8 @@ import os
 from esmm_jax import report, sweep, test_noise
 from esmm_jax.metrics.significance import delong
 from esmm_jax.results import tabulate
-from esmm_jax.sweep import chain, Column, fixed, product, run_name, Table
+from esmm_jax.sweep import chain, fixed, product, run_name
+from esmm_jax.table_checks import Column, Table
 from esmm_jax.types import InputError
 import numpy as np
 import pyarrow as pa

@@ -13,7 +13,8 @@ on the simulated funnel.
 `cpu` has three seeds and part of the funnel; the full table has ten seeds.
 """
 
-from esmm_jax.sweep import chain, Column, fixed, product, sweep, Sweep, Table
+from esmm_jax.sweep import chain, fixed, product, sweep, Sweep
+from esmm_jax.table_checks import Column, Table
 
 VARIANTS = ('', 'cpu', 'smoke')
 MODELS = (

@@ -9,8 +9,8 @@ The variants `kuairand` and `funnel` are its two parts, `smoke` the second one
 on the tiny funnel in a minute.
 """
 
-from esmm_jax.sweep import chain, Column, fixed, product, sweep, Sweep, Table
-from esmm_jax.sweep import zipped
+from esmm_jax.sweep import chain, fixed, product, sweep, Sweep, zipped
+from esmm_jax.table_checks import Column, Table
 
 VARIANTS = ('', 'kuairand', 'funnel', 'smoke')
 CONVERSIONS = ('like', 'long_view')

@@ -14,7 +14,8 @@ the paper's network.
 """
 
 from configs.tables import esmm_table2, methods
-from esmm_jax.sweep import chain, Column, fixed, Paper, product, Sweep, Table
+from esmm_jax.sweep import chain, fixed, product, Sweep
+from esmm_jax.table_checks import Column, Paper, Table
 
 VARIANTS = ('', 'cpu', 'smoke')
 SHARES = (0.01, 0.2, 0.4, 1.0)

@@ -22,7 +22,8 @@ rows, like those that `prepare_data --as_raw` writes; both take
 """
 
 from configs.tables import methods
-from esmm_jax.sweep import chain, Column, fixed, product, Sweep, Table
+from esmm_jax.sweep import chain, fixed, product, Sweep
+from esmm_jax.table_checks import Column, Table
 
 VARIANTS = (
     '',

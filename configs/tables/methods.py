@@ -5,8 +5,8 @@ Not a table itself; `esmm_table2`, `esmm_figure3` and `selection_bias` use it.
 
 from typing import Any
 
-from esmm_jax.sweep import chain, Choice, fixed, Paper, product, run_name, sweep
-from esmm_jax.sweep import Sweep
+from esmm_jax.sweep import chain, fixed, product, run_name, sweep, Sweep
+from esmm_jax.table_checks import Choice, Paper
 
 RATES = (0.1, 0.2, 0.5, 1.0)
 COPIES = (2.0, 3.0, 5.0, 10.0)

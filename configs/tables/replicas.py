@@ -13,7 +13,8 @@ funnel. Both workdirs give the same table but for the seconds.
 """
 
 from configs.tables import methods, networks, seesaw_weights
-from esmm_jax.sweep import Column, fixed, product, Table
+from esmm_jax.sweep import fixed, product
+from esmm_jax.table_checks import Column, Table
 
 VARIANTS = ('', 'paper', 'smoke')
 RATIOS = tuple(2.0**k for k in range(-3, 5))

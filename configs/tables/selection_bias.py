@@ -15,8 +15,8 @@ the paper's network.
 """
 
 from configs.tables import methods
-from esmm_jax.sweep import chain, Column, fixed, product, sweep, Sweep, Table
-from esmm_jax.sweep import zipped
+from esmm_jax.sweep import chain, fixed, product, sweep, Sweep, zipped
+from esmm_jax.table_checks import Column, Table
 
 VARIANTS = ('', 'cpu', 'smoke')
 RHO = (-0.6, 0.0, 0.3, 0.6, 0.9)

@@ -13,7 +13,7 @@ from esmm_jax.page.parts import Code, Missing, Page, Picture, Section, Table
 from esmm_jax.page.parts import Text
 from esmm_jax.results import Block, find_run, Row, run_folder, tabulate
 from esmm_jax.sweep import run_name
-from esmm_jax.sweep import Table as SweepTable
+from esmm_jax.table_checks import Table as SweepTable
 
 _CAPTIONS = {
     'front': (
