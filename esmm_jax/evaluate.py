@@ -21,6 +21,7 @@ from esmm_jax.metrics.regression import REGRESSION_METRICS
 from esmm_jax.tasks import FUNNEL, spaces, Tasks
 from esmm_jax.types import Array
 import numpy as np
+from scipy import special
 
 
 class Observed(NamedTuple):
@@ -37,13 +38,6 @@ class Observed(NamedTuple):
   groups: Array | None
   truth: Mapping[str, Array]
   tasks: Tasks = FUNNEL
-
-
-def sigmoid(logits: Array) -> np.ndarray:
-  """Probabilities, float64, without overflow."""
-  x = np.asarray(logits, np.float64)
-  small = np.exp(-np.abs(x))
-  return np.where(x >= 0, 1.0, small) / (1.0 + small)
 
 
 def evaluate(
@@ -113,7 +107,7 @@ def against_truth(
     clicked and the others, and by decile of the true pCTR, lowest first.
   """
   true = np.asarray(truth[f'p_{name}'], np.float64)
-  predicted = sigmoid(logits)
+  predicted = special.expit(np.asarray(logits, np.float64))
   metrics = {
       'auc': weighted_auc(logits, true, 1.0 - true),
       'kl': kl_divergence(true, logits),
@@ -135,15 +129,14 @@ def oracle_metrics(observed: Observed) -> dict[str, float]:
   `cvr_entire` with the conversion under do(click).
   """
   truth = {k: np.asarray(v, np.float64) for k, v in observed.truth.items()}
-  logit = lambda p: np.log(p) - np.log1p(-p)
   logits = {
-      'ctr': logit(truth['p_ctr']),
-      'cvr': logit(truth['p_cvr_clicked']),
-      'ctcvr': logit(truth['p_ctcvr']),
+      'ctr': special.logit(truth['p_ctr']),
+      'cvr': special.logit(truth['p_cvr_clicked']),
+      'ctcvr': special.logit(truth['p_ctcvr']),
   }
   # In a longer funnel too: of click and conversion.
   seen = observed._replace(truth={}, tasks=FUNNEL)
   metrics = evaluate(logits, seen, group_metrics=False)
   clicked = np.asarray(observed.labels['click']) == 1
-  best = logit(truth['p_cvr'])
+  best = special.logit(truth['p_cvr'])
   return metrics | against_truth('cvr', best, observed.truth, clicked)

@@ -10,7 +10,7 @@ from esmm_jax.build import Program
 from esmm_jax.data.batches import Batches, prefetch
 from esmm_jax.data.columnar import ColumnarBuilder
 from esmm_jax.estimators import funnel
-from esmm_jax.evaluate import evaluate, Observed, sigmoid
+from esmm_jax.evaluate import evaluate, Observed
 from esmm_jax.metrics import METRICS
 from esmm_jax.tasks import spaces, Tasks
 from esmm_jax.train_step import predict_step
@@ -18,6 +18,7 @@ from esmm_jax.types import Array, InputError
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import special
 
 _IN_FLIGHT = 4
 _LARGEST = 1e4  # Log-odds of a probability of 0 or 1.
@@ -215,9 +216,13 @@ def _saved_ctr(run: str, click: np.ndarray, folder: str) -> np.ndarray:
         ' split.'
     )
   p = table['p_ctr'].to_numpy().astype(np.float64)
-  with np.errstate(divide='ignore'):
-    logits = np.log(p) - np.log1p(-p)
-  return np.clip(logits, -_LARGEST, _LARGEST).astype(np.float32)
+  return np.clip(special.logit(p), -_LARGEST, _LARGEST).astype(np.float32)
+
+
+def _probability(logits: Array) -> np.ndarray:
+  """float32 of what is computed in float64."""
+  p = special.expit(np.asarray(logits, np.float64))
+  return p.astype(np.float32)
 
 
 def scores(
@@ -237,7 +242,7 @@ def scores(
   for space in spaces(tasks):
     values = outputs[space.output]
     if space.kind == 'binary':
-      columns[f'p_{space.output}'] = sigmoid(values).astype(np.float32)
+      columns[f'p_{space.output}'] = _probability(values)
     else:
       columns[f'predicted_{space.output}'] = np.asarray(values)
   return columns
@@ -256,8 +261,7 @@ def save_predictions(
 
   columns = scores(outputs, observed.tasks)
   if 'ctcvr_common' in outputs:
-    p = sigmoid(outputs['ctcvr_common'])
-    columns['p_ctcvr_common'] = p.astype(np.float32)
+    columns['p_ctcvr_common'] = _probability(outputs['ctcvr_common'])
   columns |= {k: np.asarray(v) for k, v in observed.labels.items()}
   if observed.groups is not None:
     columns['group'] = np.asarray(observed.groups)

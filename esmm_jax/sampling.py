@@ -10,7 +10,7 @@ epoch is the same, and copies are not spread over batches.
 
 from typing import NamedTuple
 
-from esmm_jax.types import Array, InputError, Labels
+from esmm_jax.types import Array, Labels
 import jax
 import jax.numpy as jnp
 
@@ -31,23 +31,6 @@ class Sampling(NamedTuple):
 
   unclicked_rate: float | Array = 0.0
   conversion_copies: float | Array = 1.0
-
-  def check(self) -> None:
-    """Refuses values that are out of range.
-
-    Raises:
-      InputError: One is.
-    """
-    if not 0 <= self.unclicked_rate <= 1:
-      raise InputError(
-          f'sampling.unclicked_rate is {self.unclicked_rate}; it is a share,'
-          ' from 0 to 1.'
-      )
-    if not self.conversion_copies >= 1:
-      raise InputError(
-          f'sampling.conversion_copies is {self.conversion_copies}; it must be'
-          ' at least 1, which copies nothing.'
-      )
 
 
 NONE = Sampling()

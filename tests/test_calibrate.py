@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 
-from esmm_jax.evaluate import Observed, sigmoid
+from esmm_jax.evaluate import Observed
 from esmm_jax.serving import calibrating, calibration
 from esmm_jax.types import InputError
 import numpy as np
 import pytest
+from scipy.special import expit as sigmoid
 from sklearn import isotonic, linear_model, metrics
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-from esmm_jax import figures, plots, report, sweep
+from esmm_jax import figures, plots, report, sweep, table_checks
 from esmm_jax.front_grid import curves
 from esmm_jax.results import tabulate
 from esmm_jax.sweep import chain, fixed, product, run_name
@@ -164,7 +164,7 @@ def drawn(monkeypatch):
 
 
 def test_the_names_are_those_a_table_may_have():
-  assert tuple(figures.FIGURES) == sweep.FIGURES
+  assert tuple(figures.FIGURES) == table_checks.FIGURES
 
 
 def is_png(path):

@@ -71,6 +71,11 @@ def test_pareto_against_all_pairs(points):
   assert with_nan.tolist() == [False, *expected, False]
 
 
+def hypervolume(points, reference):
+  """Of the points of one seed."""
+  return fronts.front_volume(np.asarray([points], float), reference).value
+
+
 @pytest.mark.parametrize(
     'points, reference, expected',
     [
@@ -83,20 +88,18 @@ def test_pareto_against_all_pairs(points):
         ([(0.5, 9), (9, 0.5)], (1, 1), 0),
         ([(0.5, 9), (2, 2)], (1, 1), 1),
         ([(1, 1)], (1, 1), 0),
-        ([(NAN, 9), (2, 2), (9, NAN)], (0, 0), 4),
-        ([(NAN, NAN)], (0, 0), 0),
         (np.zeros((0, 2)), (0, 0), 0),
     ],
 )
 def test_hypervolume_by_hand(points, reference, expected):
-  found = fronts.hypervolume(points, reference)
+  found = hypervolume(points, reference)
   assert isinstance(found, float)
   assert found == pytest.approx(expected)
 
 
 @given(POINTS | FLOAT_POINTS, st.sampled_from([(0, 0), (0.5, -1), (-3, 1)]))
 def test_hypervolume_against_unions_of_rectangles(points, reference):
-  found = fronts.hypervolume(points, reference)
+  found = hypervolume(points, reference)
   assert found == pytest.approx(union_area(points, reference), abs=1e-12)
   assert found == pytest.approx(cell_area(points, reference), abs=1e-12)
 
@@ -104,21 +107,21 @@ def test_hypervolume_against_unions_of_rectangles(points, reference):
 @given(POINTS | FLOAT_POINTS, st.randoms(), st.floats(0, 2), st.floats(0, 2))
 def test_what_hypervolume_does_not_depend_on(points, random, right, up):
   """The order of the points, and points that others dominate."""
-  whole = pytest.approx(fronts.hypervolume(points, (-1, -1)), abs=1e-12)
+  whole = pytest.approx(hypervolume(points, (-1, -1)), abs=1e-12)
   x, y = random.choice(points)
   more = [*points, (x - right, y - up)]
   random.shuffle(more)
-  assert fronts.hypervolume(more, (-1, -1)) == whole
+  assert hypervolume(more, (-1, -1)) == whole
   front = np.asarray(points)[fronts.pareto(points)]
-  assert fronts.hypervolume(front, (-1, -1)) == whole
+  assert hypervolume(front, (-1, -1)) == whole
   swapped = [p[::-1] for p in points]
-  assert fronts.hypervolume(swapped, (-1, -1)) == whole
+  assert hypervolume(swapped, (-1, -1)) == whole
 
 
 @given(POINTS, LEVELS, LEVELS)
 def test_another_point_never_takes_area_away(points, x, y):
-  before = fronts.hypervolume(points, (0, 0))
-  after = fronts.hypervolume([*points, (x, y)], (0, 0))
+  before = hypervolume(points, (0, 0))
+  after = hypervolume([*points, (x, y)], (0, 0))
   assert after >= before - 1e-12
   others = np.asarray(points)
   if min(x, y) > 0 and not np.any((others >= (x, y)).all(1)):
@@ -129,12 +132,12 @@ def test_front_volume_is_that_of_the_means():
   values, baseline = noisy()
   reference = (0.6, 0.61)
   alone = fronts.front_volume(values, reference, resamples=200)
-  ours = fronts.hypervolume(values.mean(0), reference)
+  ours = hypervolume(values.mean(0), reference)
   assert alone.value == pytest.approx(ours)
   assert (alone.n, alone.resamples) == (5, 200)
   assert alone.low < alone.value < alone.high
   both = fronts.front_volume(values, reference, baseline, resamples=200)
-  theirs = fronts.hypervolume(baseline.mean(0)[None], reference)
+  theirs = hypervolume(baseline.mean(0)[None], reference)
   assert both.value == pytest.approx(ours - theirs)
   assert both.low < both.value < both.high
 
@@ -147,7 +150,7 @@ def test_the_interval_is_that_of_drawn_seeds():
   for drawn in itertools.product(range(3), repeat=3):
     drawn = list(drawn)
     mean = baseline[drawn].mean(0)
-    volume = fronts.hypervolume(values[drawn].mean(0), reference)
+    volume = hypervolume(values[drawn].mean(0), reference)
     volumes.append(volume - np.prod(mean - reference))
   found = fronts.front_volume(
       values, reference, baseline, resamples=20_000, confidence=0.74
@@ -194,7 +197,7 @@ def test_incomplete_seeds_are_left_out_whole():
 def test_front_volume_at_the_edges():
   values, _ = noisy(seeds=1)
   one = fronts.front_volume(values, (0.6, 0.6))
-  assert one.value == pytest.approx(fronts.hypervolume(values[0], (0.6, 0.6)))
+  assert one.value == pytest.approx(hypervolume(values[0], (0.6, 0.6)))
   assert math.isnan(one.low) and math.isnan(one.high)
   assert (one.n, one.resamples) == (1, 0)
   none = fronts.front_volume(values * NAN, (0.6, 0.6))
@@ -290,10 +293,10 @@ def test_trade_off_at_the_edges(values, slope):
         lambda: fronts.pareto([1.0, 2.0]),
         lambda: fronts.pareto(np.zeros((3, 3))),
         lambda: fronts.pareto([(math.inf, 1)]),
-        lambda: fronts.hypervolume(np.zeros((2, 2, 2)), (0, 0)),
-        lambda: fronts.hypervolume([(1, 1)], 0.5),
-        lambda: fronts.hypervolume([(1, 1)], (0, NAN)),
-        lambda: fronts.hypervolume([(1, 1)], (0, -math.inf)),
+        lambda: fronts.front_volume(np.zeros((1, 2, 2, 2)), (0, 0)),
+        lambda: hypervolume([(1, 1)], 0.5),
+        lambda: hypervolume([(1, 1)], (0, NAN)),
+        lambda: hypervolume([(1, 1)], (0, -math.inf)),
         lambda: fronts.front_volume(np.zeros((3, 2)), (0, 0)),
         lambda: fronts.front_volume(np.zeros((3, 4, 2)), (0, 0, 0)),
         lambda: fronts.front_volume(

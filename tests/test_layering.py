@@ -169,7 +169,7 @@ RULES = [
             'esmm_jax.workdir',
             'esmm_jax.writer',
         ],
-        ['jinja2', 'numpy', 'pyarrow'],
+        [*NUMERIC, 'jinja2', 'pyarrow'],
     ),
     ('esmm_jax', ['esmm_jax'], None),
     (

@@ -354,10 +354,6 @@ def test_ratio_by_decile_of_twenty_rows():
   order = np.random.default_rng(0).permutation(20)
   got = probability.ratio_by_decile(predicted[order], true[order], by[order])
   assert got.count.tolist() == [2] * 10
-  expected = [(4 * b + 1) / 40 for b in range(10)]
-  np.testing.assert_allclose(got.mean_by, expected, rtol=1e-14)
-  np.testing.assert_array_equal(got.mean_true, [0.25] * 10)
-  np.testing.assert_array_equal(got.mean_predicted, [0.5] * 5 + [0.25] * 5)
   np.testing.assert_array_equal(got.ratio, [2.0] * 5 + [1.0] * 5)
 
 
@@ -371,31 +367,31 @@ def test_ratio_by_decile_with_ties_mask_and_empty_bins():
   )
   # Middle ranks 1.5 and 3.5 of 4 rows: bins 1 and 3.
   assert got.count.tolist() == [0, 3, 0, 1]
-  np.testing.assert_array_equal(got.mean_by, [NAN, 0, NAN, 1])
-  np.testing.assert_allclose(got.mean_predicted, [NAN, 0.2, NAN, 0.5])
-  np.testing.assert_allclose(got.mean_true, [NAN, 0.1, NAN, 0.0])
   np.testing.assert_allclose(got.ratio, [NAN, 2.0, NAN, INF])
 
 
 def test_ratio_by_decile_of_nothing():
   got = probability.ratio_by_decile([], [], [])
   assert got.count.tolist() == [0] * 10
-  for column in got[:4]:
-    assert np.isnan(column).all() and column.shape == (10,)
+  assert np.isnan(got.ratio).all() and got.ratio.shape == (10,)
 
 
 @thorough
 @given(
     st.lists(st.tuples(PROBABILITIES, PROBABILITIES), min_size=1, max_size=60)
 )
-def test_bins_add_up_to_the_whole(rows):
+def test_bins_are_runs_of_the_sorted_rows(rows):
   predicted, true = np.array(rows).T
   got = probability.ratio_by_decile(predicted, true, by=true)
   assert got.count.sum() == len(rows)
-  kept = got.count > 0
-  assert np.all(np.diff(got.mean_by[kept]) > 0)
-  total = (got.count * got.mean_predicted)[kept].sum()
-  assert total == pytest.approx(predicted.sum(), rel=1e-12)
+  # Rows of bin k by rising `true`: each bin is `mean_ratio` of its rows.
+  order = np.argsort(true, kind='stable')
+  ends = np.cumsum(got.count)
+  for low, high, ratio in zip(ends - got.count, ends, got.ratio, strict=True):
+    rows_of_bin = order[low:high]
+    expected = probability.mean_ratio(
+        predicted[rows_of_bin], true[rows_of_bin])
+    assert ratio == pytest.approx(expected, rel=1e-12, nan_ok=True)
 
 
 def test_masked_rows_never_matter_against_the_truth():

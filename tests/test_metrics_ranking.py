@@ -73,8 +73,6 @@ def columns(rows):
 def test_auc_table(scores, labels, expected, score_type, label_type):
   scores, labels = np.array(scores, score_type), np.array(labels, label_type)
   assert same(ranking.auc(scores, labels), expected)
-  counts = ranking.RankCounts.from_scores(scores, labels)
-  assert same(counts.auc(), expected)
 
 
 @thorough
@@ -104,7 +102,6 @@ def test_counts_past_32_bits_are_exact():
   # Twice the wins in Python integers: n * n before, 2 n - 1 more.
   expected = (n * n + 2 * n - 1) / (2 * n * n)
   assert ranking.auc(scores, labels) == expected
-  assert ranking.RankCounts.from_scores(scores, labels).auc() == expected
 
 
 def test_float64_scores_are_not_rounded_to_float32():
@@ -132,46 +129,6 @@ def test_auc_of_reversed_scores_is_the_complement(rows):
     assert total == pytest.approx(1, abs=1e-15)
   else:
     assert math.isnan(total)
-
-
-@thorough
-@given(ROWS, st.lists(st.integers(0, 24), max_size=4), st.data())
-def test_merge_of_any_partition_is_the_whole(rows, cuts, data):
-  scores, labels, _ = columns(rows)
-  whole = ranking.RankCounts.from_scores(scores, labels)
-  parts = [
-      ranking.RankCounts.from_scores(s, y)
-      for s, y in zip(
-          np.split(scores, sorted(cuts)),
-          np.split(labels, sorted(cuts)),
-          strict=True,
-      )
-  ]
-  merged, *rest = data.draw(st.permutations(parts))
-  for part in rest:
-    merged = merged.merge(part)
-  for got, expected in zip(merged, whole, strict=True):
-    np.testing.assert_array_equal(got, expected)
-  assert merged.positives.dtype == merged.negatives.dtype == np.int64
-  assert same(merged.auc(), ranking.auc(scores, labels))
-
-
-def test_rank_counts_of_five_rows():
-  counts = ranking.RankCounts.from_scores(
-      np.array([2, 1, 2, 2, 0], np.float32), np.array([1, 0, 0, 1, 0])
-  )
-  assert counts.scores.tolist() == [0, 1, 2]
-  assert counts.scores.dtype == np.float32
-  assert counts.positives.tolist() == [0, 0, 2]
-  assert counts.negatives.tolist() == [1, 1, 1]
-
-
-def test_merge_of_float32_and_float64_keeps_both_exact():
-  third = np.float32(1 / 3)  # Not the float64 of 1 / 3, which is smaller.
-  a = ranking.RankCounts.from_scores(np.array([third]), [1])
-  b = ranking.RankCounts.from_scores(np.array([1 / 3]), [0])
-  assert a.merge(b).scores.tolist() == [1 / 3, float(third)]
-  assert a.merge(b).auc() == 1.0
 
 
 WEIGHTS = st.sampled_from([0.0, 1e-6, 0.25, 0.5, 1.0, 3.0])
@@ -291,11 +248,7 @@ def by_groups(scores, labels, where=None):
   return ranking.grouped_auc(scores, labels, groups, where).value
 
 
-def by_counts(scores, labels, where=None):
-  return ranking.RankCounts.from_scores(scores, labels, where).auc()
-
-
-@pytest.mark.parametrize('function', [ranking.auc, by_counts, by_groups])
+@pytest.mark.parametrize('function', [ranking.auc, by_groups])
 @pytest.mark.parametrize('where_type', [bool, np.float32])
 def test_masked_rows_may_hold_anything(function, where_type):
   scores = np.array([3, NAN, 2, 1, -INF, 1, 0])
@@ -305,7 +258,7 @@ def test_masked_rows_may_hold_anything(function, where_type):
   assert math.isnan(function(scores, labels, np.zeros(7, where_type)))
 
 
-@pytest.mark.parametrize('function', [ranking.auc, by_counts, by_groups])
+@pytest.mark.parametrize('function', [ranking.auc, by_groups])
 @pytest.mark.parametrize(
     'scores, labels, where, message',
     [
@@ -348,7 +301,6 @@ def test_float_groups_are_refused():
 def test_arguments_are_left_as_they_were():
   scores, labels = np.array([3.0, 1.0, 2.0]), np.array([True, False, True])
   ranking.auc(scores, labels)
-  ranking.RankCounts.from_scores(scores, labels)
   ranking.weighted_auc(scores, labels, ~labels)
   ranking.grouped_auc(scores, labels, np.array([1, 0, 1]))
   assert scores.tolist() == [3, 1, 2]

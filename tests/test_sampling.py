@@ -61,20 +61,6 @@ def test_a_rate_is_kept_and_rates_are_nested():
   assert (taken[0] <= taken[1]).all() and (taken[1] <= taken[2]).all()
 
 
-@pytest.mark.parametrize(
-    'rates, words',
-    [
-        (Sampling(1.5), 'unclicked_rate is 1.5'),
-        (Sampling(-0.1), 'unclicked_rate is -0.1'),
-        (Sampling(math.nan), 'unclicked_rate is nan'),
-        (Sampling(0.0, 0.5), 'conversion_copies is 0.5'),
-    ],
-)
-def test_rates_out_of_range(rates, words):
-  with pytest.raises(InputError, match=words):
-    rates.check()
-
-
 def logits(batch=5):
   rng = np.random.default_rng(0)
   make = lambda: jnp.asarray(rng.normal(size=batch), jnp.float32)

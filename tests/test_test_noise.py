@@ -5,7 +5,7 @@ import io
 import math
 import os
 
-from esmm_jax import report, sweep, test_noise
+from esmm_jax import report, sweep, table_checks, test_noise
 from esmm_jax.metrics.significance import delong
 from esmm_jax.results import tabulate
 from esmm_jax.sweep import chain, fixed, product, run_name
@@ -43,7 +43,7 @@ def save(folder, columns):
 
 
 def test_the_known_metrics_are_those_a_table_may_name():
-  assert set(test_noise.SPACES) == set(sweep.TEST_NOISE)
+  assert set(test_noise.SPACES) == set(table_checks.TEST_NOISE)
 
 
 def test_it_is_delong_on_the_rows_of_the_space(tmp_path):

@@ -10,16 +10,6 @@ from esmm_jax.table_checks import Choice, Paper
 
 RATES = (0.1, 0.2, 0.5, 1.0)
 COPIES = (2.0, 3.0, 5.0, 10.0)
-METHODS = (
-    'BASE',
-    'AMAN',
-    'OVERSAMPLING',
-    'UNBIAS',
-    'UNBIAS, weighting',
-    'DIVISION',
-    'ESMM-NS',
-    'ESMM',
-)
 CVR, CTCVR = 'test/cvr_clicked/auc', 'test/ctcvr_common/auc'
 OWN_CTCVR = 'test/ctcvr/auc'
 CHOICE = Choice('@rate', 'valid/cvr_clicked/auc', 'max')

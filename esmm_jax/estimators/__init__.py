@@ -25,7 +25,8 @@ class Estimator(NamedTuple):
     terms: The function.
     weights: Tasks -> its terms and their default weights in the loss.
     truth_labels: Truth columns that it takes as labels.
-    reading: What it takes a model's outputs for, one of `funnel.READINGS`.
+    reading: What it takes a model's outputs for, `funnel.CONDITIONAL` or
+      `funnel.JOINT`.
     draws: Whether it needs the label `uniform`, a random number a row.
     traced: Options that are numbers and may differ between replicas.
   """

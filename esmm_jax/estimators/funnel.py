@@ -14,7 +14,6 @@ import jax.numpy as jnp
 # What the outputs of a model are taken for.
 CONDITIONAL = 'conditional'  # Of each event given the one before.
 JOINT = 'joint'  # Of each event and all before it, over all impressions.
-READINGS = (CONDITIONAL, JOINT)
 # A ratio of probabilities above exp of this is read as (almost) certain.
 _HIGHEST = -1e-6
 

@@ -1,7 +1,7 @@
 """Two scores that are traded against each other, more of both being better.
 
 A model that is trained with several weights of its tasks gives a point for each
-weight, (CTR AUC, CVR AUC) say. `pareto` and `hypervolume` are of the points,
+weight, (CTR AUC, CVR AUC) say. `pareto` is of the points,
 `front_volume` and `ellipse` also look at the seeds behind them, and `trade_off`
 says whether one score rises where the other falls.
 
@@ -50,32 +50,15 @@ def pareto(points: Array) -> np.ndarray:
   return front
 
 
-def hypervolume(points: Array, reference: Array) -> float:
-  """The area of what the points dominate above the reference.
+def _area(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
+  """The area of what points [..., n, 2] dominate above the reference [2].
 
     |{z : r <= z <= p for a point p}|
       = sum_i (x_(i) - x_(i+1)) (max_{j <= i} y_(j) - r_y)
 
   with the points in descending order of x, x_(n+1) = r_x and all points raised
   to r where they lie below it.
-
-  Args:
-    points: float [n, 2]; those with a nan are left out.
-    reference: float [2], the corner that counts as worst.
-
-  Returns:
-    The area; 0 where no point lies above the reference in both scores.
-
-  Raises:
-    InputError: The shapes are other ones, or the reference is not finite.
   """
-  points = _checked('points', points, '[n, 2]')
-  reference = _reference(reference)
-  return float(_area(points[_complete(points)], reference))
-
-
-def _area(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
-  """Hypervolume of [..., n, 2] over the last two axes."""
   points = np.maximum(points, reference)
   order = np.argsort(-points[..., 0], axis=-1)
   points = np.take_along_axis(points, order[..., None], axis=-2)
@@ -129,7 +112,7 @@ def front_volume(
   Args:
     values: float [S, P, 2]: seed, point, score. A seed with a nan anywhere,
       in `baseline` too, is left out whole.
-    reference: float [2], as for `hypervolume`.
+    reference: float [2], the corner that counts as worst.
     baseline: float [S, 2], one point a seed, of the same seeds.
     resamples: Draws.
     seed: Of the draws.
@@ -251,12 +234,10 @@ def trade_off(values: Array) -> TradeOff:
   x, y = values[_complete(values)].T
   if len(x) < 3 or np.ptp(x) == 0:
     return TradeOff(NAN, NAN)
-  d = (x - x.mean()) / np.ptp(x)
-  slope = float(d @ (y - y.mean()) / (d @ d) / np.ptp(x))
-  if np.ptp(y) == 0:
+  slope = float(stats.linregress(x, y).slope)
+  if np.ptp(y) == 0:  # Constant ranks have no correlation.
     return TradeOff(slope, NAN)
-  ranks = np.corrcoef(stats.rankdata(x), stats.rankdata(y))
-  return TradeOff(slope, float(ranks[0, 1]))
+  return TradeOff(slope, float(stats.spearmanr(x, y).statistic))
 
 
 def _complete(values: np.ndarray) -> np.ndarray:

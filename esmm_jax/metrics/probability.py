@@ -197,17 +197,11 @@ class BinnedRatio(NamedTuple):
   """Result of `ratio_by_decile`, one entry for each bin, by rising `by`.
 
   Attributes:
-    mean_by: float64 [num_bins], mean of `by`; nan in an empty bin.
-    mean_predicted: float64 [num_bins], likewise.
-    mean_true: float64 [num_bins], likewise.
     ratio: float64 [num_bins], mean predicted over mean true, as `mean_ratio`
-      of the bin's rows.
+      of the bin's rows; nan in an empty bin.
     count: int64 [num_bins], rows of the bin.
   """
 
-  mean_by: np.ndarray
-  mean_predicted: np.ndarray
-  mean_true: np.ndarray
   ratio: np.ndarray
   count: np.ndarray
 
@@ -233,7 +227,7 @@ def ratio_by_decile(
     where: As for `log_loss`.
 
   Returns:
-    The means, ratio and row count of each bin.
+    The ratio and row count of each bin.
 
   Raises:
     InputError: as for `mean_ratio`, `by` holds nan, or `num_bins` is below 1.
@@ -245,12 +239,10 @@ def ratio_by_decile(
   count = np.bincount(bins, minlength=num_bins)
   sums = [
       np.bincount(bins, weights=x, minlength=num_bins)
-      for x in (by, predicted, true)
+      for x in (predicted, true)
   ]
-  ratio = [_ratio(*pair) for pair in zip(sums[1], sums[2], strict=True)]
-  nan = np.full(num_bins, np.nan)
-  means = [np.divide(x, count, out=nan.copy(), where=count > 0) for x in sums]
-  return BinnedRatio(*means, np.array(ratio), count)
+  ratio = [_ratio(*pair) for pair in zip(*sums, strict=True)]
+  return BinnedRatio(np.array(ratio), count)
 
 
 def _rows(where: Array | None, **columns: Array) -> list[np.ndarray]:

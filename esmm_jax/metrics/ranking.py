@@ -1,4 +1,4 @@
-"""Exact ranking metrics: AUC, its mergeable form, soft AUC, grouped AUC.
+"""Exact ranking metrics: AUC, soft AUC, grouped AUC.
 
 AUC is the probability that a positive example scores above a negative one, a
 tie counting one half. All of it is counted in integers over the whole split:
@@ -56,57 +56,6 @@ def auc(scores: Array, labels: Array, where: Array | None = None) -> float:
     pairs = len(positives) * len(negatives)
     twice_wins = 2 * pairs - _twice_below(negatives, positives)
   return _ratio(twice_wins, len(positives), len(negatives))
-
-
-class RankCounts(NamedTuple):
-  """All that AUC needs to know of a set of rows; parts of a split add up.
-
-  Rows may be divided among parts in any way and the parts merged in any order:
-  the counts are equal integers, and `auc` is the same float as that of the
-  function `auc` on all rows (test_merge_of_any_partition_is_the_whole).
-
-  Attributes:
-    scores: float32 or float64 [k], the distinct scores, ascending.
-    positives: int64 [k], positive rows at each score.
-    negatives: int64 [k], negative rows at each score.
-  """
-
-  scores: np.ndarray
-  positives: np.ndarray
-  negatives: np.ndarray
-
-  @classmethod
-  def from_scores(
-      cls, scores: Array, labels: Array, where: Array | None = None
-  ) -> 'RankCounts':
-    """Counts rows; arguments and errors are those of the function `auc`."""
-    scores, positive = _scored_rows(scores, labels, where)
-    order = np.argsort(scores)
-    scores, positive = scores[order], positive[order]
-    starts = _run_starts(scores)
-    positives = np.add.reduceat(positive, starts, dtype=np.int64)
-    rows = np.diff(starts, append=len(scores))
-    return cls(scores[starts], positives, rows - positives)
-
-  def merge(self, other: 'RankCounts') -> 'RankCounts':
-    """The counts of both sets of rows; float64 if either holds float64."""
-    scores = np.sort(np.concatenate([self.scores, other.scores]))
-    scores = scores[_run_starts(scores)]
-    positives = np.zeros(len(scores), np.int64)
-    negatives = np.zeros(len(scores), np.int64)
-    for part in (self, other):
-      at = np.searchsorted(scores, part.scores)
-      positives[at] += part.positives
-      negatives[at] += part.negatives
-    return RankCounts(scores, positives, negatives)
-
-  def auc(self) -> float:
-    """The exact AUC of the rows counted; nan where a class is absent."""
-    below = _sums_before(self.negatives)
-    twice_wins = int((self.positives * (2 * below + self.negatives)).sum())
-    return _ratio(
-        twice_wins, int(self.positives.sum()), int(self.negatives.sum())
-    )
 
 
 def weighted_auc(

@@ -2,8 +2,8 @@
 
 Two kinds of noise stand apart. Training again with another seed gives another
 model: `summarize`, `paired`, `holm` and `detectable_difference` are about that.
-Another draw of test rows gives another score to the same model: `delong` and
-`clustered_bootstrap` are about that.
+Another draw of test rows gives another score to the same model: `delong` is
+about that.
 
 References:
   DeLong, DeLong, Clarke-Pearson. Comparing the areas under two or more
@@ -17,13 +17,14 @@ References:
     1945.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 import math
 from typing import Any, NamedTuple
+import warnings
 
-from esmm_jax.metrics.checks import is_one, same_length
+from esmm_jax.metrics.checks import is_one
 from esmm_jax.metrics.ranking import auc
-from esmm_jax.types import Array, InputError
+from esmm_jax.types import Array
 import numpy as np
 from scipy import optimize, stats
 
@@ -104,13 +105,13 @@ def paired(
   p_wilcoxon = _signed_rank(d) if n else NAN
   if n < 2:
     return Paired(n, mean, std, NAN, NAN, NAN, p_wilcoxon)
-  error = std / math.sqrt(n)
-  half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * error
-  if error > 0:
-    p_t = float(2 * stats.t.sf(abs(mean) / error, n - 1))
-  else:
-    p_t = 1.0 if mean == 0 else 0.0
-  return Paired(n, mean, std, mean - half, mean + half, p_t, p_wilcoxon)
+  with warnings.catch_warnings():
+    # Equal differences have no variance; t is then infinite, or 0 / 0.
+    warnings.simplefilter('ignore', RuntimeWarning)
+    test = stats.ttest_1samp(d, 0.0)
+    low, high = map(float, test.confidence_interval(confidence))
+  p_t = float(test.pvalue) if d.any() else 1.0
+  return Paired(n, mean, std, low, high, p_t, p_wilcoxon)
 
 
 def _signed_rank(d: np.ndarray) -> float:
@@ -206,7 +207,7 @@ def delong(
 
   (DeLong et al., eq. 5 and 6, with the contrast (1, -1)). The V are differences
   of mid-ranks (Sun and Xu, eq. 9 to 12), so no pair is looked at. Rows count as
-  independent; where users have many rows, use `clustered_bootstrap`.
+  independent; where users have many rows, the error is too small.
 
   Args:
     scores_a: float [n], as for `ranking.auc`.
@@ -249,80 +250,3 @@ def _placements(
   v10 = (ranks[positive] - stats.rankdata(x)) / len(y)
   v01 = 1 - (ranks[~positive] - stats.rankdata(y)) / len(x)
   return v10, v01
-
-
-class Bootstrap(NamedTuple):
-  """A difference and its spread over resampled groups.
-
-  Attributes:
-    difference: Of the metric on all rows.
-    error: Standard deviation of the resampled differences.
-    low: Lower end of the percentile interval.
-    high: Upper end.
-    resamples: Those on which both metrics have a value.
-    num_groups: Groups that were drawn from.
-  """
-
-  difference: float
-  error: float
-  low: float
-  high: float
-  resamples: int
-  num_groups: int
-
-
-def clustered_bootstrap(
-    metric: Callable[[np.ndarray, np.ndarray], float],
-    scores_a: Array,
-    scores_b: Array,
-    labels: Array,
-    groups: Array,
-    resamples: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> Bootstrap:
-  """The spread of metric(a) - metric(b) when whole groups are drawn again.
-
-  Rows of one user are not independent, so users are drawn, with replacement, as
-  many as there are, each with all its rows; both metrics see the same draw.
-
-  Args:
-    metric: (scores, labels) -> float, `ranking.auc` say.
-    scores_a: float [n].
-    scores_b: float [n].
-    labels: [n].
-    groups: Integers or strings [n], the group of each row.
-    resamples: Draws.
-    seed: Of the draws.
-    confidence: Of the interval.
-
-  Raises:
-    InputError: The arrays are not one-dimensional of one length, or empty.
-  """
-  a, b, labels, groups = same_length(
-      scores_a=scores_a, scores_b=scores_b, labels=labels, groups=groups
-  )
-  if not len(a):
-    raise InputError('There are no rows to draw from.')
-  order = np.argsort(groups, kind='stable')
-  a, b, labels = a[order], b[order], labels[order]
-  _, starts, sizes = np.unique(
-      groups[order], return_index=True, return_counts=True
-  )
-  rng = np.random.default_rng(seed)
-  found = np.empty(resamples)
-  for k in range(resamples):
-    drawn = rng.integers(len(starts), size=len(starts))
-    lengths = sizes[drawn]
-    # Row = its group's start + its place in the group.
-    begins = np.cumsum(lengths) - lengths
-    rows = np.repeat(starts[drawn] - begins, lengths) + np.arange(lengths.sum())
-    y = labels[rows]
-    found[k] = metric(a[rows], y) - metric(b[rows], y)
-  difference = float(metric(a, labels) - metric(b, labels))
-  _, error, n = summarize(found)
-  tail = (1 - confidence) / 2
-  low, high = NAN, NAN
-  if n:
-    low, high = map(float, np.nanquantile(found, [tail, 1 - tail]))
-  return Bootstrap(difference, error, low, high, n, len(starts))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from esmm_jax.types import Array, InputError
 import numpy as np
+from scipy import special
 
 _LIMIT = 20.0  # Log-odds beyond this share the outermost bins.
 _FINE = 64  # Bins for one unit of log-odds.
@@ -45,8 +46,7 @@ class Bins:
       raise InputError('Predictions must be probabilities, in [0, 1].')
     if set(columns) != set(self.names):
       raise InputError(f'Columns are {sorted(columns)}, not {self.names}.')
-    with np.errstate(divide='ignore'):
-      logits = np.log(by) - np.log1p(-by)
+    logits = special.logit(by)
     place = np.clip((logits + _LIMIT) * _FINE, -1, _NUM - 2)
     place = np.floor(place).astype(np.int64) + 1
     self.count += np.bincount(place, minlength=_NUM)

@@ -5,6 +5,7 @@ from typing import Any
 
 from esmm_jax.types import InputError
 import numpy as np
+from scipy import special
 
 Map = Callable[[np.ndarray], np.ndarray]
 
@@ -39,20 +40,11 @@ def maps(calibration: Mapping[str, Any]) -> dict[str, dict[str, Map]]:
   return found
 
 
-def _logit(p: np.ndarray) -> np.ndarray:
-  with np.errstate(divide='ignore'):
-    return np.log(p) - np.log1p(-p)
-
-
 def _platt(slope: float, intercept: float) -> Map:
-  def change(p: np.ndarray) -> np.ndarray:
-    with np.errstate(over='ignore', invalid='ignore'):
-      return 1 / (1 + np.exp(-(slope * _logit(p) + intercept)))
-
-  return change
+  return lambda p: special.expit(slope * special.logit(p) + intercept)
 
 
 def _isotonic(scores: np.ndarray, probabilities: np.ndarray) -> Map:
   if scores.shape != probabilities.shape or not len(scores):
     raise ValueError('scores and probabilities differ in length')
-  return lambda p: np.interp(_logit(p), scores, probabilities)
+  return lambda p: np.interp(special.logit(p), scores, probabilities)

@@ -18,13 +18,13 @@ import os
 from typing import Any
 
 from esmm_jax.estimators import funnel
-from esmm_jax.evaluate import Observed, sigmoid
+from esmm_jax.evaluate import Observed
 from esmm_jax.metrics import METRICS
 from esmm_jax.tasks import Space, spaces, Tasks
 from esmm_jax.types import Array, InputError
 import jax.numpy as jnp
 import numpy as np
-from scipy import optimize
+from scipy import optimize, special
 
 NAME = 'calibration.json'
 VERSION = 1
@@ -57,11 +57,11 @@ def platt(logits: Array, labels: Array) -> dict[str, float]:
 
   def loss(x):
     u = x @ features
-    gradient = features @ (sigmoid(u) - target) / len(z)
+    gradient = features @ (special.expit(u) - target) / len(z)
     return np.mean(np.logaddexp(0, u) - target * u), gradient
 
   def hessian(x):
-    p = sigmoid(x @ features)
+    p = special.expit(x @ features)
     return (features * (p * (1 - p))) @ features.T / len(z)
 
   found = optimize.minimize(
