@@ -1,6 +1,6 @@
 """What every config has, with its default, and the data sets' sections."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import config_dict
@@ -298,6 +298,18 @@ def smoke(config: ConfigDict) -> ConfigDict:
   return config
 
 
+def check_variant(name: str, variants: Sequence[str]) -> None:
+  """Refuses a variant that a config or results table does not have.
+
+  Raises:
+    ValueError: It has no such variant; `experiments.load` names the file.
+  """
+  if name not in variants:
+    raise ValueError(
+        f'No variant {name!r}; there are {", ".join(filter(None, variants))}.'
+    )
+
+
 def variant(
     config: ConfigDict, name: str, sizes: Mapping[str, Mapping[str, Any]]
 ) -> ConfigDict:
@@ -308,10 +320,7 @@ def variant(
     name: One of `VARIANTS`.
     sizes: `smoke` and `kuairand` -> what the model's section has there.
   """
-  if name not in VARIANTS:
-    raise ValueError(
-        f'No variant {name!r}; there are {", ".join(filter(None, VARIANTS))}.'
-    )
+  check_variant(name, VARIANTS)
   if name == 'smoke':
     config = smoke(config)
     config.model.update(sizes['smoke'])

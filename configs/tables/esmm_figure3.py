@@ -13,6 +13,7 @@ about .001. `cpu` has three seeds and the small network, the full one ten and
 the paper's network.
 """
 
+from configs import common
 from configs.tables import esmm_table2, methods
 from esmm_jax.sweep import chain, fixed, product, Sweep
 from esmm_jax.table_checks import Column, Paper, Table
@@ -48,10 +49,7 @@ PAPER = Paper(
 
 def get_table(variant: str = '') -> Table:
   """The table in one of `VARIANTS`."""
-  if variant not in VARIANTS:
-    raise ValueError(
-        f'No variant {variant!r}; there are {", ".join(VARIANTS[1:])}.'
-    )
+  common.check_variant(variant, VARIANTS)
   points = _smoke() if variant == 'smoke' else _funnel(variant == 'cpu')
   kept = {m for m, _ in PAPER.values}
   points = [p for p in points if f'{p["@method"]}, {p["@share"]}' in kept]

@@ -21,6 +21,7 @@ rows, like those that `prepare_data --as_raw` writes; both take
 --override=dataset.raw_dir=RAW too.
 """
 
+from configs import common
 from configs.tables import methods
 from esmm_jax.sweep import chain, fixed, product, Sweep
 from esmm_jax.table_checks import Column, Table
@@ -56,10 +57,7 @@ NOTE = (
 
 def get_table(variant: str = '') -> Table:
   """The table in one of `VARIANTS`."""
-  if variant not in VARIANTS:
-    raise ValueError(
-        f'No variant {variant!r}; there are {", ".join(VARIANTS[1:])}.'
-    )
+  common.check_variant(variant, VARIANTS)
   seeds = 5 if 'cpu' in variant else 10
   if variant.startswith('ali_ccp'):
     seeds = {'ali_ccp': 10, 'ali_ccp_cpu': 3, 'ali_ccp_smoke': 2}[variant]

@@ -5,6 +5,7 @@ Not a table itself; `esmm_table2`, `esmm_figure3` and `selection_bias` use it.
 
 from typing import Any
 
+from esmm_jax.protocols import PROTOCOLS
 from esmm_jax.sweep import chain, fixed, product, run_name, sweep, Sweep
 from esmm_jax.table_checks import Choice, Paper
 
@@ -14,22 +15,12 @@ CVR, CTCVR = 'test/cvr_clicked/auc', 'test/ctcvr_common/auc'
 OWN_CTCVR = 'test/ctcvr/auc'
 CHOICE = Choice('@rate', 'valid/cvr_clicked/auc', 'max')
 
-# Ma et al., arXiv 1804.07931, Table 2: (CVR, CTCVR), mean and deviation x 100.
-_TABLE_2 = {
-    'BASE': ((66.00, 0.37), (62.07, 0.45)),
-    'AMAN': ((65.21, 0.59), (63.53, 0.57)),
-    'OVERSAMPLING': ((67.18, 0.32), (63.05, 0.48)),
-    'UNBIAS': ((66.65, 0.28), (63.56, 0.70)),
-    'DIVISION': ((67.56, 0.48), (63.62, 0.09)),
-    'ESMM-NS': ((68.25, 0.44), (64.44, 0.62)),
-    'ESMM': ((68.56, 0.37), (65.32, 0.49)),
-}
 TABLE_2 = Paper(
     'Ma et al., SIGIR 2018, Table 2, on Ali-CCP; other data than ours',
     {
-        (method, metric): (mean / 100, std / 100)
-        for method, cells in _TABLE_2.items()
-        for metric, (mean, std) in zip((CVR, CTCVR), cells)
+        (method, f'test/{measure.key}'): cells[measure.label]
+        for method, cells in PROTOCOLS['esmm2018'].published.items()
+        for measure in PROTOCOLS['esmm2018'].metrics
     },
 )
 

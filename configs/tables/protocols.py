@@ -14,6 +14,7 @@ two seeds and tiny networks, for simulated files in that format.
 
 from typing import Any
 
+from configs import common
 from configs.tables import methods
 from esmm_jax.protocols import Protocol, PROTOCOLS
 from esmm_jax.sweep import chain, product, sweep, Sweep
@@ -70,8 +71,7 @@ OTHERS = (
 
 def get_table(variant: str = '') -> Table:
   """The table in one of `VARIANTS`."""
-  if variant not in VARIANTS:
-    raise ValueError(f'No variant {variant!r}; there are {", ".join(VARIANTS)}')
+  common.check_variant(variant, VARIANTS)
   protocol = PROTOCOLS[variant.removesuffix(_SMOKE)]
   small = variant.endswith(_SMOKE)
   columns = tuple(Column(m.label, f'test/{m.key}') for m in protocol.metrics)

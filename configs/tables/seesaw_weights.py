@@ -12,6 +12,7 @@ funnel; the full one ten seeds, the configs' networks, all of the funnel and
 KuaiRand-Pure (give --override=dataset.raw_dir=...).
 """
 
+from configs import common
 from configs.tables import methods, networks
 from esmm_jax.sweep import chain, fixed, product, Sweep
 from esmm_jax.table_checks import Column, Front, Table
@@ -35,10 +36,7 @@ NOTE = (
 
 def get_table(variant: str = '') -> Table:
   """The table in one of `VARIANTS`."""
-  if variant not in VARIANTS:
-    raise ValueError(
-        f'No variant {variant!r}; there are {", ".join(VARIANTS[1:])}.'
-    )
+  common.check_variant(variant, VARIANTS)
   return Table(
       title='Seesaw: task weights',
       note=NOTE,
