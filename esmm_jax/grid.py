@@ -88,6 +88,11 @@ def _tex_line(texts: Iterable[str]) -> str:
   return ' & '.join(signed) + r' \\'
 
 
+def digits(value: float) -> str:
+  """A metric by itself: four decimals, six where it is small."""
+  return f'{value:.4f}' if abs(value) >= 0.05 else f'{value:.6f}'
+
+
 def number(value: float, decimals: int, sign: str = '') -> str:
   """A number as tables have it: .7317, 1.02, 12,345; '–' for nan."""
   if math.isnan(value):

@@ -5,9 +5,9 @@ import json
 import os
 from typing import Any
 
+from esmm_jax.json_files import write_json
 from esmm_jax.types import InputError
 from esmm_jax.workdir import config_hash, differences, versions
-from esmm_jax.writer import write_json
 
 NAME = 'manifest.json'
 

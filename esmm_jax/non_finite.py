@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import os
 from typing import Any
 
+from esmm_jax.json_files import write_json
 from esmm_jax.types import Array, Batch, InputError, suggest
-from esmm_jax.writer import write_json
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -11,10 +11,12 @@ from esmm_jax.data.batches import Batches, prefetch
 from esmm_jax.data.columnar import ColumnarBuilder
 from esmm_jax.estimators import funnel
 from esmm_jax.evaluate import evaluate, Observed
+from esmm_jax.json_files import replacing
 from esmm_jax.metrics import METRICS
 from esmm_jax.tasks import spaces, Tasks
 from esmm_jax.train_step import predict_step
 from esmm_jax.types import Array, InputError
+from esmm_jax.workdir import predictions_file
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -195,7 +197,7 @@ def require_common_ctr(
 
 def _predictions(run: str, folder: str) -> str:
   """The file of a run's predictions, which must be there."""
-  path = os.path.join(run, 'predictions', 'test.parquet')
+  path = predictions_file(run)
   if not os.path.exists(path):
     raise InputError(
         f'common_ctr={folder}: there is no {path}. First finish that run, with'
@@ -266,6 +268,5 @@ def save_predictions(
   if observed.groups is not None:
     columns['group'] = np.asarray(observed.groups)
   os.makedirs(os.path.dirname(path), exist_ok=True)
-  temporary = path + '.tmp'
-  parquet.write_table(pa.table(columns), temporary)
-  os.replace(temporary, path)
+  with replacing(path) as temporary:
+    parquet.write_table(pa.table(columns), temporary)

@@ -10,12 +10,12 @@ the runs of the value that the validation split chose (`esmm_jax.choice`).
 """
 
 from collections.abc import Mapping
-import json
 import math
 import os
 from typing import Any, NamedTuple
 
 from esmm_jax.choice import choose, Chosen
+from esmm_jax.json_files import read_json
 from esmm_jax.metrics import significance
 from esmm_jax.metrics.significance import Paired, Summary
 from esmm_jax.sweep import Point, run_name
@@ -143,21 +143,6 @@ def read_run(workdir: str) -> Run:
   )
 
 
-def read_json(path: str) -> Any:
-  """What a JSON file holds, None if it is not there.
-
-  Raises:
-    InputError: It is not JSON.
-  """
-  if not os.path.exists(path):
-    return None
-  try:
-    with open(path, encoding='utf-8') as f:
-      return json.load(f)
-  except ValueError as e:
-    raise InputError(f'{path} is not JSON ({e}). Delete its folder.') from e
-
-
 def run_folder(workdir: str, name: str) -> str:
   """Where a sweep's run lies."""
   return os.path.join(workdir, 'runs', name)
@@ -175,6 +160,15 @@ def find_run(workdir: str, name: str) -> Run:
     return run
   failed = read_json(failure_file(workdir, name)) or {}
   return run._replace(failure=failed.get('error', ''))
+
+
+def state(run: Run) -> str:
+  """Returns how far a run is: to do, begun, failed or finished."""
+  if run.results is not None:
+    return 'finished'
+  if run.failure:
+    return 'failed'
+  return 'to do' if run.config is None else 'begun'
 
 
 def tabulate(table: Table, workdir: str) -> list[Block]:

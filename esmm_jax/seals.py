@@ -10,7 +10,7 @@ import json
 import os
 from typing import Any
 
-from esmm_jax.writer import write_json
+from esmm_jax.json_files import write_json
 
 _SUFFIX = '.seal.json'
 

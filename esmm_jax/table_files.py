@@ -13,8 +13,8 @@ import json
 import os
 from typing import Any, NamedTuple
 
+from esmm_jax.json_files import write_json
 from esmm_jax.types import Array
-from esmm_jax.writer import write_json
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from esmm_jax.metrics.significance import DeLong, delong
 from esmm_jax.types import InputError
+from esmm_jax.workdir import predictions_file
 import numpy as np
 
 _NAN = float('nan')
@@ -36,11 +37,6 @@ SPACES = {
     'test/ctcvr/auc': _Space('p_ctcvr', ('click', 'conversion')),
     'test/ctcvr_common/auc': _Space('p_ctcvr_common', ('click', 'conversion')),
 }
-
-
-def predictions_file(workdir: str) -> str:
-  """Where a run's predictions of the test split lie."""
-  return os.path.join(workdir, 'predictions', 'test.parquet')
 
 
 def auc_difference(ours: str, theirs: str, metric: str) -> DeLong:

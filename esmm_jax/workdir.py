@@ -8,15 +8,16 @@ import platform
 import shutil
 from typing import Any
 
+from esmm_jax.json_files import read_json, to_json, write_json
 from esmm_jax.schema import Schema
 from esmm_jax.types import InputError
-from esmm_jax.writer import to_json, write_json
 
 SCHEMA = 'schema.json'
 # Prefixes of the config keys that say how a machine computes a run. They are
 # no part of its identity: it may be resumed, and averaged with others, on
 # another machine.
 MACHINE_KEYS = ('mesh.',)
+_REMEDY = 'Delete the folder or use another --workdir.'
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
@@ -31,10 +32,10 @@ def finished(config: Any, workdir: str) -> dict[str, Any] | None:
     InputError: The folder belongs to a run with another config.
   """
   path = os.path.join(workdir, 'config.json')
-  if not os.path.exists(path):
+  saved = read_json(path, _REMEDY)
+  if saved is None:
     return None
-  theirs = _read(path)
-  mine, theirs = decisive(_plain(config)), decisive(theirs)
+  mine, theirs = decisive(_plain(config)), decisive(saved)
   differing = differences(mine, theirs)
   if differing:
     shown = '; '.join(differing[:5])
@@ -43,21 +44,7 @@ def finished(config: Any, workdir: str) -> dict[str, Any] | None:
         f'--workdir={workdir} belongs to a run with another config: {shown}'
         f'{more}. Use another --workdir, or delete that one.'
     )
-  results = os.path.join(workdir, 'results.json')
-  if not os.path.exists(results):
-    return None
-  return _read(results)
-
-
-def _read(path: str) -> dict[str, Any]:
-  try:
-    with open(path, encoding='utf-8') as f:
-      return json.load(f)
-  except ValueError as e:
-    raise InputError(
-        f'{path} is not JSON ({e}). Delete the folder or use another'
-        ' --workdir.'
-    ) from e
+  return read_json(os.path.join(workdir, 'results.json'), _REMEDY)
 
 
 def claim(
@@ -115,6 +102,11 @@ def decisive(tree: dict[str, Any]) -> dict[str, Any]:
       for key, value in flatten(tree).items()
       if not key.startswith(MACHINE_KEYS)
   }
+
+
+def predictions_file(workdir: str) -> str:
+  """Where a run's predictions of the test split lie."""
+  return os.path.join(workdir, 'predictions', 'test.parquet')
 
 
 def config_hash(config: Any) -> str:

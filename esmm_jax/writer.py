@@ -9,62 +9,9 @@ import sys
 import time
 from typing import Any
 
-from esmm_jax.types import InputError
-import numpy as np
+from esmm_jax.json_files import read_jsonl, to_json, write_text
+from esmm_jax.json_files import write_json as write_json  # For train.py.
 from tqdm import tqdm
-
-
-def to_json(value: Any) -> Any:
-  """A value that JSON can hold: nan and infinity become null."""
-  if isinstance(value, Mapping):
-    return {k: to_json(v) for k, v in value.items()}
-  if isinstance(value, (list, tuple)):
-    return [to_json(v) for v in value]
-  if isinstance(value, np.generic):
-    value = value.item()
-  if isinstance(value, float) and not math.isfinite(value):
-    return None
-  return value
-
-
-def write_json(path: str, value: Any) -> None:
-  """Writes a file whole or not at all."""
-  temporary = f'{path}.{os.getpid()}.tmp'
-  with open(temporary, 'w', encoding='utf-8') as f:
-    json.dump(to_json(value), f, indent=2)
-    f.write('\n')
-    f.flush()
-    os.fsync(f.fileno())
-  os.replace(temporary, path)
-
-
-def read_jsonl(path: str, strict: bool = True) -> list[dict[str, Any]]:
-  """The complete lines of a file; a last one cut short is left out.
-
-  Args:
-    path: The file; none is one without lines.
-    strict: Whether a line that is no object with a `step` is an error;
-      otherwise it is left out.
-
-  Raises:
-    InputError: There is such a line.
-  """
-  if not os.path.exists(path):
-    return []
-  with open(path, encoding='utf-8', errors='replace') as f:
-    lines = f.read().split('\n')
-  found = []
-  for number, line in enumerate(lines[:-1], start=1):
-    try:
-      value = json.loads(line)
-      int(value['step'])
-      found.append(value)
-    except (ValueError, TypeError, KeyError) as e:
-      if strict:
-        raise InputError(
-            f'{path}, line {number} is damaged; repair or remove that line.'
-        ) from e
-  return found
 
 
 def _stays(line: Mapping[str, Any], start_step: int) -> bool:
@@ -110,10 +57,7 @@ class Writer:
     lines = read_jsonl(self._path, strict=False)
     kept = [json.dumps(r) + '\n' for r in lines if _stays(r, start_step)]
     self._sha256 = hashlib.sha256(''.join(kept).encode())
-    temporary = self._path + '.tmp'
-    with open(temporary, 'w', encoding='utf-8') as f:
-      f.writelines(kept)
-    os.replace(temporary, self._path)
+    write_text(self._path, ''.join(kept))
     self._file = open(self._path, 'a', encoding='utf-8')
     self._events = SummaryWriter(
         os.path.join(workdir, 'tensorboard'),

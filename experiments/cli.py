@@ -14,6 +14,7 @@ from typing import Any
 
 from absl import app, flags, logging
 from esmm_jax.allocator import keep_scratch
+from esmm_jax.grid import digits
 from esmm_jax.stopping import Stopped
 from esmm_jax.types import InputError
 from experiments import load
@@ -185,7 +186,8 @@ def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:
     for run, r in runs.items():
       values = [r.get(f'test/{space}/{name}') for name in shown]
       if any(value is not None for value in values):
-        table.add_row(space, run, *map(_number, values))
+        texts = ['' if v is None else digits(v) for v in values]
+        table.add_row(space, run, *texts)
   width = max(shutil.get_terminal_size().columns, 120)
   console = Console(width=width, highlight=False)
   console.print(table)
@@ -197,12 +199,6 @@ def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:
           f' {r["selected_step"]:,}, {r["num_params"]:,} parameters,'
           f' {rate:,.0f} examples/s'
       )
-
-
-def _number(value: float | None) -> str:
-  if value is None:
-    return ''
-  return f'{value:.4f}' if abs(value) >= 0.05 else f'{value:.6f}'
 
 
 def _parse(argv: list[str]) -> list[str]:

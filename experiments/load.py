@@ -8,8 +8,8 @@ import os
 import runpy
 from typing import Any
 
+from esmm_jax.json_files import read_json
 from esmm_jax import workdir as workdirs
-from esmm_jax.results import read_json
 from esmm_jax.sweep import settings
 from esmm_jax.table_checks import Table
 from esmm_jax.types import InputError, suggest

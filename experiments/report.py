@@ -34,8 +34,9 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
+  from esmm_jax.json_files import read_json
   from esmm_jax.page import parts, sweep_page
-  from esmm_jax.results import read_json, run_folder
+  from esmm_jax.results import run_folder
 
   workdir = cli.require('workdir', 'runs/esmm')
   output = _OUTPUT.value or os.path.join(workdir, 'report.html')
@@ -58,10 +59,11 @@ def _run_page(workdir: str):
   from esmm_jax.page import run_page
   from esmm_jax.results import read_run
   from esmm_jax.types import InputError
+  from esmm_jax.workdir import predictions_file
 
   run = read_run(workdir)
   truth, why = None, ''
-  predictions = os.path.join(workdir, 'predictions', 'test.parquet')
+  predictions = predictions_file(workdir)
   if run.config is None:
     pass  # `make` says so.
   elif run.results is None:

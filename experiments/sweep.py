@@ -57,12 +57,12 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
+  from esmm_jax.json_files import write_json
   from esmm_jax import provenance, replicas, sweep
   from esmm_jax.protocols import use as protocols
   from esmm_jax.results import run_folder
   from esmm_jax.types import InputError
   from esmm_jax.workdir import flatten
-  from esmm_jax.writer import write_json
 
   spec = cli.require('sweep', 'configs/tables/architectures.py:smoke')
   table = load.table(spec)
@@ -148,10 +148,10 @@ def _train(
     Run -> why it failed, or None.
   """
   from esmm_jax import build, provenance, replicas
-  from esmm_jax.results import read_json, run_folder
+  from esmm_jax.json_files import read_json, write_json
+  from esmm_jax.results import run_folder
   from esmm_jax.train import train_replicas
   from esmm_jax.types import InputError
-  from esmm_jax.writer import write_json
   import jax
 
   data_dir = flags.FLAGS.data_dir
@@ -255,8 +255,8 @@ def _note(
     workdir: str, name: str, error: Exception | None, point: Mapping[str, Any]
 ) -> None:
   """Writes why a run failed, or takes away what was written before."""
+  from esmm_jax.json_files import write_json
   from esmm_jax.results import failure_file
-  from esmm_jax.writer import write_json
 
   path = failure_file(workdir, name)
   if error is not None:
@@ -297,17 +297,14 @@ def _list(
     names: list[str], points: Mapping[str, Mapping[str, Any]], workdir: str
 ) -> None:
   """Prints each run's state, name and point."""
-  from esmm_jax.results import find_run
+  from esmm_jax.results import find_run, state
 
   count = 0
   for name in names:
     run = find_run(workdir, name)
-    state = 'to do' if run.config is None else 'begun'
-    state = 'failed' if run.failure else state
-    state = 'finished' if run.results is not None else state
-    count += state == 'finished'
+    count += run.results is not None
     text = ' '.join(f'{k}={v}' for k, v in points[name].items())
-    print(f'{state:8}  {name}  {text}')
+    print(f'{state(run):8}  {name}  {text}')
   print(f'{count} of {len(names)} runs are finished.')
 
 

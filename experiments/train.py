@@ -92,9 +92,8 @@ def _train(config: Any, workdir: str, first: bool = True) -> None:
 
 def _note_origin(workdir: str) -> None:
   """Writes what made a run that has begun, for its report."""
+  from esmm_jax.json_files import read_json, write_json
   from esmm_jax import provenance
-  from esmm_jax.results import read_json
-  from esmm_jax.writer import write_json
 
   manifest = read_json(os.path.join(workdir, 'manifest.json'))
   if manifest is None:

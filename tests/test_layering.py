@@ -11,7 +11,12 @@ ROOT = pathlib.Path(__file__).parent.parent
 NUMERIC = ['numpy', 'scipy']
 JAX = ['jax', 'numpy']
 # What every layer may know.
-LAYERS = ['esmm_jax.schema', 'esmm_jax.tasks', 'esmm_jax.types']
+LAYERS = [
+    'esmm_jax.json_files',
+    'esmm_jax.schema',
+    'esmm_jax.tasks',
+    'esmm_jax.types',
+]
 OWN = ('esmm_jax', 'configs', 'experiments', 'tests')
 
 # Module or package -> what it may import of the project, and of other packages
@@ -19,6 +24,7 @@ OWN = ('esmm_jax', 'configs', 'experiments', 'tests')
 # that is in it.
 RULES = [
     ('esmm_jax.types', [], ['numpy']),
+    ('esmm_jax.json_files', ['esmm_jax.types'], ['numpy']),
     ('esmm_jax.tasks', ['esmm_jax.types'], []),
     ('esmm_jax.schema', ['esmm_jax.tasks', 'esmm_jax.types'], []),
     ('esmm_jax.data.row_files', ['esmm_jax.types'], ['fsspec', 'pyarrow']),
@@ -84,13 +90,18 @@ RULES = [
     ('esmm_jax.choice', ['esmm_jax.metrics.significance'], []),
     (
         'esmm_jax.test_noise',
-        ['esmm_jax.metrics.significance', 'esmm_jax.types'],
+        [
+            'esmm_jax.metrics.significance',
+            'esmm_jax.types',
+            'esmm_jax.workdir',
+        ],
         ['numpy', 'pyarrow'],
     ),
     (
         'esmm_jax.results',
         [
             'esmm_jax.choice',
+            'esmm_jax.json_files',
             'esmm_jax.metrics.significance',
             'esmm_jax.sweep',
             'esmm_jax.table_checks',
@@ -157,6 +168,7 @@ RULES = [
         [
             'esmm_jax.figures',
             'esmm_jax.grid',
+            'esmm_jax.json_files',
             'esmm_jax.metrics',
             'esmm_jax.page',
             'esmm_jax.plots',
@@ -167,7 +179,6 @@ RULES = [
             'esmm_jax.tasks',
             'esmm_jax.types',
             'esmm_jax.workdir',
-            'esmm_jax.writer',
         ],
         [*NUMERIC, 'jinja2', 'pyarrow'],
     ),

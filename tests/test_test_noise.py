@@ -11,6 +11,7 @@ from esmm_jax.results import tabulate
 from esmm_jax.sweep import chain, fixed, product, run_name
 from esmm_jax.table_checks import Column, Table
 from esmm_jax.types import InputError
+from esmm_jax.workdir import predictions_file
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
@@ -36,7 +37,7 @@ def make_rows(seed):
 
 
 def save(folder, columns):
-  path = test_noise.predictions_file(os.fspath(folder))
+  path = predictions_file(os.fspath(folder))
   os.makedirs(os.path.dirname(path), exist_ok=True)
   parquet.write_table(pa.table(columns), path)
   return os.fspath(folder)

@@ -4,9 +4,9 @@ import json
 import os
 import platform
 
+from esmm_jax.json_files import write_json
 from esmm_jax import workdir as workdirs
 from esmm_jax.types import InputError
-from esmm_jax.writer import write_json
 from ml_collections import config_dict
 import pytest
 

@@ -4,7 +4,8 @@ import json
 import math
 import os
 
-from esmm_jax.writer import read_jsonl, to_json, write_json, Writer
+from esmm_jax.json_files import read_jsonl, to_json, write_json
+from esmm_jax.writer import Writer
 import pytest
 
 INF, NAN = math.inf, math.nan

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 
+from esmm_jax.json_files import write_json
 from esmm_jax.types import InputError
 
 NAME = 'sha256.json'
@@ -40,7 +41,7 @@ def folder_hash(folder: str) -> str:
     _compare(folder, kept, found)
   if kept != found:
     with contextlib.suppress(OSError):  # The folder may be read-only.
-      _write(os.path.join(folder, NAME), found)
+      write_json(os.path.join(folder, NAME), {'files': found}, indent=1)
   whole = hashlib.sha256()
   for path, (_, _, digest) in found.items():
     if path.endswith('.npy'):
@@ -72,13 +73,6 @@ def _kept(folder: str) -> dict[str, list]:
     return {p: [int(a), int(b), str(c)] for p, (a, b, c) in files.items()}
   except (OSError, ValueError, KeyError, TypeError, AttributeError):
     return {}
-
-
-def _write(path: str, files: dict) -> None:
-  temporary = f'{path}.{os.getpid()}.tmp'
-  with open(temporary, 'w', encoding='utf-8') as f:
-    json.dump({'files': files}, f, indent=1)
-  os.replace(temporary, path)
 
 
 def _files(folder: str) -> list[str]:

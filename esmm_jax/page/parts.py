@@ -12,6 +12,7 @@ import os
 from typing import Any, ClassVar
 
 from esmm_jax.grid import Grid
+from esmm_jax.json_files import write_text
 from esmm_jax.types import InputError
 
 
@@ -149,12 +150,9 @@ def write(page: Page, path: str) -> None:
     InputError: The folder cannot be written.
   """
   text = render(page)
-  temporary = f'{path}.{os.getpid()}.tmp'
   try:
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-    with open(temporary, 'w', encoding='utf-8') as f:
-      f.write(text)
-    os.replace(temporary, path)
+    write_text(path, text)
   except OSError as e:
     raise InputError(
         f'--output={path}: {e.strerror}. Name a file that can be written.'

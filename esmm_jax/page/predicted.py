@@ -6,10 +6,11 @@ from typing import Any
 
 from esmm_jax import build, manifest, provenance
 from esmm_jax.checkpoint import Checkpoints
+from esmm_jax.json_files import read_json
 from esmm_jax.page.scores import Truth
 from esmm_jax.predict import Predictor, save_predictions
-from esmm_jax.results import read_json
 from esmm_jax.types import InputError
+from esmm_jax.workdir import predictions_file
 from ml_collections import config_dict
 
 
@@ -64,7 +65,7 @@ def predict_test(
   predictor = Predictor(program, options.eval_batch_size)
   part = predictor.split(split)
   outputs, _ = predictor.run(params, part)
-  path = os.path.join(workdir, 'predictions', 'test.parquet')
+  path = predictions_file(workdir)
   save_predictions(path, {k: v[0] for k, v in outputs.items()}, part.observed)
   return path
 

@@ -5,12 +5,13 @@ import os
 from typing import Any
 
 from esmm_jax import plots
+from esmm_jax.json_files import read_json, read_jsonl
 from esmm_jax.page import meanings, scores, sections
 from esmm_jax.page.calibration import maps
 from esmm_jax.page.parts import Missing, Page, Picture, Section, Text
-from esmm_jax.results import read_json, read_run, Run
+from esmm_jax.results import read_run, Run
 from esmm_jax.types import InputError
-from esmm_jax.writer import read_jsonl
+from esmm_jax.workdir import predictions_file
 
 _HEAD = ('ctr', 'cvr_clicked', 'ctcvr', 'cvr_entire')
 _DECILES = [f'test/cvr_entire/ratio_ctr_decile_{d}' for d in range(1, 11)]
@@ -42,7 +43,7 @@ def make(
   lines = read_jsonl(os.path.join(workdir, 'metrics.jsonl'))
   folder = os.path.join(workdir, 'plots')
   calibration = read_json(os.path.join(workdir, 'calibration.json'))
-  path = os.path.join(workdir, 'predictions', 'test.parquet')
+  path = predictions_file(workdir)
   found = scores.read(path, truth) if os.path.exists(path) else None
   if found is None and not no_predictions:
     no_predictions = 'There are no predictions of the test split.'

@@ -6,13 +6,14 @@ import os
 import re
 from typing import Any
 
-from esmm_jax.grid import Grid, NONE
+from esmm_jax.grid import digits, Grid, NONE
+from esmm_jax.json_files import read_json
 from esmm_jax.metrics.significance import summarize
 from esmm_jax.page import meanings
 from esmm_jax.page.parts import Code, Missing, Picture, Section, Table, Terms
 from esmm_jax.page.parts import Text
 from esmm_jax.report import spread
-from esmm_jax.results import read_json, read_run, Run
+from esmm_jax.results import read_run, Run
 from esmm_jax.workdir import flatten
 
 _SEEDS = ('seed', 'init_seed', 'dataset.raw_dir')
@@ -21,10 +22,8 @@ _MAPS = {'none': 'as trained', 'platt': 'Platt', 'isotonic': 'isotonic'}
 
 
 def number(value: float | None) -> str:
-  """A metric as tables have it: four decimals, six where it is small."""
-  if value is None or math.isnan(value):
-    return NONE
-  return f'{value:.4f}' if abs(value) >= 0.05 else f'{value:.6f}'
+  """A metric as pages have it."""
+  return NONE if value is None or math.isnan(value) else digits(value)
 
 
 def spaces(results: Mapping[str, Any], split: str = 'test') -> list[str]:

@@ -11,7 +11,8 @@ from esmm_jax.grid import Grid, short, titled
 from esmm_jax.page import sections
 from esmm_jax.page.parts import Code, Missing, Page, Picture, Section, Table
 from esmm_jax.page.parts import Text
-from esmm_jax.results import Block, find_run, Row, run_folder, tabulate
+from esmm_jax.results import Block, find_run, Row, run_folder, state
+from esmm_jax.results import tabulate
 from esmm_jax.sweep import run_name
 from esmm_jax.table_checks import Table as SweepTable
 
@@ -147,12 +148,11 @@ def _runs(
   for i, point in enumerate(table.points):
     name = run_name(point)
     run = find_run(workdir, name)
-    state = 'to do' if run.config is None else 'begun'
-    state = f'failed: {run.failure}' if run.failure else state
-    state = 'finished' if run.results is not None else state
+    text = state(run)
+    text = f'failed: {run.failure}' if text == 'failed' else text
     named = ['–' if point.get(k) is None else str(point[k]) for k in keys]
     values = [run.value(c.metric) for c in columns]
-    rows.append([*named, state, *map(sections.number, values)])
+    rows.append([*named, text, *map(sections.number, values)])
     folder = run_folder(workdir, name)
     if os.path.isdir(folder):
       page = os.path.join(folder, 'report.html')

@@ -5,11 +5,11 @@ import os
 from typing import Any
 
 from esmm_jax import build
+from esmm_jax.json_files import write_json
 from esmm_jax.predict import observe
 from esmm_jax.serving import calibration
 from esmm_jax.serving.predictor import load
 from esmm_jax.types import InputError
-from esmm_jax.writer import write_json
 
 
 def calibrate(run: str, data_dir: str | None = None) -> dict[str, Any]:

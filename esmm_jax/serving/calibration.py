@@ -13,12 +13,12 @@ References:
 """
 
 from collections.abc import Mapping
-import json
 import os
 from typing import Any
 
 from esmm_jax.estimators import funnel
 from esmm_jax.evaluate import Observed
+from esmm_jax.json_files import read_json
 from esmm_jax.metrics import METRICS
 from esmm_jax.tasks import Space, spaces, Tasks
 from esmm_jax.types import Array, InputError
@@ -250,18 +250,12 @@ def read(folder: str, kind: str) -> dict[str, Any]:
         f'calibrated is {kind!r}; it must be one of {", ".join(CHOICES)}.'
     )
   path = os.path.join(folder, NAME)
-  try:
-    with open(path, encoding='utf-8') as f:
-      found = json.load(f)
-  except FileNotFoundError as e:
+  found = read_json(path, 'Run experiments.calibrate again.')
+  if found is None:
     raise InputError(
         f'calibrated={kind}: there is no {path}. First run python -m'
         f' experiments.calibrate --workdir={folder}.'
-    ) from e
-  except ValueError as e:
-    raise InputError(
-        f'{path} is not JSON ({e}). Run experiments.calibrate again.'
-    ) from e
+    )
   if found.get('version') != VERSION:
     raise InputError(
         f'{path} is of version {found.get("version")}, not {VERSION}. Run'

@@ -11,6 +11,7 @@ import os
 import shutil
 from typing import Any, NamedTuple
 
+from esmm_jax.json_files import read_json, replacing, write_json
 from esmm_jax import lock, manifest
 from esmm_jax.data import row_files as files
 from esmm_jax.data.batches import prefetch
@@ -19,7 +20,6 @@ from esmm_jax.serving import calibration, inputs
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.types import InputError
 from esmm_jax.workdir import differences, flatten
-from esmm_jax.writer import write_json
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
@@ -168,8 +168,8 @@ def _score(
                 f'--key={clash.pop()} has the name of a score; rename it.'
             )
           table = pa.table({**part.keys, **scores})
-          parquet.write_table(table, path + '.tmp')
-          os.replace(path + '.tmp', path)
+          with replacing(path) as temporary:
+            parquet.write_table(table, temporary)
         done.append(path)
         bar.update(parquet.read_metadata(path).num_rows)
     num = _join(done, output)
@@ -190,11 +190,10 @@ def _identity(predictor: Predictor) -> dict[str, Any]:
 def _claim(folder: str, job: dict[str, Any], output: str) -> None:
   """Takes a folder of parts, if it is new or of the same job."""
   path = os.path.join(folder, _JOB)
-  if not os.path.exists(path):
+  theirs = read_json(path)
+  if theirs is None:
     write_json(path, job)
     return
-  with open(path, encoding='utf-8') as f:
-    theirs = json.load(f)
   if differing := differences(flatten(job), flatten(theirs)):
     raise InputError(
         f'{folder} holds parts of another job: {"; ".join(differing[:5])}. Give'
@@ -208,7 +207,7 @@ def _join(parts: Sequence[str], output: str) -> int:
   if not parts:
     raise InputError(f'There are no rows to score, so no {output} is written.')
   schema = parquet.read_schema(parts[0])
-  temporary = f'{output}.tmp'
+  temporary = f'{output}.tmp'  # Large: a killed job's is written over.
   num = 0
   with parquet.ParquetWriter(temporary, schema) as writer:
     for path in parts:
