@@ -79,15 +79,17 @@ def read_json(path: str, remedy: str = 'Delete its folder.') -> Any:
     remedy: A sentence for the error: what to do.
 
   Raises:
-    InputError: It is not JSON.
+    InputError: It is not JSON, or cannot be read.
   """
   try:
     with open(path, encoding='utf-8') as f:
       return json.load(f)
-  except FileNotFoundError:
+  except (FileNotFoundError, NotADirectoryError):
     return None
   except ValueError as e:
     raise InputError(f'{path} is not JSON ({e}). {remedy}') from e
+  except OSError as e:
+    raise InputError(f'{path} cannot be read ({e.strerror}). {remedy}') from e
 
 
 def read_jsonl(path: str, strict: bool = True) -> list[dict[str, Any]]:

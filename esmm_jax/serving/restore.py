@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping
 import functools
-import json
 import os
 from typing import Any, NamedTuple
 
 from esmm_jax import build
 from esmm_jax.checkpoint import Checkpoints
 from esmm_jax.estimators import funnel
+from esmm_jax.json_files import read_json
 from esmm_jax.schema import Schema
 from esmm_jax.train_state import Plan
 from esmm_jax.types import InputError
 from esmm_jax.workdir import SCHEMA
 from ml_collections import ConfigDict
+
+_REMEDY = 'Train again.'
 
 
 class Trained(NamedTuple):
@@ -76,33 +78,27 @@ def plan(config: ConfigDict, schema: Schema) -> Plan:
 
 
 def _read(run: str, name: str) -> Any:
-  path = os.path.join(run, name)
-  try:
-    with open(path, encoding='utf-8') as f:
-      return json.load(f)
-  except FileNotFoundError as e:
-    if name == SCHEMA:
-      raise
-    done = os.path.exists(os.path.join(run, 'config.json'))
-    what = 'is not finished' if done else 'is no folder of a run'
+  value = read_json(os.path.join(run, name), _REMEDY)
+  if value is None:
+    begun = os.path.exists(os.path.join(run, 'config.json'))
+    problem = 'is not finished' if begun else 'is no folder of a run'
     raise InputError(
-        f'--workdir={run} {what}: there is no {name}. Name the folder of a run'
-        ' that is finished, or finish it with experiments.train.'
-    ) from e
-  except (OSError, ValueError) as e:
-    raise InputError(f'{path} cannot be read ({e}); train again.') from e
+        f'--workdir={run} {problem}: there is no {name}. Name the folder of a'
+        ' run that is finished, or finish it with experiments.train.'
+    )
+  return value
 
 
 def _schema(run: str, config: ConfigDict, data_dir: str | None) -> Schema:
-  try:
-    return Schema.from_dict(_read(run, SCHEMA))
-  except (TypeError, KeyError) as e:
-    raise InputError(
-        f'{os.path.join(run, SCHEMA)} is damaged ({e}); train again.'
-    ) from e
-  except FileNotFoundError:
+  path = os.path.join(run, SCHEMA)
+  saved = read_json(path, _REMEDY)
+  if saved is None:
     data = build.dataset(config.dataset, data_dir)
     return build.schema(data, config.dataset.fields, config.dataset.tasks)
+  try:
+    return Schema.from_dict(saved)
+  except (TypeError, KeyError) as e:
+    raise InputError(f'{path} is damaged ({e}). {_REMEDY}') from e
 
 
 def _params(
