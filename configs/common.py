@@ -1,8 +1,9 @@
 """What every config has, with its default, and the data sets' sections."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from configs import variants
 from ml_collections import config_dict
 
 placeholder = config_dict.placeholder
@@ -298,18 +299,6 @@ def smoke(config: ConfigDict) -> ConfigDict:
   return config
 
 
-def check_variant(name: str, variants: Sequence[str]) -> None:
-  """Refuses a variant that a config or results table does not have.
-
-  Raises:
-    ValueError: It has no such variant; `experiments.load` names the file.
-  """
-  if name not in variants:
-    raise ValueError(
-        f'No variant {name!r}; there are {", ".join(filter(None, variants))}.'
-    )
-
-
 def variant(
     config: ConfigDict, name: str, sizes: Mapping[str, Mapping[str, Any]]
 ) -> ConfigDict:
@@ -320,7 +309,7 @@ def variant(
     name: One of `VARIANTS`.
     sizes: `smoke` and `kuairand` -> what the model's section has there.
   """
-  check_variant(name, VARIANTS)
+  variants.check(name, VARIANTS)
   if name == 'smoke':
     config = smoke(config)
     config.model.update(sizes['smoke'])

@@ -36,7 +36,7 @@ SIZES = ('dataset.num_train', 'dataset.num_valid', 'dataset.num_test')
 CONFIGS = sorted(
     os.path.basename(path)
     for path in glob.glob(os.path.join(ROOT, 'configs', '*.py'))
-    if not path.endswith(('__init__.py', 'common.py'))
+    if not path.endswith(('__init__.py', 'common.py', 'variants.py'))
 )
 
 

@@ -4,7 +4,9 @@ import json
 import math
 import os
 
-from esmm_jax.json_files import read_jsonl, to_json, write_json
+from esmm_jax.json_files import read_json, read_jsonl, replacing, to_json
+from esmm_jax.json_files import write_json
+from esmm_jax.types import InputError
 from esmm_jax.writer import Writer
 import pytest
 
@@ -49,6 +51,37 @@ def test_write_json_whole_or_not_at_all(tmp_path, monkeypatch):
   with pytest.raises(OSError, match='No space'):
     write_json(os.fspath(path), {'a': 2})
   assert json.loads(path.read_text()) == {'a': 1}
+  assert os.listdir(tmp_path) == ['results.json']
+
+
+def test_read_json(tmp_path):
+  path = tmp_path / 'results.json'
+  assert read_json(os.fspath(path)) is None
+  assert read_json(os.fspath(path / 'below')) is None
+  path.write_text('[1, null]')
+  assert read_json(os.fspath(path)) == [1, None]
+  assert read_json(os.fspath(path / 'below')) is None
+  path.write_text('{')
+  with pytest.raises(InputError, match='results.json is not JSON .* Train ag'):
+    read_json(os.fspath(path), 'Train again.')
+  with pytest.raises(InputError, match='cannot be read .*a directory'):
+    read_json(os.fspath(tmp_path))
+
+
+def test_replacing_in_steps(tmp_path):
+  """The old file is there until the body has ended well."""
+  path = tmp_path / 'a.bin'
+  path.write_bytes(b'old')
+  with pytest.raises(KeyError), replacing(os.fspath(path)) as temporary:
+    with open(temporary, 'wb') as f:
+      f.write(b'half')
+    raise KeyError
+  assert path.read_bytes() == b'old' and os.listdir(tmp_path) == ['a.bin']
+  with replacing(os.fspath(path)) as temporary:
+    with open(temporary, 'wb') as f:
+      f.write(b'new')
+    assert path.read_bytes() == b'old'
+  assert path.read_bytes() == b'new' and os.listdir(tmp_path) == ['a.bin']
 
 
 @pytest.mark.parametrize(

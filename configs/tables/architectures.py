@@ -13,7 +13,7 @@ on the simulated funnel.
 `cpu` has three seeds and part of the funnel; the full table has ten seeds.
 """
 
-from configs import common
+from configs import variants
 from esmm_jax.sweep import chain, fixed, product, sweep, Sweep
 from esmm_jax.table_checks import Column, Table
 
@@ -58,7 +58,7 @@ NOTE = (
 
 def get_table(variant: str = '') -> Table:
   """The table in one of `VARIANTS`."""
-  common.check_variant(variant, VARIANTS)
+  variants.check(variant, VARIANTS)
   models = SMOKE_MODELS if variant == 'smoke' else MODELS
   seeds = {'': 10, 'cpu': 3, 'smoke': 2}[variant]
   # Seeds outermost: a sweep that is cut short has whole seeds.

@@ -9,7 +9,7 @@ The variants `kuairand` and `funnel` are its two parts, `smoke` the second one
 on the tiny funnel in a minute.
 """
 
-from configs import common
+from configs import variants
 from esmm_jax.sweep import chain, fixed, product, sweep, Sweep, zipped
 from esmm_jax.table_checks import Column, Table
 
@@ -33,7 +33,7 @@ NOTE = (
 
 def get_table(variant: str = '') -> Table:
   """The table in one of `VARIANTS`."""
-  common.check_variant(variant, VARIANTS)
+  variants.check(variant, VARIANTS)
   parts = []
   if variant in ('', 'kuairand'):
     parts.append(_kuairand(3))

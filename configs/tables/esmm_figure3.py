@@ -13,7 +13,7 @@ about .001. `cpu` has three seeds and the small network, the full one ten and
 the paper's network.
 """
 
-from configs import common
+from configs import variants
 from configs.tables import esmm_table2, methods
 from esmm_jax.sweep import chain, fixed, product, Sweep
 from esmm_jax.table_checks import Column, Paper, Table
@@ -49,7 +49,7 @@ PAPER = Paper(
 
 def get_table(variant: str = '') -> Table:
   """The table in one of `VARIANTS`."""
-  common.check_variant(variant, VARIANTS)
+  variants.check(variant, VARIANTS)
   points = _smoke() if variant == 'smoke' else _funnel(variant == 'cpu')
   kept = {m for m, _ in PAPER.values}
   points = [p for p in points if f'{p["@method"]}, {p["@share"]}' in kept]

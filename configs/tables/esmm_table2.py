@@ -21,7 +21,7 @@ rows, like those that `prepare_data --as_raw` writes; both take
 --override=dataset.raw_dir=RAW too.
 """
 
-from configs import common
+from configs import variants
 from configs.tables import methods
 from esmm_jax.sweep import chain, fixed, product, Sweep
 from esmm_jax.table_checks import Column, Table
@@ -57,7 +57,7 @@ NOTE = (
 
 def get_table(variant: str = '') -> Table:
   """The table in one of `VARIANTS`."""
-  common.check_variant(variant, VARIANTS)
+  variants.check(variant, VARIANTS)
   seeds = 5 if 'cpu' in variant else 10
   if variant.startswith('ali_ccp'):
     seeds = {'ali_ccp': 10, 'ali_ccp_cpu': 3, 'ali_ccp_smoke': 2}[variant]

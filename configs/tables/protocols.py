@@ -14,7 +14,7 @@ two seeds and tiny networks, for simulated files in that format.
 
 from typing import Any
 
-from configs import common
+from configs import variants
 from configs.tables import methods
 from esmm_jax.protocols import Protocol, PROTOCOLS
 from esmm_jax.sweep import chain, product, sweep, Sweep
@@ -71,7 +71,7 @@ OTHERS = (
 
 def get_table(variant: str = '') -> Table:
   """The table in one of `VARIANTS`."""
-  common.check_variant(variant, VARIANTS)
+  variants.check(variant, VARIANTS)
   protocol = PROTOCOLS[variant.removesuffix(_SMOKE)]
   small = variant.endswith(_SMOKE)
   columns = tuple(Column(m.label, f'test/{m.key}') for m in protocol.metrics)

@@ -12,7 +12,7 @@ A quarter of the simulated funnel and the small network (dimension 8, towers
 funnel. Both workdirs give the same table but for the seconds.
 """
 
-from configs import common
+from configs import variants
 from configs.tables import methods, networks, seesaw_weights
 from esmm_jax.sweep import fixed, product
 from esmm_jax.table_checks import Column, Table
@@ -23,7 +23,7 @@ RATIOS = tuple(2.0**k for k in range(-3, 5))
 
 def get_table(variant: str = '') -> Table:
   """The table in one of `VARIANTS`."""
-  common.check_variant(variant, VARIANTS)
+  variants.check(variant, VARIANTS)
   if variant == 'smoke':
     network = networks.network('esmm', 'smoke', small=False)
     data = methods.settings(methods.FEW)

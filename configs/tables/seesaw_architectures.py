@@ -14,7 +14,7 @@ funnel and KuaiRand-Pure (give --override=dataset.raw_dir=...).
 `architectures.py` has both sizes of the single task and two conversions.
 """
 
-from configs import common
+from configs import variants
 from configs.tables import methods, networks, seesaw_weights
 from esmm_jax.sweep import chain, fixed, product, Sweep
 from esmm_jax.table_checks import Column, Paper, Table
@@ -42,7 +42,7 @@ NOTE = (
 
 def get_table(variant: str = '') -> Table:
   """The table in one of `VARIANTS`."""
-  common.check_variant(variant, VARIANTS)
+  variants.check(variant, VARIANTS)
   return Table(
       title='Seesaw: architectures',
       note=NOTE,

@@ -12,7 +12,7 @@ funnel; the full one ten seeds, the configs' networks, all of the funnel and
 KuaiRand-Pure (give --override=dataset.raw_dir=...).
 """
 
-from configs import common
+from configs import variants
 from configs.tables import methods, networks
 from esmm_jax.sweep import chain, fixed, product, Sweep
 from esmm_jax.table_checks import Column, Front, Table
@@ -36,7 +36,7 @@ NOTE = (
 
 def get_table(variant: str = '') -> Table:
   """The table in one of `VARIANTS`."""
-  common.check_variant(variant, VARIANTS)
+  variants.check(variant, VARIANTS)
   return Table(
       title='Seesaw: task weights',
       note=NOTE,

@@ -14,7 +14,7 @@ million training rows and the small network; the full one ten, two million and
 the paper's network.
 """
 
-from configs import common
+from configs import variants
 from configs.tables import methods
 from esmm_jax.sweep import chain, fixed, product, sweep, Sweep, zipped
 from esmm_jax.table_checks import Column, Table
@@ -41,7 +41,7 @@ NOTE = (
 
 def get_table(variant: str = '') -> Table:
   """The table in one of `VARIANTS`."""
-  common.check_variant(variant, VARIANTS)
+  variants.check(variant, VARIANTS)
   rhos, hidden, seeds = RHO, HIDDEN, {'': 10, 'cpu': 3, 'smoke': 2}[variant]
   if variant == 'smoke':
     rhos = (0.6,)

@@ -1,11 +1,13 @@
 """Writes files in the raw format of Ali-CCP, for simulated and random data."""
 
 from collections.abc import Sequence
+import contextlib
 import os
 from typing import NamedTuple
 
 from esmm_jax.data.ali_ccp_fields import RAW_FIELDS
 from esmm_jax.data.ali_ccp_files import KINDS
+from esmm_jax.json_files import replacing
 from esmm_jax.types import InputError
 import numba
 import numpy as np
@@ -109,16 +111,15 @@ class RawWriter:
     self._files = {}
 
   def __enter__(self) -> 'RawWriter':
-    self._files = {k: open(p + '.tmp', 'wb') for k, p in self._paths.items()}
+    with contextlib.ExitStack() as stack:
+      for k, path in self._paths.items():
+        temporary = stack.enter_context(replacing(path))
+        self._files[k] = stack.enter_context(open(temporary, 'wb'))
+      self._stack = stack.pop_all()
     return self
 
-  def __exit__(self, kind, *unused) -> None:
-    for k, file in self._files.items():
-      file.close()
-      if kind is None:
-        os.replace(self._paths[k] + '.tmp', self._paths[k])
-      else:
-        os.remove(self._paths[k] + '.tmp')
+  def __exit__(self, *error) -> None:
+    self._stack.__exit__(*error)
 
   def common(self, keys: np.ndarray, of: Tokens) -> None:
     """Appends common rows.
