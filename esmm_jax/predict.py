@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import functools
+import graphlib
 import os
 from typing import Any, NamedTuple
 
@@ -177,22 +178,48 @@ def common_ctr_metrics(
   }
 
 
-def require_common_ctr(
-    workdir: str, folder: str, beside: Sequence[str] = ()
-) -> None:
-  """Refuses before training what `common_ctr_metrics` would after it.
+def common_ctr_order(
+    configs: Sequence[Any], workdirs: Sequence[str]
+) -> dict[int, int | None]:
+  """Orders replicas so that a run is tested before those that take its pCTR.
+
+  Refuses before training what `common_ctr_metrics` would refuse after it.
 
   Args:
-    workdir: A run's folder.
-    folder: The common network's, from `workdir`; '' where there is none.
-    beside: Folders of runs that will be finished before.
+    configs: Of the replicas.
+    workdirs: Their folders; `common_ctr` is a path from there.
+
+  Returns:
+    Replica -> the other replica whose pCTR it takes, or None; in an order in
+    which they can be tested.
 
   Raises:
-    InputError: There are no predictions.
+    InputError: A run that is named has no predictions and will have none, or
+      runs name each other.
   """
-  run = os.path.normpath(os.path.join(workdir, folder))
-  if folder and run not in map(os.path.normpath, (workdir, *beside)):
-    _predictions(run, folder)
+  runs = [os.path.normpath(w) for w in workdirs]
+  source: dict[int, int | None] = {}
+  for r, config in enumerate(configs):
+    folder = config.common_ctr
+    run = os.path.normpath(os.path.join(runs[r], folder))
+    source[r] = runs.index(run) if run in runs and run != runs[r] else None
+    if source[r] is not None and not configs[source[r]].save_predictions:
+      raise InputError(
+          f'common_ctr={folder}: {run} does not save its predictions. Set'
+          ' save_predictions=True for that run.'
+      )
+    if folder and run not in runs:
+      _predictions(run, folder)
+  needs = {r: () if s is None else (s,) for r, s in source.items()}
+  try:
+    order = list(graphlib.TopologicalSorter(needs).static_order())
+  except graphlib.CycleError as e:
+    circle = ' and '.join(sorted({runs[r] for r in e.args[1]}))
+    raise InputError(
+        f'common_ctr: {circle} name each other, so none can be tested first.'
+        ' Let one of them name itself (common_ctr=.).'
+    ) from e
+  return {r: source[r] for r in order}
 
 
 def _predictions(run: str, folder: str) -> str:

@@ -16,6 +16,7 @@ pass. Everything here is plain data: no jax.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+import graphlib
 import hashlib
 import json
 import os
@@ -81,6 +82,9 @@ def bundles(
 
   Returns:
     Bundles of groups, in order; in a bundle those that others need come first.
+
+  Raises:
+    InputError: Runs of two groups need each other's.
   """
   place = {name: k for k, names in enumerate(groups) for name in names}
   parent = list(range(len(groups)))
@@ -90,19 +94,28 @@ def bundles(
       k = parent[k]
     return k
 
-  needed = set()
+  needs: dict[int, set[int]] = {k: set() for k in range(len(groups))}
   for name, k in place.items():
     other = place.get(_sibling(name, configs[name].get('common_ctr') or ''))
-    if other is not None:
-      needed.add(other)
+    if other not in (None, k):  # Inside a group `train_replicas` orders them.
+      needs[k].add(other)
       a, b = sorted((root(k), root(other)))
       parent[b] = a
-  found: dict[int, list[int]] = {}
+  members: dict[int, list[int]] = {}
   for k in range(len(groups)):
-    found.setdefault(root(k), []).append(k)
+    members.setdefault(root(k), []).append(k)
+  try:
+    order = list(graphlib.TopologicalSorter(needs).static_order())
+  except graphlib.CycleError as e:
+    names = ', '.join(groups[k][0] for k in sorted(set(e.args[1])))
+    raise InputError(
+        f'common_ctr: the groups of {names} need predictions of each other.'
+        ' With --replicas=1 each run is a group; runs must not name each other.'
+    ) from e
+  rank = {k: n for n, k in enumerate(order)}
   return [
-      [list(groups[k]) for k in sorted(ks, key=lambda k: (k not in needed, k))]
-      for ks in found.values()
+      [list(groups[k]) for k in sorted(ks, key=rank.__getitem__)]
+      for ks in members.values()
   ]
 
 

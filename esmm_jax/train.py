@@ -15,7 +15,7 @@ from esmm_jax import workdir as workdir_
 from esmm_jax.checkpoint import Checkpoints
 from esmm_jax.cost import flops_per_example
 from esmm_jax.feeding import Resident, Streamed
-from esmm_jax.predict import Predictor, require_common_ctr
+from esmm_jax.predict import common_ctr_order, Predictor
 from esmm_jax.protocols import use as protocols
 from esmm_jax.run import line, Run
 from esmm_jax.sharding import Layout
@@ -106,8 +106,8 @@ def _train(
       for name in ('valid', 'test')
       if (split := config.dataset[f'{name}_split'])
   }
-  for c, w in zip(configs, workdirs):
-    require_common_ctr(w, c.common_ctr, workdirs)
+  # Before `own_folders`: the paths lead from the folders that all share.
+  pctr_of = common_ctr_order(configs, workdirs)
   shared = home or workdirs[0]
   workdirs = processes.own_folders(workdirs, stack)
   runs = [Run(c, w, 'valid' in splits) for c, w in zip(configs, workdirs)]
@@ -240,7 +240,13 @@ def _train(
             run.lost,
         )
         run.failure = FloatingPointError(f'{run.failure} See {folder}.')
-    alive = [r for r, run in enumerate(runs) if not run.failure]
+    for r, source in pctr_of.items():  # A chain of runs fails link by link.
+      if source is not None and runs[source].failure and not runs[r].failure:
+        runs[r].failure = FloatingPointError(
+            f'common_ctr={runs[r].config.common_ctr}: that run failed, so its'
+            ' pCTR cannot be taken. Mend that run, then the same command.'
+        )
+    alive = [r for r in pctr_of if not runs[r].failure]
     for r in alive:
       runs[r].results = dict(runs[r].selection.metrics)
     if 'test' in splits and alive:

@@ -329,3 +329,73 @@ def test_the_rule_names_keys_that_configs_have():
   for estimator in ESTIMATORS.values():
     for option in estimator.traced:
       assert f'estimator_options.{option}' in replicas.FREE
+
+
+# Siblings that take each other's pCTR (common_ctr).
+
+
+def tiny(estimator, common_ctr, **more):
+  return smoke(estimator, common_ctr=common_ctr, **{
+      'num_epochs': 1, 'evals_per_epoch': 1, 'optimizer.name': 'sgd',
+      'dataset.num_train': 2000, 'save_predictions': True, **more})
+
+
+@pytest.mark.slow
+def test_a_failed_replica_fails_only_those_that_take_its_pctr(
+    data_dir, tmp_path
+):
+  """4 takes it from 3, 3 from 0, which fails; 1 and 2 have another one."""
+  configs = [
+      tiny('base', '', learning_rate=1e30), tiny('base', '../2'),
+      tiny('base', ''), tiny('aman', '../0'), tiny('base', '../3')]
+  ends = side_by_side(configs, tmp_path, data_dir)
+  failed = [k for k, end in enumerate(ends) if isinstance(end, Exception)]
+  assert failed == [0, 3, 4]
+  assert 'not finite at step' in str(ends[0])
+  for k, folder in ((3, '../0'), (4, '../3')):
+    assert f'common_ctr={folder}: that run failed' in str(ends[k])
+  written = [
+      os.path.exists(os.path.join(p, 'results.json'))
+      for p in paths(str(tmp_path), 5)]
+  assert written == [False, True, True, False, False]
+  assert ends[1]['test/ctcvr_common/auc'] > 0
+
+
+@pytest.mark.slow
+def test_a_replica_may_take_the_pctr_of_a_later_one(data_dir, tmp_path):
+  """0 from 1, 1 from 2: what each gets when the one that it needs is first."""
+  names = ['esmm', 'esmm', 'esmm']
+  backwards = [
+      tiny(n, c, init_seed=k)
+      for k, (n, c) in enumerate(zip(names, ('../1', '../2', '.')))]
+  forwards = [
+      tiny(n, c, init_seed=2 - k)
+      for k, (n, c) in enumerate(zip(names, ('.', '../0', '../1')))]
+  ends = side_by_side(backwards, tmp_path / 'a', data_dir)
+  expected = side_by_side(forwards, tmp_path / 'b', data_dir)
+  for end, wanted in zip(ends, reversed(expected)):
+    assert_alike(end, wanted, 1e-5)
+  assert len({end['test/ctcvr_common/logloss'] for end in ends}) == 3
+
+
+@pytest.mark.parametrize('common, saves, words', [
+    (('../1', '../0'), True, 'name each other'),
+    (('', '../0'), False, 'does not save its predictions'),
+    (('../1', ''), False, 'does not save its predictions'),
+])
+def test_a_common_ctr_that_cannot_be_is_refused_before_training(
+    common, saves, words, data_dir, tmp_path
+):
+  configs = [tiny('esmm', c, save_predictions=saves) for c in common]
+  with pytest.raises(InputError, match=words):
+    side_by_side(configs, tmp_path, data_dir)
+  assert os.listdir(tmp_path) == []
+
+
+def test_groups_in_a_chain_come_in_its_order():
+  common = {'a': '../b', 'b': '../c', 'c': ''}
+  configs = {name: BASE | {'common_ctr': c} for name, c in common.items()}
+  assert bundles([['a'], ['b'], ['c']], configs) == [[['c'], ['b'], ['a']]]
+  assert bundles([['a', 'b'], ['c']], configs) == [[['c'], ['a', 'b']]]
+  with pytest.raises(InputError, match='a, b need predictions of each other'):
+    bundles([['a', 'c'], ['b']], configs)

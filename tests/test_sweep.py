@@ -428,3 +428,21 @@ def test_shards_share_the_runs():
   names = [line.split()[2] for p in parts for line in p.splitlines()[:-1]]
   assert sorted(names) == sorted(runs(load.table(spec).points))
   assert max(len(p.splitlines()) for p in parts) == 5
+
+
+@pytest.mark.slow
+def test_a_run_may_take_the_pctr_of_a_later_run(tmp_path, data_dir):
+  """Both are replicas of one program: the later one is tested first."""
+  later = run_name({
+      'config': 'configs/esmm.py:smoke', 'common_ctr': '.', 'seed': 0,
+      'evals_per_epoch': 4})
+  path = write_table(
+      tmp_path, 1, one=('common_ctr', f'../{later}'), two=('common_ctr', '.'))
+  done = run(
+      'sweep', path, tmp_path / 'sweep', f'--data_dir={data_dir}',
+      '--override=save_predictions=True', '--override=num_epochs=1')
+  assert done.returncode == 0, done.stderr
+  files = glob.glob(f'{tmp_path}/sweep/runs/*/results.json')
+  ends = [json.loads(pathlib.Path(f).read_text('utf-8')) for f in files]
+  assert [end['replicas'] for end in ends] == [2, 2]
+  assert all(end['test/ctcvr_common/auc'] > 0 for end in ends)
