@@ -114,13 +114,17 @@ class Run:
       save_predictions(path, outputs, observed)
     return more
 
-  def keep(self, state: Any, best: Any, num_rows: int) -> None:
+  def keep(
+      self,
+      step: int,
+      arrays: Mapping[str, Any],
+      position: Mapping[str, Any],
+      num_rows: int,
+  ) -> None:
     """Writes its own checkpoint, as it would have alone."""
     checkpoints = Checkpoints(self.workdir, num_rows)
-    step = int(state.step)
     if checkpoints.latest_step != step:
-      arrays = {'state': state, 'best': best}
-      checkpoints.save(step, arrays, {'runs': [self.position()]})
+      checkpoints.save(step, arrays, position)
     checkpoints.close()
 
 

@@ -1,28 +1,20 @@
-"""Trains and evaluates one run; read from top to bottom."""
+"""Trains and evaluates runs; read from top to bottom."""
 
 from collections.abc import Mapping, Sequence
 import contextlib
-import functools
 import math
-import os
 import shutil
 import time
 from typing import Any
 
-from esmm_jax import build, lock, manifest, non_finite, provenance, selection
-from esmm_jax import processes, stopping
+from esmm_jax import phases, processes, selection, stopping
 from esmm_jax import workdir as workdir_
-from esmm_jax.checkpoint import Checkpoints
-from esmm_jax.cost import flops_per_example
 from esmm_jax.feeding import Resident, Streamed
-from esmm_jax.predict import common_ctr_order, Predictor
+from esmm_jax.phases import Job
 from esmm_jax.protocols import use as protocols
-from esmm_jax.run import line, Run
-from esmm_jax.sharding import Layout
-from esmm_jax.train_state import init_state, replica, reset_sums, TrainState
-from esmm_jax.writer import write_json
+from esmm_jax.run import line
+from esmm_jax.train_state import TrainState
 import jax
-import numpy as np
 
 
 def train_and_evaluate(
@@ -84,230 +76,136 @@ def train_replicas(
   if None not in results:
     return results
   with contextlib.ExitStack() as stack:
-    return _train(configs, workdirs, data_dir, home, stack)
-
-
-def _train(
-    configs: Sequence[Any],
-    workdirs: Sequence[str],
-    data_dir: str | None,
-    home: str | None,
-    stack: contextlib.ExitStack,
-) -> list[dict[str, Any] | FloatingPointError]:
-  """`train_replicas` of runs of which one at least is not finished."""
-  # Build.
-  config = configs[0]  # What they have in common is read from it.
-  program = build.program(configs, data_dir)
-  data = provenance.data(program.builder)
-  layout, batches = program.layout, program.batches
-  predictor = Predictor(program, config.eval_batch_size)
-  splits = {
-      name: predictor.split(split)
-      for name in ('valid', 'test')
-      if (split := config.dataset[f'{name}_split'])
-  }
-  # Before `own_folders`: the paths lead from the folders that all share.
-  pctr_of = common_ctr_order(configs, workdirs)
-  shared = home or workdirs[0]
-  workdirs = processes.own_folders(workdirs, stack)
-  runs = [Run(c, w, 'valid' in splits) for c, w in zip(configs, workdirs)]
-  example = batches(0)
-
-  # Initialise.
-  asked = stack.enter_context(stopping.asked())
-  for folder in processes.own_folders([*workdirs, shared], stack):
-    stack.enter_context(lock.held(folder))
-  num_rows = program.schema.num_rows
-  init = functools.partial(
-      init_state,
-      program.plan,
-      num_rows=num_rows,
-      embed_dim=config.model.embed_dim,
-      seeds=[run.init_seed for run in runs],
-      example=example,
-      term_names=list(program.hyper.loss_weights),
-      embed_scale=config.embed_init_scale,
-      layout=layout,
-  )
-  keeps = any(run.selection.keeps for run in runs)
-  checkpoints = Checkpoints(shared, num_rows)
-  if checkpoints.latest_step is None:
-    state = layout.placed(init())
-    best = selection.copy(state.params) if keeps else {}
-  for run in runs:  # Nothing is left behind by a model that cannot be.
-    encoder = program.builder.encoder_folder
-    workdir_.claim(run.config, run.workdir, program.schema, encoder)
-
-  # Restore.
-  warnings = list(checkpoints.messages)
-  for run in runs:
-    mine = manifest.make(run.config, data)
-    if checkpoints.latest_step is None or not processes.is_first():
-      manifest.write(run.workdir, mine)
-    else:
-      warnings += manifest.check(run.workdir, mine)
-  if checkpoints.latest_step is not None:
-    with layout.active():  # There is memory for one state, not for two.
-      state = layout.abstract(jax.eval_shape(init))
-    best = state.params if keeps else {}
-    arrays, position = checkpoints.restore({'state': state, 'best': best})
-    state, best = arrays['state'], arrays['best']
-    for run, mine in zip(runs, position['runs'], strict=True):
-      run.load(mine)
-  start = int(state.step)
-  for run in runs:
-    run.open(start, program.total_steps, shows=run is runs[0])
-  front = runs[0].writer
-  for warning in dict.fromkeys(warnings):
-    front.say(f'warning: {warning}')
-  if start:
-    front.say(f'Going on at step {start} of {program.total_steps}.')
-
-  # Train.
-  every = max(1, math.ceil(batches.steps_per_epoch / config.evals_per_epoch))
-  log = config.log_every
-  clock = Clock(config.batch_size * len(runs))
-  kind = Resident if program.resident else Streamed
-  total = program.total_steps
-  reported = lambda n: n in (_after(n - 1, every), _after(n - 1, log), total)
-  hyper = layout.put_state(program.hyper)
-  feed = kind(program.plan, batches, layout, start, total, reported)
-  with contextlib.ExitStack() as stack:
-    stack.enter_context(contextlib.closing(feed))
-    for run in runs:
+    built = phases.build(configs, data_dir)
+    job = phases.open_job(built, configs, workdirs, home, stack)
+    state, best = phases.initialise_or_restore(job)
+    for run in job.runs:
       stack.enter_context(contextlib.closing(run.writer))
-    step = start
-    while step < total and any(run.active for run in runs):
-      stop = min(_after(step, every), _after(step, log), total)
+    clock = Clock(job.config.batch_size * len(job.runs))
+    state, best = train(job, clock, state, best)
+    phases.write_failures(job, state)
+    params = phases.select(job, state, best)
+    phases.test(job, params, int(state.step))
+    phases.write_results(job, state, best, clock.rate)
+    job.checkpoints.close()
+    if home and home not in workdirs and processes.is_first():
+      shutil.rmtree(home)
+    return [run.failure or run.results for run in job.runs]
+
+
+def train(
+    job: Job, clock: 'Clock', state: TrainState, best: Any
+) -> tuple[TrainState, Any]:
+  """Steps, reports, evaluates and saves to the end.
+
+  Args:
+    job: The training.
+    clock: Times the steps.
+    state: Where it begins; consumed.
+    best: The best parameters so far, {} where none are kept.
+
+  Returns:
+    The last state and the best parameters.
+
+  Raises:
+    Stopped: The process got SIGTERM; the run is saved.
+  """
+  program, log = job.program, job.config.log_every
+  every, total = _steps_between_evaluations(job), program.total_steps
+  hyper = program.layout.put_state(program.hyper)
+  step = start = int(state.step)
+  reported = lambda n: n % every == 0 or n % log == 0 or n == total
+  kind = Resident if program.resident else Streamed
+  feed = kind(
+      program.plan, program.batches, program.layout, start, total, reported
+  )
+  # Batches are made by one thread at a time: the one that works ahead has to
+  # end before `phases` makes the batch of a failure or of an example again.
+  with contextlib.closing(feed):
+    while step < total and job.active():
+      stop = min(next_multiple(step, every), next_multiple(step, log), total)
       if step == start:  # The step that is compiled, by itself: see `Clock`.
         stop = start + 1
       state = feed.advance(state, step, stop, hyper)
       clock.tick(state, stop - step)
+      job.traces = feed.traces
       step = stop
-      evaluating = step % every == 0 or step == total
-      if not evaluating and step % log:
-        continue
-      state, losses = _report(
-          state, runs, checkpoints.latest_step, layout
-      )
-      stop_now = processes.any_of(bool(asked))
-      batch_hash = feed.hash_after(step)
-      losses = [mine | {'train/batch_hash': batch_hash} for mine in losses]
-      clock.measure()
-      for r, run in enumerate(runs):
-        if run.bad_step >= 0 and not run.lost:
-          run.lost = losses[r]
-      active = [r for r, run in enumerate(runs) if run.active]
-      if not active:
-        break
-      front.progress(step, losses[active[0]]['train/loss'], clock.rate)
-      if not evaluating:
-        for r in active:
-          runs[r].writer.write(step, losses[r])
-        if stop_now:
-          _save(checkpoints, step, state, best, runs)
-          raise _stopped(step, total)
-        continue
-      with clock.paused():
-        valid = {}
-        if 'valid' in splits:
-          found = predictor.metrics(state.params, splits['valid'], active)
-          valid = {r: m for r, m, _ in found}
-        better = [False] * len(runs)
-        for r in active:
-          metrics = losses[r] | _prefixed('valid', valid.get(r, {}))
-          better[r] = runs[r].update(step, metrics)
-          epoch = step / batches.steps_per_epoch
-          front.say(runs[r].label + line(step, epoch, metrics))
-          runs[r].writer.write(step, metrics)
-        if any(better):
-          best = selection.merge(best, state.params, better)
-        _save(checkpoints, step, state, best, runs)
-        if stop_now or processes.any_of(bool(asked)):
-          raise _stopped(step, total)
-
-    # Evaluate.
-    # What a restored state says.
-    _report(state, runs, checkpoints.latest_step, layout)
-    feed.close()  # Batches are made by one thread at a time.
-    for r, run in enumerate(runs):
-      if run.failure:
-        folder = non_finite.write(
-            run.workdir,
-            run.bad_step,
-            batches(run.bad_step),
-            _params(state, r),
-            run.lost,
-        )
-        run.failure = FloatingPointError(f'{run.failure} See {folder}.')
-    for r, source in pctr_of.items():  # A chain of runs fails link by link.
-      if source is not None and runs[source].failure and not runs[r].failure:
-        runs[r].failure = FloatingPointError(
-            f'common_ctr={runs[r].config.common_ctr}: that run failed, so its'
-            ' pCTR cannot be taken. Mend that run, then the same command.'
-        )
-    alive = [r for r in pctr_of if not runs[r].failure]
-    for r in alive:
-      runs[r].results = dict(runs[r].selection.metrics)
-    if 'test' in splits and alive:
-      chosen = selection.chosen(
-          [run.selection for run in runs], best, state.params
-      )
-      found = predictor.metrics(chosen, splits['test'], alive)
-      for r, metrics, outputs in found:
-        if processes.is_first():
-          metrics |= runs[r].save(outputs, splits['test'].observed)
-        metrics = _prefixed('test', metrics)
-        runs[r].writer.write(runs[r].steps or int(state.step), metrics)
-        runs[r].results |= metrics
-    network_params = _count(state.net)
-    facts = {
-        'examples_per_second': clock.rate,
-        'num_params': state.table.shape[-1] * num_rows + network_params,
-        'num_network_params': network_params,
-        'flops_per_example': flops_per_example(
-            program.plan, config.model.embed_dim, example
-        ),
-        'replicas': len(runs),
-        'traces': feed.traces,
-        'versions': workdir_.versions(),
-    }
-    for r in alive:
-      steps = runs[r].steps or int(state.step)
-      runs[r].results |= facts | {
-          # Of all steps at that rate: no compilation, no evaluation.
-          'train_seconds': steps * config.batch_size / clock.rate,
-          'steps': steps,
-          'selected_step': runs[r].selection.step or steps,
-          'skipped_steps': int(state.skipped[0, r]),
-          'seed': runs[r].config.seed,
-      }
-      runs[r].results |= protocols.summary(
-          runs[r].protocol, runs[r].results, runs[r].config.dataset
-      )
-      if len(runs) > 1:
-        runs[r].keep(replica(state, r), best and replica(best, r), num_rows)
-    for r in alive:
-      path = os.path.join(runs[r].workdir, 'results.json')
-      write_json(path, runs[r].results)
-  checkpoints.close()
-  if home and home not in workdirs and processes.is_first():
-    shutil.rmtree(home)
-  return [run.failure or run.results for run in runs]
+      if reported(step):
+        evaluates = step % every == 0 or step == total
+        batch_hash = feed.hash_after(step)
+        state, best = _look(job, clock, state, best, evaluates, batch_hash)
+  phases.report(job, state)  # A state that was restored may hold a failure.
+  return state, best
 
 
-def _save(
-    checkpoints: Checkpoints,
-    step: int,
+def _look(
+    job: Job,
+    clock: 'Clock',
     state: TrainState,
     best: Any,
-    runs: Sequence[Run],
-) -> None:
-  checkpoints.save(
-      step,
-      {'state': state, 'best': best},
-      {'runs': [run.position() for run in runs]},
-  )
+    evaluates: bool,
+    batch_hash: int,
+) -> tuple[TrainState, Any]:
+  """Reports, evaluates and saves where it is time, stops where asked to.
+
+  Raises:
+    Stopped: The process got SIGTERM; the run is saved.
+  """
+  state, losses = phases.report(job, state)
+  # Of all processes, so that they save the same step. Asked before the clock
+  # is read, which waits for nothing.
+  stops = processes.any_of(bool(job.stop_asked))
+  losses = [means | {'train/batch_hash': batch_hash} for means in losses]
+  clock.measure()
+  for run, means in zip(job.runs, losses):
+    if run.bad_step >= 0 and not run.lost:
+      run.lost = means
+  active = job.active()
+  if not active:
+    return state, best
+  step, total = int(state.step), job.program.total_steps
+  loss = losses[active[0]]['train/loss']
+  job.runs[0].writer.progress(step, loss, clock.rate)
+  if evaluates:
+    with clock.paused():
+      best = _evaluate(job, state, best, losses)
+      job.save(state, best)
+      stops = stops or processes.any_of(bool(job.stop_asked))
+  else:
+    for r in active:
+      job.runs[r].writer.write(step, losses[r])
+    if stops:
+      job.save(state, best)
+  if stops:
+    raise _stopped(step, total)
+  return state, best
+
+
+def _evaluate(
+    job: Job,
+    state: TrainState,
+    best: Any,
+    losses: Sequence[Mapping[str, float]],
+) -> Any:
+  """Evaluates on the validation split; returns the best parameters so far."""
+  runs, active, valid = job.runs, job.active(), {}
+  if 'valid' in job.splits:
+    scored = job.predictor.metrics(state.params, job.splits['valid'], active)
+    valid = {r: metrics for r, metrics, _ in scored}
+  better = [False] * len(runs)
+  step = int(state.step)
+  epoch = step / job.program.batches.steps_per_epoch
+  for r in active:
+    metrics = losses[r] | phases.prefixed('valid', valid.get(r, {}))
+    better[r] = runs[r].update(step, metrics)
+    runs[0].writer.say(runs[r].label + line(step, epoch, metrics))
+    runs[r].writer.write(step, metrics)
+  return selection.merge(best, state.params, better) if any(better) else best
+
+
+def _steps_between_evaluations(job: Job) -> int:
+  length = job.program.batches.steps_per_epoch
+  return max(1, math.ceil(length / job.config.evals_per_epoch))
 
 
 def _stopped(step: int, total: int) -> stopping.Stopped:
@@ -352,53 +250,6 @@ class Clock:
     self._start += time.perf_counter() - before
 
 
-def _after(step: int, every: int) -> int:
+def next_multiple(step: int, every: int) -> int:
   """The next multiple of `every`."""
   return (step // every + 1) * every
-
-
-def _report(
-    state: TrainState,
-    runs: Sequence[Run],
-    good_step: int | None,
-    layout: Layout,
-) -> tuple[TrainState, list[dict[str, float]]]:
-  """Each replica's losses since the last report; notes those not finite."""
-  steps = int(state.since)
-  sums = {k: np.asarray(v) for k, v in state.sums.items()}
-  skipped = np.asarray(state.skipped)
-  for run, bad, n in zip(runs, np.asarray(state.bad_step), skipped[0]):
-    if bad >= 0 and run.active:
-      run.bad_step = int(bad)
-      most = f' for the {n}th time' if n else ''
-      run.failure = FloatingPointError(
-          f'The loss or a gradient was not finite at step {bad + 1}{most}'
-          f' (looked at step {int(state.step)}). The last good checkpoint is of'
-          f' step {good_step}; lower learning_rate or set clip_norm.'
-      )
-  losses = []
-  for r, n in enumerate(skipped[1].tolist()):
-    done = max(steps - n, 1)
-    mine = {f'train/{k}': float(v[r]) / done for k, v in sums.items()}
-    losses.append(mine | ({'train/skipped': n} if n else {}))
-  return reset_sums(state, layout), losses
-
-
-def _params(state: TrainState, r: int) -> dict[str, Any]:
-  """The parameters of one replica, without the replica axis."""
-  at = lambda tree: jax.tree.map(lambda x: x[r], tree)
-  return {
-      'table': state.table[:, r],
-      'net': at(state.net),
-      'stats': at(state.stats),
-  }
-
-
-def _prefixed(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
-  return {f'{prefix}/{k}': v for k, v in metrics.items()}
-
-
-def _count(tree: Any) -> int:
-  """Numbers in the parameters of one replica."""
-  replicas = jax.tree.leaves(tree)[0].shape[0]
-  return sum(np.size(leaf) for leaf in jax.tree.leaves(tree)) // replicas

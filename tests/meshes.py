@@ -83,7 +83,7 @@ def rows(*sizes):
 
 
 def train(sizes, folder, data_dir, *settings):
-  from esmm_jax import train as train_module
+  from esmm_jax.checkpoint import Checkpoints
   from esmm_jax.train import train_replicas
   from experiments import load
 
@@ -93,14 +93,14 @@ def train(sizes, folder, data_dir, *settings):
       'dataset.num_train': 20000, 'num_epochs': 1, 'optimizer.name': 'sgd',
       'learning_rate': 0.1, 'log_every': 10, 'evals_per_epoch': 2}
   if 'stop' in settings:
-    save = train_module._save
+    save = Checkpoints.save
 
     def stop(*arguments):
       save(*arguments)
       print(json.dumps('stopped'), flush=True)
       os._exit(0)
 
-    train_module._save = stop
+    Checkpoints.save = stop
   for text in (s for s in settings if s != 'stop'):
     key, _, value = text.partition('=')
     changes[key] = ast.literal_eval(value)

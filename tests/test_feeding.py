@@ -8,7 +8,7 @@ import functools
 import threading
 import types
 
-from esmm_jax import build, feeding, optim, train as train_module
+from esmm_jax import build, feeding, optim
 from esmm_jax.data import batches as batches_lib
 from esmm_jax.data.batches import Batches
 from esmm_jax.data.whole import _smaller, most_bytes, whole
@@ -18,7 +18,7 @@ from esmm_jax.gathering import gather
 from esmm_jax.models import MODELS
 from esmm_jax.replicas import replica_groups
 from esmm_jax.sharding import Layout
-from esmm_jax.train import train_and_evaluate
+from esmm_jax.train import next_multiple, train_and_evaluate
 from esmm_jax.train_state import Hyper, init_state, Plan
 from esmm_jax.types import InputError
 from esmm_jax.workdir import flatten
@@ -349,6 +349,5 @@ def test_a_loss_that_is_not_finite(data_dir, tmp_path, monkeypatch):
 
 
 def test_the_next_stop():
-  after = train_module._after
-  assert [after(k, 3) for k in range(5)] == [3, 3, 3, 6, 6]
-  assert after(6, 1) == 7
+  assert [next_multiple(k, 3) for k in range(5)] == [3, 3, 3, 6, 6]
+  assert next_multiple(6, 1) == 7

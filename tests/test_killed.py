@@ -12,8 +12,8 @@ import subprocess
 import sys
 import time
 
-from esmm_jax import train as train_module
 from esmm_jax.feeding import Resident, Streamed
+from esmm_jax.predict import Predictor
 from esmm_jax.stopping import EXIT_CODE, Stopped
 from esmm_jax.train import train_and_evaluate
 from esmm_jax.types import InputError
@@ -214,13 +214,13 @@ def test_sigterm_saves_between_evaluations(
 @pytest.mark.usefixtures('quick_compilation')
 def test_sigterm_while_evaluating(data_dir, tmp_path, monkeypatch):
   config, folder = short(), str(tmp_path / 'run')
-  metrics_of = train_module.Predictor.metrics
+  metrics_of = Predictor.metrics
 
   def terminated(self, *arguments):
     os.kill(os.getpid(), signal.SIGTERM)
     return metrics_of(self, *arguments)
 
-  monkeypatch.setattr(train_module.Predictor, 'metrics', terminated)
+  monkeypatch.setattr(Predictor, 'metrics', terminated)
   with pytest.raises(Stopped, match='saved at step 5 of 20'):
     train_and_evaluate(config, folder, data_dir)
   assert [line['step'] for line in metrics(folder)] == [3, 5]

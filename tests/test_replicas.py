@@ -3,7 +3,8 @@
 import json
 import os
 
-from esmm_jax import train as train_module
+from esmm_jax import phases
+from esmm_jax.checkpoint import Checkpoints
 from esmm_jax.estimators import ESTIMATORS
 from esmm_jax.replicas import bundles, group_name, replica_groups
 from esmm_jax.train import train_and_evaluate, train_replicas
@@ -120,7 +121,7 @@ def side_by_side(configs, folder, data_dir):
 
 def parameters(workdir):
   """Arrays of a run's last checkpoint."""
-  checkpoints = train_module.Checkpoints(workdir)
+  checkpoints = Checkpoints(workdir)
   arrays = checkpoints.restore_as_saved()
   checkpoints.close()
   return {k: arrays['state'][k] for k in ('table', 'net', 'step')}
@@ -228,7 +229,7 @@ def test_a_group_that_is_killed_goes_on(data_dir, tmp_path, monkeypatch):
       for k in range(2)
   ]
   side_by_side(configs, tmp_path / 'whole', data_dir)
-  report, count = train_module._report, []
+  report, count = phases.report, []
 
   def killing(*arguments):
     count.append(1)
@@ -236,7 +237,7 @@ def test_a_group_that_is_killed_goes_on(data_dir, tmp_path, monkeypatch):
       raise Killed
     return report(*arguments)
 
-  monkeypatch.setattr(train_module, '_report', killing)
+  monkeypatch.setattr(phases, 'report', killing)
   with pytest.raises(Killed):
     side_by_side(configs, tmp_path / 'killed', data_dir)
   monkeypatch.undo()
