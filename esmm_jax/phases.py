@@ -17,6 +17,7 @@ from esmm_jax import lock, manifest, non_finite, processes, provenance
 from esmm_jax import selection, stopping
 from esmm_jax import workdir as workdir_
 from esmm_jax.checkpoint import Checkpoints
+from esmm_jax.clock import Clock
 from esmm_jax.cost import flops_per_example
 from esmm_jax.predict import common_ctr_order, Predictor, Split
 from esmm_jax.protocols import use as protocols
@@ -40,7 +41,8 @@ class Job:
       in which they are tested.
     checkpoints: Those of the group.
     stop_asked: True once SIGTERM came.
-    traces: How often the step was compiled.
+    clock: Times the steps of all processes that trained this.
+    traces: How often the step was compiled; the most of any process.
   """
 
   program: builds.Program
@@ -50,6 +52,7 @@ class Job:
   pctr_of: dict[int, int | None]
   checkpoints: Checkpoints
   stop_asked: stopping.Asked
+  clock: Clock
   traces: int = 0
 
   @property
@@ -78,7 +81,19 @@ class Job:
 
   def position(self, *runs: Run) -> dict[str, Any]:
     """Returns what a checkpoint of these runs holds besides arrays, as JSON."""
-    return {'runs': [run.position() for run in runs]}
+    return {
+        'runs': [run.position() for run in runs],
+        'clock': self.clock.position(),
+        'traces': self.traces,
+    }
+
+  def load(self, position: Mapping[str, Any]) -> None:
+    """Takes over what `position` gave."""
+    for run, part in zip(self.runs, position['runs'], strict=True):
+      run.load(part)
+    if 'clock' in position:  # Earlier versions did not write it.
+      self.clock.load(position['clock'])
+      self.traces = position['traces']
 
 
 def build(
@@ -125,8 +140,9 @@ def open_job(
   for folder in processes.own_folders([*workdirs, shared], stack):
     stack.enter_context(lock.held(folder))
   checkpoints = Checkpoints(shared, program.schema.num_rows)
+  clock = Clock(configs[0].batch_size * len(runs))
   return Job(
-      program, predictor, splits, runs, pctr_of, checkpoints, stop_asked
+      program, predictor, splits, runs, pctr_of, checkpoints, stop_asked, clock
   )
 
 
@@ -160,8 +176,7 @@ def initialise_or_restore(job: Job) -> tuple[TrainState, Any]:
     best = state.params if job.keeps_best else {}
     arrays, position = checkpoints.restore({'state': state, 'best': best})
     state, best = arrays['state'], arrays['best']
-    for run, part in zip(runs, position['runs'], strict=True):
-      run.load(part)
+    job.load(position)
   start = int(state.step)
   for run in runs:
     run.open(start, program.total_steps, shows=run is runs[0])
@@ -174,21 +189,26 @@ def initialise_or_restore(job: Job) -> tuple[TrainState, Any]:
 
 
 def _claim(job: Job, resumes: bool) -> list[str]:
-  """Writes what new runs begin with, compares what old ones began with.
+  """Compares what old runs began with, then writes what all begin with.
 
   Returns:
     Warnings: libraries of other versions.
+
+  Raises:
+    InputError: An old run began with other data; no file is changed.
   """
-  program, warnings = job.program, []
-  data = provenance.data(program.builder)
-  for run in job.runs:
-    encoder = program.builder.encoder_folder
-    workdir_.claim(run.config, run.workdir, program.schema, encoder)
-  for run in job.runs:
-    now = manifest.make(run.config, data)
-    if resumes and processes.is_first():
+  builder, warnings = job.program.builder, []
+  data = provenance.data(builder)
+  manifests = [manifest.make(run.config, data) for run in job.runs]
+  compares = resumes and processes.is_first()
+  if compares:  # All of them before the schema of one is replaced.
+    for run, now in zip(job.runs, manifests):
       warnings += manifest.check(run.workdir, now)
-    else:
+  for run, now in zip(job.runs, manifests):
+    workdir_.claim(
+        run.config, run.workdir, job.program.schema, builder.encoder_folder
+    )
+    if not compares:
       manifest.write(run.workdir, now)
   return warnings
 
@@ -243,6 +263,19 @@ def write_failures(job: Job, state: TrainState) -> None:
       )
 
 
+def keep_checkpoints(job: Job, state: TrainState, best: Any) -> None:
+  """Writes the checkpoint of each replica as it would have one alone.
+
+  Before the test, whose lines in metrics.jsonl come after every checkpoint.
+  """
+  if len(job.runs) == 1:
+    return  # It has its own.
+  for r in job.alive():
+    arrays = {'state': replica(state, r), 'best': best and replica(best, r)}
+    run, num_rows = job.runs[r], job.program.schema.num_rows
+    run.keep(int(state.step), arrays, job.position(run), num_rows)
+
+
 def select(job: Job, state: TrainState, best: Any) -> dict[str, Any]:
   """Returns the parameters that the test split sees: best or last of each."""
   for run in job.runs:
@@ -272,14 +305,12 @@ def test(job: Job, params: dict[str, Any], step: int) -> None:
     job.runs[r].results |= metrics
 
 
-def write_results(
-    job: Job, state: TrainState, best: Any, rate: float
-) -> None:
+def write_results(job: Job, state: TrainState) -> None:
   """Adds the facts of each run to its metrics, and writes results.json."""
   program, runs = job.program, job.runs
   num_rows, network_params = program.schema.num_rows, _count(state.net)
   facts = {
-      'examples_per_second': rate,
+      'examples_per_second': job.clock.rate,
       'num_params': state.table.shape[-1] * num_rows + network_params,
       'num_network_params': network_params,
       'flops_per_example': flops_per_example(
@@ -292,8 +323,8 @@ def write_results(
   for r in job.alive():
     run, steps = runs[r], runs[r].steps or int(state.step)
     run.results |= facts | {
-        # Of all steps at that rate: no compilation, no evaluation.
-        'train_seconds': steps * job.config.batch_size / rate,
+        # Of all steps at that rate, those before a kill too.
+        'train_seconds': steps * job.config.batch_size / job.clock.rate,
         'steps': steps,
         'selected_step': run.selection.step or steps,
         'skipped_steps': int(state.skipped[0, r]),
@@ -302,12 +333,7 @@ def write_results(
     run.results |= protocols.summary(
         run.protocol, run.results, run.config.dataset
     )
-    if len(runs) > 1:
-      arrays = {
-          'state': replica(state, r), 'best': best and replica(best, r)
-      }
-      run.keep(int(state.step), arrays, job.position(run), num_rows)
-  # After all checkpoints: a group is finished as a whole or resumed as one.
+  # When all are complete: a group is finished as a whole or resumed as one.
   for r in job.alive():
     path = os.path.join(runs[r].workdir, 'results.json')
     write_json(path, runs[r].results)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 import contextlib
 import math
 import shutil
-import time
 from typing import Any
 
 from esmm_jax import phases, processes, selection, stopping
@@ -81,26 +80,23 @@ def train_replicas(
     state, best = phases.initialise_or_restore(job)
     for run in job.runs:
       stack.enter_context(contextlib.closing(run.writer))
-    clock = Clock(job.config.batch_size * len(job.runs))
-    state, best = train(job, clock, state, best)
+    state, best = train(job, state, best)
     phases.write_failures(job, state)
+    phases.keep_checkpoints(job, state, best)
     params = phases.select(job, state, best)
     phases.test(job, params, int(state.step))
-    phases.write_results(job, state, best, clock.rate)
+    phases.write_results(job, state)
     job.checkpoints.close()
     if home and home not in workdirs and processes.is_first():
       shutil.rmtree(home)
     return [run.failure or run.results for run in job.runs]
 
 
-def train(
-    job: Job, clock: 'Clock', state: TrainState, best: Any
-) -> tuple[TrainState, Any]:
+def train(job: Job, state: TrainState, best: Any) -> tuple[TrainState, Any]:
   """Steps, reports, evaluates and saves to the end.
 
   Args:
     job: The training.
-    clock: Times the steps.
     state: Where it begins; consumed.
     best: The best parameters so far, {} where none are kept.
 
@@ -122,25 +118,28 @@ def train(
   # Batches are made by one thread at a time: the one that works ahead has to
   # end before `phases` makes the batch of a failure or of an example again.
   with contextlib.closing(feed):
+    job.clock.start()
     while step < total and job.active():
       stop = min(next_multiple(step, every), next_multiple(step, log), total)
-      if step == start:  # The step that is compiled, by itself: see `Clock`.
+      if step == start:  # By itself, because it is compiled: see `clock`.
         stop = start + 1
       state = feed.advance(state, step, stop, hyper)
-      clock.tick(state, stop - step)
-      job.traces = feed.traces
+      job.clock.count(stop - step)
+      if step == start:
+        jax.block_until_ready(state.step)
+        job.clock.read()
+      job.traces = max(job.traces, feed.traces)
       step = stop
       if reported(step):
         evaluates = step % every == 0 or step == total
         batch_hash = feed.hash_after(step)
-        state, best = _look(job, clock, state, best, evaluates, batch_hash)
+        state, best = _look(job, state, best, evaluates, batch_hash)
   phases.report(job, state)  # A state that was restored may hold a failure.
   return state, best
 
 
 def _look(
     job: Job,
-    clock: 'Clock',
     state: TrainState,
     best: Any,
     evaluates: bool,
@@ -152,11 +151,10 @@ def _look(
     Stopped: The process got SIGTERM; the run is saved.
   """
   state, losses = phases.report(job, state)
-  # Of all processes, so that they save the same step. Asked before the clock
-  # is read, which waits for nothing.
+  # Of all processes, so that they save the same step.
   stops = processes.any_of(bool(job.stop_asked))
   losses = [means | {'train/batch_hash': batch_hash} for means in losses]
-  clock.measure()
+  job.clock.read()  # The report waited for the steps.
   for run, means in zip(job.runs, losses):
     if run.bad_step >= 0 and not run.lost:
       run.lost = means
@@ -165,9 +163,9 @@ def _look(
     return state, best
   step, total = int(state.step), job.program.total_steps
   loss = losses[active[0]]['train/loss']
-  job.runs[0].writer.progress(step, loss, clock.rate)
+  job.runs[0].writer.progress(step, loss, job.clock.rate)
   if evaluates:
-    with clock.paused():
+    with job.clock.paused():
       best = _evaluate(job, state, best, losses)
       job.save(state, best)
       stops = stops or processes.any_of(bool(job.stop_asked))
@@ -213,41 +211,6 @@ def _stopped(step: int, total: int) -> stopping.Stopped:
       f'stopped by SIGTERM, saved at step {step} of {total}; the same command'
       ' goes on.'
   )
-
-
-class Clock:
-  """Examples trained a second, without compilation and evaluation.
-
-  Attributes:
-    rate: As of the last `measure`; nan before.
-  """
-
-  def __init__(self, batch_size: int):
-    self._batch_size = batch_size
-    self._start = None
-    self._steps = 0
-    self.rate = math.nan
-
-  def tick(self, state: TrainState, steps: int) -> None:
-    """Counts steps; those of the first call are waited for and not counted."""
-    if self._start is None:
-      jax.block_until_ready(state.step)
-      self._start = time.perf_counter()
-    else:
-      self._steps += steps
-
-  def measure(self) -> None:
-    """Takes the rate; the steps so far must be done."""
-    if self._steps:
-      seconds = time.perf_counter() - self._start
-      self.rate = self._steps * self._batch_size / seconds
-
-  @contextlib.contextmanager
-  def paused(self):
-    """Time in here does not count."""
-    before = time.perf_counter()
-    yield
-    self._start += time.perf_counter() - before
 
 
 def next_multiple(step: int, every: int) -> int:

@@ -28,7 +28,7 @@ SMOKE = (
     '--config.evals_per_epoch=2',
     '--config.selection.metric=valid/ctr/auc',
 )
-TIMED = ('examples_per_second', 'train_seconds', 'versions', 'traces')
+TIMED = ('examples_per_second', 'train_seconds')
 
 
 def empty(path):

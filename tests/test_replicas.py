@@ -400,3 +400,39 @@ def test_groups_in_a_chain_come_in_its_order():
   assert bundles([['a', 'b'], ['c']], configs) == [[['c'], ['a', 'b']]]
   with pytest.raises(InputError, match='a, b need predictions of each other'):
     bundles([['a', 'c'], ['b']], configs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('alone', [False, True])
+def test_a_group_killed_at_its_last_checkpoint_keeps_its_clock(
+    alone, data_dir, tmp_path, monkeypatch, capfd
+):
+  """Resumed as a group, or each from its own checkpoint."""
+  configs = [tiny('esmm', '', init_seed=k) for k in range(2)]
+  whole = side_by_side(configs, tmp_path / 'whole', data_dir)
+  write_json = phases.write_json
+
+  def kill(path, value):
+    if path.endswith('results.json'):
+      raise Killed
+    write_json(path, value)
+
+  with monkeypatch.context() as m:
+    m.setattr(phases, 'write_json', kill)
+    with pytest.raises(Killed):
+      side_by_side(configs, tmp_path / 'killed', data_dir)
+  if alone:
+    for config, folder in zip(configs, paths(str(tmp_path / 'killed'), 2)):
+      train_and_evaluate(config, folder, data_dir)
+  else:
+    side_by_side(configs, tmp_path / 'killed', data_dir)
+  for k in range(2):
+    resumed = results(str(tmp_path / 'killed' / str(k)))  # Finite times.
+    expected = results(str(tmp_path / 'whole' / str(k)))
+    if alone:
+      assert (resumed.pop('replicas'), expected.pop('replicas')) == (1, 2)
+    assert resumed.pop('versions') == expected.pop('versions')
+    tolerance = 1e-5 if alone else 0.0
+    assert resumed == pytest.approx(expected, rel=tolerance, abs=tolerance)
+    assert resumed['traces'] == whole[k]['traces'] == 1
+  assert 'was changed' not in capfd.readouterr().out

@@ -2,8 +2,10 @@
 
 import dataclasses
 import importlib
+import json
 import os
 
+from esmm_jax.checkpoint import Checkpoints
 from esmm_jax.cost import flops_per_example
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL, spaces, Task
 from esmm_jax.train import train_and_evaluate
@@ -185,3 +187,86 @@ def test_results_of_the_table_exist():
   assert columns == written
   assert os.path.exists(
       os.path.join(os.path.dirname(architectures.__file__), '__init__.py'))
+
+
+# The clock, and what an unfinished run keeps.
+
+
+def short(**more):
+  """Four steps, evaluated after the second and the fourth."""
+  return smoke('esmm', **{
+      'dataset.num_train': 2000, 'num_epochs': 1, 'evals_per_epoch': 2, **more})
+
+
+def written(workdir):
+  return json.loads((workdir / 'results.json').read_text('utf-8'))
+
+
+@pytest.mark.slow
+def test_resumed_after_the_last_checkpoint_is_the_same_to_the_second(
+    data_dir, tmp_path
+):
+  """Nothing is trained again, so even the wall clock's values are equal."""
+  train_and_evaluate(short(), str(tmp_path), data_dir)
+  whole = written(tmp_path)
+  assert whole['steps'] == 4
+  (tmp_path / 'results.json').unlink()
+  train_and_evaluate(short(), str(tmp_path), data_dir)
+  assert written(tmp_path) == whole
+  assert 0 < whole['train_seconds'] < np.inf
+  assert whole['train_seconds'] * whole['examples_per_second'] == (
+      pytest.approx(4 * short().batch_size))
+
+
+@pytest.mark.slow
+def test_a_run_of_one_step_has_a_rate(data_dir, tmp_path):
+  config = short(**{'dataset.num_train': 500})
+  results = train_and_evaluate(config, str(tmp_path), data_dir)
+  assert results['steps'] == 1
+  assert 0 < results['train_seconds'] < np.inf
+  assert results['examples_per_second'] > 0
+
+
+class Killed(BaseException):
+  """Ends a run, as a signal would."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kill_at', [2, 4])
+def test_a_checkpoint_without_a_clock_is_resumed(
+    kill_at, data_dir, tmp_path, monkeypatch
+):
+  """Checkpoints of earlier versions have none; at the end nothing is timed."""
+  train_and_evaluate(short(), str(tmp_path / 'whole'), data_dir)
+  save = Checkpoints.save
+
+  def old(self, step, arrays, position):
+    save(self, step, arrays, {'runs': position['runs']})
+    if step == kill_at:
+      raise Killed
+
+  with monkeypatch.context() as m:
+    m.setattr(Checkpoints, 'save', old)
+    with pytest.raises(Killed):
+      train_and_evaluate(short(), str(tmp_path / 'run'), data_dir)
+  train_and_evaluate(short(), str(tmp_path / 'run'), data_dir)
+  whole, resumed = written(tmp_path / 'whole'), written(tmp_path / 'run')
+  timed = ('train_seconds', 'examples_per_second', 'traces')
+  values = [resumed.pop(key) for key in timed]
+  assert resumed == {k: v for k, v in whole.items() if k not in timed}
+  if kill_at == 2:
+    assert 0 < values[0] < np.inf and values[1] > 0 and values[2] == 1
+  else:
+    assert values == [None, None, 0]
+
+
+@pytest.mark.slow
+def test_refused_data_changes_no_file_of_an_unfinished_run(data_dir, tmp_path):
+  train_and_evaluate(short(), str(tmp_path), data_dir)
+  (tmp_path / 'results.json').unlink()
+  path = tmp_path / 'manifest.json'
+  path.write_text(path.read_text('utf-8').replace('sha256 ', 'sha256 0'))
+  (tmp_path / 'schema.json').write_text('the schema of other data')
+  with pytest.raises(InputError, match='cannot go on: data is synthetic'):
+    train_and_evaluate(short(), str(tmp_path), data_dir)
+  assert (tmp_path / 'schema.json').read_text() == 'the schema of other data'
