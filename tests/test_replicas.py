@@ -433,6 +433,10 @@ def test_a_group_killed_at_its_last_checkpoint_keeps_its_clock(
       assert (resumed.pop('replicas'), expected.pop('replicas')) == (1, 2)
     assert resumed.pop('versions') == expected.pop('versions')
     tolerance = 1e-5 if alone else 0.0
-    assert resumed == pytest.approx(expected, rel=tolerance, abs=tolerance)
+    numbers = [
+        {key: value for key, value in values.items() if value is not None}
+        for values in (resumed, expected)]
+    assert numbers[0] == pytest.approx(
+        numbers[1], rel=tolerance, abs=tolerance)
     assert resumed['traces'] == whole[k]['traces'] == 1
   assert 'was changed' not in capfd.readouterr().out
