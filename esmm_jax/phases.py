@@ -19,11 +19,11 @@ from esmm_jax import workdir as workdir_
 from esmm_jax.checkpoint import Checkpoints
 from esmm_jax.clock import Clock
 from esmm_jax.cost import flops_per_example
+from esmm_jax.json_files import write_json
 from esmm_jax.predict import common_ctr_order, Predictor, Split
 from esmm_jax.protocols import use as protocols
 from esmm_jax.run import Run
 from esmm_jax.train_state import init_state, replica, reset_sums, TrainState
-from esmm_jax.writer import write_json
 import jax
 import numpy as np
 

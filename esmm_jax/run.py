@@ -1,7 +1,6 @@
 """One run among the replicas of a program: its folder, selection and end."""
 
 from collections.abc import Mapping
-import os
 from typing import Any
 
 from esmm_jax import processes
@@ -12,6 +11,7 @@ from esmm_jax.protocols.scoring import protocol_metrics
 from esmm_jax.protocols.use import named
 from esmm_jax.selection import Selection
 from esmm_jax.types import Array
+from esmm_jax.workdir import predictions_file
 from esmm_jax.writer import Writer
 
 _LINE = 100  # Columns of an evaluation's line.
@@ -110,8 +110,7 @@ class Run:
           outputs, observed, self.workdir, self.config.common_ctr
       )
     if self.config.save_predictions:
-      path = os.path.join(self.workdir, 'predictions', 'test.parquet')
-      save_predictions(path, outputs, observed)
+      save_predictions(predictions_file(self.workdir), outputs, observed)
     return more
 
   def keep(

@@ -10,7 +10,6 @@ import time
 from typing import Any
 
 from esmm_jax.json_files import read_jsonl, to_json, write_text
-from esmm_jax.json_files import write_json as write_json  # For train.py.
 from tqdm import tqdm
 
 
