@@ -28,7 +28,7 @@ test-long: setup
 
 # Many kills at random moments; says where they hit.
 test-kill: setup
-	ESMM_KILLS=50 $(RUN) -m pytest -s tests/test_killed.py -k random
+	ESMM_KILLS=50 $(RUN) -m pytest -s tests/training/test_killed.py -k random
 
 lint: setup
 	$(RUN) -m ruff check .

@@ -80,7 +80,7 @@ class Held:
   """A feed whose batches are on the device before the first step."""
 
   def __init__(self, plan, batches, layout, start: int, total: int):
-    from esmm_jax.train_step import train_step
+    from esmm_jax.training.step import train_step
     import jax
 
     self._step = jax.jit(
@@ -172,13 +172,13 @@ def bare_product(batch: int):
 
 def step() -> None:
   """Times the train step."""
-  from esmm_jax import optim
-  from esmm_jax.data.batches import Batches
+  from esmm_jax.optim import network as optim
+  from esmm_jax.data.batching.batches import Batches
   from esmm_jax.estimators import ESTIMATORS, funnel
-  from esmm_jax.feeding import Resident, Streamed
+  from esmm_jax.training.feeding import Resident, Streamed
   from esmm_jax.models import MODELS
-  from esmm_jax.sharding import Layout
-  from esmm_jax.train_state import Hyper, init_state, MICRO_BATCH, Plan
+  from esmm_jax.parallel.layout import Layout
+  from esmm_jax.training.state import Hyper, init_state, MICRO_BATCH, Plan
   import jax
   import jax.numpy as jnp
   import numpy as np
@@ -263,8 +263,8 @@ def step() -> None:
 
 def data() -> None:
   """Times reading the default funnel, shuffled, on one thread."""
-  from esmm_jax import build
-  from esmm_jax.data.batches import Batches
+  from esmm_jax.training import program as build
+  from esmm_jax.data.batching.batches import Batches
 
   builder = build.dataset(
       {'name': 'synthetic_funnel', 'preset': 'default'}, flags.FLAGS.data_dir

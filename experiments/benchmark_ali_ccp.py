@@ -34,9 +34,9 @@ def measure(
     batch_size: Examples of a batch.
     parent: Where the scratch folder is made; None: where the system has it.
   """
-  from esmm_jax.data.ali_ccp import AliCcp
-  from esmm_jax.data.ali_ccp_check import differences
-  from esmm_jax.data.ali_ccp_random import write_random
+  from esmm_jax.data.ali_ccp.dataset import AliCcp
+  from esmm_jax.data.ali_ccp.check import differences
+  from esmm_jax.data.ali_ccp.random_files import write_random
 
   if parent:
     os.makedirs(parent, exist_ok=True)
@@ -81,7 +81,7 @@ def measure(
 
 def _batches(builder: Any, batch_size: int) -> Iterator[dict[str, Any]]:
   """Reads and makes batches of the training split, on this thread."""
-  from esmm_jax.data.batches import Batches
+  from esmm_jax.data.batching.batches import Batches
   import numpy as np
 
   source = builder.as_data_source('train')

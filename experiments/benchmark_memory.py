@@ -90,9 +90,10 @@ def main(
     part: str, rows: int, optimizer: str, folder: str, port: str, *place: int
 ) -> None:
   """Measures one size in this process, `place[1]` of `place[0]`."""
-  from esmm_jax import processes, table_optim
-  from esmm_jax.allocator import keep_scratch
-  from esmm_jax.sharding import Layout
+  from esmm_jax.parallel import processes
+  from esmm_jax.optim import tables as table_optim
+  from esmm_jax.doctor.allocator import keep_scratch
+  from esmm_jax.parallel.layout import Layout
   from experiments import load
 
   keep_scratch()
@@ -112,7 +113,7 @@ def main(
     found = _restore(rows, init, folder, layout)
   else:
     found = _train(tx, rows, init, folder, layout)
-    from esmm_jax import memory
+    from esmm_jax.training import memory
 
     needed = memory.needed(config, rows, 1, 1, _TOUCHED)
     found['said_bytes'] = sum(p.bytes for p in needed)
@@ -120,7 +121,7 @@ def main(
 
 
 def _init(tx: Any, rows: int, padded: int) -> dict[str, Any]:
-  from esmm_jax.table_rows import init_table
+  from esmm_jax.embeddings.lookup import init_table
   import jax
 
   keys = jax.random.split(jax.random.key(0), 1)
@@ -133,9 +134,9 @@ def _train(
     tx: Any, rows: int, init: Any, folder: str, layout: Any
 ) -> dict[str, Any]:
   """Peaks and times of initialisation, steps and a checkpoint."""
-  from esmm_jax import selection
-  from esmm_jax.checkpoint import Checkpoints
-  from esmm_jax.table_rows import put_rows, take_rows
+  from esmm_jax.training import selection
+  from esmm_jax.workdir.checkpoint import Checkpoints
+  from esmm_jax.embeddings.lookup import put_rows, take_rows
   import jax
   import numpy as np
 
@@ -183,7 +184,7 @@ def _restore(
     rows: int, init: Any, folder: str, layout: Any
 ) -> dict[str, Any]:
   """Peak and time of reading what `_train` has saved."""
-  from esmm_jax.checkpoint import Checkpoints
+  from esmm_jax.workdir.checkpoint import Checkpoints
   import jax
 
   with layout.active():

@@ -13,10 +13,10 @@ import sys
 from typing import Any
 
 from absl import app, flags, logging
-from esmm_jax.allocator import keep_scratch
-from esmm_jax.grid import digits
-from esmm_jax.stopping import Stopped
+from esmm_jax.doctor.allocator import keep_scratch
+from esmm_jax.reporting.grid import digits
 from esmm_jax.types import InputError
+from esmm_jax.workdir.stopping import Stopped
 from experiments import load
 from ml_collections import config_flags
 
@@ -30,7 +30,7 @@ SHOWN = (
 )
 
 
-# docs/reports.md has the same table (`tests/test_console.py`).
+# docs/reports.md has the same table (`tests/experiments/test_console.py`).
 EXIT_CODES = {
     0: 'done',
     1: 'something in the config, the data or a folder is wrong',

@@ -23,10 +23,11 @@ flags.adopt_module_key_flags(cli)
 
 def main() -> None:
   from configs import esmm
-  from esmm_jax import build, plots
-  from esmm_jax.evaluate import oracle_metrics
-  from esmm_jax.predict import observe
-  from esmm_jax.train import train_and_evaluate
+  from esmm_jax.training import program as build
+  from esmm_jax.reporting import plots
+  from esmm_jax.metrics.by_space import oracle_metrics
+  from esmm_jax.training.predict import observe
+  from esmm_jax.training.loop import train_and_evaluate
 
   runs = {}
   for name, estimator in (

@@ -31,7 +31,8 @@ _COLORS = {'ok': 'green', 'warn': 'yellow', 'FAIL': 'red'}
 
 def findings():
   """Yields them, the quick ones first."""
-  from esmm_jax import build, checkup, checkup_numbers
+  from esmm_jax.training import program as build
+  from esmm_jax.doctor import machine as checkup, numbers as checkup_numbers
 
   data_dir = os.path.expanduser(flags.FLAGS.data_dir or build.DEFAULT_DATA_DIR)
   yield from checkup.requirements()
@@ -57,7 +58,7 @@ def findings():
 
 def steps_hash(data_dir: str) -> str:
   """Of the smoke variant of ESMM."""
-  from esmm_jax import checkup_numbers
+  from esmm_jax.doctor import numbers as checkup_numbers
 
   config = load.config('configs/esmm.py:smoke')
   return checkup_numbers.steps_hash(config, data_dir)
@@ -67,7 +68,7 @@ def main() -> None:
   if _STEPS_HASH.value:
     print(steps_hash(_STEPS_HASH.value))
     return
-  from esmm_jax import checkup
+  from esmm_jax.doctor import machine as checkup
   from rich.console import Console
   from rich.markup import escape
 

@@ -9,11 +9,11 @@ import runpy
 from typing import Any
 
 from esmm_jax.json_files import read_json
-from esmm_jax import workdir as workdirs
-from esmm_jax.sweep import settings
-from esmm_jax.table_checks import Table
+from esmm_jax.sweeps.points import settings
+from esmm_jax.sweeps.table import Table
 from esmm_jax.types import InputError, suggest
-from esmm_jax.workdir import flatten
+from esmm_jax.workdir import folder as workdirs
+from esmm_jax.workdir.folder import flatten
 from ml_collections import config_dict
 
 _RAW_DIR = 'dataset.raw_dir'

@@ -61,8 +61,8 @@ def main() -> None:
     raise cli.InputError('--key is of files; a split has row numbers.')
 
   import esmm_jax
-  from esmm_jax import build
-  from esmm_jax.data import row_files
+  from esmm_jax.training import program as build
+  from esmm_jax.data.files import row_files
   from esmm_jax.serving import scoring
 
   given = _INPUT.value

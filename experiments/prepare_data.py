@@ -45,7 +45,7 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
-  from esmm_jax import build
+  from esmm_jax.training import program as build
   from esmm_jax.data import DATASETS
 
   if flags.FLAGS['config'].value is not None:
@@ -73,7 +73,7 @@ def main() -> None:
 
 def _prepare(options: Any) -> None:
   """Prepares what a config's section `dataset` names."""
-  from esmm_jax import build
+  from esmm_jax.training import program as build
 
   builder = build.data_builder(options, flags.FLAGS.data_dir)
   if builder.info.splits:
@@ -87,8 +87,8 @@ def _prepare(options: Any) -> None:
 
 def _write_raw(name: str, options: dict[str, Any]) -> None:
   """Writes the funnel's log as raw files of Ali-CCP."""
-  from esmm_jax.data.funnel_config import funnel_config
-  from esmm_jax.data.funnel_raw import write_funnel
+  from esmm_jax.data.simulator.config import funnel_config
+  from esmm_jax.data.simulator.raw import write_funnel
   from tqdm import tqdm
 
   if name != 'synthetic_funnel':

@@ -35,8 +35,8 @@ flags.adopt_module_key_flags(cli)
 
 def main() -> None:
   from esmm_jax.json_files import read_json
-  from esmm_jax.page import parts, sweep_page
-  from esmm_jax.results import run_folder
+  from esmm_jax.reporting.page import parts, sweep_page
+  from esmm_jax.sweeps.results import run_folder
 
   workdir = cli.require('workdir', 'runs/esmm')
   output = _OUTPUT.value or os.path.join(workdir, 'report.html')
@@ -56,10 +56,10 @@ def main() -> None:
 
 
 def _run_page(workdir: str):
-  from esmm_jax.page import run_page
-  from esmm_jax.results import read_run
+  from esmm_jax.reporting.page import run_page
+  from esmm_jax.sweeps.results import read_run
   from esmm_jax.types import InputError
-  from esmm_jax.workdir import predictions_file
+  from esmm_jax.workdir.folder import predictions_file
 
   run = read_run(workdir)
   truth, why = None, ''
@@ -71,7 +71,7 @@ def _run_page(workdir: str):
   elif not _PREDICT.value:
     why = 'There are no predictions, and --nopredict was given.'
   else:
-    from esmm_jax.page import predicted
+    from esmm_jax.reporting.page import predicted
 
     data_dir = flags.FLAGS.data_dir
     try:

@@ -16,7 +16,8 @@ has it, and no name. It says where data lies on this machine:
 and finished runs refuse it; put it into the table's file.
 
 Points that share data order and shapes (loss weights, learning rates, initial
-keys, sampling rates; the rule is in `esmm_jax/replicas.py`) are trained side by
+keys, sampling rates; the rule is in `esmm_jax/sweeps/replicas.py`) are trained
+side by
 side, as replicas of one program, up to --replicas of them. Until they are
 finished their checkpoints lie in WORKDIR/groups. Runs of one program, seeds
 say, are compiled once: compiled programs are kept in WORKDIR/compiled.
@@ -58,11 +59,12 @@ flags.adopt_module_key_flags(cli)
 
 def main() -> None:
   from esmm_jax.json_files import write_json
-  from esmm_jax import provenance, replicas, sweep
+  from esmm_jax.workdir import provenance
+  from esmm_jax.sweeps import points as sweep, replicas
   from esmm_jax.protocols import use as protocols
-  from esmm_jax.results import run_folder
+  from esmm_jax.sweeps.results import run_folder
   from esmm_jax.types import InputError
-  from esmm_jax.workdir import flatten
+  from esmm_jax.workdir.folder import flatten
 
   spec = cli.require('sweep', 'configs/tables/architectures.py:smoke')
   table = load.table(spec)
@@ -147,10 +149,12 @@ def _train(
   Returns:
     Run -> why it failed, or None.
   """
-  from esmm_jax import build, provenance, replicas
+  from esmm_jax.training import program as build
+  from esmm_jax.workdir import provenance
+  from esmm_jax.sweeps import replicas
   from esmm_jax.json_files import read_json, write_json
-  from esmm_jax.results import run_folder
-  from esmm_jax.train import train_replicas
+  from esmm_jax.sweeps.results import run_folder
+  from esmm_jax.training.loop import train_replicas
   from esmm_jax.types import InputError
   import jax
 
@@ -256,7 +260,7 @@ def _note(
 ) -> None:
   """Writes why a run failed, or takes away what was written before."""
   from esmm_jax.json_files import write_json
-  from esmm_jax.results import failure_file
+  from esmm_jax.sweeps.results import failure_file
 
   path = failure_file(workdir, name)
   if error is not None:
@@ -297,7 +301,7 @@ def _list(
     names: list[str], points: Mapping[str, Mapping[str, Any]], workdir: str
 ) -> None:
   """Prints each run's state, name and point."""
-  from esmm_jax.results import find_run, state
+  from esmm_jax.sweeps.results import find_run, state
 
   count = 0
   for name in names:

@@ -32,8 +32,8 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
-  from esmm_jax import figures, report
-  from esmm_jax.results import tabulate
+  from esmm_jax.reporting import figures, text as report
+  from esmm_jax.sweeps.results import tabulate
   from esmm_jax.types import InputError
 
   spec = cli.require('sweep', 'configs/tables/architectures.py:smoke')

@@ -52,7 +52,7 @@ def main() -> None:
 
 def _as_one_of_many(config: Any, workdir: str) -> None:
   """Trains together with other processes."""
-  from esmm_jax import processes
+  from esmm_jax.parallel import processes
 
   processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   try:
@@ -70,7 +70,7 @@ def _as_one_of_many(config: Any, workdir: str) -> None:
 
 
 def _train(config: Any, workdir: str, first: bool = True) -> None:
-  from esmm_jax.train import train_and_evaluate
+  from esmm_jax.training.loop import train_and_evaluate
 
   done = os.path.exists(os.path.join(workdir, 'results.json'))
   mine = not done
@@ -93,7 +93,7 @@ def _train(config: Any, workdir: str, first: bool = True) -> None:
 def _note_origin(workdir: str) -> None:
   """Writes what made a run that has begun, for its report."""
   from esmm_jax.json_files import read_json, write_json
-  from esmm_jax import provenance
+  from esmm_jax.workdir import provenance
 
   manifest = read_json(os.path.join(workdir, 'manifest.json'))
   if manifest is None:

@@ -58,9 +58,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory):
   The parameters that it selects are not the last ones: the metric that chooses
   is turned round.
   """
-  from esmm_jax.train import train_and_evaluate
+  from esmm_jax.training.loop import train_and_evaluate
 
-  from tests.served import Finished, small_config
+  from tests.serving.served import Finished, small_config
 
   root = tmp_path_factory.mktemp('finished')
   run = Finished(root / 'run', root / 'data')

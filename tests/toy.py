@@ -7,7 +7,7 @@ its `serial`, the number of the row in its split.
 from collections.abc import Iterator
 from typing import Any
 
-from esmm_jax.data.columnar import ColumnarBuilder
+from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.schema import Field, Schema
 from esmm_jax.types import Batch, Columns, Ragged
 import numpy as np

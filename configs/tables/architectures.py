@@ -14,8 +14,8 @@ on the simulated funnel.
 """
 
 from configs import variants
-from esmm_jax.sweep import chain, fixed, product, sweep, Sweep
-from esmm_jax.table_checks import Column, Table
+from esmm_jax.sweeps.points import chain, fixed, product, sweep, Sweep
+from esmm_jax.sweeps.table import Column, Table
 
 VARIANTS = ('', 'cpu', 'smoke')
 MODELS = (

@@ -10,8 +10,8 @@ on the tiny funnel in a minute.
 """
 
 from configs import variants
-from esmm_jax.sweep import chain, fixed, product, sweep, Sweep, zipped
-from esmm_jax.table_checks import Column, Table
+from esmm_jax.sweeps.points import chain, fixed, product, sweep, Sweep, zipped
+from esmm_jax.sweeps.table import Column, Table
 
 VARIANTS = ('', 'kuairand', 'funnel', 'smoke')
 CONVERSIONS = ('like', 'long_view')

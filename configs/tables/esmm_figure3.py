@@ -15,8 +15,8 @@ the paper's network.
 
 from configs import variants
 from configs.tables import esmm_table2, methods
-from esmm_jax.sweep import chain, fixed, product, Sweep
-from esmm_jax.table_checks import Column, Paper, Table
+from esmm_jax.sweeps.points import chain, fixed, product, Sweep
+from esmm_jax.sweeps.table import Column, Paper, Table
 
 VARIANTS = ('', 'cpu', 'smoke')
 SHARES = (0.01, 0.2, 0.4, 1.0)

@@ -23,8 +23,8 @@ rows, like those that `prepare_data --as_raw` writes; both take
 
 from configs import variants
 from configs.tables import methods
-from esmm_jax.sweep import chain, fixed, product, Sweep
-from esmm_jax.table_checks import Column, Table
+from esmm_jax.sweeps.points import chain, fixed, product, Sweep
+from esmm_jax.sweeps.table import Column, Table
 
 VARIANTS = (
     '',

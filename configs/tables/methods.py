@@ -6,8 +6,8 @@ Not a table itself; `esmm_table2`, `esmm_figure3` and `selection_bias` use it.
 from typing import Any
 
 from esmm_jax.protocols import PROTOCOLS
-from esmm_jax.sweep import chain, fixed, product, run_name, sweep, Sweep
-from esmm_jax.table_checks import Choice, Paper
+from esmm_jax.sweeps.points import chain, fixed, product, run_name, sweep, Sweep
+from esmm_jax.sweeps.table import Choice, Paper
 
 RATES = (0.1, 0.2, 0.5, 1.0)
 COPIES = (2.0, 3.0, 5.0, 10.0)

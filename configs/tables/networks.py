@@ -5,7 +5,7 @@ Not a table itself; the two seesaw tables use it.
 
 from typing import Any
 
-from esmm_jax.sweep import fixed, product, Sweep
+from esmm_jax.sweeps.points import fixed, product, Sweep
 
 MODELS = (
     'shared_bottom',

@@ -17,8 +17,8 @@ from typing import Any
 from configs import variants
 from configs.tables import methods
 from esmm_jax.protocols import Protocol, PROTOCOLS
-from esmm_jax.sweep import chain, product, sweep, Sweep
-from esmm_jax.table_checks import Column, Paper, Table, TEST_NOISE
+from esmm_jax.sweeps.points import chain, product, sweep, Sweep
+from esmm_jax.sweeps.table import Column, Paper, Table, TEST_NOISE
 
 _SMOKE = '_smoke'
 VARIANTS = (*PROTOCOLS, *(name + _SMOKE for name in PROTOCOLS))

@@ -14,8 +14,8 @@ funnel. Both workdirs give the same table but for the seconds.
 
 from configs import variants
 from configs.tables import methods, networks, seesaw_weights
-from esmm_jax.sweep import fixed, product
-from esmm_jax.table_checks import Column, Table
+from esmm_jax.sweeps.points import fixed, product
+from esmm_jax.sweeps.table import Column, Table
 
 VARIANTS = ('', 'paper', 'smoke')
 RATIOS = tuple(2.0**k for k in range(-3, 5))

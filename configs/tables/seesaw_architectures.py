@@ -16,8 +16,8 @@ funnel and KuaiRand-Pure (give --override=dataset.raw_dir=...).
 
 from configs import variants
 from configs.tables import methods, networks, seesaw_weights
-from esmm_jax.sweep import chain, fixed, product, Sweep
-from esmm_jax.table_checks import Column, Paper, Table
+from esmm_jax.sweeps.points import chain, fixed, product, Sweep
+from esmm_jax.sweeps.table import Column, Paper, Table
 
 VARIANTS = ('', 'cpu', 'smoke')
 CTR, CVR = seesaw_weights.CTR, seesaw_weights.CVR

@@ -14,8 +14,8 @@ KuaiRand-Pure (give --override=dataset.raw_dir=...).
 
 from configs import variants
 from configs.tables import methods, networks
-from esmm_jax.sweep import chain, fixed, product, Sweep
-from esmm_jax.table_checks import Column, Front, Table
+from esmm_jax.sweeps.points import chain, fixed, product, Sweep
+from esmm_jax.sweeps.table import Column, Front, Table
 
 VARIANTS = ('', 'cpu', 'smoke')
 RATIOS = tuple(2.0**k for k in range(-3, 6))

@@ -16,8 +16,8 @@ the paper's network.
 
 from configs import variants
 from configs.tables import methods
-from esmm_jax.sweep import chain, fixed, product, sweep, Sweep, zipped
-from esmm_jax.table_checks import Column, Table
+from esmm_jax.sweeps.points import chain, fixed, product, sweep, Sweep, zipped
+from esmm_jax.sweeps.table import Column, Table
 
 VARIANTS = ('', 'cpu', 'smoke')
 RHO = (-0.6, 0.0, 0.3, 0.6, 0.9)

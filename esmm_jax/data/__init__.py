@@ -4,11 +4,11 @@ To add a data set: a `ColumnarBuilder` with a `from_options` class method, and a
 line in `DATASETS`.
 """
 
-from esmm_jax.data.ali_ccp import AliCcp
-from esmm_jax.data.columnar import ColumnarBuilder
-from esmm_jax.data.kuairand import KuaiRand
-from esmm_jax.data.synthetic_funnel import SyntheticFunnel
-from esmm_jax.data.tabular import Tabular
+from esmm_jax.data.ali_ccp.dataset import AliCcp
+from esmm_jax.data.kuairand.dataset import KuaiRand
+from esmm_jax.data.simulator.dataset import SyntheticFunnel
+from esmm_jax.data.store.columnar import ColumnarBuilder
+from esmm_jax.data.tabular.dataset import Tabular
 
 DATASETS: dict[str, type[ColumnarBuilder]] = {
     'ali_ccp': AliCcp,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from esmm_jax.data.raw_values import SEPARATOR
+from esmm_jax.data.files.raw_values import SEPARATOR
 from esmm_jax.easyrec.notes import Notes
 from esmm_jax.easyrec.text_proto import Message
 from esmm_jax.types import InputError

@@ -28,7 +28,7 @@ def joint_logit(ctr_logits: Array, cvr_logits: Array) -> Array:
   because 1 / (pq) - 1 = e^-a + e^-b + e^(-a-b). The cross-entropy of the joint
   label is then ordinary sigmoid cross-entropy on c: no clipping, no overflow,
   and the gradient is right where a product of float32 probabilities has lost
-  it (`tests/test_estimators.py`).
+  it (`tests/estimators/test_estimators.py`).
 
   Args:
     ctr_logits: Log-odds of the click, any shape.

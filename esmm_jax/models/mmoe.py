@@ -13,7 +13,8 @@ class MMoE(MixtureArchitecture):
       f_k(x) = sum_i g_k(x)_i f_i(x),  y_k = tower_k(f_k(x))
 
   Gates read the input vector, have no bias and no hidden layer. Their weights
-  are sown in the collection `gates` (`esmm_jax.predict` reports their entropy
+  are sown in the collection `gates` (`esmm_jax.training.predict` reports their
+  entropy
   and load).
 
   Attributes:

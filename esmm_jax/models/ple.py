@@ -19,7 +19,7 @@ class PLE(MixtureArchitecture):
   level has none. The gate of a level reads the output of the level before, not
   the raw input (Merlin's does); the shared experts read the shared path, not
   the tasks' (LibMTL's do); FuxiCTR's shared gate mixes shared experts only.
-  `tests/test_architectures.py` holds each of these.
+  `tests/models/test_architectures.py` holds each of these.
 
   Attributes:
     levels: L; 1 is CGC.

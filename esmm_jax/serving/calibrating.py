@@ -4,11 +4,11 @@ from collections.abc import Mapping
 import os
 from typing import Any
 
-from esmm_jax import build
 from esmm_jax.json_files import write_json
-from esmm_jax.predict import observe
 from esmm_jax.serving import calibration
 from esmm_jax.serving.predictor import load
+from esmm_jax.training import program as build
+from esmm_jax.training.predict import observe
 from esmm_jax.types import InputError
 
 

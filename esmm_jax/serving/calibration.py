@@ -17,9 +17,9 @@ import os
 from typing import Any
 
 from esmm_jax.estimators import funnel
-from esmm_jax.evaluate import Observed
 from esmm_jax.json_files import read_json
 from esmm_jax.metrics import METRICS
+from esmm_jax.metrics.by_space import Observed
 from esmm_jax.tasks import Space, spaces, Tasks
 from esmm_jax.types import Array, InputError
 import jax.numpy as jnp

@@ -17,14 +17,14 @@ import os
 import shutil
 from typing import Any
 
-from esmm_jax.data.encoding import FOLDER
-from esmm_jax.data.padding import pad_lists
+from esmm_jax.data.batching.padding import pad_lists
+from esmm_jax.data.tabular.encoder import FOLDER
 from esmm_jax.json_files import write_json
 from esmm_jax.schema import MISSING, Part, RARE, Schema
 from esmm_jax.serving import calibration
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.tasks import spaces
-from esmm_jax.train_step import predict_step
+from esmm_jax.training.step import predict_step
 from esmm_jax.types import Array, Batch, Columns, Groups, InputError
 import jax
 from jax import export as jax_export

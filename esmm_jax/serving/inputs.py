@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
-from esmm_jax.data import row_files
-from esmm_jax.data.checks import check_columns
-from esmm_jax.data.raw_values import SEPARATOR, unwrapped
+from esmm_jax.data.files import row_files
+from esmm_jax.data.files.raw_values import SEPARATOR, unwrapped
+from esmm_jax.data.store.checks import check_columns
 from esmm_jax.schema import Field, MISSING, Schema
 from esmm_jax.types import Columns, InputError, Ragged
 import numpy as np

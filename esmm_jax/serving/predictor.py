@@ -5,15 +5,15 @@ import functools
 import os
 from typing import Any
 
-from esmm_jax.data.columnar import ColumnarBuilder
-from esmm_jax.data.encoding import Encoder, FOLDER
-from esmm_jax.data.padding import slots_and_weights
-from esmm_jax.predict import scores
+from esmm_jax.data.batching.padding import slots_and_weights
+from esmm_jax.data.store.columnar import ColumnarBuilder
+from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.schema import Schema
 from esmm_jax.serving import calibration, inputs
 from esmm_jax.serving.restore import restore, Trained
 from esmm_jax.tasks import spaces
-from esmm_jax.train_step import predict_step
+from esmm_jax.training.predict import scores
+from esmm_jax.training.step import predict_step
 from esmm_jax.types import Array, Batch, Columns, Groups, InputError
 import jax
 import numpy as np

@@ -5,14 +5,14 @@ import functools
 import os
 from typing import Any, NamedTuple
 
-from esmm_jax import build
-from esmm_jax.checkpoint import Checkpoints
 from esmm_jax.estimators import funnel
 from esmm_jax.json_files import read_json
 from esmm_jax.schema import Schema
-from esmm_jax.train_state import Plan
+from esmm_jax.training import program as build
+from esmm_jax.training.state import Plan
 from esmm_jax.types import InputError
-from esmm_jax.workdir import SCHEMA
+from esmm_jax.workdir.checkpoint import Checkpoints
+from esmm_jax.workdir.folder import SCHEMA
 from ml_collections import ConfigDict
 
 _REMEDY = 'Train again.'

@@ -11,18 +11,18 @@ import os
 import shutil
 from typing import Any, NamedTuple
 
+from esmm_jax.data.batching.batches import prefetch
+from esmm_jax.data.files import row_files as files
+from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.json_files import read_json, replacing, write_json
-from esmm_jax import lock, manifest
-from esmm_jax.data import row_files as files
-from esmm_jax.data.batches import prefetch
-from esmm_jax.data.columnar import ColumnarBuilder
 from esmm_jax.serving import calibration, inputs
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.types import InputError
-from esmm_jax.workdir import differences, flatten
+from esmm_jax.workdir import lock, manifest
+from esmm_jax.workdir.folder import differences, flatten
 import numpy as np
-import pyarrow as pa
 from pyarrow import parquet
+import pyarrow as pa
 from tqdm import tqdm
 
 PART_ROWS = 1 << 18

@@ -1,0 +1,1 @@
+"""`dataset.name=ali_ccp`: Ali-CCP from its official files, memory bounded."""

@@ -1,0 +1,248 @@
+"""Ali-CCP: impressions of Taobao, clicks and conversions, from the raw files.
+
+All 23 fields with all their values and weights, or the 18 of AITM (`preset`).
+What the impressions of a session share is stored once, in a group table; the
+column `session` says which row of it is theirs. The publisher's training file
+makes the splits train and valid, whole sessions each, its test file is test.
+Rows are ordered by a hash of their session, so parts such as `train[:10%]` are
+random sessions and not the head of the file.
+"""
+
+from collections.abc import Iterator
+import dataclasses
+import json
+import os
+import shutil
+from typing import Any
+
+from esmm_jax.data.ali_ccp import files as ali_ccp_files
+from esmm_jax.data.ali_ccp import report as ali_ccp_report
+from esmm_jax.data.ali_ccp.config import AliCcpConfig
+from esmm_jax.data.ali_ccp.fields import HISTORIES, PRESETS
+from esmm_jax.data.store import same_files
+from esmm_jax.data.store.columnar import ColumnarBuilder
+from esmm_jax.schema import FIRST_KEPT, Schema
+from esmm_jax.types import Columns, InputError
+import numpy as np
+from tqdm import tqdm
+
+REPORT = 'report.json'
+VOCABULARY = 'vocabulary'
+_TEMPORARY = 'temporary'
+
+_CITATION = '''@inproceedings{ma2018esmm,
+  title={Entire Space Multi-Task Model: An Effective Approach for Estimating
+    Post-Click Conversion Rate},
+  author={Ma, Xiao and Zhao, Liqin and Huang, Guan and Wang, Zhi and Hu, Zelin
+    and Zhu, Xiaoqiang and Gai, Kun},
+  booktitle={SIGIR},
+  pages={1137--1140},
+  year={2018}
+}'''
+
+
+class AliCcp(ColumnarBuilder):
+  """The data set; see `AliCcpConfig` for its options.
+
+  Besides the fields and labels a shard holds `sample_id`, the number of the row
+  in its raw file, and `session`. The folder holds `report.json`, what was
+  counted, and `vocabulary/FIELD.npy`, the publisher's feature_id of each id
+  from 2 on.
+
+  References:
+    Ma et al., Entire Space Multi-Task Model, SIGIR 2018.
+  """
+
+  name = 'ali_ccp'
+
+  @classmethod
+  def from_options(
+      cls,
+      data_dir: str | None = None,
+      history_length: int | None = None,
+      **options: Any,
+  ) -> 'AliCcp':
+    """The data set with these options.
+
+    Args:
+      data_dir: Where prepared data lies; default: as TFDS has it.
+      history_length: Entries that are read of each of the four user lists, the
+        heaviest ones; None: the preset's, 16. Changes nothing that is stored.
+      **options: Attributes of `AliCcpConfig`; None keeps the default.
+
+    Raises:
+      InputError: An option is not known or not one of those allowed, or
+        `raw_dir` holds other files than the data was prepared from.
+    """
+    known = {f.name for f in dataclasses.fields(AliCcpConfig)} - {'name'}
+    for name in options:
+      if name not in known:
+        raise InputError(
+            f'dataset.{name} is set, but AliCcp has no such option. There are:'
+            f' {", ".join(sorted(known | {"history_length"}))}.'
+        )
+    if history_length is not None and history_length < 1:
+      raise InputError(
+          f'dataset.history_length is {history_length}; it must be at least 1.'
+      )
+    given = {n: v for n, v in options.items() if v is not None}
+    builder = cls(data_dir=data_dir, config=AliCcpConfig(**given))
+    builder._history_length = history_length
+    return builder
+
+  def __init__(self, **kwargs: Any):
+    self._history_length = None
+    super().__init__(**kwargs)
+    if self.builder_config.raw_dir and self.info.splits:
+      self._check_same_files()
+
+  @property
+  def schema(self) -> Schema:
+    """The schema of the prepared data, with the lists' length asked for."""
+    schema = super().schema
+    if not self._history_length:
+      return schema
+    return dataclasses.replace(
+        schema,
+        fields=tuple(
+            dataclasses.replace(f, max_len=self._history_length)
+            if f.name in HISTORIES
+            else f
+            for f in schema.fields
+        ),
+    )
+
+  def report_lines(self) -> Iterator[str]:
+    """See the base class."""
+    yield from ali_ccp_report.lines(self.report)
+
+  def vocabulary(self, field: str) -> np.ndarray:
+    """The feature_id of each id from 2 on, int32 [size - 2]."""
+    folder = os.path.join(os.fspath(self.data_path), VOCABULARY)
+    return np.load(os.path.join(folder, f'{field}.npy'))
+
+  def _check_same_files(self) -> None:
+    raw_dir = self.builder_config.raw_dir
+    there = ali_ccp_files.find(raw_dir).sizes
+    same_files.check_raw(self.report['files'], there, self.data_dir, raw_dir)
+
+  def _describe(self) -> tuple[Schema, dict[str, str]]:
+    return PRESETS[self.builder_config.preset].schema, {
+        'description': (
+            'Impressions of items in the Taobao app, with clicks and the'
+            ' conversions that followed; a sample of the logs of the'
+            " recommender, published with ESMM as Ali-CCP."
+        ),
+        'citation': _CITATION,
+        'homepage': 'https://tianchi.aliyun.com/dataset/408',
+    }
+
+  def _bar(self) -> tqdm:
+    files = ali_ccp_files.find(self.builder_config.raw_dir)
+    return tqdm(
+        total=files.total_bytes,
+        desc='Reading Ali-CCP',
+        unit='B',
+        unit_scale=True,
+        smoothing=0.05,
+        disable=None,
+    )
+
+  def _wrote(self, num_rows: int) -> None:
+    """The bar counts bytes read, not rows."""
+
+  def _generate_splits(
+      self,
+  ) -> tuple[Schema, dict[str, Iterator[Columns]], dict[str, Any]]:
+    # Late, because they bring numba along.
+    from esmm_jax.data.ali_ccp import counts as ali_ccp_counts
+    from esmm_jax.data.ali_ccp import encode as ali_ccp_encode
+
+    config = self.builder_config
+    files = ali_ccp_files.find(config.raw_dir)
+    schema, _ = self._describe()
+    report = {
+        'files': {},
+        'preset': config.preset,
+        'schema_fingerprint': schema.fingerprint(),
+        'options': config.describing(),
+        'read': {},
+        'text': {},
+        'splits': {},
+    }
+    train = ('train', 'valid') if config.valid_share else ('train',)
+    pair = self._read(files, 'train', train, schema, report)
+    self._progress.set_description('Encoding train')
+    kept = ali_ccp_encode.fit(
+        pair, 'train', schema, config, self.group_folder('train')
+    )
+    self._save_vocabulary(kept)
+    sizes = {name: len(ids) + FIRST_KEPT for name, ids in kept.items()}
+    report['vocab_sizes'] = {f.name: sizes[f.name] for f in schema.fields}
+    schema = schema.with_vocab_sizes(sizes)
+    places = {name: ali_ccp_counts.places(ids) for name, ids in kept.items()}
+
+    def shards(pair: Any, split: str) -> Iterator[Columns]:
+      folder = self.group_folder(split)
+      ali_ccp_encode.encode_groups(schema, places, folder)
+      counts = report['splits'][split] = {}
+      yield from ali_ccp_encode.shards(
+          pair, split, schema, places, folder, counts
+      )
+
+    def of_test() -> Iterator[Columns]:
+      pair = self._read(files, 'test', ('test',), schema, report)
+      self._progress.set_description('Encoding test')
+      yield from shards(pair, 'test')
+      shutil.rmtree(self._temporary())
+      self._save_report(report)
+
+    return (
+        schema,
+        {s: shards(pair, s) for s in train} | {'test': of_test()},
+        report,
+    )
+
+  def _read(
+      self,
+      files: ali_ccp_files.RawFiles,
+      raw_split: str,
+      splits: tuple[str, ...],
+      schema: Schema,
+      report: dict[str, Any],
+  ) -> Any:
+    """The first pass over a pair of files, `Pair`; counts go to the report."""
+    from esmm_jax.data.ali_ccp.first_pass import Pair
+
+    config = self.builder_config
+    self._progress.set_description(f'Reading {raw_split}')
+    pair = Pair(
+        raw_split,
+        splits,
+        schema,
+        config,
+        self.group_folder,
+        os.path.join(self._temporary(), raw_split),
+    )
+    pair.read(files, self._progress.update)
+    if config.check_counts:
+      ali_ccp_report.check_published(raw_split, pair.facts)
+    report['files'] |= files.digests
+    report['read'][raw_split] = pair.facts
+    report['text'] |= {n: c.to_dict() for n, c in pair.counts.items()}
+    return pair
+
+  def _temporary(self) -> str:
+    return os.path.join(os.fspath(self.data_path), _TEMPORARY)
+
+  def _save_vocabulary(self, kept: dict[str, np.ndarray]) -> None:
+    folder = os.path.join(os.fspath(self.data_path), VOCABULARY)
+    os.makedirs(folder)
+    for name, ids in kept.items():
+      np.save(os.path.join(folder, f'{name}.npy'), ids)
+
+  def _save_report(self, report: dict[str, Any]) -> None:
+    path = os.path.join(os.fspath(self.data_path), REPORT)
+    with open(path, 'w', encoding='utf-8') as f:
+      json.dump(report, f, indent=2)
+      f.write('\n')

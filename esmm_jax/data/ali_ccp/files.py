@@ -1,0 +1,221 @@
+"""The raw files of Ali-CCP: found, opened, streamed out of their archives."""
+
+from collections.abc import Callable, Iterator
+import gzip
+import hashlib
+import io
+import os
+import tarfile
+from typing import Any, BinaryIO
+import zlib
+
+from esmm_jax.data.ali_ccp.fields import SPLITS
+from esmm_jax.types import InputError
+
+_BUFFER = 1 << 20
+KINDS = {'common': 'common_features', 'skeleton': 'sample_skeleton'}
+
+
+class RawFiles:
+  """The files of a folder.
+
+  Attributes:
+    paths: Split -> the CSV files `common` and `skeleton`, or `archive`.
+    sizes: File name -> bytes on disk.
+    total_bytes: Of all of them.
+    digests: File name -> `bytes` and `sha256`, once its split has been read.
+  """
+
+  def __init__(self, paths: dict[str, dict[str, str]]):
+    self.paths = paths
+    everything = [p for split in paths.values() for p in split.values()]
+    self.sizes = {os.path.basename(p): os.path.getsize(p) for p in everything}
+    self.total_bytes = sum(self.sizes.values())
+    self.digests: dict[str, dict[str, Any]] = {}
+
+  def open(
+      self, split: str, progress: Callable[[int], None]
+  ) -> Iterator[tuple[str, str, BinaryIO]]:
+    """Opens the two files of a split, one after the other.
+
+    Args:
+      split: `train` or `test`.
+      progress: Is told the bytes read from disk.
+
+    Yields:
+      Kind `common` or `skeleton`, the name for messages, and the bytes. They
+      are to be read to their end before the next is asked for. In an archive
+      either may come first.
+
+    Raises:
+      InputError: An archive is damaged or has not the two files.
+    """
+    paths = self.paths[split]
+    if 'archive' in paths:
+      yield from self._of_archive(paths['archive'], split, progress)
+      return
+    for kind in KINDS:
+      path = paths[kind]
+      with _Hashed(path, progress) as stream:
+        yield kind, os.path.basename(path), stream
+        self._done(stream)
+
+  def _of_archive(
+      self, path: str, split: str, progress: Callable[[int], None]
+  ) -> Iterator[tuple[str, str, BinaryIO]]:
+    """The members of an archive, which is never unpacked."""
+    archive = os.path.basename(path)
+    wanted = {f'{KINDS[k]}_{split}.csv': k for k in KINDS}
+    found = set()
+    with _Hashed(path, progress) as stream:
+      try:
+        # Not tarfile's own way, which reads past a wrong checksum.
+        unpacked = gzip.GzipFile(fileobj=stream)
+        with tarfile.open(
+            fileobj=unpacked, mode='r|', bufsize=_BUFFER
+        ) as members:
+          for member in members:
+            name = os.path.basename(member.name)
+            if name not in wanted or not member.isfile():
+              continue
+            if name in found:
+              raise InputError(f'{path}: {name} is in it twice.')
+            found.add(name)
+            text = members.extractfile(member)
+            yield wanted[name], f'{archive}/{name}', _Member(text, path)
+        while unpacked.read(_BUFFER):  # The checksum is at the end.
+          pass
+      except (EOFError, zlib.error, tarfile.TarError, OSError) as e:
+        raise InputError(
+            f'{path}: {e}. The archive is damaged or cut off; fetch it again.'
+        ) from e
+      missing = sorted(set(wanted) - found)
+      if missing:
+        raise InputError(f'{path}: {" and ".join(missing)} is not in it.')
+      self._done(stream)
+
+  def _done(self, stream: '_Hashed') -> None:
+    """Keeps the digest; what no reader wanted is read here."""
+    while stream.read(_BUFFER):
+      pass
+    name = os.path.basename(stream.path)
+    self.digests[name] = {
+        'bytes': self.sizes[name],
+        'sha256': stream.digest.hexdigest(),
+    }
+
+
+class _Hashed(io.RawIOBase):
+  """A file whose bytes are hashed as they are read."""
+
+  def __init__(self, path: str, progress: Callable[[int], None]):
+    self.path, self.digest = path, hashlib.sha256()
+    self._file = open(path, 'rb', buffering=0)
+    self._progress = progress
+
+  def readable(self) -> bool:
+    return True
+
+  def readinto(self, buffer) -> int:
+    num = self._file.readinto(buffer)
+    self.digest.update(memoryview(buffer)[:num])
+    self._progress(num)
+    return num
+
+  def close(self) -> None:
+    self._file.close()
+    super().close()
+
+
+class _Member(io.RawIOBase):
+  """A file in an archive, whose errors name the archive."""
+
+  def __init__(self, text: BinaryIO, archive: str):
+    self._text, self._archive = text, archive
+
+  def readable(self) -> bool:
+    return True
+
+  def readinto(self, buffer) -> int:
+    try:
+      return self._text.readinto(buffer)
+    except (EOFError, zlib.error, tarfile.TarError, OSError) as e:
+      raise InputError(
+          f'{self._archive}: {e}. The archive is damaged or cut off; fetch it'
+          ' again.'
+      ) from e
+
+
+def find(raw_dir: str) -> RawFiles:
+  """Finds the four CSV files, or an archive for each split.
+
+  CSV files may lie in `raw_dir` or in a folder in it; where they are complete
+  archives are not looked at. An archive is a .tar.gz or .tgz with `train` or
+  `test` in its name.
+
+  Raises:
+    InputError: The folder or a file is not there, is empty or twice there.
+  """
+  if not raw_dir:
+    raise InputError(
+        'Ali-CCP is not prepared with these options, and raw_dir is not set.'
+        ' Set it to the folder of sample_train.tar.gz and sample_test.tar.gz,'
+        ' or of the CSV files in them.'
+    )
+  if not os.path.isdir(raw_dir):
+    raise InputError(f'raw_dir {raw_dir}: there is no such folder.')
+  here = _files(raw_dir)
+  paths: dict[str, dict[str, str]] = {}
+  missing = []
+  for split in SPLITS:
+    csv = {k: _one(here, f'{KINDS[k]}_{split}.csv') for k in KINDS}
+    archives = [
+        p
+        for p in here
+        if p.endswith(('.tar.gz', '.tgz')) and split in os.path.basename(p)
+    ]
+    if all(csv.values()):
+      paths[split] = csv
+    elif len(archives) == 1:
+      paths[split] = {'archive': archives[0]}
+    elif archives:
+      raise InputError(
+          f'{raw_dir}: which archive is of the split {split}?'
+          f' {", ".join(map(os.path.basename, archives))}. Leave one.'
+      )
+    else:
+      missing += [f'{KINDS[k]}_{split}.csv' for k in KINDS if not csv[k]]
+  if missing:
+    names = ', '.join(sorted(os.path.basename(p) for p in here)[:10])
+    raise InputError(
+        f'{raw_dir}: {", ".join(missing)} not found, and no archive'
+        f' sample_SPLIT.tar.gz in their place. There is: {names or "nothing"}.'
+    )
+  files = RawFiles(paths)
+  for name, size in files.sizes.items():
+    if not size:
+      raise InputError(f'{raw_dir}: {name} is empty.')
+  return files
+
+
+def _files(raw_dir: str) -> list[str]:
+  """The files of a folder and of the folders in it."""
+  found = []
+  for entry in sorted(os.scandir(raw_dir), key=lambda e: e.name):
+    if entry.is_dir():
+      found += [e.path for e in os.scandir(entry.path) if e.is_file()]
+    else:
+      found.append(entry.path)
+  return sorted(found)
+
+
+def _one(paths: list[str], name: str) -> str:
+  """The path with this name, or ''.
+
+  Raises:
+    InputError: There are several.
+  """
+  found = [p for p in paths if os.path.basename(p) == name]
+  if len(found) > 1:
+    raise InputError(f'{name} is there twice: {" and ".join(found)}.')
+  return found[0] if found else ''

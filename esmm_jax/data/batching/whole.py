@@ -1,0 +1,75 @@
+"""A whole split as arrays, small enough to stay where it is trained on."""
+
+from typing import Any, NamedTuple
+
+from esmm_jax.data.batching.batches import Batches
+from esmm_jax.data.store.columns import concatenate
+from esmm_jax.types import Array
+import numpy as np
+
+
+class Whole(NamedTuple):
+  """All rows of a split, in file order.
+
+  Attributes:
+    slots: int32 [n, S], rows of the table.
+    weights: [n, W], float16 where it holds every weight exactly, otherwise
+      float32.
+    floats: float32 [n, N].
+    labels: Label name -> [n], int8 where it holds every label exactly,
+      otherwise float32.
+    of: int32 [n], the group of each row; None without groups.
+    group_slots: int32 [number of groups, S'], or None.
+    group_weights: float16 or float32 [number of groups, W'], or None.
+  """
+
+  slots: Array
+  weights: Array
+  floats: Array
+  labels: dict[str, Array]
+  of: Array | None = None
+  group_slots: Array | None = None
+  group_weights: Array | None = None
+
+
+def whole(batches: Batches) -> Whole:
+  """Reads all rows of a split.
+
+  Raises:
+    InputError: A column is not as the schema says.
+  """
+  columns: list[list[np.ndarray]] = []
+  for slots, weights, floats, of, *labels in batches.pieces():
+    piece = [slots, _smaller(weights, np.float16), floats, of.astype(np.int32)]
+    piece += [_smaller(label, np.int8) for label in labels]
+    columns.append(piece)
+  # Pieces of two precisions make a column of the higher one.
+  slots, weights, floats, of, *labels = map(
+      concatenate, map(list, zip(*columns))
+  )
+  found = Whole(slots, weights, floats, dict(zip(batches.label_names, labels)))
+  groups = batches.groups
+  if groups is None:
+    return found
+  return found._replace(
+      of=of, group_slots=groups.slots, group_weights=groups.weights
+  )
+
+
+def most_bytes(batches: Batches) -> int:
+  """Bytes that `whole` of a split and two orders of it take at most."""
+  batch = batches(0)
+  numbers = 2 + len(batch.labels)
+  for rows in (batch.slots, batch.weights, batch.floats):
+    numbers += rows.shape[1]
+  if batches.groups is None:
+    return 4 * numbers * batches.num_rows
+  groups = batches.groups.slots.nbytes + batches.groups.weights.nbytes
+  return 4 * (numbers + 1) * batches.num_rows + groups
+
+
+def _smaller(array: np.ndarray, dtype: Any) -> np.ndarray:
+  """The array in a smaller type if that holds every number exactly."""
+  with np.errstate(over='ignore', invalid='ignore'):
+    small = array.astype(dtype)
+  return small if np.array_equal(small, array) else array

@@ -1,0 +1,1 @@
+"""`dataset.name=kuairand`: KuaiRand-Pure, with click histories by day."""

@@ -1,0 +1,240 @@
+"""The inputs of KuaiRand-Pure: which raw column becomes what.
+
+Left out on purpose: what is known only after the impression (play time, likes,
+stays), `video_features_statistic_pure.csv` (its counts cover the whole month,
+the days of the labels included) and `visible_status` (one value for all).
+"""
+
+from collections.abc import Sequence
+
+from esmm_jax.data.kuairand import history as history_lib
+from esmm_jax.data.kuairand.raw import look_up, Raw, to_days, USER_COLUMNS
+from esmm_jax.data.store.feature_columns import FeatureColumns, take, Values
+from esmm_jax.schema import Field, refuse_late, Schema
+from esmm_jax.tasks import Tasks
+from esmm_jax.types import Ragged
+import numpy as np
+
+COUNTS = (
+    'follow_user_num',
+    'fans_user_num',
+    'friend_user_num',
+    'register_days',
+)
+IMPRESSION_IDS = (
+    'user_id',
+    'video_id',
+    'author_id',
+    'music_id',
+    'tab',
+    'hour',
+    'duration_bucket',
+    'video_type',
+    'upload_type',
+    'upload_age',
+    'music_type',
+)
+VIDEO_IDS = ('author_id', 'music_id', 'music_type', 'video_type', 'upload_type')
+USER_IDS = tuple(n for n in USER_COLUMNS if n not in (*COUNTS, 'user_id'))
+# Their values are many, so `min_count` makes the rare ones one.
+LONG_TAILED = ('user_id', 'video_id', 'author_id', 'music_id')
+# What the files write for "not known", besides an empty field.
+UNKNOWN = {
+    'author_id': 0,
+    'music_id': 0,
+    'is_live_streamer': -124,
+    'user_active_degree': 'UNKNOWN',
+    'video_type': 'UNKNOWN',
+    'upload_type': 'UNKNOWN',
+}
+# Columns of the log that are known only after the impression.
+LATE = frozenset(
+    'is_click is_like is_follow is_comment is_forward is_hate long_view'
+    ' play_time play_time_ms profile_stay_time comment_stay_time'
+    ' is_profile_enter'.split()
+)
+HISTORY_KEYS = ('user_id', 'video_id', 'author_id', 'tags', 'tab', 'hour')
+HISTORY_FORMS = ('float', 'bucket', 'both')
+NUM_BUCKETS = 20
+
+
+def declared_fields(history: bool, form: str) -> tuple[Field, ...]:
+  """The fields, in order; vocabulary sizes and list lengths not yet known."""
+  declared = [Field(name) for name in IMPRESSION_IDS]
+  declared.append(Field('tags', 'ids', combiner='mean'))
+  declared += [Field(name) for name in USER_IDS]
+  declared += [Field(name, 'float') for name in COUNTS]
+  for name in past_names() if history else ():
+    if form != 'bucket':
+      declared.append(Field(name, 'float'))
+    if form != 'float':
+      declared.append(Field(f'{name}_bucket'))
+  return tuple(declared)
+
+
+def schema(fields: Sequence[Field], tasks: Tasks) -> Schema:
+  """The schema of the data.
+
+  Raises:
+    InputError: A field is known only after the impression.
+  """
+  refuse_late(fields, LATE)
+  return Schema(tuple(fields), tasks, group='group_user')
+
+
+def past_names() -> list[str]:
+  """The history encodings: `past_ctr_user_id`, `past_cvr_user_id`, ..."""
+  return [
+      f'past_{statistic}_{key}'
+      for key in HISTORY_KEYS
+      for statistic in history_lib.Past._fields
+  ]
+
+
+def encode(raw: Raw, train: np.ndarray, min_count: int) -> FeatureColumns:
+  """All features but the history.
+
+  Args:
+    raw: The raw tables.
+    train: bool [n], the rows of the log that may be fitted to.
+    min_count: A user, video, author or piece of music with fewer training rows
+      is rare.
+
+  Returns:
+    The columns of all n rows and their fields, as `declared_fields` has them.
+  """
+  user, video = _join(raw)
+  log = raw.log
+  known = np.zeros(len(train), bool)
+  own = {
+      'user_id': Values(log['user_id'], known),
+      'video_id': Values(log['video_id'], known),
+      'tab': Values(log['tab'], known),
+      'hour': Values(log['hourmin'] // 100, known),
+      'duration_bucket': duration_bucket(log['duration_ms']),
+      'upload_age': upload_age(raw, video, train),
+  }
+  features = FeatureColumns(train)
+  for name in IMPRESSION_IDS:
+    at_least = min_count if name in LONG_TAILED else 1
+    if name in VIDEO_IDS:
+      features.add_id(name, _known(raw.videos, name), video, at_least)
+    else:
+      features.add_id(name, own[name], None, at_least)
+  features.add_list('tags', split_tags(raw.videos['tag']), video, 'mean')
+  for name in USER_IDS:
+    features.add_id(name, _known(raw.users, name), user)
+  for name in COUNTS:
+    count = raw.users[name]
+    missing = count.missing | (count.values < 0)
+    log1p = np.log1p(np.where(missing, 0, count.values))
+    features.add_float(name, Values(log1p, missing), user)
+  return features
+
+
+def add_history(
+    features: FeatureColumns,
+    raw: Raw,
+    day: np.ndarray,
+    click: np.ndarray,
+    conversion: np.ndarray,
+    form: str,
+    strength: float,
+) -> None:
+  """Adds the out-of-time encodings, see `history`: floats and buckets.
+
+  A float whose key has no past is that of the prior (0 before scaling); a
+  bucket of it is id 0. `day` [n] is what a row must be after to be seen.
+  """
+  _, video = _join(raw)
+  log = raw.log
+  author = _known(raw.videos, 'author_id')
+  author = np.where(author.missing, history_lib.NO_KEY, author.values)
+  tags = split_tags(raw.videos['tag'])
+  numbered = np.unique(tags.values, return_inverse=True)[1]
+  keys = {
+      'user_id': log['user_id'],
+      'video_id': log['video_id'],
+      'author_id': np.where(video < 0, history_lib.NO_KEY, author[video]),
+      'tags': take(Ragged(numbered, tags.offsets), video),
+      'tab': log['tab'],
+      'hour': log['hourmin'] // 100,
+  }
+  past = history_lib.out_of_time(
+      {key: keys[key] for key in HISTORY_KEYS},
+      day,
+      click,
+      conversion,
+      strength,
+  )
+  for key, encodings in past.items():
+    for statistic, raw_values in encodings._asdict().items():
+      name = f'past_{statistic}_{key}'
+      if form != 'bucket':
+        nothing_missing = np.zeros(len(log['date']), bool)
+        features.add_float(name, Values(raw_values.values, nothing_missing))
+      if form != 'float':
+        features.add_buckets(f'{name}_bucket', raw_values, NUM_BUCKETS)
+
+
+def duration_bucket(duration_ms: np.ndarray) -> Values:
+  """Half octaves of seconds, 2 log2(s) rounded down; 0 ms means not known."""
+  seconds = np.maximum(duration_ms, 1) / 1000
+  bucket = np.floor(2 * np.log2(seconds)).astype(np.int64)
+  return Values(bucket, duration_ms <= 0)
+
+
+def upload_age(raw: Raw, video: np.ndarray, train: np.ndarray) -> Values:
+  """Whole weeks from upload to impression, at most those of training rows.
+
+  All videos were uploaded within three days, so the age in days is the
+  calendar: each test day would have an age that no training row has. In weeks,
+  and with higher ages counted as the highest of the training rows, test rows
+  share their age with training rows.
+  """
+  upload = raw.videos['upload_dt']
+  age = to_days(raw.log['date']) - upload.values[video]
+  weeks = np.maximum(age.astype(np.int64) // 7, 0)
+  missing = (video < 0) | upload.missing[video]
+  oldest = weeks[train & ~missing].max(initial=0)
+  return Values(np.minimum(weeks, oldest), missing)
+
+
+def split_tags(tag: Values) -> Ragged:
+  """The tags of each video, written as `12` or `12,62`; text, as in the file.
+
+  A missing field is an empty list.
+  """
+  lists = [
+      [t for t in map(str.strip, text.split(',')) if t]
+      for text in np.where(tag.missing, '', tag.values)
+  ]
+  offsets = np.cumsum([0] + [len(tags) for tags in lists])
+  return Ragged(np.array([t for tags in lists for t in tags], str), offsets)
+
+
+def count_unmatched(raw: Raw) -> dict[str, int]:
+  """Rows of the log whose user or video has no row in its table."""
+  user, video = _join(raw)
+  return {
+      'rows_without_user_features': int((user < 0).sum()),
+      'rows_without_video_features': int((video < 0).sum()),
+  }
+
+
+def _join(raw: Raw) -> tuple[np.ndarray, np.ndarray]:
+  """Places of each row's user and video in their tables, -1 for none."""
+  return (
+      look_up(raw.users['user_id'].values, raw.log['user_id']),
+      look_up(raw.videos['video_id'].values, raw.log['video_id']),
+  )
+
+
+def _known(table: dict[str, Values], name: str) -> Values:
+  """A column with what the file writes for "not known" as missing."""
+  column = table[name]
+  if name not in UNKNOWN:
+    return column
+  return Values(
+      column.values, column.missing | (column.values == UNKNOWN[name])
+  )

@@ -1,0 +1,212 @@
+"""The official KuaiRand-Pure files: which there are, what they must hold."""
+
+from collections.abc import Sequence
+import hashlib
+import os
+import re
+from typing import Any, NamedTuple
+
+from esmm_jax.data.files.checked_csv import Column, read_csv, refuse
+from esmm_jax.data.store.feature_columns import Values
+from esmm_jax.types import InputError
+import numpy as np
+
+ARCHIVE = 'KuaiRand-Pure.tar.gz'
+URL = 'https://zenodo.org/records/10439422'
+MD5 = '0820331067a3784d9691136f772b35a7'
+USERS = 'user_features_pure.csv'
+VIDEOS = 'video_features_basic_pure.csv'
+LOG_PATTERN = re.compile(r'log_standard_.*\.csv')
+OFFICIAL_LOGS = (
+    'log_standard_4_08_to_4_21_pure.csv',
+    'log_standard_4_22_to_5_08_pure.csv',
+)
+DOWNLOAD = (
+    f'Download {ARCHIVE} from {URL} (md5 {MD5}), extract it and set'
+    ' --config.dataset.raw_dir (from_options: raw_dir) to the folder'
+    ' KuaiRand-Pure, the one that holds data/.'
+)
+REPAIR = f'Extract {ARCHIVE} again (md5 {MD5}, {URL}).'
+
+_ID = Column('int', 0, 2**31 - 1, required=True)
+_LABEL = Column('int', 0, 1, required=True)
+LOG_COLUMNS = {
+    'user_id': _ID,
+    'video_id': _ID,
+    'date': Column('int', 20000101, 21001231, required=True),
+    'hourmin': Column('int', 0, 2359, required=True),
+    'time_ms': Column('int', 0, required=True),
+    'is_click': _LABEL,
+    'is_like': _LABEL,
+    'long_view': _LABEL,
+    'play_time_ms': Column('int', 0, required=True),
+    'duration_ms': Column('int', 0, required=True),
+    'tab': Column('int', 0, required=True),
+}
+USER_COLUMNS = {
+    'user_id': _ID,
+    'user_active_degree': Column('text'),
+    'is_lowactive_period': Column('int'),
+    'is_live_streamer': Column('int'),
+    'is_video_author': Column('int'),
+    'follow_user_num': Column('int'),
+    'follow_user_num_range': Column('text'),
+    'fans_user_num': Column('int'),
+    'fans_user_num_range': Column('text'),
+    'friend_user_num': Column('int'),
+    'friend_user_num_range': Column('text'),
+    'register_days': Column('int'),
+    'register_days_range': Column('text'),
+    **{f'onehot_feat{k}': Column('float') for k in range(18)},
+}
+VIDEO_COLUMNS = {
+    'video_id': _ID,
+    'author_id': Column('int'),
+    'video_type': Column('text'),
+    'upload_dt': Column('date'),
+    'upload_type': Column('text'),
+    'music_id': Column('int'),
+    'music_type': Column('float'),
+    'tag': Column('text'),
+}
+
+
+class Raw(NamedTuple):
+  """The raw tables.
+
+  Attributes:
+    log: Column -> array of all log files one after the other, with `row` (the
+      line in its file) and `log_file` (its place in `log_files`).
+    users: Column -> values, a row for each user, by rising user_id.
+    videos: Column -> values, a row for each video, by rising video_id.
+    log_files: Names of the log files, in time order.
+  """
+
+  log: dict[str, np.ndarray]
+  users: dict[str, Values]
+  videos: dict[str, Values]
+  log_files: list[str]
+
+
+def find_files(raw_dir: str) -> list[str]:
+  """Paths of the files that are read: the standard logs, users and videos.
+
+  Raises:
+    InputError: `raw_dir` is empty or no folder, or a file is not there.
+  """
+  if not raw_dir:
+    raise InputError(
+        f'KuaiRand-Pure is not prepared yet and raw_dir is empty. {DOWNLOAD}'
+    )
+  folder = os.path.join(os.path.expanduser(raw_dir), 'data')
+  if not os.path.isdir(folder):
+    raise InputError(f'raw_dir {raw_dir!r} holds no folder data/. {DOWNLOAD}')
+  present = sorted(os.listdir(folder))
+  logs = [name for name in present if LOG_PATTERN.fullmatch(name)]
+  if not logs:
+    raise InputError(
+        f'{folder} has no log_standard_*.csv, such as {OFFICIAL_LOGS[1]}.'
+        f' {DOWNLOAD}'
+    )
+  for name in (USERS, VIDEOS):
+    if name not in present:
+      raise InputError(f'{folder} has no {name}. {DOWNLOAD}')
+  return [os.path.join(folder, name) for name in [*logs, USERS, VIDEOS]]
+
+
+def sizes(paths: Sequence[str]) -> dict[str, int]:
+  """File name -> bytes: what is cheap to compare."""
+  return {os.path.basename(p): os.stat(p).st_size for p in paths}
+
+
+def sha256(path: str) -> str:
+  """The checksum of a file, as hexadecimal digits."""
+  with open(path, 'rb') as f:
+    return hashlib.file_digest(f, 'sha256').hexdigest()
+
+
+def describe_files(paths: Sequence[str], raw: Raw) -> dict[str, Any]:
+  """What the report says of the files: enough to tell them from others."""
+  files = {
+      os.path.basename(p): {'bytes': os.stat(p).st_size, 'sha256': sha256(p)}
+      for p in paths
+  }
+  return {
+      'files': files,
+      'log_files': raw.log_files,
+      'official_logs_absent': [n for n in OFFICIAL_LOGS if n not in files],
+  }
+
+
+def read_raw(paths: Sequence[str]) -> Raw:
+  """Reads the files that `find_files` gave.
+
+  Raises:
+    InputError: Something in a file is not as it must be; says where.
+  """
+  *logs, users, videos = paths
+  tables = []
+  for path in logs:
+    read = read_csv(path, LOG_COLUMNS, REPAIR)
+    table = {name: column.values for name, column in read.items()}
+    bad = np.flatnonzero(to_yyyymmdd(to_days(table['date'])) != table['date'])
+    if len(bad):
+      what = f'{table["date"][bad[0]]} is no date of the form yyyymmdd'
+      refuse(path, int(bad[0]) + 2, 'date', what, REPAIR)
+    table['row'] = np.arange(len(table['date']), dtype=np.int32) + 2
+    tables.append((table['time_ms'].min(), os.path.basename(path), table))
+  tables.sort(key=lambda t: t[:2])
+  for k, (_, _, table) in enumerate(tables):
+    table['log_file'] = np.full(len(table['row']), k, np.int8)
+  log = {
+      name: np.concatenate([table[name] for _, _, table in tables])
+      for name in tables[0][2]
+  }
+  return Raw(
+      log,
+      _read_entities(users, USER_COLUMNS, 'user_id'),
+      _read_entities(videos, VIDEO_COLUMNS, 'video_id'),
+      [name for _, name, _ in tables],
+  )
+
+
+def _read_entities(
+    path: str, columns: dict[str, Column], key: str
+) -> dict[str, Values]:
+  """A table with one row for each value of `key`, sorted by it."""
+  read = read_csv(path, columns, REPAIR)
+  order = np.argsort(read[key].values, kind='stable')
+  keys = read[key].values[order]
+  twice = np.flatnonzero(keys[1:] == keys[:-1])
+  if len(twice):
+    row = int(order[twice[0] + 1]) + 2
+    refuse(path, row, key, f'{keys[twice[0]]} has a row already', REPAIR)
+  return {
+      name: Values(c.values[order], c.missing[order])
+      for name, c in read.items()
+  }
+
+
+def look_up(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+  """Places of values in the sorted `keys`, -1 for those that are not there."""
+  place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+  return np.where(keys[place] == wanted, place, -1)
+
+
+def to_days(date: np.ndarray) -> np.ndarray:
+  """datetime64[D] of integers yyyymmdd."""
+  year = (date // 10000 - 1970).astype('datetime64[Y]')
+  month = year.astype('datetime64[M]') + (date // 100 % 100 - 1)
+  return month.astype('datetime64[D]') + (date % 100 - 1)
+
+
+def to_yyyymmdd(day: np.ndarray) -> np.ndarray:
+  """Integers yyyymmdd of datetime64[D]."""
+  month = day.astype('datetime64[M]')
+  year = month.astype('datetime64[Y]')
+  return (
+      (year.astype(np.int64) + 1970) * 10000
+      + ((month - year.astype('datetime64[M]')).astype(np.int64) + 1) * 100
+      + (day - month.astype('datetime64[D]')).astype(np.int64)
+      + 1
+  )

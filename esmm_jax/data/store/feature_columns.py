@@ -1,0 +1,126 @@
+"""Raw columns -> ids, lists of ids, scaled floats; fitted on training rows.
+
+The one place where a vocabulary, a mean or a bucket edge is computed, so that
+no value of a validation or test row can enter one.
+"""
+
+from typing import NamedTuple
+
+from esmm_jax.data.store.vocabulary import Vocabulary
+from esmm_jax.schema import FIRST_KEPT, MISSING, Field
+from esmm_jax.types import Columns, Ragged
+import numpy as np
+
+
+class Values(NamedTuple):
+  """A raw column.
+
+  Attributes:
+    values: Array [n] of any dtype; anything where missing.
+    missing: bool [n].
+  """
+
+  values: np.ndarray
+  missing: np.ndarray
+
+
+def take(lists: Ragged, index: np.ndarray) -> Ragged:
+  """The lists of these rows, in this order; an empty one for an index < 0."""
+  start = lists.offsets[index]
+  lengths = np.where(index < 0, 0, lists.offsets[index + 1] - start)
+  offsets = np.zeros(len(index) + 1, np.int64)
+  np.cumsum(lengths, out=offsets[1:])
+  place = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], lengths)
+  weights = None if lists.weights is None else lists.weights[place]
+  return Ragged(lists.values[place], offsets, weights)
+
+
+class FeatureColumns:
+  """Collects the encoded columns of all rows, and their fields.
+
+  A raw column may belong to a table of users or videos: then `index` says, for
+  each row of the log, which row of that table it is, -1 for none. Counts are
+  always over rows of the log.
+
+  Attributes:
+    fields: The fields added so far, in order.
+    columns: Field name -> the encoded column of all rows of the log.
+    scaling: Float field -> the `mean` and `std` of its training rows.
+  """
+
+  def __init__(self, train: np.ndarray):
+    """Takes bool [n], the training rows of the log."""
+    self._train = train
+    self._own = np.arange(len(train))
+    self.fields: list[Field] = []
+    self.columns: Columns = {}
+    self.scaling: dict[str, dict[str, float]] = {}
+
+  def add_id(
+      self,
+      name: str,
+      raw: Values,
+      index: np.ndarray | None = None,
+      min_count: int = 1,
+  ) -> None:
+    """Adds one categorical value; `min_count` is of training rows."""
+    index = self._own if index is None else index
+    used = index[self._train & (index >= 0)]
+    vocabulary = Vocabulary.fit(raw.values[used], raw.missing[used], min_count)
+    ids = vocabulary.encode(raw.values, raw.missing)
+    ids = np.where(index < 0, np.int32(MISSING), ids[index])
+    self._add(Field(name, vocab_size=vocabulary.size), ids)
+
+  def add_list(
+      self, name: str, raw: Ragged, index: np.ndarray, combiner: str
+  ) -> None:
+    """Adds a list; as many entries are read as the longest list has."""
+    lists = take(raw, np.where(self._train, index, -1))
+    vocabulary = Vocabulary.fit(lists.values)
+    ids = take(Ragged(vocabulary.encode(raw.values), raw.offsets), index)
+    field = Field(
+        name,
+        'ids',
+        vocab_size=vocabulary.size,
+        max_len=max(1, int(np.diff(ids.offsets).max(initial=0))),
+        combiner=combiner,
+    )
+    self._add(field, ids)
+
+  def add_float(
+      self, name: str, raw: Values, index: np.ndarray | None = None
+  ) -> None:
+    """Adds a number, scaled to mean 0 and variance 1 of the training rows.
+
+    A missing value becomes 0, the mean of those that are known.
+    """
+    index = self._own if index is None else index
+    known = (index >= 0) & ~raw.missing[index]
+    values = np.where(known, raw.values[index], 0).astype(np.float64)
+    fitted = values[self._train & known]
+    mean = float(fitted.mean()) if len(fitted) else 0.0
+    std = (float(fitted.std()) if len(fitted) else 0.0) or 1.0
+    self.scaling[name] = {'mean': mean, 'std': std}
+    scaled = np.where(known, (values - mean) / std, 0)
+    self._add(Field(name, 'float'), scaled.astype(np.float32))
+
+  def add_buckets(self, name: str, raw: Values, num_buckets: int) -> None:
+    """Adds a number as the id of its bucket.
+
+    The edges are quantiles of the training rows, so that buckets hold about
+    equally many of them; equal quantiles make one edge, so there may be fewer
+    buckets. A missing value has id 0.
+    """
+    fitted = raw.values[self._train & ~raw.missing]
+    edges = np.empty(0)
+    if len(fitted):
+      inner = np.linspace(0, 1, num_buckets + 1)[1:-1]
+      edges = np.unique(np.quantile(fitted, inner, method='inverted_cdf'))
+      edges = edges[edges > fitted.min()]
+    ids = np.searchsorted(edges, raw.values, side='right') + FIRST_KEPT
+    ids = np.where(raw.missing, MISSING, ids).astype(np.int32)
+    self._add(Field(name, vocab_size=len(edges) + 1 + FIRST_KEPT), ids)
+
+  def _add(self, field: Field, column: np.ndarray | Ragged) -> None:
+    self.fields.append(field)
+    self.columns[field.name] = column

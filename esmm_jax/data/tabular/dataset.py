@@ -1,0 +1,232 @@
+"""Somebody's own log, from CSV or Parquet files.
+
+Two passes over the files, some rows at a time: one counts on the training rows
+(`tabular_fit`), one encodes (`encoding`). Memory is that of the vocabularies,
+of one shard and, where a split is by shares of the time, of 8 bytes a row.
+"""
+
+from collections.abc import Iterator
+import os
+import shutil
+from typing import Any
+
+from esmm_jax.data.store import same_files
+from esmm_jax.data.store.columnar import ColumnarBuilder
+from esmm_jax.data.store.columns import concatenate, cut, open_folder
+from esmm_jax.data.store.columns import write_column
+from esmm_jax.data.store.feature_columns import take
+from esmm_jax.data.tabular import rows as tabular_rows
+from esmm_jax.data.tabular.config import FILE, GROUP, ROW, SPLITS
+from esmm_jax.data.tabular.config import TabularConfig
+from esmm_jax.data.tabular.encoder import Encoder, FOLDER
+from esmm_jax.data.tabular.fit import Counts, Fit
+from esmm_jax.data.tabular.rows import Chunk, Log
+from esmm_jax.schema import Schema
+from esmm_jax.types import Columns, InputError, Ragged
+import numpy as np
+import pyarrow.compute as pc
+
+
+class Tabular(ColumnarBuilder):
+  """A log in files; `TabularConfig` says what their columns are.
+
+  Besides the fields and labels a shard holds `file_number` (a place in
+  `report['files']`), `row_number` (the row in that file, from 0) and, where a
+  group is named, `group_key`: a number for each of its values, 0 for rows
+  without one.
+  """
+
+  name = 'tabular'
+
+  @classmethod
+  def from_options(
+      cls, data_dir: str | None = None, **options: Any
+  ) -> 'Tabular':
+    """The data set with these options.
+
+    Args:
+      data_dir: Where prepared data lies; default: as TFDS has it.
+      **options: See `TabularConfig`.
+
+    Raises:
+      InputError: An option is not possible, or the files are not those that
+        the prepared data was made from.
+    """
+    return cls(data_dir=data_dir, config=TabularConfig.of(options))
+
+  def __init__(self, **kwargs: Any):
+    super().__init__(**kwargs)
+    if self.info.splits:
+      self._check_same_files()
+
+  @property
+  def encoder_folder(self) -> str:
+    """The encoder of the prepared data, which runs on it keep a copy of."""
+    return os.path.join(os.fspath(self.data_path), FOLDER)
+
+  def _check_same_files(self) -> None:
+    """Files that are gone are not missed: what is prepared is whole."""
+    try:
+      there = Log(self.builder_config).sizes
+    except InputError:
+      return
+    same_files.check(
+        self.report['files'], there, os.fspath(self.data_dir), 'files', ''
+    )
+
+  def _describe(self) -> tuple[Schema, dict[str, str]]:
+    return self.builder_config.schema, {
+        'description': 'A log of impressions, clicks and conversions.',
+        'citation': '',
+        'homepage': '',
+    }
+
+  def _wrote(self, num_rows: int) -> None:
+    """The passes move the bar."""
+
+  def _generate_splits(
+      self,
+  ) -> tuple[Schema, dict[str, Iterator[Columns]], dict[str, Any]]:
+    config = self.builder_config
+    log = Log(config)
+    ends = None
+    if config.split == 'time':
+      ends = tabular_rows.ends_of_time(log, config)
+    fit, groups, report = self._count(log, ends)
+    encoder = fit.encoder()
+    encoder.save(self.encoder_folder)
+    pieces = _Pieces(
+        os.path.join(os.fspath(self.data_path), 'pieces'), config.shard_rows
+    )
+    for chunk in log.chunks():
+      split = tabular_rows.split_of(chunk, config, ends)
+      columns, split = self._encode(chunk, split, encoder, groups)
+      for k, name in enumerate(SPLITS):
+        pieces.add(name, columns, np.flatnonzero(split == k))
+      self._progress.update(len(split))
+    pieces.finish()
+    report['files'] = log.sizes
+    report['vocab_sizes'] = {
+        f.name: f.vocab_size for f in encoder.schema.inputs
+    }
+    shards = {name: pieces.read(name) for name in report['splits']}
+    return encoder.schema, shards, report
+
+  def _count(
+      self, log: Log, ends: tuple[float, float] | None
+  ) -> tuple[Fit, Any, dict[str, Any]]:
+    """The first pass; checks every value of every row."""
+    config = self.builder_config
+    fit, groups = Fit(config), Counts()
+    num = {name: {'rows': 0} for name in SPLITS}
+    dropped = total = 0
+    for chunk in log.chunks():
+      split = tabular_rows.split_of(chunk, config, ends)
+      found, kept = tabular_rows.labels(chunk, config)
+      split = np.where(kept, split, tabular_rows.LEFT_OUT)
+      fit.add(chunk.columns, split == 0, chunk.place)
+      if config.group:
+        groups.add(chunk.texts(config.group))
+      for k, name in enumerate(SPLITS):
+        num[name]['rows'] += int((split == k).sum())
+        for label, values in found.items():
+          events = int(values[split == k].sum())
+          num[name][label] = num[name].get(label, 0) + events
+      dropped += int((split == tabular_rows.LEFT_OUT).sum())
+      total += len(split)
+      self._progress.update(len(split))
+    self._progress.total = 2 * total
+    self._refuse_empty(num)
+    splits = {name: n for name, n in num.items() if n['rows']}
+    report = {'rows': total, 'left_out': dropped, 'splits': splits}
+    return fit, groups.most() if config.group else None, report
+
+  def _refuse_empty(self, num: dict[str, dict[str, int]]) -> None:
+    config = self.builder_config
+    wanted = {'train': True}
+    if config.split in ('random', 'time'):
+      wanted['valid'] = bool(config.valid_share or config.valid_from)
+      wanted['test'] = bool(config.test_share or config.test_from)
+    if config.split == 'files':
+      wanted['valid'] = bool(config.valid_files)
+    for name, is_wanted in wanted.items():
+      if is_wanted and not num[name]['rows']:
+        raise InputError(
+            f'tabular: split {name!r} is empty; no row fell into it. Check'
+            f' dataset.split={config.split} and what belongs to it.'
+        )
+    for label, name in config.events.items():
+      if not num['train'][label]:
+        raise InputError(
+            f'tabular: column {name!r} is 0 in all {num["train"]["rows"]}'
+            ' training rows; there is nothing to learn from. Is it the right'
+            f' column for dataset.{label}?'
+        )
+
+  def _encode(
+      self, chunk: Chunk, split: np.ndarray, encoder: Encoder, groups: Any
+  ) -> tuple[Columns, np.ndarray]:
+    """All columns of rows, and their splits."""
+    found, kept = tabular_rows.labels(chunk, self.builder_config)
+    place = chunk.place
+    columns = encoder.encode(
+        chunk.columns, place.where, place.first, place.noun
+    )
+    columns |= found
+    num = len(split)
+    columns[ROW] = np.arange(chunk.row, chunk.row + num, dtype=np.int64)
+    columns[FILE] = np.full(num, chunk.file, np.int32)
+    if groups is not None:
+      at = pc.index_in(chunk.texts(self.builder_config.group), groups)
+      at = pc.fill_null(at, -1).to_numpy(zero_copy_only=False)
+      columns[GROUP] = at.astype(np.int32) + 1
+    return columns, np.where(kept, split, tabular_rows.LEFT_OUT)
+
+
+class _Pieces:
+  """Shards on disk, before it is known how many there are."""
+
+  def __init__(self, folder: str, rows: int):
+    self._folder, self._rows = folder, rows
+    self._waiting: dict[str, list[Columns]] = {name: [] for name in SPLITS}
+    self._num = dict.fromkeys(SPLITS, 0)
+    self._written: dict[str, list[str]] = {name: [] for name in SPLITS}
+
+  def add(self, split: str, columns: Columns, rows: np.ndarray) -> None:
+    if not len(rows):
+      return
+    self._waiting[split].append({
+        name: take(c, rows) if isinstance(c, Ragged) else c[rows]
+        for name, c in columns.items()
+    })
+    self._num[split] += len(rows)
+    while self._num[split] >= self._rows:
+      self._write(split)
+
+  def finish(self) -> None:
+    for split in SPLITS:
+      if self._num[split]:
+        self._write(split)
+
+  def _write(self, split: str) -> None:
+    waiting = self._waiting[split]
+    whole = {n: concatenate([w[n] for w in waiting]) for n in waiting[0]}
+    written = self._written[split]
+    folder = os.path.join(self._folder, f'{split}-{len(written)}')
+    os.makedirs(folder)
+    for name, column in whole.items():
+      write_column(folder, name, cut(column, 0, self._rows))
+    written.append(folder)
+    num = self._num[split]
+    self._num[split], self._waiting[split] = 0, []
+    if num > self._rows:
+      rest = {n: cut(c, self._rows, num) for n, c in whole.items()}
+      self._num[split], self._waiting[split] = num - self._rows, [rest]
+
+  def read(self, split: str) -> Iterator[Columns]:
+    """The shards; each is removed when the next one is asked for."""
+    for folder in self._written[split]:
+      yield open_folder(folder)
+      shutil.rmtree(folder)
+    if not os.listdir(self._folder):
+      os.rmdir(self._folder)

@@ -1,0 +1,156 @@
+"""What `experiments.doctor` looks at: are numbers right, and the same again."""
+
+from collections.abc import Callable, Iterator
+import functools
+import hashlib
+import time
+from typing import Any
+
+from esmm_jax.doctor.machine import FAIL, Finding, OK, WARN
+from esmm_jax.embeddings.lookup import put_rows, take_rows
+from esmm_jax.training import program as build
+from esmm_jax.training.feeding import Streamed
+from esmm_jax.training.state import init_state
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_DIM = 18
+_TOUCHED = 4096
+_SMALL, _LARGE = 10_000, 1_000_000
+_REPEATS = 20
+# Caches make up to 5 of it; a copy of the table, 100.
+_MOST_GROWTH = 25.0
+_MOST_OVER_NUMPY = 100.0
+_STEPS = 5
+
+
+def rows(
+    take: Callable[..., Any] = take_rows, put: Callable[..., Any] = put_rows
+) -> Iterator[Finding]:
+  """Reading and writing the touched rows of a table: right, and fast.
+
+  The time of a step must not grow with the table: some releases copied it, or
+  wrote row by row. It is compared between two tables, and with NumPy's.
+  """
+  rng = np.random.default_rng(0)
+  times = {}
+  for size in (_SMALL, _LARGE):
+    table = rng.standard_normal((size, 1, _DIM), np.float32)
+    touched = np.sort(rng.permutation(size)[:_TOUCHED]).astype(np.int32)
+    # Rows past the end are padding.
+    asked = np.append(touched, size + np.arange(8, dtype=np.int32))
+    move = jax.jit(
+        lambda t, at: put(t, at, take(t, at) * 2 + 1), donate_argnums=0
+    )
+    found = move(jnp.asarray(table), asked)
+    want = table.copy()
+    want[touched] = want[touched] * 2 + 1
+    if not np.array_equal(found, want):
+      yield Finding(
+          'table rows',
+          FAIL,
+          'rows are read or written wrongly',
+          'Install another jaxlib; training would be wrong without a message.',
+      )
+      return
+    step = functools.partial(move, at=jnp.asarray(asked))
+    times[size] = _seconds(step, found)
+  numpy = _numpy_seconds(table, touched)
+  growth, ratio = times[_LARGE] / times[_SMALL], times[_LARGE] / numpy
+  text = (
+      f'right; {_TOUCHED} rows of {_LARGE:,} in {times[_LARGE] * 1e3:.2f} ms,'
+      f' {growth:.1f} times that of {_SMALL:,}, {ratio:.1f} times NumPy'
+  )
+  if growth > _MOST_GROWTH or ratio > _MOST_OVER_NUMPY:
+    yield Finding(
+        'table rows',
+        WARN,
+        text,
+        'Steps will be slow with large tables; install another jaxlib.',
+    )
+  else:
+    yield Finding('table rows', OK, text)
+
+
+def _seconds(function: Callable[[Any], Any], table: Any) -> float:
+  """The median of some calls, each on what the one before gave."""
+  times = []
+  for _ in range(_REPEATS):
+    start = time.perf_counter()
+    table = jax.block_until_ready(function(table))
+    times.append(time.perf_counter() - start)
+  return float(np.median(times))
+
+
+def _numpy_seconds(table: np.ndarray, touched: np.ndarray) -> float:
+  times = []
+  for _ in range(_REPEATS):
+    start = time.perf_counter()
+    table[touched] = table[touched] * 2 + 1
+    times.append(time.perf_counter() - start)
+  return float(np.median(times))
+
+
+def products(multiply: Callable[[Any, Any], Any] = jnp.matmul) -> Finding:
+  """How exact float32 products are; accelerators may round their factors."""
+  rng = np.random.default_rng(0)
+  a, b = rng.standard_normal((2, 512, 512))
+  a, b = a.astype(np.float32), b.astype(np.float32)
+  exact = a.astype(np.float64) @ b.astype(np.float64)
+  error = np.abs(np.asarray(multiply(a, b)) - exact).max() / np.abs(exact).max()
+  text = f'relative error of a float32 product {error:.1e}'
+  if error > 1e-5:
+    return Finding(
+        'products',
+        WARN,
+        f'{text}: factors are rounded (TF32 or bfloat16)',
+        'For numbers like those of a CPU set'
+        ' JAX_DEFAULT_MATMUL_PRECISION=float32; it is slower.',
+    )
+  return Finding('products', OK, text)
+
+
+def steps_hash(config: Any, data_dir: str) -> str:
+  """sha256 over all of the state after a few steps of a config."""
+  program = build.program([config], data_dir)
+  state = init_state(
+      program.plan,
+      num_rows=program.schema.num_rows,
+      embed_dim=config.model.embed_dim,
+      seeds=[config.seed],
+      example=program.batches(0),
+      term_names=list(program.hyper.loss_weights),
+      embed_scale=config.embed_init_scale,
+  )
+  layout = program.layout
+  state = layout.put_state(state)
+  feed = Streamed(program.plan, program.batches, layout, 0, _STEPS)
+  state = feed.advance(state, 0, _STEPS, program.hyper)
+  feed.close()
+  digest = hashlib.sha256()
+  for leaf in jax.tree.leaves(state.replace(keys=None)):
+    digest.update(np.asarray(leaf).tobytes())
+  return digest.hexdigest()
+
+
+def determinism(hashes: list[str]) -> Finding:
+  """Whether the same steps gave the same bits each time.
+
+  Args:
+    hashes: `steps_hash`, twice of one process, then of another.
+  """
+  names = ('in one process', 'in one process', 'in another process')
+  differing = {n for n, h in zip(names, hashes) if h != hashes[0]}
+  if not differing:
+    return Finding(
+        'determinism', OK, f'{_STEPS} steps give the same bits three times'
+    )
+  where = ' and '.join(sorted(differing))
+  return Finding(
+      'determinism',
+      FAIL,
+      f'the same {_STEPS} steps give other bits {where}',
+      "On a GPU set XLA_FLAGS='--xla_gpu_deterministic_ops=true'; on a CPU look"
+      ' for a mixed installation: make clean setup.',
+  )

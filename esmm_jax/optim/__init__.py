@@ -1,0 +1,5 @@
+"""Optimizers: of the network, and of the touched rows of the tables.
+
+  network  optimizers and learning-rate schedules by name
+  tables   optimizers of large tables, whose moments take less memory
+"""

@@ -1,0 +1,172 @@
+"""The pictures of a table: takes their values from its blocks and draws them.
+
+A picture's runs that are not finished are left out of it; where none of them is
+finished there is no picture, and `Drawn.skipped` says so.
+"""
+
+from collections.abc import Callable, Sequence
+import os
+import re
+from typing import Any, NamedTuple
+
+from esmm_jax.reporting import plots
+from esmm_jax.reporting.front_grid import curves
+from esmm_jax.reporting.grid import text, titled
+from esmm_jax.sweeps.results import Block, Row
+from esmm_jax.sweeps.table import Table
+from esmm_jax.types import InputError
+import numpy as np
+
+_DECILES = [f'test/cvr_entire/ratio_ctr_decile_{d}' for d in range(1, 11)]
+
+
+class Drawn(NamedTuple):
+  """What became of pictures.
+
+  Attributes:
+    paths: PNG files that were written.
+    skipped: A sentence for each picture that was not.
+  """
+
+  paths: list[str]
+  skipped: list[str]
+
+
+def draw(table: Table, blocks: Sequence[Block], folder: str) -> Drawn:
+  """Writes the pictures that the table asks for into a folder.
+
+  Raises:
+    InputError: The table has not the rows that a picture needs.
+  """
+  drawn = Drawn([], [])
+  for name in table.figures:
+    made = FIGURES[name](table, blocks, folder)
+    drawn.paths.extend(made.paths)
+    drawn.skipped.extend(made.skipped)
+  return drawn
+
+
+def fronts(table: Table, blocks: Sequence[Block], folder: str) -> Drawn:
+  """Both scores of each curve, a picture a block: front.png.
+
+  Raises:
+    InputError: The table has no `front`.
+  """
+  front = table.front
+  if front is None:
+    raise InputError(
+        f"Table {table.title!r}: the figure 'fronts' needs front=Front(...)."
+    )
+  headers = {c.metric: c.header for c in table.columns}
+  drawn = Drawn([], [])
+  for block, path, title in _pictures(table, blocks, folder, 'front'):
+    found = curves(table, block)
+    if _absent(drawn, path, list(found.series.values())):
+      continue
+    plots.fronts(
+        {text(name): values for name, values in found.series.items()},
+        found.along,
+        found.single,
+        path,
+        title,
+        headers[front.x],
+        headers[front.y],
+    )
+    drawn.paths.append(path)
+  return drawn
+
+
+def training_size(table: Table, blocks: Sequence[Block], folder: str) -> Drawn:
+  """Each AUC that has gains, by share of the training data: training-size.png.
+
+  Raises:
+    InputError: The rows are not '@method' and '@share', or the latter are no
+      numbers.
+  """
+  if set(table.rows) != {'@method', '@share'} or not all(
+      isinstance(point['@share'], (int, float)) for point in table.points
+  ):
+    raise InputError(
+        f"Table {table.title!r}: the figure 'training_size' needs the rows"
+        " '@method' and '@share', the latter numbers in (0, 1]."
+    )
+  drawn = Drawn([], [])
+  for block, path, title in _pictures(table, blocks, folder, 'training-size'):
+    panels: dict[str, dict[str, dict[float, np.ndarray]]] = {}
+    for column in block.columns:
+      if 'auc' in column.metric and column.metric in table.gain_columns:
+        panel = panels.setdefault(column.header, {})
+        for row in block.rows:
+          names = dict(zip(table.rows, row.values))
+          method = panel.setdefault(text(names['@method']), {})
+          method[names['@share']] = _values(row, [column.metric])[:, 0]
+    methods = [method for panel in panels.values() for method in panel.values()]
+    arrays = [values for method in methods for values in method.values()]
+    if not _absent(drawn, path, arrays):
+      plots.training_size(panels, path, title)
+      drawn.paths.append(path)
+  return drawn
+
+
+def cvr_by_ctr_decile(
+    table: Table, blocks: Sequence[Block], folder: str
+) -> Drawn:
+  """Predicted over true CVR by decile of CTR: cvr-by-ctr-decile.png.
+
+  One picture: the first of the table's block keys are its columns, the others
+  its rows.
+  """
+  path = os.path.join(folder, 'cvr-by-ctr-decile.png')
+  panels = {}
+  for block in blocks:
+    labels = [titled([k], [v]) for k, v in zip(table.blocks, block.values)]
+    cell = (', '.join(labels[1:]), ''.join(labels[:1]))
+    panels[cell] = {row.name: _values(row, _DECILES) for row in block.rows}
+  drawn = Drawn([], [])
+  arrays = [x for panel in panels.values() for x in panel.values()]
+  if not _absent(drawn, path, arrays):
+    plots.cvr_by_ctr_decile_panels(panels, path, table.title)
+    drawn.paths.append(path)
+  return drawn
+
+
+# Name in `Table.figures` -> what draws it.
+FIGURES: dict[str, Callable[[Table, Sequence[Block], str], Drawn]] = {
+    'fronts': fronts,
+    'training_size': training_size,
+    'cvr_by_ctr_decile': cvr_by_ctr_decile,
+}
+
+
+def _pictures(
+    table: Table, blocks: Sequence[Block], folder: str, stem: str
+) -> list[tuple[Block, str, str]]:
+  """(block, file, title) of a picture that each block has."""
+  found = []
+  taken: set[str] = set()
+  for block in blocks:
+    name = titled(table.blocks, block.values)
+    slug = re.sub(r'[^a-z0-9.-]+', '-', name.lower()).strip('-.')
+    several = len(blocks) > 1
+    file = f'{stem}-{slug}' if several and slug else stem
+    while file in taken:
+      file += '-2'
+    taken.add(file)
+    title = f'{table.title}: {name}' if name else table.title
+    found.append((block, os.path.join(folder, f'{file}.png'), title))
+  return found
+
+
+def _values(row: Row, metrics: Sequence[str]) -> np.ndarray:
+  """[S, metrics], nan where the run is missing."""
+  return np.array([[r.value(m) for m in metrics] for r in row.runs.values()])
+
+
+def _absent(drawn: Drawn, path: str, arrays: Sequence[Any]) -> bool:
+  """Whether nothing is known of what a picture shows; then it is noted."""
+  if any(not np.isnan(values).all() for values in arrays):
+    return False
+  drawn.skipped.append(
+      f'{os.path.basename(path)} is not drawn: no run of it is finished.'
+  )
+  return True

@@ -1,0 +1,159 @@
+"""What a page is made of, and how it becomes HTML.
+
+All texts are escaped by the template engine; pictures stand in the page as
+data, so that the file needs nothing beside it.
+"""
+
+import base64
+from collections.abc import Sequence
+import dataclasses
+import functools
+import os
+from typing import Any, ClassVar
+
+from esmm_jax.json_files import write_text
+from esmm_jax.reporting.grid import Grid
+from esmm_jax.types import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+  """A paragraph."""
+
+  kind: ClassVar[str] = 'text'
+  text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """A table of texts.
+
+  Attributes:
+    grid: Its texts.
+    hrefs: (row, column) -> a relative link of that cell.
+    exact: (row, column) -> the number in full, shown on hover.
+  """
+
+  kind: ClassVar[str] = 'table'
+  grid: Grid
+  hrefs: dict[tuple[int, int], str] = dataclasses.field(default_factory=dict)
+  exact: dict[tuple[int, int], str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Terms:
+  """Names and what they mean.
+
+  Attributes:
+    items: (name, meaning).
+  """
+
+  kind: ClassVar[str] = 'terms'
+  items: Sequence[tuple[str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+  """A picture with what it shows.
+
+  Attributes:
+    path: The PNG file.
+    caption: Below it; also what a screen reader says.
+    large: Whether it is wider than the text.
+  """
+
+  kind: ClassVar[str] = 'picture'
+  path: str
+  caption: str
+  large: bool = False
+
+  @property
+  def source(self) -> str:
+    """The file as a data URI."""
+    with open(self.path, 'rb') as f:
+      data = base64.b64encode(f.read()).decode('ascii')
+    return f'data:image/png;base64,{data}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Missing:
+  """What is not there, and the command that makes it ('' if none does)."""
+
+  kind: ClassVar[str] = 'missing'
+  what: str
+  command: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Code:
+  """A text in one width; folded away under `title`, if it has one."""
+
+  kind: ClassVar[str] = 'code'
+  text: str
+  title: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+  """A heading and what stands below it."""
+
+  title: str
+  parts: Sequence[Any]
+
+  @property
+  def anchor(self) -> str:
+    """Its name in links."""
+    return self.title.lower().replace(' ', '-')
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+  """A whole page.
+
+  Attributes:
+    title: Its heading.
+    subtitle: Below it, small.
+    numbers: (name, number, what it is of) of the first lines.
+    sections: In order; those without parts are left out.
+  """
+
+  title: str
+  subtitle: str
+  numbers: Sequence[tuple[str, str, str]]
+  sections: Sequence[Section]
+
+
+@functools.cache
+def _template() -> Any:
+  import jinja2
+
+  environment = jinja2.Environment(
+      loader=jinja2.PackageLoader('esmm_jax.reporting.page', '.'),
+      autoescape=True,
+      undefined=jinja2.StrictUndefined,
+      trim_blocks=True,
+      lstrip_blocks=True,
+  )
+  return environment.get_template('page.html')
+
+
+def render(page: Page) -> str:
+  """The HTML of a page."""
+  sections = [s for s in page.sections if s.parts]
+  return _template().render(page=page, sections=sections)
+
+
+def write(page: Page, path: str) -> None:
+  """Writes the page whole or not at all.
+
+  Raises:
+    InputError: The folder cannot be written.
+  """
+  text = render(page)
+  try:
+    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+    write_text(path, text)
+  except OSError as e:
+    raise InputError(
+        f'--output={path}: {e.strerror}. Name a file that can be written.'
+    ) from e

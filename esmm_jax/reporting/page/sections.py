@@ -1,0 +1,281 @@
+"""Sections of a run's page: numbers, calibration, gates, what made it."""
+
+from collections.abc import Mapping, Sequence
+import math
+import os
+import re
+from typing import Any
+
+from esmm_jax.json_files import read_json
+from esmm_jax.metrics.significance import summarize
+from esmm_jax.reporting.grid import digits, Grid, NONE
+from esmm_jax.reporting.page import meanings
+from esmm_jax.reporting.page.parts import Code, Missing, Picture, Section, Table
+from esmm_jax.reporting.page.parts import Terms
+from esmm_jax.reporting.page.parts import Text
+from esmm_jax.reporting.text import spread
+from esmm_jax.sweeps.results import read_run, Run
+from esmm_jax.workdir.folder import flatten
+
+_SEEDS = ('seed', 'init_seed', 'dataset.raw_dir')
+_GATE = re.compile(r'test/(.*gate.*)/(entropy|load_\d+)')
+_MAPS = {'none': 'as trained', 'platt': 'Platt', 'isotonic': 'isotonic'}
+
+
+def number(value: float | None) -> str:
+  """A metric as pages have it."""
+  return NONE if value is None or math.isnan(value) else digits(value)
+
+
+def spaces(results: Mapping[str, Any], split: str = 'test') -> list[str]:
+  """The spaces of a split's metrics, in the order of the results."""
+  found = dict.fromkeys(
+      key.split('/')[1] for key in results if key.startswith(f'{split}/')
+  )
+  return [s for s in found if not _GATE.fullmatch(f'test/{s}/entropy')]
+
+
+def metrics(results: Mapping[str, Any]) -> Section:
+  """Metrics by space, and what each space and metric is."""
+  parts: list[Any] = []
+  used: dict[str, None] = {}
+  for split, title in (
+      ('test', 'Test split'),
+      ('valid', 'Validation split, at the step that was chosen'),
+  ):
+    rows = spaces(results, split)
+    # Against labels, and against the truth: they share the AUC only.
+    true = [space for space in rows if space.endswith('_entire')]
+    for some in ([space for space in rows if space not in true], true):
+      names = [
+          name
+          for name in meanings.METRICS
+          if any(f'{split}/{space}/{name}' in results for space in some)
+      ]
+      if names:
+        parts.append(_by_space(results, split, title, some, names))
+        used |= dict.fromkeys(names)
+        title = ''
+  if parts:
+    known = [(s, meanings.of_space(s)) for s in spaces(results)]
+    parts.append(Terms([item for item in known if item[1]]))
+    parts.append(Terms([meanings.METRICS[name][:2] for name in used]))
+  return Section('Metrics by space', parts)
+
+
+def _by_space(
+    results: Mapping[str, Any],
+    split: str,
+    title: str,
+    rows: Sequence[str],
+    names: Sequence[str],
+) -> Table:
+  """Spaces by metrics; a metric that a space has not is left empty."""
+  texts, exact = [], {}
+  for i, space in enumerate(rows):
+    keys = [f'{split}/{space}/{name}' for name in names]
+    texts.append(
+        [space, *(number(results[k]) if k in results else '' for k in keys)]
+    )
+    for j, key in enumerate(keys, 1):
+      if results.get(key) is not None:
+        exact[i, j] = repr(results[key])
+  headers = ['space', *(meanings.METRICS[name][0] for name in names)]
+  return Table(Grid(title, headers, texts, 1, []), exact=exact)
+
+
+def gate_use(
+    results: Mapping[str, Any],
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+  """Mean weights and entropy of each gate on the test split."""
+  loads: dict[str, list[float]] = {}
+  entropies: dict[str, float] = {}
+  for key, value in results.items():
+    if match := _GATE.fullmatch(key):
+      gate, what = match.groups()
+      if what == 'entropy':
+        entropies[gate] = value
+      else:
+        loads.setdefault(gate, []).append(value)
+  return loads, entropies
+
+
+def gates(results: Mapping[str, Any], picture: str | None) -> Section:
+  """What the gates do; no section where there are none."""
+  loads, entropies = gate_use(results)
+  if not loads or picture is None:
+    return Section('Gates', [])
+  most = max(map(len, loads.values()))
+  rows = [
+      [gate, number(entropies.get(gate))]
+      + [number(load[e]) if e < len(load) else '' for e in range(most)]
+      for gate, load in loads.items()
+  ]
+  headers = ['gate', 'entropy, nats', *(f'expert {e}' for e in range(most))]
+  return Section(
+      'Gates',
+      [
+          Text(
+              'A gate mixes experts with weights that sum to 1 for each'
+              ' impression. Shown is their mean over the test split. Entropy is'
+              ' that of the weights of one impression, in the mean; it is'
+              ' highest, ln(experts), where a gate mixes evenly, and 0 where it'
+              ' takes one expert. Experts are numbered as each gate sees them:'
+              " in PLE a task's own come first, then the shared ones."
+
+          ),
+          Picture(
+              picture,
+              'Mean weight of each expert by gate, and the mean entropy as a'
+              ' share of the largest possible.',
+          ),
+          Table(Grid('', headers, rows, 1, [])),
+      ],
+  )
+
+
+def calibrated(
+    calibration: Mapping[str, Any] | None,
+    picture: str | None,
+    workdir: str,
+) -> Section:
+  """Before and after calibration, on the test split."""
+  if calibration is None:
+    return Section(
+        'Calibration after training',
+        [
+            Missing(
+                'This run has no calibration.json: no Platt scaling or isotonic'
+                ' regression was fitted on its validation split.',
+                f'python -m experiments.calibrate --workdir={workdir}',
+            )
+        ],
+    )
+  rows, names = [], {}
+  for maps in calibration.get('test', {}).values():
+    for scores in maps.values():
+      names |= dict.fromkeys(scores)
+  names = [m for m in ('logloss', 'calibration', 'ece', 'auc') if m in names]
+  for task, maps in calibration.get('test', {}).items():
+    for name, scores in maps.items():
+      values = [number(scores.get(metric)) for metric in names]
+      rows.append([task, _MAPS.get(name, name), *values])
+  counts = calibration.get('rows', {})
+  fitted = ', '.join(f'{task} {n:,}' for task, n in counts.items())
+  headers = ['space', 'probabilities', *(meanings.METRICS[m][0] for m in names)]
+  split = calibration.get('fitted_on', 'valid')
+  parts = [
+      Text(
+          f'Fitted on the {split} split ({fitted or "rows not said"}), scored'
+          ' on the test split. Both maps keep the order of their space, so its'
+          ' AUC changes by ties only. A space with _product is the calibrated'
+          ' pCTR times the calibrated pCVR.'
+      ),
+      Table(Grid('', headers, rows, 2, [])),
+  ]
+  if picture:
+    parts.append(
+        Picture(
+            picture, 'Calibration curves before and after, test split.', True
+        )
+    )
+  return Section('Calibration after training', parts)
+
+
+def other_seeds(workdir: str, run: Run) -> Section:
+  """Mean and spread over the finished runs beside it but for the seed alike."""
+  title = 'Other seeds'
+  folder = os.path.dirname(os.path.abspath(workdir))
+  mine = _without_seeds(run.config or {})
+  name = os.path.basename(os.path.abspath(workdir))
+  runs = {_seed(run): run}
+  for other in sorted(os.listdir(folder)):
+    path = os.path.join(folder, other)
+    if other == name or not os.path.exists(os.path.join(path, 'results.json')):
+      continue
+    if _without_seeds(read_json(os.path.join(path, 'config.json'))) == mine:
+      found = read_run(path)
+      runs.setdefault(_seed(found), found)  # A copy is no other seed.
+  if len(runs) < 2 or run.results is None:
+    return Section(title, [])
+  rows = []
+  for key in run.results:
+    split, _, rest = key.partition('/')
+    space, _, metric = rest.partition('/')
+    if split != 'test' or metric not in ('auc', 'logloss', 'calibration', 'kl'):
+      continue
+    summary = summarize(r.value(key) for r in runs.values())
+    rows.append([
+        space, meanings.METRICS[metric][0], number(run.value(key)),
+        spread(summary, 4 if abs(summary.mean) >= 0.05 else 6), str(summary.n),
+    ])  # fmt: skip
+  seeds = ', '.join(sorted(map(str, runs)))
+  text = (
+      f'The {len(runs)} finished runs in the same folder whose configs differ'
+      f' in their seeds only ({seeds}): mean ± standard deviation.'
+  )
+  headers = ['space', 'metric', 'this run', 'mean ± std', 'n']
+  return Section(title, [Text(text), Table(Grid('', headers, rows, 2, []))])
+
+
+def _without_seeds(config: Any) -> dict[str, Any]:
+  flat = flatten(config) if isinstance(config, dict) else {}
+  return {k: v for k, v in flat.items() if k not in _SEEDS}
+
+
+def _seed(run: Run) -> Any:
+  config = run.config or {}
+  own = config.get('init_seed')
+  seed = config.get('seed')
+  return seed if own is None else f'{seed} (initialisation {own})'
+
+
+def made_by(run: Run, manifest: Mapping[str, Any] | None) -> Section:
+  """Command, commit, device, data, versions, seed and config."""
+  manifest = manifest or {}
+  results = run.results or {}
+  items, commands = [], []
+  for entry in run.origin:
+    commands.append(entry.get('command', ''))
+  parts: list[Any] = []
+  if any(commands):
+    parts.append(Code('\n'.join(dict.fromkeys(filter(None, commands)))))
+  else:
+    parts.append(Text('The command was not recorded; the config is below.'))
+  for name in ('commit', 'device', 'data'):
+    said = dict.fromkeys(e[name] for e in run.origin if e.get(name))
+    items.append((name, ' then '.join(said)))
+  if not items[-1][1]:
+    items[-1] = ('data', manifest.get('data', ''))
+  items.append(('seed', str(_seed(run))))
+  versions = results.get('versions') or manifest.get('versions') or {}
+  items.append(('versions', ', '.join(f'{k} {v}' for k, v in versions.items())))
+  for key, name, form in (
+      ('steps', 'steps', '{:,}'),
+      ('selected_step', 'parameters of step', '{:,}'),
+      ('skipped_steps', 'steps skipped', '{:,}'),
+      ('num_params', 'parameters', '{:,}'),
+      ('num_network_params', 'of the network', '{:,}'),
+      ('flops_per_example', 'FLOPs an example', '{:,.0f}'),
+      ('examples_per_second', 'examples a second', '{:,.0f}'),
+      ('train_seconds', 'training, seconds', '{:,.0f}'),
+      ('replicas', 'trained side by side', '{:,} run(s)'),
+  ):
+    if results.get(key) is not None:
+      items.append((name, form.format(results[key])))
+  parts.append(Terms([item for item in items if item[1]]))
+  if run.config:
+    flat = flatten(run.config)
+    lines = [f'{key} = {value!r}' for key, value in flat.items()]
+    parts.append(Code('\n'.join(lines), f'Config, {len(lines)} keys'))
+  return Section('How it was made', parts)
+
+
+def rerun(run: Run, workdir: str) -> str:
+  """The command that goes on with a run."""
+  commands = [e['command'] for e in run.origin if e.get('command')]
+  if commands:
+    return commands[-1]
+  return f'python -m experiments.train --config=FILE --workdir={workdir}'
+
+

@@ -1,0 +1,173 @@
+"""The page of a sweep: its table, its pictures, its runs."""
+
+from collections.abc import Sequence
+import math
+import os
+from typing import Any
+from urllib.parse import quote
+
+from esmm_jax.reporting import figures, plots, text as report
+from esmm_jax.reporting.grid import Grid, short, titled
+from esmm_jax.reporting.page import sections
+from esmm_jax.reporting.page.parts import Code, Missing, Page, Picture, Section
+from esmm_jax.reporting.page.parts import Table
+from esmm_jax.reporting.page.parts import Text
+from esmm_jax.sweeps.points import run_name
+from esmm_jax.sweeps.results import Block, find_run, Row, run_folder, state
+from esmm_jax.sweeps.results import tabulate
+from esmm_jax.sweeps.table import Table as SweepTable
+
+_CAPTIONS = {
+    'front': (
+        'Each point is the mean over seeds of one weighting of the tasks; up'
+        ' and to the right is better. A curve that beats the single-task point'
+        ' in one direction only shows the seesaw.'
+    ),
+    'training-size': 'Mean ± one standard deviation over seeds.',
+    'cvr-by-ctr-decile': (
+        'Mean predicted over mean true CVR by tenth of the true CTR; 1 has no'
+        ' bias. Bands are one standard deviation over seeds.'
+    ),
+}
+
+
+def begun(table: SweepTable, workdir: str) -> list[str]:
+  """Names of the runs that have a config, in the order of the points."""
+  names = dict.fromkeys(map(run_name, table.points))
+  return [n for n in names if find_run(workdir, n).config is not None]
+
+
+def make(table: SweepTable, spec: str, workdir: str, output: str) -> Page:
+  """Draws the pictures into WORKDIR/plots and makes the page.
+
+  Args:
+    table: What to show.
+    spec: The file and variant that it is of.
+    workdir: Of the sweep.
+    output: Where the page is to be; links to the runs are relative to it.
+
+  Raises:
+    InputError: As `tabulate`.
+  """
+  blocks = tabulate(table, workdir)
+  drawn = figures.draw(table, blocks, os.path.join(workdir, 'plots'))
+  grids = report.grids(table, blocks)
+  tables: list[Any] = [Text(table.note)] if table.note else []
+  tables += [Table(grid) for grid in grids]
+  folder = os.path.join(workdir, 'plots')
+  pictures: list[Any] = draw_gains(table, blocks, folder)
+  pictures += [Picture(p, _caption(p), True) for p in drawn.paths]
+  pictures += [Missing(text) for text in drawn.skipped]
+  names = list(dict.fromkeys(map(run_name, table.points)))
+  runs = [find_run(workdir, name) for name in names]
+  finished = sum(run.results is not None for run in runs)
+  command = f'python -m experiments.sweep --sweep={spec} --workdir={workdir}'
+  state = []
+  if finished < len(runs):
+    failed = sum(bool(run.failure) for run in runs)
+    what = f'{finished} of {len(runs)} runs are finished'
+    what += f', {failed} failed.' if failed else '.'
+    state.append(Missing(f'{what} The command that goes on:', command))
+  facts = report.provenance(blocks)
+  return Page(
+      table.title,
+      f'{spec}: {len(runs)} runs, {finished} finished',
+      [],
+      [
+          Section('State', state),
+          Section('Table', tables),
+          Section('Pictures', pictures),
+          Section('Runs', [_runs(table, blocks, workdir, output)]),
+          Section('How it was made', [Code(command), Code('\n'.join(facts))]),
+      ],
+  )
+
+
+def draw_gains(
+    table: SweepTable, blocks: Sequence[Block], folder: str
+) -> list[Picture]:
+  """Draws the gains of each block that has some: gains.png, gains-2.png."""
+  pictures = []
+  for block in blocks:
+    panels: dict[str, dict[str, list[float]]] = {}
+    rows = [row for row in block.rows if row.gains]
+    for column in block.columns:
+      if column.metric in table.gain_columns and rows:
+        panels[column.header] = {
+            row.name: _gain(row, column.metric) for row in rows
+        }
+    if not panels or not any(
+        math.isfinite(x[0]) for panel in panels.values() for x in panel.values()
+    ):
+      continue
+    number = f'-{len(pictures) + 1}' if pictures else ''
+    path = os.path.join(folder, f'gains{number}.png')
+    named = [v for v in (table.baseline or {}).values() if v is not None]
+    base = ', '.join(map(str, named))
+    name = titled(table.blocks, block.values)
+    title = f'{name}: gain over {base}' if name else f'Gain over {base}'
+    plots.gains(panels, path, title)
+    pictures.append(
+        Picture(
+            path,
+            'Difference to the baseline at the same seed, mean and 95 %'
+            ' interval (cut off at five times the largest mean). A filled point'
+            ' has p < .05 after Holm. One task on the right and another one on'
+            ' the left of 0 is a seesaw.',
+            True,
+        )
+    )
+  return pictures
+
+
+def _gain(row: Row, metric: str) -> list[float]:
+  gain = row.gains[metric]
+  return [gain.paired.mean, gain.paired.low, gain.paired.high, gain.p_holm]
+
+
+def _caption(path: str) -> str:
+  stem = os.path.basename(path).removesuffix('.png')
+  for name, text in _CAPTIONS.items():
+    if stem.startswith(name):
+      return text
+  return stem
+
+
+def _runs(
+    table: SweepTable, blocks: Sequence[Block], workdir: str, output: str
+) -> Table:
+  """Each run with its state, its numbers and a link to its folder or page."""
+  columns = list(
+      dict.fromkeys(c for block in blocks for c in block.columns)
+  )
+  keys = [*table.blocks, *table.rows]
+  if table.choice:
+    keys.append(table.choice.key)
+  keys.append(table.seed)
+  rows, hrefs, exact = [], {}, {}
+  base = os.path.dirname(os.path.abspath(output))
+  for i, point in enumerate(table.points):
+    name = run_name(point)
+    run = find_run(workdir, name)
+    text = state(run)
+    text = f'failed: {run.failure}' if text == 'failed' else text
+    named = ['–' if point.get(k) is None else str(point[k]) for k in keys]
+    values = [run.value(c.metric) for c in columns]
+    rows.append([*named, text, *map(sections.number, values)])
+    folder = run_folder(workdir, name)
+    if os.path.isdir(folder):
+      page = os.path.join(folder, 'report.html')
+      target = page if os.path.exists(page) else folder
+      relative = os.path.relpath(os.path.abspath(target), base)
+      hrefs[i, len(keys)] = quote(relative.replace(os.sep, '/'))
+    exact |= {
+        (i, len(keys) + 1 + j): repr(value)
+        for j, value in enumerate(values)
+        if value == value  # Not nan.
+    }
+  headers = [*map(short, keys), 'run', *(c.header for c in columns)]
+  notes = [
+      'The word in the column run leads to the run: its page where there is one'
+      ' (--runs writes them all), else its folder.'
+  ]
+  return Table(Grid('', headers, rows, len(keys) + 1, notes), hrefs, exact)

@@ -1,0 +1,162 @@
+"""Two scores traded against each other by the weights of the tasks."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from esmm_jax.metrics.fronts import ellipse, pareto
+from esmm_jax.reporting.plots import drawing
+from esmm_jax.types import Array, InputError
+import numpy as np
+
+_COLUMNS = 3
+
+
+def fronts(
+    series: Mapping[str, Array],
+    weights: Sequence[float],
+    single: Array,
+    path: str,
+    title: str,
+    x_label: str,
+    y_label: str,
+    weight_label: str = 'log2 of the CTR : CVR weight',
+) -> drawing.Figure:
+  """Two scores traded against each other, one panel an architecture.
+
+  A panel has the mean point over seeds of each weight, joined in the order of
+  the weights, and the ellipse of one standard deviation of the seeds. Points on
+  the Pareto front of the panel are ringed. The lines of the other architectures
+  are grey. The cross-hair is the mean of the single-task models, its band one
+  standard deviation on each side.
+
+  Args:
+    series: Architecture -> float [S, P, 2]: seed, weight, score on the x and on
+      the y axis. Where either score is nan the run counts as missing; a weight
+      without any run has no point.
+    weights: Positive [P], the weight of the first task over the second.
+    single: float [S, 2], the single-task models.
+    path: The PNG to write.
+    title: Above the figure.
+    x_label: Of the first score.
+    y_label: Of the second.
+    weight_label: Of the colour bar.
+
+  Returns:
+    The figure that was written.
+
+  Raises:
+    InputError: There is no panel, the shapes differ, or a weight is not
+      positive.
+  """
+  weights = drawing.checked('weights', weights, (None,))
+  if not np.all(weights > 0):
+    raise InputError('weights must be positive.')
+  order = np.argsort(weights, kind='stable')
+  ratios = np.log2(weights[order])
+  shape = (None, len(weights), 2)
+  runs = {
+      name: _whole(drawing.checked(name, values, shape))[:, order]
+      for name, values in series.items()
+  }
+  means, counts = {}, {}
+  for name, values in runs.items():
+    means[name], _, counts[name] = drawing.moments(values)
+  single = _whole(drawing.checked('single', single, (None, 2)))
+  columns = min(_COLUMNS, len(runs))
+  rows = -(-len(runs) // _COLUMNS)
+  size = 3.1 * columns + 1.2, 2.7 * rows + 1.3
+  figure, grid = drawing.panels(rows, columns, size)
+  colours = _colours(ratios)
+  for axes, name in zip(grid.flat, runs):
+    _cross_hair(axes, single)
+    for other in runs:
+      if other != name:
+        _line(axes, means[other], '0.82', 'mean of another architecture', 0.8)
+    _line(axes, means[name], '0.3', 'mean of this architecture', 2)
+    _ellipses(axes, runs[name], ratios, colours)
+    _points(axes, means[name], ratios, colours)
+    count = drawing.seeds(counts[name].flat, len(runs[name]))
+    drawing.headline(axes, name, count)
+    axes.locator_params(nbins=5)
+  for axes in grid[:, 0]:
+    axes.set_ylabel(y_label)
+  drawn = np.arange(grid.size).reshape(grid.shape) < len(runs)
+  drawing.outer_labels(grid, drawn, x_label)
+  figure.colorbar(colours, ax=grid, label=weight_label, aspect=20 * rows)
+  drawing.finish(figure, grid, title, path)
+  return figure
+
+
+def _whole(values: np.ndarray) -> np.ndarray:
+  """A pair of scores [..., 2] is nan where one of them is."""
+  missing = np.isnan(values).any(-1, keepdims=True)
+  return np.where(missing, np.nan, values)
+
+
+def _colours(ratios: np.ndarray) -> Any:
+  """Viridis without its yellow end, over the range of the ratios."""
+  import matplotlib
+  from matplotlib import cm, colors
+
+  table = matplotlib.colormaps['viridis'](np.linspace(0, 0.93, 256))
+  low, high = min(ratios, default=0.0), max(ratios, default=0.0)
+  margin = 0.5 if low == high else 0.0
+  norm = colors.Normalize(low - margin, high + margin)
+  return cm.ScalarMappable(norm, colors.ListedColormap(table))
+
+
+def _cross_hair(axes: drawing.Axes, single: np.ndarray) -> None:
+  centre, spread, _ = drawing.moments(single)
+  if np.isnan(centre).any():
+    return
+  lines = dict(color=drawing.GREY, linewidth=1, linestyle='--', zorder=1.5)
+  label = 'single-task'
+  if not np.isnan(spread).any():
+    label += ', ± 1 standard deviation'
+    low, high = centre - spread, centre + spread
+    band = dict(color='#56B4E9', alpha=0.15, linewidth=0, zorder=0.5)
+    axes.axvspan(low[0], high[0], **band)
+    axes.axhspan(low[1], high[1], **band)
+  axes.axvline(centre[0], label=label, **lines)
+  axes.axhline(centre[1], **lines)
+
+
+def _line(
+    axes: drawing.Axes, points: np.ndarray, colour: str, label: str, z: float
+) -> None:
+  """Joins the points [P, 2] that are there."""
+  points = points[~np.isnan(points).any(-1)]
+  axes.plot(*points.T, color=colour, linewidth=1.1, label=label, zorder=z)
+
+
+def _ellipses(
+    axes: drawing.Axes, runs: np.ndarray, ratios: np.ndarray, colours: Any
+) -> None:
+  """One standard deviation of the seeds [S, P, 2] of each ratio."""
+  from matplotlib.patches import Ellipse
+
+  for k, ratio in enumerate(ratios):
+    x, y, width, height, angle = ellipse(runs[:, k])
+    if width > 0:
+      patch = Ellipse((x, y), width, height, angle=angle)
+      patch.set(facecolor=colours.to_rgba(ratio), alpha=0.14, zorder=1)
+      patch.set(linewidth=0, label='1 standard deviation of the seeds')
+      axes.add_patch(patch)
+
+
+def _points(
+    axes: drawing.Axes, means: np.ndarray, ratios: np.ndarray, colours: Any
+) -> None:
+  """The points [P, 2], those on their Pareto front ringed."""
+  front = pareto(means)
+  there = ~np.isnan(means).any(-1)
+  for which, size, edge, width, label in (
+      (there & ~front, 26, 'white', 0.5, 'mean of one weight'),
+      (front, 48, 'black', 1.3, 'on the Pareto front of the panel'),
+  ):
+    if which.any():
+      axes.scatter(
+          *means[which].T, s=size, c=ratios[which], cmap=colours.cmap,
+          norm=colours.norm, edgecolors=edge, linewidths=width, label=label,
+          zorder=3,
+      )  # fmt: skip

@@ -1,0 +1,272 @@
+"""A table of runs as text: Markdown, CSV and LaTeX.
+
+Each block becomes up to four grids: mean ± standard deviation over seeds; what
+the validation split chose, with all candidates; the gains over the baseline at
+the same seed, with their 95 % interval and p-value; and the fronts of its
+curves. CSV has one line for each cell, in full precision.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+import csv
+import io
+import math
+import os
+from typing import Any
+
+from esmm_jax.metrics.significance import Summary
+from esmm_jax.reporting.front_grid import front_grid
+from esmm_jax.reporting.gain_grid import gain_grid
+from esmm_jax.reporting.grid import ARROWS, counted, Grid, number, pipes, short
+from esmm_jax.reporting.grid import tabular, text, titled  # fmt: skip
+from esmm_jax.sweeps.results import Block, Row, Run
+from esmm_jax.sweeps.table import Column, Table
+
+FEWER = '†'
+_LISTED = 10  # Missing runs that are named.
+_VALID_DECIMALS = 5
+_NOISE = ('se_seeds', 'se_test', 'combined_low', 'combined_high')
+
+
+def grids(table: Table, blocks: Sequence[Block]) -> list[Grid]:
+  """The grids of all blocks, in order."""
+  found = []
+  for block in blocks:
+    found.append(_means(table, block))
+    if any(row.chosen and len(row.candidates) > 1 for row in block.rows):
+      found.append(_choices(table, block))
+    columns = [c for c in block.columns if c.metric in table.gain_columns]
+    if columns and any(row.gains for row in block.rows):
+      found.append(gain_grid(table, block, columns))
+    if table.front is not None:
+      found.append(front_grid(table, block))
+  return found
+
+
+def markdown(
+    table: Table, blocks: Sequence[Block], pictures: Iterable[str] = ()
+) -> str:
+  """The whole table, with what it was made by.
+
+  Args:
+    table: What to show.
+    blocks: Its runs.
+    pictures: Files beside it, named below the grids.
+  """
+  parts = [f'## {table.title}', *filter(None, [table.note])]
+  for grid in grids(table, blocks):
+    parts += [*([f'### {grid.title}'] if grid.title else []), pipes(grid)]
+    parts += grid.notes
+  for name in map(os.path.basename, pictures):
+    parts.append(f'![{os.path.splitext(name)[0]}]({name})')
+  facts = [f'- {line}' for line in provenance(blocks)]
+  return '\n\n'.join([*parts, '\n'.join(facts)]) + '\n'
+
+
+def latex(table: Table, blocks: Sequence[Block]) -> str:
+  """One tabular (package booktabs) for each grid; the rest as comments."""
+  parts = [f'% {table.title}']
+  for grid in grids(table, blocks):
+    notes = [f'% {note}' for note in grid.notes]
+    parts.append('\n'.join([f'% {grid.title}', tabular(grid), *notes]))
+  facts = [f'% {line}' for line in provenance(blocks)]
+  return '\n\n'.join([*parts, '\n'.join(facts)]) + '\n'
+
+
+def to_csv(table: Table, blocks: Sequence[Block]) -> str:
+  """One line for each block, row and metric; empty where there is no number.
+
+  Tables with a choice have the column `chosen` too: 1 or 0 in the lines of the
+  candidates on the validation split, empty in all others.
+  """
+  out = io.StringIO()
+  keys = [*table.blocks, *table.rows]
+  headers = 'metric planned n mean std paper_mean paper_std pairs gain'.split()
+  headers += 'gain_std gain_low gain_high p_t p_holm p_wilcoxon'.split()
+  headers.append('p_wilcoxon_holm')
+  headers += ['detectable', *(_NOISE if table.test_noise else ())]
+  if table.choice:
+    keys.append(table.choice.key)
+    headers.append('chosen')
+  writer = csv.writer(out, lineterminator='\n')
+  writer.writerow([*map(short, keys), *headers])
+  for block in blocks:
+    for row in block.rows:
+      names = [*block.values, *row.values]
+      for column in (*block.columns, *block.extra_columns):
+        numbers = _numbers(table, row, column.metric)
+        if row.chosen:
+          taken = [row.chosen.value]
+          writer.writerow([*names, *taken, column.metric, *numbers, ''])
+        else:
+          writer.writerow([*names, column.metric, *numbers])
+      if row.chosen and table.choice:
+        for value, summary in row.chosen.means.items():
+          numbers = _texts([row.chosen.planned, summary.n, *summary[:2]])
+          numbers += [''] * (len(headers) - 6)
+          mark = int(row.chosen.taken and value == row.chosen.value)
+          line = [*names, value, table.choice.metric, *numbers, mark]
+          writer.writerow(line)
+  return out.getvalue()
+
+
+def _numbers(table: Table, row: Row, metric: str) -> list[str]:
+  numbers = [len(row.runs), row.cells[metric].n, *row.cells[metric][:2]]
+  numbers += _published(table, row, metric)
+  gain = row.gains.get(metric)
+  if gain:
+    p = gain.paired
+    numbers += [p.n, p.mean, p.std, p.low, p.high, p.p_t, gain.p_holm]
+    numbers += [p.p_wilcoxon, gain.p_wilcoxon_holm, gain.detectable]
+  else:
+    numbers += [math.nan] * 10
+  if table.test_noise:
+    if gain and metric in table.test_noise:
+      numbers += [gain.seed_error, gain.test_error.mean, *gain.combined]
+    else:
+      numbers += [math.nan] * len(_NOISE)
+  return _texts(numbers)
+
+
+def _texts(numbers: Iterable[float]) -> list[str]:
+  return ['' if math.isnan(x) else repr(x) for x in numbers]
+
+
+def provenance(blocks: Sequence[Block]) -> list[str]:
+  """What the numbers were made by, and which runs are missing."""
+  runs = {
+      run.name: run
+      for block in blocks
+      for row in block.rows
+      for candidate in row.candidates.values()
+      for run in candidate.values()
+  }
+  finished = [run for run in runs.values() if run.results is not None]
+  lines = []
+  for title, values in (
+      ('Command', _origins(finished, 'command')),
+      ('Commit', _origins(finished, 'commit')),
+      ('Data', _origins(finished, 'data')),
+      ('Device', _origins(finished, 'device')),
+      ('Versions', (_versions(run.results or {}) for run in finished)),
+  ):
+    counts = Counter(values)
+    for value, count in sorted(counts.items()):
+      several = f' ({count} of {len(finished)} runs)' if len(counts) > 1 else ''
+      lines.append(f'{title}: {value}{several}')
+  lines.append(f'Runs: {len(finished)} of {len(runs)} finished')
+  missing = [run for run in runs.values() if run.results is None]
+  for run in missing[:_LISTED]:
+    why = f', {run.failure}, see failed/{run.name}.json' if run.failure else ''
+    lines.append(f'Missing: {run.name}{why}')
+  if len(missing) > _LISTED:
+    lines.append(f'Missing: {len(missing) - _LISTED} more')
+  return lines
+
+
+def spread(summary: Summary, decimals: int) -> str:
+  """Mean ± standard deviation; the mean alone where there is one value."""
+  mean = number(summary.mean, decimals)
+  if math.isnan(summary.std):
+    return mean
+  return f'{mean} ± {number(summary.std, decimals)}'
+
+
+def _means(table: Table, block: Block) -> Grid:
+  headers = list(map(short, table.rows))
+  if table.choice:
+    headers.append(short(table.choice.key))
+  headers.append('n')
+  published = table.paper.values if table.paper else {}
+  in_paper = {metric for _, metric in published}
+  for column in block.columns:
+    headers.append(column.header + ARROWS[column.better])
+    if column.metric in in_paper:
+      headers.append('paper')
+  headers += [c.header + ARROWS[c.better] for c in block.extra_columns]
+  rows = []
+  for row in block.rows:
+    texts = list(map(text, row.values))
+    if row.chosen:
+      taken = text(row.chosen.value) if row.chosen.taken else 'missing'
+      texts.append(taken + (FEWER if row.chosen.fewer else ''))
+    planned = len(row.runs)
+    texts.append(counted(planned - row.missing, planned))
+    for column in block.columns:
+      texts.append(_mean(row, column))
+      if column.metric in in_paper:
+        theirs = Summary(*_published(table, row, column.metric), 1)
+        texts.append(spread(theirs, column.decimals))
+    for column in block.extra_columns:
+      summary = row.cells[column.metric]._replace(std=math.nan)
+      texts.append(spread(summary, column.decimals))
+    rows.append(texts)
+  notes = []
+  if any(row.missing for row in block.rows):
+    notes.append(f'{FEWER} of fewer runs than planned; see the column n.')
+  fewer = [
+      f'{row.name} chosen on {row.chosen.seeds} of {row.chosen.planned} seeds'
+      for row in block.rows
+      if row.chosen and row.chosen.fewer
+  ]
+  if fewer:
+    notes.append(f'{FEWER} of {headers[len(table.rows)]}: {", ".join(fewer)}.')
+  if 'paper' in headers:
+    notes.append(f'paper: {table.paper.source}.')
+  title = titled(table.blocks, block.values)
+  return Grid(title, headers, rows, len(table.rows), notes)
+
+
+def _choices(table: Table, block: Block) -> Grid:
+  """Every candidate with its mean on the validation split."""
+  assert table.choice is not None
+  metric, mode = table.choice.metric, table.choice.mode
+  name = short(table.choice.key)
+  rows = []
+  for row in block.rows:
+    chosen = row.chosen
+    if chosen is None:
+      continue
+    for value, summary in chosen.means.items():
+      star = '*' if chosen.taken and value == chosen.value else ''
+      seeds = counted(summary.n, chosen.planned)
+      mean = spread(summary, _VALID_DECIMALS)
+      rows.append([*map(text, row.values), text(value), seeds, mean + star])
+  what = {'max': 'largest', 'min': 'smallest'}[mode]
+  notes = [
+      f'* chosen: the {what} mean of {metric} over the seeds that all values'
+      ' of the row have, the first of equal ones. The test split has no part'
+      ' in it.'
+  ]
+  title = titled(table.blocks, block.values)
+  title = f'{title}: choice of {name}' if title else f'Choice of {name}'
+  headers = [*map(short, table.rows), name, 'n', metric]
+  return Grid(title, headers, rows, len(table.rows) + 1, notes)
+
+
+def _mean(row: Row, column: Column) -> str:
+  summary = row.cells[column.metric]
+  there = len(row.runs) - row.missing
+  if not there:
+    return 'missing'
+  cell = spread(summary, column.decimals)
+  if 0 < summary.n < there:
+    cell += f' (n={summary.n})'
+  return cell + (FEWER if row.missing else '')
+
+
+def _published(table: Table, row: Row, metric: str) -> tuple[float, float]:
+  values = table.paper.values if table.paper else {}
+  value = values.get((row.name, metric), math.nan)
+  return value if isinstance(value, tuple) else (value, math.nan)
+
+
+def _origins(runs: Iterable[Run], key: str) -> list[str]:
+  """A fact of each run; all of them where it was begun under several."""
+  texts = (' then '.join(dict.fromkeys(o[key] for o in r.origin)) for r in runs)
+  return [known or 'not recorded' for known in texts]
+
+
+def _versions(results: Mapping[str, Any]) -> str:
+  versions = results.get('versions', {})
+  return ', '.join(f'{k} {v}' for k, v in versions.items()) or 'not recorded'

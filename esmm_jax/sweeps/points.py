@@ -1,0 +1,154 @@
+"""Sweeps as plain data: which configs to run.
+
+A point says what one run is: {'config': 'configs/mmoe.py:kuairand',
+'estimator': 'click_space', 'seed': 3}. `config` is the config file and its
+variant, every other key one of its keys, as behind --config on the command
+line. A key that begins with @ is a label for the table: it is neither part of
+the run nor of its name.
+
+  points = product(
+      chain(
+          product(fixed('@model', 'ESMM'), fixed('config', 'configs/esmm.py')),
+          product(fixed('@model', 'MMoE'), fixed('config', 'configs/mmoe.py')),
+      ),
+      sweep('seed', range(10)),
+  )
+
+A sweep is a list of points. `configs/tables/*.py` make a results table of them
+(`esmm_jax.sweeps.table`).
+"""
+
+from collections.abc import Iterable, Mapping
+import hashlib
+import itertools
+import json
+import os
+import re
+from typing import Any
+
+from esmm_jax.types import InputError
+
+Point = dict[str, Any]
+Sweep = list[Point]
+
+_READABLE = 100  # Characters of a run's name before its hash.
+
+
+def sweep(key: str, values: Iterable[Any]) -> Sweep:
+  """One point for each value of a key."""
+  return _distinct([{key: _plain(key, value)} for value in values])
+
+
+def fixed(key: str, value: Any) -> Sweep:
+  """One point that sets one key."""
+  return sweep(key, [value])
+
+
+def product(*sweeps: Sweep) -> Sweep:
+  """Every combination of a point from each sweep; the last varies fastest."""
+  return _distinct([_merged(parts) for parts in itertools.product(*sweeps)])
+
+
+def zipped(*sweeps: Sweep) -> Sweep:
+  """The first points of all sweeps together, then the second ones, and so on.
+
+  Raises:
+    InputError: They differ in length.
+  """
+  lengths = [len(s) for s in sweeps]
+  if len(set(lengths)) > 1:
+    raise InputError(f'zipped: the sweeps have {lengths} points; give as many.')
+  return _distinct([_merged(parts) for parts in zip(*sweeps)])
+
+
+def chain(*sweeps: Sweep) -> Sweep:
+  """The points of all sweeps, one sweep after the other."""
+  return _distinct(list(itertools.chain(*sweeps)))
+
+
+def settings(point: Mapping[str, Any]) -> Point:
+  """The point without its labels: all that makes the run."""
+  return {k: v for k, v in point.items() if not k.startswith('@')}
+
+
+def run_name(point: Mapping[str, Any]) -> str:
+  """The folder name of a point's run, readable and of its settings alone.
+
+  Config, then the values by key, then 8 hexadecimal digits of the sha256 of the
+  settings: mmoe-kuairand-estimator=click_space-seed=3-1a2b3c4d. The order of
+  the point does not count. Letters, digits and the characters `_-=.+` only.
+  """
+  run = settings(point)
+  file, _, variant = str(run.get('config', '')).partition(':')
+  stem = os.path.basename(file).removesuffix('.py')
+  parts = [p for p in (stem, variant) if p]
+  for key, value in sorted(run.items()):
+    if key != 'config':
+      text = 'x'.join(map(str, value)) if isinstance(value, tuple) else value
+      parts.append(f'{key.split(".")[-1]}={text}')
+  readable = re.sub(r'[^A-Za-z0-9_=.+-]', '_', '-'.join(parts))[:_READABLE]
+  digest = hashlib.sha256(_canonical(run).encode()).hexdigest()[:8]
+  return f'{readable}-{digest}'
+
+
+def runs(points: Iterable[Point]) -> dict[str, Point]:
+  """Run name -> settings; points that differ in labels alone share a run.
+
+  Raises:
+    InputError: Two runs have one name.
+  """
+  found: dict[str, Point] = {}
+  for point in points:
+    run = settings(point)
+    other = found.setdefault(run_name(point), run)
+    if _canonical(other) != _canonical(run):
+      raise InputError(
+          f'Two runs have the name {run_name(point)}: {other} and {run}.'
+          ' Change a value of one of them.'
+      )
+  return found
+
+
+def _plain(key: str, value: Any) -> Any:
+  """The value, lists as tuples.
+
+  Raises:
+    InputError: It is not one that a config can hold.
+  """
+  if isinstance(value, (list, tuple)):
+    return tuple(_plain(key, v) for v in value)
+  if value is None or isinstance(value, (bool, int, float, str)):
+    return value
+  raise InputError(
+      f'{key} is {value!r}; a point holds numbers, texts, None and tuples of'
+      ' them.'
+  )
+
+
+def _merged(parts: Iterable[Point]) -> Point:
+  merged: Point = {}
+  for part in parts:
+    if both := sorted(merged.keys() & part.keys()):
+      raise InputError(f'{both[0]!r} is set twice: {merged} and {part}.')
+    merged |= part
+  return merged
+
+
+def _canonical(point: Mapping[str, Any]) -> str:
+  return json.dumps(point, sort_keys=True, separators=(',', ':'))
+
+
+def _first_double(items: Iterable[Any]) -> Any:
+  seen = set()
+  for item in items:
+    if item in seen:
+      return item
+    seen.add(item)
+  return None
+
+
+def _distinct(points: Sweep) -> Sweep:
+  double = _first_double(map(_canonical, points))
+  if double is not None:
+    raise InputError(f'The point {double} is there twice.')
+  return points

@@ -1,0 +1,222 @@
+"""Trains and evaluates runs; read from top to bottom."""
+
+from collections.abc import Mapping, Sequence
+import contextlib
+import math
+import shutil
+from typing import Any
+
+from esmm_jax.parallel import processes
+from esmm_jax.protocols import use as protocols
+from esmm_jax.training import phases, selection
+from esmm_jax.training.feeding import Resident, Streamed
+from esmm_jax.training.phases import Job
+from esmm_jax.training.replica_run import line
+from esmm_jax.training.state import TrainState
+from esmm_jax.workdir import folder as workdir_
+from esmm_jax.workdir import stopping
+import jax
+
+
+def train_and_evaluate(
+    config: Any, workdir: str, data_dir: str | None = None
+) -> dict[str, Any]:
+  """Trains, selects on the validation split, evaluates on the test split once.
+
+  The same call again goes on where the last checkpoint left, and gives the
+  numbers of the uninterrupted run to the bit
+  (`tests/training/test_end_to_end.py`).
+
+  Args:
+    config: As `configs/*.py` make it.
+    workdir: Gets config.json, metrics.jsonl, results.json, checkpoints/,
+      tensorboard/ and, when asked, predictions/.
+    data_dir: Where prepared data lives; default ~/.cache/esmm_jax.
+
+  Returns:
+    What results.json holds.
+
+  Raises:
+    InputError: Something in the config, the data or the workdir is wrong.
+    FloatingPointError: A loss was not finite.
+    Stopped: The process got SIGTERM; the run is saved.
+  """
+  (result,) = train_replicas([config], [workdir], data_dir)
+  if isinstance(result, FloatingPointError):
+    raise result
+  return result
+
+
+def train_replicas(
+    configs: Sequence[Any],
+    workdirs: Sequence[str],
+    data_dir: str | None = None,
+    home: str | None = None,
+) -> list[dict[str, Any] | FloatingPointError]:
+  """Trains several runs as replicas of one program.
+
+  Each gives what it gives alone, up to the order in which float32 sums are
+  added (`tests/training/test_replicas.py`). A replica whose loss is not finite
+  fails;
+  the others go on.
+
+  Args:
+    configs: Runs of one group; see `replicas.replica_groups`.
+    workdirs: The folder of each, as for `train_and_evaluate`.
+    data_dir: As there.
+    home: Folder for the checkpoints of the group until it is finished; needed
+      where there are several runs, and different for other groups.
+
+  Returns:
+    For each run what results.json holds, or why it failed.
+
+  Raises:
+    InputError: As `train_and_evaluate`.
+    Stopped: As there.
+  """
+  configs = [protocols.resolve(c) for c in configs]
+  results = [workdir_.finished(c, w) for c, w in zip(configs, workdirs)]
+  if None not in results:
+    return results
+  with contextlib.ExitStack() as stack:
+    built = phases.build(configs, data_dir)
+    job = phases.open_job(built, configs, workdirs, home, stack)
+    state, best = phases.initialise_or_restore(job)
+    for run in job.runs:
+      stack.enter_context(contextlib.closing(run.writer))
+    state, best = train(job, state, best)
+    phases.write_failures(job, state)
+    phases.keep_checkpoints(job, state, best)
+    params = phases.select(job, state, best)
+    phases.test(job, params, int(state.step))
+    phases.write_results(job, state)
+    job.checkpoints.close()
+    if home and home not in workdirs and processes.is_first():
+      shutil.rmtree(home)
+    return [run.failure or run.results for run in job.runs]
+
+
+def train(job: Job, state: TrainState, best: Any) -> tuple[TrainState, Any]:
+  """Steps, reports, evaluates and saves to the end.
+
+  Args:
+    job: The training.
+    state: Where it begins; consumed.
+    best: The best parameters so far, {} where none are kept.
+
+  Returns:
+    The last state and the best parameters.
+
+  Raises:
+    Stopped: The process got SIGTERM; the run is saved.
+  """
+  program, log = job.program, job.config.log_every
+  every, total = _steps_between_evaluations(job), program.total_steps
+  hyper = program.layout.put_state(program.hyper)
+  step = start = int(state.step)
+  reported = lambda n: n % every == 0 or n % log == 0 or n == total
+  kind = Resident if program.resident else Streamed
+  feed = kind(
+      program.plan, program.batches, program.layout, start, total, reported
+  )
+  # Batches are made by one thread at a time: the one that works ahead has to
+  # end before `phases` makes the batch of a failure or of an example again.
+  with contextlib.closing(feed):
+    job.clock.start()
+    while step < total and job.active():
+      stop = min(next_multiple(step, every), next_multiple(step, log), total)
+      if step == start:  # By itself, because it is compiled: see `clock`.
+        stop = start + 1
+      state = feed.advance(state, step, stop, hyper)
+      job.clock.count(stop - step)
+      if step == start:
+        jax.block_until_ready(state.step)
+        job.clock.read()
+      job.traces = max(job.traces, feed.traces)
+      step = stop
+      if reported(step):
+        evaluates = step % every == 0 or step == total
+        batch_hash = feed.hash_after(step)
+        state, best = _look(job, state, best, evaluates, batch_hash)
+  phases.report(job, state)  # A state that was restored may hold a failure.
+  return state, best
+
+
+def _look(
+    job: Job,
+    state: TrainState,
+    best: Any,
+    evaluates: bool,
+    batch_hash: int,
+) -> tuple[TrainState, Any]:
+  """Reports, evaluates and saves where it is time, stops where asked to.
+
+  Raises:
+    Stopped: The process got SIGTERM; the run is saved.
+  """
+  state, losses = phases.report(job, state)
+  # Of all processes, so that they save the same step.
+  stops = processes.any_of(bool(job.stop_asked))
+  losses = [means | {'train/batch_hash': batch_hash} for means in losses]
+  job.clock.read()  # The report waited for the steps.
+  for run, means in zip(job.runs, losses):
+    if run.bad_step >= 0 and not run.lost:
+      run.lost = means
+  active = job.active()
+  if not active:
+    return state, best
+  step, total = int(state.step), job.program.total_steps
+  loss = losses[active[0]]['train/loss']
+  job.runs[0].writer.progress(step, loss, job.clock.rate)
+  if evaluates:
+    with job.clock.paused():
+      best = _evaluate(job, state, best, losses)
+      job.save(state, best)
+      stops = stops or processes.any_of(bool(job.stop_asked))
+  else:
+    for r in active:
+      job.runs[r].writer.write(step, losses[r])
+    if stops:
+      job.save(state, best)
+  if stops:
+    raise _stopped(step, total)
+  return state, best
+
+
+def _evaluate(
+    job: Job,
+    state: TrainState,
+    best: Any,
+    losses: Sequence[Mapping[str, float]],
+) -> Any:
+  """Evaluates on the validation split; returns the best parameters so far."""
+  runs, active, valid = job.runs, job.active(), {}
+  if 'valid' in job.splits:
+    scored = job.predictor.metrics(state.params, job.splits['valid'], active)
+    valid = {r: metrics for r, metrics, _ in scored}
+  better = [False] * len(runs)
+  step = int(state.step)
+  epoch = step / job.program.batches.steps_per_epoch
+  for r in active:
+    metrics = losses[r] | phases.prefixed('valid', valid.get(r, {}))
+    better[r] = runs[r].update(step, metrics)
+    runs[0].writer.say(runs[r].label + line(step, epoch, metrics))
+    runs[r].writer.write(step, metrics)
+  return selection.merge(best, state.params, better) if any(better) else best
+
+
+def _steps_between_evaluations(job: Job) -> int:
+  length = job.program.batches.steps_per_epoch
+  return max(1, math.ceil(length / job.config.evals_per_epoch))
+
+
+def _stopped(step: int, total: int) -> stopping.Stopped:
+  return stopping.Stopped(
+      f'stopped by SIGTERM, saved at step {step} of {total}; the same command'
+      ' goes on.'
+  )
+
+
+def next_multiple(step: int, every: int) -> int:
+  """The next multiple of `every`."""
+  return (step // every + 1) * every

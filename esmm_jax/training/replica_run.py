@@ -1,0 +1,154 @@
+"""One run among the replicas of a program: its folder, selection and end."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from esmm_jax.metrics.by_space import Observed
+from esmm_jax.parallel import processes
+from esmm_jax.protocols.scoring import protocol_metrics
+from esmm_jax.protocols.use import named
+from esmm_jax.training.predict import common_ctr_metrics, save_predictions
+from esmm_jax.training.selection import Selection
+from esmm_jax.types import Array
+from esmm_jax.workdir.checkpoint import Checkpoints
+from esmm_jax.workdir.folder import predictions_file
+from esmm_jax.workdir.writer import Writer
+
+_LINE = 100  # Columns of an evaluation's line.
+_REST = 4  # Of these, for the number of what does not fit.
+
+
+class Run:
+  """What is of one replica alone.
+
+  Attributes:
+    config: Its config, resolved.
+    protocol: Its protocol, or None.
+    workdir: Its folder.
+    selection: Which of its parameters count.
+    steps: Where it stopped early; 0 while it has not.
+    failure: Why it failed, if it did.
+    bad_step: The step that was not finite, from 0; -1 without failure.
+    lost: The losses since the last report at that step.
+    results: What results.json will hold.
+    writer: Its metrics; there after `open`.
+    label: Before its lines; '' where it is alone.
+  """
+
+  def __init__(self, config: Any, workdir: str, has_valid: bool):
+    self.config, self.workdir = config, workdir
+    self.protocol = named(config.protocol)
+    self.selection = Selection(config.selection, has_valid)
+    self.steps = 0
+    self.failure: FloatingPointError | None = None
+    self.bad_step = -1
+    self.lost: dict[str, float] = {}
+    self.results: dict[str, Any] = {}
+    self.label = ''
+    self.writer: Writer
+    self._digest = ''  # Of the lines of metrics.jsonl that must be there.
+
+  @property
+  def active(self) -> bool:
+    """Whether it is still trained."""
+    return not self.failure and not self.steps
+
+  @property
+  def init_seed(self) -> int:
+    """Of initialisation and dropout."""
+    seed = self.config.init_seed
+    return self.config.seed if seed is None else seed
+
+  def open(self, start: int, total: int, shows: bool) -> None:
+    """Opens its files at a step; `shows` says whether it has the bar."""
+    first = processes.is_first()
+    self.writer = Writer(self.workdir, start, total, shows and first, first)
+    if self._digest not in ('', self.writer.digest) and first:
+      self.writer.say(
+          f'warning: {self.workdir}/metrics.jsonl was changed: lines up to step'
+          f' {start} are missing or are not as they were written. The run goes'
+          ' on, its other numbers do not depend on them.'
+      )
+
+  def update(self, step: int, metrics: Mapping[str, float]) -> bool:
+    """Takes note of an evaluation; returns whether it is the best so far."""
+    better = self.selection.update(step, metrics)
+    if self.selection.stopped:
+      self.steps = step
+    return better
+
+  def position(self) -> dict[str, Any]:
+    """What a checkpoint needs to know, as JSON."""
+    return {
+        'selection': self.selection.position(),
+        'steps': self.steps,
+        'metrics': self.writer.digest,
+    }
+
+  def load(self, position: Mapping[str, Any]) -> None:
+    """Takes over what `position` gave."""
+    self.selection.load(position['selection'])
+    self.steps = position['steps']
+    self._digest = position.get('metrics', '')
+
+  def save(
+      self, outputs: dict[str, Array], observed: Observed
+  ) -> dict[str, float]:
+    """Writes the test predictions, if asked for.
+
+    Args:
+      outputs: Output -> float32 [n]; gets `ctcvr_common` if there is one.
+      observed: The same rows.
+
+    Returns:
+      The metrics that only its protocol has, and those that take another
+      run's pCTR; {} without either.
+    """
+    more = protocol_metrics(self.protocol, outputs, observed.labels)
+    if self.config.common_ctr:
+      more |= common_ctr_metrics(
+          outputs, observed, self.workdir, self.config.common_ctr
+      )
+    if self.config.save_predictions:
+      save_predictions(predictions_file(self.workdir), outputs, observed)
+    return more
+
+  def keep(
+      self,
+      step: int,
+      arrays: Mapping[str, Any],
+      position: Mapping[str, Any],
+      num_rows: int,
+  ) -> None:
+    """Writes its own checkpoint, as it would have alone."""
+    checkpoints = Checkpoints(self.workdir, num_rows)
+    if checkpoints.latest_step != step:
+      checkpoints.save(step, arrays, position)
+    checkpoints.close()
+
+
+def line(step: int, epoch: float, metrics: Mapping[str, float]) -> str:
+  """An evaluation in at most 100 columns.
+
+  What does not fit is counted at the end (`+2`), not cut; metrics.jsonl has it
+  all.
+  """
+  text = f'step {step:,} epoch {epoch:.2f} loss {metrics["train/loss"]:.4f}'
+  parts = []
+  for wanted in ('auc', 'mse'):
+    values = [
+        f'{key.split("/")[1]} {value:.4f}'
+        for key, value in metrics.items()
+        if key.startswith('valid/')
+        and key.endswith(f'/{wanted}')
+        and '_entire/' not in key
+    ]
+    if values:
+      parts += [f' | {wanted} {values[0]}', *(f' {v}' for v in values[1:])]
+  if 'valid/ctcvr/logloss' in metrics:
+    parts.append(f' logloss {metrics["valid/ctcvr/logloss"]:.5f}')
+  while parts and len(text) + len(parts[0]) <= _LINE - _REST:
+    text += parts.pop(0)
+  if len(parts) == 1 and len(text) + len(parts[0]) <= _LINE:
+    text += parts.pop()
+  return f'{text} +{len(parts)}' if parts else text

@@ -1,0 +1,342 @@
+"""Saving and restoring a run: state, the best parameters, the position.
+
+The data order is a pure function of the step, so a position is one number.
+The tables and their moments are written without a copy (`table_files`), the
+rest as Orbax does it. Orbax writes a checkpoint to a temporary folder and
+renames it when complete, so a run killed while saving finds the one before.
+Each has a list of checksums (`seals`): one that is cut off or damaged is found,
+and the one before is used.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import functools
+import logging
+import os
+import shutil
+from typing import Any
+
+from esmm_jax.embeddings import files as table_files
+from esmm_jax.parallel import processes
+from esmm_jax.types import InputError
+from esmm_jax.workdir import seals
+import jax
+import orbax.checkpoint as ocp
+
+_KEPT = 2
+# Subtrees whose arrays are as large as the table.
+_LARGE = ('table', 'table_opt')
+# Between the parts of the name of a large array.
+_JOIN = '.'
+Path = tuple[str, ...]
+
+
+class TableHandler(ocp.AsyncCheckpointHandler):
+  """How Orbax has large arrays written and read: by `table_files`."""
+
+  async def async_save(
+      self, directory: Any, args: 'TableSave'
+  ) -> list[ocp.future.Future]:
+    return [_Writing(os.fspath(directory), args)]
+
+  def save(self, directory: Any, args: 'TableSave') -> None:
+    table_files.write(os.fspath(directory), args.arrays, args.num_rows)
+
+  def restore(
+      self, directory: Any, args: 'TableRestore'
+  ) -> dict[str, jax.Array]:
+    folder = os.fspath(directory)
+    found = table_files.saved(folder)
+    like = args.like
+    if args.only:
+      found = {name: found[name] for name in args.only}
+    if like is None:
+      like = {name: _on_one_device(entry) for name, entry in found.items()}
+    shapes = {name: (e.shape, e.dtype) for name, e in found.items()}
+    wanted = {
+        name: (table_files.cut(a.shape, args.num_rows), a.dtype)
+        for name, a in like.items()
+    }
+    if wanted != shapes:
+      raise ValueError(f'it has the tables {shapes}, not {wanted}.')
+    return {
+        name: table_files.read(
+            folder, found[name], leaf.sharding, leaf.shape[0]
+        )
+        for name, leaf in like.items()
+    }
+
+
+class _Writing(ocp.future.Future):
+  """Writes when it is waited for.
+
+  So that an error comes when the other parts are also waited for; Orbax would
+  drop coroutines that nobody awaited.
+  """
+
+  def __init__(self, folder: str, args: 'TableSave'):
+    self._write = functools.partial(
+        table_files.write, folder, args.arrays, args.num_rows
+    )
+
+  def result(self, timeout: float | None = None) -> None:
+    del timeout
+    self._write()
+    self._write = lambda: None
+
+
+@ocp.args.register_with_handler(TableHandler, for_save=True)
+@dataclasses.dataclass
+class TableSave(ocp.args.CheckpointArgs):
+  """Large arrays by name, and how many of their rows count."""
+
+  arrays: dict[str, jax.Array]
+  num_rows: int | None = None
+
+
+@ocp.args.register_with_handler(TableHandler, for_restore=True)
+@dataclasses.dataclass
+class TableRestore(ocp.args.CheckpointArgs):
+  """Shapes and shardings by name; None: as they were, on one device.
+
+  `only` names those to read; all where it names none.
+  """
+
+  like: dict[str, Any] | None = None
+  num_rows: int | None = None
+  only: tuple[str, ...] = ()
+
+
+class Checkpoints:
+  """The checkpoints of a working directory.
+
+  Attributes:
+    messages: What was found wrong when it was opened, for people.
+  """
+
+  def __init__(
+      self, workdir: str, num_rows: int | None = None, read_only: bool = False
+  ):
+    """Opens them; those that are damaged are removed.
+
+    Args:
+      workdir: The run's folder.
+      num_rows: Rows of the tables; a mesh may make them longer
+        (`Layout.padded`), which no checkpoint shows. None: all.
+      read_only: Nothing is written or removed; of one process.
+    """
+    # Orbax logs every save at INFO.
+    logging.getLogger('absl').setLevel(logging.WARNING)
+    self._num_rows = num_rows
+    self._folder = os.path.join(os.path.abspath(workdir), 'checkpoints')
+    self._read_only, self._sound = read_only, None
+    self.messages = []
+    if processes.is_first():
+      self._sound, damaged = _examine(self._folder)
+      self.messages = [why for _, why in damaged]
+      if not read_only:
+        _remove(self._folder, [step for step, _ in damaged])
+    processes.wait_for_all('damaged checkpoints are removed')
+    self._manager = ocp.CheckpointManager(
+        self._folder,
+        options=ocp.CheckpointManagerOptions(
+            max_to_keep=_KEPT,
+            enable_async_checkpointing=False,
+            cleanup_tmp_directories=not read_only,
+            create=not read_only,
+        ),
+    )
+
+  @property
+  def latest_step(self) -> int | None:
+    """Step of the last sound checkpoint; None when there is none."""
+    return self._sound if self._read_only else self._manager.latest_step()
+
+  def save(
+      self, step: int, arrays: Any, position: Mapping[str, Any]
+  ) -> None:
+    """Writes a checkpoint; returns when it is complete.
+
+    Args:
+      step: Its number.
+      arrays: A tree of arrays.
+      position: What else is needed to go on, as JSON.
+
+    Raises:
+      InputError: It cannot be written; those before are as they were.
+    """
+    small, large = _divided(arrays)
+    try:
+      self._manager.save(
+          step,
+          args=ocp.args.Composite(
+              arrays=ocp.args.StandardSave(_nested(small)),
+              tables=TableSave(large, self._num_rows),
+              position=ocp.args.JsonSave(dict(position)),
+          ),
+      )
+      self._manager.wait_until_finished()
+      if processes.is_first():
+        seals.seal(os.path.join(self._folder, str(step)))
+        seals.remove_stray(self._folder)
+      processes.wait_for_all(f'checkpoint {step} is sealed')
+    except (OSError, ValueError) as e:
+      raise InputError(
+          f'The checkpoint of step {step} cannot be written to {self._folder}:'
+          f' {_reason(e)} Make room, or make it writable; the same command goes'
+          ' on from the checkpoint before.'
+      ) from e
+
+  def restore(self, like: Any) -> tuple[Any, dict[str, Any]]:
+    """Reads the last checkpoint.
+
+    Args:
+      like: A tree of the arrays to read, with their shapes and shardings.
+
+    Returns:
+      The arrays and the position.
+
+    Raises:
+      InputError: The checkpoint does not fit the run.
+    """
+    step = self.latest_step
+    small, large = _divided(jax.tree.map(_abstract, like))
+    try:
+      restored = self._manager.restore(
+          step,
+          args=ocp.args.Composite(
+              arrays=ocp.args.StandardRestore(_nested(small)),
+              tables=TableRestore(large, self._num_rows),
+              position=ocp.args.JsonRestore(),
+          ),
+      )
+    except (OSError, ValueError, KeyError) as e:
+      raise InputError(
+          f'{self._folder}/{step} does not fit this run:'
+          f' {str(e).splitlines()[0]} Use another --workdir, or delete that'
+          ' one.'
+      ) from e
+    leaves = _flat(restored['arrays']) | {
+        tuple(name.split(_JOIN)): a for name, a in restored['tables'].items()
+    }
+    paths, tree = jax.tree.flatten_with_path(like)
+    arrays = tree.unflatten(leaves[_path(path)] for path, _ in paths)
+    return arrays, restored['position']
+
+  def restore_as_saved(self) -> Any:
+    """The arrays of the last checkpoint as nested dicts, on one device."""
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    restored = self._manager.restore(
+        self.latest_step,
+        args=ocp.args.Composite(
+            arrays=ocp.args.StandardRestore(fallback_sharding=here),
+            tables=TableRestore(),
+        ),
+    )
+    leaves = _flat(restored['arrays'])
+    for name, array in restored['tables'].items():
+      leaves[tuple(name.split(_JOIN))] = array
+    return _nested(leaves)
+
+  def restore_params(self, best: bool) -> dict[str, Any]:
+    """`table`, `net` and `stats` of the last checkpoint, on one device.
+
+    Of what is as large as the table nothing else is read.
+
+    Args:
+      best: Whether those that were kept, or the last ones.
+    """
+    part = 'best' if best else 'state'
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    restored = self._manager.restore(
+        self.latest_step,
+        args=ocp.args.Composite(
+            arrays=ocp.args.StandardRestore(fallback_sharding=here),
+            tables=TableRestore(only=(f'{part}{_JOIN}table',)),
+        ),
+    )
+    (table,) = restored['tables'].values()
+    small = restored['arrays'][part]
+    stats = small.get('stats') or {}
+    return {'table': table, 'net': small['net'], 'stats': stats}
+
+  def close(self) -> None:
+    self._manager.close()
+
+
+def _examine(folder: str) -> tuple[int | None, list[tuple[int, str]]]:
+  """The last sound step; those after it that are damaged, and how."""
+  damaged: list[tuple[int, str]] = []
+  names = os.listdir(folder) if os.path.isdir(folder) else []
+  steps = sorted(int(n) for n in names if n.isdigit())
+  while steps:
+    step = steps.pop()
+    path = os.path.join(folder, str(step))
+    wrong = seals.damage(path)
+    if not wrong:
+      return step, damaged
+    before = f'of step {steps[-1]}' if steps else 'before: there is none'
+    damaged.append((
+        step,
+        f'The checkpoint {path} is damaged: {wrong}. It is not used, but the'
+        f' one {before}.',
+    ))
+  return None, damaged
+
+
+def _remove(folder: str, steps: Sequence[int]) -> None:
+  """Removes checkpoints, and checksums of those that are gone."""
+  for step in steps:
+    shutil.rmtree(os.path.join(folder, str(step)))
+  if os.path.isdir(folder):
+    seals.remove_stray(folder)
+
+
+def _divided(tree: Any) -> tuple[dict[Path, Any], dict[str, Any]]:
+  """Its small leaves by path and the large ones by name."""
+  small, large = {}, {}
+  for path, leaf in jax.tree.leaves_with_path(tree):
+    path = _path(path)
+    if leaf.ndim and any(part in _LARGE for part in path):
+      large[_JOIN.join(path)] = leaf
+    else:
+      small[path] = leaf
+  return small, large
+
+
+def _path(keys: Any) -> Path:
+  """A path in a tree as the names and numbers on it."""
+  return tuple(jax.tree_util.keystr((k,), simple=True) for k in keys)
+
+
+def _nested(leaves: Mapping[Path, Any]) -> dict[str, Any]:
+  """Nested dicts from leaves by path."""
+  tree: dict[str, Any] = {}
+  for (*folders, name), leaf in leaves.items():
+    at = tree
+    for folder in folders:
+      at = at.setdefault(folder, {})
+    at[name] = leaf
+  return tree
+
+
+def _flat(tree: Any) -> dict[Path, Any]:
+  """The inverse of `_nested`."""
+  return {_path(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+  """Shape, dtype and sharding of an array, or of what stands for one."""
+  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+
+
+def _on_one_device(entry: table_files.Saved) -> jax.ShapeDtypeStruct:
+  here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  return jax.ShapeDtypeStruct(entry.shape, entry.dtype, sharding=here)
+
+
+def _reason(error: Exception) -> str:
+  """An operating system's words, or the first line of a library's."""
+  if isinstance(error, OSError) and error.strerror:
+    return f'{error.strerror}.'
+  return str(error).splitlines()[0]

@@ -1,0 +1,53 @@
+"""Where numbers come from: the commit, the device, and a hash of the data."""
+
+import os
+import subprocess
+from typing import Any
+
+import jax
+
+_ROOT = os.path.abspath(
+    os.path.join(__file__, '../../..')
+)
+_SOURCE = ('esmm_jax', 'experiments', 'configs')
+
+
+def commit() -> str:
+  """The git commit of the code, '(changed)' behind it if files differ from it.
+
+  'unknown' where the package is not in a git checkout of its own.
+  """
+  top = _git('rev-parse', '--show-toplevel')
+  if top is None or os.path.realpath(top) != os.path.realpath(_ROOT):
+    return 'unknown'
+  head = _git('rev-parse', '--short=12', 'HEAD')
+  changed = _git('status', '--porcelain', '--', *_SOURCE)
+  return f'{head} (changed)' if changed else f'{head}'
+
+
+def _git(*arguments: str) -> str | None:
+  try:
+    done = subprocess.run(
+        ['git', '-C', _ROOT, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+  except (OSError, subprocess.CalledProcessError):
+    return None
+  return done.stdout.strip()
+
+
+def device() -> str:
+  """Kind and number of the devices that JAX uses: '1 x NVIDIA H100'."""
+  devices = jax.devices()
+  return f'{len(devices)} x {devices[0].device_kind}'
+
+
+def data(builder: Any) -> str:
+  """Name, config and version of prepared data, and a hash of its columns.
+
+  Args:
+    builder: A prepared `ColumnarBuilder`.
+  """
+  return f'{builder.info.full_name}, sha256 {builder.columns_sha256[:16]}'

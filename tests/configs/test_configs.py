@@ -1,0 +1,162 @@
+"""Every config file in every variant is one that a run can be built from."""
+
+import dataclasses
+import glob
+import importlib
+import inspect
+import os
+import pathlib
+
+from configs import common
+from configs.tables import architectures, networks
+from esmm_jax.data import DATASETS
+from esmm_jax.data.kuairand.features import declared_fields
+from esmm_jax.data.simulator.config import funnel_config
+from esmm_jax.data.simulator.dataset import funnel_schema
+from esmm_jax.estimators import ESTIMATORS
+from esmm_jax.models import MODELS
+from esmm_jax.schema import Schema
+from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Task
+from esmm_jax.training import program as build
+from esmm_jax.training.program import call
+import jax
+import jax.numpy as jnp
+import pytest
+
+from tests import toy
+
+ROOT = os.path.abspath(os.path.join(__file__, '../../..'))
+FILES = [
+    os.path.basename(f).removesuffix('.py')
+    for f in sorted(glob.glob(os.path.join(ROOT, 'configs', '*.py')))
+    # Parts that configs share have no config of their own.
+    if 'def get_config' in pathlib.Path(f).read_text('utf-8')
+]
+SPLITS = (
+    'name', 'train_split', 'valid_split', 'test_split', 'fields', 'tasks')
+
+
+@pytest.mark.parametrize('variant', common.VARIANTS)
+@pytest.mark.parametrize('name', FILES)
+def test_config(name, variant):
+  module = importlib.import_module(f'configs.{name}')
+  config = module.get_config(variant)
+  assert config.model.name in MODELS
+  attributes = {f.name for f in dataclasses.fields(MODELS[config.model.name])}
+  assert set(config.model) - {'name', 'embed_dim'} <= attributes
+  assert config.estimator in ESTIMATORS
+  watched = (*FUNNEL, Task('play_time', 'play_time', 'ctr', 'regression'))
+  terms = set().union(*(
+      e.weights(tasks)
+      for name, e in ESTIMATORS.items()
+      for tasks in (FUNNEL, CART_FUNNEL, watched)
+      # UNBIAS wants CVR right behind the click.
+      if (name, tasks) != ('unbias', CART_FUNNEL)))
+  assert set(config.loss_weights) == terms
+  cls = DATASETS[config.dataset.name]
+  options = set(config.dataset) - set(SPLITS)
+  parameters = inspect.signature(cls.from_options).parameters
+  if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+    assert options <= set(parameters)
+  assert config.is_type_safe and config.to_json_best_effort()
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_config_says_how_to_run_it(name):
+  doc = importlib.import_module(f'configs.{name}').__doc__
+  assert f'python -m experiments.train --config=configs/{name}.py' in doc
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_unknown_variant_is_refused(name):
+  module = importlib.import_module(f'configs.{name}')
+  with pytest.raises(ValueError, match="'smke'.*smoke"):
+    module.get_config('smke')
+
+
+def test_funnel_dials_are_all_in_the_config():
+  from esmm_jax.data.simulator.config import FunnelConfig
+
+  dials = {f.name for f in dataclasses.fields(FunnelConfig)}
+  tfds_own = {
+      'name', 'version', 'release_notes', 'supported_versions', 'description',
+      'tags',
+  }
+  assert dials - tfds_own <= set(common.funnel())
+
+
+def test_options_that_a_function_lacks_are_refused():
+  def function(alpha=1, beta=2):
+    return alpha, beta
+
+  assert call(function, {'alpha': 5, 'beta': None}, 'section') == (5, 2)
+  with pytest.raises(ValueError, match='section.alhpa.*alpha'):
+    call(function, {'alhpa': 5}, 'section')
+
+
+# Parameters of the networks, embeddings not counted: on the funnel, KuaiRand.
+NETWORK_PARAMS = {
+    'adatt': (429_058, 402_490),
+    'aitm': (411_202, 412_738),
+    'aman': (385_522, 379_906),
+    'base': (385_522, 379_906),
+    'dbmtl': (287_234, 244_482),
+    'division': (385_522, 379_906),
+    'esmm': (385_522, 379_906),
+    'esmm_ns': (385_522, 379_906),
+    'mmoe': (447_498, 335_394),
+    'oversampling': (385_522, 379_906),
+    'ple': (429_212, 403_434),
+    'shared_bottom': (321_090, 334_210),
+    'shared_embedding': (385_522, 379_906),
+    'single_task': (385_522, 379_906),
+    'stem': (375_560, 330_888),
+    'unbias': (385_522, 379_906),
+}
+
+
+def network_params(name, variant, **options):
+  """Of a config's model on the fields of its data set."""
+  config = importlib.import_module(f'configs.{name}').get_config(variant)
+  config.model.update(options)
+  if variant == 'kuairand':
+    schema = Schema(declared_fields(False, 'both'))
+  else:
+    schema = funnel_schema(funnel_config('default'))
+  model = build.model(config.model, schema)
+  batch = toy.random_batch(1, schema, num_rows=2)
+  shapes = jax.eval_shape(
+      model.init,
+      jax.random.key(0),
+      jnp.zeros((2, config.model.embed_dim * model.num_tables)),
+      batch,
+  )
+  return sum(x.size for x in jax.tree.leaves(shapes['params']))
+
+
+@pytest.mark.parametrize('k, variant', [(0, ''), (1, 'kuairand')])
+@pytest.mark.parametrize('name', FILES)
+def test_network_params(name, k, variant):
+  assert network_params(name, variant) == NETWORK_PARAMS[name][k]
+
+
+@pytest.mark.parametrize('name', networks.SMALL)
+def test_small_networks_of_the_tables_are_of_a_size(name):
+  """None has more than twice, or less than half, of single_task's."""
+  (point,) = networks.network(name, '', small=True)
+  options = {
+      k.removeprefix('model.'): v
+      for k, v in point.items()
+      if k.startswith('model.')
+  }
+  single = dict(networks.SMALL['single_task'], embed_dim=8)
+  reference = network_params('single_task', '', **single)
+  assert 0.5 < network_params(name, '', **options) / reference < 2
+
+
+@pytest.mark.parametrize('k, variant', [(0, ''), (1, 'kuairand')])
+def test_the_matched_single_task_model_is_as_large_as_mmoe(k, variant):
+  size = architectures.MATCHED_PARAMS[variant]
+  assert size == NETWORK_PARAMS['mmoe'][k]
+  got = network_params('single_task', variant, match_params=size)
+  assert abs(got / size - 1) < 0.01

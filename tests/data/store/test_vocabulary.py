@@ -1,0 +1,69 @@
+"""Vocabulary: 0 missing, 1 rare or unseen, 2.. kept, by falling count."""
+
+import collections
+
+from esmm_jax.data.store.vocabulary import Vocabulary
+from esmm_jax.types import InputError
+from hypothesis import given, settings, strategies as st
+import numpy as np
+import pytest
+
+
+def test_ids_by_falling_count_and_ties_by_value():
+  values = np.array([7, 5, 5, 9, 9, 9, 3, 7])
+  vocabulary = Vocabulary.fit(values)
+  assert vocabulary.values.tolist() == [9, 5, 7, 3]
+  assert vocabulary.size == 6
+  assert vocabulary.encode(values).tolist() == [4, 3, 3, 2, 2, 2, 5, 4]
+
+
+def test_rare_unseen_and_missing():
+  values = np.array(['b', 'a', 'a', 'c', 'c', 'c'])
+  missing = np.array([False, False, False, True, True, False])
+  vocabulary = Vocabulary.fit(values, missing, min_count=2)
+  assert vocabulary.values.tolist() == ['a']  # 'c' is there once, unmasked
+  ids = vocabulary.encode(np.array(['a', 'b', 'c', 'zz', 'a']))
+  assert ids.tolist() == [2, 1, 1, 1, 2]
+  assert ids.dtype == np.int32
+  assert vocabulary.encode(values, missing).tolist() == [1, 2, 2, 0, 0, 1]
+  assert vocabulary.decode([0, 1, 2]) == [None, None, 'a']
+
+
+def test_nothing_to_fit():
+  vocabulary = Vocabulary.fit(np.array([], np.int64))
+  assert vocabulary.size == 2
+  assert vocabulary.encode(np.array([4, 5])).tolist() == [1, 1]
+
+
+def test_shape_is_kept():
+  vocabulary = Vocabulary.fit(np.array([1, 1, 2]))
+  assert vocabulary.encode(np.array([[2, 1], [8, 2]])).tolist() == [
+      [3, 2],
+      [1, 3],
+  ]
+
+
+def test_min_count_below_one():
+  with pytest.raises(InputError, match='min_count is 0'):
+    Vocabulary.fit(np.array([1]), min_count=0)
+
+
+_VALUES = st.lists(st.integers(-5, 5), max_size=40)
+
+
+@settings(deadline=None, max_examples=200, derandomize=True)
+@given(_VALUES, _VALUES, st.integers(1, 4), st.integers(0, 9))
+def test_matches_counting(train, new, min_count, seed):
+  counts = collections.Counter(train)
+  kept = sorted(
+      (v for v in counts if counts[v] >= min_count),
+      key=lambda v: (-counts[v], v),
+  )
+  expected = {v: k + 2 for k, v in enumerate(kept)}
+  shuffled = np.random.default_rng(seed).permutation(np.array(train, np.int64))
+  vocabulary = Vocabulary.fit(shuffled, min_count=min_count)
+  ids = vocabulary.encode(np.array(new, np.int64)).tolist()
+  assert vocabulary.size == len(kept) + 2
+  assert ids == [expected.get(v, 1) for v in new]
+  decoded = vocabulary.decode(ids)
+  assert all(d == v for d, v in zip(decoded, new) if d is not None)

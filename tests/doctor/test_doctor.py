@@ -1,0 +1,210 @@
+"""The doctor finds what is wrong, and says what to do."""
+
+import collections
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+
+from esmm_jax.doctor import machine as checkup, numbers as checkup_numbers
+from esmm_jax.doctor.machine import FAIL, Finding, OK, WARN
+from esmm_jax.optim.network import put_rows, take_rows
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+ROOT = os.path.abspath(os.path.join(__file__, '../../..'))
+Usage = collections.namedtuple('Usage', 'total used free')
+
+
+# What is installed.
+
+
+def test_packages():
+  (found,) = checkup.requirements()
+  assert (found.name, found.status) == ('packages', OK)
+  for name in ('python', 'jax', 'numba', 'orbax-checkpoint'):
+    assert f'{name} ' in found.found
+  assert 'hypothesis' not in found.found  # Of the tests only.
+
+
+def test_packages_that_do_not_fit(monkeypatch):
+  version = importlib.metadata.version
+
+  def other(name):
+    if name == 'numba':
+      raise importlib.metadata.PackageNotFoundError(name)
+    return {'optax': '0.1', 'jaxlib': '0.0.1'}.get(name) or version(name)
+
+  monkeypatch.setattr(importlib.metadata, 'version', other)
+  found = {f.name: f for f in checkup.requirements()}
+  assert (found['numba'].status, found['numba'].found) == (
+      FAIL, 'not installed')
+  assert found['optax'].status == FAIL
+  assert found['optax'].found == '0.1, but >=0.2.5 is needed'
+  assert found['optax'].advice == "pip install 'optax>=0.2.5'"
+  assert found['jaxlib'].status == WARN
+  assert 'with jaxlib 0.0.1' in found['jaxlib'].found
+  assert checkup.failed(list(found.values()))
+
+
+def test_not_installed():
+  (found,) = checkup.requirements('esmm_jax_of_nobody')
+  assert found.status == FAIL and 'make setup' in found.advice
+
+
+# The machine.
+
+
+def test_devices(monkeypatch):
+  monkeypatch.setattr(checkup.shutil, 'which', lambda name: None)
+  monkeypatch.setattr(checkup.os.path, 'exists', lambda path: False)
+  found = checkup.devices()
+  assert found.status == OK
+  assert found.found.startswith(f'{jax.device_count()} x ')
+  monkeypatch.setattr(checkup.shutil, 'which', lambda name: '/bin/' + name)
+  found = checkup.devices()
+  assert found.status == (WARN if jax.default_backend() == 'cpu' else OK)
+  assert ('jax[cuda' in found.advice) == (found.status == WARN)
+
+
+@pytest.mark.parametrize('text, status, said', [
+    ('MemTotal: 9 kB\nMemAvailable:   20000000 kB\n', OK, '20.5 GB available'),
+    ('MemAvailable:   2000000 kB\n', WARN, '2.0 GB available'),
+    ('nothing', OK, 'unknown'),
+    (None, OK, 'unknown'),
+])
+def test_memory(tmp_path, text, status, said):
+  path = tmp_path / 'meminfo'
+  if text is not None:
+    path.write_text(text)
+  found = checkup.memory(str(path))
+  assert found.status == status and found.found.startswith(said)
+  assert found.found.endswith(' cores')
+
+
+def test_disk(tmp_path, monkeypatch):
+  folder = tmp_path / 'new' / 'runs'
+  usage = lambda free: lambda path: Usage(10**12, 0, free)
+  monkeypatch.setattr(checkup.shutil, 'disk_usage', usage(10**11))
+  found = checkup.disk('workdir', str(folder))
+  assert (found.name, found.status) == ('--workdir', OK)
+  assert '100.0 GB free' in found.found and os.listdir(folder) == []
+  monkeypatch.setattr(checkup.shutil, 'disk_usage', usage(10**9))
+  found = checkup.disk('workdir', str(folder))
+  assert found.status == WARN and '1.0 GB free' in found.found
+  (tmp_path / 'file').write_text('')
+  found = checkup.disk('data_dir', str(tmp_path / 'file' / 'x'))
+  assert found.status == FAIL and 'Not a directory' in found.found
+  assert found.advice == 'Name another --data_dir.'
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+  def full(descriptor):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(checkup.os, 'fsync', full)
+  found = checkup.disk('workdir', str(tmp_path))
+  assert found.status == FAIL and 'No space left' in found.found
+  assert os.listdir(tmp_path) == []
+
+
+def test_a_disk_that_loses_bytes(tmp_path, monkeypatch):
+  def replace(source, target):
+    with open(source, 'rb') as a, open(target, 'wb') as b:
+      b.write(a.read()[:-1])
+
+  monkeypatch.setattr(checkup.os, 'replace', replace)
+  found = checkup.disk('workdir', str(tmp_path))
+  assert found.status == FAIL and 'other bytes' in found.found
+  assert os.listdir(tmp_path) == []
+
+
+def test_data(tmp_path):
+  (found,) = checkup.data(str(tmp_path))
+  assert found == Finding('data', OK, 'nothing is prepared')
+  done = tmp_path / 'toy' / 'small' / '1.0.0'
+  done.mkdir(parents=True)
+  (done / 'dataset_info.json').write_bytes(b'x' * 3_000_000)
+  (tmp_path / 'toy' / 'incomplete.AB_1.0.0' / 'x').mkdir(parents=True)
+  ready, left = checkup.data(str(tmp_path))
+  assert ready.found == 'toy/small/1.0.0 (3 MB)'
+  assert left.status == WARN and 'incomplete.AB_1.0.0 is not' in left.found
+
+
+# The numbers.
+
+
+@pytest.fixture
+def small(monkeypatch):
+  monkeypatch.setattr(checkup_numbers, '_SMALL', 5000)
+  monkeypatch.setattr(checkup_numbers, '_LARGE', 20_000)
+
+
+def test_rows_of_a_table(small):
+  (found,) = checkup_numbers.rows()
+  assert found.name == 'table rows' and found.found.startswith('right; 4096')
+  assert found.status in (OK, WARN)  # It is a matter of time.
+
+
+@pytest.mark.parametrize('take, put', [
+    (lambda t, at: take_rows(t, at) + 1e-6, put_rows),
+    (lambda t, at: take_rows(t, at)[::-1], put_rows),
+    (take_rows, lambda t, at, new: put_rows(t, at[:-9], new[:-9])),
+    (take_rows, lambda t, at, new: t.at[at].set(new, mode='clip')),
+])
+def test_wrong_rows(small, take, put):
+  (found,) = checkup_numbers.rows(take, put)
+  assert found.status == FAIL and 'wrongly' in found.found
+  assert 'another jaxlib' in found.advice
+
+
+@pytest.mark.parametrize('times, numpy, status', [
+    ((1.0, 2.0), 1.0, OK), ((1.0, 30.0), 1.0, WARN), ((30.0, 30.0), 0.1, WARN),
+])
+def test_slow_rows(small, monkeypatch, times, numpy, status):
+  told = iter(times)
+  monkeypatch.setattr(checkup_numbers, '_seconds', lambda f, table: next(told))
+  monkeypatch.setattr(checkup_numbers, '_numpy_seconds', lambda *a: numpy)
+  (found,) = checkup_numbers.rows()
+  assert found.status == status
+  assert f'{times[1] / times[0]:.1f} times that of 5,000' in found.found
+
+
+def test_products():
+  assert checkup_numbers.products(np.matmul).status == OK
+  rounded = lambda a, b: jnp.matmul(
+      a.astype(jnp.bfloat16), b.astype(jnp.bfloat16),
+      preferred_element_type=jnp.float32)
+  found = checkup_numbers.products(rounded)
+  assert found.status == WARN
+  assert 'JAX_DEFAULT_MATMUL_PRECISION=float32' in found.advice
+
+
+@pytest.mark.parametrize('hashes, said', [
+    ('aab', 'other bits in another process'),
+    ('aba', 'other bits in one process'),
+    ('abb', 'other bits in another process and in one process'),
+])
+def test_determinism(hashes, said):
+  assert checkup_numbers.determinism(list('aaa')).status == OK
+  found = checkup_numbers.determinism(list(hashes))
+  assert found.status == FAIL and found.found.endswith(said)
+
+
+@pytest.mark.slow
+def test_the_program(tmp_path):
+  done = subprocess.run(
+      [
+          sys.executable, '-m', 'experiments.doctor', '--json',
+          f'--data_dir={tmp_path / "data"}', f'--workdir={tmp_path / "runs"}',
+      ],
+      cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+  found = {f['name']: f for f in json.loads(done.stdout)}
+  assert set(found) == {
+      'packages', 'devices', 'memory', '--data_dir', '--workdir', 'data',
+      'products', 'table rows', 'determinism'}
+  assert found['determinism']['status'] == OK
+  assert done.returncode == any(f['status'] == FAIL for f in found.values())

@@ -1,0 +1,63 @@
+"""Wrong command lines and wrong logs that the tests try, and what they say.
+
+  python -m tests.experiments.errors_table
+
+prints them as tables.
+"""
+
+import pathlib
+import tempfile
+
+from esmm_jax.types import InputError
+
+from tests.data.tabular import test_tabular, test_tabular_errors
+from tests.experiments import test_cli
+from tests.parallel import forking
+
+
+def command_lines(home):
+  """Of `test_cli.WRONG`."""
+  with forking.Program('experiments.train') as program:
+    for case, (arguments, _, _) in test_cli.WRONG.items():
+      done = test_cli.train(program, arguments, f'{home}/data', f'{home}/run')
+      said = [s for s in done.stderr.splitlines() if s.startswith('error: ')]
+      flags = ' '.join(f'`{a}`' for a in arguments)
+      said.append(f'(exit code {done.returncode})')
+      yield f'{case}: {flags}', ' '.join(said)
+
+
+def logs(home):
+  """Of `test_tabular_errors`: options of the section, values of a file."""
+  good = test_tabular.write(test_tabular.table(), home / 'log.parquet')
+  for case, (options, _) in test_tabular_errors.OPTION.items():
+    options = {'files': good} | options
+    options['files'] = options['files'].format(log=good)
+    yield case, refusal(home, options)
+  for case, (changes, _) in test_tabular_errors.VALUES.items():
+    log = test_tabular.write(
+        test_tabular.table(**changes), home / f'{case}.parquet')
+    more = {}
+    if case == 'time':
+      more = dict(valid_from='2022-04-02', test_from='2022-04-03')
+    yield case, refusal(home, {'files': log} | more)
+
+
+def refusal(home, options):
+  try:
+    test_tabular.prepared(home, **options)
+  except InputError as e:
+    return str(e)
+  raise AssertionError(options)
+
+
+def main():
+  with tempfile.TemporaryDirectory() as home:
+    for rows in (command_lines, logs):
+      print('\n| case | message |\n|---|---|')
+      for case, said in rows(pathlib.Path(home)):
+        said = said.replace('|', '\\|').replace(f'{home}/', '')
+        print(f'| {case} | {said} |')
+
+
+if __name__ == '__main__':
+  main()

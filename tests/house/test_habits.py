@@ -1,0 +1,103 @@
+"""Files for those who carry on: that what they name is there."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+
+
+def read(path):
+  return (ROOT / path).read_text('utf-8')
+
+
+def targets():
+  return set(re.findall(r'^([a-z-]+):', read('Makefile'), re.M))
+
+
+def versions():
+  return re.findall(r'Python :: (3\.\d+)', read('setup.cfg'))
+
+
+@pytest.mark.parametrize('path', [
+    'CONTRIBUTING.md', 'README.md', '.github/workflows/test.yml', '.ci/run',
+    '.github/PULL_REQUEST_TEMPLATE.md', 'docs/scale.md'])
+def test_make_targets_are_there(path):
+  found = set(re.findall(r'make ([a-z-]+)', read(path)))
+  known = {'setup', 'demo', 'test', 'lint', 'docs'} | {
+      t for t in found if t.startswith(('test-', 'note'))}
+  assert found & known and found & known <= targets()
+
+
+def test_the_workflow():
+  found = yaml.safe_load(read('.github/workflows/test.yml'))
+  job = found['jobs']['test']
+  assert job['strategy']['matrix']['python'] == versions()
+  assert [s['run'] for s in job['steps'] if 'run' in s] == ['make test']
+  assert job['timeout-minutes'] == 90
+
+
+def test_the_citation():
+  found = yaml.safe_load(read('CITATION.cff'))
+  assert found['cff-version'] == '1.2.0' and found['type'] == 'software'
+  for key in ('message', 'title', 'authors', 'license'):
+    assert found[key]
+  assert f'version = {found["version"]}\n' in read('setup.cfg')
+  (paper,) = found['references']
+  assert paper['doi'] == '10.1145/3209978.3210104'
+  assert found['license'] in read('setup.cfg')
+
+
+def test_hooks():
+  found = yaml.safe_load(read('.pre-commit-config.yaml'))
+  for hook in found['repos'][0]['hooks']:
+    for word in hook['entry'].split():
+      assert not word.startswith('tests/') or (ROOT / word).exists()
+
+
+@pytest.mark.parametrize('name', ['wrong_number', 'new_method'])
+def test_issue_forms(name):
+  form = yaml.safe_load(read(f'.github/ISSUE_TEMPLATE/{name}.yml'))
+  assert form['name'] and form['description']
+  ids = [field['id'] for field in form['body']]
+  assert len(ids) == len(set(ids))
+  asked = ' '.join(f['attributes']['label'] for f in form['body']).lower()
+  assert {'wrong_number': 'command', 'new_method': 'source'}[name] in asked
+  text = read('.github/PULL_REQUEST_TEMPLATE.md')
+  assert 'Command' in text and 'table' in text
+
+
+def test_links_in_documents():
+  """Files that documents point to, and programs whose commands they give."""
+  for path in [*ROOT.glob('*.md'), *(ROOT / 'docs').glob('*.md')]:
+    text = path.read_text('utf-8')
+    for link in re.findall(r'\]\(([^)#:]+)\)', text):
+      assert (path.parent / link).exists(), (path.name, link)
+    for program in re.findall(r'python -m (experiments[.\w]*)', text):
+      assert (ROOT / (program.replace('.', '/') + '.py')).exists() or (
+          program == 'experiments'), (path.name, program)
+    if path.name == 'errors.md':  # Its commands are wrong ones.
+      continue
+    for config in re.findall(r'(configs/[a-z_0-9/]+\.py)', text):
+      assert (ROOT / config).exists(), (path.name, config)
+
+
+@pytest.mark.long
+def test_api_documentation(tmp_path):
+  """Without a warning, but for those of another package."""
+  ignored = 'ignore:Error parsing type annotation'
+  done = subprocess.run(
+      [sys.executable, '-W', 'error', '-W', f'{ignored} utils.VersionOrStr',
+       '-W', f'{ignored} list[utils.VersionOrStr]', '-m', 'pdoc',
+       '--docformat', 'google', '-o', str(tmp_path), 'esmm_jax'],
+      cwd=ROOT, env=dict(os.environ, JAX_PLATFORMS='cpu'), text=True,
+      capture_output=True, check=False)
+  if 'No module named pdoc' in done.stderr:
+    pytest.skip('needs the extra `docs`; make docs installs it')
+  assert done.returncode == 0, done.stderr
+  assert (tmp_path / 'esmm_jax' / 'models' / 'ple.html').exists()

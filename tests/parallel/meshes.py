@@ -1,0 +1,123 @@
+r"""Programs of several emulated devices, in a process of their own.
+
+  python -m tests.parallel.meshes rows REPLICAS DATA ROWS
+  python -m tests.parallel.meshes train '(REPLICAS, DATA, ROWS)' FOLDER DATA_DIR
+  \
+      [stop] [key=value ...]
+
+with XLA_FLAGS=--xla_force_host_platform_device_count=DEVICES. `rows` checks
+`table_rows` and prints what the compiled collectives move; `train` trains two
+smoke runs side by side, in FOLDER, up to the first checkpoint if told to stop.
+"""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+
+ROOT = os.path.abspath(os.path.join(__file__, '../../..'))
+NUM_ROWS, NUM_REPLICAS, WIDTH = 4097, 2, 6
+COLLECTIVE = re.compile(
+    r'= \(?\w+\[([\d,]*)\][^=]* (all-gather|all-reduce|all-to-all'
+    r'|collective-permute|reduce-scatter)(?:-start)?\(')
+
+
+def call(*arguments, devices):
+  """The JSON that one of the programs prints last."""
+  flags = f'--xla_force_host_platform_device_count={devices}'
+  done = subprocess.run(
+      [sys.executable, '-m', 'tests.parallel.meshes', *map(str, arguments)],
+      cwd=ROOT, text=True, capture_output=True, timeout=300,
+      env=dict(os.environ, JAX_PLATFORMS='cpu', XLA_FLAGS=flags))
+  assert done.returncode == 0, done.stdout + done.stderr
+  return json.loads(done.stdout.splitlines()[-1])
+
+
+def rows(*sizes):
+  from esmm_jax.embeddings import lookup as table_rows
+  from esmm_jax.parallel.layout import Layout
+  import jax
+  import numpy as np
+
+  replicas, data, parts = map(int, sizes)
+  layout = Layout({'replicas': replicas, 'data': data, 'rows': parts})
+  padded = layout.padded(NUM_ROWS)
+  keys = jax.random.split(jax.random.key(3), NUM_REPLICAS)
+  args = (NUM_ROWS, NUM_ROWS, WIDTH, 0.1, 256)
+  whole = np.asarray(table_rows.init_table(keys, *args))
+  at = np.unique(np.random.default_rng(0).integers(0, NUM_ROWS, 99))
+  at = np.append(at, [NUM_ROWS, NUM_ROWS + 1]).astype(np.int32)
+  with layout.active():
+    by_row = layout.shardings({'table': np.zeros((1, 1, 1))})['table']
+    init = jax.jit(
+        lambda keys: table_rows.init_table(
+            keys, NUM_ROWS, padded, WIDTH, 0.1, 256),
+        out_shardings=by_row)
+    table = init(layout.put_state(keys))
+    moved = table_rows.past_the_end(at, NUM_ROWS, padded)
+    found = jax.jit(table_rows.take_rows)(table, moved)
+    any_order = np.random.default_rng(1).integers(0, NUM_ROWS, 300)
+    seen = jax.jit(table_rows.look_up)(table, any_order)
+
+    def step(table, rows):
+      return table_rows.put_rows(
+          table, rows, 2 * table_rows.take_rows(table, rows))
+
+    compiled = jax.jit(step, out_shardings=by_row).lower(table, moved).compile()
+    after = np.asarray(compiled(table, moved))
+  assert (np.asarray(table)[:NUM_ROWS] == whole).all()
+  assert not np.asarray(table)[NUM_ROWS:].any()
+  found = np.asarray(found)
+  assert (found[:-2] == whole[at[:-2]]).all() and not found[-2:].any()
+  assert (np.asarray(seen) == whole[any_order]).all()
+  expected = np.array(table)
+  expected[at[:-2]] *= 2
+  assert (after == expected).all()
+  moves = [
+      [int(np.prod([int(n) for n in shape.split(',') if n])), kind]
+      for shape, kind in COLLECTIVE.findall(compiled.as_text())]
+  return {'touched': len(at), 'table': whole.size, 'moves': moves,
+          'parts': len({s.data.shape for s in table.addressable_shards}),
+          'part': list(table.addressable_shards[0].data.shape)}
+
+
+def train(sizes, folder, data_dir, *settings):
+  from esmm_jax.workdir.checkpoint import Checkpoints
+  from esmm_jax.training.loop import train_replicas
+  from experiments import load
+
+  tree = load.config('configs/esmm.py:smoke')
+  names = ('mesh.replicas', 'mesh.data', 'mesh.rows')
+  changes = dict(zip(names, ast.literal_eval(sizes))) | {
+      'dataset.num_train': 20000, 'num_epochs': 1, 'optimizer.name': 'sgd',
+      'learning_rate': 0.1, 'log_every': 10, 'evals_per_epoch': 2}
+  if 'stop' in settings:
+    save = Checkpoints.save
+
+    def stop(*arguments):
+      save(*arguments)
+      print(json.dumps('stopped'), flush=True)
+      os._exit(0)
+
+    Checkpoints.save = stop
+  for text in (s for s in settings if s != 'stop'):
+    key, _, value = text.partition('=')
+    changes[key] = ast.literal_eval(value)
+  for key, value in changes.items():
+    load.set_key(tree, key, value)
+  trees = [tree.copy_and_resolve_references() for _ in range(2)]
+  for k, mine in enumerate(trees):
+    mine.init_seed = k
+  folders = [os.path.join(folder, str(k)) for k in range(2)]
+  found = train_replicas(
+      trees, folders, data_dir, os.path.join(folder, 'home'))
+  return [
+      {k: r[k] for k in ('steps', 'traces', 'num_params', 'test/ctcvr/logloss')}
+      for r in found]
+
+
+if __name__ == '__main__':
+  result = {'rows': rows, 'train': train}[sys.argv[1]](*sys.argv[2:])
+  print(json.dumps(result))

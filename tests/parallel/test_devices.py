@@ -1,0 +1,146 @@
+"""Several devices give what one gives, and only rows of tables travel.
+
+`python -m pytest -s -m long tests/parallel/test_devices.py` prints the
+differences.
+"""
+
+from esmm_jax.parallel.layout import Layout
+from esmm_jax.types import InputError
+from esmm_jax.workdir.checkpoint import Checkpoints
+import jax
+import numpy as np
+import pytest
+
+from tests.parallel import meshes
+
+# Replicas, examples, rows.
+MESHES = ((2, 2, 2), (1, 8, 1), (1, 1, 8), (1, 2, 4), (2, 1, 4))
+
+
+def parameters(folder):
+  """Arrays of a run's last checkpoint, by path."""
+  checkpoints = Checkpoints(str(folder))
+  arrays = checkpoints.restore_as_saved()
+  checkpoints.close()
+  return {
+      jax.tree_util.keystr(path): np.asarray(
+          jax.random.key_data(leaf)
+          if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
+      for path, leaf in jax.tree.leaves_with_path(arrays)}
+
+
+def largest_difference(a, b):
+  a, b = parameters(a), parameters(b)
+  assert a.keys() == b.keys()
+  assert {k: v.shape for k, v in a.items()} == {
+      k: v.shape for k, v in b.items()}
+  differences = {
+      k: np.abs(a[k].astype(np.float64) - b[k].astype(np.float64)).max()
+      for k in a if a[k].size}
+  return max(differences.values())
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory):
+  return tmp_path_factory.mktemp('data')
+
+
+@pytest.fixture(scope='module')
+def alone(tmp_path_factory, data_dir):
+  """Two runs side by side on one device."""
+  folder = tmp_path_factory.mktemp('alone')
+  found = meshes.call('train', (1, 1, 1), folder, data_dir, devices=1)
+  return folder, found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('sizes', [
+    (2, 2, 2),
+    pytest.param((1, 1, 8), marks=pytest.mark.long),
+    pytest.param((1, 8, 1), marks=pytest.mark.long),
+])
+def test_rows_travel_and_tables_do_not(sizes):
+  found = meshes.call('rows', *sizes, devices=8)
+  replicas, _, rows = sizes
+  assert found['parts'] == 1
+  assert found['part'] == [
+      -(-meshes.NUM_ROWS // rows), meshes.NUM_REPLICAS // replicas,
+      meshes.WIDTH]
+  # No more numbers than those of the rows that are taken.
+  most = found['touched'] * meshes.NUM_REPLICAS // replicas * meshes.WIDTH
+  assert all(size <= most for size, _ in found['moves']), found
+  assert any(kind == 'all-reduce' for _, kind in found['moves']) == (rows > 1)
+  assert most < found['table'] / 20
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('sizes', MESHES)
+def test_eight_devices_are_as_one(sizes, alone, tmp_path, data_dir):
+  """40 steps of SGD in float32, with two replicas."""
+  folder, expected = alone
+  found = meshes.call('train', sizes, tmp_path, data_dir, devices=8)
+  for k in range(2):
+    worst = largest_difference(folder / str(k), tmp_path / str(k))
+    print(f'mesh {sizes}, replica {k}: largest difference {worst:.2e}')
+    assert worst <= 1e-6
+    assert found[k]['traces'] == 1
+    assert found[k]['steps'] == expected[k]['steps'] == 40
+    assert found[k]['num_params'] == expected[k]['num_params']
+    assert found[k]['test/ctcvr/logloss'] == pytest.approx(
+        expected[k]['test/ctcvr/logloss'], rel=1e-5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('most, settings', [
+    (1e-5, ("optimizer.name='adam'", 'learning_rate=1e-3')),
+    (1e-5, ("table_optimizer='adagrad'",)),
+    (1e-5, ("table_optimizer='rowwise_adagrad'", 'embedding_l2=0.1')),
+    # One bit of the last place, where a sum is rounded the other way.
+    (1e-2, ("table_optimizer='adam'", "table_moments='bfloat16'")),
+])
+def test_every_optimizer_of_the_table(most, settings, tmp_path, data_dir):
+  """Three steps: later Adam makes steps of the signs of noise."""
+  few = (*settings, 'dataset.num_train=1500', 'evals_per_epoch=1')
+  one, eight = tmp_path / 'one', tmp_path / 'eight'
+  meshes.call('train', (1, 1, 1), one, data_dir, *few, devices=1)
+  meshes.call('train', (1, 2, 4), eight, data_dir, *few, devices=8)
+  worst = largest_difference(one / '0', eight / '0')
+  print(f'{settings}: largest difference {worst:.2e}')
+  assert worst <= most
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('before, after', [
+    ((1, 2, 4), (1, 1, 1)), ((1, 1, 1), (2, 2, 2)), ((1, 8, 1), (1, 1, 8))])
+def test_another_mesh_goes_on(before, after, alone, tmp_path, data_dir):
+  """A run that stops at its first checkpoint, and the rest elsewhere."""
+  folder, _ = alone
+  stopped = meshes.call(
+      'train', before, tmp_path, data_dir, 'stop', devices=np.prod(before))
+  assert stopped == 'stopped'
+  meshes.call('train', after, tmp_path, data_dir, devices=np.prod(after))
+  for k in range(2):
+    worst = largest_difference(folder / str(k), tmp_path / str(k))
+    print(f'{before}, then {after}: largest difference {worst:.2e}')
+    assert worst <= 1e-6
+
+
+@pytest.mark.parametrize('options, words', [
+    ({'replicas': 1, 'data': 3, 'rows': 1}, 'mesh.data=3 .* 3 devices'),
+    ({'replicas': 1, 'data': 0, 'rows': 2}, 'there are 1. Their product'),
+])
+def test_a_mesh_of_other_devices(options, words):
+  with pytest.raises(InputError, match=words):
+    Layout(options, jax.devices()[:1])
+
+
+def test_what_cannot_be_shared():
+  layout = Layout(None, jax.devices()[:1])
+  assert layout.padded(7) == 7 and layout.everywhere is None
+  layout.num_parts, layout.num_replicas = 4, 2
+  layout.check_batch_size(8, 'batch_size')
+  with pytest.raises(InputError, match='eval_batch_size is 6; .* by the 4'):
+    layout.check_batch_size(6, 'eval_batch_size')
+  layout.check_replicas(4)
+  with pytest.raises(InputError, match='mesh.replicas is 2; .* side by side'):
+    layout.check_replicas(3)

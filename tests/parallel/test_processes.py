@@ -1,0 +1,179 @@
+"""Several processes train one run: as one, saved by all, ended together.
+
+`python -m pytest -s -m long tests/parallel/test_processes.py` prints the
+differences.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+from esmm_jax.parallel import processes
+from esmm_jax.types import InputError
+import pytest
+
+from tests.parallel.test_devices import largest_difference
+from tests.training.test_end_to_end import command, metrics, results, ROOT
+
+FLAGS = (
+    '--config=configs/esmm.py:smoke',
+    '--config.dataset.num_train=12000',
+    '--config.dataset.num_valid=4000',
+    '--config.dataset.num_test=4000',
+    '--config.evals_per_epoch=4',
+    '--config.log_every=5',
+    '--config.optimizer.name=sgd',
+    '--config.learning_rate=0.1',
+    '--config.num_epochs=1',
+)
+
+
+def start(folder, data_dir, num, *more):
+  """Starts the processes of a run."""
+  with socket.socket() as s:
+    s.bind(('127.0.0.1', 0))
+    port = s.getsockname()[1]
+  together = (f'--coordinator=127.0.0.1:{port}', f'--num_processes={num}')
+  env = dict(os.environ, JAX_PLATFORMS='cpu', XLA_FLAGS='')
+  return [
+      subprocess.Popen(
+          command(
+              str(folder), data_dir, *FLAGS, *more, *(
+                  (*together, f'--process_id={k}') if num > 1 else ())),
+          cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE,
+          stderr=subprocess.STDOUT)
+      for k in range(num)]
+
+
+def end(started, timeout=240):
+  """(exit codes, what each printed); none is left."""
+  try:
+    texts = [p.communicate(timeout=timeout)[0] for p in started]
+    return [p.returncode for p in started], texts
+  finally:
+    for p in started:
+      p.kill()
+
+
+def until(path, lines, started):
+  """Waits until a file has so many lines."""
+  for _ in range(1200):
+    if os.path.exists(path):
+      with open(path, encoding='utf-8') as f:
+        if f.read().count('\n') >= lines:
+          return
+    assert all(p.poll() is None for p in started), end(started)
+    time.sleep(0.1)
+  raise AssertionError(end(started, 1))
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory):
+  return str(tmp_path_factory.mktemp('data'))
+
+
+@pytest.fixture(scope='module')
+def alone(tmp_path_factory, data_dir):
+  folder = tmp_path_factory.mktemp('alone') / 'run'
+  codes, texts = end(start(folder, data_dir, 1))
+  assert codes == [0], texts
+  return folder
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('num, more', [
+    (2, ()), (2, ('--config.mesh.rows=2',)), (4, ('--config.mesh.rows=2',))])
+def test_as_one(num, more, alone, data_dir, tmp_path):
+  folder = tmp_path / 'run'
+  codes, texts = end(start(folder, data_dir, num, *more))
+  assert codes == [0] * num, texts
+  worst = largest_difference(alone, folder)
+  print(f'{num} processes {more}: largest difference {worst:.2e}')
+  assert worst <= 1e-6
+  for mine, theirs in zip(
+      metrics(str(folder)), metrics(str(alone)), strict=True):
+    assert mine['step'] == theirs['step']
+    # The same examples in the same order, whoever trains on them.
+    assert mine.get('train/batch_hash') == theirs.get('train/batch_hash')
+  ours, others = results(str(folder)), results(str(alone))
+  for key in ('test/ctcvr/logloss', 'test/ctr/auc', 'num_params', 'steps'):
+    assert ours[key] == pytest.approx(others[key], rel=1e-5)
+  assert not os.path.exists(folder / processes.FOLDER)
+  # One speaks.
+  assert 'Next:' in texts[0] and not any('Next:' in t for t in texts[1:])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('before, after', [(2, 1), (1, 2), (4, 2)])
+def test_another_number_goes_on(before, after, alone, data_dir, tmp_path):
+  """SIGTERM to one of them: all save, and others go on."""
+  folder = tmp_path / 'run'
+  rows = lambda n: (f'--config.mesh.rows={n}',)
+  started = start(folder, data_dir, before, *rows(before))
+  until(folder / 'metrics.jsonl', 2, started)
+  started[-1].send_signal(signal.SIGTERM)
+  codes, texts = end(started)
+  assert codes == [75] * before, texts
+  assert 'saved at step' in texts[0]
+  codes, texts = end(start(folder, data_dir, after, *rows(after)))
+  assert codes == [0] * after, texts
+  assert 'Going on at step' in texts[0]
+  worst = largest_difference(alone, folder)
+  print(f'{before} processes, then {after}: largest difference {worst:.2e}')
+  assert worst <= 1e-6
+  steps = [line['step'] for line in metrics(str(folder))]
+  assert steps == [line['step'] for line in metrics(str(alone))]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize('which', [0, 1])
+def test_a_lost_process_ends_the_others(how, which, data_dir, tmp_path):
+  folder = tmp_path / 'run'
+  started = start(
+      folder, data_dir, 2, '--peer_timeout=5', '--config.num_epochs=400')
+  until(folder / 'metrics.jsonl', 3, started)
+  began = time.monotonic()
+  started[which].send_signal(how)
+  other = started[1 - which]
+  text, _ = other.communicate(timeout=90)
+  seconds = time.monotonic() - began
+  started[which].kill()
+  started[which].communicate()
+  print(f'{how.name} of process {which}: {seconds:.0f} s, code'
+        f' {other.returncode}: {text.splitlines()[-1]}')
+  assert other.returncode == processes.EXIT_CODE, text
+  assert 'The same command in all processes' in text or (
+      # JAX itself says that the service of the first process is gone.
+      (how, which) == (signal.SIGKILL, 0)
+      and 'another task died' in text), text
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (('host:1', None, 0), 'needs --num_processes'),
+    (('host:1', 2, 2), '--process_id=2 must be from 0 to 1'),
+    (('host', 2, 0), 'must be HOST:PORT'),
+    (('host:x', 2, 0), 'must be HOST:PORT'),
+])
+def test_what_cannot_be_joined(arguments, words):
+  with pytest.raises(InputError, match=words):
+    processes.join(*arguments)
+
+
+def test_alone_nothing_is_waited_for(tmp_path):
+  assert processes.is_first()
+  assert processes.any_of(True) and not processes.any_of(False)
+  with processes.watching(str(tmp_path), 1.0), processes.first_alone('x'):
+    processes.wait_for_all('x')
+  assert not os.listdir(tmp_path)
+
+
+def test_needs_a_coordinator(tmp_path):
+  done = subprocess.run(
+      [sys.executable, '-m', 'experiments.train', FLAGS[0],
+       f'--workdir={tmp_path}', '--num_processes=2'],
+      cwd=ROOT, text=True, capture_output=True, check=False)
+  assert done.returncode == 1 and 'need --coordinator' in done.stderr

@@ -1,0 +1,93 @@
+"""Predictions that a report makes are those that the run would have kept."""
+
+import json
+import os
+import shutil
+
+from esmm_jax.reporting.page import predicted
+from esmm_jax.sweeps.results import read_run
+from esmm_jax.training.loop import train_and_evaluate
+from esmm_jax.types import InputError
+from experiments import load
+import numpy as np
+from pyarrow import parquet
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory, quick_compilation):
+  """A run whose chosen step is not its last one; and its data."""
+  folder = tmp_path_factory.mktemp('run')
+  config = load.config('configs/shared_bottom.py:smoke')
+  config.dataset.num_train = 20_000
+  config.dataset.num_valid = 1000
+  config.dataset.num_test = 2000
+  config.evals_per_epoch = 3
+  config.selection = dict(
+      metric='valid/ctr/auc', mode='min', patience=0)  # The first.
+  config.save_predictions = True
+  workdir, data_dir = str(folder / 'run'), str(folder / 'data')
+  results = train_and_evaluate(config, workdir, data_dir)
+  return workdir, data_dir, results
+
+
+def test_predictions_are_those_of_the_run(run, tmp_path):
+  workdir, data_dir, results = run
+  assert results['selected_step'] < results['steps']
+  copy = str(tmp_path / 'copy')
+  shutil.copytree(workdir, copy)
+  shutil.rmtree(os.path.join(copy, 'predictions'))
+  path = predicted.predict_test(read_run(copy).config, copy, data_dir)
+  kept = os.path.join(workdir, 'predictions', 'test.parquet')
+  ours, theirs = parquet.read_table(path), parquet.read_table(kept)
+  assert ours.num_rows == 2000
+  assert ours.equals(theirs)
+
+
+def test_truth_is_of_the_same_rows(run):
+  """Its ratio to the predictions is that of results.json."""
+  workdir, data_dir, results = run
+  truth = predicted.truth_of(read_run(workdir).config, workdir, data_dir)
+  true = np.concatenate(
+      [truth(0, 700)['p_cvr'], truth(700, 2000)['p_cvr']])
+  path = os.path.join(workdir, 'predictions', 'test.parquet')
+  table = parquet.read_table(path)
+  click = table['click'].to_numpy() == 1
+  p = table['p_cvr'].to_numpy().astype(np.float64)
+  for key, rows in (('ratio_clicked', click), ('ratio_unclicked', ~click)):
+    np.testing.assert_allclose(
+        p[rows].mean() / true[rows].mean(), results[f'test/cvr_entire/{key}'],
+        rtol=1e-5)
+
+
+def test_truth_of_other_data(run, tmp_path):
+  workdir, data_dir, _ = run
+  manifest = {'data': 'synthetic_funnel/other, sha256 0f'}
+  (tmp_path / 'manifest.json').write_text(json.dumps(manifest))
+  with pytest.raises(InputError, match='the run had the data .*other, sha256'):
+    predicted.truth_of(read_run(workdir).config, str(tmp_path), data_dir)
+
+
+def test_no_checkpoint(run, tmp_path):
+  workdir, data_dir, _ = run
+  config = read_run(workdir).config
+  with pytest.raises(InputError, match='has no checkpoint'):
+    predicted.predict_test(config, str(tmp_path), data_dir)
+  config['dataset']['test_split'] = ''
+  with pytest.raises(InputError, match='names no test split'):
+    predicted.predict_test(config, workdir, data_dir)
+
+
+def test_a_checkpoint_of_another_version(run, tmp_path):
+  workdir, data_dir, _ = run
+  copy = str(tmp_path / 'copy')
+  shutil.copytree(workdir, copy)
+  for path in (tmp_path / 'copy' / 'checkpoints').iterdir():
+    if path.is_dir():
+      shutil.rmtree(path / 'tables')
+    else:
+      path.unlink()  # The seal; without one a checkpoint counts as sound.
+  with pytest.raises(InputError, match='another version wrote it'):
+    predicted.predict_test(read_run(copy).config, copy, data_dir)

@@ -1,0 +1,147 @@
+"""A run's folder: never that of another config."""
+
+import json
+import os
+import platform
+
+from esmm_jax.json_files import write_json
+from esmm_jax.types import InputError
+from esmm_jax.workdir import folder as workdirs
+from ml_collections import config_dict
+import pytest
+
+
+def make(**changes):
+  config = config_dict.ConfigDict(
+      dict(
+          seed=0,
+          learning_rate=1e-3,
+          unset=config_dict.placeholder(float),
+          model=dict(name='shared_embedding', tower_units=(360, 200, 80)),
+      )
+  )
+  config.unlock()
+  config.update_from_flattened_dict(changes)
+  return config
+
+
+@pytest.fixture
+def folder(tmp_path):
+  path = os.fspath(tmp_path / 'runs' / 'one')
+  workdirs.claim(make(), path)
+  return path
+
+
+def test_a_folder_that_is_not_there_or_empty(tmp_path):
+  assert workdirs.finished(make(), os.fspath(tmp_path / 'none')) is None
+  assert workdirs.finished(make(), os.fspath(tmp_path)) is None
+
+
+def test_the_same_config(folder):
+  """Unfinished, then finished; tuples and unset values survive JSON."""
+  assert workdirs.finished(make(), folder) is None
+  write_json(os.path.join(folder, 'results.json'), {'test/ctr/auc': 0.7})
+  assert workdirs.finished(make(), folder) == {'test/ctr/auc': 0.7}
+  workdirs.claim(make(), folder)
+  assert workdirs.finished(make(), folder) == {'test/ctr/auc': 0.7}
+
+
+@pytest.mark.parametrize(
+    'changes, words',
+    [
+        ({'seed': 1}, ['seed is 1 here and 0 there']),
+        ({'learning_rate': 0.01}, ['learning_rate is 0.01', '0.001 there']),
+        ({'unset': 0.5}, ['unset is 0.5 here and None there']),
+        ({'model.name': 'mmoe'},
+         ['model.name is mmoe here and shared_embedding there']),
+        ({'model.tower_units': (360, 200)},
+         ['model.tower_units is [360, 200] here and [360, 200, 80] there']),
+        ({'new': 3}, ['new is 3 here and absent there']),
+        ({'seed': 1, 'new': 3}, ['seed is 1', 'new is 3']),
+    ],
+)
+def test_another_config_is_refused(folder, changes, words):
+  """Finished or not; the message names what differs and nothing else."""
+  for _ in range(2):
+    with pytest.raises(InputError) as e:
+      workdirs.finished(make(**changes), folder)
+    message = str(e.value)
+    assert all(word in message for word in words), message
+    assert f'--workdir={folder}' in message
+    for key in {'seed', 'unset', 'new'} - set(changes):
+      assert f'{key} is' not in message
+    write_json(os.path.join(folder, 'results.json'), {})
+
+
+def test_a_key_that_is_gone(folder):
+  config = make()
+  del config.model.name
+  with pytest.raises(InputError, match='model.name is absent here and shared'):
+    workdirs.finished(config, folder)
+
+
+def test_many_differences_are_counted(folder):
+  changes = {f'key{k}': k for k in range(8)}
+  with pytest.raises(InputError, match='key4 is 4.*; and 3 more') as e:
+    workdirs.finished(make(**changes), folder)
+  assert 'key5' not in str(e.value)
+
+
+@pytest.mark.parametrize('text', ['', '{"seed": 0', 'seed = 0'])
+def test_config_that_is_not_json(folder, text):
+  with open(os.path.join(folder, 'config.json'), 'w') as f:
+    f.write(text)
+  with pytest.raises(InputError, match='config.json is not JSON') as e:
+    workdirs.finished(make(), folder)
+  assert folder in str(e.value) and 'another --workdir' in str(e.value)
+
+
+def test_config_that_is_another_kind_of_json(folder):
+  write_json(os.path.join(folder, 'config.json'), [1, 2])
+  with pytest.raises(InputError, match='another config'):
+    workdirs.finished(make(), folder)
+
+
+@pytest.mark.parametrize('where', ['', 'below'])
+def test_a_file_in_the_way(tmp_path, where):
+  (tmp_path / 'file').write_text('')
+  path = os.path.join(tmp_path, 'file', where).rstrip('/')
+  with pytest.raises(InputError, match=f'--workdir={path}: .* can be written'):
+    workdirs.claim(make(), path)
+  assert (tmp_path / 'file').read_text() == ''
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+  tmp_path.chmod(0o500)
+  try:
+    if os.access(tmp_path, os.W_OK):
+      pytest.skip('modes do not stop this user (root)')
+    with pytest.raises(InputError, match='Permission denied'):
+      workdirs.claim(make(), os.fspath(tmp_path / 'run'))
+  finally:
+    tmp_path.chmod(0o700)
+
+
+def test_config_json_is_what_a_person_can_read(folder):
+  with open(os.path.join(folder, 'config.json')) as f:
+    assert json.load(f) == dict(
+        seed=0,
+        learning_rate=1e-3,
+        unset=None,
+        model=dict(name='shared_embedding', tower_units=[360, 200, 80]),
+    )
+
+
+@pytest.mark.parametrize(
+    'tree, flat',
+    [({}, {}), ({'a': 1}, {'a': 1}),
+     ({'a': {'b': {'c': 2}}, 'd': [1]}, {'a.b.c': 2, 'd': [1]})],
+)
+def test_flatten(tree, flat):
+  assert workdirs.flatten(tree) == flat
+
+
+def test_versions():
+  got = workdirs.versions()
+  assert got['python'] == platform.python_version()
+  assert {'jax', 'flax', 'numpy'} < set(got)

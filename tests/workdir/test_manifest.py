@@ -1,0 +1,186 @@
+"""What a run began with, and the lock on its folder."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+from esmm_jax.data.batching.batches import Batches
+from esmm_jax.data.batching.contents import content_hash
+from esmm_jax.data.store import digests
+from esmm_jax.types import InputError
+from esmm_jax.workdir import lock, manifest
+from esmm_jax.workdir.folder import config_hash
+from ml_collections import ConfigDict
+import numpy as np
+import pytest
+
+from tests import toy as toy_lib
+from tests.data.batching import test_groups
+
+grouped = test_groups.grouped
+DATA = 'toy/1.0.0, sha256 0123456789abcdef'
+ROOT = os.path.abspath(os.path.join(__file__, '../../..'))
+
+
+def config(**more):
+  return ConfigDict({
+      'seed': 0, 'dataset': {'name': 'toy', 'raw_dir': 'here'}, **more})
+
+
+def test_the_hash_of_a_config():
+  assert config_hash(config()) == config_hash(config())
+  assert config_hash(config()) != config_hash(config(seed=1))
+  assert config_hash(config(a=1, b=2)) == config_hash(config(b=2, a=1))
+  moved = config()
+  moved.dataset.raw_dir = 'there'
+  assert config_hash(moved) == config_hash(config())
+  assert len(config_hash(config())) == 64
+
+
+def test_the_same_goes_on(tmp_path):
+  mine = manifest.make(config(), DATA)
+  manifest.write(str(tmp_path), mine)
+  assert manifest.check(str(tmp_path), mine) == []
+  assert json.loads((tmp_path / 'manifest.json').read_text()) == mine
+  assert mine['data'] == DATA and 'jaxlib' in mine['versions']
+
+
+def test_other_data_or_another_config_is_refused(tmp_path):
+  manifest.write(str(tmp_path), manifest.make(config(), DATA))
+  with pytest.raises(InputError) as e:
+    manifest.check(str(tmp_path), manifest.make(config(), DATA + '!'))
+  for part in (str(tmp_path), f'data is {DATA}! here and {DATA} there'):
+    assert part in str(e.value)
+  with pytest.raises(InputError, match='config_sha256 is'):
+    manifest.check(str(tmp_path), manifest.make(config(seed=1), DATA))
+
+
+def test_other_versions_warn(tmp_path):
+  then = manifest.make(config(), DATA)
+  then['versions'] = then['versions'] | {'jax': '0.0.1'}
+  del then['versions']['numpy']
+  manifest.write(str(tmp_path), then)
+  warnings = manifest.check(str(tmp_path), manifest.make(config(), DATA))
+  assert len(warnings) == 2
+  assert 'began with jax 0.0.1 and goes on with' in warnings[0]
+  assert 'numpy absent' in warnings[1]
+
+
+@pytest.mark.parametrize('text', [None, '', '{"data"', '[]', '{}'])
+def test_one_that_cannot_be_read(tmp_path, text):
+  if text is not None:
+    (tmp_path / 'manifest.json').write_text(text)
+  with pytest.raises(InputError, match=r'manifest.json cannot be read'):
+    manifest.check(str(tmp_path), manifest.make(config(), DATA))
+
+
+def test_the_hash_of_the_data_is_kept(tmp_path, monkeypatch):
+  folder, path = str(tmp_path), tmp_path / 'a.npy'
+  np.save(path, np.arange(5))
+  first = digests.folder_hash(folder)
+  made = []
+  make = hashlib.file_digest
+  monkeypatch.setattr(
+      hashlib, 'file_digest', lambda *a: made.append(1) or make(*a))
+  assert digests.folder_hash(folder) == first and not made
+  os.utime(path, ns=(1, 1))  # A copy.
+  assert digests.folder_hash(folder) == first and len(made) == 1
+  assert digests.folder_hash(folder) == first and len(made) == 1
+  (tmp_path / 'sha256.json').write_text('{"files"')
+  assert digests.folder_hash(folder) == first and len(made) == 2
+
+
+def test_prepared_data_that_is_changed(tmp_path):
+  folder, path = str(tmp_path), tmp_path / 'a.npy'
+  np.save(path, np.arange(5))
+  first = digests.folder_hash(folder)
+  np.save(path, np.arange(1, 6))  # As many bytes.
+  with pytest.raises(InputError, match='a.npy is not as it was written. Del'):
+    digests.folder_hash(folder)
+  path.rename(tmp_path / 'b.npy')
+  with pytest.raises(InputError, match='a.npy is gone'):
+    digests.folder_hash(folder)
+  np.save(path, np.arange(5))
+  with pytest.raises(InputError, match='b.npy was not part of it'):
+    digests.folder_hash(folder)
+  (tmp_path / 'b.npy').unlink()
+  assert digests.folder_hash(folder) == first
+
+
+# The lock.
+
+
+def test_a_folder_is_held_by_one(tmp_path):
+  folder = str(tmp_path / 'new' / 'run')
+  with lock.held(folder):
+    with pytest.raises(InputError) as e, lock.held(folder):
+      pass
+    assert f'is in use by process {os.getpid()} on ' in str(e.value)
+  with lock.held(folder):
+    pass
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+  text = (
+      'import os, signal, sys; from esmm_jax import lock\n'
+      'with lock.held(sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)')
+  done = subprocess.run(
+      [sys.executable, '-c', text, str(tmp_path)], cwd=ROOT, check=False)
+  assert done.returncode == -9
+  assert (tmp_path / '.lock').read_text().startswith('process ')
+  with lock.held(str(tmp_path)):
+    pass
+
+
+def test_a_lock_that_cannot_be_written(tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(InputError, match='--workdir=.*can be written'):
+    with lock.held(str(tmp_path / 'file')):
+      pass
+
+
+# The hash of a batch.
+
+
+def hashes(batches, steps=8):
+  return [content_hash(b) for b in batches.iterate(0, steps)]
+
+
+def test_what_a_batch_holds(toy, grouped):
+  source = toy.as_data_source('train')
+  make = lambda **more: Batches(source, toy_lib.SCHEMA, 32, seed=3, **more)
+  first = hashes(make())
+  assert len(set(first)) == 8 and all(0 <= h < 2**48 for h in first)
+  assert hashes(make(compacted=False)) == first
+  assert hashes(make(shuffle=False)) != first
+  roomy = make()
+  roomy._compacter._capacity *= 2
+  assert hashes(roomy) == first
+  rows = grouped.as_data_source('train')
+  make = lambda **more: Batches(rows, test_groups.SCHEMA, 16, seed=3, **more)
+  assert hashes(make()) == hashes(make(compacted=False))
+  roomy = make()
+  roomy.group_capacity *= 2
+  assert hashes(roomy) == hashes(make())
+
+
+def test_any_number_counts(toy):
+  source = toy.as_data_source('train')
+  batch = Batches(source, toy_lib.SCHEMA, 32)(0)
+  whole = content_hash(batch)
+  for field in ('slots', 'weights', 'floats'):
+    changed = getattr(batch, field).copy()
+    changed[3, 0] += 1
+    assert content_hash(batch._replace(**{field: changed})) != whole
+  labels = {k: v.copy() for k, v in batch.labels.items()}
+  labels['click'][5] = 1 - labels['click'][5]
+  assert content_hash(batch._replace(labels=labels)) != whole
+  where = batch.where.copy()
+  where[-1] = 0
+  assert content_hash(batch._replace(where=where)) != whole
+  order = np.arange(len(where))
+  order[:2] = 1, 0
+  swapped = batch._replace(slots=batch.slots[order])
+  assert content_hash(swapped) != whole

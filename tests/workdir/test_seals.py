@@ -1,0 +1,177 @@
+"""A checkpoint that is cut off or damaged is found, and not used."""
+
+import json
+import os
+import resource
+import shutil
+
+from esmm_jax.types import InputError
+from esmm_jax.workdir import seals
+from esmm_jax.workdir.checkpoint import Checkpoints
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+STEPS = (10, 20)
+
+
+def arrays(step):
+  return {
+      'table': jnp.arange(600.0).reshape(20, 30) * step, 'step': jnp.int32(step)
+  }
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+  """A folder with two checkpoints."""
+  folder = tmp_path_factory.mktemp('run')
+  checkpoints = Checkpoints(str(folder))
+  for step in STEPS:
+    checkpoints.save(step, arrays(step), {'runs': [step]})
+  checkpoints.close()
+  return folder
+
+
+@pytest.fixture
+def workdir(whole, tmp_path):
+  shutil.copytree(whole, tmp_path / 'run')
+  return tmp_path / 'run'
+
+
+def opened(workdir):
+  """(step, table[0, 1], position, messages) of what is found."""
+  checkpoints = Checkpoints(str(workdir))
+  try:
+    step, messages = checkpoints.latest_step, checkpoints.messages
+    if step is None:
+      return None, None, None, messages
+    found, position = checkpoints.restore(arrays(0))
+    return step, float(found['table'][0, 1]), position, messages
+  finally:
+    checkpoints.close()
+
+
+def files(workdir, step):
+  folder = workdir / 'checkpoints' / str(step)
+  return sorted(p for p in folder.rglob('*') if p.is_file())
+
+
+def test_what_is_sound_is_used(workdir):
+  assert opened(workdir) == (20, 20.0, {'runs': [20]}, [])
+  names = set(os.listdir(workdir / 'checkpoints'))
+  assert names == {'10', '10.seal.json', '20', '20.seal.json'}
+
+
+def flip(path):
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 1
+  path.write_bytes(data)
+
+
+def cut(path):
+  path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize('harm', [flip, cut, os.remove])
+def test_any_damaged_file_is_found(whole, tmp_path, harm):
+  """Every file of the checkpoint in turn."""
+  number = len(files(whole, 20))
+  assert number > 5
+  for k in range(number):
+    workdir = tmp_path / str(k)
+    shutil.copytree(whole, workdir)
+    harmed = files(workdir, 20)[k]
+    if not harmed.stat().st_size and harm is not os.remove:
+      continue
+    harm(harmed)
+    wrong = seals.damage(str(workdir / 'checkpoints' / '20'))
+    assert harmed.name in wrong, wrong
+    assert {flip: 'not as it was written', cut: 'bytes, not'}.get(
+        harm, 'missing') in wrong
+    if k % 5 == 0:
+      step, value, position, (message,) = opened(workdir)
+      assert (step, value, position) == (10, 10.0, {'runs': [10]})
+      for part in ('checkpoints/20 is damaged', harmed.name, 'of step 10'):
+        assert part in message
+      assert not files(workdir, 20)
+
+
+def test_one_that_was_not_completed(workdir):
+  os.remove(workdir / 'checkpoints' / '20.seal.json')
+  step, value, _, (message,) = opened(workdir)
+  assert (step, value) == (10, 10.0) and 'not completed' in message
+
+
+@pytest.mark.parametrize('text', ['', '{"a": [1,', '[]x'])
+def test_a_seal_that_is_cut_off(workdir, text):
+  (workdir / 'checkpoints' / '20.seal.json').write_text(text)
+  step, _, _, (message,) = opened(workdir)
+  assert step == 10 and 'checksums' in message
+
+
+def test_a_file_too_many(workdir):
+  (workdir / 'checkpoints' / '20' / 'more').write_text('x')
+  step, _, _, (message,) = opened(workdir)
+  assert step == 10 and 'more is not part of it' in message
+
+
+def test_a_reader_removes_nothing(workdir):
+  """It uses the one before, and the owner of the run can still look."""
+  flip(files(workdir, 20)[0])
+  before = {p: p.read_bytes() for p in workdir.rglob('*') if p.is_file()}
+  checkpoints = Checkpoints(str(workdir), read_only=True)
+  assert checkpoints.latest_step == 10
+  assert 'checkpoints/20 is damaged' in checkpoints.messages[0]
+  checkpoints.close()
+  after = {p: p.read_bytes() for p in workdir.rglob('*') if p.is_file()}
+  assert after == before
+  empty = Checkpoints(str(workdir / 'none'), read_only=True)
+  assert empty.latest_step is None
+  assert not (workdir / 'none').exists()
+
+
+def test_all_damaged(workdir):
+  for step in STEPS:
+    flip(files(workdir, step)[-1])
+  step, _, _, messages = opened(workdir)
+  assert step is None and len(messages) == 2
+  assert 'there is none' in messages[1]
+  assert os.listdir(workdir / 'checkpoints') == []
+
+
+def test_saving_goes_on_after_damage(workdir):
+  flip(files(workdir, 20)[0])
+  checkpoints = Checkpoints(str(workdir))
+  checkpoints.save(20, arrays(21), {})
+  checkpoints.close()
+  assert opened(workdir)[:2] == (20, 21.0)
+
+
+def test_stray_seals_are_removed(workdir):
+  checkpoints = Checkpoints(str(workdir))
+  checkpoints.save(30, arrays(30), {})
+  checkpoints.close()
+  assert set(os.listdir(workdir / 'checkpoints')) == {
+      '20', '20.seal.json', '30', '30.seal.json'}
+  with open(workdir / 'checkpoints' / '30.seal.json', encoding='utf-8') as f:
+    sealed = json.load(f)
+  assert len(sealed) == len(files(workdir, 30))
+  assert all(len(digest) == 64 for _, digest in sealed.values())
+
+
+def test_a_full_disk(workdir):
+  """As far as a process can be given one: its files may not grow."""
+  checkpoints = Checkpoints(str(workdir))
+  big = {'table': jnp.asarray(
+      np.random.default_rng(0).random((300, 1000), np.float32))}
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+  try:
+    with pytest.raises(InputError) as e:
+      checkpoints.save(30, big, {})
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+  for part in ('checkpoint of step 30', 'cannot be written', 'Make room'):
+    assert part in str(e.value)
+  checkpoints.close()
+  assert opened(workdir)[:2] == (20, 20.0)
