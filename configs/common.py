@@ -30,18 +30,8 @@ def base() -> ConfigDict:
           init_seed=placeholder(int),
           num_epochs=1,
           batch_size=4096,
-          eval_batch_size=8192,
           # Rows of one session (or user) that stay together when shuffled.
           group_run=1,
-          # Whether the training set is kept in device memory: 'on', 'off', or
-          # 'auto', on one accelerator where it takes a quarter of it at most.
-          device_resident='auto',
-          # Devices along each axis: runs trained side by side, examples of a
-          # batch (0: what is left), rows of the tables (docs/scale.md).
-          mesh=dict(replicas=1, data=0, rows=1),
-          # Parts of a batch worked through one after the other, with the
-          # gradient of the whole; 0 chooses by the size (CPU only).
-          micro_batches=0,
           estimator='entire_space',
           estimator_options=dict(
               # Of terms on a part of the impressions, cvr_clicked say:
@@ -90,10 +80,6 @@ def base() -> ConfigDict:
           table_optimizer='',
           # Adam's moments of the table: float32, or bfloat16, half as large.
           table_moments='float32',
-          # Memory that the table and its state may take; 0 asks the system.
-          memory_limit_gb=0.0,
-          # 'lazy': the rows a batch touches. 'dense': all, for comparison.
-          table_update='lazy',
           embed_init_scale=0.01,
           # Times the embedding, added to the gradient of each row touched.
           embedding_l2=0.0,
@@ -116,8 +102,6 @@ def base() -> ConfigDict:
           # leaves the step out, at most so many times.
           non_finite='stop',
           non_finite_ceiling=100,
-          log_every=50,
-          save_predictions=False,
           # Folder of a run, from this one's, whose pCTR makes ctcvr_common of
           # this run's pCVR; '.' is this run. That run saves its predictions.
           common_ctr='',
@@ -125,6 +109,33 @@ def base() -> ConfigDict:
           # the dataset section leaves unset, adds its summary to the results.
           protocol='',
           dataset=funnel(),
+          run=machine(),
+      )
+  )
+
+
+def machine() -> ConfigDict:
+  """Makes the section of the machine, which decides no number.
+
+  It is no part of a run's identity: a run resumes with other values. The keys
+  may be written without `run.` too.
+  """
+  return ConfigDict(
+      dict(
+          # Devices along each axis: runs trained side by side, examples of a
+          # batch (0: what is left), rows of the tables (docs/scale.md).
+          mesh=dict(replicas=1, data=0, rows=1),
+          # Whether the training set is kept in device memory: 'on', 'off', or
+          # 'auto', on one accelerator where it takes a quarter of it at most.
+          device_resident='auto',
+          # Parts of a batch worked through one after the other, with the
+          # gradient of the whole; 0 chooses by the size (CPU only).
+          micro_batches=0,
+          # Memory that the table and its state may take; 0 asks the system.
+          memory_limit_gb=0.0,
+          log_every=50,
+          eval_batch_size=8192,
+          save_predictions=False,
       )
   )
 
@@ -295,7 +306,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
   config.batch_size = 512
   config.learning_rate = 1e-2
   config.model.embed_dim = 4
-  config.log_every = 10
+  config.run.log_every = 10
   return config
 
 

@@ -263,10 +263,10 @@ def step() -> None:
 
 def data() -> None:
   """Times reading the default funnel, shuffled, on one thread."""
-  from esmm_jax.training import program as build
+  from esmm_jax.training import parts
   from esmm_jax.data.batching.batches import Batches
 
-  builder = build.dataset(
+  builder = parts.dataset(
       {'name': 'synthetic_funnel', 'preset': 'default'}, flags.FLAGS.data_dir
   )
   source = builder.as_data_source('train')

@@ -93,21 +93,23 @@ def main(
   from esmm_jax.parallel import processes
   from esmm_jax.optim import tables as table_optim
   from esmm_jax.doctor.allocator import keep_scratch
-  from esmm_jax.parallel.layout import Layout
+  from esmm_jax.parallel.layout import Layout, MeshOptions
+  from esmm_jax.training.settings import Settings
   from experiments import load
 
   keep_scratch()
   if place[0] > 1:
     processes.join(f'127.0.0.1:{port}', *place)
-  layout = Layout({'replicas': 1, 'data': 1, 'rows': place[0]})
+  layout = Layout(MeshOptions(1, 1, place[0]))
   config = load.config('configs/esmm.py')
   config.model.embed_dim = _DIM
   if optimizer == 'adam_bfloat16':
     config.table_moments = 'bfloat16'
   else:
     config.table_optimizer = optimizer
-  config.mesh.rows = place[0]
-  tx = table_optim.table_optimizer(config, 1)
+  config.run.mesh.rows = place[0]
+  settings = Settings.read(config)
+  tx = table_optim.table_optimizer(settings.table, settings.optimizer, 1)
   init = functools.partial(_init, tx, rows, layout.padded(rows))
   if part == 'restore':
     found = _restore(rows, init, folder, layout)
@@ -115,7 +117,12 @@ def main(
     found = _train(tx, rows, init, folder, layout)
     from esmm_jax.training import memory
 
-    needed = memory.needed(config, rows, 1, 1, _TOUCHED)
+    needed = memory.needed(
+        memory.Request(
+            rows, 1, 1, _TOUCHED, _DIM, settings.table, settings.optimizer,
+            settings.run.mesh, True,
+        )
+    )
     found['said_bytes'] = sum(p.bytes for p in needed)
   print(json.dumps(found))
 

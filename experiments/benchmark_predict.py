@@ -94,7 +94,9 @@ def _predictor(
   """An ESMM with random parameters."""
   config = esmm.get_config()
   config.model.tower_units = tuple(tower_units)
-  plan = restore.plan(config, schema)
+  from esmm_jax.training.settings import Settings
+
+  plan = restore.plan(Settings.read(config), schema)
   width = embed_dim * plan.model.num_tables
   slots = jnp.zeros((1, schema.num_slots), jnp.int32)
   none = jnp.zeros((1, 0))

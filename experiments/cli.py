@@ -7,6 +7,7 @@ what is wrong and what to do.
 from collections.abc import Callable, Mapping, Sequence
 import errno
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -104,6 +105,11 @@ def example_command(text: str) -> str:
         whole = whole[:-1].rstrip() + ' ' + next(lines, '').strip()
       return whole
   return ''
+
+
+def typed() -> list[str]:
+  """Returns the arguments of this process as they were typed."""
+  return _program['argv']
 
 
 def command(argv: Sequence[str]) -> str:
@@ -208,6 +214,9 @@ def _parse(argv: list[str]) -> list[str]:
       return app.parse_flags_with_usage(argv)
     except SystemExit:
       sys.exit(0)  # absl has 1, though what was asked for was done.
+  _program['argv'] = list(argv)
+  # In place: the flag of the config reads its keys from sys.argv.
+  argv[:] = [_with_full_key(arg) for arg in argv]
   config = _load_config(argv)
   if config is not None:
     _check_keys(argv, config)
@@ -226,6 +235,12 @@ def _load_config(argv: list[str]) -> Any:
       except InputError as e:
         _exit(2, str(e))
   return None
+
+
+def _with_full_key(arg: str) -> str:
+  """Completes `--config.log_every=20` to `--config.run.log_every=20`."""
+  flag = re.match(r'--?(no)?config\.', arg)
+  return flag[0] + load.full_key(arg[flag.end() :]) if flag else arg
 
 
 def _check_keys(argv: list[str], config: Any) -> None:

@@ -23,7 +23,7 @@ flags.adopt_module_key_flags(cli)
 
 def main() -> None:
   from configs import esmm
-  from esmm_jax.training import program as build
+  from esmm_jax.training import parts
   from esmm_jax.reporting import plots
   from esmm_jax.metrics.by_space import oracle_metrics
   from esmm_jax.training.predict import observe
@@ -42,7 +42,7 @@ def main() -> None:
     print(f'{name}: python -m experiments.train --config=configs/esmm.py',
           f'--config.estimator={estimator} ... --workdir={workdir}')
     runs[name] = train_and_evaluate(config, workdir, flags.FLAGS.data_dir)
-  builder = build.dataset(config.dataset, flags.FLAGS.data_dir)
+  builder = parts.dataset(config.dataset, flags.FLAGS.data_dir)
   oracle = oracle_metrics(observe(builder, _TEST.value))
   cli.print_results(
       runs | {'truth': {f'test/{k}': v for k, v in oracle.items()}}

@@ -31,10 +31,10 @@ _COLORS = {'ok': 'green', 'warn': 'yellow', 'FAIL': 'red'}
 
 def findings():
   """Yields them, the quick ones first."""
-  from esmm_jax.training import program as build
+  from esmm_jax.training import parts
   from esmm_jax.doctor import machine as checkup, numbers as checkup_numbers
 
-  data_dir = os.path.expanduser(flags.FLAGS.data_dir or build.DEFAULT_DATA_DIR)
+  data_dir = os.path.expanduser(flags.FLAGS.data_dir or parts.DEFAULT_DATA_DIR)
   yield from checkup.requirements()
   yield checkup.devices()
   yield checkup.memory()

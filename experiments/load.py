@@ -55,6 +55,16 @@ def _call(spec: str, function: str, flag: str) -> Any:
     raise InputError(f'--{flag}={spec}: {e}') from e
 
 
+def full_key(key: str) -> str:
+  """Puts `run.` before a key of the machine that is written without it.
+
+  Args:
+    key: A dotted key; `=VALUE` may follow.
+  """
+  first = key.partition('=')[0].partition('.')[0]
+  return f'run.{key}' if first in workdirs.MACHINE_KEYS else key
+
+
 def check_key(tree: config_dict.ConfigDict, key: str) -> None:
   """Refuses a dotted key that the config lacks, with the near one.
 
@@ -62,7 +72,7 @@ def check_key(tree: config_dict.ConfigDict, key: str) -> None:
     InputError: There is no such key, or it is a section.
   """
   node = tree
-  for part in key.split('.'):
+  for part in full_key(key).split('.'):
     known = list(node) if isinstance(node, config_dict.ConfigDict) else []
     if part not in known:
       hint = suggest(part, known)
@@ -89,7 +99,7 @@ def set_key(tree: config_dict.ConfigDict, key: str, value: Any) -> None:
   """
   try:
     check_key(tree, key)
-    section, _, name = key.rpartition('.')
+    section, _, name = full_key(key).rpartition('.')
     node = tree[section] if section else tree
     kind = node.get_type(name)
     fields = dict(node.items(preserve_field_references=True))
@@ -169,15 +179,15 @@ def finished(tree: config_dict.ConfigDict, folder: str) -> bool:
   moved = then is not None and has_key(tree, _RAW_DIR)
   if moved:
     as_then.dataset.raw_dir = flatten(then).get(_RAW_DIR)
-  done = workdirs.finished(as_then, folder) is not None
+  done = workdirs.finished(workdirs.record(as_then), folder) is not None
   if moved and not done:
-    workdirs.claim(tree, folder)
+    workdirs.claim(workdirs.record(tree), folder)
   return done
 
 
 def _parsed(tree: config_dict.ConfigDict, key: str, text: str) -> Any:
   """The value that a text stands for, where the config has texts itself."""
-  section, _, name = key.rpartition('.')
+  section, _, name = full_key(key).rpartition('.')
   if (tree[section] if section else tree).get_type(name) is str:
     return text
   try:

@@ -61,7 +61,7 @@ def main() -> None:
     raise cli.InputError('--key is of files; a split has row numbers.')
 
   import esmm_jax
-  from esmm_jax.training import program as build
+  from esmm_jax.training import parts
   from esmm_jax.data.files import row_files
   from esmm_jax.serving import scoring
 
@@ -76,7 +76,7 @@ def main() -> None:
   )
   start = time.perf_counter()
   if _SPLIT.value:
-    builder = build.dataset(predictor.config.dataset, data_dir)
+    builder = parts.dataset(predictor.config.dataset, data_dir)
     num = scoring.score_split(
         predictor, builder, _SPLIT.value, output, **options
     )

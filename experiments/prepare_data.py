@@ -45,7 +45,7 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
-  from esmm_jax.training import program as build
+  from esmm_jax.training import parts
   from esmm_jax.data import DATASETS
 
   if flags.FLAGS['config'].value is not None:
@@ -67,15 +67,15 @@ def main() -> None:
     return
   if _RAW_DIR.value:
     options['raw_dir'] = _RAW_DIR.value
-  build.named(DATASETS, name, '--dataset')
+  parts.named(DATASETS, name, '--dataset')
   _prepare({'name': name, **options})
 
 
 def _prepare(options: Any) -> None:
   """Prepares what a config's section `dataset` names."""
-  from esmm_jax.training import program as build
+  from esmm_jax.training import parts
 
-  builder = build.data_builder(options, flags.FLAGS.data_dir)
+  builder = parts.data_builder(options, flags.FLAGS.data_dir)
   if builder.info.splits:
     print(f'Prepared before: {builder.data_path}')
   else:

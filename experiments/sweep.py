@@ -149,7 +149,7 @@ def _train(
   Returns:
     Run -> why it failed, or None.
   """
-  from esmm_jax.training import program as build
+  from esmm_jax.training import parts
   from esmm_jax.workdir import provenance
   from esmm_jax.sweeps import replicas
   from esmm_jax.json_files import read_json, write_json
@@ -165,7 +165,7 @@ def _train(
   folders = [run_folder(workdir, name) for name in names]
   mine = [configs[name] for name in names]
   try:
-    data = provenance.data(build.dataset(mine[0].dataset, data_dir))
+    data = provenance.data(parts.dataset(mine[0].dataset, data_dir))
     for folder in folders:
       path = os.path.join(folder, 'origin.json')
       entries = read_json(path) or []

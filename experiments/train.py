@@ -101,7 +101,7 @@ def _note_origin(workdir: str) -> None:
   path = os.path.join(workdir, 'origin.json')
   entries = read_json(path) or []
   entry = {
-      'command': cli.command(sys.argv),
+      'command': cli.command(cli.typed()),
       'commit': provenance.commit(),
       'device': provenance.device(),
       'data': manifest['data'],

@@ -8,8 +8,9 @@ from typing import Any
 
 from esmm_jax.doctor.machine import FAIL, Finding, OK, WARN
 from esmm_jax.embeddings.lookup import put_rows, take_rows
-from esmm_jax.training import program as build
+from esmm_jax.training import program as programs
 from esmm_jax.training.feeding import Streamed
+from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import init_state
 import jax
 import jax.numpy as jnp
@@ -112,16 +113,17 @@ def products(multiply: Callable[[Any, Any], Any] = jnp.matmul) -> Finding:
 
 
 def steps_hash(config: Any, data_dir: str) -> str:
-  """sha256 over all of the state after a few steps of a config."""
-  program = build.program([config], data_dir)
+  """Returns the sha256 over all of the state after a few steps of a config."""
+  settings = Settings.read(config)
+  program = programs.program([settings], data_dir)
   state = init_state(
       program.plan,
       num_rows=program.schema.num_rows,
-      embed_dim=config.model.embed_dim,
-      seeds=[config.seed],
+      embed_dim=settings.model.embed_dim,
+      seeds=[settings.training.first_seed],
       example=program.batches(0),
       term_names=list(program.hyper.loss_weights),
-      embed_scale=config.embed_init_scale,
+      embed_scale=settings.table.embed_init_scale,
   )
   layout = program.layout
   state = layout.put_state(state)

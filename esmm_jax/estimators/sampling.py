@@ -10,6 +10,7 @@ epoch is the same, and copies are not spread over batches.
 
 from typing import NamedTuple
 
+from esmm_jax.options import check_number, Range, SHARE
 from esmm_jax.types import Array, Labels
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,17 @@ class Sampling(NamedTuple):
   unclicked_rate: float | Array = 0.0
   conversion_copies: float | Array = 1.0
 
+  def check(self) -> None:
+    """Refuses rates outside their ranges.
 
+    Raises:
+      InputError: A rate is.
+    """
+    for name, allowed in _RANGES.items():
+      check_number(f'sampling.{name}', getattr(self, name), allowed)
+
+
+_RANGES = {'unclicked_rate': SHARE, 'conversion_copies': Range(1, 1e38)}
 NONE = Sampling()
 
 

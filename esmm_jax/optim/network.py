@@ -6,69 +6,93 @@ on the stacked replicas at once, so they must work element by element, as Adam,
 Adagrad, RMSProp and momentum do.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+import dataclasses
 import math
 from typing import Any, NamedTuple
 
 from esmm_jax.embeddings.lookup import put_rows, take_rows
+from esmm_jax.options import BELOW_ONE, COUNT_OR_NONE, NOT_NEGATIVE, number
+from esmm_jax.options import one_of, Section, SHARE
 from esmm_jax.types import Array, InputError
 import jax
 import jax.numpy as jnp
 import optax
 
 OPTIMIZERS = {
-    'adam': lambda o: optax.scale_by_adam(b1=o['b1'], b2=o['b2'], eps=o['eps']),
+    'adam': lambda o: optax.scale_by_adam(b1=o.b1, b2=o.b2, eps=o.eps),
     'adagrad': lambda o: optax.scale_by_rss(
-        initial_accumulator_value=o['initial_accumulator'], eps=o['eps']
+        initial_accumulator_value=o.initial_accumulator, eps=o.eps
     ),
     'sgd': lambda o: (
-        optax.trace(decay=o['momentum']) if o['momentum'] else optax.identity()
+        optax.trace(decay=o.momentum) if o.momentum else optax.identity()
     ),
 }
 
 
-def optimizer(options: Mapping[str, Any]) -> optax.GradientTransformation:
-  """The transformation that a config's `optimizer` section names.
+@dataclasses.dataclass(frozen=True)
+class OptimizerOptions(Section, prefix='optimizer'):
+  """The config's section `optimizer`.
 
-  Args:
-    options: `name` (adam, adagrad or sgd) and the settings of all of them: b1,
-      b2 and eps (Adam; eps also Adagrad), initial_accumulator, momentum.
+  Attributes:
+    name: adam, adagrad or sgd.
+    b1: Adam's decay of the first moment.
+    b2: Adam's decay of the second moment.
+    eps: Added to the root of Adam and Adagrad.
+    initial_accumulator: Adagrad's sum of squares before the first step.
+    momentum: SGD's decay of the trace; 0 keeps none.
   """
-  if options['name'] not in OPTIMIZERS:
-    raise InputError(
-        f'optimizer.name is {options["name"]!r}; it must be one of'
-        f' {sorted(OPTIMIZERS)}.'
-    )
-  return OPTIMIZERS[options['name']](options)
+
+  name: str = one_of(*OPTIMIZERS, default='adam')
+  b1: float = number(0.9, BELOW_ONE)
+  b2: float = number(0.999, BELOW_ONE)
+  eps: float = number(1e-8, NOT_NEGATIVE)
+  initial_accumulator: float = number(0.1, NOT_NEGATIVE)
+  momentum: float = number(0.0, BELOW_ONE)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleOptions(Section, prefix='schedule'):
+  """The config's section `schedule`: the learning rate by step.
+
+  Attributes:
+    name: constant, cosine (to `end_factor` at the last step) or exponential
+      (down to `end_factor` at the last step).
+    warmup_steps: Steps of linear rise before it.
+    end_factor: Share of the learning rate at the end.
+  """
+
+  name: str = one_of('constant', 'cosine', 'exponential', default='constant')
+  warmup_steps: int = number(0, COUNT_OR_NONE)
+  end_factor: float = number(0.01, SHARE)
+
+  def check(self) -> None:
+    if self.name == 'exponential' and not self.end_factor > 0:
+      raise InputError('schedule.end_factor must be > 0 for exponential decay.')
+
+
+def optimizer(options: OptimizerOptions) -> optax.GradientTransformation:
+  """Makes the optimizer's transformation; its directions lack the rate."""
+  return OPTIMIZERS[options.name](options)
 
 
 def schedule(
-    options: Mapping[str, Any], total_steps: int
+    options: ScheduleOptions, total_steps: int
 ) -> Callable[[Array], Array]:
-  """Factor on the learning rate, by step.
+  """Makes the factor on the learning rate, a function of the step.
 
   Args:
-    options: `name`: constant, cosine (to `end_factor` at the last step) or
-      exponential (down to `end_factor` at the last step); `warmup_steps` of
-      linear rise come first.
+    options: The form.
     total_steps: Steps of the whole run.
   """
-  warmup = options['warmup_steps']
+  warmup, end = options.warmup_steps, options.end_factor
   rest = max(total_steps - warmup, 1)
-  end = options['end_factor']
-  if options['name'] == 'constant':
+  if options.name == 'constant':
     main = optax.constant_schedule(1.0)
-  elif options['name'] == 'cosine':
+  elif options.name == 'cosine':
     main = optax.cosine_decay_schedule(1.0, rest, alpha=end)
-  elif options['name'] == 'exponential':
-    if not end > 0:
-      raise InputError('schedule.end_factor must be > 0 for exponential decay.')
-    main = lambda step: jnp.exp(math.log(end) * jnp.minimum(step / rest, 1.0))
   else:
-    raise InputError(
-        f'schedule.name is {options["name"]!r}; it must be one of'
-        " ['constant', 'cosine', 'exponential']."
-    )
+    main = lambda step: jnp.exp(math.log(end) * jnp.minimum(step / rest, 1.0))
   if not warmup:
     return main
   rise = optax.linear_schedule(1.0 / (warmup + 1), 1.0, warmup)

@@ -4,12 +4,13 @@ Adam keeps two float32 numbers for each number of the table. Row-wise Adagrad
 keeps one for each row; Adam's moments in bfloat16 are half as large.
 """
 
-from collections.abc import Mapping
+import dataclasses
 from typing import Any, NamedTuple
 
 from esmm_jax.embeddings.lookup import put_rows, take_rows
 from esmm_jax.optim import network as optim
-from esmm_jax.optim.network import RowTransformation
+from esmm_jax.optim.network import OptimizerOptions, RowTransformation
+from esmm_jax.options import NOT_NEGATIVE, number, one_of, Section
 from esmm_jax.types import Array, InputError
 import jax
 import jax.numpy as jnp
@@ -20,49 +21,59 @@ DTYPES = ('float32', 'bfloat16')
 _ROUNDING_KEY = 0xB16
 
 
-def table_optimizer(config: Any, num_tables: int) -> RowTransformation:
-  """The optimizer of the table that a config names.
+@dataclasses.dataclass(frozen=True)
+class TableOptions(Section):
+  """The config's keys of the embedding table.
+
+  Attributes:
+    table_optimizer: adam, adagrad, sgd or rowwise_adagrad; '' takes that of the
+      network. The settings are those of the section `optimizer`.
+    table_moments: Type of Adam's moments, float32 or bfloat16.
+    embed_init_scale: Standard deviation of the embeddings at the start.
+    embedding_l2: Times the row, added to the gradient of each touched row.
+  """
+
+  table_optimizer: str = one_of(
+      '', *optim.OPTIMIZERS, ROWWISE, default=''
+  )
+  table_moments: str = one_of(*DTYPES, default='float32')
+  embed_init_scale: float = number(0.01, NOT_NEGATIVE)
+  embedding_l2: float = number(0.0, NOT_NEGATIVE)
+
+
+def optimizer_name(table: TableOptions, options: OptimizerOptions) -> str:
+  """Returns the name of the table's optimizer."""
+  return table.table_optimizer or options.name
+
+
+def table_optimizer(
+    table: TableOptions, options: OptimizerOptions, num_tables: int
+) -> RowTransformation:
+  """Makes the optimizer of the touched rows.
 
   Args:
-    config: Reads `optimizer`, `table_optimizer`, `table_moments` and
-      `table_update`.
-    num_tables: Embeddings that stand side by side in a row.
+    table: Names the optimizer and the type of its moments.
+    options: Its settings.
+    num_tables: Embeddings side by side in a row.
 
   Raises:
-    InputError: A name is not known, or the options do not go together.
+    InputError: The type of the moments is not for this optimizer.
   """
-  if config.table_update not in ('lazy', 'dense'):
+  name = optimizer_name(table, options)
+  in_bfloat16 = table.table_moments != 'float32'
+  if in_bfloat16 and name != 'adam':
     raise InputError(
-        f'table_update is {config.table_update!r}; it must be lazy or dense.'
-    )
-  if config.table_moments not in DTYPES:
-    raise InputError(
-        f'table_moments is {config.table_moments!r}; it must be one of'
-        f' {", ".join(DTYPES)}.'
-    )
-  name = config.table_optimizer or config.optimizer.name
-  names = sorted([*optim.OPTIMIZERS, ROWWISE])
-  if name not in names:
-    raise InputError(
-        f'table_optimizer is {name!r}; it must be one of {", ".join(names)}.'
-    )
-  dense = config.table_update == 'dense'
-  half = config.table_moments != 'float32'
-  if half and (dense or name != 'adam'):
-    raise InputError(
-        f'table_moments is {config.table_moments!r}; that is for the optimizer'
-        " adam with table_update='lazy'."
+        f'table_moments is {table.table_moments!r}, which is for the optimizer'
+        f" adam, but the table's is {name}. Use table_moments='float32'."
     )
   if name == ROWWISE:
-    return rowwise_adagrad(config.optimizer, num_tables, dense)
-  tx = optim.optimizer(dict(config.optimizer) | {'name': name})
-  if half:
-    return lazily_in_bfloat16(tx)
-  return optim.densely(tx) if dense else optim.lazily(tx)
+    return rowwise_adagrad(options, num_tables)
+  tx = optim.optimizer(dataclasses.replace(options, name=name))
+  return lazily_in_bfloat16(tx) if in_bfloat16 else optim.lazily(tx)
 
 
 def rowwise_adagrad(
-    options: Mapping[str, Any], num_tables: int, dense: bool = False
+    options: OptimizerOptions, num_tables: int, dense: bool = False
 ) -> RowTransformation:
   """Adagrad with one accumulator for each row: G += mean_d g_d^2.
 
@@ -75,7 +86,7 @@ def rowwise_adagrad(
     num_tables: Embeddings that stand side by side in a row.
     dense: Whether all rows are updated; those without gradient stay.
   """
-  first, eps = options['initial_accumulator'], options['eps']
+  first, eps = options.initial_accumulator, options.eps
 
   def init(table: Array) -> Array:
     return jnp.full((*table.shape[:2], num_tables), first, table.dtype)

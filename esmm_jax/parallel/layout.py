@@ -6,10 +6,11 @@ and share the examples too; a batch is divided by `data` and `rows` together.
 With one device nothing is placed.
 """
 
-from collections.abc import Mapping
 import contextlib
+import dataclasses
 from typing import Any
 
+from esmm_jax.options import COUNT, COUNT_OR_NONE, number, Section
 from esmm_jax.types import Batch, Groups, InputError
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -20,6 +21,21 @@ AXES = ('replica', 'data', 'rows')
 # Of a state: what grows with the table, [V, R, ...], and what is [R, ...].
 _BY_ROW = ('table', 'table_opt')
 _BY_REPLICA = ('net', 'stats', 'net_opt')
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshOptions(Section, prefix='mesh'):
+  """Devices along each axis (docs/scale.md).
+
+  Attributes:
+    replicas: Devices that share the runs trained side by side.
+    data: Devices that share the examples of a batch; 0 takes what is left.
+    rows: Devices that share the rows of the tables.
+  """
+
+  replicas: int = number(1, COUNT)
+  data: int = number(0, COUNT_OR_NONE)
+  rows: int = number(1, COUNT)
 
 
 class Layout:
@@ -35,23 +51,22 @@ class Layout:
 
   def __init__(
       self,
-      options: Mapping[str, int] | None = None,
+      options: MeshOptions | None = None,
       devices: list[jax.Device] | None = None,
   ):
     """Arranges the devices.
 
     Args:
-      options: A config's `mesh`: devices along each axis, `replicas`, `data`
-        and `rows`; 0 for `data` takes what the others leave.
+      options: Devices along each axis; default: all share the batch.
       devices: Default: all.
 
     Raises:
       InputError: There are more or fewer devices than that.
     """
     devices = jax.devices() if devices is None else devices
-    options = dict(options or {'replicas': 1, 'data': 0, 'rows': 1})
-    replicas, rows = options['replicas'], options['rows']
-    data = options['data'] or max(1, len(devices) // (replicas * rows))
+    options = options or MeshOptions()
+    replicas, rows = options.replicas, options.rows
+    data = options.data or max(1, len(devices) // (replicas * rows))
     if replicas * data * rows != len(devices):
       raise InputError(
           f'mesh.replicas={replicas}, mesh.data={data} and mesh.rows={rows} are'

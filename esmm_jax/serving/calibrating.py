@@ -7,7 +7,7 @@ from typing import Any
 from esmm_jax.json_files import write_json
 from esmm_jax.serving import calibration
 from esmm_jax.serving.predictor import load
-from esmm_jax.training import program as build
+from esmm_jax.training import parts
 from esmm_jax.training.predict import observe
 from esmm_jax.types import InputError
 
@@ -37,7 +37,7 @@ def calibrate(run: str, data_dir: str | None = None) -> dict[str, Any]:
           ' calibration is fitted on a validation split and looked at on a test'
           ' split. Train with both.'
       )
-  builder = build.dataset(dataset, data_dir)
+  builder = parts.dataset(dataset, data_dir)
 
   def seen(split: str) -> tuple[Any, Any]:
     outputs = predictor.split_outputs(builder, split)

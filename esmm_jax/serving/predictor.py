@@ -13,6 +13,7 @@ from esmm_jax.serving import calibration, inputs
 from esmm_jax.serving.restore import restore, Trained
 from esmm_jax.tasks import spaces
 from esmm_jax.training.predict import scores
+from esmm_jax.training.settings import Settings
 from esmm_jax.training.step import predict_step
 from esmm_jax.types import Array, Batch, Columns, Groups, InputError
 import jax
@@ -45,7 +46,8 @@ class Predictor:
     """
     self.config, self.schema = trained.config, trained.schema
     self.results, self.folder = trained.results, trained.folder
-    self.batch_size = batch_size or self.config.eval_batch_size
+    run = Settings.read(self.config).run
+    self.batch_size = batch_size or run.eval_batch_size
     if self.batch_size < 1:
       raise InputError(f'batch_size is {batch_size}; it must be at least 1.')
     self.sizes = [s for s in _SIZES if s < self.batch_size] + [self.batch_size]

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from esmm_jax.estimators import funnel
 from esmm_jax.json_files import read_json
 from esmm_jax.schema import Schema
-from esmm_jax.training import program as build
+from esmm_jax.training import parts
+from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import Plan
 from esmm_jax.types import InputError
 from esmm_jax.workdir.checkpoint import Checkpoints
@@ -57,16 +58,19 @@ def restore(run: str, data_dir: str | None = None) -> Trained:
   results = _read(run, 'results.json')
   schema = _schema(run, config, data_dir)
   params = _params(run, bool(config.selection.metric), results)
-  return Trained(config, schema, plan(config, schema), params, results, run)
+  model = plan(Settings.read(config), schema)
+  return Trained(config, schema, model, params, results, run)
 
 
-def plan(config: ConfigDict, schema: Schema) -> Plan:
-  """Model and outputs of a config; enough for `predict_step`."""
-  objective, _ = build.estimator(
-      config.estimator, config.estimator_options, schema.tasks
+def plan(settings: Settings, schema: Schema) -> Plan:
+  """Makes the model and outputs of a run; enough for `predict_step`."""
+  objective, _ = parts.estimator(
+      settings.objective.estimator, settings.objective.options, schema.tasks
   )
   return Plan(
-      model=build.model(config.model, schema),
+      model=parts.model(
+          settings.model.options, settings.model.name, schema
+      ),
       terms=objective.terms,
       outputs=functools.partial(
           funnel.outputs, tasks=schema.tasks, reading=objective.reading
@@ -93,8 +97,8 @@ def _schema(run: str, config: ConfigDict, data_dir: str | None) -> Schema:
   path = os.path.join(run, SCHEMA)
   saved = read_json(path, _REMEDY)
   if saved is None:
-    data = build.dataset(config.dataset, data_dir)
-    return build.schema(data, config.dataset.fields, config.dataset.tasks)
+    data = parts.dataset(config.dataset, data_dir)
+    return parts.schema(data, config.dataset.fields, config.dataset.tasks)
   try:
     return Schema.from_dict(saved)
   except (TypeError, KeyError) as e:

@@ -12,9 +12,9 @@ from esmm_jax.training import phases, selection
 from esmm_jax.training.feeding import Resident, Streamed
 from esmm_jax.training.phases import Job
 from esmm_jax.training.replica_run import line
+from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import TrainState
-from esmm_jax.workdir import folder as workdir_
-from esmm_jax.workdir import stopping
+from esmm_jax.workdir import folder, stopping
 import jax
 
 
@@ -23,9 +23,17 @@ def train_and_evaluate(
 ) -> dict[str, Any]:
   """Trains, selects on the validation split, evaluates on the test split once.
 
-  The same call again goes on where the last checkpoint left, and gives the
-  numbers of the uninterrupted run to the bit
-  (`tests/training/test_end_to_end.py`).
+  The same call again resumes at the last checkpoint, and gives the numbers of
+  the uninterrupted run to the bit (`tests/training/test_end_to_end.py`).
+
+      >>> import esmm_jax
+      >>> from configs import esmm
+      >>> config = esmm.get_config('smoke')
+      >>> config.dataset.num_train = 1024
+      >>> results = esmm_jax.train_and_evaluate(config, 'runs/new', 'data')
+      step 2 epoch 1.00 loss ...
+      >>> results['steps'], results['seed']
+      (2, 0)
 
   Args:
     config: As `configs/*.py` make it.
@@ -34,7 +42,7 @@ def train_and_evaluate(
     data_dir: Where prepared data lives; default ~/.cache/esmm_jax.
 
   Returns:
-    What results.json holds.
+    The content of results.json.
 
   Raises:
     InputError: Something in the config, the data or the workdir is wrong.
@@ -57,30 +65,31 @@ def train_replicas(
 
   Each gives what it gives alone, up to the order in which float32 sums are
   added (`tests/training/test_replicas.py`). A replica whose loss is not finite
-  fails;
-  the others go on.
+  fails; the others are trained to their end.
 
   Args:
     configs: Runs of one group; see `replicas.replica_groups`.
     workdirs: The folder of each, as for `train_and_evaluate`.
-    data_dir: As there.
+    data_dir: Where prepared data lives; default ~/.cache/esmm_jax.
     home: Folder for the checkpoints of the group until it is finished; needed
       where there are several runs, and different for other groups.
 
   Returns:
-    For each run what results.json holds, or why it failed.
+    For each run the content of results.json, or why it failed.
 
   Raises:
-    InputError: As `train_and_evaluate`.
-    Stopped: As there.
+    InputError: A config, the data or a folder is wrong.
+    Stopped: The process got SIGTERM; the runs are saved.
   """
   configs = [protocols.resolve(c) for c in configs]
-  results = [workdir_.finished(c, w) for c, w in zip(configs, workdirs)]
+  records = [folder.record(c) for c in configs]
+  results = [folder.finished(r, w) for r, w in zip(records, workdirs)]
   if None not in results:
     return results
+  settings = [Settings.read(c) for c in configs]
   with contextlib.ExitStack() as stack:
-    built = phases.build(configs, data_dir)
-    job = phases.open_job(built, configs, workdirs, home, stack)
+    built = phases.build(settings, data_dir)
+    job = phases.open_job(built, settings, records, workdirs, home, stack)
     state, best = phases.initialise_or_restore(job)
     for run in job.runs:
       stack.enter_context(contextlib.closing(run.writer))
@@ -110,7 +119,7 @@ def train(job: Job, state: TrainState, best: Any) -> tuple[TrainState, Any]:
   Raises:
     Stopped: The process got SIGTERM; the run is saved.
   """
-  program, log = job.program, job.config.log_every
+  program, log = job.program, job.common.run.log_every
   every, total = _steps_between_evaluations(job), program.total_steps
   hyper = program.layout.put_state(program.hyper)
   step = start = int(state.step)
@@ -207,7 +216,7 @@ def _evaluate(
 
 def _steps_between_evaluations(job: Job) -> int:
   length = job.program.batches.steps_per_epoch
-  return max(1, math.ceil(length / job.config.evals_per_epoch))
+  return max(1, math.ceil(length / job.common.training.evals_per_epoch))
 
 
 def _stopped(step: int, total: int) -> stopping.Stopped:

@@ -1,11 +1,15 @@
-"""What a run will take in memory, said before any of it is taken."""
+"""Estimates the memory of a run and refuses one that cannot fit."""
 
 from collections.abc import Sequence
+import dataclasses
 import math
 import os
 from typing import Any, NamedTuple
 
-from esmm_jax.optim import tables as table_optim
+from esmm_jax.optim import tables
+from esmm_jax.optim.network import OptimizerOptions
+from esmm_jax.optim.tables import TableOptions
+from esmm_jax.parallel.layout import MeshOptions
 from esmm_jax.types import InputError
 import jax
 import jax.numpy as jnp
@@ -24,9 +28,9 @@ class Part(NamedTuple):
   """A part of the memory.
 
   Attributes:
-    name: What it is.
+    name: For the message.
     how: The arithmetic.
-    bytes: The result.
+    bytes: Its size.
   """
 
   name: str
@@ -34,87 +38,99 @@ class Part(NamedTuple):
   bytes: int
 
 
-def check(
-    config: Any, num_rows: int, num_tables: int, replicas: int, capacity: int
-) -> None:
-  """Refuses a run whose table cannot be held.
+class Request(NamedTuple):
+  """What decides the memory of a table and its state.
 
-  Args:
-    config: The run's; `memory_limit_gb` of it says how much there is, 0 asks
-      the device and the system.
+  Attributes:
     num_rows: V.
     num_tables: Embeddings side by side in a row.
     replicas: R.
     capacity: Rows that a batch touches.
+    embed_dim: D.
+    table: The table's options.
+    optimizer: Settings of its optimizer.
+    mesh: Devices that share rows and replicas.
+    keeps_best: Whether the parameters of the best evaluation are kept too.
+  """
+
+  num_rows: int
+  num_tables: int
+  replicas: int
+  capacity: int
+  embed_dim: int
+  table: TableOptions
+  optimizer: OptimizerOptions
+  mesh: MeshOptions
+  keeps_best: bool
+
+
+def check(request: Request, limit_gb: float = 0.0) -> None:
+  """Refuses a run whose table cannot be held.
+
+  Args:
+    request: The table.
+    limit_gb: Memory in GB; 0 asks the device and the system.
 
   Raises:
     InputError: It does not fit; with the sum, and what each option would take.
   """
-  size = (num_rows, num_tables, replicas, capacity)
-  limit = config.memory_limit_gb * _GB or available()
-  devices = jax.device_count()
-  parts = needed(config, *size)
+  limit = limit_gb * _GB or available()
+  parts = needed(request)
   total = sum(p.bytes for p in parts)
   if total <= limit:
     return
-  sums = '; '.join(
-      f'{p.name} {p.how} = {_gb(p.bytes)}' for p in parts
+  sums = '; '.join(f'{p.name} {p.how} = {_gb(p.bytes)}' for p in parts)
+  options = '; '.join(
+      f'{text}: {_gb(sum(p.bytes for p in needed(changed)))}'
+      for text, changed in _smaller(request)
   )
-  options = []
-  for text, changes in _options(config):
-    changed = config.copy_and_resolve_references()
-    changed.update_from_flattened_dict(changes)
-    options.append((text, sum(p.bytes for p in needed(changed, *size))))
-  shown = '; '.join(f'{text}: {_gb(n)}' for text, n in options)
+  each = ' on each device' if jax.device_count() > 1 else ''
   raise InputError(
-      f'The embedding table does not fit: {sums}; together {_gb(total)}'
-      f'{" on each device" if devices > 1 else ""}, and there are'
-      f' {_gb(limit)}. It would be with {shown}. A larger'
+      f'The embedding table does not fit: {sums}; together {_gb(total)}{each},'
+      f' and there are {_gb(limit)}. It would be with {options}. A larger'
       ' dataset.min_count makes it smaller. If this is not what there is,'
       ' set memory_limit_gb.'
   )
 
 
-def needed(
-    config: Any, num_rows: int, num_tables: int, replicas: int, capacity: int
-) -> Sequence[Part]:
-  """The parts that grow with the table or the batch, of one device."""
-  width = config.model.embed_dim * num_tables
-  num_rows = -(-num_rows // config.mesh.rows)
-  replicas = -(-replicas // config.mesh.replicas)
+def needed(request: Request) -> Sequence[Part]:
+  """Lists the parts that grow with the table or the batch, of one device."""
+  width = request.embed_dim * request.num_tables
+  num_rows = -(-request.num_rows // request.mesh.rows)
+  replicas = -(-request.replicas // request.mesh.replicas)
   table = jax.ShapeDtypeStruct((num_rows, replicas, width), jnp.float32)
   shape = f'{num_rows:,} rows x {width} x 4 B'
-  if config.mesh.rows > 1:
-    shape += f' on each of {config.mesh.rows} devices'
+  if request.mesh.rows > 1:
+    shape += f' on each of {request.mesh.rows} devices'
   if replicas > 1:
     shape += f' x {replicas} replicas'
-  moments = jax.eval_shape(
-      table_optim.table_optimizer(config, num_tables).init, table
+  tx = tables.table_optimizer(
+      request.table, request.optimizer, request.num_tables
   )
-  name = config.table_optimizer or config.optimizer.name
+  moments = jax.eval_shape(tx.init, table)
+  name = tables.optimizer_name(request.table, request.optimizer)
   parts = [
       Part('table', shape, _bytes(table)),
       Part(f'state of {name}', _shapes(moments), _bytes(moments)),
   ]
-  if config.selection.metric:
+  if request.keeps_best:
     parts.append(Part('best table so far', shape, _bytes(table)))
-  touched = num_rows if config.table_update == 'dense' else capacity
   row = 4 * width * replicas
   parts.append(
       Part(
           'a step',
-          f'{touched:,} rows x {_COPIES_OF_ROWS} x {row} B',
-          touched * _COPIES_OF_ROWS * row,
+          f'{request.capacity:,} rows x {_COPIES_OF_ROWS} x {row} B',
+          request.capacity * _COPIES_OF_ROWS * row,
       )
   )
   return parts
 
 
 def available() -> float:
-  """Bytes of the first device, or of the system where that is the CPU.
+  """Returns the bytes of the first device, or of the system if it is the CPU.
 
-  Devices that are emulated on a CPU share its memory. Infinite where neither
-  says.
+  Devices that are emulated on a CPU share its memory. Infinite if neither is
+  known.
   """
   stats = jax.local_devices()[0].memory_stats() or {}
   if 'bytes_limit' in stats:
@@ -137,29 +153,31 @@ def available() -> float:
   return min(limits) / jax.local_device_count()
 
 
-def _options(config: Any) -> Sequence[tuple[str, dict[str, Any]]]:
-  """What would take less: what to write, and the keys."""
-  rowwise = {'table_optimizer': table_optim.ROWWISE, 'table_moments': 'float32'}
-  found = []
-  if config.table_optimizer != table_optim.ROWWISE:
-    found.append((f"table_optimizer='{table_optim.ROWWISE}'", rowwise))
-  adam = (config.table_optimizer or config.optimizer.name) == 'adam'
-  lazy = config.table_update == 'lazy'
-  if adam and lazy and config.table_moments == 'float32':
-    half = {'table_moments': 'bfloat16'}
-    found.append(("table_moments='bfloat16'", half))
-  last = {'selection.metric': ''}
-  if config.selection.metric:
-    found.append(("selection.metric='' (the last parameters count)", last))
-    text = f"selection.metric='' and table_optimizer='{table_optim.ROWWISE}'"
-    found.append((text, last | rowwise))
-  if lazy:
-    rows = config.mesh.rows * 2
-    text = f'mesh.rows={rows} (on as many devices)'
-    found.append((text, {'mesh.rows': rows}))
-  dim = max(1, config.model.embed_dim // 2)
-  found.append((f'model.embed_dim={dim}', {'model.embed_dim': dim}))
-  return found
+def _smaller(request: Request) -> Sequence[tuple[str, Request]]:
+  """Lists the options that take less: what to write, and the request."""
+  table, last = request.table, request._replace(keeps_best=False)
+  by_row = dataclasses.replace(
+      table, table_optimizer=tables.ROWWISE, table_moments='float32'
+  )
+  options = []
+  if table.table_optimizer != tables.ROWWISE:
+    text = f"table_optimizer='{tables.ROWWISE}'"
+    options.append((text, request._replace(table=by_row)))
+  adam = tables.optimizer_name(table, request.optimizer) == 'adam'
+  if adam and table.table_moments == 'float32':
+    half = dataclasses.replace(table, table_moments='bfloat16')
+    options.append(("table_moments='bfloat16'", request._replace(table=half)))
+  if request.keeps_best:
+    options.append(("selection.metric='' (the last parameters count)", last))
+    text = f"selection.metric='' and table_optimizer='{tables.ROWWISE}'"
+    options.append((text, last._replace(table=by_row)))
+  rows = request.mesh.rows * 2
+  mesh = dataclasses.replace(request.mesh, rows=rows)
+  text = f'mesh.rows={rows} (on as many devices)'
+  options.append((text, request._replace(mesh=mesh)))
+  dim = max(1, request.embed_dim // 2)
+  options.append((f'model.embed_dim={dim}', request._replace(embed_dim=dim)))
+  return options
 
 
 def _bytes(tree: Any) -> int:

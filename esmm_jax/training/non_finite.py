@@ -11,32 +11,12 @@ import os
 from typing import Any
 
 from esmm_jax.json_files import write_json
-from esmm_jax.types import Array, Batch, InputError, suggest
+from esmm_jax.types import Array, Batch
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 FOLDER = 'non_finite'
-POLICIES = ('stop', 'skip')
-
-
-def skip_ceiling(config: Any) -> int:
-  """`Plan.skip_ceiling` of a config.
-
-  Raises:
-    InputError: There is no such policy, or the ceiling is not positive.
-  """
-  if config.non_finite not in POLICIES:
-    raise InputError(
-        f'non_finite is {config.non_finite!r}, which is not known.'
-        f' {suggest(config.non_finite, POLICIES)}'
-    )
-  if config.non_finite_ceiling < 1:
-    raise InputError(
-        f'non_finite_ceiling is {config.non_finite_ceiling}; it must be at'
-        " least 1. non_finite='stop' skips none."
-    )
-  return config.non_finite_ceiling if config.non_finite == 'skip' else 0
 
 
 def good(loss: Array, net_grads: Any, row_grads: Array) -> Array:

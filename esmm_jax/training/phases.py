@@ -22,6 +22,7 @@ from esmm_jax.training.clock import Clock
 from esmm_jax.training.cost import flops_per_example
 from esmm_jax.training.predict import common_ctr_order, Predictor, Split
 from esmm_jax.training.replica_run import Run
+from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import init_state, replica, reset_sums, TrainState
 from esmm_jax.workdir import folder as workdir_
 from esmm_jax.workdir import lock, manifest, provenance
@@ -59,9 +60,9 @@ class Job:
   traces: int = 0
 
   @property
-  def config(self) -> Any:
-    """What the replicas have in common is read from the first one's."""
-    return self.runs[0].config
+  def common(self) -> Settings:
+    """The settings that the replicas share, which the first one's say."""
+    return self.runs[0].settings
 
   @property
   def keeps_best(self) -> bool:
@@ -100,23 +101,23 @@ class Job:
 
 
 def build(
-    configs: Sequence[Any], data_dir: str | None
+    settings: Sequence[Settings], data_dir: str | None
 ) -> tuple[builds.Program, Predictor, dict[str, Split]]:
-  """Builds the program of several configs, and opens the splits it scores."""
-  config = configs[0]
-  program = builds.program(configs, data_dir)
-  predictor = Predictor(program, config.eval_batch_size)
+  """Builds the program of the replicas, and opens the splits it scores."""
+  common = settings[0]
+  program = builds.program(settings, data_dir)
+  predictor = Predictor(program, common.run.eval_batch_size)
   splits = {
       name: predictor.split(split)
-      for name in ('valid', 'test')
-      if (split := config.dataset[f'{name}_split'])
+      for name, split in common.dataset.eval_splits().items()
   }
   return program, predictor, splits
 
 
 def open_job(
     built: tuple[builds.Program, Predictor, dict[str, Split]],
-    configs: Sequence[Any],
+    settings: Sequence[Settings],
+    records: Sequence[dict[str, Any]],
     workdirs: Sequence[str],
     home: str | None,
     stack: contextlib.ExitStack,
@@ -125,7 +126,8 @@ def open_job(
 
   Args:
     built: As `build` gives it.
-    configs: Of the replicas.
+    settings: Of the replicas.
+    records: Their configs, as config.json gets them.
     workdirs: Their folders.
     home: Folder of the group's checkpoints; None: the first of `workdirs`.
     stack: Gets what is released when the training ends.
@@ -135,15 +137,18 @@ def open_job(
   """
   program, predictor, splits = built
   # Before `own_folders`: these paths lead from the folders that all share.
-  pctr_of = common_ctr_order(configs, workdirs)
+  pctr_of = common_ctr_order(settings, workdirs)
   shared = home or workdirs[0]
   workdirs = processes.own_folders(workdirs, stack)
-  runs = [Run(c, w, 'valid' in splits) for c, w in zip(configs, workdirs)]
+  runs = [
+      Run(s, r, w, 'valid' in splits)
+      for s, r, w in zip(settings, records, workdirs)
+  ]
   stop_asked = stack.enter_context(stopping.asked())
   for folder in processes.own_folders([*workdirs, shared], stack):
     stack.enter_context(lock.held(folder))
   checkpoints = Checkpoints(shared, program.schema.num_rows)
-  clock = Clock(configs[0].batch_size * len(runs))
+  clock = Clock(settings[0].training.batch_size * len(runs))
   return Job(
       program, predictor, splits, runs, pctr_of, checkpoints, stop_asked, clock
   )
@@ -161,11 +166,11 @@ def initialise_or_restore(job: Job) -> tuple[TrainState, Any]:
       init_state,
       program.plan,
       num_rows=program.schema.num_rows,
-      embed_dim=job.config.model.embed_dim,
-      seeds=[run.init_seed for run in runs],
+      embed_dim=job.common.model.embed_dim,
+      seeds=[run.settings.training.first_seed for run in runs],
       example=program.batches(0),
       term_names=list(program.hyper.loss_weights),
-      embed_scale=job.config.embed_init_scale,
+      embed_scale=job.common.table.embed_init_scale,
       layout=layout,
   )
   resumes = checkpoints.latest_step is not None
@@ -202,14 +207,14 @@ def _claim(job: Job, resumes: bool) -> list[str]:
   """
   builder, warnings = job.program.builder, []
   data = provenance.data(builder)
-  manifests = [manifest.make(run.config, data) for run in job.runs]
+  manifests = [manifest.make(run.record, data) for run in job.runs]
   compares = resumes and processes.is_first()
   if compares:  # All of them before the schema of one is replaced.
     for run, now in zip(job.runs, manifests):
       warnings += manifest.check(run.workdir, now)
   for run, now in zip(job.runs, manifests):
     workdir_.claim(
-        run.config, run.workdir, job.program.schema, builder.encoder_folder
+        run.record, run.workdir, job.program.schema, builder.encoder_folder
     )
     if not compares:
       manifest.write(run.workdir, now)
@@ -261,8 +266,9 @@ def write_failures(job: Job, state: TrainState) -> None:
   for r, source in job.pctr_of.items():  # A chain of runs fails link by link.
     if source is not None and runs[source].failure and not runs[r].failure:
       runs[r].failure = FloatingPointError(
-          f'common_ctr={runs[r].config.common_ctr}: that run failed, so its'
-          ' pCTR cannot be taken. Mend that run, then the same command.'
+          f'common_ctr={runs[r].settings.training.common_ctr}: that run failed,'
+          ' so its pCTR cannot be taken. Mend that run, then repeat the'
+          ' command.'
       )
 
 
@@ -312,12 +318,13 @@ def write_results(job: Job, state: TrainState) -> None:
   """Adds the facts of each run to its metrics, and writes results.json."""
   program, runs = job.program, job.runs
   num_rows, network_params = program.schema.num_rows, _count(state.net)
+  batch_size = job.common.training.batch_size
   facts = {
       'examples_per_second': job.clock.rate,
       'num_params': state.table.shape[-1] * num_rows + network_params,
       'num_network_params': network_params,
       'flops_per_example': flops_per_example(
-          program.plan, job.config.model.embed_dim, program.batches(0)
+          program.plan, job.common.model.embed_dim, program.batches(0)
       ),
       'replicas': len(runs),
       'traces': job.traces,
@@ -327,14 +334,14 @@ def write_results(job: Job, state: TrainState) -> None:
     run, steps = runs[r], runs[r].steps or int(state.step)
     run.results |= facts | {
         # Of all steps at that rate, those before a kill too.
-        'train_seconds': steps * job.config.batch_size / job.clock.rate,
+        'train_seconds': steps * batch_size / job.clock.rate,
         'steps': steps,
         'selected_step': run.selection.step or steps,
         'skipped_steps': int(state.skipped[0, r]),
-        'seed': run.config.seed,
+        'seed': run.settings.training.seed,
     }
     run.results |= protocols.summary(
-        run.protocol, run.results, run.config.dataset
+        run.protocol, run.results, run.settings.dataset.section
     )
   # When all are complete: a group is finished as a whole or resumed as one.
   for r in job.alive():

@@ -15,6 +15,7 @@ from esmm_jax.metrics import METRICS
 from esmm_jax.metrics.by_space import evaluate, Observed
 from esmm_jax.tasks import spaces, Tasks
 from esmm_jax.training.program import Program
+from esmm_jax.training.settings import Settings
 from esmm_jax.training.step import predict_step
 from esmm_jax.types import Array, InputError
 from esmm_jax.workdir.folder import predictions_file
@@ -179,14 +180,14 @@ def common_ctr_metrics(
 
 
 def common_ctr_order(
-    configs: Sequence[Any], workdirs: Sequence[str]
+    settings: Sequence[Settings], workdirs: Sequence[str]
 ) -> dict[int, int | None]:
   """Orders replicas so that a run is tested before those that take its pCTR.
 
   Refuses before training what `common_ctr_metrics` would refuse after it.
 
   Args:
-    configs: Of the replicas.
+    settings: Of the replicas.
     workdirs: Their folders; `common_ctr` is a path from there.
 
   Returns:
@@ -199,11 +200,12 @@ def common_ctr_order(
   """
   runs = [os.path.normpath(w) for w in workdirs]
   source: dict[int, int | None] = {}
-  for r, config in enumerate(configs):
-    folder = config.common_ctr
+  for r, replica in enumerate(settings):
+    folder = replica.training.common_ctr
     run = os.path.normpath(os.path.join(runs[r], folder))
     source[r] = runs.index(run) if run in runs and run != runs[r] else None
-    if source[r] is not None and not configs[source[r]].save_predictions:
+    other = source[r]
+    if other is not None and not settings[other].run.save_predictions:
       raise InputError(
           f'common_ctr={folder}: {run} does not save its predictions. Set'
           ' save_predictions=True for that run.'

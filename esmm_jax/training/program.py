@@ -1,139 +1,30 @@
-"""From names and options, as a config has them, to the parts of a run."""
+"""The program of a run: its parts, built from the settings."""
 
 from collections.abc import Mapping, Sequence
-import dataclasses
 import functools
-import inspect
-import math
-import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from esmm_jax.balancing import static as balancing
-from esmm_jax.data import DATASETS
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.store.columnar import ColumnarBuilder
-from esmm_jax.estimators import Estimator, ESTIMATORS, funnel
-from esmm_jax.estimators import sampling
+from esmm_jax.estimators import Estimator, ESTIMATORS, funnel, sampling
 from esmm_jax.models import Architecture, MODELS
 from esmm_jax.optim import network as optim
-from esmm_jax.optim import tables as table_optim
-from esmm_jax.parallel import processes
+from esmm_jax.optim.tables import table_optimizer
 from esmm_jax.parallel.layout import Layout
 from esmm_jax.schema import Schema
 from esmm_jax.tasks import Tasks
-from esmm_jax.training import feeding, memory, non_finite
-from esmm_jax.training import ranges
+from esmm_jax.training import feeding, memory, parts
+from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import Hyper, MICRO_BATCH, Plan
-from esmm_jax.types import InputError, suggest
+from esmm_jax.types import InputError
 import jax
 import jax.numpy as jnp
 import optax
 
-DEFAULT_DATA_DIR = os.path.join('~', '.cache', 'esmm_jax')
-_LINEN_FIELDS = ('parent', 'name', 'schema')
-
-
-def named(registry: Mapping[str, Any], name: str, what: str) -> Any:
-  """registry[name], or an error that suggests a near name."""
-  if name in registry:
-    return registry[name]
-  raise InputError(
-      f'{what} is {name!r}, which is not known. {suggest(name, registry)}'
-  )
-
-
-def refuse_unknown(
-    options: Mapping[str, Any], known: Sequence[str], what: str, owner: str
-) -> None:
-  """Refuses options that `owner`, a config's section `what`, does not have."""
-  for key in options:
-    if key not in known:
-      raise InputError(
-          f'{what}.{key} is set, but {owner} has no such option.'
-          f' {suggest(key, known)}'
-      )
-
-
-def call(function: Any, options: Mapping[str, Any], what: str, **more) -> Any:
-  """Calls with the options that are set, and refuses those it does not take.
-
-  An option of None keeps the function's own default.
-  """
-  parameters = inspect.signature(function).parameters
-  given = {k: v for k, v in options.items() if v is not None}
-  if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-    known = [p for p in parameters if p not in more]
-    owner = function.__qualname__.split('.')[0]
-    refuse_unknown(given, known, what, owner)
-  return function(**given, **more)
-
-
-def dataset(
-    options: Mapping[str, Any], data_dir: str | None
-) -> ColumnarBuilder:
-  """The prepared data set of a config's `dataset` section."""
-  with processes.first_alone('data'):
-    return data_builder(options, data_dir).prepare()
-
-
-def data_builder(
-    options: Mapping[str, Any], data_dir: str | None
-) -> ColumnarBuilder:
-  """The same, prepared only if it was before."""
-  options = dict(options)
-  for key in ('train_split', 'valid_split', 'test_split', 'fields', 'tasks'):
-    options.pop(key, None)
-  cls = named(DATASETS, options.pop('name'), 'dataset.name')
-  data_dir = os.path.expanduser(data_dir or DEFAULT_DATA_DIR)
-  return call(cls.from_options, options, 'dataset', data_dir=data_dir)
-
-
-def schema(
-    builder: ColumnarBuilder, fields: Sequence[str], tasks: Sequence[str]
-) -> Schema:
-  """The schema of the data, with the fields and tasks named; none: all."""
-  chosen = builder.schema
-  chosen = chosen.select(fields) if fields else chosen
-  return chosen.with_tasks(tasks) if tasks else chosen
-
-
-def model(options: Mapping[str, Any], schema: Schema) -> Architecture:
-  """The Linen module of a config's `model` section; embed_dim is not its."""
-  options = dict(options)
-  options.pop('embed_dim', None)
-  cls = named(MODELS, options.pop('name'), 'model.name')
-  known = [
-      f.name for f in dataclasses.fields(cls) if f.name not in _LINEN_FIELDS
-  ]
-  refuse_unknown(options, known, 'model', cls.__name__)
-  return cls(schema=schema, **options)
-
-
-def estimator(
-    name: str, options: Mapping[str, Any], tasks: Tasks
-) -> tuple[Estimator, dict[str, float]]:
-  """The estimator with its options and the tasks bound.
-
-  Returns:
-    The estimator, and the options that it takes as arrays: name -> value.
-  """
-  found = named(ESTIMATORS, name, 'estimator')
-  given = {k: v for k, v in options.items() if v is not None}
-  parameters = inspect.signature(found.terms).parameters
-  known = [p for p in list(parameters)[3:] if p != 'tasks']
-  refuse_unknown(given, known, 'estimator_options', name)
-  traced = {
-      k: float(given.pop(k, parameters[k].default)) for k in found.traced
-  }
-  for option, value in traced.items():
-    if not 0 < value < math.inf:
-      raise InputError(f'estimator_options.{option} is {value}, not > 0.')
-  terms = functools.partial(found.terms, tasks=tasks, **given)
-  return found._replace(terms=terms), traced
-
 
 class Program(NamedTuple):
-  """A run's parts, built from its config.
+  """The parts of a run.
 
   Attributes:
     builder: The prepared data set.
@@ -158,100 +49,52 @@ class Program(NamedTuple):
   resident: bool
 
 
-def program(configs: Sequence[Any], data_dir: str | None) -> Program:
-  """Builds what configs name.
+def program(settings: Sequence[Settings], data_dir: str | None) -> Program:
+  """Builds the parts that settings name.
 
   Args:
-    configs: One for each replica; they may differ in what `Hyper` holds only
-      (`replicas.replica_groups` says which keys those are).
-    data_dir: Where prepared data lives; None: the default.
+    settings: One for each replica; they may differ in what `Hyper` holds only
+      (`sweeps.replicas` has the rule).
+    data_dir: Where prepared data lives; None takes the default.
 
   Raises:
     InputError: A name, an option or a combination is not possible.
   """
-  config = configs[0]
-  for c in configs:
-    ranges.check(c)
-  sampled = any(is_sampled(c) for c in configs)
-  # Before the data, which may take long to prepare.
-  named(ESTIMATORS, config.estimator, 'estimator')
-  named(MODELS, config.model.name, 'model.name')
-  net_tx = optim.optimizer(config.optimizer)
-  table_optim.table_optimizer(config, 1)  # Its names are known.
-  dense = config.table_update == 'dense'
-  if dense and config.embedding_l2:
-    raise InputError(
-        'embedding_l2 is on the rows that a batch touches; it needs'
-        " table_update='lazy'."
-    )
-  if config.weight_decay:
-    net_tx = optax.chain(
-        net_tx, optax.add_decayed_weights(config.weight_decay, optim.is_kernel)
-    )
-  layout = Layout(config.mesh)
-  layout.check_replicas(len(configs))
-  feeding.check_choice(config.device_resident, layout)
-  if dense and layout.num_rows > 1:
-    raise InputError(
-        f'mesh.rows is {layout.num_rows}; that divides tables of which a batch'
-        " touches some rows; it needs table_update='lazy'."
-    )
-  layout.check_batch_size(config.batch_size, 'batch_size')
-  layout.check_batch_size(config.eval_batch_size, 'eval_batch_size')
-  data = dataset(config.dataset, data_dir)
-  fields = schema(data, config.dataset.fields, config.dataset.tasks)
-  objective, _ = estimator(
-      config.estimator, config.estimator_options, fields.tasks
+  common = settings[0]  # Replicas share the rest.
+  layout = _check_before_data(settings)
+  builder = parts.dataset(common.dataset.section, data_dir)
+  schema = parts.schema(builder, common.dataset.fields, common.dataset.tasks)
+  objectives = [s.objective for s in settings]
+  estimator, _ = parts.estimator(
+      common.objective.estimator, common.objective.options, schema.tasks
   )
+  sampled = any(o.sampling != sampling.NONE for o in objectives)
   if sampled:
-    _check_sampled(config.estimator, objective, fields.tasks)
-  module = model(config.model, fields)
-  split = config.dataset.train_split
-  row_tx = table_optim.table_optimizer(config, module.num_tables)
-  batches = Batches(
-      data.as_data_source(split),
-      fields,
-      config.batch_size,
-      seed=config.seed,
-      group_run=config.group_run,
-      compacted=not dense,
-      truth=data.truth_source(split),
-      truth_labels=objective.truth_labels,
-  )
+    _check_sampled(common.objective.estimator, estimator, schema.tasks)
+  model = parts.model(common.model.options, common.model.name, schema)
+  batches = _batches(common, builder, schema, estimator)
   memory.check(
-      config,
-      fields.num_rows,
-      module.num_tables,
-      len(configs),
-      batches.capacity,
-  )
-  total_steps = config.num_epochs * batches.steps_per_epoch
-  plan = Plan(
-      model=module,
-      terms=objective.terms,
-      row_tx=row_tx,
-      net_tx=net_tx,
-      outputs=functools.partial(
-          funnel.outputs, tasks=fields.tasks, reading=objective.reading
+      memory.Request(
+          schema.num_rows,
+          model.num_tables,
+          len(settings),
+          batches.capacity,
+          common.model.embed_dim,
+          common.table,
+          common.optimizer,
+          common.run.mesh,
+          any(s.selection.metric for s in settings),
       ),
-      schedule=optim.schedule(config.schedule, total_steps),
-      embedding_l2=config.embedding_l2,
-      tower_l2=config.tower_l2,
-      clip_norm=config.clip_norm,
-      micro_batches=_micro_batches(config, layout, module),
-      dense=dense,
-      draws=sampled or objective.draws,
-      sampled=sampled,
-      one_by_one=jax.default_backend() == 'cpu' and layout.num_replicas == 1,
-      skip_ceiling=non_finite.skip_ceiling(config),
+      common.run.memory_limit_gb,
   )
-  hyper = _hyper(configs, objective, fields.tasks, sampled)
-  resident = feeding.is_resident(config.device_resident, batches, layout)
+  total_steps = common.training.num_epochs * batches.steps_per_epoch
+  plan = _plan(common, schema, estimator, model, layout, total_steps, sampled)
+  resident = feeding.is_resident(common.run.device_resident, batches, layout)
   return Program(
-      data,
-      fields,
-      objective,
-      hyper,
+      builder,
+      schema,
+      estimator,
+      _hyper(settings, estimator, schema.tasks, sampled),
       layout,
       batches,
       total_steps,
@@ -260,23 +103,95 @@ def program(configs: Sequence[Any], data_dir: str | None) -> Program:
   )
 
 
-def is_sampled(config: Any) -> bool:
-  """Whether a config's `sampling` section changes anything."""
-  return sampling.Sampling(**config.sampling) != sampling.NONE
+def _check_before_data(settings: Sequence[Settings]) -> Layout:
+  """Refuses what it can before the data is prepared, which may take long.
+
+  Returns:
+    The devices.
+
+  Raises:
+    InputError: A name is unknown, or devices cannot share the work evenly.
+  """
+  common = settings[0]
+  parts.named(ESTIMATORS, common.objective.estimator, 'estimator')
+  parts.named(MODELS, common.model.name, 'model.name')
+  table_optimizer(common.table, common.optimizer, 1)
+  layout = Layout(common.run.mesh)
+  layout.check_replicas(len(settings))
+  feeding.check_choice(common.run.device_resident, layout)
+  layout.check_batch_size(common.training.batch_size, 'batch_size')
+  layout.check_batch_size(common.run.eval_batch_size, 'eval_batch_size')
+  return layout
 
 
-def _check_sampled(name: str, objective: Estimator, tasks: Tasks) -> None:
+def _batches(
+    settings: Settings,
+    builder: ColumnarBuilder,
+    schema: Schema,
+    estimator: Estimator,
+) -> Batches:
+  """Opens the training split."""
+  split = settings.dataset.train_split
+  return Batches(
+      builder.as_data_source(split),
+      schema,
+      settings.training.batch_size,
+      seed=settings.training.seed,
+      group_run=settings.training.group_run,
+      truth=builder.truth_source(split),
+      truth_labels=estimator.truth_labels,
+  )
+
+
+def _plan(
+    settings: Settings,
+    schema: Schema,
+    estimator: Estimator,
+    model: Architecture,
+    layout: Layout,
+    total_steps: int,
+    sampled: bool,
+) -> Plan:
+  """Fixes what a step does."""
+  training, table = settings.training, settings.table
+  net_tx = optim.optimizer(settings.optimizer)
+  if training.weight_decay:
+    decay = optax.add_decayed_weights(training.weight_decay, optim.is_kernel)
+    net_tx = optax.chain(net_tx, decay)
+  return Plan(
+      model=model,
+      terms=estimator.terms,
+      row_tx=table_optimizer(table, settings.optimizer, model.num_tables),
+      net_tx=net_tx,
+      outputs=functools.partial(
+          funnel.outputs, tasks=schema.tasks, reading=estimator.reading
+      ),
+      schedule=optim.schedule(settings.schedule, total_steps),
+      embedding_l2=table.embedding_l2,
+      tower_l2=training.tower_l2,
+      clip_norm=training.clip_norm,
+      micro_batches=_micro_batches(settings, layout, model),
+      draws=sampled or estimator.draws,
+      sampled=sampled,
+      # A CPU gains nothing from larger products, and the arrays of one replica
+      # fit its cache; an accelerator wants all replicas in one product.
+      one_by_one=jax.default_backend() == 'cpu' and layout.num_replicas == 1,
+      skip_ceiling=training.skip_ceiling,
+  )
+
+
+def _check_sampled(name: str, estimator: Estimator, tasks: Tasks) -> None:
   """Refuses sampling where it would do nothing.
 
   Raises:
     InputError: The estimator has no CVR loss, or thins its rows itself.
   """
-  if 'cvr_clicked' not in objective.weights(tasks):
+  if 'cvr_clicked' not in estimator.weights(tasks):
     raise InputError(
         'sampling is of the rows of the loss cvr_clicked, which'
         f' estimator={name!r} does not have for these tasks.'
     )
-  if objective.draws:
+  if estimator.draws:
     raise InputError(
         f'estimator={name!r} samples the clicked rows itself; leave sampling'
         ' at its default.'
@@ -284,47 +199,54 @@ def _check_sampled(name: str, objective: Estimator, tasks: Tasks) -> None:
 
 
 def _hyper(
-    configs: Sequence[Any], objective: Estimator, tasks: Tasks, sampled: bool
+    settings: Sequence[Settings],
+    estimator: Estimator,
+    tasks: Tasks,
+    sampled: bool,
 ) -> Hyper:
-  """What differs between replicas, stacked."""
+  """Stacks what differs between replicas."""
 
   def stacked(rows: Sequence[Mapping[str, float]]) -> dict[str, jax.Array]:
     return {k: jnp.asarray([r[k] for r in rows], jnp.float32) for k in rows[0]}
 
-  defaults = objective.weights(tasks)
+  defaults = estimator.weights(tasks)
+  objectives = [s.objective for s in settings]
   options = [
-      estimator(c.estimator, c.estimator_options, tasks)[1] for c in configs
+      parts.estimator(o.estimator, o.options, tasks)[1] for o in objectives
   ]
+  rates = [s.training.learning_rate for s in settings]
   return Hyper(
-      jnp.asarray([c.learning_rate for c in configs], jnp.float32),
+      jnp.asarray(rates, jnp.float32),
       stacked(
-          [balancing.loss_weights(c.loss_weights, defaults) for c in configs]
+          [balancing.loss_weights(o.loss_weights, defaults) for o in objectives]
       ),
-      stacked([dict(c.sampling) for c in configs]) if sampled else {},
+      stacked([o.sampling._asdict() for o in objectives]) if sampled else {},
       stacked(options),
   )
 
 
-def _micro_batches(config: Any, layout: Layout, module: Architecture) -> int:
+def _micro_batches(
+    settings: Settings, layout: Layout, model: Architecture
+) -> int:
   """Parts of a batch; where not asked for, MICRO_BATCH examples on a CPU.
 
   With groups one part, because each part would embed all groups of the batch.
   """
-  parts, size = config.micro_batches, config.batch_size
-  normalised = module.style.batch_statistics
-  if parts == 0:
-    grouped = bool(module.schema.group_part.num_slots)
+  num, size = settings.run.micro_batches, settings.training.batch_size
+  normalised = model.style.batch_statistics
+  if num == 0:
+    grouped = bool(model.schema.group_part.num_slots)
     several = layout.num_devices > 1
     whole = normalised or several or size % MICRO_BATCH or grouped
     on_cpu = jax.default_backend() == 'cpu'
     return size // MICRO_BATCH if on_cpu and not whole else 1
-  if parts < 0 or size % parts:
+  if size % num:
     raise InputError(
-        f'micro_batches is {parts}; it must divide batch_size {size}.'
+        f'micro_batches is {num}; it must divide batch_size {size}.'
     )
-  if parts > 1 and (normalised or layout.num_devices > 1):
+  if num > 1 and (normalised or layout.num_devices > 1):
     raise InputError(
-        f'micro_batches is {parts}; with batch norm or Dice, whose statistics'
+        f'micro_batches is {num}; with batch norm or Dice, whose statistics'
         ' are of the whole batch, or with several devices, it must be 1.'
     )
-  return parts
+  return num

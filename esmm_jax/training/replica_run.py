@@ -9,6 +9,7 @@ from esmm_jax.protocols.scoring import protocol_metrics
 from esmm_jax.protocols.use import named
 from esmm_jax.training.predict import common_ctr_metrics, save_predictions
 from esmm_jax.training.selection import Selection
+from esmm_jax.training.settings import Settings
 from esmm_jax.types import Array
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import predictions_file
@@ -19,10 +20,11 @@ _REST = 4  # Of these, for the number of what does not fit.
 
 
 class Run:
-  """What is of one replica alone.
+  """The state of one replica outside the compiled program.
 
   Attributes:
-    config: Its config, resolved.
+    settings: Its settings.
+    record: Its config, as config.json holds it.
     protocol: Its protocol, or None.
     workdir: Its folder.
     selection: Which of its parameters count.
@@ -35,10 +37,16 @@ class Run:
     label: Before its lines; '' where it is alone.
   """
 
-  def __init__(self, config: Any, workdir: str, has_valid: bool):
-    self.config, self.workdir = config, workdir
-    self.protocol = named(config.protocol)
-    self.selection = Selection(config.selection, has_valid)
+  def __init__(
+      self,
+      settings: Settings,
+      record: dict[str, Any],
+      workdir: str,
+      has_valid: bool,
+  ):
+    self.settings, self.record, self.workdir = settings, record, workdir
+    self.protocol = named(settings.training.protocol)
+    self.selection = Selection(settings.selection, has_valid)
     self.steps = 0
     self.failure: FloatingPointError | None = None
     self.bad_step = -1
@@ -53,12 +61,6 @@ class Run:
     """Whether it is still trained."""
     return not self.failure and not self.steps
 
-  @property
-  def init_seed(self) -> int:
-    """Of initialisation and dropout."""
-    seed = self.config.init_seed
-    return self.config.seed if seed is None else seed
-
   def open(self, start: int, total: int, shows: bool) -> None:
     """Opens its files at a step; `shows` says whether it has the bar."""
     first = processes.is_first()
@@ -66,8 +68,8 @@ class Run:
     if self._digest not in ('', self.writer.digest) and first:
       self.writer.say(
           f'warning: {self.workdir}/metrics.jsonl was changed: lines up to step'
-          f' {start} are missing or are not as they were written. The run goes'
-          ' on, its other numbers do not depend on them.'
+          f' {start} are missing or are not as they were written. The run'
+          ' resumes; its other numbers do not depend on them.'
       )
 
   def update(self, step: int, metrics: Mapping[str, float]) -> bool:
@@ -105,11 +107,11 @@ class Run:
       run's pCTR; {} without either.
     """
     more = protocol_metrics(self.protocol, outputs, observed.labels)
-    if self.config.common_ctr:
+    if self.settings.training.common_ctr:
       more |= common_ctr_metrics(
-          outputs, observed, self.workdir, self.config.common_ctr
+          outputs, observed, self.workdir, self.settings.training.common_ctr
       )
-    if self.config.save_predictions:
+    if self.settings.run.save_predictions:
       save_predictions(predictions_file(self.workdir), outputs, observed)
     return more
 

@@ -1,12 +1,44 @@
 """Which evaluation's parameters are kept, and when to stop."""
 
 from collections.abc import Mapping, Sequence
+import dataclasses
 from typing import Any
 
+from esmm_jax.options import COUNT_OR_NONE, number, one_of, Section
 from esmm_jax.types import Array, InputError
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class SelectionOptions(Section, prefix='selection'):
+  """The config's section `selection`.
+
+  Attributes:
+    metric: A `valid/...` key; the test split sees the parameters of its best
+      evaluation. '' keeps the last parameters.
+    mode: Whether min or max is best.
+    patience: Evaluations without improvement before training stops; 0 never
+      stops.
+  """
+
+  metric: str = 'valid/ctcvr/logloss'
+  mode: str = one_of('min', 'max', default='min')
+  patience: int = number(0, COUNT_OR_NONE)
+
+  def check(self) -> None:
+    if self.metric and not self.metric.startswith('valid/'):
+      raise InputError(
+          f'selection.metric is {self.metric!r}; only metrics of the'
+          " validation split ('valid/...') may choose, never the test split's."
+      )
+    if self.patience and not self.metric:
+      raise InputError(
+          f'selection.patience is {self.patience}, but selection.metric is'
+          " ''; without a metric nothing can stop early. Set"
+          ' selection.patience=0, or name a metric.'
+      )
 
 
 class Selection:
@@ -19,30 +51,23 @@ class Selection:
     stopped: Whether patience has run out.
   """
 
-  def __init__(self, options: Mapping[str, Any], has_valid: bool):
-    """Reads the config's `selection` section.
+  def __init__(self, options: SelectionOptions, has_valid: bool):
+    """Prepares a selection before the first evaluation.
 
     Args:
-      options: `metric` (a `valid/...` key, or '' to keep the last parameters),
-        `mode` (min or max) and `patience` (0: never stop early).
+      options: The config's section.
       has_valid: Whether there is a validation split.
+
+    Raises:
+      InputError: A metric is to choose, but there is no validation split.
     """
-    self._metric, self._patience = options['metric'], options['patience']
-    if options['mode'] not in ('min', 'max'):
-      raise InputError(
-          f'selection.mode is {options["mode"]!r}; it must be min or max.'
-      )
-    if self._metric and not self._metric.startswith('valid/'):
-      raise InputError(
-          f'selection.metric is {self._metric!r}; only metrics of the'
-          " validation split ('valid/...') may choose, never the test split's."
-      )
+    self._metric, self._patience = options.metric, options.patience
     if self._metric and not has_valid:
       raise InputError(
           "selection.metric needs a validation split; set selection.metric=''"
           ' or dataset.valid_split.'
       )
-    self._sign = 1 if options['mode'] == 'min' else -1
+    self._sign = 1 if options.mode == 'min' else -1
     self.metrics = {}
     self.step = 0
     self._waited = 0

@@ -1,5 +1,6 @@
-"""A run's folder: whose it is, and the facts that go into results.json."""
+"""The folder of a run: its identity, its config and its results."""
 
+from collections.abc import Mapping
 import hashlib
 import importlib.metadata
 import json
@@ -13,30 +14,66 @@ from esmm_jax.schema import Schema
 from esmm_jax.types import InputError
 
 SCHEMA = 'schema.json'
-# Prefixes of the config keys that say how a machine computes a run. They are
-# no part of its identity: it may be resumed, and averaged with others, on
-# another machine.
-MACHINE_KEYS = ('mesh.',)
+# The keys of the config's section `run`, which say how a machine computes a
+# run. They are no part of its identity: it may be resumed, and averaged with
+# others, on another machine. They may stand at the top of a config too, where
+# they were before there was the section.
+MACHINE_KEYS = (
+    'mesh',
+    'device_resident',
+    'micro_batches',
+    'memory_limit_gb',
+    'log_every',
+    'eval_batch_size',
+    'save_predictions',
+)
+# Of earlier versions; it had no other value but in tests.
+_RETIRED = {'table_update': 'lazy'}
 _REMEDY = 'Delete the folder or use another --workdir.'
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
-def finished(config: Any, workdir: str) -> dict[str, Any] | None:
-  """What results.json holds if this config's run is finished, else None.
+def record(config: Any) -> dict[str, Any]:
+  """Returns a config as config.json holds it.
 
   Args:
     config: A ConfigDict.
+  """
+  return with_run_section(to_json(json.loads(config.to_json_best_effort())))
+
+
+def with_run_section(tree: Mapping[str, Any]) -> dict[str, Any]:
+  """Moves `MACHINE_KEYS` from the top of a config into its section `run`.
+
+  Args:
+    tree: A config as nested mappings; is not changed.
+  """
+  moved = {k: v for k, v in tree.items() if k in MACHINE_KEYS}
+  rest = {k: v for k, v in tree.items() if k not in moved}
+  if not moved:
+    return rest
+  return rest | {'run': {**tree.get('run', {}), **moved}}
+
+
+def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
+  """Returns what results.json holds if the run is finished, else None.
+
+  A run that lacks the predictions it is asked for is not finished: its last
+  checkpoint is tested again, with the same numbers.
+
+  Args:
+    config: As `record` gives it.
     workdir: The run's folder, which need not be there yet.
 
   Raises:
-    InputError: The folder belongs to a run with another config.
+    InputError: The folder belongs to a run with another config, or its
+      predictions are asked for and it has no checkpoint to make them of.
   """
   path = os.path.join(workdir, 'config.json')
   saved = read_json(path, _REMEDY)
   if saved is None:
     return None
-  mine, theirs = decisive(_plain(config)), decisive(saved)
-  differing = differences(mine, theirs)
+  differing = differences(decisive(config), decisive(saved))
   if differing:
     shown = '; '.join(differing[:5])
     more = f'; and {len(differing) - 5} more' if len(differing) > 5 else ''
@@ -44,11 +81,21 @@ def finished(config: Any, workdir: str) -> dict[str, Any] | None:
         f'--workdir={workdir} belongs to a run with another config: {shown}'
         f'{more}. Use another --workdir, or delete that one.'
     )
-  return read_json(os.path.join(workdir, 'results.json'), _REMEDY)
+  results = read_json(os.path.join(workdir, 'results.json'), _REMEDY)
+  asks = config.get('run', {}).get('save_predictions', False)
+  if results is None or not asks or os.path.exists(predictions_file(workdir)):
+    return results
+  if not os.path.isdir(os.path.join(workdir, 'checkpoints')):
+    raise InputError(
+        f'--workdir={workdir} is finished without predictions, and has no'
+        ' checkpoints/ to make them of. Leave save_predictions out, or use'
+        ' another --workdir.'
+    )
+  return None
 
 
 def claim(
-    config: Any,
+    config: dict[str, Any],
     workdir: str,
     schema: Schema | None = None,
     encoder: str = '',
@@ -56,7 +103,7 @@ def claim(
   """Makes the folder and writes config.json into it.
 
   Args:
-    config: A ConfigDict.
+    config: As `record` gives it.
     workdir: The run's folder.
     schema: Goes into schema.json, so that the run predicts without its data.
     encoder: Folder that is copied, for the same.
@@ -70,7 +117,7 @@ def claim(
       write_json(os.path.join(workdir, SCHEMA), schema.to_dict())
     if encoder:
       _copy(encoder, os.path.join(workdir, os.path.basename(encoder)))
-    write_json(os.path.join(workdir, 'config.json'), _plain(config))
+    write_json(os.path.join(workdir, 'config.json'), config)
   except OSError as e:
     raise InputError(
         f'--workdir={workdir}: {e.strerror}. Name a folder that can be'
@@ -86,39 +133,37 @@ def _copy(folder: str, to: str) -> None:
   os.rename(temporary, to)
 
 
-def _plain(config: Any) -> dict[str, Any]:
-  """The config as JSON would give it back."""
-  return to_json(json.loads(config.to_json_best_effort()))
-
-
 def decisive(tree: dict[str, Any]) -> dict[str, Any]:
-  """Returns the flat keys that make a run another one, without `MACHINE_KEYS`.
+  """Returns the flat keys that make a run another one, without the machine's.
 
   Args:
-    tree: A config as config.json holds it.
+    tree: A config as config.json holds it, also one of an earlier version.
   """
+  if isinstance(tree, dict):  # A damaged file may hold anything.
+    tree = with_run_section(tree)
   return {
       key: value
       for key, value in flatten(tree).items()
-      if not key.startswith(MACHINE_KEYS)
+      if not key.startswith('run.')
+      and (key, value) not in _RETIRED.items()
   }
 
 
 def predictions_file(workdir: str) -> str:
-  """Where a run's predictions of the test split lie."""
+  """Returns the path of a run's predictions of the test split."""
   return os.path.join(workdir, 'predictions', 'test.parquet')
 
 
-def config_hash(config: Any) -> str:
-  """sha256 over the keys and values of a config, but for raw_dir and mesh."""
-  flat = decisive(_plain(config))
-  flat.pop('dataset.raw_dir', None)  # Where the data lies is no part of it.
+def config_hash(config: dict[str, Any]) -> str:
+  """Returns the sha256 over `decisive`, without where the raw data lies."""
+  flat = decisive(config)
+  flat.pop('dataset.raw_dir', None)
   text = json.dumps(flat, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()
 
 
 def flatten(tree: Any, prefix: str = '') -> dict[str, Any]:
-  """{'a': {'b': 1}} -> {'a.b': 1}."""
+  """Joins the keys of nested dicts: {'a': {'b': 1}} -> {'a.b': 1}."""
   if not isinstance(tree, dict):
     return {prefix: tree}
   flat = {}
@@ -128,7 +173,7 @@ def flatten(tree: Any, prefix: str = '') -> dict[str, Any]:
 
 
 def differences(mine: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-  """One text for each key that differs."""
+  """Returns a text for each key that differs."""
   absent = 'absent'
   return [
       f'{key} is {mine.get(key, absent)} here and {theirs.get(key, absent)}'
@@ -139,6 +184,6 @@ def differences(mine: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
 
 
 def versions() -> dict[str, str]:
-  """Versions of Python and of the packages that numbers depend on."""
-  found = {name: importlib.metadata.version(name) for name in PACKAGES}
-  return {'python': platform.python_version(), **found}
+  """Returns the versions of Python and of the packages behind the numbers."""
+  packages = {name: importlib.metadata.version(name) for name in PACKAGES}
+  return {'python': platform.python_version(), **packages}

@@ -12,11 +12,11 @@ from esmm_jax.workdir.folder import config_hash, differences, versions
 NAME = 'manifest.json'
 
 
-def make(config: Any, data: str) -> dict[str, Any]:
+def make(config: dict[str, Any], data: str) -> dict[str, Any]:
   """What decides a run's numbers.
 
   Args:
-    config: A ConfigDict.
+    config: As `folder.record` gives it.
     data: Name and hash of the data, as `provenance.data` gives them.
   """
   return {

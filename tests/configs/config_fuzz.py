@@ -13,9 +13,10 @@ import sys
 import tempfile
 
 from esmm_jax.protocols import use as protocols
-from esmm_jax.training import program as build
+from esmm_jax.training import program as programs
 from esmm_jax.training.predict import Predictor
 from esmm_jax.training.replica_run import Run
+from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import init_state
 from esmm_jax.training.step import train_step
 from esmm_jax.types import InputError
@@ -78,18 +79,20 @@ def outcome(name, key, value, data_dir):
 
 def _begin(tree, folder, data_dir):
   """All that `train_and_evaluate` does before it compiles."""
-  program = build.program([tree], data_dir)
-  run = Run(tree, folder, bool(tree.dataset.valid_split))
-  predictor = Predictor(program, tree.eval_batch_size)
-  for split in ('valid_split', 'test_split'):
-    if tree.dataset[split]:
-      predictor.split(tree.dataset[split])
+  settings = Settings.read(tree)
+  program = programs.program([settings], data_dir)
+  splits = settings.dataset.eval_splits()
+  Run(settings, {}, folder, 'valid' in splits)
+  predictor = Predictor(program, settings.run.eval_batch_size)
+  for split in splits.values():
+    predictor.split(split)
   example = program.batches(0)
   state = jax.eval_shape(functools.partial(
       init_state, program.plan, num_rows=program.schema.num_rows,
-      embed_dim=tree.model.embed_dim, seeds=[run.init_seed], example=example,
+      embed_dim=settings.model.embed_dim,
+      seeds=[settings.training.first_seed], example=example,
       term_names=list(program.hyper.loss_weights),
-      embed_scale=tree.embed_init_scale))
+      embed_scale=settings.table.embed_init_scale))
   step = functools.partial(train_step, plan=program.plan)
   jax.eval_shape(step, state, example, program.hyper)
 

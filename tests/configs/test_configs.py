@@ -17,7 +17,7 @@ from esmm_jax.estimators import ESTIMATORS
 from esmm_jax.models import MODELS
 from esmm_jax.schema import Schema
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Task
-from esmm_jax.training import program as build
+from esmm_jax.training import parts
 from esmm_jax.training.program import call
 import jax
 import jax.numpy as jnp
@@ -123,7 +123,7 @@ def network_params(name, variant, **options):
     schema = Schema(declared_fields(False, 'both'))
   else:
     schema = funnel_schema(funnel_config('default'))
-  model = build.model(config.model, schema)
+  model = parts.model(config.model, schema)
   batch = toy.random_batch(1, schema, num_rows=2)
   shapes = jax.eval_shape(
       model.init,

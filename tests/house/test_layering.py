@@ -53,15 +53,15 @@ RULES = [
     ('esmm_jax.data', ['esmm_jax.data'], []),
     ('esmm_jax.embeddings', LAYERS, JAX),
     ('esmm_jax.models', ['esmm_jax.embeddings', *LAYERS], [*JAX, 'flax']),
-    ('esmm_jax.estimators', ['esmm_jax.tasks', 'esmm_jax.types'], JAX),
+    ('esmm_jax.estimators', LAYERS, JAX),
     ('esmm_jax.balancing', ['esmm_jax.tasks', 'esmm_jax.types'], JAX),
     (
         'esmm_jax.optim',
-        ['esmm_jax.embeddings', 'esmm_jax.types'],
+        ['esmm_jax.embeddings', *LAYERS],
         [*JAX, 'optax'],
     ),
     ('esmm_jax.metrics', ['esmm_jax.tasks', 'esmm_jax.types'], NUMERIC),
-    ('esmm_jax.parallel', ['esmm_jax.types'], JAX),
+    ('esmm_jax.parallel', LAYERS, JAX),
     ('esmm_jax.protocols', ['esmm_jax.metrics', 'esmm_jax.types'], []),
     (
         'esmm_jax.workdir.checkpoint',

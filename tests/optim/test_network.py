@@ -104,7 +104,8 @@ CASES = [
 
 
 def make(name, momentum=0.0):
-  return optim.optimizer(options(name=name, momentum=momentum))
+  return optim.optimizer(
+      optim.OptimizerOptions(**options(name=name, momentum=momentum)))
 
 
 @pytest.mark.parametrize('name, momentum', CASES)
@@ -200,8 +201,7 @@ TOTAL = 110
 
 
 def schedule(**changes):
-  given = dict(name='constant', warmup_steps=0, end_factor=0.01) | changes
-  return optim.schedule(given, TOTAL)
+  return optim.schedule(optim.ScheduleOptions(**changes), TOTAL)
 
 
 @pytest.mark.parametrize('warmup', [0, 1, 10])
@@ -236,9 +236,11 @@ def test_a_warmup_longer_than_the_run():
   np.testing.assert_allclose(factor(jnp.int32(TOTAL - 1)), 110 / 111, rtol=1e-6)
 
 
-@pytest.mark.parametrize('end', [0.0, -1.0, math.nan])
-def test_exponential_decay_to_nothing(end):
-  with pytest.raises(InputError, match='end_factor must be > 0'):
+@pytest.mark.parametrize('end, words', [
+    (0.0, 'end_factor must be > 0'), (-1.0, 'end_factor is -1.0'),
+    (math.nan, 'end_factor is nan')])
+def test_exponential_decay_to_nothing(end, words):
+  with pytest.raises(InputError, match=words):
     schedule(name='exponential', end_factor=end)
 
 
@@ -246,8 +248,8 @@ def test_exponential_decay_to_nothing(end):
     'call, words',
     [
         (lambda: schedule(name='linear'),
-         ['schedule.name', "'linear'", "'cosine'"]),
-        (lambda: make('adamw'), ['optimizer.name', "'adamw'", "'adagrad'"]),
+         ['schedule.name', "'linear'", 'cosine']),
+        (lambda: make('adamw'), ['optimizer.name', "'adamw'", 'adagrad']),
     ],
 )
 def test_unknown_names(call, words):

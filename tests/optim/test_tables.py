@@ -4,8 +4,10 @@ import types
 
 from configs import esmm
 from esmm_jax.optim import network as optim, tables as table_optim
+from esmm_jax.optim.network import OptimizerOptions
 from esmm_jax.optim.tables import lazily_in_bfloat16, rounded, rowwise_adagrad
 from esmm_jax.training import memory
+from esmm_jax.training.settings import Settings
 from esmm_jax.types import InputError
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 V, R, D = 9, 2, 6
-SETTINGS = dict(
+SETTINGS = OptimizerOptions(
     name='adam', b1=0.9, b2=0.999, eps=1e-8, initial_accumulator=0.1,
     momentum=0.0)
 ROWS = np.array([1, 4, 7, 9, 10], np.int32)  # The last two are padding.
@@ -139,22 +141,33 @@ def test_why_the_nearest_would_not_do():
 # Names.
 
 
-def config(**changes):
-  found = esmm.get_config()
-  found.update_from_flattened_dict(changes)
-  return found
+def settings(**changes):
+  config = esmm.get_config()
+  config.update_from_flattened_dict(changes)
+  return Settings.read(config)
+
+
+def make(num_tables, **changes):
+  options = settings(**changes)
+  return table_optim.table_optimizer(
+      options.table, options.optimizer, num_tables)
+
+
+def request(num_rows, replicas, capacity, **changes):
+  options = settings(**changes)
+  return memory.Request(
+      num_rows, 1, replicas, capacity, options.model.embed_dim, options.table,
+      options.optimizer, options.run.mesh, bool(options.selection.metric))
 
 
 @pytest.mark.parametrize('changes, words', [
     ({'table_optimizer': 'adamw'}, ["'adamw'", 'rowwise_adagrad']),
     ({'table_moments': 'float16'}, ["'float16'", 'bfloat16']),
-    ({'table_update': 'x'}, ["'x'", 'lazy or dense']),
-    ({'table_moments': 'bfloat16', 'table_update': 'dense'}, ['lazy']),
     ({'table_moments': 'bfloat16', 'table_optimizer': 'sgd'}, ['adam']),
 ])
 def test_options_that_cannot_be(changes, words):
   with pytest.raises(InputError) as e:
-    table_optim.table_optimizer(config(**changes), 1)
+    make(1, **changes)
   assert all(w in str(e.value) for w in words), str(e.value)
 
 
@@ -162,8 +175,7 @@ def test_the_table_has_an_optimizer_of_its_own():
   table = jnp.zeros((V, R, D))
   shapes = lambda **c: [
       (x.shape, x.dtype.name)
-      for x in jax.tree.leaves(
-          table_optim.table_optimizer(config(**c), 2).init(table))]
+      for x in jax.tree.leaves(make(2, **c).init(table))]
   whole = ((V, R, D), 'float32')
   assert shapes() == [((), 'int32'), whole, whole]
   assert shapes(table_optimizer='adagrad') == [whole]
@@ -178,9 +190,8 @@ def test_the_table_has_an_optimizer_of_its_own():
 
 def test_a_table_of_50_million_rows_is_refused():
   """Table 3.6, moments 7.2, the best one so far 3.6."""
-  refused = config(memory_limit_gb=12.0)
   with pytest.raises(InputError) as e:
-    memory.check(refused, 50_000_000, 1, 1, 50_000)
+    memory.check(request(50_000_000, 1, 50_000), 12.0)
   for part in (
       'table 50,000,000 rows x 18 x 4 B = 3.60 GB',
       'state of adam 50,000,000 x 1 x 18 x 4 B + 50,000,000 x 1 x 18 x 4 B ='
@@ -194,12 +205,11 @@ def test_a_table_of_50_million_rows_is_refused():
   ):
     assert part in str(e.value), part
   with pytest.raises(InputError, match='together 28.86 GB'):
-    memory.check(config(memory_limit_gb=24.0), 50_000_000, 1, 2, 50_000)
+    memory.check(request(50_000_000, 2, 50_000), 24.0)
   for change in (
       {'table_optimizer': 'rowwise_adagrad'}, {'table_moments': 'bfloat16'},
       {'selection.metric': ''}, {'model.embed_dim': 9}):
-    memory.check(
-        config(memory_limit_gb=12.0, **change), 50_000_000, 1, 1, 50_000)
+    memory.check(request(50_000_000, 1, 50_000, **change), 12.0)
 
 
 def test_how_much_there_is(monkeypatch, tmp_path):

@@ -37,12 +37,12 @@ def call(*arguments, devices):
 
 def rows(*sizes):
   from esmm_jax.embeddings import lookup as table_rows
-  from esmm_jax.parallel.layout import Layout
+  from esmm_jax.parallel.layout import Layout, MeshOptions
   import jax
   import numpy as np
 
   replicas, data, parts = map(int, sizes)
-  layout = Layout({'replicas': replicas, 'data': data, 'rows': parts})
+  layout = Layout(MeshOptions(replicas, data, parts))
   padded = layout.padded(NUM_ROWS)
   keys = jax.random.split(jax.random.key(3), NUM_REPLICAS)
   args = (NUM_ROWS, NUM_ROWS, WIDTH, 0.1, 256)

@@ -4,7 +4,7 @@
 differences.
 """
 
-from esmm_jax.parallel.layout import Layout
+from esmm_jax.parallel.layout import Layout, MeshOptions
 from esmm_jax.types import InputError
 from esmm_jax.workdir.checkpoint import Checkpoints
 import jax
@@ -131,7 +131,7 @@ def test_another_mesh_goes_on(before, after, alone, tmp_path, data_dir):
 ])
 def test_a_mesh_of_other_devices(options, words):
   with pytest.raises(InputError, match=words):
-    Layout(options, jax.devices()[:1])
+    Layout(MeshOptions(**options), jax.devices()[:1])
 
 
 def test_what_cannot_be_shared():

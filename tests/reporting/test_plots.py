@@ -350,7 +350,7 @@ def test_colours_and_markers_are_distinct():
 
 def test_nothing_is_imported_until_a_figure_is_drawn(root):
   program = (
-      'import sys; from esmm_jax import plots; '
+      'import sys; from esmm_jax.reporting import plots; '
       'print("matplotlib" in sys.modules)'
   )
   done = subprocess.run(

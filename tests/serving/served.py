@@ -6,7 +6,7 @@ import shutil
 from typing import NamedTuple
 
 from esmm_jax.serving import predictor
-from esmm_jax.training import program as build
+from esmm_jax.training import parts
 from esmm_jax.types import Ragged
 from pyarrow import parquet
 import pyarrow as pa
@@ -40,7 +40,7 @@ class Finished(NamedTuple):
 
   def builder(self):
     config = self.predictor().config
-    return build.dataset(config.dataset, str(self.data))
+    return parts.dataset(config.dataset, str(self.data))
 
   def columns(self, low=0, high=3000):
     """Columns of rows of the test split, as the data set holds them."""

@@ -15,6 +15,7 @@ from esmm_jax.schema import Schema
 from esmm_jax.serving import calibrating, exporting, inputs, restore
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Task
+from esmm_jax.training.settings import Settings
 from esmm_jax.training.step import predict_step
 from esmm_jax.types import InputError
 import jax
@@ -179,7 +180,7 @@ def test_fields_of_groups_and_weights_of_ids(grouped, tmp_path):
       for f in groups.FIELDS)
   schema = Schema(fields, group='session')
   config = small_config(**{'eval_batch_size': 32})
-  plan = restore.plan(config, schema)
+  plan = restore.plan(Settings.read(config), schema)
   batches = Batches(
       grouped.as_data_source('test'), schema, 32, shuffle=False,
       compacted=False)
@@ -225,7 +226,7 @@ def test_every_model(name, tasks, tmp_path):
       'model.dropout': 0.5,
   })
   schema = dataclasses.replace(toys.SCHEMA, tasks=tasks)
-  plan = restore.plan(config, schema)
+  plan = restore.plan(Settings.read(config), schema)
   width = config.model.embed_dim * plan.model.num_tables
   rng = np.random.default_rng(0)
   table = rng.normal(size=(schema.num_rows, 1, width)).astype(np.float32)

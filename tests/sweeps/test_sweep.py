@@ -243,7 +243,7 @@ def test_raw_data_may_move(tmp_path):
   config = load.config('configs/esmm.py:kuairand')
   assert not load.finished(config, folder) and not os.listdir(folder)
   config.dataset.raw_dir = 'here'
-  workdirs.claim(config, folder)
+  workdirs.claim(workdirs.record(config), folder)
   config.dataset.raw_dir = 'there'
   assert not load.finished(config, folder)
   there = json.loads((tmp_path / 'config.json').read_text())

@@ -16,7 +16,7 @@ from esmm_jax.models import MODELS
 from esmm_jax.optim import network as optim
 from esmm_jax.parallel.layout import Layout
 from esmm_jax.sweeps.replicas import replica_groups
-from esmm_jax.training import feeding, program as build
+from esmm_jax.training import feeding, parts
 from esmm_jax.training.feeding import Resident, Streamed
 from esmm_jax.training.gathering import gather
 from esmm_jax.training.loop import next_multiple, train_and_evaluate
@@ -134,8 +134,8 @@ def test_batches_of_the_device_are_those_of_the_host(make, compacted):
 
 def make_plan(batches, name='entire_space', dense=False, **more):
   schema = batches._schema
-  tx = optim.optimizer(dict(name='adam', b1=0.9, b2=0.999, eps=1e-8))
-  terms, _ = build.estimator(name, {}, schema.tasks)
+  tx = optim.optimizer(optim.OptimizerOptions('adam'))
+  terms, _ = parts.estimator(name, {}, schema.tasks)
   return Plan(
       model=MODELS['shared_embedding'](schema, (8, 4), dropout=0.2),
       terms=terms.terms,

@@ -2,12 +2,12 @@
 
 import json
 import os
-import types
 
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.training import non_finite
 from esmm_jax.training.feeding import Streamed
 from esmm_jax.training.loop import train_and_evaluate
+from esmm_jax.training.settings import TrainingOptions
 from esmm_jax.training.state import reset_sums
 from esmm_jax.training.step import train_step
 from esmm_jax.types import InputError
@@ -111,14 +111,19 @@ def test_a_step_is_skipped(toy, dense, num):
 
 
 @pytest.mark.parametrize('policy, ceiling, words', [
-    ('ignore', 1, ["'ignore'", 'skip, stop']),
-    ('skip', 0, ['non_finite_ceiling', 'at least 1']),
+    ('ignore', 1, ["non_finite is 'ignore'", 'skip, stop']),
+    ('skip', 0, ['non_finite_ceiling is 0', 'in [1, ']),
 ])
 def test_policies_that_cannot_be(policy, ceiling, words):
-  config = types.SimpleNamespace(non_finite=policy, non_finite_ceiling=ceiling)
   with pytest.raises(InputError) as e:
-    non_finite.skip_ceiling(config)
+    TrainingOptions(non_finite=policy, non_finite_ceiling=ceiling)
   assert all(w in str(e.value) for w in words), str(e.value)
+
+
+def test_stop_skips_none():
+  assert TrainingOptions(non_finite='stop').skip_ceiling == 0
+  options = TrainingOptions(non_finite='skip', non_finite_ceiling=7)
+  assert options.skip_ceiling == 7
 
 
 # Whole runs.

@@ -4,6 +4,7 @@ import json
 import math
 
 from esmm_jax.training.selection import chosen, copy, merge, Selection
+from esmm_jax.training.selection import SelectionOptions
 from esmm_jax.training.state import TrainState
 from esmm_jax.types import InputError
 import jax
@@ -14,7 +15,7 @@ AUC, LOSS = 'valid/ctcvr/auc', 'valid/ctcvr/logloss'
 
 
 def options(metric=LOSS, mode='min', patience=0):
-  return dict(metric=metric, mode=mode, patience=patience)
+  return SelectionOptions(metric, mode, patience)
 
 
 def state(x):
@@ -80,7 +81,7 @@ def test_the_best_is_kept(mode, values, step):
 
 
 def test_without_a_metric_the_last_parameters_stay():
-  selection = Selection(options(metric='', patience=1), False)
+  selection = Selection(options(metric=''), False)
   assert not selection.keeps
   run(selection, [0.5, 0.6, 0.7])
   assert selection.step == 0 and not selection.stopped
@@ -173,15 +174,19 @@ def test_position_goes_through_json(values):
 @pytest.mark.parametrize(
     'given, has_valid, words',
     [
-        (options(mode='largest'), True, ['mode', "'largest'", 'min or max']),
-        (options('test/ctcvr/auc'), True, ["'test/ctcvr/auc'", 'never']),
-        (options('train/loss'), True, ["'train/loss'", 'validation']),
-        (options(), False, ['needs a validation split']),
+        (dict(mode='largest'), True, ['mode', "'largest'", 'max, min']),
+        (dict(metric='test/ctcvr/auc'), True, ["'test/ctcvr/auc'", 'never']),
+        (dict(metric='train/loss'), True, ["'train/loss'", 'validation']),
+        (dict(), False, ['needs a validation split']),
+        # Nothing could stop early: it is not left out without a word.
+        (dict(metric='', patience=1), True,
+         ['selection.patience is 1', "selection.metric is ''"]),
+        (dict(patience=-1), True, ['selection.patience is -1']),
     ],
 )
 def test_what_cannot_be_selected_on(given, has_valid, words):
   with pytest.raises(InputError) as e:
-    Selection(given, has_valid)
+    Selection(options(**given), has_valid)
   assert all(word in str(e.value) for word in words), str(e.value)
 
 

@@ -6,6 +6,7 @@ from esmm_jax.data.batching.compacting import Compacter
 from esmm_jax.estimators import ESTIMATORS, funnel
 from esmm_jax.models import MODELS
 from esmm_jax.optim import network as optim
+from esmm_jax.optim.network import OptimizerOptions
 from esmm_jax.schema import Field, Schema
 from esmm_jax.training.state import Hyper, init_state, Plan, reset_sums
 from esmm_jax.training.step import predict_step, train_step
@@ -26,8 +27,8 @@ SCHEMA = Schema((
     Field('age', 'float'),
 ))
 BATCH = 64
-ADAM = dict(name='adam', b1=0.9, b2=0.999, eps=1e-8)
-SGD = dict(name='sgd', momentum=0.0)
+ADAM = OptimizerOptions('adam')
+SGD = OptimizerOptions('sgd')
 # The others are in the long tests.
 _OFTEN = ('shared_embedding', 'mmoe', 'adatt')
 WEIGHTS = {'ctr': 1.0, 'ctcvr': 1.0, 'cvr_clicked': 0.5}

@@ -12,6 +12,10 @@ import pytest
 
 
 def make(**changes):
+  return workdirs.record(tree(**changes))
+
+
+def tree(**changes):
   config = config_dict.ConfigDict(
       dict(
           seed=0,
@@ -74,8 +78,9 @@ def test_another_config_is_refused(folder, changes, words):
 
 
 def test_a_key_that_is_gone(folder):
-  config = make()
+  config = tree()
   del config.model.name
+  config = workdirs.record(config)
   with pytest.raises(InputError, match='model.name is absent here and shared'):
     workdirs.finished(config, folder)
 

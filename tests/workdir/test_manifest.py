@@ -12,7 +12,6 @@ from esmm_jax.data.store import digests
 from esmm_jax.types import InputError
 from esmm_jax.workdir import lock, manifest
 from esmm_jax.workdir.folder import config_hash
-from ml_collections import ConfigDict
 import numpy as np
 import pytest
 
@@ -25,8 +24,7 @@ ROOT = os.path.abspath(os.path.join(__file__, '../../..'))
 
 
 def config(**more):
-  return ConfigDict({
-      'seed': 0, 'dataset': {'name': 'toy', 'raw_dir': 'here'}, **more})
+  return {'seed': 0, 'dataset': {'name': 'toy', 'raw_dir': 'here'}, **more}
 
 
 def test_the_hash_of_a_config():
@@ -34,7 +32,7 @@ def test_the_hash_of_a_config():
   assert config_hash(config()) != config_hash(config(seed=1))
   assert config_hash(config(a=1, b=2)) == config_hash(config(b=2, a=1))
   moved = config()
-  moved.dataset.raw_dir = 'there'
+  moved['dataset']['raw_dir'] = 'there'
   assert config_hash(moved) == config_hash(config())
   assert len(config_hash(config())) == 64
 
@@ -124,7 +122,7 @@ def test_a_folder_is_held_by_one(tmp_path):
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path):
   text = (
-      'import os, signal, sys; from esmm_jax import lock\n'
+      'import os, signal, sys; from esmm_jax.workdir import lock\n'
       'with lock.held(sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)')
   done = subprocess.run(
       [sys.executable, '-c', text, str(tmp_path)], cwd=ROOT, check=False)

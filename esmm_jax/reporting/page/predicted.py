@@ -6,7 +6,9 @@ from typing import Any
 
 from esmm_jax.json_files import read_json
 from esmm_jax.reporting.page.scores import Truth
-from esmm_jax.training import program as build
+from esmm_jax.training import parts
+from esmm_jax.training import program as programs
+from esmm_jax.training.settings import Settings
 from esmm_jax.training.predict import Predictor, save_predictions
 from esmm_jax.types import InputError
 from esmm_jax.workdir import manifest, provenance
@@ -62,8 +64,9 @@ def predict_test(
   state, best = arrays['state'], arrays.get('best')
   params = {k: (best or state).get(k) or {} for k in ('net', 'stats')}
   params['table'] = (best or state)['table']
-  program = build.program([options], data_dir)
-  predictor = Predictor(program, options.eval_batch_size)
+  settings = Settings.read(options)
+  program = programs.program([settings], data_dir)
+  predictor = Predictor(program, settings.run.eval_batch_size)
   part = predictor.split(split)
   outputs, _ = predictor.run(params, part)
   path = predictions_file(workdir)
@@ -85,7 +88,7 @@ def truth_of(
     InputError: The data is not there, or other than the run's.
   """
   options = config_of(config)
-  builder = build.dataset(options.dataset, data_dir)
+  builder = parts.dataset(options.dataset, data_dir)
   began = read_json(os.path.join(workdir, manifest.NAME)) or {}
   if began and began['data'] != provenance.data(builder):
     raise InputError(

@@ -9,7 +9,7 @@ from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.dataset import Tabular
 from esmm_jax.data.tabular.encoder import Encoder
 from esmm_jax.schema import Schema
-from esmm_jax.training import program as build
+from esmm_jax.training import parts
 from esmm_jax.training.loop import train_and_evaluate
 from esmm_jax.types import InputError, Ragged
 import numpy as np
@@ -153,7 +153,7 @@ def test_labels_of_other_data_sets_are_names_as_any_other(
     for name in TAKEN_ELSEWHERE:
       assert_same(
           {'x': {'x': columns[name]}}, {'x': {'x': columns[column]}})
-  some = build.schema(data, ['play_time', 'cart'], [])
+  some = parts.schema(data, ['play_time', 'cart'], [])
   assert [f.name for f in some.fields] == ['play_time', 'cart']
   assert Schema.from_dict(json.loads(json.dumps(some.to_dict()))) == some
   encoder = Encoder.load(os.path.join(data.encoder_folder))
@@ -275,7 +275,7 @@ def test_prepare_data_is_what_training_reads(tmp_path):
     assert 'train: ' in done.stdout
     done = program.run(*config, '--dataset=tabular')
     assert done.returncode == 2 and 'two ways to say it' in done.stderr
-  folder = build.data_builder(
+  folder = parts.data_builder(
       config_of(path, **{'dataset.valid_share': 0.2}).dataset, data)
   assert folder.info.splits['valid'].num_examples > 700
 
@@ -358,7 +358,7 @@ def test_a_run_on_it_and_its_predictions(tmp_path):
   results = train_and_evaluate(config, run, str(tmp_path / 'data'))
   assert results['test/ctr/auc'] > 0.6 and results['test/ctr/gauc'] > 0.5
   # Neither log nor prepared data are needed any more.
-  data = build.dataset(config.dataset, str(tmp_path / 'data'))
+  data = parts.dataset(config.dataset, str(tmp_path / 'data'))
   test = data.as_data_source('test')
   rows = test.read(0, len(test))['row_number']
   shutil.rmtree(tmp_path / 'data')

@@ -10,7 +10,7 @@ from esmm_jax.data.store.vocabulary import Vocabulary
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.encoder import Encoder
 from esmm_jax.data.tabular.fit import Counts, Fit, Moments
-from esmm_jax.training import program as build
+from esmm_jax.training import parts
 from esmm_jax.types import InputError
 from hypothesis import given, strategies as st
 import numpy as np
@@ -359,7 +359,7 @@ def test_any_value_of_a_key(key, tmp_path):
     changed = config.copy_and_resolve_references()
     changed[key] = value
     try:
-      build.dataset(changed, str(tmp_path / 'data'))
+      parts.dataset(changed, str(tmp_path / 'data'))
     except InputError as e:
       assert str(e)
 

@@ -1,0 +1,125 @@
+"""The parts of a run by the names that its config gives them."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import functools
+import inspect
+import math
+import os
+from typing import Any
+
+from esmm_jax.data import DATASETS
+from esmm_jax.data.store.columnar import ColumnarBuilder
+from esmm_jax.estimators import Estimator, ESTIMATORS
+from esmm_jax.models import Architecture, MODELS
+from esmm_jax.options import refuse_unknown
+from esmm_jax.parallel import processes
+from esmm_jax.schema import Schema
+from esmm_jax.tasks import Tasks
+from esmm_jax.types import InputError, suggest
+
+DEFAULT_DATA_DIR = os.path.join('~', '.cache', 'esmm_jax')
+_LINEN_FIELDS = ('parent', 'name', 'schema')
+
+
+def named(registry: Mapping[str, Any], name: str, what: str) -> Any:
+  """Looks a name up; `what` is its config key.
+
+  Raises:
+    InputError: The name is unknown; names the nearest.
+  """
+  if name in registry:
+    return registry[name]
+  raise InputError(
+      f'{what} is {name!r}, which is not known. {suggest(name, registry)}'
+  )
+
+
+def call(function: Any, options: Mapping[str, Any], what: str, **more) -> Any:
+  """Calls a function with the options that are set.
+
+  An option of None keeps the function's own default.
+
+  Raises:
+    InputError: The function does not take an option.
+  """
+  parameters = inspect.signature(function).parameters
+  chosen = {k: v for k, v in options.items() if v is not None}
+  if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+    choices = [p for p in parameters if p not in more]
+    owner = function.__qualname__.split('.')[0]
+    refuse_unknown(chosen, choices, what, owner)
+  return function(**chosen, **more)
+
+
+def dataset(
+    options: Mapping[str, Any], data_dir: str | None
+) -> ColumnarBuilder:
+  """Prepares the data set of the section `dataset`, unless it is prepared."""
+  with processes.first_alone('data'):
+    return data_builder(options, data_dir).prepare()
+
+
+def data_builder(
+    options: Mapping[str, Any], data_dir: str | None
+) -> ColumnarBuilder:
+  """Makes the data set of the section `dataset`, without preparing it."""
+  options = dict(options)
+  for key in ('train_split', 'valid_split', 'test_split', 'fields', 'tasks'):
+    options.pop(key, None)
+  cls = named(DATASETS, options.pop('name'), 'dataset.name')
+  data_dir = os.path.expanduser(data_dir or DEFAULT_DATA_DIR)
+  return call(cls.from_options, options, 'dataset', data_dir=data_dir)
+
+
+def schema(
+    builder: ColumnarBuilder, fields: Sequence[str], tasks: Sequence[str]
+) -> Schema:
+  """Selects fields and tasks of the data's schema; () keeps all."""
+  chosen = builder.schema
+  chosen = chosen.select(fields) if fields else chosen
+  return chosen.with_tasks(tasks) if tasks else chosen
+
+
+def model(
+    options: Mapping[str, Any], name: str, schema: Schema
+) -> Architecture:
+  """Makes the Linen module.
+
+  Args:
+    options: Its own options.
+    name: One of `MODELS`.
+    schema: The fields that it reads, and the tasks.
+
+  Raises:
+    InputError: The name or an option is unknown.
+  """
+  cls = named(MODELS, name, 'model.name')
+  choices = [
+      f.name for f in dataclasses.fields(cls) if f.name not in _LINEN_FIELDS
+  ]
+  refuse_unknown(options, choices, 'model', cls.__name__)
+  return cls(schema=schema, **options)
+
+
+def estimator(
+    name: str, options: Mapping[str, Any], tasks: Tasks
+) -> tuple[Estimator, dict[str, float]]:
+  """Binds options and tasks to an estimator.
+
+  Returns:
+    The estimator, and the options that it takes as arrays: name -> value.
+  """
+  chosen = named(ESTIMATORS, name, 'estimator')
+  bound = {k: v for k, v in options.items() if v is not None}
+  parameters = inspect.signature(chosen.terms).parameters
+  choices = [p for p in list(parameters)[3:] if p != 'tasks']
+  refuse_unknown(bound, choices, 'estimator_options', name)
+  traced = {
+      k: float(bound.pop(k, parameters[k].default)) for k in chosen.traced
+  }
+  for option, value in traced.items():
+    if not 0 < value < math.inf:
+      raise InputError(f'estimator_options.{option} is {value}, not > 0.')
+  terms = functools.partial(chosen.terms, tasks=tasks, **bound)
+  return chosen._replace(terms=terms), traced
