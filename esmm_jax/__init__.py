@@ -1,38 +1,81 @@
 """Click and conversion models in JAX.
 
-  types, schema        names shared by all; what the columns of a data set mean
-  tasks                the funnel: what is predicted, on which sample space
-  data                 raw files -> columns on disk -> batches (no JAX)
-  models               features -> one output for each task
-  estimators           on which sample space the outputs are trained
-  sampling             which impressions stand in CVR's loss, and how often
-  balancing, optim     how losses are combined; how parameters move
-  train_step, train    one step of all replicas; a whole run
-  feeding              batches from the host, or from device memory
-  protocols            published set-ups of Ali-CCP
-  predict, evaluate    scores of a split; their metrics, named by sample space
-  serving              a finished run -> scores of new rows; export, calibration
-  metrics              exact ranking and probability metrics, significance
-  sweep, replicas      sweeps as plain data; which runs go side by side
-  results, report      many runs -> a table with spread, gains and tests
-  figures, plots       many runs -> pictures
-  page                 a run or a sweep -> one HTML file
+The names of `__all__` are the public face; all else is internal and may move.
+They are imported when they are first used, so that `import esmm_jax` is quick.
+
+  >>> import esmm_jax
+  >>> sorted(esmm_jax.MODELS)[:3], sorted(esmm_jax.DATASETS)[:2]
+  (['adatt', 'aitm', 'dbmtl'], ['ali_ccp', 'kuairand'])
+  >>> 'entire_space' in esmm_jax.ESTIMATORS, 'auc' in esmm_jax.METRICS
+  (True, True)
+  >>> esmm_jax.PROTOCOLS['esmm2018'].dataset_name
+  'ali_ccp'
+
+The folders, from the ground up:
+
+  types, tasks, schema, options, json_files   the ground floor
+  data         raw files -> columns on disk -> batches; no JAX
+  embeddings   rows of a table: gather, scatter, files
+  models       features -> one output for each task
+  estimators   on which sample space the outputs are trained
+  balancing    how the losses of the tasks are combined
+  optim        optimizers of the network and of the touched rows
+  metrics      exact ranking and probability metrics, significance
+  parallel     several devices and processes
+  workdir      the folder of a run: identity, checkpoints, lock, metrics
+  protocols    published set-ups of Ali-CCP
+  training     a config -> a trained and evaluated run
+  sweeps       many runs -> a results table with spread, gains and tests
+  serving      a finished run -> scores of new rows; export, calibration
+  reporting    runs and sweeps as text, pictures and HTML pages
+  easyrec      configs of EasyRec -> configs of ours
+  doctor       is this machine fit to train?
 """
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import Any
 
-if TYPE_CHECKING:
-  from esmm_jax.serving.predictor import Predictor
+# Public name -> the module that defines it.
+_HOMES = {
+    'train_and_evaluate': 'training.loop',
+    'train_replicas': 'training.loop',
+    'load': 'serving.predictor',
+    'Predictor': 'serving.predictor',
+    'MODELS': 'models',
+    'ESTIMATORS': 'estimators',
+    'DATASETS': 'data',
+    'METRICS': 'metrics',
+    'PROTOCOLS': 'protocols',
+    'Schema': 'schema',
+    'Field': 'schema',
+    'Task': 'tasks',
+    'InputError': 'types',
+    'evaluate': 'metrics.by_space',
+    'Observed': 'metrics.by_space',
+    'auc': 'metrics.ranking',
+    'grouped_auc': 'metrics.ranking',
+    'log_loss': 'metrics.probability',
+    'normalized_entropy': 'metrics.probability',
+    'calibration': 'metrics.probability',
+    'expected_calibration_error': 'metrics.probability',
+    'kl_divergence': 'metrics.probability',
+    'mean_ratio': 'metrics.probability',
+    'paired': 'metrics.significance',
+    'holm': 'metrics.significance',
+    'delong': 'metrics.significance',
+    'joint_logit': 'estimators.funnel',
+}
+__all__ = list(_HOMES)
 
 
-def load(
-    run: str, batch_size: int | None = None, data_dir: str | None = None
-) -> 'Predictor':
-  """The predictor of a finished run; see `serving.predictor.load`.
+def __getattr__(name: str) -> Any:
+  """Imports a public name when it is first used."""
+  if name not in _HOMES:
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+  value = getattr(importlib.import_module(f'{__name__}.{_HOMES[name]}'), name)
+  globals()[name] = value
+  return value
 
-      scores = esmm_jax.load('runs/esmm').predict(columns)
-      scores['p_ctr']  # float32 [N]
-  """
-  from esmm_jax.serving import predictor  # JAX only where it is used.
 
-  return predictor.load(run, batch_size, data_dir)
+def __dir__() -> list[str]:
+  return sorted({*globals(), *__all__})
