@@ -163,14 +163,16 @@ def rounded(x: Array, key: Array) -> Array:
   """float32 to bfloat16, up or down at random, right in the mean.
 
   Args:
-    x: float32.
+    x: float32, of any shape; [U, R, D] are rows of R replicas.
     key: A random key.
 
   Returns:
-    The bits, uint16.
+    The bits, uint16, of the same shape.
   """
   bits = jax.lax.bitcast_convert_type(x, jnp.uint32)
-  noise = jax.random.bits(key, x.shape, jnp.uint16).astype(jnp.uint32)
+  # One draw for all replicas: each must round as it does alone, where R is 1.
+  shape = (x.shape[0], 1, x.shape[2]) if x.ndim == 3 else x.shape
+  noise = jax.random.bits(key, shape, jnp.uint16).astype(jnp.uint32)
   return ((bits + noise) >> 16).astype(jnp.uint16)
 
 

@@ -105,6 +105,24 @@ def test_adam_with_moments_in_bfloat16():
   assert not numbers(state.inner.nu)[[0, 2, 8]].any()
 
 
+def test_a_replica_rounds_its_moments_as_it_does_alone():
+  tx = lazily_in_bfloat16(optim.optimizer(SETTINGS))
+  table = jnp.zeros((V, R, D))
+
+  def train(replicas):
+    part = table[:, replicas]
+    state = tx.init(part)
+    for g in gradients(3):
+      directions, state = tx.update(g[:, replicas], state, part[:5], ROWS, V)
+    return directions, state.inner.mu, state.inner.nu
+
+  together = train(slice(None))
+  for r in range(R):
+    alone = train(slice(r, r + 1))
+    for a, b in zip(together, alone, strict=True):
+      np.testing.assert_array_equal(a[:, r], b[:, 0])
+
+
 def test_rounding_is_right_in_the_mean():
   x = jnp.float32([1.0, 1.001, -3.14159, 1e-30, 0.0, 65504.0])
   many = jax.vmap(lambda k: rounded(x, k))(

@@ -189,6 +189,37 @@ def test_200_steps_side_by_side_are_as_alone(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'table_optimizer': 'adam', 'table_moments': 'bfloat16'},
+        {'table_optimizer': 'rowwise_adagrad'},
+    ],
+    ids=lambda changes: '-'.join(changes.values()),
+)
+def test_two_with_a_table_optimizer_are_as_alone(changes, data_dir, tmp_path):
+  options = {
+      'num_epochs': 1,
+      'learning_rate': 1e-2,
+      'optimizer.name': 'sgd',
+      'dataset.num_train': 6000,
+      'dataset.num_test': 1000,
+      'selection.metric': '',
+      **changes,
+  }
+  configs = [smoke('esmm', **options), smoke('esmm', **options, init_seed=7)]
+  pair = side_by_side(configs, tmp_path / 'all', data_dir)
+  for k, config in enumerate(configs):
+    alone = train_and_evaluate(config, str(tmp_path / f'{k}'), data_dir)
+    assert_alike(pair[k], alone, 1e-3)
+    a = parameters(str(tmp_path / 'all' / str(k)))
+    b = parameters(str(tmp_path / str(k)))
+    assert a['step'] == b['step'] == pair[k]['steps'] > 5
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+      np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
 def test_one_that_breaks_and_one_that_stops(data_dir, tmp_path):
   """The others end as if they were alone; so does the one that stops early."""
   options = {'num_epochs': 4, 'evals_per_epoch': 2, 'optimizer.name': 'sgd'}
