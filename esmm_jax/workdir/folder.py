@@ -34,12 +34,22 @@ PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
 def record(config: Any) -> dict[str, Any]:
-  """Returns a config as config.json holds it.
+  """Returns a config as config.json holds it, without the keys that are unset.
 
   Args:
     config: A ConfigDict.
   """
-  return with_run_section(to_json(json.loads(config.to_json_best_effort())))
+  tree = to_json(json.loads(config.to_json_best_effort()))
+  return with_run_section(_without_unset(tree))
+
+
+def _without_unset(tree: Mapping[str, Any]) -> dict[str, Any]:
+  """Drops the options that are None; sections stay, even if empty."""
+  return {
+      key: _without_unset(value) if isinstance(value, dict) else value
+      for key, value in tree.items()
+      if value is not None
+  }
 
 
 def with_run_section(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,7 +154,10 @@ def decisive(tree: dict[str, Any]) -> dict[str, Any]:
   return {
       key: value
       for key, value in flatten(tree).items()
-      if not key.startswith('run.')
+      # Unset is absent, so that a run stays the same when an option is added.
+      if value is not None
+      and value != {}
+      and not key.startswith('run.')
       and (key, value) not in _RETIRED.items()
   }
 

@@ -313,8 +313,8 @@ def test_nothing_has_run(make, tmp_path):
 
 
 FILE = """
-from esmm_jax.sweep import fixed, product, sweep
-from esmm_jax.table_checks import Column, Table
+from esmm_jax.sweeps.points import fixed, product, sweep
+from esmm_jax.sweeps.table import Column, Table
 
 def get_table(variant=''):
   return Table(

@@ -259,8 +259,8 @@ def test_raw_data_may_move(tmp_path):
 # The program.
 
 FILE = """
-from esmm_jax.sweep import chain, fixed, product, sweep
-from esmm_jax.table_checks import Column, Table
+from esmm_jax.sweeps.points import chain, fixed, product, sweep
+from esmm_jax.sweeps.table import Column, Table
 
 def get_table(variant=''):
   config = fixed('config', 'configs/esmm.py:smoke')

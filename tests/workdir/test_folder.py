@@ -55,7 +55,7 @@ def test_the_same_config(folder):
     [
         ({'seed': 1}, ['seed is 1 here and 0 there']),
         ({'learning_rate': 0.01}, ['learning_rate is 0.01', '0.001 there']),
-        ({'unset': 0.5}, ['unset is 0.5 here and None there']),
+        ({'unset': 0.5}, ['unset is 0.5 here and absent there']),
         ({'model.name': 'mmoe'},
          ['model.name is mmoe here and shared_embedding there']),
         ({'model.tower_units': (360, 200)},
@@ -132,7 +132,6 @@ def test_config_json_is_what_a_person_can_read(folder):
     assert json.load(f) == dict(
         seed=0,
         learning_rate=1e-3,
-        unset=None,
         model=dict(name='shared_embedding', tower_units=[360, 200, 80]),
     )
 
