@@ -11,7 +11,7 @@ import os
 import shutil
 from typing import Any, NamedTuple
 
-from esmm_jax.data.batching.batches import prefetch
+from esmm_jax.data.batching.prefetching import prefetch
 from esmm_jax.data.files import row_files as files
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.json_files import read_json, replacing, write_json

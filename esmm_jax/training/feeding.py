@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator
 import functools
 from typing import Protocol
 
-from esmm_jax.data.batching.arranging import grown
-from esmm_jax.data.batching.batches import Batches, prefetch
+from esmm_jax.data.batching.batches import Batches
+from esmm_jax.data.batching.compacting import grown
 from esmm_jax.data.batching.contents import content_hash
+from esmm_jax.data.batching.prefetching import prefetch
 from esmm_jax.data.batching.whole import most_bytes, Whole, whole
 from esmm_jax.parallel.layout import Layout
 from esmm_jax.training.gathering import gather

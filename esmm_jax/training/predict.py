@@ -7,7 +7,8 @@ import graphlib
 import os
 from typing import Any, NamedTuple
 
-from esmm_jax.data.batching.batches import Batches, prefetch
+from esmm_jax.data.batching.batches import Batches
+from esmm_jax.data.batching.prefetching import prefetch
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.estimators import funnel
 from esmm_jax.json_files import replacing

@@ -4,8 +4,8 @@ The data order is a pure function of the step, so a position is one number.
 The tables and their moments are written without a copy (`table_files`), the
 rest as Orbax does it. Orbax writes a checkpoint to a temporary folder and
 renames it when complete, so a run killed while saving finds the one before.
-Each has a list of checksums (`seals`): one that is cut off or damaged is found,
-and the one before is used.
+Each has a seal (`checksums`): one that is cut off or damaged is found, and the
+one before is used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,10 @@ import os
 import shutil
 from typing import Any
 
+from esmm_jax import checksums
 from esmm_jax.embeddings import files as table_files
 from esmm_jax.parallel import processes
 from esmm_jax.types import InputError
-from esmm_jax.workdir import seals
 import jax
 import orbax.checkpoint as ocp
 
@@ -177,8 +177,8 @@ class Checkpoints:
       )
       self._manager.wait_until_finished()
       if processes.is_first():
-        seals.seal(os.path.join(self._folder, str(step)))
-        seals.remove_stray(self._folder)
+        checksums.seal(os.path.join(self._folder, str(step)))
+        checksums.remove_stray(self._folder)
       processes.wait_for_all(f'checkpoint {step} is sealed')
     except (OSError, ValueError) as e:
       raise InputError(
@@ -272,7 +272,7 @@ def _examine(folder: str) -> tuple[int | None, list[tuple[int, str]]]:
   while steps:
     step = steps.pop()
     path = os.path.join(folder, str(step))
-    wrong = seals.damage(path)
+    wrong = checksums.damage(path)
     if not wrong:
       return step, damaged
     before = f'of step {steps[-1]}' if steps else 'before: there is none'
@@ -289,7 +289,7 @@ def _remove(folder: str, steps: Sequence[int]) -> None:
   for step in steps:
     shutil.rmtree(os.path.join(folder, str(step)))
   if os.path.isdir(folder):
-    seals.remove_stray(folder)
+    checksums.remove_stray(folder)
 
 
 def _divided(tree: Any) -> tuple[dict[Path, Any], dict[str, Any]]:

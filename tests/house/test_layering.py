@@ -165,7 +165,7 @@ ONLY = [
     ('tests', []),
     ('absl.flags', ['experiments', 'benchmarks']),
     ('absl.app', ['experiments', 'benchmarks']),
-    ('tensorflow', ['esmm_jax.data.store.columnar']),
+    ('tensorflow', []),
 ]
 
 

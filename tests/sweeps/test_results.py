@@ -6,7 +6,7 @@ import json
 import math
 import os
 
-from esmm_jax.data.store import digests
+from esmm_jax import checksums
 from esmm_jax.metrics.significance import paired, Summary
 from esmm_jax.reporting import text as report
 from esmm_jax.reporting.gain_grid import verdict
@@ -654,7 +654,7 @@ def test_the_data_hash_is_of_names_and_contents(tmp_path):
   (tmp_path / 'c' / 'shard' / 'x.npy').write_bytes(b'13')
   (tmp_path / 'd' / 'shard' / 'x.npy').rename(tmp_path / 'd' / 'y.npy')
   a, b, c, d = (
-      digests.folder_hash(os.fspath(tmp_path / name)) for name in 'abcd')
+      checksums.folder_hash(os.fspath(tmp_path / name)) for name in 'abcd')
   assert a == b and len({a, c, d}) == 3
 
 

@@ -8,7 +8,7 @@ import functools
 import threading
 import types
 
-from esmm_jax.data.batching import batches as batches_lib
+from esmm_jax.data.batching import order as order_lib
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.batching.whole import _smaller, most_bytes, whole
 from esmm_jax.estimators import ESTIMATORS, funnel
@@ -60,8 +60,8 @@ def maker(data, toy, grouped):
 def test_the_order_is_that_of_the_batches(
     make, block, window, shuffle, monkeypatch
 ):
-  monkeypatch.setattr(batches_lib, 'BLOCK', block)
-  monkeypatch.setattr(batches_lib, 'WINDOW', window)
+  monkeypatch.setattr(order_lib, 'BLOCK', block)
+  monkeypatch.setattr(order_lib, 'WINDOW', window)
   batches = make(shuffle=shuffle, compacted=False)
   rows = whole(make(compacted=False))
   orders = [batches.order(epoch) for epoch in range(3)]

@@ -38,7 +38,7 @@ def make_batch(seed, capacity=100, padded=3):
   rng = np.random.default_rng(seed)
   offsets = np.array([0, 50, 80, 80, 80])
   ids = rng.integers(0, [50, 30, 20, 20, 20], (BATCH, 5)) + offsets
-  rows, slots = Compacter(SCHEMA.num_rows, capacity)(ids.astype(np.int32))
+  rows, slots = Compacter(SCHEMA.num_rows)(ids.astype(np.int32), capacity)
   click = (rng.random(BATCH) < 0.5).astype(np.float32)
   where = np.ones(BATCH, np.float32)
   where[BATCH - padded :] = 0

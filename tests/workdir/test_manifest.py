@@ -6,9 +6,9 @@ import os
 import subprocess
 import sys
 
+from esmm_jax import checksums
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.batching.contents import content_hash
-from esmm_jax.data.store import digests
 from esmm_jax.types import InputError
 from esmm_jax.workdir import lock, manifest
 from esmm_jax.workdir.folder import config_hash
@@ -77,34 +77,34 @@ def test_one_that_cannot_be_read(tmp_path, text):
 def test_the_hash_of_the_data_is_kept(tmp_path, monkeypatch):
   folder, path = str(tmp_path), tmp_path / 'a.npy'
   np.save(path, np.arange(5))
-  first = digests.folder_hash(folder)
+  first = checksums.folder_hash(folder)
   made = []
   make = hashlib.file_digest
   monkeypatch.setattr(
       hashlib, 'file_digest', lambda *a: made.append(1) or make(*a))
-  assert digests.folder_hash(folder) == first and not made
+  assert checksums.folder_hash(folder) == first and not made
   os.utime(path, ns=(1, 1))  # A copy.
-  assert digests.folder_hash(folder) == first and len(made) == 1
-  assert digests.folder_hash(folder) == first and len(made) == 1
+  assert checksums.folder_hash(folder) == first and len(made) == 1
+  assert checksums.folder_hash(folder) == first and len(made) == 1
   (tmp_path / 'sha256.json').write_text('{"files"')
-  assert digests.folder_hash(folder) == first and len(made) == 2
+  assert checksums.folder_hash(folder) == first and len(made) == 2
 
 
 def test_prepared_data_that_is_changed(tmp_path):
   folder, path = str(tmp_path), tmp_path / 'a.npy'
   np.save(path, np.arange(5))
-  first = digests.folder_hash(folder)
+  first = checksums.folder_hash(folder)
   np.save(path, np.arange(1, 6))  # As many bytes.
   with pytest.raises(InputError, match='a.npy is not as it was written. Del'):
-    digests.folder_hash(folder)
+    checksums.folder_hash(folder)
   path.rename(tmp_path / 'b.npy')
-  with pytest.raises(InputError, match='a.npy is gone'):
-    digests.folder_hash(folder)
+  with pytest.raises(InputError, match='a.npy is missing'):
+    checksums.folder_hash(folder)
   np.save(path, np.arange(5))
-  with pytest.raises(InputError, match='b.npy was not part of it'):
-    digests.folder_hash(folder)
+  with pytest.raises(InputError, match='b.npy is not part of it'):
+    checksums.folder_hash(folder)
   (tmp_path / 'b.npy').unlink()
-  assert digests.folder_hash(folder) == first
+  assert checksums.folder_hash(folder) == first
 
 
 # The lock.
@@ -154,7 +154,7 @@ def test_what_a_batch_holds(toy, grouped):
   assert hashes(make(compacted=False)) == first
   assert hashes(make(shuffle=False)) != first
   roomy = make()
-  roomy._compacter._capacity *= 2
+  roomy.capacity *= 2
   assert hashes(roomy) == first
   rows = grouped.as_data_source('train')
   make = lambda **more: Batches(rows, test_groups.SCHEMA, 16, seed=3, **more)

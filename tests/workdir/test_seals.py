@@ -5,8 +5,8 @@ import os
 import resource
 import shutil
 
+from esmm_jax import checksums
 from esmm_jax.types import InputError
-from esmm_jax.workdir import seals
 from esmm_jax.workdir.checkpoint import Checkpoints
 import jax.numpy as jnp
 import numpy as np
@@ -84,7 +84,7 @@ def test_any_damaged_file_is_found(whole, tmp_path, harm):
     if not harmed.stat().st_size and harm is not os.remove:
       continue
     harm(harmed)
-    wrong = seals.damage(str(workdir / 'checkpoints' / '20'))
+    wrong = checksums.damage(str(workdir / 'checkpoints' / '20'))
     assert harmed.name in wrong, wrong
     assert {flip: 'not as it was written', cut: 'bytes, not'}.get(
         harm, 'missing') in wrong

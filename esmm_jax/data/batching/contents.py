@@ -1,7 +1,7 @@
-"""A number for what a batch holds, to compare runs, machines and resumptions.
+"""A hash of a batch, to compare runs, machines and resumptions.
 
-It depends on the examples, their order and their numbers alone: not on how much
-room the batch has for table rows or groups, nor on its padding.
+It depends on the examples, their order and their numbers alone: not on the
+batch's capacity for table rows or groups, nor on its padding.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ _BYTES = 6  # Whole numbers of up to 53 bits are exact in JSON everywhere.
 
 
 def content_hash(batch: Batch) -> int:
-  """The hash of a batch, below 2^48.
+  """Returns the hash of a batch, below 2^48.
 
   Args:
     batch: NumPy arrays; compacted or not.
@@ -22,7 +22,7 @@ def content_hash(batch: Batch) -> int:
   digest = hashlib.blake2b(digest_size=_BYTES)
 
   def add(array: np.ndarray, dtype: type) -> None:
-    # -0. and 0. are one number.
+    # -0. and 0. are one number; adding 0. makes both 0.
     array = np.ascontiguousarray(array, dtype) + dtype(0)
     digest.update(f'{array.shape} '.encode())
     digest.update(array.tobytes())
@@ -37,7 +37,7 @@ def content_hash(batch: Batch) -> int:
     digest.update(name.encode())
     add(batch.labels[name][real], np.float32)
   if batch.groups is not None:
-    of = batch.groups.of[real]
-    add(rows(batch.groups.slots)[of], np.int32)
-    add(batch.groups.weights[of], np.float32)
+    index = batch.groups.of[real]
+    add(rows(batch.groups.slots)[index], np.int32)
+    add(batch.groups.weights[index], np.float32)
   return int.from_bytes(digest.digest(), 'big')

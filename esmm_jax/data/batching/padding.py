@@ -1,4 +1,4 @@
-"""From columns to the slots and weights of a batch's arrays."""
+"""Converts columns to the slots and weights of a batch, padded."""
 
 from esmm_jax.data.store.checks import check_groups
 from esmm_jax.data.store.columns import cut
@@ -12,7 +12,7 @@ _CHUNK = 1 << 14  # Groups that are padded together.
 def pad_lists(
     lists: Ragged, max_len: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """The first `max_len` entries of each list, padded.
+  """Pads the first `max_len` entries of each list.
 
   Returns:
     ids int32 [n, max_len], 0 where padded, and weights float32 [n, max_len],
@@ -23,35 +23,31 @@ def pad_lists(
   mask = np.arange(max_len) < lengths[:, None]
   ids = np.zeros(mask.shape, np.int32)
   weights = np.zeros(mask.shape, np.float32)
-  places = (starts[:, None] + np.arange(max_len))[mask]
-  ids[mask] = lists.values[places]
-  weights[mask] = 1 if lists.weights is None else lists.weights[places]
+  entries = (starts[:, None] + np.arange(max_len))[mask]
+  ids[mask] = lists.values[entries]
+  # Padding has id 0 and weight 0, so it adds nothing to a sum or a mean.
+  weights[mask] = 1 if lists.weights is None else lists.weights[entries]
   return ids, weights
 
 
 def table_offsets(schema: Schema, part: Part) -> np.ndarray:
-  """What to add to the ids of each slot, int32 [S]: where its table begins."""
-  return np.concatenate(
-      [
-          np.zeros(0, np.int32),
-          *(
-              np.full(f.max_len, schema.offsets[f.table], np.int32)
-              for f in part.fields
-          ),
-      ]
+  """Returns the first row of each slot's table, int32 [S]."""
+  starts = [schema.offsets[f.table] for f in part.fields]
+  return np.repeat(
+      np.array(starts, np.int32), [f.max_len for f in part.fields]
   )
 
 
 def slots_and_weights(
     schema: Schema, part: Part, columns: Columns, num: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """The arrays of some rows.
+  """Computes the slots and weights of n rows.
 
   Args:
     schema: Of the data.
-    part: Which fields.
+    part: The fields.
     columns: Their columns.
-    num: n, the rows.
+    num: n.
 
   Returns:
     slots int32 [n, S], rows of the one table, and weights float32 [n, W].
@@ -68,6 +64,7 @@ def slots_and_weights(
       ids, weight = pad_lists(columns[f.name], f.max_len)
     slots[:, part.columns[f.name]] = ids
     weights.append(weight)
+  # All tables are one array; each id becomes a row of it.
   slots += table_offsets(schema, part)
   return slots, np.concatenate(weights, axis=1)
 
@@ -85,15 +82,15 @@ class GroupTable:
   """
 
   def __init__(self, schema: Schema, groups: Columns, where: str):
-    """Pads and checks.
+    """Pads and checks the groups.
 
     Args:
       schema: Of the data.
       groups: The columns of the group table.
-      where: What to call the place in messages.
+      where: The data, for messages.
 
     Raises:
-      InputError: An id or weight is not possible.
+      InputError: An id is outside its vocabulary or a weight is not finite.
     """
     part = schema.group_part
     num = len(next(iter(groups.values())))
@@ -101,6 +98,8 @@ class GroupTable:
     self.weights = np.empty((num, part.num_weights), _precision(part, groups))
     names = [f.name for f in part.fields]
     names += [n for n in (f'{name}.weight' for name in names) if n in groups]
+    # In chunks: the float32 weights of all groups at once would double the
+    # memory of those stored as float16.
     for low in range(0, num, _CHUNK):
       high = min(low + _CHUNK, num)
       piece = {n: cut(groups[n], low, high) for n in names}
@@ -111,7 +110,7 @@ class GroupTable:
 
 
 def _precision(part: Part, groups: Columns) -> np.dtype:
-  """float16 where every weight is stored so, otherwise float32."""
+  """Returns float16 where every weight is stored so, otherwise float32."""
   stored = [
       groups[f'{f.name}.weight'].dtype
       if f.kind == 'id'

@@ -39,25 +39,26 @@ def whole(batches: Batches) -> Whole:
     InputError: A column is not as the schema says.
   """
   columns: list[list[np.ndarray]] = []
-  for slots, weights, floats, of, *labels in batches.pieces():
-    piece = [slots, _smaller(weights, np.float16), floats, of.astype(np.int32)]
+  for slots, weights, floats, group, *labels in batches.pieces():
+    piece = [slots, _smaller(weights, np.float16), floats]
+    piece.append(group.astype(np.int32))
     piece += [_smaller(label, np.int8) for label in labels]
     columns.append(piece)
   # Pieces of two precisions make a column of the higher one.
-  slots, weights, floats, of, *labels = map(
+  slots, weights, floats, group, *labels = map(
       concatenate, map(list, zip(*columns))
   )
-  found = Whole(slots, weights, floats, dict(zip(batches.label_names, labels)))
+  rows = Whole(slots, weights, floats, dict(zip(batches.label_names, labels)))
   groups = batches.groups
   if groups is None:
-    return found
-  return found._replace(
-      of=of, group_slots=groups.slots, group_weights=groups.weights
+    return rows
+  return rows._replace(
+      of=group, group_slots=groups.slots, group_weights=groups.weights
   )
 
 
 def most_bytes(batches: Batches) -> int:
-  """Bytes that `whole` of a split and two orders of it take at most."""
+  """Returns a bound on the bytes of `whole` and of two orders of the rows."""
   batch = batches(0)
   numbers = 2 + len(batch.labels)
   for rows in (batch.slots, batch.weights, batch.floats):
@@ -69,7 +70,7 @@ def most_bytes(batches: Batches) -> int:
 
 
 def _smaller(array: np.ndarray, dtype: Any) -> np.ndarray:
-  """The array in a smaller type if that holds every number exactly."""
+  """Casts to a smaller type if that holds every number exactly."""
   with np.errstate(over='ignore', invalid='ignore'):
     small = array.astype(dtype)
   return small if np.array_equal(small, array) else array

@@ -1,12 +1,10 @@
-"""Reads CSV files with a header, and says exactly where one is wrong.
+"""Reads CSV files whose columns have known types and ranges.
 
 Every complaint names the file, the row (as an editor counts: the header is row
-1) and the field. pyarrow reads fast but does not say all that; after a failure
-a slow pass over the file finds the place.
+1) and the field.
 """
 
 from collections.abc import Mapping
-import csv
 import dataclasses
 import datetime
 import math
@@ -14,6 +12,7 @@ import os
 import re
 from typing import NoReturn
 
+from esmm_jax.data.files.csv_rows import find_damage, last_field, read_rows
 from esmm_jax.data.store.feature_columns import Values
 from esmm_jax.types import InputError
 import numpy as np
@@ -35,7 +34,7 @@ _NOUNS = {
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-  """What a column of a raw file must hold.
+  """The type and range of a column of a raw file.
 
   Attributes:
     kind: `int`, `float`, `text` or `date` (2022-04-09).
@@ -57,17 +56,18 @@ def read_csv(
 
   Args:
     path: The file; its last line must end in a newline, else it is cut.
-    columns: Name -> what it must hold; other columns are not looked at.
-    advice: What to do when the file is damaged; ends every complaint.
+    columns: Name -> type and range; other columns are ignored.
+    advice: A sentence on how to repair the file; ends every complaint.
 
   Returns:
     Column name -> values and which are missing: int64, float64, str or
     datetime64[D].
 
   Raises:
-    InputError: Something in the file is not as it must be; says where.
+    InputError: The file is damaged, lacks a column, or a value is outside its
+      range; names row and field.
   """
-  header = _header(path)
+  _, header = next(read_rows(path, line_breaks=False), (1, []))
   for name in columns:
     if name not in header:
       held = ', '.join(header) or 'nothing'
@@ -85,7 +85,7 @@ def read_csv(
         ),
     )
   except pa.ArrowInvalid as e:
-    _find_damage(path, header, columns, advice)
+    _refuse_damage(path, columns, advice)
     reason = str(e).splitlines()[0]
     raise InputError(f'{path}: {reason}. {advice}') from e
   if not table.num_rows:
@@ -101,27 +101,16 @@ def refuse(path: str, row: int, field: str, what: str, advice: str) -> NoReturn:
   raise InputError(f'{path}, row {row}, field {field!r}: {what}. {advice}')
 
 
-def _header(path: str) -> list[str]:
-  with open(path, encoding='utf-8-sig', errors='replace', newline='') as f:
-    return next(csv.reader([f.readline()]), [])
-
-
 def _check_end(path: str, header: list[str], advice: str) -> None:
-  """A file cut inside the last field of a row would else read as whole."""
+  """Refuses a file without a newline at its end."""
+  # One cut inside the last field of a row would otherwise read as whole.
   with open(path, 'rb') as f:
     f.seek(-1, os.SEEK_END)
     if f.read(1) == b'\n':
       return
-    f.seek(0)
-    lines = f.read().split(b'\n')
-  fields = next(csv.reader([lines[-1].decode('utf-8', 'replace')]), [])
-  refuse(
-      path,
-      len(lines),
-      header[min(max(len(fields), 1), len(header)) - 1],
-      'the file ends here, in the middle of a row (no newline after it)',
-      advice,
-  )
+  *_, (row, fields) = read_rows(path, line_breaks=False)
+  what = 'the file ends here, in the middle of a row (no newline after it)'
+  refuse(path, row, last_field(header, fields), what, advice)
 
 
 def _to_numpy(column: pa.ChunkedArray, kind: str) -> Values:
@@ -147,33 +136,30 @@ def _check_values(
   bad = (read.values < column.low) | (read.values > column.high)
   bad &= ~read.missing
   if bad.any():
-    place = int(np.flatnonzero(bad)[0])
+    first = int(np.flatnonzero(bad)[0])
     low, high = column.low, column.high
     if (low, high) == (0, 1):
       wanted = '0 or 1'
     else:
       wanted = f'at least {low}' if high == math.inf else f'{low} to {high}'
-    what = f'{read.values[place]} is not allowed, it must be {wanted}'
-    refuse(path, place + 2, name, what, advice)
+    what = f'{read.values[first]} is not allowed, it must be {wanted}'
+    refuse(path, first + 2, name, what, advice)
 
 
-def _find_damage(
-    path: str, header: list[str], columns: Mapping[str, Column], advice: str
+def _refuse_damage(
+    path: str, columns: Mapping[str, Column], advice: str
 ) -> None:
-  """Raises for the first line that is damaged; returns if none seems so."""
-  with open(path, encoding='utf-8-sig', errors='replace', newline='\n') as f:
-    next(f)
-    for row, line in enumerate(f, start=2):
-      fields = next(csv.reader([line.rstrip('\r\n')]), [])
-      if len(fields) != len(header):
-        last = header[min(max(len(fields), 1), len(header)) - 1]
-        what = f'the row has {len(fields)} fields, the header {len(header)}'
-        refuse(path, row, last, what, advice)
-      for name, text in zip(header, fields):
-        kind = columns[name].kind if name in columns else 'text'
-        if kind != 'text' and text and not _readable(text, kind):
-          what = f'{text!r} is not {_NOUNS[kind]}'
-          refuse(path, row, name, what, advice)
+  """Raises for the first row that is damaged; returns if none seems so."""
+
+  def problem_of(name: str, text: str) -> str:
+    kind = columns[name].kind if name in columns else 'text'
+    if kind == 'text' or not text or _readable(text, kind):
+      return ''
+    return f'{text!r} is not {_NOUNS[kind]}'
+
+  damage = find_damage(path, line_breaks=False, problem_of=problem_of)
+  if damage:
+    refuse(path, damage.line, damage.field, damage.problem, advice)
 
 
 def _readable(text: str, kind: str) -> bool:

@@ -7,7 +7,7 @@ that a CSV file and a Parquet file of the same log give the same ids.
 import dataclasses
 from typing import Any
 
-from esmm_jax.data.files import row_files
+from esmm_jax.data.files import csv_rows
 from esmm_jax.types import InputError
 import numpy as np
 import pyarrow as pa
@@ -15,18 +15,18 @@ import pyarrow.compute as pc
 
 # Between the entries of a list that is a text, in a CSV file say.
 SEPARATOR = '|'
-_ODD = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError)
+_ERRORS = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError)
 _WHOLE = r'^([+-]?\d+)\.0*$'
 _TRUTHS = {'0': 0, '1': 1, 'false': 0, 'true': 1}
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
-  """Where a column stands, for messages.
+class Location:
+  """The position of some rows in a file, for messages.
 
   Attributes:
     where: The file.
-    first: Number of its first row, from 0.
+    first: Number of the first of the rows, from 0.
     noun: What messages count: `row` (from 0), or `line` of a CSV file.
   """
 
@@ -35,63 +35,66 @@ class Place:
   noun: str = 'row'
 
   def at(self, row: int) -> str:
-    """Where a row is, in words."""
+    """Returns the file and the number of a row, in words."""
     number = self.first + int(row)
     if self.noun == 'line':
-      number = row_files.line(self.where, number)
+      number = csv_rows.line_of(self.where, number)
     return f'{self.where}, {self.noun} {number}'
 
-  def refuse(self, name: str, row: int, value: Any, must: str) -> InputError:
+  def refusal(self, name: str, row: int, value: Any, must: str) -> InputError:
+    """Makes the error of a value; `must` ends 'it must be'."""
     return InputError(
         f'{self.at(row)}: column {name!r} is {value!r}; it must be {must}.'
     )
 
 
-def unwrapped(value: Any, name: str, where: str) -> Any:
-  """A column as one arrow array, or, of another library, as a list or array.
+def arrow(value: Any, name: str, location: Location) -> pa.Array:
+  """Converts a column of any library to one arrow array.
+
+  Args:
+    value: A list, a numpy array or an arrow array [n].
+    name: The column.
+    location: Where it is.
 
   Raises:
-    InputError: It is one value.
+    InputError: It is a single value, or holds objects that are no values.
   """
   if isinstance(value, pa.ChunkedArray):
     value = pa.concat_arrays(value.chunks or [pa.array([], value.type)])
   if isinstance(value, pa.DictionaryArray):
     value = value.dictionary_decode()
+  if isinstance(value, pa.Array):
+    return value
   if isinstance(value, np.ndarray) and value.ndim == 2:
     value = list(value)
   if isinstance(value, (str, bytes)) or not hasattr(value, '__len__'):
     raise InputError(
-        f'{where}: column {name!r} is {value!r}; it must be an array or a list,'
-        ' of one row too.'
+        f'{location.where}: column {name!r} is {value!r}; it must be an array'
+        ' or a list, of one row too.'
     )
-  return value
-
-
-def arrow(value: Any, name: str, place: Place) -> pa.Array:
-  """Any column (list, numpy or arrow array) as one arrow array."""
-  value = unwrapped(value, name, place.where)
-  if isinstance(value, pa.Array):
-    return value
   try:
     return pa.array(value, from_pandas=True)
-  except _ODD as e:
+  except _ERRORS as e:
     try:  # Texts and numbers beside each other.
-      texts = [None if v is None else str(v) for v in value]
-      return pa.array(texts, pa.string())
-    except _ODD:
-      raise InputError(f'{place.where}: column {name!r}: {e}') from e
+      as_texts = [None if v is None else str(v) for v in value]
+      return pa.array(as_texts, pa.string())
+    except _ERRORS:
+      raise InputError(f'{location.where}: column {name!r}: {e}') from e
 
 
 def texts(
-    array: pa.Array, name: str, place: Place, rows: np.ndarray | None = None
+    array: pa.Array,
+    name: str,
+    location: Location,
+    rows: np.ndarray | None = None,
 ) -> pa.Array:
-  """Identifiers as texts; null where there is none.
+  """Converts identifiers to texts; null where a value is missing.
 
   Args:
     array: Integers, whole floats, booleans, texts, dates: anything but lists.
     name: The column.
-    place: Where it is.
-    rows: The row of each entry, where it is not its place.
+    location: Where it is.
+    rows: The row of each entry; None: entry k is in row k.
 
   Returns:
     pyarrow strings.
@@ -101,10 +104,8 @@ def texts(
   """
   kind = array.type
   if pa.types.is_nested(kind):
-    raise place.refuse(
-        name, 0, array[0].as_py() if len(array) else None,
-        'one value; name a column of lists in `ids`',
-    )
+    must = 'one value; name a column of lists in `ids`'
+    raise location.refusal(name, 0, _first(array), must)
   if pa.types.is_floating(kind):
     array = pc.cast(array, pa.float64())
     array = pc.if_else(pc.is_nan(array), pa.scalar(None, pa.float64()), array)
@@ -113,27 +114,63 @@ def texts(
         pc.greater_equal(pc.abs(array), 2.0**63),
     )
     odd = pc.fill_null(odd, False)
-    _refuse(odd, array, 'a whole number or a text', name, place, rows)
+    refuse(odd, array, 'a whole number or a text', name, location, rows)
     array = pc.cast(array, pa.int64())
   if pa.types.is_boolean(kind):
     array = pc.if_else(array, 'True', 'False')  # As pandas writes it.
   if not pa.types.is_string(array.type):
-    array = _cast(array, pa.string(), 'a text', name, place, rows)
+    array = cast(array, pa.string(), 'a text', name, location, rows)
   array = pc.utf8_trim_whitespace(array)
   array = pc.replace_substring_regex(array, _WHOLE, r'\1')
   return pc.if_else(pc.equal(array, ''), pa.scalar(None, pa.string()), array)
 
 
-def lists(
-    array: pa.Array, name: str, place: Place, max_len: int
+def flatten(
+    array: pa.Array, name: str, location: Location
 ) -> tuple[np.ndarray, pa.Array]:
-  """The first `max_len` entries of each row's list.
+  """Splits lists into offsets and entries.
 
   Args:
-    array: Lists, or texts with `|` between the entries. Null is an empty list,
-      null entries are left out.
+    array: Lists, or texts with `|` between the entries; null and '' are empty
+      lists.
     name: The column.
-    place: Where it is.
+    location: Where it is.
+
+  Returns:
+    Offsets int64 [n + 1], and the entries of any type, nulls among them.
+
+  Raises:
+    InputError: It holds no lists.
+  """
+  kinds = pa.types
+  if kinds.is_null(array.type):
+    return np.zeros(len(array) + 1, np.int64), pa.nulls(0)
+  if _is_text(array):
+    blank = pc.equal(pc.utf8_trim_whitespace(array), '')
+    array = pc.if_else(blank, pa.scalar(None, array.type), array)
+    array = pc.split_pattern(array, SEPARATOR)
+  if not (
+      kinds.is_list(array.type)
+      or kinds.is_large_list(array.type)
+      or kinds.is_fixed_size_list(array.type)
+  ):
+    must = 'a list, or a text with | between the entries'
+    raise location.refusal(name, 0, _first(array), must)
+  lengths = pc.fill_null(pc.list_value_length(array), 0)
+  offsets = np.zeros(len(array) + 1, np.int64)
+  np.cumsum(lengths.to_numpy(zero_copy_only=False), out=offsets[1:])
+  return offsets, arrow(array.flatten(), name, location)
+
+
+def lists(
+    array: pa.Array, name: str, location: Location, max_len: int
+) -> tuple[np.ndarray, pa.Array]:
+  """Returns the first `max_len` entries of each row's list of identifiers.
+
+  Args:
+    array: See `flatten`. Null entries are left out, and do not count.
+    name: The column.
+    location: Where it is.
     max_len: Entries kept of a row.
 
   Returns:
@@ -142,121 +179,124 @@ def lists(
   Raises:
     InputError: It holds no lists.
   """
-  kinds = pa.types
-  if kinds.is_null(array.type):
-    return np.zeros(len(array) + 1, np.int64), pa.array([], pa.string())
-  if kinds.is_string(array.type) or kinds.is_large_string(array.type):
-    array = pc.split_pattern(array, SEPARATOR)
-  if not (
-      kinds.is_list(array.type)
-      or kinds.is_large_list(array.type)
-      or kinds.is_fixed_size_list(array.type)
-  ):
-    raise place.refuse(
-        name, 0, array[0].as_py() if len(array) else None,
-        'a list, or a text with | between the entries',
-    )
-  lengths = pc.fill_null(pc.list_value_length(array), 0)
-  lengths = lengths.to_numpy(zero_copy_only=False).astype(np.int64)
-  rows = np.repeat(np.arange(len(array)), lengths)
-  entries = texts(arrow(array.flatten(), name, place), name, place, rows)
-  known = entries.is_valid().to_numpy(zero_copy_only=False)
-  rows, entries = rows[known], entries.filter(pa.array(known))
+  offsets, entries = flatten(array, name, location)
+  rows = np.repeat(np.arange(len(array)), np.diff(offsets))
+  entries = texts(entries, name, location, rows)
+  valid = entries.is_valid().to_numpy(zero_copy_only=False)
+  rows, entries = rows[valid], entries.filter(pa.array(valid))
   starts = np.searchsorted(rows, np.arange(len(array)))
-  kept = np.arange(len(rows)) - starts[rows] < max_len
-  offsets = np.zeros(len(array) + 1, np.int64)
-  np.cumsum(np.bincount(rows[kept], minlength=len(array)), out=offsets[1:])
-  return offsets, entries.filter(pa.array(kept))
+  is_kept = np.arange(len(rows)) - starts[rows] < max_len
+  counts = np.bincount(rows[is_kept], minlength=len(array))
+  np.cumsum(counts, out=offsets[1:])
+  return offsets, entries.filter(pa.array(is_kept))
 
 
-def floats(array: pa.Array, name: str, place: Place) -> np.ndarray:
-  """Numbers as float64 [n], nan where there is none.
+def floats(array: pa.Array, name: str, location: Location) -> np.ndarray:
+  """Converts numbers to float64 [n], nan where a value is missing.
 
   Raises:
     InputError: A value is no number, or infinite.
   """
-  if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-    array = texts(array, name, place)
-  array = _cast(array, pa.float64(), 'a number', name, place)
+  if _is_text(array):
+    array = texts(array, name, location)
+  array = cast(array, pa.float64(), 'a number', name, location)
   values = pc.fill_null(array, np.nan).to_numpy(zero_copy_only=False)
-  _refuse(np.isinf(values), array, 'finite', name, place)
+  refuse(np.isinf(values), array, 'finite', name, location)
   return values
 
 
-def labels(array: pa.Array, name: str, place: Place) -> np.ndarray:
-  """0 or 1 as int8 [n].
+def labels(array: pa.Array, name: str, location: Location) -> np.ndarray:
+  """Converts labels to 0 or 1, int8 [n].
 
   Raises:
     InputError: A value is none of 0, 1, false and true.
   """
-  found = pc.utf8_lower(texts(array, name, place))
-  index = pc.index_in(found, pa.array(list(_TRUTHS)))
-  missing = pc.or_(pc.is_null(index), pc.is_null(found))
-  _refuse(missing, array, '0 or 1', name, place)
+  words = pc.utf8_lower(texts(array, name, location))
+  index = pc.index_in(words, pa.array(list(_TRUTHS)))
+  bad = pc.or_(pc.is_null(index), pc.is_null(words))
+  refuse(bad, array, '0 or 1', name, location)
   values = np.array(list(_TRUTHS.values()), np.int8)
   return values[index.to_numpy(zero_copy_only=False)]
 
 
-def times(array: pa.Array, name: str, place: Place) -> np.ndarray:
-  """Times as float64 [n]: numbers as they are, dates as microseconds.
+def times(array: pa.Array, name: str, location: Location) -> np.ndarray:
+  """Converts times to float64 [n]: numbers as they are, dates to microseconds.
 
   Raises:
     InputError: A value is neither a number nor a date.
   """
-  kind = array.type
-  if pa.types.is_temporal(kind):
-    array = _cast(
-        array, pa.timestamp('us'), 'a number or a date', name, place
-    )
+  must = 'a number or a date'
+  if pa.types.is_temporal(array.type):
+    array = cast(array, pa.timestamp('us'), must, name, location)
     array = pc.cast(array, pa.int64())
-  elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
-    array = texts(array, name, place)
-    known = array.drop_null()
+  elif _is_text(array):
+    array = texts(array, name, location)
+    # The first value decides for the column: 20220409 is a number, not a date.
     try:
-      pc.cast(known.slice(0, 1), pa.float64())
-    except _ODD:
-      array = _cast(
-          array, pa.timestamp('us'), 'a number or a date like 2022-04-09 or'
-          ' 2022-04-09 12:30:00', name, place,
-      )
+      pc.cast(array.drop_null().slice(0, 1), pa.float64())
+    except _ERRORS:
+      forms = f'{must} like 2022-04-09 or 2022-04-09 12:30:00'
+      array = cast(array, pa.timestamp('us'), forms, name, location)
       array = pc.cast(array, pa.int64())
-  values = floats(array, name, place)
-  _refuse(np.isnan(values), array, 'a number or a date', name, place)
+  values = floats(array, name, location)
+  refuse(np.isnan(values), array, must, name, location)
   return values
 
 
-def _cast(
+def cast(
     array: pa.Array,
     to: pa.DataType,
     must: str,
     name: str,
-    place: Place,
+    location: Location,
     rows: np.ndarray | None = None,
 ) -> pa.Array:
+  """Casts an array.
+
+  Args:
+    array: Entries [n].
+    to: The type wanted.
+    must: In words, for the message.
+    name: The column.
+    location: Where it is.
+    rows: The row of each entry; None: entry k is in row k.
+
+  Raises:
+    InputError: Names the first entry that cannot be cast.
+  """
   try:
     return pc.cast(array, to)
-  except _ODD as e:
+  except _ERRORS as e:
+    # arrow does not say which entry it was: cast them one by one.
     for k, entry in enumerate(array):
       try:
         pc.cast(pa.array([entry.as_py()], array.type), to)
-      except _ODD:
+      except _ERRORS:
         row = k if rows is None else rows[k]
-        raise place.refuse(name, row, entry.as_py(), must) from e
-    raise InputError(f'{place.where}: column {name!r}: {e}') from e
+        raise location.refusal(name, row, entry.as_py(), must) from e
+    raise InputError(f'{location.where}: column {name!r}: {e}') from e
 
 
-def _refuse(
-    bad: Any,
+def refuse(
+    bad: np.ndarray | pa.Array,
     array: pa.Array,
     must: str,
     name: str,
-    place: Place,
+    location: Location,
     rows: np.ndarray | None = None,
 ) -> None:
-  """Raises for the first entry that is bad."""
+  """Raises for the first entry that is bad; see `cast` for the arguments."""
   if isinstance(bad, pa.Array):
     bad = bad.to_numpy(zero_copy_only=False)
   if bad.any():
-    entry = int(np.flatnonzero(bad)[0])
-    row = entry if rows is None else rows[entry]
-    raise place.refuse(name, row, array[entry].as_py(), must)
+    k = int(np.flatnonzero(bad)[0])
+    row = k if rows is None else rows[k]
+    raise location.refusal(name, row, array[k].as_py(), must)
+
+
+def _is_text(array: pa.Array) -> bool:
+  return pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
+
+
+def _first(array: pa.Array) -> Any:
+  return array[0].as_py() if len(array) else None

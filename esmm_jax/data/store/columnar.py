@@ -1,39 +1,37 @@
 """A TFDS builder that stores columns: true row counts, slicing, no TensorFlow.
 
-A shard of a split is a folder of `.npy` files, one a column; they are opened
-memory-mapped, so a data set larger than memory costs what is read of it.
+A shard of a split is a folder of `.npy` files, one for each column.
 
     DIR/NAME/CONFIG/VERSION/NAME-train.columns-00000-of-00002/
         user.npy  click.npy ...            int32, float32 or int8 [n]
         history.values.npy  .offsets.npy  .weights.npy     a list column
-        truth/p_ctr.npy ...                what only a simulator can know
+        truth/p_ctr.npy ...                known to a simulator alone
     DIR/NAME/CONFIG/VERSION/NAME-train.groups/
-        profile.npy ...                    what the rows of a session share
+        profile.npy ...                    shared by the rows of a session
 
 TFDS gives the name, version, splits with `train[:10%]` and `train+valid`,
 metadata, citation and the all-or-nothing build (a folder appears when it is
-complete). Everything is usable without TensorFlow. The truth columns are in
-their own folder and come out of `truth_source` alone. Where fields are
-`by_group`, a split has one group table, and the column `Schema.group` of a
-shard says which row of it goes with each of its rows: the join is this number.
+complete). TensorFlow is never imported. The truth columns are in their own
+folder and come out of `truth_source` alone. Where fields are `by_group`, a
+split has one group table, and the column `Schema.group` of a shard holds the
+row of that table for each of its own rows: the join is this number.
 """
 
 import abc
 from collections.abc import Iterable, Iterator
 import contextlib
-import functools
 import io
 import json
 import logging
 import os
 from typing import Any
 
-from esmm_jax.data.store import digests, unfinished
-from esmm_jax.data.store.columns import concatenate, cut, DAMAGED, open_folder
-from esmm_jax.data.store.feature_columns import take
+from esmm_jax import checksums
+from esmm_jax.data.store import unfinished
 from esmm_jax.data.store.shards import TRUTH, write_shard
+from esmm_jax.data.store.source import ColumnarSource
 from esmm_jax.schema import Schema
-from esmm_jax.types import Columns, InputError, Ragged
+from esmm_jax.types import Columns, InputError
 import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import naming
@@ -44,157 +42,41 @@ TEMPLATE = '{DATASET}-{SPLIT}.columns-{SHARD_X_OF_Y}'
 _GROUPS = 'groups'
 
 
-class ColumnarSource:
-  """Rows of a split as columns, memory-mapped.
-
-  `source[i]` is one example, as TFDS data sources give it. The package itself
-  reads `source.read(start, stop)`: columns, views of the files where the range
-  lies in one shard, with no work per example.
-
-  Attributes:
-    split: What was asked for, `train[:10%]` say.
-    names: The columns.
-  """
-
-  def __init__(
-      self,
-      parts: list[tuple[str, int, int]],
-      split: str,
-      index: str = '',
-      group_folders: list[str] | None = None,
-  ):
-    """Opens the parts of a split, one after the other.
-
-    Args:
-      parts: (folder, first row, number of rows) of each.
-      split: What they are.
-      index: The column that holds rows of the group table, or ''.
-      group_folders: The group table of each part.
-    """
-    self.split = split
-    self._parts = []
-    ends = []
-    for folder, skip, count in parts:
-      self._parts.append((open_folder(folder), skip))
-      ends.append(count)
-    self._ends = np.cumsum([0] + ends)
-    self.names = sorted(self._parts[0][0]) if self._parts else []
-    self._index = index
-    # Parts of other splits have their groups behind those of the first.
-    self._tables = {f: open_folder(f) for f in group_folders or ()}
-    first, sizes = {}, 0
-    for folder, columns in self._tables.items():
-      first[folder] = sizes
-      sizes += len(next(iter(columns.values())))
-    self.num_groups = sizes
-    self._first_group = [first[f] for f in group_folders or ()]
-
-  @functools.cached_property
-  def groups(self) -> Columns:
-    """The group table, memory-mapped where the rows are of one split."""
-    tables = list(self._tables.values())
-    names = tables[0] if tables else ()
-    return {name: concatenate([t[name] for t in tables]) for name in names}
-
-  def __len__(self) -> int:
-    return int(self._ends[-1])
-
-  def __repr__(self) -> str:
-    return f'ColumnarSource(split={self.split!r}, rows={len(self)})'
-
-  def __getitem__(self, index: int) -> dict[str, Any]:
-    index = int(index)
-    if not 0 <= index < len(self):
-      raise IndexError(f'Row {index} of {len(self)}.')
-    columns = self.joined(index, index + 1)
-    return {
-        name: c.values[c.offsets[0] : c.offsets[1]]
-        if isinstance(c, Ragged)
-        else c[0]
-        for name, c in columns.items()
-    }
-
-  def __getitems__(self, indices: Iterable[int]) -> list[dict[str, Any]]:
-    return [self[i] for i in indices]
-
-  def __iter__(self) -> Iterator[dict[str, Any]]:
-    return (self[i] for i in range(len(self)))
-
-  def joined(self, start: int, stop: int) -> Columns:
-    """Like `read`, with what the rows' groups have. Copies it to each row."""
-    columns = self.read(start, stop)
-    if not self._index:
-      return columns
-    of = columns[self._index]
-    return columns | {
-        name: take(c, of) if isinstance(c, Ragged) else c[of]
-        for name, c in self.groups.items()
-    }
-
-  def read(
-      self, start: int, stop: int, names: Iterable[str] | None = None
-  ) -> Columns:
-    """Columns of rows [start, stop); list offsets start at 0.
-
-    Args:
-      start: First row.
-      stop: One past the last row; cut to the length of the source.
-      names: The columns wanted; default all.
-
-    Returns:
-      Column name -> array [stop - start] or `Ragged`, read-only.
-    """
-    stop = min(stop, len(self))
-    names = self.names if names is None else list(names)
-    pieces = {name: [] for name in names}
-    first = int(np.searchsorted(self._ends, start, side='right')) - 1
-    for k in range(max(first, 0), len(self._parts)):
-      columns, skip = self._parts[k]
-      low = max(start - self._ends[k], 0)
-      high = min(stop, self._ends[k + 1]) - self._ends[k]
-      if low >= high and k > first:
-        break
-      for name in names:
-        if name not in columns:
-          raise InputError(f'{self}: a shard has no {name!r}. {DAMAGED}')
-        piece = cut(columns[name], skip + low, skip + high)
-        if name == self._index and self._first_group[k]:
-          piece = piece + np.int32(self._first_group[k])
-        pieces[name].append(piece)
-    return {name: concatenate(piece) for name, piece in pieces.items()}
-
-
 class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
   """Base of the package's data sets.
 
   A subclass gives `_describe` (schema and texts) and `_generate_splits`.
 
   Attributes:
-    columns_sha256: Of the columns, after `prepare`.
+    columns_sha256: The hash of all columns (`checksums.folder_hash`); set by
+      `prepare`.
   """
 
   VERSION = tfds.core.Version('1.1.0')
 
   def __init__(self, **kwargs: Any):
-    # TFDS warns of every config that is not one of a fixed list.
+    # TFDS warns of every config that is not in a fixed list; ours are made from
+    # options.
     logger = logging.getLogger('absl')
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
       super().__init__(**kwargs)
-    except Exception:  # TFDS has no error of its own for damaged files.
+    except Exception:
+      # TFDS raises whatever a damaged file of its own leads to; comparing the
+      # checksums names that file instead.
       path = getattr(self, '_data_dir', None)
       if path and os.path.isdir(path):
-        digests.folder_hash(os.fspath(path))
+        checksums.folder_hash(os.fspath(path))
       raise
     finally:
       logger.setLevel(level)
 
   @abc.abstractmethod
   def _describe(self) -> tuple[Schema, dict[str, str]]:
-    """The schema, with the sizes that are known, and the texts for TFDS.
+    """Returns the schema, with the sizes known so far, and texts for TFDS.
 
-    These are `description`, `citation` and `homepage`.
+    The texts are `description`, `citation` and `homepage`.
     """
 
   @abc.abstractmethod
@@ -209,11 +91,11 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     """
 
   def _num_rows(self) -> int:
-    """Rows that will be generated, for the progress bar; 0 if not known."""
+    """Returns the rows to generate, for the progress bar; 0 if not known."""
     return 0
 
   def _bar(self) -> tqdm:
-    """The progress bar; counts rows, unless a subclass counts for itself."""
+    """Makes the progress bar; a subclass may count other things than rows."""
     return tqdm(
         total=self._num_rows() or None,
         desc=f'Preparing {self.name}',
@@ -223,18 +105,18 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     )
 
   def _wrote(self, num_rows: int) -> None:
-    """Moves the progress bar by rows that were written."""
+    """Advances the progress bar by rows that were written."""
     self._progress.update(num_rows)
 
   def group_folder(self, split: str) -> str:
-    """Where the group table of a split is, of data that has one."""
+    """Returns the folder of a split's group table, of data that has one."""
     return os.path.join(
         os.fspath(self.data_path), f'{self.name}-{split}.{_GROUPS}'
     )
 
   @property
   def encoder_folder(self) -> str:
-    """What makes ids of raw values, which runs keep a copy of; '' if none."""
+    """Folder of the encoder of raw values, which runs copy; '' if none."""
     return ''
 
   @property
@@ -244,28 +126,28 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
 
   @property
   def report(self) -> dict[str, Any]:
-    """What was counted while the data was prepared."""
+    """The counts and facts noted while the data was prepared."""
     return self.info.metadata['report']
 
   def report_lines(self) -> Iterator[str]:
-    """What the data set holds, for people to read, line by line."""
+    """Yields the lines of a description of the data set for people."""
     for name, split in self.info.splits.items():
       yield f'{name}: {split.num_examples:,} rows'
     yield f'report: {json.dumps(self.report, indent=2)}'
 
   def prepare(self) -> 'ColumnarBuilder':
-    """Builds the data set unless it is there; returns the builder.
+    """Builds the data set unless it exists; returns the builder.
 
-    What processes of this machine left behind that were killed while they built
-    the same data set is removed.
+    Removes the folders of processes of this machine that were killed while
+    they built the same data set.
 
     Raises:
-      InputError: It is there, and not as it was written.
+      InputError: It exists, but is not as it was written.
     """
     unfinished.remove(os.fspath(self.data_path))
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints there.
       self.download_and_prepare()
-    self.columns_sha256 = digests.folder_hash(os.fspath(self.data_path))
+    self.columns_sha256 = checksums.folder_hash(os.fspath(self.data_path))
     return self
 
   def _info(self) -> tfds.core.DatasetInfo:
@@ -313,6 +195,7 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
         filetype_suffix='columns',
     )
     lengths, written, folders = [], 0, []
+    # The names hold the number of shards, which is known only at the end.
     for k, columns in enumerate(shards):
       folder = os.path.join(os.fspath(self.data_path), f'part-{split}-{k}')
       written += write_shard(folder, schema, columns)
@@ -337,7 +220,18 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
   def as_data_source(
       self, split: str | None = None, **unused: Any
   ) -> ColumnarSource | dict[str, ColumnarSource]:
-    """Features and labels of a split, or of every split; never the truth."""
+    """Opens features and labels of a split, or of every split.
+
+    Args:
+      split: `train`, `train[:10%]`, `train+valid`; None: each split by name.
+      **unused: Options that TFDS passes.
+
+    Returns:
+      A source without the truth columns, or a dict of them.
+
+    Raises:
+      InputError: There is no such split, or it has no rows.
+    """
     if split is None:
       return {s: self.as_data_source(s) for s in self.info.splits}
     parts = self._parts(split, '')
@@ -348,7 +242,7 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     return ColumnarSource(parts, str(split), self.schema.group, tables)
 
   def truth_source(self, split: str) -> ColumnarSource | None:
-    """The truth columns of the same rows, or None where there are none."""
+    """Opens the truth columns of the same rows; None if the data has none."""
     if not self.schema.truth:
       return None
     return ColumnarSource(self._parts(split, TRUTH), str(split))
@@ -370,15 +264,8 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
       raise InputError(f'{self.name}: split {split!r} has no rows.')
     return parts
 
-  def _as_dataset(self, split, **unused: Any):
-    import tensorflow as tf  # Only for those who ask for tf.data.
-
-    source = self.as_data_source(str(split))
-    columns = source.joined(0, len(source))
-    flat = {
-        name: tf.RaggedTensor.from_row_splits(c.values, c.offsets)
-        if isinstance(c, Ragged)
-        else c
-        for name, c in columns.items()
-    }
-    return tf.data.Dataset.from_tensor_slices(flat)
+  def _as_dataset(self, *unused: Any, **unused_options: Any):
+    """Refuses; TFDS requires the method of every builder."""
+    raise NotImplementedError(
+        'There is no tf.data.Dataset of these columns; use as_data_source().'
+    )

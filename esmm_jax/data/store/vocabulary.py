@@ -5,6 +5,12 @@ from collections.abc import Sequence
 from esmm_jax.schema import FIRST_KEPT, MISSING, RARE
 from esmm_jax.types import InputError
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+# Counted values that wait to be added up. Adding up costs a pass over all
+# distinct values, so it is not done for each piece.
+_MAX_WAITING = 1 << 22
 
 
 class Vocabulary:
@@ -14,13 +20,12 @@ class Vocabulary:
   on the order of the rows.
 
   Attributes:
-    values: The kept values, array [size - 2]; `values[k]` has id k + 2.
+    values: The kept values, an arrow array [size - 2]; `values[k]` has the id
+      k + 2.
   """
 
-  def __init__(self, values: np.ndarray):
+  def __init__(self, values: pa.Array):
     self.values = values
-    self._order = np.argsort(values, kind='stable')
-    self._sorted = values[self._order]
 
   @classmethod
   def fit(
@@ -32,21 +37,16 @@ class Vocabulary:
     """Counts the values of training rows.
 
     Args:
-      values: Any sortable dtype, [n]; training rows only.
+      values: Integers, floats or texts [n]; training rows only.
       missing: bool [n], entries that hold no value.
       min_count: Values that occur less often are rare.
 
     Raises:
       InputError: min_count is below 1.
     """
-    if min_count < 1:
-      raise InputError(f'min_count is {min_count}; it must be at least 1.')
-    if missing is not None:
-      values = values[~missing]
-    kept, counts = np.unique(values, return_counts=True)
-    enough = counts >= min_count
-    kept, counts = kept[enough], counts[enough]
-    return cls(kept[np.argsort(-counts, kind='stable')])
+    counts = ValueCounts()
+    counts.add(_to_arrow(values, missing))
+    return counts.vocabulary(min_count)
 
   @property
   def size(self) -> int:
@@ -54,21 +54,88 @@ class Vocabulary:
     return len(self.values) + FIRST_KEPT
 
   def encode(
-      self, values: np.ndarray, missing: np.ndarray | None = None
+      self, values: np.ndarray | pa.Array, missing: np.ndarray | None = None
   ) -> np.ndarray:
-    """Ids of values, int32 with the shape of `values`."""
-    ids = np.full(values.shape, RARE, np.int32)
-    if len(self._sorted):
-      place = np.searchsorted(self._sorted, values)
-      place = np.minimum(place, len(self._sorted) - 1)
-      found = self._sorted[place] == values
-      ids[found] = self._order[place[found]].astype(np.int32) + FIRST_KEPT
-    if missing is not None:
-      ids[missing] = MISSING
-    return ids
+    """Returns the ids of values.
+
+    Args:
+      values: Of the type that the vocabulary was fitted on: a numpy array of
+        any shape, or an arrow array [n], whose nulls are missing.
+      missing: Of a numpy array: bool, the entries that hold no value.
+
+    Returns:
+      int32 with the shape of `values`.
+    """
+    shape = (len(values),)
+    if isinstance(values, np.ndarray):
+      shape, values = values.shape, _to_arrow(values, missing)
+    ids = pc.fill_null(
+        pc.add(pc.index_in(values, self.values), FIRST_KEPT), RARE
+    )
+    missing_id = pa.scalar(MISSING, pa.int32())
+    ids = pc.if_else(pc.is_null(values), missing_id, ids)
+    ids = ids.to_numpy(zero_copy_only=False)
+    return ids.astype(np.int32, copy=False).reshape(shape)
 
   def decode(self, ids: Sequence[int]) -> list:
-    """The values of ids, for people to read; None for missing or rare."""
+    """Returns the values of ids, for people; None for missing or rare."""
     return [
-        self.values[i - FIRST_KEPT] if i >= FIRST_KEPT else None for i in ids
+        self.values[i - FIRST_KEPT].as_py() if i >= FIRST_KEPT else None
+        for i in map(int, ids)
     ]
+
+
+class ValueCounts:
+  """Counts values piece by piece, in the memory of the distinct ones."""
+
+  def __init__(self):
+    self._waiting: list[pa.Table] = []
+    self._num_waiting = 0
+
+  def add(self, values: pa.Array) -> None:
+    """Counts values [n] of one type; null is not counted."""
+    counts = pc.value_counts(values.drop_null())
+    self._waiting.append(
+        pa.table({'value': counts.field(0), 'count': counts.field(1)})
+    )
+    self._num_waiting += len(counts)
+    if self._num_waiting > _MAX_WAITING:
+      self._waiting = [self._total()]
+      # Half: more distinct values than may wait must not be added up each time.
+      self._num_waiting = self._waiting[0].num_rows // 2
+
+  def vocabulary(self, min_count: int = 1, max_values: int = 0) -> Vocabulary:
+    """Makes the vocabulary of the values counted.
+
+    Args:
+      min_count: Values that occur less often are rare.
+      max_values: So many of the most frequent values are kept; 0 keeps all.
+
+    Raises:
+      InputError: min_count is below 1.
+    """
+    if min_count < 1:
+      raise InputError(f'min_count is {min_count}; it must be at least 1.')
+    total = self._total()
+    total = total.filter(pc.greater_equal(total['count'], min_count))
+    total = total.sort_by([('count', 'descending'), ('value', 'ascending')])
+    kept = total['value'].slice(0, max_values or None)
+    return Vocabulary(pa.concat_arrays(kept.chunks or [_empty(kept.type)]))
+
+  def _total(self) -> pa.Table:
+    if not self._waiting:
+      return pa.table({'value': _empty(pa.string()), 'count': []})
+    whole = pa.concat_tables(self._waiting)
+    total = whole.group_by('value').aggregate([('count', 'sum')])
+    return pa.table({'value': total['value'], 'count': total['count_sum']})
+
+
+def _to_arrow(values: np.ndarray, missing: np.ndarray | None) -> pa.Array:
+  if values.dtype.kind == 'f':
+    values = values + 0.0  # -0. and 0. are one value; arrow tells them apart.
+  mask = None if missing is None else missing.reshape(-1)
+  return pa.array(values.reshape(-1), mask=mask)
+
+
+def _empty(kind: pa.DataType) -> pa.Array:
+  return pa.array([], kind)

@@ -1,4 +1,4 @@
-"""What the columns of somebody's own log are, as a config says it."""
+"""The options of a user's own log: its columns, labels and splits."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -7,68 +7,20 @@ import json
 import os
 from typing import Any
 
-from esmm_jax.data.files.raw_values import arrow, Place, times
-from esmm_jax.schema import COMBINERS, Field, Schema
+from esmm_jax.data.files.raw_values import arrow, Location, times
+from esmm_jax.data.store.policies import POLICIES
+from esmm_jax.data.tabular.inputs import check_choice, KINDS, parse_inputs
+from esmm_jax.data.tabular.inputs import split_commas
+from esmm_jax.schema import Schema
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Tasks
 from esmm_jax.types import InputError, suggest
 import tensorflow_datasets as tfds
 
 SPLITS = ('train', 'valid', 'test')
 RULES = ('random', 'time', 'column', 'files')
-UNCLICKED = ('error', 'drop', 'keep', 'click')
-SCALINGS = ('standard', 'log', 'none')
+UNCLICKED = ('error', *POLICIES)
 # Columns that are stored beside the fields and labels.
 GROUP, ROW, FILE = 'group_key', 'row_number', 'file_number'
-# Kind -> option of a column -> how it is read.
-_OPTIONS = {
-    'id': {'min_count': int, 'max_values': int, 'table': str},
-    'ids': {
-        'min_count': int, 'max_values': int, 'table': str, 'max_len': int,
-        'combiner': str,
-    },
-    'float': {'scaling': str},
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Input:
-  """A column that the model reads.
-
-  Attributes:
-    name: Of the column and of the field.
-    kind: `id`, `ids` or `float`.
-    min_count: Values in fewer training rows are rare.
-    max_values: The most frequent values that are kept; 0: all.
-    table: Columns of one table share vocabulary and embeddings.
-    max_len: `ids`: entries kept of a row, its first ones.
-    combiner: `ids`: `sum` or `mean`.
-    scaling: `float`: `standard` (mean 0 and variance 1 of the training rows),
-      `log` (sign(x) ln(1 + |x|) before that) or `none`.
-  """
-
-  name: str
-  kind: str
-  min_count: int = 2
-  max_values: int = 0
-  table: str = ''
-  max_len: int = 50
-  combiner: str = 'mean'
-  scaling: str = 'standard'
-
-  def __post_init__(self):
-    if not self.table:
-      object.__setattr__(self, 'table', self.name)
-
-  def field(self, vocab_size: int = 0) -> Field:
-    """The field of the schema."""
-    if self.kind == 'float':
-      return Field(self.name, 'float')
-    more = {}
-    if self.kind == 'ids':
-      more = {'max_len': self.max_len, 'combiner': self.combiner}
-    return Field(
-        self.name, self.kind, vocab_size=vocab_size, table=self.table, **more
-    )
 
 
 @dataclasses.dataclass(eq=False)
@@ -76,18 +28,18 @@ class TabularConfig(tfds.core.BuilderConfig):
   """Options of the data set.
 
   Attributes:
-    name: Folder name, made from the options; leave it.
+    name: Folder name, made from the options; do not set it.
     files: CSV and Parquet files: paths, globs and remote paths of fsspec, with
       commas between.
     valid_files: Those of the validation split, for `split='files'`.
     test_files: Those of the test split.
-    id: Columns of one categorical value, with commas between. Behind a name may
-      stand options: `user:min_count=5:table=person`; see `Input`.
+    id: Columns of one categorical value, with commas between. A name may be
+      followed by options: `user:min_count=5:table=person`; see `Input`.
     ids: Columns of lists of such values (in CSV with `|` between them):
       `tags:max_len=20:combiner=sum`.
     float: Columns of numbers: `price:scaling=log`.
     click: Column of the label, 0 or 1.
-    cart: Column of the label between click and conversion, if there is one.
+    cart: Column of the label between click and conversion; '' for none.
     conversion: Column of the label.
     conversion_without_click: A row with a later event and without an earlier
       one is an `error`, is left out (`drop`), has the later one made 0 (`keep`)
@@ -103,7 +55,7 @@ class TabularConfig(tfds.core.BuilderConfig):
       the shares.
     test_from: The same, of the test split.
     split_seed: Of `random`.
-    min_count: Of all columns that do not say their own.
+    min_count: Of the columns that have none of their own.
     shard_rows: Rows of a file of the prepared data.
   """
 
@@ -134,72 +86,80 @@ class TabularConfig(tfds.core.BuilderConfig):
   def __post_init__(self):
     self.inputs = [
         column
-        for kind in _OPTIONS
-        for column in _columns(kind, getattr(self, kind), self.min_count)
+        for kind in KINDS
+        for column in parse_inputs(kind, getattr(self, kind), self.min_count)
     ]
-    self._check()
+    self._check_inputs()
+    self._check_labels()
+    self._check_split()
     options = {name: getattr(self, name) for name in self._defaults()}
+    # The same files make the same data, whatever folder the program runs in.
     for key in ('files', 'valid_files', 'test_files'):
-      options[key] = [_absolute(p) for p in listed(options[key])]
+      options[key] = [_absolute(p) for p in split_commas(options[key])]
     text = json.dumps(options, sort_keys=True)
     self.name = hashlib.sha256(text.encode()).hexdigest()[:12]
     self.description = 'The name is a hash of the options.'
 
-  def _check(self) -> None:
-    for option, allowed in (
-        ('split', RULES), ('conversion_without_click', UNCLICKED)):
-      value = getattr(self, option)
-      if value not in allowed:
-        raise InputError(
-            f'dataset.{option} is {value!r}, which is not known.'
-            f' {suggest(value, allowed)}'
-        )
+  def _check_inputs(self) -> None:
     if not self.inputs:
       raise InputError(
           'dataset.id, dataset.ids and dataset.float name no column; the model'
           " would have nothing to read. Write dataset.id='user_id,item_id' say."
       )
     names = [c.name for c in self.inputs]
-    labels = [self.click, self.cart, self.conversion]
     for name in names:
       if names.count(name) > 1:
         raise InputError(
-            f'Column {name!r} stands twice in the dataset section.')
-      if name in labels:
+            f'Column {name!r} stands twice in the dataset section.'
+        )
+      if name in (self.click, self.cart, self.conversion):
         raise InputError(
-            f'Column {name!r} is a label; it cannot be an input too.')
-      # A column is stored under its name and a label under its task's.
-      stored = (GROUP, ROW, FILE, *self.events)
-      if name in stored or '/' in name or name.startswith('.'):
+            f'Column {name!r} is a label; it cannot be an input too.'
+        )
+      # Columns are files of these names.
+      if name in (GROUP, ROW, FILE) or '/' in name or name.startswith('.'):
         raise InputError(
-            f'Column {name!r}: a column cannot have that name here; rename it.')
+            f'Column {name!r}: a column cannot have that name here; rename it.'
+        )
+
+  def _check_labels(self) -> None:
+    policy = self.conversion_without_click
+    check_choice('dataset.conversion_without_click', policy, UNCLICKED)
     for option in ('click', 'conversion'):
       if not getattr(self, option):
         raise InputError(f'dataset.{option} names no column; it must.')
-    for option, rule in (
-        ('time', 'time'), ('split_column', 'column'), ('test_files', 'files')):
-      if self.split == rule and not getattr(self, option):
-        raise InputError(
-            f"dataset.split is '{rule}', but dataset.{option} is empty.")
+
+  def _check_split(self) -> None:
+    check_choice('dataset.split', self.split, RULES)
+    needed = {'time': 'time', 'column': 'split_column', 'files': 'test_files'}
+    option = needed.get(self.split)
+    if option and not getattr(self, option):
+      raise InputError(
+          f"dataset.split is '{self.split}', but dataset.{option} is empty."
+      )
     if (self.valid_files or self.test_files) and self.split != 'files':
       raise InputError(
-          "dataset.valid_files and test_files are of dataset.split='files'.")
+          "dataset.valid_files and test_files are of dataset.split='files'."
+      )
     for option in ('valid_share', 'test_share'):
       if not 0 <= getattr(self, option) < 1:
         raise InputError(
             f'dataset.{option} is {getattr(self, option)}; it must be at least'
-            ' 0 and below 1.')
+            ' 0 and below 1.'
+        )
     if self.valid_share + self.test_share >= 1:
       raise InputError(
           'dataset.valid_share and test_share leave nothing to train on; their'
-          ' sum must be below 1.')
+          ' sum must be below 1.'
+      )
     if self.shard_rows < 1:
       raise InputError(
-          f'dataset.shard_rows is {self.shard_rows}; it must be at least 1.')
+          f'dataset.shard_rows is {self.shard_rows}; it must be at least 1.'
+      )
 
   @classmethod
   def of(cls, options: Mapping[str, Any]) -> 'TabularConfig':
-    """One with options as a config or a command line has them.
+    """Makes one from options as a config or a command line holds them.
 
     20220503 for a text is '20220503' and 0 for a share 0.0: the same options
     make the same data.
@@ -218,12 +178,12 @@ class TabularConfig(tfds.core.BuilderConfig):
 
   @classmethod
   def _defaults(cls) -> dict[str, Any]:
-    """Option -> default, without what all data sets of TFDS have."""
-    theirs = {f.name for f in dataclasses.fields(tfds.core.BuilderConfig)}
+    """Returns option -> default, without the fields of any TFDS config."""
+    inherited = {f.name for f in dataclasses.fields(tfds.core.BuilderConfig)}
     return {
         f.name: f.default
         for f in dataclasses.fields(cls)
-        if f.name not in theirs
+        if f.name not in inherited
     }
 
   @property
@@ -246,7 +206,7 @@ class TabularConfig(tfds.core.BuilderConfig):
 
   @property
   def read(self) -> list[str]:
-    """All columns that are read of the files."""
+    """The columns that are read from the files."""
     more = [self.group]
     more += [self.time] if self.split == 'time' else []
     more += [self.split_by] if self.split == 'random' else []
@@ -255,17 +215,17 @@ class TabularConfig(tfds.core.BuilderConfig):
     return list(dict.fromkeys(filter(None, names)))
 
   def boundary(self, option: str) -> Any:
-    """`valid_from` or `test_from` as `raw_values.times` has it, or None."""
+    """Returns `valid_from` or `test_from` as `times` reads it, or None."""
     text = getattr(self, option)
     if not text:
       return None
-    place = Place(f'dataset.{option}')
-    (found,) = times(arrow([str(text)], option, place), option, place)
-    return found.item()
+    location = Location(f'dataset.{option}')
+    array = arrow([str(text)], option, location)
+    return times(array, option, location).item()
 
 
 def _like(value: Any, default: Any, option: str) -> Any:
-  """An option as its default is: a text, a whole number or a number."""
+  """Converts an option to the type of its default."""
   kinds = {str: (str, int, float), int: (int,), float: (int, float)}
   nouns = {str: 'a text', int: 'a whole number', float: 'a number'}
   kind = type(default)
@@ -276,42 +236,5 @@ def _like(value: Any, default: Any, option: str) -> Any:
   return kind(value)
 
 
-def listed(text: str) -> list[str]:
-  """The parts between commas."""
-  return [p.strip() for p in text.split(',') if p.strip()]
-
-
 def _absolute(path: str) -> str:
   return path if '://' in path else os.path.abspath(path)
-
-
-def _columns(kind: str, text: str, min_count: int) -> list[Input]:
-  """Columns and their options."""
-  found = []
-  for part in listed(text):
-    name, *options = part.split(':')
-    given: dict[str, Any] = {} if kind == 'float' else {'min_count': min_count}
-    for option in options:
-      key, equals, value = option.partition('=')
-      if key not in _OPTIONS[kind] or not equals:
-        raise InputError(
-            f'dataset.{kind}: {part!r}: {option!r} is no option of such a'
-            f' column; write KEY=VALUE. {suggest(key, _OPTIONS[kind])}')
-      try:
-        given[key] = _OPTIONS[kind][key](value)
-      except ValueError as e:
-        raise InputError(
-            f'dataset.{kind}: {part!r}: {value!r} is no whole number.') from e
-    column = Input(name, kind, **given)
-    for key, least in (('min_count', 1), ('max_values', 0), ('max_len', 1)):
-      if getattr(column, key) < least:
-        raise InputError(
-            f'dataset.{kind}: {part!r}: {key} must be at least {least}.')
-    for key, allowed in (('combiner', COMBINERS), ('scaling', SCALINGS)):
-      value = getattr(column, key)
-      if value not in allowed:
-        raise InputError(
-            f'dataset.{kind}: {part!r}: {key} is {value!r}, which is not'
-            f' known. {suggest(value, allowed)}')
-    found.append(column)
-  return found

@@ -1,8 +1,8 @@
-"""Somebody's own log, from CSV or Parquet files.
+"""A user's own log, from CSV or Parquet files.
 
 Two passes over the files, some rows at a time: one counts on the training rows
-(`tabular_fit`), one encodes (`encoding`). Memory is that of the vocabularies,
-of one shard and, where a split is by shares of the time, of 8 bytes a row.
+(`fit`), one encodes (`encoder`). Memory is that of the vocabularies, of one
+shard and, where a split is by shares of the time, of 8 bytes a row.
 """
 
 from collections.abc import Iterator
@@ -15,22 +15,22 @@ from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.columns import concatenate, cut, open_folder
 from esmm_jax.data.store.columns import write_column
 from esmm_jax.data.store.feature_columns import take
-from esmm_jax.data.tabular import rows as tabular_rows
+from esmm_jax.data.store.vocabulary import ValueCounts, Vocabulary
 from esmm_jax.data.tabular.config import FILE, GROUP, ROW, SPLITS
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
-from esmm_jax.data.tabular.fit import Counts, Fit
-from esmm_jax.data.tabular.rows import Chunk, Log
+from esmm_jax.data.tabular.fit import Fit
+from esmm_jax.data.tabular.rows import Chunk, ends_of_time, joint_labels
+from esmm_jax.data.tabular.rows import LEFT_OUT, Log, split_of
 from esmm_jax.schema import Schema
 from esmm_jax.types import Columns, InputError, Ragged
 import numpy as np
-import pyarrow.compute as pc
 
 
 class Tabular(ColumnarBuilder):
-  """A log in files; `TabularConfig` says what their columns are.
+  """A log in files; `TabularConfig` names their columns.
 
-  Besides the fields and labels a shard holds `file_number` (a place in
+  Besides the fields and labels a shard holds `file_number` (an index of
   `report['files']`), `row_number` (the row in that file, from 0) and, where a
   group is named, `group_key`: a number for each of its values, 0 for rows
   without one.
@@ -42,17 +42,17 @@ class Tabular(ColumnarBuilder):
   def from_options(
       cls, data_dir: str | None = None, **options: Any
   ) -> 'Tabular':
-    """The data set with these options.
+    """Makes the data set with these options.
 
     Args:
-      data_dir: Where prepared data lies; default: as TFDS has it.
+      data_dir: Folder of all prepared data; default: that of TFDS.
       **options: See `TabularConfig`.
 
     Raises:
       InputError: An option is not possible, or the files are not those that
         the prepared data was made from.
     """
-    return cls(data_dir=data_dir, config=TabularConfig.of(options))
+    return cls(data_dir=data_dir, config=TabularConfig.from_options(options))
 
   def __init__(self, **kwargs: Any):
     super().__init__(**kwargs)
@@ -61,17 +61,18 @@ class Tabular(ColumnarBuilder):
 
   @property
   def encoder_folder(self) -> str:
-    """The encoder of the prepared data, which runs on it keep a copy of."""
+    """Folder of the prepared data's encoder, which runs on it copy."""
     return os.path.join(os.fspath(self.data_path), FOLDER)
 
   def _check_same_files(self) -> None:
-    """Files that are gone are not missed: what is prepared is whole."""
+    """Refuses raw files that are not those the data was prepared from."""
     try:
-      there = Log(self.builder_config).sizes
+      sizes = Log(self.builder_config).sizes
     except InputError:
+      # Files may be removed once they are prepared: the data is complete.
       return
     same_files.check(
-        self.report['files'], there, os.fspath(self.data_dir), 'files', ''
+        self.report['files'], sizes, os.fspath(self.data_dir), 'files', ''
     )
 
   def _describe(self) -> tuple[Schema, dict[str, str]]:
@@ -82,7 +83,7 @@ class Tabular(ColumnarBuilder):
     }
 
   def _wrote(self, num_rows: int) -> None:
-    """The passes move the bar."""
+    """Does nothing: the passes advance the bar themselves."""
 
   def _generate_splits(
       self,
@@ -91,7 +92,7 @@ class Tabular(ColumnarBuilder):
     log = Log(config)
     ends = None
     if config.split == 'time':
-      ends = tabular_rows.ends_of_time(log, config)
+      ends = ends_of_time(log, config)
     fit, groups, report = self._count(log, ends)
     encoder = fit.encoder()
     encoder.save(self.encoder_folder)
@@ -99,7 +100,7 @@ class Tabular(ColumnarBuilder):
         os.path.join(os.fspath(self.data_path), 'pieces'), config.shard_rows
     )
     for chunk in log.chunks():
-      split = tabular_rows.split_of(chunk, config, ends)
+      split = split_of(chunk, config, ends)
       columns, split = self._encode(chunk, split, encoder, groups)
       for k, name in enumerate(SPLITS):
         pieces.add(name, columns, np.flatnonzero(split == k))
@@ -114,32 +115,32 @@ class Tabular(ColumnarBuilder):
 
   def _count(
       self, log: Log, ends: tuple[float, float] | None
-  ) -> tuple[Fit, Any, dict[str, Any]]:
-    """The first pass; checks every value of every row."""
+  ) -> tuple[Fit, Vocabulary | None, dict[str, Any]]:
+    """Makes the first pass; checks every value of every row."""
     config = self.builder_config
-    fit, groups = Fit(config), Counts()
+    fit, groups = Fit(config), ValueCounts()
     num = {name: {'rows': 0} for name in SPLITS}
-    dropped = total = 0
+    left_out = total = 0
     for chunk in log.chunks():
-      split = tabular_rows.split_of(chunk, config, ends)
-      found, kept = tabular_rows.labels(chunk, config)
-      split = np.where(kept, split, tabular_rows.LEFT_OUT)
-      fit.add(chunk.columns, split == 0, chunk.place)
+      split = split_of(chunk, config, ends)
+      labels, is_kept = joint_labels(chunk, config)
+      split = np.where(is_kept, split, LEFT_OUT)
+      fit.add(chunk.columns, split == 0, chunk.location)
       if config.group:
         groups.add(chunk.texts(config.group))
       for k, name in enumerate(SPLITS):
         num[name]['rows'] += int((split == k).sum())
-        for label, values in found.items():
+        for label, values in labels.items():
           events = int(values[split == k].sum())
           num[name][label] = num[name].get(label, 0) + events
-      dropped += int((split == tabular_rows.LEFT_OUT).sum())
+      left_out += int((split == LEFT_OUT).sum())
       total += len(split)
       self._progress.update(len(split))
     self._progress.total = 2 * total
     self._refuse_empty(num)
     splits = {name: n for name, n in num.items() if n['rows']}
-    report = {'rows': total, 'left_out': dropped, 'splits': splits}
-    return fit, groups.most() if config.group else None, report
+    report = {'rows': total, 'left_out': left_out, 'splits': splits}
+    return fit, groups.vocabulary() if config.group else None, report
 
   def _refuse_empty(self, num: dict[str, dict[str, int]]) -> None:
     config = self.builder_config
@@ -164,27 +165,34 @@ class Tabular(ColumnarBuilder):
         )
 
   def _encode(
-      self, chunk: Chunk, split: np.ndarray, encoder: Encoder, groups: Any
+      self,
+      chunk: Chunk,
+      split: np.ndarray,
+      encoder: Encoder,
+      groups: Vocabulary | None,
   ) -> tuple[Columns, np.ndarray]:
-    """All columns of rows, and their splits."""
-    found, kept = tabular_rows.labels(chunk, self.builder_config)
-    place = chunk.place
+    """Returns all columns of rows, and their splits."""
+    labels, is_kept = joint_labels(chunk, self.builder_config)
+    location = chunk.location
     columns = encoder.encode(
-        chunk.columns, place.where, place.first, place.noun
+        chunk.columns, location.where, location.first, location.noun
     )
-    columns |= found
+    columns |= labels
     num = len(split)
     columns[ROW] = np.arange(chunk.row, chunk.row + num, dtype=np.int64)
     columns[FILE] = np.full(num, chunk.file, np.int32)
     if groups is not None:
-      at = pc.index_in(chunk.texts(self.builder_config.group), groups)
-      at = pc.fill_null(at, -1).to_numpy(zero_copy_only=False)
-      columns[GROUP] = at.astype(np.int32) + 1
-    return columns, np.where(kept, split, tabular_rows.LEFT_OUT)
+      ids = groups.encode(chunk.texts(self.builder_config.group))
+      # All rows were counted, so none is rare: id 1 is free.
+      columns[GROUP] = np.maximum(ids - 1, 0)
+    return columns, np.where(is_kept, split, LEFT_OUT)
 
 
 class _Pieces:
-  """Shards on disk, before it is known how many there are."""
+  """Shards on disk, while the number of shards is not known yet.
+
+  Rows of each split wait in memory until they fill a shard.
+  """
 
   def __init__(self, folder: str, rows: int):
     self._folder, self._rows = folder, rows
@@ -224,7 +232,7 @@ class _Pieces:
       self._num[split], self._waiting[split] = num - self._rows, [rest]
 
   def read(self, split: str) -> Iterator[Columns]:
-    """The shards; each is removed when the next one is asked for."""
+    """Yields the shards; removes each when the next one is asked for."""
     for folder in self._written[split]:
       yield open_folder(folder)
       shutil.rmtree(folder)

@@ -1,13 +1,16 @@
-"""Rows of somebody's log: their labels, and which split they go to."""
+"""Rows of a user's log: their labels and their splits."""
 
 from collections.abc import Iterator, Mapping
+import itertools
 from typing import Any, NamedTuple
 import zlib
 
 from esmm_jax.data.files import raw_values, row_files
-from esmm_jax.data.files.raw_values import Place
+from esmm_jax.data.files.raw_values import Location
+from esmm_jax.data.store.policies import apply_conversion_policy
 from esmm_jax.data.store.sessions import session_hash
-from esmm_jax.data.tabular.config import listed, SPLITS, TabularConfig
+from esmm_jax.data.tabular.config import SPLITS, TabularConfig
+from esmm_jax.data.tabular.inputs import split_commas
 from esmm_jax.types import InputError
 import numpy as np
 import pyarrow as pa
@@ -22,31 +25,31 @@ class Chunk(NamedTuple):
 
   Attributes:
     columns: Column -> arrow array [n], as the file has it.
-    place: Where they are, for messages.
+    location: Where the rows are, for messages.
     file: Number of the file.
     row: Number of the first row in the file.
     total: Number of the first row in all files.
-    of: The split that the file is of, or LEFT_OUT.
+    split: The split that the whole file belongs to, or LEFT_OUT.
   """
 
   columns: Mapping[str, Any]
-  place: Place
+  location: Location
   file: int
   row: int
   total: int
-  of: int
+  split: int
 
   def arrow(self, name: str) -> pa.Array:
-    """A column as one array."""
-    return raw_values.arrow(self.columns[name], name, self.place)
+    """Returns a column as one array."""
+    return raw_values.arrow(self.columns[name], name, self.location)
 
   def texts(self, name: str) -> pa.Array:
-    """A column as identifiers."""
-    return raw_values.texts(self.arrow(name), name, self.place)
+    """Returns a column as identifiers."""
+    return raw_values.texts(self.arrow(name), name, self.location)
 
   def times(self, name: str) -> np.ndarray:
-    """A column as times, float64 [n]."""
-    return raw_values.times(self.arrow(name), name, self.place)
+    """Returns a column as times, float64 [n]."""
+    return raw_values.times(self.arrow(name), name, self.location)
 
 
 class Log:
@@ -61,15 +64,15 @@ class Log:
     """Finds the files.
 
     Raises:
-      InputError: A file is not there, twice there, or lacks a column.
+      InputError: A file does not exist, is named twice, or lacks a column.
     """
     self._config = config
-    self._of: list[int] = []
+    self._splits: list[int] = []
     self.paths: list[str] = []
     self.sizes: dict[str, int] = {}
     options = ('files', 'valid_files', 'test_files')
     for split, option in enumerate(options):
-      patterns = listed(getattr(config, option))
+      patterns = split_commas(getattr(config, option))
       if option == 'files' and not patterns:
         raise InputError(
             "dataset.files is empty; name the log, as in"
@@ -83,71 +86,69 @@ class Log:
           )
         self.paths.append(path)
         self.sizes[path] = size
-        self._of.append(split if config.split == 'files' else LEFT_OUT)
+        self._splits.append(split if config.split == 'files' else LEFT_OUT)
 
   def chunks(self, names: list[str] | None = None) -> Iterator[Chunk]:
-    """All rows, some at a time.
+    """Reads all rows, `READ_ROWS` at a time.
 
     Args:
-      names: The columns wanted; default: all that the config names.
+      names: The columns to read; default: all that the config names.
     """
     names = self._config.read if names is None else names
     total = 0
     for number, path in enumerate(self.paths):
-      there = row_files.names(path)
-      row_files.require(names, there, path, ', which the dataset section names')
+      why = ', which the dataset section names'
+      row_files.require(names, row_files.names(path), path, why)
       for _, first, table in row_files.read(path, names, READ_ROWS):
         is_csv = '.csv' in path.rpartition('/')[2]
-        place = Place(path, first, 'line' if is_csv else 'row')
+        location = Location(path, first, 'line' if is_csv else 'row')
         columns = {n: table[n] for n in table.column_names}
-        yield Chunk(columns, place, number, first, total, self._of[number])
+        split = self._splits[number]
+        yield Chunk(columns, location, number, first, total, split)
         total += table.num_rows
 
 
-def labels(
+def joint_labels(
     chunk: Chunk, config: TabularConfig
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-  """The labels of rows.
+  """Reads the labels of rows and applies `conversion_without_click`.
 
   Returns:
-    Label -> int8 [n]; bool [n], which rows are kept.
+    Label -> int8 [n]; bool [n], the rows that are kept.
 
   Raises:
     InputError: A label is not 0 or 1, or an event comes without the one before
-      and the config says that this is an error.
+      and the policy is `error`.
   """
-  found, kept = {}, None
-  for label, name in config.events.items():
-    values = raw_values.labels(chunk.arrow(name), name, chunk.place)
-    found[label] = values
-    kept = np.ones(len(values), bool)
+  labels = {
+      label: raw_values.labels(chunk.arrow(name), name, chunk.location)
+      for label, name in config.events.items()
+  }
   policy = config.conversion_without_click
-  order = list(found)
-  pairs = list(zip(order, order[1:]))
+  is_kept = np.ones(len(labels['click']), bool)
+  pairs = list(itertools.pairwise(labels))
+  # A purchase makes the cart 1, which makes the click 1; but a click of 0 makes
+  # the cart 0, which makes the purchase 0.
   for before, after in pairs[::-1] if policy == 'click' else pairs:
-    odd = (found[after] == 1) & (found[before] == 0)
-    if policy == 'error' and odd.any():
-      row = np.flatnonzero(odd)[0]
+    joint = apply_conversion_policy(labels[before], labels[after], policy)
+    if policy == 'error' and joint.unclicked.any():
+      row = np.flatnonzero(joint.unclicked)[0]
       raise InputError(
-          f'{chunk.place.at(row)}: {config.events[after]!r} is 1 and'
+          f'{chunk.location.at(row)}: {config.events[after]!r} is 1 and'
           f' {config.events[before]!r} is 0. Say what such rows are with'
           ' --config.dataset.conversion_without_click: drop, keep (the later'
           ' event is made 0) or click (the earlier one is made 1).'
       )
-    if policy == 'drop':
-      kept &= ~odd
-    elif policy == 'click':
-      found[before] = np.where(odd, 1, found[before]).astype(np.int8)
-    else:
-      found[after] = np.where(odd, 0, found[after]).astype(np.int8)
-  return found, kept
+    labels[before], labels[after] = joint.click, joint.conversion
+    is_kept &= joint.is_kept
+  return labels, is_kept
 
 
 def ends_of_time(log: Log, config: TabularConfig) -> tuple[float, float]:
-  """The times at which validation and test begin.
+  """Finds the times at which validation and test begin.
 
-  Those that the config names, or by its shares. Takes 8 bytes a row. Rows of
-  one time are in one split, the later one.
+  These are the config's, or follow from its shares. Takes 8 bytes a row. Rows
+  of one time are in one split, the later one.
 
   Raises:
     InputError: They leave a split empty.
@@ -163,11 +164,11 @@ def ends_of_time(log: Log, config: TabularConfig) -> tuple[float, float]:
   ):
     first = num - round(share * num)
     by_share = float(times[first]) if first < num else np.inf
-    given = config.boundary(option)
-    ends.append(by_share if given is None else given)
-    if given is not None and num and not times[0] < given <= times[-1]:
+    boundary = config.boundary(option)
+    ends.append(by_share if boundary is None else boundary)
+    if boundary is not None and num and not times[0] < boundary <= times[-1]:
       raise InputError(
-          f'dataset.{option} is {getattr(config, option)}, {given:.17g} as a'
+          f'dataset.{option} is {getattr(config, option)}, {boundary:.17g} as a'
           f' number, but column {name!r} goes from {times[0]:.17g} to'
           f' {times[-1]:.17g}.'
       )
@@ -182,33 +183,35 @@ def ends_of_time(log: Log, config: TabularConfig) -> tuple[float, float]:
 def split_of(
     chunk: Chunk, config: TabularConfig, ends: tuple[float, float] | None
 ) -> np.ndarray:
-  """Which split rows go to.
+  """Assigns rows to splits.
 
   Args:
     chunk: The rows.
     config: Has the rule.
-    ends: Of `split='time'`: where validation and test begin.
+    ends: Of `split='time'`: the times at which validation and test begin.
 
   Returns:
     int8 [n], a position in `SPLITS`, or LEFT_OUT.
   """
   num = len(next(iter(chunk.columns.values())))
   if config.split == 'files':
-    return np.full(num, chunk.of, np.int8)
+    return np.full(num, chunk.split, np.int8)
   if config.split == 'time':
     times = chunk.times(config.time)
     return np.searchsorted(ends, times, side='right').astype(np.int8)
   if config.split == 'column':
-    found = chunk.texts(config.split_column)
-    at = pc.fill_null(pc.index_in(found, pa.array(SPLITS)), LEFT_OUT)
-    return at.to_numpy(zero_copy_only=False).astype(np.int8)
+    names = chunk.texts(config.split_column)
+    split = pc.fill_null(pc.index_in(names, pa.array(SPLITS)), LEFT_OUT)
+    return split.to_numpy(zero_copy_only=False).astype(np.int8)
   keys = np.arange(chunk.total, chunk.total + num, dtype=np.uint64)
   if config.split_by:
-    found = chunk.texts(config.split_by).dictionary_encode()
-    known = found.dictionary.to_pylist()
-    codes = np.array([zlib.crc32(t.encode()) for t in ['', *known]], np.uint64)
-    at = pc.fill_null(found.indices, -1)
-    keys = codes[at.to_numpy(zero_copy_only=False) + 1]
+    values = chunk.texts(config.split_by).dictionary_encode()
+    distinct = ['', *values.dictionary.to_pylist()]
+    codes = np.array([zlib.crc32(t.encode()) for t in distinct], np.uint64)
+    index = pc.fill_null(values.indices, -1).to_numpy(zero_copy_only=False)
+    keys = codes[index + 1]
+  # By a hash, so that a row's split depends neither on the other rows nor on
+  # how the files are read.
   seed = session_hash(np.array([config.split_seed], np.uint64))
   position = (session_hash(keys ^ seed) >> np.uint64(11)) * (1.0 / (1 << 53))
   test = 1 - config.test_share

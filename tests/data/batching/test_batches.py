@@ -2,10 +2,11 @@
 
 import threading
 
-from esmm_jax.data.batching import batches as batches_lib
-from esmm_jax.data.batching.batches import Batches, prefetch
+from esmm_jax.data.batching import order as order_lib
+from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.batching.compacting import Compacter
 from esmm_jax.data.batching.padding import pad_lists
+from esmm_jax.data.batching.prefetching import prefetch
 from esmm_jax.types import InputError, Ragged
 from hypothesis import given, strategies as st
 import numpy as np
@@ -25,8 +26,8 @@ def train(toy):
 @pytest.fixture
 def small_windows(monkeypatch):
   """Blocks of 7 rows, 3 to a window: 22 blocks and 8 windows in `train`."""
-  monkeypatch.setattr(batches_lib, 'BLOCK', 7)
-  monkeypatch.setattr(batches_lib, 'WINDOW', 3)
+  monkeypatch.setattr(order_lib, 'BLOCK', 7)
+  monkeypatch.setattr(order_lib, 'WINDOW', 3)
 
 
 def serials(batch):
@@ -195,8 +196,8 @@ def test_batch_sizes_that_cannot_be(train, size, hosts):
 @pytest.mark.parametrize('batch_size', [13, 64])
 def test_more_than_one_window(train, monkeypatch, block, window, batch_size):
   """A window holds whole blocks and is mixed; together every row once."""
-  monkeypatch.setattr(batches_lib, 'BLOCK', block)
-  monkeypatch.setattr(batches_lib, 'WINDOW', window)
+  monkeypatch.setattr(order_lib, 'BLOCK', block)
+  monkeypatch.setattr(order_lib, 'WINDOW', window)
   batches = Batches(train, SCHEMA, batch_size)
   num_blocks = -(-150 // block)
   sizes = [block] * (num_blocks - 1) + [150 - (num_blocks - 1) * block]
@@ -216,8 +217,8 @@ def test_more_than_one_window(train, monkeypatch, block, window, batch_size):
 
 def test_the_order_of_blocks(train, monkeypatch):
   """Blocks are shuffled, not just the rows in them."""
-  monkeypatch.setattr(batches_lib, 'BLOCK', 10)
-  monkeypatch.setattr(batches_lib, 'WINDOW', 1)
+  monkeypatch.setattr(order_lib, 'BLOCK', 10)
+  monkeypatch.setattr(order_lib, 'WINDOW', 1)
   batches = Batches(train, SCHEMA, 50)
   orders = []
   for epoch in range(2):
@@ -280,7 +281,7 @@ def test_parts_of_the_schema(train, names):
 )
 def test_compact(ids, capacity):
   ids = np.array(ids, np.int32).reshape(-1, 1)
-  rows, slots = Compacter(31, capacity)(ids)
+  rows, slots = Compacter(31)(ids, capacity)
   unique = len(set(ids[:, 0].tolist()))
   np.testing.assert_array_equal(rows[slots], ids)
   assert slots.shape == ids.shape
@@ -297,7 +298,7 @@ def test_compact(ids, capacity):
 )
 def test_growth(unique, capacity, expected):
   """By half and one: 1, 2, 4, 7, 11 .. or 5, 8, 13 .. whatever the need."""
-  rows, _ = Compacter(100, capacity)(np.arange(unique, dtype=np.int32))
+  rows, _ = Compacter(100)(np.arange(unique, dtype=np.int32), capacity)
   assert len(rows) == expected
   assert rows[unique:].tolist() == [100 + k for k in range(expected - unique)]
 

@@ -7,7 +7,7 @@ from typing import Any
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.batching.padding import GroupTable
 from esmm_jax.data.store.columnar import ColumnarBuilder
-from esmm_jax.data.store.columns import write_column
+from esmm_jax.data.store.columns import cut, open_folder, write_column
 from esmm_jax.models.embedding import FeatureEmbedding
 from esmm_jax.schema import Field, Schema
 from esmm_jax.types import Columns, InputError, Ragged
@@ -154,9 +154,9 @@ def test_sessions_of_two_splits_are_not_confused(grouped):
   session = both.read(0, len(both))['session']
   own = grouped.as_data_source('valid').read(0, 17)['session']
   np.testing.assert_array_equal(session[101:], own + 23)
-  example = both[110]
-  group = grouped.as_data_source('valid').groups
-  assert example['user'] == group['user'][own[9]]
+  user = both.joined(110, 111)['user']
+  groups = grouped.as_data_source('valid').groups
+  assert user.tolist() == [groups['user'][own[9]]]
 
 
 def test_padding_touches_no_other_row(grouped):
@@ -186,21 +186,22 @@ def test_runs_of_a_session_stay_together(grouped, run):
   source = grouped.as_data_source('train')
   batches = Batches(source, SCHEMA, 101, group_run=run, seed=3)
   whole = source.read(0, 101)
-  slots, _, _, of, labels = batches._rows(0, 0, 101)
-  del slots
-  np.testing.assert_array_equal(np.sort(of), whole['session'])
-  # Each row once: (session, click) pairs are those of the file.
-  pairs = lambda s, y: sorted(zip(s.tolist(), y.tolist()))
-  assert pairs(of, labels['click']) == pairs(
-      whole['session'], whole['click'].astype(np.float32)
+  order = batches.order(0)
+  np.testing.assert_array_equal(np.sort(order), np.arange(101))
+  batch, session = batches(0), whole['session'][order]
+  np.testing.assert_array_equal(
+      batch.labels['click'], whole['click'][order].astype(np.float32)
   )
-  changes = 1 + np.count_nonzero(np.diff(of))
+  # Of the batch's own numbers of the groups, each is one session.
+  assert len({*zip(batch.groups.of.tolist(), session.tolist())}) == len(
+      set(session.tolist())) == len(set(batch.groups.of.tolist()))
+  changes = 1 + np.count_nonzero(np.diff(session))
   runs = sum(-(-n // run) for n in np.bincount(whole['session']) if n)
   assert changes <= runs
   if run > 1:  # Two pieces of one session may happen to meet.
     assert changes > runs - 12
   again = Batches(source, SCHEMA, 101, group_run=run, seed=3)
-  np.testing.assert_array_equal(again._rows(0, 0, 101)[3], of)
+  np.testing.assert_array_equal(again.order(0), order)
 
 
 def test_runs_need_a_group(toy):
@@ -270,16 +271,13 @@ def test_a_bad_group_is_refused(grouped, name, value, words):
   assert all(w in str(e.value) for w in words), str(e.value)
 
 
-def test_a_session_past_the_table_is_refused(grouped):
-  source = grouped.as_data_source('test')
-  source._tables = {
-      f: {n: c[:3] if not isinstance(c, Ragged) else Ragged(
-          c.values[: c.offsets[3]], c.offsets[:4], c.weights[: c.offsets[3]])
-          for n, c in t.items()}
-      for f, t in source._tables.items()
-  }
+def test_a_session_past_the_table_is_refused(tmp_path):
+  data = Grouped(data_dir=str(tmp_path)).prepare()
+  folder = data.group_folder('test')
+  for name, column in open_folder(folder).items():
+    write_column(folder, name, cut(column, 0, 3))
   with pytest.raises(InputError, match='of 3'):
-    Batches(source, SCHEMA, 8)
+    Batches(data.as_data_source('test'), SCHEMA, 8)
 
 
 def test_groups_need_a_column():

@@ -6,10 +6,11 @@ import pathlib
 import subprocess
 import sys
 
+from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.store.checks import check_columns
-from esmm_jax.data.store.columnar import ColumnarSource
 from esmm_jax.data.store.columns import concatenate
 from esmm_jax.data.store.shards import write_shard
+from esmm_jax.data.store.source import ColumnarSource
 from esmm_jax.schema import Field, Schema
 from esmm_jax.tasks import FUNNEL, Task
 from esmm_jax.types import InputError, Ragged
@@ -116,23 +117,6 @@ def test_columns_are_read_only(toy):
     got['user'][0] = 1
 
 
-def test_examples(toy):
-  source = toy.as_data_source('train')
-  whole = toy_lib.columns('train')
-  for i in (0, 59, 60, 110, 149):
-    row = source[i]
-    assert set(row) == FEATURES
-    assert row['serial'] == i and row['user'] == whole['user'][i]
-    np.testing.assert_array_equal(
-        row['history'], toy_lib.entries(whole['history'], i))
-  assert [r['serial'] for r in source.__getitems__([7, 149, 60])] == [
-      7, 149, 60]
-  assert [r['serial'] for r in source] == list(range(150))
-  for i in (150, -1):
-    with pytest.raises(IndexError, match=f'Row {i} of 150'):
-      source[i]
-
-
 def test_tfds_finds_it_by_name(toy):
   source = tfds.data_source(
       'toy', split='train[10:20]', data_dir=toy.data_dir_root, download=False)
@@ -151,7 +135,7 @@ def test_reading_needs_neither_tensorflow_nor_jax(toy, root):
       'toy = Toy(data_dir=sys.argv[1]).prepare()\n'
       'source = toy.as_data_source("train[:10%]")\n'
       'assert len(source.read(0, 15)["user"]) == 15\n'
-      'assert source[3]["serial"] == 3\n'
+      'assert source.read(3, 4)["serial"] == [3]\n'
       'print([m for m in ("tensorflow", "jax") if m in sys.modules])\n'
   )
   done = subprocess.run(
@@ -171,7 +155,7 @@ def test_the_truth_stays_apart(toy):
   assert not set(SCHEMA.truth) & set(toy.info.features)
   for source in toy.as_data_source().values():
     assert set(source.names) == FEATURES
-    assert not set(SCHEMA.truth) & set(source[0])
+    assert not set(SCHEMA.truth) & set(source.read(0, 1))
   assert set(toy.truth_source('train').names) == set(SCHEMA.truth)
 
 
@@ -246,7 +230,6 @@ def test_wrong_values_are_refused_at_write(tmp_path, what):
 @pytest.mark.parametrize('what', WRONG)
 def test_wrong_values_are_refused_at_read(own, what):
   """A file that changed after it was written."""
-  from esmm_jax.data.batching.batches import Batches
   change, message = WRONG[what]
   columns = toy_lib.columns('train')
   change(columns)
@@ -298,7 +281,6 @@ def test_an_event_beside_a_regression_is_still_0_or_1():
 
 
 def test_a_regression_label_on_disk_and_in_batches(tmp_path, monkeypatch):
-  from esmm_jax.data.batching.batches import Batches
   monkeypatch.setattr(toy_lib, 'SCHEMA', REGRESSION)
   monkeypatch.setattr(toy_lib, 'columns', with_seconds(toy_lib.columns))
   toy = Toy(data_dir=tmp_path).prepare()
@@ -437,7 +419,6 @@ def test_a_shard_that_is_gone(own):
 @pytest.mark.parametrize(
     'file', ['user', 'history.values', 'history.offsets', 'click'])
 def test_a_file_that_is_gone(own, file):
-  from esmm_jax.data.batching.batches import Batches
   [path] = pathlib.Path(own.data_path).glob(f'toy-train*-00001-*/{file}.npy')
   path.unlink()
   with pytest.raises(InputError, match=file.split('.')[0]):

@@ -2,17 +2,19 @@
 
 import collections
 
-from esmm_jax.data.store.vocabulary import Vocabulary
+from esmm_jax.data.store import vocabulary as vocabulary_lib
+from esmm_jax.data.store.vocabulary import ValueCounts, Vocabulary
 from esmm_jax.types import InputError
 from hypothesis import given, settings, strategies as st
 import numpy as np
+import pyarrow as pa
 import pytest
 
 
 def test_ids_by_falling_count_and_ties_by_value():
   values = np.array([7, 5, 5, 9, 9, 9, 3, 7])
   vocabulary = Vocabulary.fit(values)
-  assert vocabulary.values.tolist() == [9, 5, 7, 3]
+  assert vocabulary.values.to_pylist() == [9, 5, 7, 3]
   assert vocabulary.size == 6
   assert vocabulary.encode(values).tolist() == [4, 3, 3, 2, 2, 2, 5, 4]
 
@@ -21,7 +23,7 @@ def test_rare_unseen_and_missing():
   values = np.array(['b', 'a', 'a', 'c', 'c', 'c'])
   missing = np.array([False, False, False, True, True, False])
   vocabulary = Vocabulary.fit(values, missing, min_count=2)
-  assert vocabulary.values.tolist() == ['a']  # 'c' is there once, unmasked
+  assert vocabulary.values.to_pylist() == ['a']  # 'c' is there once, unmasked
   ids = vocabulary.encode(np.array(['a', 'b', 'c', 'zz', 'a']))
   assert ids.tolist() == [2, 1, 1, 1, 2]
   assert ids.dtype == np.int32
@@ -67,3 +69,39 @@ def test_matches_counting(train, new, min_count, seed):
   assert ids == [expected.get(v, 1) for v in new]
   decoded = vocabulary.decode(ids)
   assert all(d == v for d, v in zip(decoded, new) if d is not None)
+
+
+_TEXTS = st.text('abc7\u00e9\ufb01\U0001f600', max_size=3)
+
+
+@pytest.mark.parametrize('waiting', [0, 1 << 22])
+@given(
+    st.lists(st.lists(st.none() | _TEXTS)),
+    st.integers(1, 3),
+    st.lists(st.none() | _TEXTS),
+)
+def test_counts_of_pieces(waiting, pieces, least, new):
+  """However the rows are cut, and however often the counts are added up."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(vocabulary_lib, '_MAX_WAITING', waiting)
+    counts = ValueCounts()
+    for piece in pieces:
+      counts.add(pa.array(piece, pa.string()))
+  number = collections.Counter(v for p in pieces for v in p if v is not None)
+  # Ties by the text: by code points, as Python has it.
+  expected = sorted(
+      (v for v in number if number[v] >= least), key=lambda v: (-number[v], v)
+  )
+  vocabulary = counts.vocabulary(least)
+  assert vocabulary.values.to_pylist() == expected
+  assert counts.vocabulary(least, 2).values.to_pylist() == expected[:2]
+  ids = {v: k + 2 for k, v in enumerate(expected)} | {None: 0}
+  got = vocabulary.encode(pa.array(new, pa.string()))
+  assert got.dtype == np.int32
+  assert got.tolist() == [ids.get(v, 1) for v in new]
+
+
+def test_zeros_of_both_signs_are_one_value():
+  vocabulary = Vocabulary.fit(np.array([0.0, -0.0, 1.5, -0.0]))
+  assert vocabulary.values.to_pylist() == [0.0, 1.5]
+  assert vocabulary.encode(np.array([-0.0, 0.0, 1.5])).tolist() == [2, 2, 3]

@@ -5,11 +5,10 @@ import os
 import re
 
 from esmm_jax.data.files import raw_values
-from esmm_jax.data.files.raw_values import Place
-from esmm_jax.data.store.vocabulary import Vocabulary
+from esmm_jax.data.files.raw_values import Location
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.encoder import Encoder
-from esmm_jax.data.tabular.fit import Counts, Fit, Moments
+from esmm_jax.data.tabular.fit import Fit, Moments
 from esmm_jax.training import parts
 from esmm_jax.types import InputError
 from hypothesis import given, strategies as st
@@ -197,7 +196,7 @@ ARROW = [
 def test_any_arrow_type(kind, array):
   """Is read, or refused with the place."""
   try:
-    found = getattr(raw_values, kind)(array, 'x', PLACE)
+    found = getattr(raw_values, kind)(array, 'x', HERE)
     assert len(found) == 2
   except InputError as e:
     assert str(e).startswith("x, row 0: column 'x' is "), e
@@ -212,7 +211,7 @@ def test_any_arrow_type(kind, array):
 ])
 def test_options_of_another_kind(options, message):
   with pytest.raises(InputError, match=message):
-    TabularConfig.of(options)
+    TabularConfig.from_options(options)
 
 
 def test_a_file_with_other_columns(tmp_path):
@@ -243,7 +242,7 @@ def test_three_events(tmp_path):
 
 # Values.
 
-PLACE = Place('x')
+HERE = Location('x')
 
 
 @pytest.mark.parametrize('values', [
@@ -254,19 +253,19 @@ PLACE = Place('x')
     pa.array(['7', None, '-3']).dictionary_encode(),
 ])
 def test_one_identifier_in_many_forms(values):
-  found = raw_values.texts(raw_values.arrow(values, 'a', PLACE), 'a', PLACE)
+  found = raw_values.texts(raw_values.arrow(values, 'a', HERE), 'a', HERE)
   assert found.to_pylist() == ['7', None, '-3']
 
 
 def test_other_kinds():
   texts = lambda v: raw_values.texts(
-      raw_values.arrow(v, 'a', PLACE), 'a', PLACE).to_pylist()
+      raw_values.arrow(v, 'a', HERE), 'a', HERE).to_pylist()
   assert texts([True, False, None]) == ['True', 'False', None]
   assert texts(np.array(['b', 'a'], object)) == ['b', 'a']
   assert texts([1, 'x', None]) == ['1', 'x', None]
   assert texts(np.array(['2022-04-09'], 'datetime64[D]')) == ['2022-04-09']
   labels = raw_values.labels(
-      pa.array(['0', 'TRUE', '1.0', 'false']), 'a', PLACE)
+      pa.array(['0', 'TRUE', '1.0', 'false']), 'a', HERE)
   assert labels.tolist() == [0, 1, 1, 0] and labels.dtype == np.int8
 
 
@@ -278,29 +277,17 @@ NAMES = st.text('abc7. ', max_size=3)
 def test_lists(rows, most):
   clean = [
       [t.strip() for t in row or [] if t and t.strip()] for row in rows]
-  clean = [[raw_values.texts(pa.array([t]), 'a', PLACE)[0].as_py() for t in row]
+  clean = [[raw_values.texts(pa.array([t]), 'a', HERE)[0].as_py() for t in row]
            [:most] for row in clean]
   as_lists = pa.array(rows, pa.list_(pa.string()))
   as_texts = pa.array(
       [None if r is None else '|'.join(t or '' for t in r) for r in rows],
       pa.string())
   for form in (as_lists, as_texts):
-    offsets, entries = raw_values.lists(form, 'a', PLACE, most)
+    offsets, entries = raw_values.lists(form, 'a', HERE, most)
     found = [
         entries[a:b].to_pylist() for a, b in zip(offsets, offsets[1:])]
     assert found == clean
-
-
-@given(st.lists(st.lists(st.none() | NAMES.filter(bool))), st.integers(1, 3))
-def test_counts_are_those_of_a_vocabulary(pieces, least):
-  counts = Counts()
-  for piece in pieces:
-    counts.add(pa.array(piece, pa.string()))
-  values = np.array([v for p in pieces for v in p if v is not None], str)
-  expected = Vocabulary.fit(values, min_count=least).values.tolist()
-  # Ties by the text: by code points, as numpy has it.
-  assert counts.most(least).to_pylist() == expected
-  assert counts.most(least, 2).to_pylist() == expected[:2]
 
 
 @given(st.lists(st.lists(st.floats(-1e6, 1e6) | st.just(np.nan))))
@@ -324,10 +311,10 @@ def test_what_is_encoded_comes_of_training_rows(rows):
   config = TabularConfig(id='a:min_count=1', float='b:scaling=log')
   fit = Fit(config)
   columns = {'a': pa.array(names), 'b': pa.array(prices, pa.float64())}
-  fit.add(columns, train, PLACE)
+  fit.add(columns, train, HERE)
   encoder = fit.encoder()
   made = encoder.encode(columns)
-  texts = raw_values.texts(columns['a'], 'a', PLACE).to_pylist()
+  texts = raw_values.texts(columns['a'], 'a', HERE).to_pylist()
   known = {t for t, k in zip(texts, train) if k and t is not None}
   for text, number in zip(texts, made['a']):
     if text is None or text not in known:

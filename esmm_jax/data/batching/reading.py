@@ -1,0 +1,105 @@
+"""Reads rows of a split as the arrays of a batch, checked."""
+
+from collections.abc import Sequence
+
+from esmm_jax.data.batching.padding import GroupTable, slots_and_weights
+from esmm_jax.data.store.checks import check_columns, check_index
+from esmm_jax.data.store.columns import concatenate
+from esmm_jax.data.store.source import ColumnarSource
+from esmm_jax.schema import Schema
+from esmm_jax.types import InputError
+import numpy as np
+
+
+class RowReader:
+  """Reads ranges of rows.
+
+  Attributes:
+    label_names: Labels, those of the truth among them.
+    groups: The group table, or None.
+  """
+
+  def __init__(
+      self,
+      source: ColumnarSource,
+      schema: Schema,
+      reads_group: bool,
+      truth: ColumnarSource | None,
+      truth_labels: Sequence[str],
+  ):
+    """Opens the columns, and pads the group table.
+
+    Args:
+      source: Features and labels.
+      schema: The columns to read.
+      reads_group: Whether the column `schema.group` is read even if there is no
+        group table.
+      truth: Truth columns of the same rows.
+      truth_labels: Truth columns to add to the labels.
+
+    Raises:
+      InputError: truth_labels are asked of a data set without truth, or the
+        group table holds an impossible id or weight.
+    """
+    if truth_labels and truth is None:
+      raise InputError(
+          f'Labels {list(truth_labels)} exist only where the truth is known;'
+          ' use dataset synthetic_funnel, or another estimator.'
+      )
+    self._source, self._schema, self._truth = source, schema, truth
+    self._truth_labels = tuple(truth_labels)
+    self.label_names = schema.labels + self._truth_labels
+    self.groups = None
+    if schema.group_part.num_slots:
+      self.groups = GroupTable(schema, source.groups, str(source))
+    weighted = [f for f in schema.row_part.pooled_fields if f.kind == 'id']
+    self._names = [f.name for f in schema.fields if not f.by_group]
+    self._names += [f'{f.name}.weight' for f in weighted]
+    self._names += schema.labels
+    self._has_groups = self.groups is not None or reads_group
+    if self._has_groups:
+      self._names.append(schema.group)
+
+  def read_group(self, low: int, high: int) -> np.ndarray:
+    """Returns the group of each of the rows [low, high)."""
+    name = self._schema.group
+    return self._source.read(low, high, [name])[name]
+
+  def read(self, ranges: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+    """Reads n rows.
+
+    Args:
+      ranges: The rows, [low, high) of each range.
+
+    Returns:
+      [slots, weights, floats, groups, *labels]: int32 [n, S] rows of the table,
+      float32 [n, W], float32 [n, N], int [n] each row's group or 0 where there
+      are none, and float32 [n] for each of `label_names`.
+
+    Raises:
+      InputError: A value is not as the schema says; names row and field.
+    """
+    schema = self._schema
+    pieces = []
+    for low, high in ranges:
+      piece = self._source.read(low, high, self._names)
+      check_columns(schema, piece, str(self._source), low)
+      pieces.append(piece)
+    columns = {n: concatenate([p[n] for p in pieces]) for n in self._names}
+    num = len(columns[schema.labels[0]])
+    part = schema.row_part
+    slots, weights = slots_and_weights(schema, part, columns, num)
+    groups = np.zeros(num, np.int32)
+    if self._has_groups:
+      groups = columns[schema.group]
+    if self.groups is not None:
+      check_index(groups, len(self.groups.slots), str(self._source))
+    floats = np.empty((num, len(schema.float_fields)), np.float32)
+    for j, f in enumerate(schema.float_fields):
+      floats[:, j] = columns[f.name]
+    labels = [columns[n] for n in schema.labels]
+    if self._truth_labels:
+      truth = [self._truth.read(a, b, self._truth_labels) for a, b in ranges]
+      labels += [concatenate([t[n] for t in truth]) for n in self._truth_labels]
+    labels = [label.astype(np.float32) for label in labels]
+    return [slots, weights, floats, groups, *labels]
