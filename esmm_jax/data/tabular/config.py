@@ -158,7 +158,7 @@ class TabularConfig(tfds.core.BuilderConfig):
       )
 
   @classmethod
-  def of(cls, options: Mapping[str, Any]) -> 'TabularConfig':
+  def from_options(cls, options: Mapping[str, Any]) -> 'TabularConfig':
     """Makes one from options as a config or a command line holds them.
 
     20220503 for a text is '20220503' and 0 for a share 0.0: the same options
