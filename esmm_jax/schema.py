@@ -1,4 +1,4 @@
-"""What the columns of a data set mean: fields, vocabulary sizes, labels."""
+"""The schema of a data set: fields, vocabulary sizes, labels."""
 
 from collections.abc import Collection, Sequence
 import dataclasses
@@ -26,20 +26,20 @@ class Field:
     kind: `id` (one categorical value), `ids` (a list of them, of any length)
       or `float` (one number, already scaled).
     vocab_size: Number of ids: 0 is missing, 1 is rare or unseen, 2 and up are
-      values of the training rows. 0 while it is not known yet; for `float`
-      always 0.
+      values of the training rows. 0 until the data is read; for `float` always
+      0.
     max_len: `ids` only: a row keeps its first `max_len` entries. Lists are
       stored by falling weight, so these are the heaviest.
     weighted: Not `float`: entries carry a weight; otherwise each weighs 1. The
-      weights of an `id` field stand in the column `NAME.weight`; it is read
-      like a list of at most one entry.
-    combiner: `ids` only: how the entries of a row become one vector: `sum`
-      is sum_l w_l e_l, `mean` is that over sum_l w_l. An empty list is 0.
+      weights of an `id` field are the column `NAME.weight`; it is read like a
+      list of at most one entry.
+    combiner: `ids` only: combines the entries of a row to one vector: `sum` is
+      sum_l w_l e_l, `mean` is that over sum_l w_l. An empty list is 0.
     table: Fields with the same `table` share embeddings and id space. Default:
       the field's own name.
     by_group: All rows of a group have this value in common; it is stored once,
-      in the group table (`Schema.group` says its row), and embedded once for
-      each group of a batch. Not for `float`.
+      in the group table (column `Schema.group` holds its row), and embedded
+      once for each group of a batch. Not for `float`.
   """
 
   name: str
@@ -77,7 +77,7 @@ class Field:
 
   @property
   def pooled(self) -> bool:
-    """Whether its entries are multiplied by weights and added up."""
+    """True if its entries are multiplied by weights and added up."""
     return self.kind == 'ids' or (self.kind == 'id' and self.weighted)
 
 
@@ -104,14 +104,14 @@ def refuse_late(fields: Sequence[Field], late: Collection[str]) -> None:
 
 
 class Part:
-  """The fields that stand side by side in one array of slots.
+  """The fields that share one array of slots, and their columns in it.
 
   Attributes:
-    id_fields: Those of one column each, first.
-    pooled_fields: Those of `max_len` columns each, with weights.
+    id_fields: Fields of one column each, first.
+    pooled_fields: Fields of `max_len` columns each, with weights.
     columns: Field name -> its columns.
-    num_slots: Columns in all.
-    num_weights: Columns of the pooled fields, the last ones.
+    num_slots: Number of columns.
+    num_weights: Number of columns of the pooled fields, the last ones.
   """
 
   def __init__(self, fields: Sequence[Field]):
@@ -137,11 +137,11 @@ class Schema:
 
   Attributes:
     fields: The model's inputs.
-    tasks: What is to be predicted, parents first; they name the label columns.
+    tasks: The tasks, parents first; they name the label columns.
     group: Column with the key (a user, a session) that GAUC groups by, or ''.
       Where fields are `by_group` it is the row of the group table.
     truth: Columns that only a simulator can know. They are stored apart and
-      never read into a batch's inputs.
+      are never inputs of a batch.
   """
 
   fields: tuple[Field, ...]
@@ -178,12 +178,12 @@ class Schema:
 
   @functools.cached_property
   def row_part(self) -> Part:
-    """What each row has by itself: the columns of `Batch.slots`."""
+    """The fields that each row has by itself: columns of `Batch.slots`."""
     return Part([f for f in self.fields if not f.by_group])
 
   @functools.cached_property
   def group_part(self) -> Part:
-    """What the rows of a group share: the columns of `Groups.slots`."""
+    """The fields that the rows of a group share: columns of `Groups.slots`."""
     return Part([f for f in self.fields if f.by_group])
 
   @property
@@ -212,7 +212,7 @@ class Schema:
 
   @property
   def num_slots(self) -> int:
-    """Ids that a row has, those of its group among them."""
+    """S: ids of a row, those of its group among them."""
     return self.row_part.num_slots + self.group_part.num_slots
 
   @property
@@ -221,7 +221,7 @@ class Schema:
     return len(self.inputs)
 
   def fingerprint(self) -> str:
-    """Of what the fields are, their order and labels, in hexadecimal digits.
+    """Hashes the fields, their order and the labels; 16 hexadecimal digits.
 
     Vocabulary sizes, which depend on the data, do not enter.
     """
@@ -245,7 +245,7 @@ class Schema:
     )
 
   def with_vocab_sizes(self, sizes: dict[str, int]) -> 'Schema':
-    """The same schema with the sizes of some tables filled in."""
+    """Returns the schema with the vocabulary sizes of some tables filled in."""
     fields = tuple(
         dataclasses.replace(f, vocab_size=sizes.get(f.table, f.vocab_size))
         for f in self.fields
@@ -253,25 +253,25 @@ class Schema:
     return dataclasses.replace(self, fields=fields)
 
   def select(self, names: Sequence[str]) -> 'Schema':
-    """The schema with these fields only, for feature ablations."""
+    """Returns the schema with these fields only, for feature ablations."""
     return dataclasses.replace(
         self, fields=tuple(self.field(name) for name in names)
     )
 
   def with_tasks(self, names: Sequence[str]) -> 'Schema':
-    """The schema with these tasks only.
+    """Returns the schema with these tasks only.
 
     Raises:
-      InputError: There is no such task, or one is left out that comes before.
+      InputError: There is no such task, or the parent of one is left out.
     """
-    known = {t.name: t for t in self.tasks}
+    by_name = {t.name: t for t in self.tasks}
     for name in names:
-      if name not in known:
+      if name not in by_name:
         raise InputError(
             f'dataset.tasks names {name!r}, which the data does not have.'
-            f' {suggest(name, known)}'
+            f' {suggest(name, by_name)}'
         )
-    return dataclasses.replace(self, tasks=tuple(known[n] for n in names))
+    return dataclasses.replace(self, tasks=tuple(by_name[n] for n in names))
 
   def to_dict(self) -> dict[str, Any]:
     return dataclasses.asdict(self)

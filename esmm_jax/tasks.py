@@ -1,9 +1,9 @@
-"""Tasks: what is predicted, of which event, and which event comes before it.
+"""Tasks: the events of a funnel that are predicted, each given the one before.
 
 A log is a funnel: an impression may be clicked, a clicked one may convert. Each
 task predicts its event given the event of its parent; a task without parent is
-over all impressions. Everything that has to do with sample spaces follows from
-that: what the models put out, the terms of the estimators, the metrics.
+over all impressions. All sample spaces follow from that: those of the models'
+outputs, of the estimators' terms and of the metrics.
 
     ctr -> cvr                 click, conversion (the default)
     ctr -> atr -> ptr          click, cart, purchase
@@ -25,16 +25,16 @@ KINDS = ('binary', 'regression')
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-  """One thing to predict.
+  """A label to predict.
 
   Attributes:
-    name: Its name, `cvr` say; models have one output for each.
+    name: For example `cvr`; models have one output for each task.
     label: Label column. The joint event: `conversion` is click AND conversion.
     parent: Task whose event comes before, or '' for all impressions.
     kind: `binary` (the output is a log-odds) or `regression` (the output is the
-      expected value of the label, where the parent's event happened).
-    joint: Name of the same over all impressions, `ctcvr` for `cvr`. Default:
-      `ct` and the name. Not of a task without parent.
+      expected value of the label, given the parent's event).
+    joint: Name of the prediction over all impressions, `ctcvr` for `cvr`.
+      Default: `ct` and the name; of a task without parent the name.
     past: Name of the space of rows whose label is 1; default: the label + `ed`.
   """
 
@@ -72,11 +72,11 @@ CART_FUNNEL: Tasks = (
 
 
 class Space(NamedTuple):
-  """An output, its label and the rows that they are compared on.
+  """An output, its label and the rows on which they are compared.
 
   Attributes:
     key: Name of the term and of the metrics: `ctr`, `cvr_clicked`, `ctcvr`.
-    output: Which output: a task's, or a product along the funnel.
+    output: A task's output, or a product of outputs along the funnel.
     label: Label column.
     given: Label column that is 1 on the rows of the space, or '' for all rows.
     kind: `binary` or `regression`.
@@ -90,11 +90,11 @@ class Space(NamedTuple):
 
 
 def ordered(tasks: Iterable[Task]) -> Tasks:
-  """The tasks, parents first, otherwise in the order given.
+  """Sorts tasks: parents first, otherwise the order is unchanged.
 
   Raises:
-    InputError: A parent is not there or is a regression, tasks go round in a
-      circle, or two have one name or one label.
+    InputError: A parent does not exist or is a regression, the parents form a
+      circle, or two tasks have the same name or label.
   """
   tasks = tuple(tasks)
   by_name = {t.name: t for t in tasks}
@@ -119,11 +119,13 @@ def ordered(tasks: Iterable[Task]) -> Tasks:
 
 
 def topological(parents: dict[str, tuple[str, ...]]) -> list[str]:
-  """Names, each after its parents, otherwise in the order of the dictionary.
+  """Sorts names: each after its parents, otherwise in the dictionary's order.
 
   Raises:
-    InputError: They go round in a circle.
+    InputError: The parents form a circle.
   """
+  # Only finds circles: its static_order goes level by level, while the order of
+  # tasks, that of a model's outputs, should change no more than necessary.
   try:
     graphlib.TopologicalSorter(parents).prepare()
   except graphlib.CycleError as e:
@@ -143,7 +145,7 @@ def topological(parents: dict[str, tuple[str, ...]]) -> list[str]:
 
 
 def chain(task: Task, tasks: Tasks) -> Tasks:
-  """The tasks that lead to `task`, from the first one to itself."""
+  """Returns the tasks that lead to `task`, from the first one to itself."""
   by_name = {t.name: t for t in tasks}
   path = [task]
   while path[0].parent:
@@ -152,10 +154,12 @@ def chain(task: Task, tasks: Tasks) -> Tasks:
 
 
 def given_first(task: Task, tasks: Tasks) -> str:
-  """Name of the product along the funnel after its first event, or ''.
+  """Names the product along the funnel after its first event.
 
   For purchase in click -> cart -> purchase it is `cvr`, purchase given click.
-  Only of tasks with at least two tasks before them.
+
+  Returns:
+    The name; '' for a task with fewer than two tasks before it.
   """
   path = chain(task, tasks)
   if len(path) < 3:
@@ -165,19 +169,19 @@ def given_first(task: Task, tasks: Tasks) -> str:
 
 
 def spaces(tasks: Tasks) -> list[Space]:
-  """All outputs with the spaces they are compared on, funnel order."""
-  found = []
+  """Returns all outputs with their sample spaces, in funnel order."""
+  result = []
   by_name = {t.name: t for t in tasks}
   for t in tasks:
     if not t.parent:
-      found.append(Space(t.name, t.name, t.label, '', t.kind))
+      result.append(Space(t.name, t.name, t.label, '', t.kind))
       continue
     parent, first = by_name[t.parent], chain(t, tasks)[0]
-    found.append(
+    result.append(
         Space(f'{t.name}_{parent.past}', t.name, t.label, parent.label, t.kind)
     )
     if rest := given_first(t, tasks):
       key = f'{rest}_{first.past}'
-      found.append(Space(key, rest, t.label, first.label, t.kind))
-    found.append(Space(t.joint, t.joint, t.label, '', t.kind))
-  return found
+      result.append(Space(key, rest, t.label, first.label, t.kind))
+    result.append(Space(t.joint, t.joint, t.label, '', t.kind))
+  return result

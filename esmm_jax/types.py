@@ -1,4 +1,4 @@
-"""Names shared by every layer: axis letters, the batch, the input error.
+"""Types shared by every layer: axis letters, the batch, the input error.
 
 Axis letters, used in every shape comment of the package:
 
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# A numpy or jax array. jax.Array is not named here: see the module docstring.
+# A numpy or jax array. jax.Array is not named: see the module docstring.
 Array = Any
 
 # Task name (`ctr`, `cvr`) -> log-odds, shape [B], float32.
@@ -35,28 +35,28 @@ LossTerms = Mapping[str, tuple[Array, Array]]
 
 
 class InputError(ValueError):
-  """What a user gave us is wrong; the message says what and what to do.
+  """An input of the user is wrong; the message names it and the remedy.
 
   Command-line programs print it as one line, without a traceback.
   """
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-  """The near name, if there is one, and all of them; ends a message."""
-  known = sorted(known)
-  near = difflib.get_close_matches(str(name), known, n=1)
+def suggest(name: str, names: Iterable[str]) -> str:
+  """Returns the end of a message: a similar name, if any, and all names."""
+  names = sorted(names)
+  near = difflib.get_close_matches(str(name), names, n=1)
   hint = f'Did you mean {near[0]!r}? ' if near else ''
-  return f'{hint}There are: {", ".join(known)}.'
+  return f'{hint}There are: {", ".join(names)}.'
 
 
 class Groups(NamedTuple):
-  """What the examples of a batch share in groups, each group once.
+  """The inputs that the examples of a group share, each group once.
 
   Attributes:
-    slots: int32 [G, S], as those of `Batch`, for the fields that are
-      `by_group`. Padding repeats the first group.
+    slots: int32 [G, S], like `Batch.slots`, for the fields that are `by_group`.
+      Padding repeats the first group.
     weights: float32 [G, W].
-    of: int32 [B], each example's group, a row of `slots`.
+    of: int32 [B], the group of each example, a row of `slots`.
   """
 
   slots: Array
@@ -70,16 +70,16 @@ class Batch(NamedTuple):
   Attributes:
     rows: int32 [U], the table rows that the batch touches, ascending and
       unique; padded with ids at or past V, which a scatter drops.
-    slots: int32 [B, S], for each id of each example its place in `rows`. First
+    slots: int32 [B, S], for each id of each example its index in `rows`. First
       one column for each `id` field, then `max_len` columns for each pooled
-      field (`Schema.row_part`). When no compaction is asked for, `rows` is
-      empty and slots are rows of the table itself.
+      field (`Schema.row_part`). Without compaction `rows` is empty and slots
+      are rows of the table itself.
     weights: float32 [B, W], the weights of the list entries (the last W
       columns of `slots`); 0 marks padding.
     floats: float32 [B, N], the float fields.
     labels: label name -> float32 [B].
     where: float32 [B], 1 for an example, 0 for padding of the last batch.
-    groups: Of data with fields that are `by_group`, otherwise None.
+    groups: The groups of data with fields that are `by_group`, else None.
   """
 
   rows: Array

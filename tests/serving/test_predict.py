@@ -312,7 +312,7 @@ def test_what_columns_become():
         (dict(price=['1', 'x']), "row 11: column 'price' is 'x'.*a number"),
         (dict(price=[1, 'x']), "row 11: column 'price' is 'x'"),
         (dict(price=[1, None]), "row 11: column 'price' is None"),
-        (dict(price=[1, np.inf]), "row 11: field 'price'.*finite"),
+        (dict(price=[1, np.inf]), "row 11: column 'price' is inf.*finite"),
         (dict(price='1'), "column 'price' is '1'; it must be an array"),
         (dict(price=[1]), 'columns differ in length'),
         (dict(user=[1, 2.5]), "row 11: column 'user' is 2.5.*whole"),
@@ -326,6 +326,10 @@ def test_what_columns_become():
         (
             {'history.weight': [[1.0], []]},
             "lists of 'history.weight' and 'history' differ",
+        ),
+        (
+            {'history.weight': ['0.5|2', '1|x']},
+            "row 11: column 'history.weight' is 'x'; it must be numbers",
         ),
     ],
 )

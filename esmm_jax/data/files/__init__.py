@@ -1,4 +1,4 @@
-"""CSV and Parquet files as people have them, as typed Arrow columns.
+"""Reads people's CSV and Parquet files as typed Arrow columns.
 
 Errors name the file, the row and the column.
 """

@@ -1,6 +1,6 @@
-"""Reads CSV files row by row, to say in which line one is damaged.
+"""Reads CSV files row by row, to find the line at which one is damaged.
 
-pyarrow reads fast but does not say where it failed; after a failure this slow
+pyarrow reads fast but does not tell where it failed; after a failure this slow
 pass finds the line.
 """
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Between the entries of a list that is a text, in a CSV file say.
+# Between the entries of a list that is a text, as in a CSV file.
 SEPARATOR = '|'
 _ERRORS = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError)
 _WHOLE = r'^([+-]?\d+)\.0*$'
@@ -267,7 +267,7 @@ def cast(
   try:
     return pc.cast(array, to)
   except _ERRORS as e:
-    # arrow does not say which entry it was: cast them one by one.
+    # arrow does not name the entry that failed: cast them one by one.
     for k, entry in enumerate(array):
       try:
         pc.cast(pa.array([entry.as_py()], array.type), to)

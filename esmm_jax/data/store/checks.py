@@ -1,4 +1,4 @@
-"""Refuses columns that a model would read as something else."""
+"""Refuses columns whose values are impossible."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,22 +11,24 @@ import numpy as np
 def check_columns(
     schema: Schema, columns: Columns, where: str, first_row: int
 ) -> None:
-  """Refuses ids without a row, numbers not finite, labels of another kind.
+  """Refuses ids outside the vocabulary, numbers not finite, impossible labels.
 
-  Without it an id past the table is NaN in one kind of lookup and a row of
-  another field in the next. The label of a binary task must be 0 or 1, that of
-  a regression any finite number.
+  The label of a binary task must be 0 or 1, that of a regression any finite
+  number.
 
   Args:
-    schema: Says what each column holds.
-    columns: Columns of a range of rows; those the schema lacks are not looked
-      at. Without the fields that are `by_group`, see `check_groups`.
-    where: What to call the place in the message.
+    schema: The fields and labels.
+    columns: Columns of a range of rows; those that the schema lacks are
+      ignored. Fields that are `by_group` are not among them, see
+      `check_groups`.
+    where: The data, for the message.
     first_row: Number of the first row, for the message.
 
   Raises:
-    InputError: Names the place, the row and the field.
+    InputError: Names the data, the row and the field.
   """
+  # Unchecked, an id past its vocabulary would read NaN in one kind of lookup
+  # and the embedding of another field in the next.
   fields = [f for f in schema.fields if not f.by_group]
   _check_fields(fields, columns, where, first_row)
   for task in schema.tasks:
@@ -45,20 +47,20 @@ def check_columns(
 
 
 def check_groups(schema: Schema, groups: Columns, where: str) -> None:
-  """Refuses a group table in the same way.
+  """Refuses impossible values of a group table.
 
   Raises:
-    InputError: Names the place, the row of the table and the field.
+    InputError: Names the data, the row of the group table and the field.
   """
   fields = [f for f in schema.fields if f.by_group]
   _check_fields(fields, groups, f'{where}, group table', 0)
 
 
 def check_index(index: np.ndarray, num_groups: int, where: str) -> None:
-  """Refuses rows of the group table that it does not have.
+  """Refuses indices past the end of the group table.
 
   Raises:
-    InputError: Names the place.
+    InputError: Names the data and the index.
   """
   if len(index) and (index.min() < 0 or index.max() >= num_groups):
     raise InputError(
@@ -71,11 +73,11 @@ def check_index(index: np.ndarray, num_groups: int, where: str) -> None:
 def _check_fields(
     fields: Sequence[Field], columns: Columns, where: str, first_row: int
 ) -> None:
-  """Refuses bad values of some fields."""
+  """Refuses impossible values of some fields."""
 
   def refuse(field: Field, bad, values, text, lists: Ragged | None = None):
-    say = lambda value: f'field {field.name!r} ' + text.format(value)
-    _refuse(bad, values, say, where, first_row, lists)
+    message = lambda value: f'field {field.name!r} ' + text.format(value)
+    _refuse(bad, values, message, where, first_row, lists)
 
   for f in fields:
     values, weights, lists = columns[f.name], None, None
@@ -132,7 +134,7 @@ def _refuse(
 
 
 def _check_shape(lists: Ragged, field: Field, where: str) -> None:
-  """Refuses lists whose parts do not fit each other."""
+  """Refuses lists whose values, weights and offsets do not fit each other."""
   end = int(lists.offsets[-1])
   weights = lists.values if lists.weights is None else lists.weights
   if len(lists.values) != end or len(weights) != end:

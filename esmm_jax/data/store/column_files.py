@@ -1,4 +1,4 @@
-"""Columns that grow while they are written: on disk, never in memory."""
+"""Columns that grow on disk while they are written, never in memory."""
 
 import io
 import os
@@ -25,7 +25,7 @@ class GrowingColumn:
     self._length += len(values)
 
   def close(self) -> None:
-    """Writes the header, with the length that is known by now."""
+    """Writes the header, now that the length is known."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         header,
@@ -36,7 +36,8 @@ class GrowingColumn:
         },
     )
     text = header.getvalue()
-    # Of the header's own length, two bytes little-endian behind the magic.
+    # NumPy pads the header to another size than the one reserved, so its length
+    # (two bytes, little-endian, behind the magic) is written anew.
     size = (_HEADER - 10).to_bytes(2, 'little')
     padded = text[10:].rstrip(b' \n').ljust(_HEADER - 11) + b'\n'
     self._file.seek(0)
@@ -45,7 +46,7 @@ class GrowingColumn:
 
 
 class GrowingTable:
-  """A folder of columns, arrays and lists, that is appended to by rows."""
+  """A folder of columns, arrays and lists, to which rows are appended."""
 
   def __init__(self, folder: str):
     os.makedirs(folder)
@@ -55,14 +56,14 @@ class GrowingTable:
     self.num_rows = 0
 
   def append(self, columns: Columns) -> None:
-    """Adds rows; every call has the same columns."""
+    """Appends rows; every call has the same columns."""
     for name, column in columns.items():
       if not isinstance(column, Ragged):
         self._add(name, column)
         continue
       first = name not in self._ends
       offsets = column.offsets.astype(np.int64) + self._ends.get(name, 0)
-      # The file's first offset is 0, and each call adds those behind it.
+      # The file's first offset is 0; each call adds the ones after it.
       self._add(f'{name}.offsets', offsets if first else offsets[1:])
       self._add(f'{name}.values', column.values)
       if column.weights is not None:
@@ -82,11 +83,11 @@ class GrowingTable:
 
 
 class Pile:
-  """Batches of columns put on top of each other in one file.
+  """Pieces of columns appended to one temporary file.
 
-  For temporary data: a file of its own for each of many piles, which one pass
-  fills side by side and the next one reads one after the other. The file can
-  be read by the object that wrote it and by nothing else.
+  One pass fills many piles side by side, the next one reads them one after the
+  other. A file for each pile, not for each column, keeps the number of files
+  low; only the object that wrote it can read it.
 
   Attributes:
     num_rows: Rows put in.
@@ -108,7 +109,7 @@ class Pile:
     self.num_rows += len(next(iter(columns.values())))
 
   def take(self) -> Columns:
-    """All rows; the file stays. {} if nothing was put in."""
+    """Reads all rows; the file stays. {} if nothing was put in."""
     pieces = {n: [[] for _ in kinds] for n, kinds in self._kinds.items()}
     if not pieces:
       return {}
@@ -126,13 +127,13 @@ class Pile:
     return {name: _joined(parts) for name, parts in pieces.items()}
 
   def remove(self) -> None:
-    """Removes the file, if there is one."""
+    """Removes the file, if it exists."""
     if os.path.exists(self._path):
       os.remove(self._path)
 
 
 def _arrays(column: np.ndarray | Ragged) -> list[np.ndarray]:
-  """What a pile keeps of a column: of lists their lengths and entries."""
+  """Splits a column into arrays; lists into lengths, values and weights."""
   if not isinstance(column, Ragged):
     return [column]
   lengths = np.diff(column.offsets).astype(np.int32)
@@ -141,7 +142,7 @@ def _arrays(column: np.ndarray | Ragged) -> list[np.ndarray]:
 
 
 def _joined(pieces: list[list[np.ndarray]]) -> np.ndarray | Ragged:
-  """One column of what was put in turn."""
+  """Joins the arrays of consecutive pieces to one column; undoes `_arrays`."""
   parts = [np.concatenate(part) for part in pieces]
   if len(parts) == 1:
     return parts[0]

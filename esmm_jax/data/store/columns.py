@@ -1,4 +1,4 @@
-"""Columns as values: pieces of them, several in one, in files and back."""
+"""Slicing, concatenating, reading and writing columns."""
 
 import os
 
@@ -9,7 +9,7 @@ DAMAGED = 'The prepared data is damaged; delete its folder and prepare again.'
 
 
 def concatenate(pieces: list[np.ndarray | Ragged]) -> np.ndarray | Ragged:
-  """One column from consecutive pieces of it; no copy where there is one."""
+  """Joins consecutive pieces of a column; a single piece is not copied."""
   if len(pieces) == 1:
     return pieces[0]
   if not isinstance(pieces[0], Ragged):
@@ -29,7 +29,7 @@ def concatenate(pieces: list[np.ndarray | Ragged]) -> np.ndarray | Ragged:
 def cut(
     column: np.ndarray | Ragged, low: int, high: int
 ) -> np.ndarray | Ragged:
-  """Rows [low, high) of a column, views of it; list offsets start at 0."""
+  """Returns rows [low, high) of a column, a view; list offsets start at 0."""
   if not isinstance(column, Ragged):
     return column[low:high]
   offsets = column.offsets[low : high + 1]
@@ -39,10 +39,10 @@ def cut(
 
 
 def open_folder(folder: str) -> Columns:
-  """Maps a folder's files; a list column's parts become one `Ragged`.
+  """Maps a folder's files into memory; a list's files become one `Ragged`.
 
   Raises:
-    InputError: There is no such folder, or a file is damaged or missing.
+    InputError: The folder does not exist, or a file is damaged or missing.
   """
   arrays, columns = {}, {}
   try:

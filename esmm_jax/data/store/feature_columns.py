@@ -1,7 +1,7 @@
 """Raw columns -> ids, lists of ids, scaled floats; fitted on training rows.
 
-The one place where a vocabulary, a mean or a bucket edge is computed, so that
-no value of a validation or test row can enter one.
+Vocabularies, means and bucket edges are computed here alone, so that no value
+of a validation or test row can enter one.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ class Values(NamedTuple):
   """A raw column.
 
   Attributes:
-    values: Array [n] of any dtype; anything where missing.
+    values: Array [n] of any dtype; arbitrary where missing.
     missing: bool [n].
   """
 
@@ -25,14 +25,14 @@ class Values(NamedTuple):
 
 
 def take(lists: Ragged, index: np.ndarray) -> Ragged:
-  """The lists of these rows, in this order; an empty one for an index < 0."""
+  """Gathers the lists of rows; an empty one for an index < 0."""
   start = lists.offsets[index]
   lengths = np.where(index < 0, 0, lists.offsets[index + 1] - start)
   offsets = np.zeros(len(index) + 1, np.int64)
   np.cumsum(lengths, out=offsets[1:])
-  place = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], lengths)
-  weights = None if lists.weights is None else lists.weights[place]
-  return Ragged(lists.values[place], offsets, weights)
+  entry = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], lengths)
+  weights = None if lists.weights is None else lists.weights[entry]
+  return Ragged(lists.values[entry], offsets, weights)
 
 
 class FeatureColumns:
@@ -51,7 +51,7 @@ class FeatureColumns:
   def __init__(self, train: np.ndarray):
     """Takes bool [n], the training rows of the log."""
     self._train = train
-    self._own = np.arange(len(train))
+    self._rows = np.arange(len(train))
     self.fields: list[Field] = []
     self.columns: Columns = {}
     self.scaling: dict[str, dict[str, float]] = {}
@@ -63,8 +63,16 @@ class FeatureColumns:
       index: np.ndarray | None = None,
       min_count: int = 1,
   ) -> None:
-    """Adds one categorical value; `min_count` is of training rows."""
-    index = self._own if index is None else index
+    """Adds one categorical value of each row.
+
+    Args:
+      name: Of the field.
+      raw: Values [m] of the log (m = n), or of users or videos.
+      index: int [n], the entry of `raw` of each row, -1 for none; default: row
+        k has entry k.
+      min_count: Values in fewer training rows are rare.
+    """
+    index = self._rows if index is None else index
     used = index[self._train & (index >= 0)]
     vocabulary = Vocabulary.fit(raw.values[used], raw.missing[used], min_count)
     ids = vocabulary.encode(raw.values, raw.missing)
@@ -74,7 +82,7 @@ class FeatureColumns:
   def add_list(
       self, name: str, raw: Ragged, index: np.ndarray, combiner: str
   ) -> None:
-    """Adds a list; as many entries are read as the longest list has."""
+    """Adds a list of each row; `max_len` is the length of the longest one."""
     lists = take(raw, np.where(self._train, index, -1))
     vocabulary = Vocabulary.fit(lists.values)
     ids = take(Ragged(vocabulary.encode(raw.values), raw.offsets), index)
@@ -90,18 +98,18 @@ class FeatureColumns:
   def add_float(
       self, name: str, raw: Values, index: np.ndarray | None = None
   ) -> None:
-    """Adds a number, scaled to mean 0 and variance 1 of the training rows.
+    """Adds a number, scaled to mean 0 and variance 1 on the training rows.
 
-    A missing value becomes 0, the mean of those that are known.
+    A missing value becomes 0, the mean of the others.
     """
-    index = self._own if index is None else index
-    known = (index >= 0) & ~raw.missing[index]
-    values = np.where(known, raw.values[index], 0).astype(np.float64)
-    fitted = values[self._train & known]
+    index = self._rows if index is None else index
+    valid = (index >= 0) & ~raw.missing[index]
+    values = np.where(valid, raw.values[index], 0).astype(np.float64)
+    fitted = values[self._train & valid]
     mean = float(fitted.mean()) if len(fitted) else 0.0
     std = (float(fitted.std()) if len(fitted) else 0.0) or 1.0
     self.scaling[name] = {'mean': mean, 'std': std}
-    scaled = np.where(known, (values - mean) / std, 0)
+    scaled = np.where(valid, (values - mean) / std, 0)
     self._add(Field(name, 'float'), scaled.astype(np.float32))
 
   def add_buckets(self, name: str, raw: Values, num_buckets: int) -> None:
@@ -109,7 +117,7 @@ class FeatureColumns:
 
     The edges are quantiles of the training rows, so that buckets hold about
     equally many of them; equal quantiles make one edge, so there may be fewer
-    buckets. A missing value has id 0.
+    buckets. No bucket is rare: id 1 is unused. A missing value has id 0.
     """
     fitted = raw.values[self._train & ~raw.missing]
     edges = np.empty(0)

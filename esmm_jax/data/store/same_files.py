@@ -1,4 +1,4 @@
-"""Whether prepared data was made from the files that are there now."""
+"""Compares raw files with those that the prepared data was made from."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,21 +8,24 @@ from esmm_jax.types import InputError
 
 def check_raw(
     files: Mapping[str, Mapping[str, Any]],
-    there: Mapping[str, int],
+    present: Mapping[str, int],
     folder: str,
     raw_dir: str,
 ) -> None:
-  """`check` of the files in a data set's `raw_dir`.
+  """Checks the files in a data set's `raw_dir`.
 
   Args:
-    files: Name -> facts with `bytes`, as a report has them.
-    there: See `check`.
+    files: Name -> facts with `bytes`, as a report holds them.
+    present: See `check`.
     folder: See `check`.
-    raw_dir: Where those that are there are.
+    raw_dir: Folder of the files that are present.
+
+  Raises:
+    InputError: See `check`.
   """
   check(
       {name: facts['bytes'] for name, facts in files.items()},
-      there,
+      present,
       folder,
       f'raw files than those in {raw_dir}',
       ', or leave raw_dir empty to use what is prepared',
@@ -31,7 +34,7 @@ def check_raw(
 
 def check(
     used: Mapping[str, int],
-    there: Mapping[str, int],
+    present: Mapping[str, int],
     folder: str,
     which: str,
     advice: str,
@@ -39,19 +42,20 @@ def check(
   """Compares files by name and size.
 
   Args:
-    used: Name -> bytes, of those that the data was prepared from.
-    there: Of those that are there.
+    used: Name -> bytes, of the files that the data was prepared from.
+    present: The same, of the files that exist now.
     folder: Of the prepared data.
-    which: What those that are there are called.
-    advice: What else can be done than to delete the folder.
+    which: Names the present files, for the message.
+    advice: An alternative to deleting the folder, for the message.
 
   Raises:
-    InputError: They differ; names the first one.
+    InputError: They differ; names the first file that does.
   """
-  for name in [*used, *there]:
-    if used.get(name) != there.get(name):
+  # Not by checksum: reading gigabytes of raw files would cost each run minutes.
+  for name in [*used, *present]:
+    if used.get(name) != present.get(name):
       then = f'{used[name]} bytes' if name in used else 'absent'
-      now = f'{there[name]} bytes' if name in there else 'absent'
+      now = f'{present[name]} bytes' if name in present else 'absent'
       raise InputError(
           f'{folder} was prepared from other {which}: {name} was {then} then'
           f' and is {now} now. Delete that folder to prepare from the new'

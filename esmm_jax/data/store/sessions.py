@@ -1,7 +1,7 @@
-"""Which split, and which place in it, a session gets: by a hash of its index.
+"""Assigns sessions to splits, and orders them, by a hash of their index.
 
 The hash orders the sessions of a split, so that any part of it, `train[:10%]`,
-is a random sample of whole sessions, and the head of the file is none.
+is a random sample of whole sessions; the head of the file would be none.
 """
 
 from typing import NamedTuple
@@ -11,8 +11,8 @@ import numpy as np
 BUCKETS = 128
 
 
-class Place(NamedTuple):
-  """Where rows go.
+class Placement(NamedTuple):
+  """The split of each row, and its order in the split.
 
   Attributes:
     split: int8 [n], a position in the splits of the file, or -1: not sampled.
@@ -26,7 +26,7 @@ class Place(NamedTuple):
 
 
 def session_hash(keys: np.ndarray) -> np.ndarray:
-  """A hash of session indices, uint64 [n]: the finaliser of splitmix64.
+  """Hashes session indices, uint64 [n], with the finaliser of splitmix64.
 
   It is one to one, so different sessions never share a hash.
   """
@@ -37,14 +37,16 @@ def session_hash(keys: np.ndarray) -> np.ndarray:
   return x ^ (x >> np.uint64(31))
 
 
-def place(keys: np.ndarray, shares: tuple[float, ...], sample: float) -> Place:
-  """Where the rows of these sessions go.
+def place(
+    keys: np.ndarray, shares: tuple[float, ...], sample: float
+) -> Placement:
+  """Assigns the rows of sessions to the splits of their file.
 
   Args:
     keys: uint64 [n], the session index of each row.
     shares: The share of the sessions that each split of the file gets, in the
       order of the hash; they sum to 1.
-    sample: The share of each split that is kept, its first sessions in the
+    sample: The share of each split that is used, its first sessions in the
       order of the hash.
   """
   order = session_hash(keys)
@@ -54,22 +56,23 @@ def place(keys: np.ndarray, shares: tuple[float, ...], sample: float) -> Place:
   bucket = np.zeros(len(keys), np.int16)
   low = 0.0
   for k, share in enumerate(shares):
+    # The last one ends at 1 exactly, whatever the shares add up to in floats.
     high = low + share if k + 1 < len(shares) else 1.0
-    mine = (position >= low) & (position < high)
+    rows = (position >= low) & (position < high)
     if share:
-      within = (position[mine] - low) / (high - low)
-      split[mine] = np.where(within < sample, k, -1)
-      bucket[mine] = np.minimum(within * BUCKETS, BUCKETS - 1)
+      within = (position[rows] - low) / (high - low)
+      split[rows] = np.where(within < sample, k, -1)
+      bucket[rows] = np.minimum(within * BUCKETS, BUCKETS - 1)
     low = high
-  return Place(split, bucket, order)
+  return Placement(split, bucket, order)
 
 
 class SessionRows:
-  """How many rows each session has, and the first line of each.
+  """Counts the rows of each session, and notes the first line of each.
 
-  Holds one entry for each run of a session in the file; now and then the runs
-  of a session are merged, so that a file that is not grouped by session needs
-  no more memory than the number of sessions asks for.
+  Holds one entry for each run of consecutive rows of a session; now and then
+  the runs of a session are merged, so that a file that is not grouped by
+  session needs no more memory than its number of sessions asks for.
   """
 
   def __init__(self):
@@ -91,12 +94,16 @@ class SessionRows:
       self.merged()
 
   def merged(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sessions uint64 [n], ascending; their rows and first lines, int64 [n]."""
-    keys, first, place_of = np.unique(
+    """Merges the runs of each session.
+
+    Returns:
+      Sessions uint64 [n], ascending; their rows and first lines, int64 [n].
+    """
+    keys, first, session = np.unique(
         np.concatenate(self._keys), return_index=True, return_inverse=True
     )
     rows = np.zeros(len(keys), np.int64)
-    np.add.at(rows, place_of, np.concatenate(self._rows))
+    np.add.at(rows, session, np.concatenate(self._rows))
     # Entries are in file order, so the first one has the first line.
     lines = np.concatenate(self._lines)[first]
     self._keys, self._rows, self._lines = [keys], [rows], [lines]
@@ -112,7 +119,7 @@ class GroupIndex:
       first row counts.
     rows: int64 [G], the skeleton rows that refer to each; one more entry
       after `keep_others`.
-    drops: Whether rows whose index is not there are to be left out.
+    drops: Whether rows whose index is not in the table are left out.
   """
 
   def __init__(self, keys: np.ndarray):
@@ -123,18 +130,18 @@ class GroupIndex:
     self._others = -1
 
   def keep_others(self, num_rows: int) -> None:
-    """Sends all other indices to a row behind the table's last.
+    """Maps all other indices to one row after the table's last.
 
     Args:
-      num_rows: Skeleton rows that have them.
+      num_rows: Skeleton rows with other indices.
     """
     self._others, self.drops = len(self.keys), False
     self.rows = np.append(self.rows, num_rows)
 
   def find(self, keys: np.ndarray) -> np.ndarray:
-    """The row of the table of each index, int64 [n]; -1 where there is none."""
+    """Returns the row of the table of each index, int64 [n]; -1 for none."""
     if not len(self.keys):
       return np.full(len(keys), self._others, np.int64)
-    at = np.searchsorted(self.keys, keys, sorter=self._order)
-    at = self._order[np.minimum(at, len(self._order) - 1)]
-    return np.where(self.keys[at] == keys, at, self._others)
+    rank = np.searchsorted(self.keys, keys, sorter=self._order)
+    row = self._order[np.minimum(rank, len(self._order) - 1)]
+    return np.where(self.keys[row] == keys, row, self._others)

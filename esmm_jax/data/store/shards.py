@@ -1,4 +1,4 @@
-"""A shard of a split: a folder of columns, checked when it is written."""
+"""Writes a shard of a split: a folder of columns, checked before."""
 
 import os
 

@@ -1,8 +1,9 @@
-"""Folders of data sets whose preparation was killed.
+"""Removes the folders of data sets whose preparation was killed.
 
 TFDS builds in a folder `incomplete.*_VERSION` beside the final one and removes
-it after an exception, but not after a kill. A note in it says which process is
-at work, so that the next one can tell what nobody works on any more.
+it after an exception, but not after a kill. A note in the folder names the
+process that builds in it; once that process is gone, the next one removes the
+folder.
 """
 
 import glob
@@ -27,10 +28,10 @@ def unmark(folder: str) -> None:
 
 
 def remove(final: str) -> list[str]:
-  """Removes what killed processes of this machine left.
+  """Removes the folders of killed processes of this machine.
 
   Args:
-    final: Where the data set is when it is complete.
+    final: The folder of the complete data set.
 
   Returns:
     The folders removed.
@@ -44,7 +45,7 @@ def remove(final: str) -> list[str]:
       with open(os.path.join(folder, _NOTE), encoding='utf-8') as f:
         note = json.load(f)
     except (OSError, ValueError):
-      continue  # Just made, or of another program.
+      continue  # Just created, or of another program.
     if note['host'] == socket.gethostname() and not _alive(note['pid']):
       shutil.rmtree(folder)
       removed.append(folder)

@@ -8,10 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Counted values that wait to be added up. Adding up costs a pass over all
-# distinct values, so it is not done for each piece.
-_MAX_WAITING = 1 << 22
-
 
 class Vocabulary:
   """Ids of the values of one field: 0 missing, 1 rare or unseen, 2.. kept.
@@ -88,7 +84,12 @@ class Vocabulary:
 class ValueCounts:
   """Counts values piece by piece, in the memory of the distinct ones."""
 
-  def __init__(self):
+  def __init__(self, max_waiting: int = 1 << 22):
+    """Takes the number of counts that may wait to be added up.
+
+    Adding up is a pass over all distinct values, too long for each piece.
+    """
+    self._max_waiting = max_waiting
     self._waiting: list[pa.Table] = []
     self._num_waiting = 0
 
@@ -99,7 +100,7 @@ class ValueCounts:
         pa.table({'value': counts.field(0), 'count': counts.field(1)})
     )
     self._num_waiting += len(counts)
-    if self._num_waiting > _MAX_WAITING:
+    if self._num_waiting > self._max_waiting:
       self._waiting = [self._total()]
       # Half: more distinct values than may wait must not be added up each time.
       self._num_waiting = self._waiting[0].num_rows // 2

@@ -1,1 +1,6 @@
-"""`dataset.name=tabular`: a log of one's own, from CSV or Parquet files."""
+"""`dataset.name=tabular`: a user's own log, from CSV or Parquet files.
+
+  dataset  the builder; config: its options; inputs: those of a column
+  rows     labels and splits of rows
+  fit      the first pass; encoder: raw columns -> ids and scaled numbers
+"""

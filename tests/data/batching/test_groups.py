@@ -166,9 +166,6 @@ def test_padding_touches_no_other_row(grouped):
   assert last.where.sum() == 14
   whole = source.joined(16, 30)
   rows = set()
-  for k in range(14):
-    for name, values in looked_up(last, SCHEMA, k).items():
-      del name, values
   num = SCHEMA.num_rows
   touched = set(last.rows[last.rows < num].tolist())
   offset = SCHEMA.offsets

@@ -2,7 +2,6 @@
 
 import collections
 
-from esmm_jax.data.store import vocabulary as vocabulary_lib
 from esmm_jax.data.store.vocabulary import ValueCounts, Vocabulary
 from esmm_jax.types import InputError
 from hypothesis import given, settings, strategies as st
@@ -82,11 +81,9 @@ _TEXTS = st.text('abc7\u00e9\ufb01\U0001f600', max_size=3)
 )
 def test_counts_of_pieces(waiting, pieces, least, new):
   """However the rows are cut, and however often the counts are added up."""
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(vocabulary_lib, '_MAX_WAITING', waiting)
-    counts = ValueCounts()
-    for piece in pieces:
-      counts.add(pa.array(piece, pa.string()))
+  counts = ValueCounts(waiting)
+  for piece in pieces:
+    counts.add(pa.array(piece, pa.string()))
   number = collections.Counter(v for p in pieces for v in p if v is not None)
   # Ties by the text: by code points, as Python has it.
   expected = sorted(

@@ -248,7 +248,8 @@ def test_the_order_of_the_files_changes_no_id(tmp_path):
 def test_the_same_options_are_the_same_data():
   """Numbers on a command line, texts in a config."""
   config = dict(id='a', time='t', split='time')
-  typed = TabularConfig.from_options(config | dict(valid_from=20220503, valid_share=0))
+  typed = TabularConfig.from_options(
+      config | dict(valid_from=20220503, valid_share=0))
   written = TabularConfig.from_options(
       config | dict(valid_from='20220503', valid_share=0.0))
   assert typed.name == written.name
