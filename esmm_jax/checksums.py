@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import json
 import os
+import pathlib
 from typing import Any
 
 from esmm_jax.json_files import write_json
@@ -137,10 +138,11 @@ def _digests(files: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
 
 def _list_files(folder: str) -> list[str]:
   """Returns the paths of all files in a folder, relative to it."""
-  paths = []
-  for root, _, names in os.walk(folder):
-    paths += [os.path.relpath(os.path.join(root, n), folder) for n in names]
-  return paths
+  return [
+      str(path.relative_to(folder))
+      for path in pathlib.Path(folder).rglob('*')
+      if not path.is_dir()
+  ]
 
 
 def _read_note(folder: str) -> dict[str, list[Any]]:

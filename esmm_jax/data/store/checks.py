@@ -1,7 +1,6 @@
 """Refuses columns whose values are impossible."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from esmm_jax.schema import Field, Schema
 from esmm_jax.types import Columns, InputError, Ragged
@@ -32,18 +31,17 @@ def check_columns(
   fields = [f for f in schema.fields if not f.by_group]
   _check_fields(fields, columns, where, first_row)
   for task in schema.tasks:
-    name, label = task.label, columns[task.label]
+    label = columns[task.label]
     if task.kind == 'regression':
-      text = lambda value, name=name: (
-          f'label {name!r} is {value}; it must be finite. Give it a number, or'
-          ' drop the row, when the data is prepared.'
+      bad = ~np.isfinite(label)
+      text = (
+          'is {}; it must be finite. Give it a number, or drop the row, when the'
+          ' data is prepared.'
       )
-      _refuse(~np.isfinite(label), label, text, where, first_row)
-      continue
-    text = lambda value, name=name: (
-        f'label {name!r} is {value}; it must be 0 or 1.'
-    )
-    _refuse((label != 0) & (label != 1), label, text, where, first_row)
+    else:
+      bad, text = (label != 0) & (label != 1), 'is {}; it must be 0 or 1.'
+    subject = f'label {task.label!r}'
+    _refuse(bad, label, text, subject, where, first_row)
 
 
 def check_groups(schema: Schema, groups: Columns, where: str) -> None:
@@ -74,63 +72,54 @@ def _check_fields(
     fields: Sequence[Field], columns: Columns, where: str, first_row: int
 ) -> None:
   """Refuses impossible values of some fields."""
-
-  def refuse(field: Field, bad, values, text, lists: Ragged | None = None):
-    message = lambda value: f'field {field.name!r} ' + text.format(value)
-    _refuse(bad, values, message, where, first_row, lists)
-
   for f in fields:
     values, weights, lists = columns[f.name], None, None
+    at = {'where': where, 'first_row': first_row}
+    at['subject'] = f'field {f.name!r}'
     if f.pooled and f.kind == 'id':
       weights = columns[f'{f.name}.weight']
     if f.kind == 'float':
-      refuse(
-          f,
-          ~np.isfinite(values),
-          values,
+      text = (
           'is {}; floats must be finite. Fill missing values when the data is'
-          ' prepared.',
+          ' prepared.'
       )
+      _refuse(~np.isfinite(values), values, text, **at)
       continue
     if f.kind == 'ids':
       lists = values
       _check_shape(lists, f, where)
       values, weights = lists.values, lists.weights
+    # min and max first: they need no memory, and nearly always suffice.
     if len(values) and (values.min() < 0 or values.max() >= f.vocab_size):
-      refuse(
-          f,
-          (values < 0) | (values >= f.vocab_size),
-          values,
+      text = (
           'has id {}, but its vocabulary has the ids 0 to'
           f' {f.vocab_size - 1}. Prepare the data again, or map unseen values'
-          ' to id 1.',
-          lists,
+          ' to id 1.'
       )
+      bad = (values < 0) | (values >= f.vocab_size)
+      _refuse(bad, values, text, **at, lists=lists)
     if weights is not None:
-      refuse(
-          f,
-          ~np.isfinite(weights),
-          weights,
-          'has a weight that is not finite, {}.',
-          lists,
-      )
+      text = 'has a weight that is not finite, {}.'
+      _refuse(~np.isfinite(weights), weights, text, **at, lists=lists)
 
 
 def _refuse(
     bad: np.ndarray,
     values: np.ndarray,
-    text: Callable[[Any], str],
+    text: str,
+    subject: str,
     where: str,
     first_row: int,
     lists: Ragged | None = None,
 ) -> None:
-  """Raises if any entry is bad; `text` gets the first bad value."""
+  """Raises if any entry is bad; {} in `text` is the first bad value."""
   if not bad.any():
     return
   entry = row = int(np.flatnonzero(bad)[0])
   if lists is not None:
     row = int(np.searchsorted(lists.offsets, entry, side='right')) - 1
-  raise InputError(f'{where}, row {first_row + row}: {text(values[entry])}')
+  text = text.format(values[entry])
+  raise InputError(f'{where}, row {first_row + row}: {subject} {text}')
 
 
 def _check_shape(lists: Ragged, field: Field, where: str) -> None:

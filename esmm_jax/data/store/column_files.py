@@ -14,14 +14,16 @@ class GrowingColumn:
   """A one-dimensional .npy file that is appended to; readable once closed."""
 
   def __init__(self, path: str, dtype: Any):
-    self._file = open(path, 'wb', buffering=1 << 20)
-    self._file.write(b' ' * _HEADER)
-    self._dtype, self._length = np.dtype(dtype), 0
+    self._path, self._dtype, self._length = path, np.dtype(dtype), 0
+    with open(path, 'wb') as f:
+      f.write(b' ' * _HEADER)
 
   def append(self, values: np.ndarray) -> None:
     """Adds values, [n], of any dtype that casts to the file's."""
     values = np.ascontiguousarray(values, self._dtype)
-    self._file.write(memoryview(values).cast('B') if len(values) else b'')
+    # Opened anew: a data set may have more columns than files may be open.
+    with open(self._path, 'ab') as f:
+      f.write(values.tobytes())
     self._length += len(values)
 
   def close(self) -> None:
@@ -40,9 +42,8 @@ class GrowingColumn:
     # (two bytes, little-endian, behind the magic) is written anew.
     size = (_HEADER - 10).to_bytes(2, 'little')
     padded = text[10:].rstrip(b' \n').ljust(_HEADER - 11) + b'\n'
-    self._file.seek(0)
-    self._file.write(text[:8] + size + padded)
-    self._file.close()
+    with open(self._path, 'r+b') as f:
+      f.write(text[:8] + size + padded)
 
 
 class GrowingTable:
@@ -78,6 +79,7 @@ class GrowingTable:
     self._files[name].append(values)
 
   def close(self) -> None:
+    """Makes the columns readable."""
     for file in self._files.values():
       file.close()
 

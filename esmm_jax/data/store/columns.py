@@ -2,6 +2,7 @@
 
 import os
 
+from esmm_jax.data.store.feature_columns import take
 from esmm_jax.types import Columns, InputError, Ragged
 import numpy as np
 
@@ -36,6 +37,19 @@ def cut(
   a, b = offsets[0], offsets[-1]
   weights = None if column.weights is None else column.weights[a:b]
   return Ragged(column.values[a:b], offsets - a, weights)
+
+
+def take_rows(columns: Columns, index: np.ndarray) -> Columns:
+  """Returns the rows of these indices, at least 0, in this order; copies."""
+  return {
+      name: take(c, index) if isinstance(c, Ragged) else c[index]
+      for name, c in columns.items()
+  }
+
+
+def concatenate_rows(parts: list[Columns]) -> Columns:
+  """Returns the rows of several parts, one part after the other."""
+  return {name: concatenate([p[name] for p in parts]) for name in parts[0]}
 
 
 def open_folder(folder: str) -> Columns:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 import functools
 
-from esmm_jax.data.store.columns import concatenate, cut, DAMAGED, open_folder
-from esmm_jax.data.store.feature_columns import take
-from esmm_jax.types import Columns, InputError, Ragged
+from esmm_jax.data.store.columns import concatenate, concatenate_rows, cut
+from esmm_jax.data.store.columns import DAMAGED, open_folder, take_rows
+from esmm_jax.types import Columns, InputError
 import numpy as np
 
 
@@ -53,9 +53,7 @@ class ColumnarSource:
   @functools.cached_property
   def groups(self) -> Columns:
     """The group table, memory-mapped where the rows are of one split."""
-    tables = list(self._tables.values())
-    names = tables[0] if tables else ()
-    return {name: concatenate([t[name] for t in tables]) for name in names}
+    return concatenate_rows(list(self._tables.values()) or [{}])
 
   def __len__(self) -> int:
     return int(self._ends[-1])
@@ -102,8 +100,4 @@ class ColumnarSource:
     columns = self.read(start, stop)
     if not self._index:
       return columns
-    group = columns[self._index]
-    return columns | {
-        name: take(c, group) if isinstance(c, Ragged) else c[group]
-        for name, c in self.groups.items()
-    }
+    return columns | take_rows(self.groups, columns[self._index])

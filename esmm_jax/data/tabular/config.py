@@ -116,8 +116,9 @@ class TabularConfig(tfds.core.BuilderConfig):
         raise InputError(
             f'Column {name!r} is a label; it cannot be an input too.'
         )
-      # Columns are files of these names.
-      if name in (GROUP, ROW, FILE) or '/' in name or name.startswith('.'):
+      # A column is a file of its name, a label one of its task's label.
+      stored = (GROUP, ROW, FILE, *self.events)
+      if name in stored or '/' in name or name.startswith('.'):
         raise InputError(
             f'Column {name!r}: a column cannot have that name here; rename it.'
         )

@@ -2,7 +2,8 @@
 
 Two passes over the files, some rows at a time: one counts on the training rows
 (`fit`), one encodes (`encoder`). Memory is that of the vocabularies, of one
-shard and, where a split is by shares of the time, of 8 bytes a row.
+shard and, where a split is by shares of the time, of 8 bytes a row; on disk a
+split is there twice while its shards are written.
 """
 
 from collections.abc import Iterator
@@ -11,10 +12,9 @@ import shutil
 from typing import Any
 
 from esmm_jax.data.store import same_files
+from esmm_jax.data.store.column_files import GrowingTable
 from esmm_jax.data.store.columnar import ColumnarBuilder
-from esmm_jax.data.store.columns import concatenate, cut, open_folder
-from esmm_jax.data.store.columns import write_column
-from esmm_jax.data.store.feature_columns import take
+from esmm_jax.data.store.columns import cut, open_folder, take_rows
 from esmm_jax.data.store.vocabulary import ValueCounts, Vocabulary
 from esmm_jax.data.tabular.config import FILE, GROUP, ROW, SPLITS
 from esmm_jax.data.tabular.config import TabularConfig
@@ -23,7 +23,7 @@ from esmm_jax.data.tabular.fit import Fit
 from esmm_jax.data.tabular.rows import Chunk, ends_of_time, joint_labels
 from esmm_jax.data.tabular.rows import LEFT_OUT, Log, split_of
 from esmm_jax.schema import Schema
-from esmm_jax.types import Columns, InputError, Ragged
+from esmm_jax.types import Columns, InputError
 import numpy as np
 
 
@@ -96,21 +96,29 @@ class Tabular(ColumnarBuilder):
     fit, groups, report = self._count(log, ends)
     encoder = fit.encoder()
     encoder.save(self.encoder_folder)
-    pieces = _Pieces(
-        os.path.join(os.fspath(self.data_path), 'pieces'), config.shard_rows
-    )
+    # All splits grow in one pass; then their shards are cut off one by one.
+    folders = {
+        name: os.path.join(os.fspath(self.data_path), f'rows-{name}')
+        for name in report['splits']
+    }
+    tables = {name: GrowingTable(folder) for name, folder in folders.items()}
     for chunk in log.chunks():
       split = split_of(chunk, config, ends)
       columns, split = self._encode(chunk, split, encoder, groups)
-      for k, name in enumerate(SPLITS):
-        pieces.add(name, columns, np.flatnonzero(split == k))
+      for name, table in tables.items():
+        rows = np.flatnonzero(split == SPLITS.index(name))
+        table.append(take_rows(columns, rows))
       self._progress.update(len(split))
-    pieces.finish()
+    for table in tables.values():
+      table.close()
     report['files'] = log.sizes
     report['vocab_sizes'] = {
         f.name: f.vocab_size for f in encoder.schema.inputs
     }
-    shards = {name: pieces.read(name) for name in report['splits']}
+    shards = {
+        name: _shards(folder, config.shard_rows)
+        for name, folder in folders.items()
+    }
     return encoder.schema, shards, report
 
   def _count(
@@ -188,53 +196,9 @@ class Tabular(ColumnarBuilder):
     return columns, np.where(is_kept, split, LEFT_OUT)
 
 
-class _Pieces:
-  """Shards on disk, while the number of shards is not known yet.
-
-  Rows of each split wait in memory until they fill a shard.
-  """
-
-  def __init__(self, folder: str, rows: int):
-    self._folder, self._rows = folder, rows
-    self._waiting: dict[str, list[Columns]] = {name: [] for name in SPLITS}
-    self._num = dict.fromkeys(SPLITS, 0)
-    self._written: dict[str, list[str]] = {name: [] for name in SPLITS}
-
-  def add(self, split: str, columns: Columns, rows: np.ndarray) -> None:
-    if not len(rows):
-      return
-    self._waiting[split].append({
-        name: take(c, rows) if isinstance(c, Ragged) else c[rows]
-        for name, c in columns.items()
-    })
-    self._num[split] += len(rows)
-    while self._num[split] >= self._rows:
-      self._write(split)
-
-  def finish(self) -> None:
-    for split in SPLITS:
-      if self._num[split]:
-        self._write(split)
-
-  def _write(self, split: str) -> None:
-    waiting = self._waiting[split]
-    whole = {n: concatenate([w[n] for w in waiting]) for n in waiting[0]}
-    written = self._written[split]
-    folder = os.path.join(self._folder, f'{split}-{len(written)}')
-    os.makedirs(folder)
-    for name, column in whole.items():
-      write_column(folder, name, cut(column, 0, self._rows))
-    written.append(folder)
-    num = self._num[split]
-    self._num[split], self._waiting[split] = 0, []
-    if num > self._rows:
-      rest = {n: cut(c, self._rows, num) for n, c in whole.items()}
-      self._num[split], self._waiting[split] = num - self._rows, [rest]
-
-  def read(self, split: str) -> Iterator[Columns]:
-    """Yields the shards; removes each when the next one is asked for."""
-    for folder in self._written[split]:
-      yield open_folder(folder)
-      shutil.rmtree(folder)
-    if not os.listdir(self._folder):
-      os.rmdir(self._folder)
+def _shards(folder: str, num_rows: int) -> Iterator[Columns]:
+  """Yields the rows of a split, so many at a time; removes the folder."""
+  columns = open_folder(folder)
+  for low in range(0, len(columns[ROW]), num_rows):
+    yield {n: cut(c, low, low + num_rows) for n, c in columns.items()}
+  shutil.rmtree(folder)
