@@ -57,19 +57,18 @@ def encoded(
   ragged = [n + _WEIGHT for n, c in columns.items() if isinstance(c, Ragged)]
   # A `Ragged` holds its weights itself.
   require([n for n in needed(schema) if n not in ragged], columns, where)
-  location = Location(where, first_row)
+  rows = Location(where, first_row)
   arrays: Columns = {}
   for f in schema.fields:
-    value = columns[f.name]
+    weight = f.name + _WEIGHT
     if f.kind == 'float':
-      arrays[f.name] = _floats(value, f.name, location)
+      arrays[f.name] = _floats(columns, rows.column(f.name))
     elif f.kind == 'id':
-      arrays[f.name] = _ids(value, f.name, location)
+      arrays[f.name] = _ids(columns[f.name], rows.column(f.name))
     else:
-      arrays[f.name] = _lists(value, f, columns, location)
+      arrays[f.name] = _lists(columns, f, rows)
     if f.kind == 'id' and f.weighted:
-      name = f.name + _WEIGHT
-      arrays[name] = _floats(columns[name], name, location)
+      arrays[weight] = _floats(columns, rows.column(weight))
   lengths = {name: len(column) for name, column in arrays.items()}
   if len(set(lengths.values())) > 1:
     raise InputError(f'{where}: columns differ in length: {lengths}.')
@@ -90,52 +89,49 @@ def _plain(schema: Schema) -> Schema:
   return dataclasses.replace(schema, fields=fields, tasks=())
 
 
-def _floats(value: Any, name: str, location: Location) -> np.ndarray:
+def _floats(columns: Mapping[str, Any], location: Location) -> np.ndarray:
+  value = columns[location.name]
   if isinstance(value, np.ndarray) and value.ndim == 1:
     if value.dtype.kind in 'fiub':
       return value.astype(np.float32, copy=False)
-  array = raw_values.arrow(value, name, location)
-  values = raw_values.floats(array, name, location)
-  missing = np.isnan(values)
+  array = raw_values.arrow(value, location)
+  values = raw_values.floats(array, location)
   must = 'a number; fill missing ones'
-  raw_values.refuse(missing, array, must, name, location)
+  raw_values.refuse(np.isnan(values), array, must, location)
   return values.astype(np.float32)
 
 
 def _ids(
-    value: Any, name: str, location: Location, rows: np.ndarray | None = None
+    value: Any, location: Location, rows: np.ndarray | None = None
 ) -> np.ndarray:
   if isinstance(value, np.ndarray) and value.ndim == 1:
     if value.dtype.kind in 'iu':
       return value
-  array = raw_values.arrow(value, name, location)
+  array = raw_values.arrow(value, location)
   if pa.types.is_boolean(array.type):
     array = pc.cast(array, pa.int8())
   must = 'an id, a whole number'
-  array = raw_values.cast(array, pa.int64(), must, name, location, rows)
+  array = raw_values.cast(array, pa.int64(), must, location, rows)
   return pc.fill_null(array, MISSING).to_numpy(zero_copy_only=False)
 
 
 def _lists(
-    value: Any, field: Field, columns: Mapping[str, Any], location: Location
+    columns: Mapping[str, Any], field: Field, location: Location
 ) -> Ragged:
   """Converts lists of ids, with their weights."""
-  if isinstance(value, Ragged):
-    return value
-  offsets, entries = _flatten(value, field.name, location)
-  rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-  values = _ids(entries, field.name, location, rows)
+  if isinstance(columns[field.name], Ragged):
+    return columns[field.name]
+  at = location.column(field.name)
+  offsets, entries, rows = _flatten(columns, at)
+  values = _ids(entries, at, rows)
   if not field.weighted:
     return Ragged(values, offsets)
-  name = field.name + _WEIGHT
-  ends, entries = _flatten(columns[name], name, location)
-  rows = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
-  weights = raw_values.cast(
-      entries, pa.float64(), 'numbers', name, location, rows
-  )
+  at = location.column(field.name + _WEIGHT)
+  ends, entries, rows = _flatten(columns, at)
+  weights = raw_values.cast(entries, pa.float64(), 'numbers', at, rows)
   if not np.array_equal(ends, offsets) or weights.null_count:
     raise InputError(
-        f'{location.where}: the lists of {name!r} and {field.name!r} differ in'
+        f'{at.where}: the lists of {at.name!r} and {field.name!r} differ in'
         ' length, or a weight is null; every entry has one weight.'
     )
   weights = weights.to_numpy(zero_copy_only=False).astype(np.float32)
@@ -143,7 +139,10 @@ def _lists(
 
 
 def _flatten(
-    value: Any, name: str, location: Location
-) -> tuple[np.ndarray, pa.Array]:
-  array = raw_values.arrow(value, name, location)
-  return raw_values.flatten(array, name, location)
+    columns: Mapping[str, Any], location: Location
+) -> tuple[np.ndarray, pa.Array, np.ndarray]:
+  """Returns offsets int64 [n + 1], entries, and the row of each entry."""
+  array = raw_values.arrow(columns[location.name], location)
+  offsets, entries = raw_values.flatten(array, location)
+  rows = np.repeat(np.arange(len(array)), np.diff(offsets))
+  return offsets, entries, rows

@@ -22,17 +22,26 @@ _TRUTHS = {'0': 0, '1': 1, 'false': 0, 'true': 1}
 
 @dataclasses.dataclass(frozen=True)
 class Location:
-  """The position of some rows in a file, for messages.
+  """The position of some rows of a file, or of a column of them, for messages.
 
   Attributes:
     where: The file.
     first: Number of the first of the rows, from 0.
     noun: What messages count: `row` (from 0), or `line` of a CSV file.
+    name: The column.
   """
 
   where: str
   first: int = 0
   noun: str = 'row'
+  name: str = ''
+
+  def column(self, name: str) -> 'Location':
+    """Returns the location of a column of the rows."""
+    return dataclasses.replace(self, name=name)
+
+  def __str__(self) -> str:
+    return f'{self.where}: column {self.name!r}'
 
   def at(self, row: int) -> str:
     """Returns the file and the number of a row, in words."""
@@ -41,20 +50,19 @@ class Location:
       number = csv_rows.line_of(self.where, number)
     return f'{self.where}, {self.noun} {number}'
 
-  def refusal(self, name: str, row: int, value: Any, must: str) -> InputError:
+  def refusal(self, row: int, value: Any, must: str) -> InputError:
     """Makes the error of a value; `must` ends 'it must be'."""
     return InputError(
-        f'{self.at(row)}: column {name!r} is {value!r}; it must be {must}.'
+        f'{self.at(row)}: column {self.name!r} is {value!r}; it must be {must}.'
     )
 
 
-def arrow(value: Any, name: str, location: Location) -> pa.Array:
+def arrow(value: Any, location: Location) -> pa.Array:
   """Converts a column of any library to one arrow array.
 
   Args:
     value: A list, a numpy array or an arrow array [n].
-    name: The column.
-    location: Where it is.
+    location: The column's.
 
   Raises:
     InputError: It is a single value, or holds objects that are no values.
@@ -69,8 +77,8 @@ def arrow(value: Any, name: str, location: Location) -> pa.Array:
     value = list(value)
   if isinstance(value, (str, bytes)) or not hasattr(value, '__len__'):
     raise InputError(
-        f'{location.where}: column {name!r} is {value!r}; it must be an array'
-        ' or a list, of one row too.'
+        f'{location} is {value!r}; it must be an array or a list, of one row'
+        ' too.'
     )
   try:
     return pa.array(value, from_pandas=True)
@@ -79,21 +87,17 @@ def arrow(value: Any, name: str, location: Location) -> pa.Array:
       as_texts = [None if v is None else str(v) for v in value]
       return pa.array(as_texts, pa.string())
     except _ERRORS:
-      raise InputError(f'{location.where}: column {name!r}: {e}') from e
+      raise InputError(f'{location}: {e}') from e
 
 
 def texts(
-    array: pa.Array,
-    name: str,
-    location: Location,
-    rows: np.ndarray | None = None,
+    array: pa.Array, location: Location, rows: np.ndarray | None = None
 ) -> pa.Array:
   """Converts identifiers to texts; null where a value is missing.
 
   Args:
     array: Integers, whole floats, booleans, texts, dates: anything but lists.
-    name: The column.
-    location: Where it is.
+    location: The column's.
     rows: The row of each entry; None: entry k is in row k.
 
   Returns:
@@ -105,7 +109,7 @@ def texts(
   kind = array.type
   if pa.types.is_nested(kind):
     must = 'one value; name a column of lists in `ids`'
-    raise location.refusal(name, 0, _first(array), must)
+    raise location.refusal(0, _first(array), must)
   if pa.types.is_floating(kind):
     array = pc.cast(array, pa.float64())
     array = pc.if_else(pc.is_nan(array), pa.scalar(None, pa.float64()), array)
@@ -114,27 +118,26 @@ def texts(
         pc.greater_equal(pc.abs(array), 2.0**63),
     )
     odd = pc.fill_null(odd, False)
-    refuse(odd, array, 'a whole number or a text', name, location, rows)
+    refuse(odd, array, 'a whole number or a text', location, rows)
     array = pc.cast(array, pa.int64())
   if pa.types.is_boolean(kind):
     array = pc.if_else(array, 'True', 'False')  # As pandas writes it.
   if not pa.types.is_string(array.type):
-    array = cast(array, pa.string(), 'a text', name, location, rows)
+    array = cast(array, pa.string(), 'a text', location, rows)
   array = pc.utf8_trim_whitespace(array)
   array = pc.replace_substring_regex(array, _WHOLE, r'\1')
   return pc.if_else(pc.equal(array, ''), pa.scalar(None, pa.string()), array)
 
 
 def flatten(
-    array: pa.Array, name: str, location: Location
+    array: pa.Array, location: Location
 ) -> tuple[np.ndarray, pa.Array]:
   """Splits lists into offsets and entries.
 
   Args:
     array: Lists, or texts with `|` between the entries; null and '' are empty
       lists.
-    name: The column.
-    location: Where it is.
+    location: The column's.
 
   Returns:
     Offsets int64 [n + 1], and the entries of any type, nulls among them.
@@ -155,22 +158,21 @@ def flatten(
       or kinds.is_fixed_size_list(array.type)
   ):
     must = 'a list, or a text with | between the entries'
-    raise location.refusal(name, 0, _first(array), must)
+    raise location.refusal(0, _first(array), must)
   lengths = pc.fill_null(pc.list_value_length(array), 0)
   offsets = np.zeros(len(array) + 1, np.int64)
   np.cumsum(lengths.to_numpy(zero_copy_only=False), out=offsets[1:])
-  return offsets, arrow(array.flatten(), name, location)
+  return offsets, arrow(array.flatten(), location)
 
 
 def lists(
-    array: pa.Array, name: str, location: Location, max_len: int
+    array: pa.Array, location: Location, max_len: int
 ) -> tuple[np.ndarray, pa.Array]:
   """Returns the first `max_len` entries of each row's list of identifiers.
 
   Args:
     array: See `flatten`. Null entries are left out, and do not count.
-    name: The column.
-    location: Where it is.
+    location: The column's.
     max_len: Entries kept of a row.
 
   Returns:
@@ -179,9 +181,9 @@ def lists(
   Raises:
     InputError: It holds no lists.
   """
-  offsets, entries = flatten(array, name, location)
+  offsets, entries = flatten(array, location)
   rows = np.repeat(np.arange(len(array)), np.diff(offsets))
-  entries = texts(entries, name, location, rows)
+  entries = texts(entries, location, rows)
   valid = entries.is_valid().to_numpy(zero_copy_only=False)
   rows, entries = rows[valid], entries.filter(pa.array(valid))
   starts = np.searchsorted(rows, np.arange(len(array)))
@@ -191,35 +193,35 @@ def lists(
   return offsets, entries.filter(pa.array(is_kept))
 
 
-def floats(array: pa.Array, name: str, location: Location) -> np.ndarray:
+def floats(array: pa.Array, location: Location) -> np.ndarray:
   """Converts numbers to float64 [n], nan where a value is missing.
 
   Raises:
     InputError: A value is no number, or infinite.
   """
   if _is_text(array):
-    array = texts(array, name, location)
-  array = cast(array, pa.float64(), 'a number', name, location)
+    array = texts(array, location)
+  array = cast(array, pa.float64(), 'a number', location)
   values = pc.fill_null(array, np.nan).to_numpy(zero_copy_only=False)
-  refuse(np.isinf(values), array, 'finite', name, location)
+  refuse(np.isinf(values), array, 'finite', location)
   return values
 
 
-def labels(array: pa.Array, name: str, location: Location) -> np.ndarray:
+def labels(array: pa.Array, location: Location) -> np.ndarray:
   """Converts labels to 0 or 1, int8 [n].
 
   Raises:
     InputError: A value is none of 0, 1, false and true.
   """
-  words = pc.utf8_lower(texts(array, name, location))
+  words = pc.utf8_lower(texts(array, location))
   index = pc.index_in(words, pa.array(list(_TRUTHS)))
   bad = pc.or_(pc.is_null(index), pc.is_null(words))
-  refuse(bad, array, '0 or 1', name, location)
+  refuse(bad, array, '0 or 1', location)
   values = np.array(list(_TRUTHS.values()), np.int8)
   return values[index.to_numpy(zero_copy_only=False)]
 
 
-def times(array: pa.Array, name: str, location: Location) -> np.ndarray:
+def times(array: pa.Array, location: Location) -> np.ndarray:
   """Converts times to float64 [n]: numbers as they are, dates to microseconds.
 
   Raises:
@@ -227,19 +229,19 @@ def times(array: pa.Array, name: str, location: Location) -> np.ndarray:
   """
   must = 'a number or a date'
   if pa.types.is_temporal(array.type):
-    array = cast(array, pa.timestamp('us'), must, name, location)
+    array = cast(array, pa.timestamp('us'), must, location)
     array = pc.cast(array, pa.int64())
   elif _is_text(array):
-    array = texts(array, name, location)
+    array = texts(array, location)
     # The first value decides for the column: 20220409 is a number, not a date.
     try:
       pc.cast(array.drop_null().slice(0, 1), pa.float64())
     except _ERRORS:
       forms = f'{must} like 2022-04-09 or 2022-04-09 12:30:00'
-      array = cast(array, pa.timestamp('us'), forms, name, location)
+      array = cast(array, pa.timestamp('us'), forms, location)
       array = pc.cast(array, pa.int64())
-  values = floats(array, name, location)
-  refuse(np.isnan(values), array, must, name, location)
+  values = floats(array, location)
+  refuse(np.isnan(values), array, must, location)
   return values
 
 
@@ -247,7 +249,6 @@ def cast(
     array: pa.Array,
     to: pa.DataType,
     must: str,
-    name: str,
     location: Location,
     rows: np.ndarray | None = None,
 ) -> pa.Array:
@@ -257,8 +258,7 @@ def cast(
     array: Entries [n].
     to: The type wanted.
     must: In words, for the message.
-    name: The column.
-    location: Where it is.
+    location: The column's.
     rows: The row of each entry; None: entry k is in row k.
 
   Raises:
@@ -273,15 +273,14 @@ def cast(
         pc.cast(pa.array([entry.as_py()], array.type), to)
       except _ERRORS:
         row = k if rows is None else rows[k]
-        raise location.refusal(name, row, entry.as_py(), must) from e
-    raise InputError(f'{location.where}: column {name!r}: {e}') from e
+        raise location.refusal(row, entry.as_py(), must) from e
+    raise InputError(f'{location}: {e}') from e
 
 
 def refuse(
     bad: np.ndarray | pa.Array,
     array: pa.Array,
     must: str,
-    name: str,
     location: Location,
     rows: np.ndarray | None = None,
 ) -> None:
@@ -291,7 +290,7 @@ def refuse(
   if bad.any():
     k = int(np.flatnonzero(bad)[0])
     row = k if rows is None else rows[k]
-    raise location.refusal(name, row, array[k].as_py(), must)
+    raise location.refusal(row, array[k].as_py(), must)
 
 
 def _is_text(array: pa.Array) -> bool:

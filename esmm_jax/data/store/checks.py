@@ -35,8 +35,8 @@ def check_columns(
     if task.kind == 'regression':
       bad = ~np.isfinite(label)
       text = (
-          'is {}; it must be finite. Give it a number, or drop the row, when the'
-          ' data is prepared.'
+          'is {}; it must be finite. Give it a number, or drop the row, when'
+          ' the data is prepared.'
       )
     else:
       bad, text = (label != 0) & (label != 1), 'is {}; it must be 0 or 1.'

@@ -220,9 +220,8 @@ class TabularConfig(tfds.core.BuilderConfig):
     text = getattr(self, option)
     if not text:
       return None
-    location = Location(f'dataset.{option}')
-    array = arrow([str(text)], option, location)
-    return times(array, option, location).item()
+    location = Location(f'dataset.{option}', name=option)
+    return times(arrow([str(text)], location), location).item()
 
 
 def _like(value: Any, default: Any, option: str) -> Any:

@@ -64,12 +64,13 @@ def read(
   Raises:
     InputError: A value is of another kind.
   """
-  array = raw_values.arrow(columns[column.name], column.name, location)
+  location = location.column(column.name)
+  array = raw_values.arrow(columns[column.name], location)
   if column.kind == 'float':
-    return None, raw_values.floats(array, column.name, location)
+    return None, raw_values.floats(array, location)
   if column.kind == 'id':
-    return None, raw_values.texts(array, column.name, location)
-  return raw_values.lists(array, column.name, location, column.max_len)
+    return None, raw_values.texts(array, location)
+  return raw_values.lists(array, location, column.max_len)
 
 
 class Encoder:
@@ -196,7 +197,7 @@ class Encoder:
         values = parquet.read_table(path)['value'].combine_chunks()
         if len(values) + FIRST_KEPT != sizes[table]:
           raise ValueError(f'it has {len(values)} values')
-        values = raw_values.arrow(values, table, Location(path))
+        values = raw_values.arrow(values, Location(path))
         vocabularies[table] = Vocabulary(values)
       return cls(
           [Input(**c) for c in about['inputs']],

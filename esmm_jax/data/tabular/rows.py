@@ -41,15 +41,15 @@ class Chunk(NamedTuple):
 
   def arrow(self, name: str) -> pa.Array:
     """Returns a column as one array."""
-    return raw_values.arrow(self.columns[name], name, self.location)
+    return raw_values.arrow(self.columns[name], self.location.column(name))
 
   def texts(self, name: str) -> pa.Array:
     """Returns a column as identifiers."""
-    return raw_values.texts(self.arrow(name), name, self.location)
+    return raw_values.texts(self.arrow(name), self.location.column(name))
 
   def times(self, name: str) -> np.ndarray:
     """Returns a column as times, float64 [n]."""
-    return raw_values.times(self.arrow(name), name, self.location)
+    return raw_values.times(self.arrow(name), self.location.column(name))
 
 
 class Log:
@@ -121,7 +121,7 @@ def joint_labels(
       and the policy is `error`.
   """
   labels = {
-      label: raw_values.labels(chunk.arrow(name), name, chunk.location)
+      label: raw_values.labels(chunk.arrow(name), chunk.location.column(name))
       for label, name in config.events.items()
   }
   policy = config.conversion_without_click

@@ -196,10 +196,10 @@ ARROW = [
 def test_any_arrow_type(kind, array):
   """Is read, or refused with the place."""
   try:
-    found = getattr(raw_values, kind)(array, 'x', HERE)
+    found = getattr(raw_values, kind)(array, HERE)
     assert len(found) == 2
   except InputError as e:
-    assert str(e).startswith("x, row 0: column 'x' is "), e
+    assert str(e).startswith("x, row 0: column 'a' is "), e
 
 
 @pytest.mark.parametrize('options, message', [
@@ -242,7 +242,7 @@ def test_three_events(tmp_path):
 
 # Values.
 
-HERE = Location('x')
+HERE = Location('x', name='a')
 
 
 @pytest.mark.parametrize('values', [
@@ -253,19 +253,19 @@ HERE = Location('x')
     pa.array(['7', None, '-3']).dictionary_encode(),
 ])
 def test_one_identifier_in_many_forms(values):
-  found = raw_values.texts(raw_values.arrow(values, 'a', HERE), 'a', HERE)
+  found = raw_values.texts(raw_values.arrow(values, HERE), HERE)
   assert found.to_pylist() == ['7', None, '-3']
 
 
 def test_other_kinds():
   texts = lambda v: raw_values.texts(
-      raw_values.arrow(v, 'a', HERE), 'a', HERE).to_pylist()
+      raw_values.arrow(v, HERE), HERE).to_pylist()
   assert texts([True, False, None]) == ['True', 'False', None]
   assert texts(np.array(['b', 'a'], object)) == ['b', 'a']
   assert texts([1, 'x', None]) == ['1', 'x', None]
   assert texts(np.array(['2022-04-09'], 'datetime64[D]')) == ['2022-04-09']
   labels = raw_values.labels(
-      pa.array(['0', 'TRUE', '1.0', 'false']), 'a', HERE)
+      pa.array(['0', 'TRUE', '1.0', 'false']), HERE)
   assert labels.tolist() == [0, 1, 1, 0] and labels.dtype == np.int8
 
 
@@ -277,14 +277,14 @@ NAMES = st.text('abc7. ', max_size=3)
 def test_lists(rows, most):
   clean = [
       [t.strip() for t in row or [] if t and t.strip()] for row in rows]
-  clean = [[raw_values.texts(pa.array([t]), 'a', HERE)[0].as_py() for t in row]
+  clean = [[raw_values.texts(pa.array([t]), HERE)[0].as_py() for t in row]
            [:most] for row in clean]
   as_lists = pa.array(rows, pa.list_(pa.string()))
   as_texts = pa.array(
       [None if r is None else '|'.join(t or '' for t in r) for r in rows],
       pa.string())
   for form in (as_lists, as_texts):
-    offsets, entries = raw_values.lists(form, 'a', HERE, most)
+    offsets, entries = raw_values.lists(form, HERE, most)
     found = [
         entries[a:b].to_pylist() for a, b in zip(offsets, offsets[1:])]
     assert found == clean
@@ -314,7 +314,7 @@ def test_what_is_encoded_comes_of_training_rows(rows):
   fit.add(columns, train, HERE)
   encoder = fit.encoder()
   made = encoder.encode(columns)
-  texts = raw_values.texts(columns['a'], 'a', HERE).to_pylist()
+  texts = raw_values.texts(columns['a'], HERE).to_pylist()
   known = {t for t, k in zip(texts, train) if k and t is not None}
   for text, number in zip(texts, made['a']):
     if text is None or text not in known:
