@@ -49,10 +49,9 @@ def damage(folder: str) -> str:
     return f'it was not completed, there is no {name}'
   except (OSError, ValueError) as e:
     return f'its list of checksums, {name}, cannot be read ({e})'
-  now = _contents(folder)
-  return next(
-      (f'{path} {wrong}' for path, wrong in _differences(sealed, now)), ''
-  )
+  for path, wrong in _differences(sealed, _contents(folder)):
+    return f'{path} {wrong}'
+  return ''
 
 
 def remove_stray(folder: str) -> None:
@@ -89,8 +88,7 @@ def folder_hash(folder: str) -> str:
     now[path] = [*size_and_time, digest]
   if noted:
     # Digests alone: a copy of the data, with other times, is as good.
-    changes = _differences(_digests(noted), _digests(now))
-    for path, wrong in changes:
+    for path, wrong in _differences(_digests(noted), _digests(now)):
       raise InputError(
           f'The prepared data in {folder} has been changed: {path} {wrong}.'
           ' Delete that folder, and it is prepared again.'

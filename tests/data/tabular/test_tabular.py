@@ -166,7 +166,8 @@ def test_labels_of_other_data_sets_are_names_as_any_other(
 def test_own_labels_are_no_features(label, kind):
   labels = dict(click='clicked', cart='carted', conversion='bought')
   with pytest.raises(InputError, match=f"'{label}' is a label"):
-    TabularConfig.from_options({'files': 'x.csv', kind: f'other,{label}', **labels})
+    TabularConfig.from_options(
+        {'files': 'x.csv', kind: f'other,{label}', **labels})
 
 
 @pytest.mark.parametrize('form', FORMS)
