@@ -9,11 +9,11 @@ from typing import Any
 
 from esmm_jax.data.files.raw_values import arrow, Location, times
 from esmm_jax.data.store.policies import POLICIES
-from esmm_jax.data.tabular.inputs import check_choice, KINDS, parse_inputs
-from esmm_jax.data.tabular.inputs import split_commas
+from esmm_jax.data.tabular.inputs import KINDS, parse_inputs, split_commas
+from esmm_jax.options import check_choice, refuse_unknown
 from esmm_jax.schema import Schema
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Tasks
-from esmm_jax.types import InputError, suggest
+from esmm_jax.types import InputError
 import tensorflow_datasets as tfds
 
 SPLITS = ('train', 'valid', 'test')
@@ -169,13 +169,14 @@ class TabularConfig(tfds.core.BuilderConfig):
       InputError: An option is not known, of another kind or not possible.
     """
     defaults = cls._defaults()
-    for name in options:
-      if name not in defaults:
-        raise InputError(
-            f'dataset.{name} is set, but Tabular has no such option.'
-            f' {suggest(name, defaults)}'
-        )
-    return cls(**{n: _like(v, defaults[n], n) for n, v in options.items()})
+    refuse_unknown(options, list(defaults), 'dataset', 'Tabular')
+    return cls(
+        **{
+            name: _like(options[name], default, name)
+            for name, default in defaults.items()
+            if name in options
+        }
+    )
 
   @classmethod
   def _defaults(cls) -> dict[str, Any]:

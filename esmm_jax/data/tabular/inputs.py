@@ -1,9 +1,9 @@
 """The input columns of a user's log, as options of the config name them."""
 
-from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
+from esmm_jax.options import check_choice
 from esmm_jax.schema import COMBINERS, Field
 from esmm_jax.types import InputError, suggest
 
@@ -66,14 +66,6 @@ class Input:
       more = {'max_len': self.max_len, 'combiner': self.combiner}
     return Field(
         self.name, self.kind, vocab_size=vocab_size, table=self.table, **more
-    )
-
-
-def check_choice(option: str, value: str, choices: Sequence[str]) -> None:
-  """Raises InputError for an option that is none of its choices."""
-  if value not in choices:
-    raise InputError(
-        f'{option} is {value!r}, which is not known. {suggest(value, choices)}'
     )
 
 
