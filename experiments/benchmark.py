@@ -172,7 +172,7 @@ def bare_product(batch: int):
 
 def step() -> None:
   """Times the train step."""
-  from esmm_jax.optim import network as optim
+  from esmm_jax.optim import lazy, network
   from esmm_jax.data.batching.batches import Batches
   from esmm_jax.estimators import ESTIMATORS, funnel
   from esmm_jax.training.feeding import Resident, Streamed
@@ -197,10 +197,10 @@ def step() -> None:
       for kind in _KINDS.value:
         dense = kind == 'dense'
         batches = Batches(source, schema, batch_size, compacted=not dense)
-        tx = optim.optimizer(
+        tx = network.optimizer(
             {'name': 'adam', 'b1': 0.9, 'b2': 0.999, 'eps': 1e-8}
         )
-        row_tx = (optim.densely if dense else optim.lazily)(tx)
+        row_tx = (lazy.densely if dense else lazy.lazily)(tx)
         micro = _MICRO.value or max(1, batch_size // MICRO_BATCH)
         plan = Plan(
             model=model,

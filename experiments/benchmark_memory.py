@@ -143,7 +143,7 @@ def _train(
   """Peaks and times of initialisation, steps and a checkpoint."""
   from esmm_jax.training import selection
   from esmm_jax.workdir.checkpoint import Checkpoints
-  from esmm_jax.embeddings.lookup import put_rows, take_rows
+  from esmm_jax.embeddings.lookup import gather_rows, scatter_rows
   import jax
   import numpy as np
 
@@ -159,10 +159,10 @@ def _train(
     found['best_bytes'] = peak.take()
 
     def move(state, at):
-      small = take_rows(state['table'], at)
+      small = gather_rows(state['table'], at)
       opt, num = state['table_opt'], len(state['table'])
       directions, opt = tx.update(small, opt, small, at, num)
-      table = put_rows(state['table'], at, small - 0.01 * directions)
+      table = scatter_rows(state['table'], at, small - 0.01 * directions)
       return {'table': table, 'table_opt': opt}
 
     at = np.arange(_TOUCHED, dtype=np.int32) * (rows // _TOUCHED)

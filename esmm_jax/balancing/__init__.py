@@ -1,4 +1,4 @@
-"""How the gradients of the tasks are combined.
+"""Balancing: combines the losses of the tasks.
 
-  static   one fixed weight a term
+  static   a fixed weight for each term
 """

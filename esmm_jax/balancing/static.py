@@ -1,8 +1,8 @@
-"""How the losses of the tasks are combined.
+"""Fixed weights of the loss terms.
 
-Static weights for now. A balancer gives each term one coefficient; what is
-differentiated is sum_k coefficient_k * sum_k, so that a batch can be worked
-through in parts.
+A balancer gives each term one coefficient. The loss is the sum of coefficient
+times the term's sum, not of weighted means, so that a batch can be processed in
+parts whose gradients add up.
 """
 
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ import jax.numpy as jnp
 def static(
     counts: Mapping[str, Array], weights: Mapping[str, Array]
 ) -> dict[str, Array]:
-  """Coefficients weight_k / count_k: a weighted sum of the terms' means.
+  """Computes coefficients weight_k / count_k: a weighted sum of means.
 
   Args:
-    counts: Term -> size of its sample space in the batch; 0 gives coefficient
-      0, so that a batch without clicks leaves the CVR tower alone.
-    weights: Term -> weight.
+    counts: Term -> size of its sample space in the batch, a scalar.
+    weights: Term -> weight, a scalar.
 
   Returns:
-    Term -> coefficient of the term's sum.
+    Term -> coefficient of the term's sum; 0 for an empty sample space, so that
+    a batch without clicks does not move the CVR tower.
   """
   return {
       name: jnp.where(count > 0, weights[name] / jnp.maximum(count, 1.0), 0.0)
@@ -31,19 +31,22 @@ def static(
 
 
 def loss_weights(
-    given: Mapping[str, float | None], defaults: Mapping[str, float]
+    options: Mapping[str, float | None], defaults: Mapping[str, float]
 ) -> dict[str, float]:
-  """The weight of each term: what the config says, or else the default.
+  """Returns the weight of each term: the config's, or else the default.
+
+  >>> loss_weights({'cvr_clicked': 0.5}, {'ctr': 1.0, 'cvr_clicked': 0.0})
+  {'ctr': 1.0, 'cvr_clicked': 0.5}
 
   Args:
-    given: Term -> weight, None for the estimator's default.
+    options: Term -> weight, None for the estimator's default.
     defaults: The estimator's terms and their default weights.
 
   Raises:
-    InputError: A weight is given to a term that the estimator lacks, or is
+    InputError: A weight is set for a term that the estimator lacks, or is
       negative, or all are 0.
   """
-  for name, weight in given.items():
+  for name, weight in options.items():
     if weight is not None and name not in defaults:
       raise InputError(
           f'loss_weights.{name} is {weight}, but this estimator has no such'
@@ -52,7 +55,7 @@ def loss_weights(
     if weight is not None and not weight >= 0:
       raise InputError(f'loss_weights.{name} is {weight}; it must not be < 0.')
   weights = {
-      name: default if given.get(name) is None else float(given[name])
+      name: default if options.get(name) is None else float(options[name])
       for name, default in defaults.items()
   }
   if not any(weights.values()):

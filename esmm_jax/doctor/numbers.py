@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from esmm_jax.doctor.machine import FAIL, Finding, OK, WARN
-from esmm_jax.embeddings.lookup import put_rows, take_rows
+from esmm_jax.embeddings.lookup import gather_rows, scatter_rows
 from esmm_jax.training import program as programs
 from esmm_jax.training.feeding import Streamed
 from esmm_jax.training.settings import Settings
@@ -27,7 +27,8 @@ _STEPS = 5
 
 
 def rows(
-    take: Callable[..., Any] = take_rows, put: Callable[..., Any] = put_rows
+    take: Callable[..., Any] = gather_rows,
+    put: Callable[..., Any] = scatter_rows,
 ) -> Iterator[Finding]:
   """Reading and writing the touched rows of a table: right, and fast.
 

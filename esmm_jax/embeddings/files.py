@@ -1,10 +1,11 @@
-"""Large arrays in files: written from where they lie, read to where they go.
+"""Writes and reads large sharded arrays without a copy in memory.
 
 A library that saves a tree of arrays copies it first. For an embedding table
 and its moments that is as much memory again. Here each shard is written in
-parts by the process that has it, and read in parts into the buffer that it will
-be, whatever the shards were when it was written. A folder holds a file of raw
-values (C order) for each shard, and `index.json`, which says what each is.
+parts by the process that has it, and read in parts into its buffer on the
+device; the shards may then be others than when it was written. A folder holds a
+file of raw values (C order) for each shard, and `index.json` with the shape,
+the dtype and the regions of the files.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,10 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 
 INDEX = 'index.json'
-# Bytes that are on their way at a time.
+# Bytes that are read or written at a time, and so held in memory.
 _PART = 1 << 26
 
-# Of each axis, the first and the one after the last.
+# A block of an array: for each axis the first index and the one after the last.
 Region = tuple[tuple[int, int], ...]
 
 
@@ -33,7 +34,7 @@ class Saved(NamedTuple):
   Attributes:
     shape: Its shape.
     dtype: Its dtype.
-    shards: File -> the region that it holds; together they are the array.
+    shards: File -> its region; together the regions cover the array.
   """
 
   shape: tuple[int, ...]
@@ -42,15 +43,20 @@ class Saved(NamedTuple):
 
 
 def write(
-    folder: str, arrays: Mapping[str, jax.Array], num_rows: int | None = None
+    folder: str,
+    arrays: Mapping[str, jax.Array],
+    num_rows: int | None = None,
+    *,
+    part_bytes: int = _PART,
 ) -> None:
   """Writes this process's shards of arrays, and the first process the index.
 
   Args:
     folder: An existing folder.
     arrays: Name -> array; a name is part of file names.
-    num_rows: Rows of the arrays that are written; those behind them only make
-      all devices' parts of one size.
+    num_rows: Rows of the arrays that are written; rows behind them are padding
+      that makes all devices' parts of one size. None: all.
+    part_bytes: Bytes that are copied at a time.
 
   Raises:
     OSError: A file cannot be written.
@@ -70,13 +76,17 @@ def write(
         for region in _within([_region(shard.index, array.shape)], shape[0]):
           path = os.path.join(folder, _file(name, region))
           first, last = region[0]
-          _write_shard(path, shard.data, last - first)
+          _write_shard(path, shard.data, last - first, part_bytes)
   if jax.process_index() == 0:
     write_json(os.path.join(folder, INDEX), index)
 
 
 def saved(folder: str) -> dict[str, Saved]:
-  """What a folder holds, by name."""
+  """Reads the index of a folder.
+
+  Returns:
+    Name -> shape, dtype and files of an array.
+  """
   with open(os.path.join(folder, INDEX), encoding='utf-8') as f:
     index = json.load(f)
   return {
@@ -93,7 +103,7 @@ def saved(folder: str) -> dict[str, Saved]:
 
 
 def cut(shape: tuple[int, ...], num_rows: int | None) -> tuple[int, ...]:
-  """The shape of an array's first `num_rows` rows; None: of all."""
+  """Returns the shape of an array's first `num_rows` rows; None: all."""
   return shape if num_rows is None else (min(shape[0], num_rows), *shape[1:])
 
 
@@ -102,15 +112,18 @@ def read(
     entry: Saved,
     sharding: jax.sharding.Sharding,
     num_rows: int | None = None,
+    *,
+    part_bytes: int = _PART,
 ) -> Array:
-  """Reads an array to where a sharding says, in parts.
+  """Reads an array into the devices of a sharding, in parts.
 
   Args:
-    folder: Where it was written.
-    entry: What `saved` says of it.
+    folder: A folder that `write` filled.
+    entry: The array's entry in `saved(folder)`.
     sharding: Its devices; they need not be those that wrote it.
     num_rows: Rows of the result; those that were not written are 0. None: as
       many as were written.
+    part_bytes: Bytes that are copied at a time.
 
   Returns:
     The array.
@@ -118,67 +131,84 @@ def read(
   shape = entry.shape if num_rows is None else (num_rows, *entry.shape[1:])
   indices = sharding.addressable_devices_indices_map(shape)
   shards = [
-      _read_shard(folder, entry, _region(index, shape), device)
+      _read_shard(folder, entry, _region(index, shape), device, part_bytes)
       for device, index in indices.items()
   ]
   return jax.make_array_from_single_device_arrays(shape, sharding, shards)
 
 
-def _write_shard(path: str, data: jax.Array, num_rows: int) -> None:
+def _write_shard(
+    path: str, data: jax.Array, num_rows: int, part_bytes: int
+) -> None:
   """Writes the first rows of one device's shard."""
-  on_host = data.device.platform == 'cpu'  # Then NumPy sees it, without a copy.
+  on_host = data.device.platform == 'cpu'  # NumPy then has a view, not a copy.
   data = np.asarray(data) if on_host else data
   with open(path, 'wb') as f:
     shape = (num_rows, *data.shape[1:])
-    for first, last in _parts(shape, data.dtype.itemsize):
+    for first, last in _parts(shape, data.dtype.itemsize, part_bytes):
       part = np.ascontiguousarray(data[first:last])
       f.write(part.reshape(-1).view(np.uint8))
 
 
 def _read_shard(
-    folder: str, entry: Saved, region: Region, device: jax.Device
+    folder: str,
+    entry: Saved,
+    region: Region,
+    device: jax.Device,
+    part_bytes: int,
 ) -> Array:
-  """Fills a buffer of one device from the files that hold its region."""
+  """Fills a buffer of one device from the files that overlap its region."""
   shape = tuple(last - first for first, last in region)
   with jax.default_device(device):
     buffer = _zeros(shape, entry.dtype)
-    for first, last in _parts(shape, entry.dtype.itemsize):
+    for first, last in _parts(shape, entry.dtype.itemsize, part_bytes):
       rows = (region[0][0] + first, region[0][0] + last)
       part = np.zeros((last - first, *shape[1:]), entry.dtype)
-      _read_part(folder, entry, (rows, *region[1:]), part)
-      # Not the host's own memory, which is used again.
+      read_region(folder, entry, (rows, *region[1:]), part)
+      # No alias of the host's memory, which the next part uses again.
       part = jax.device_put(part, device, may_alias=False)
-      buffer = _put(buffer, part, first)
+      buffer = _write_part(buffer, part, first)
       buffer.block_until_ready()
   return buffer
 
 
-def _read_part(
+def read_region(
     folder: str, entry: Saved, region: Region, out: np.ndarray
 ) -> None:
-  """Copies a region of the array from all files that have some of it."""
-  for file, held in entry.shards.items():
+  """Copies a region of an array from all files that overlap it.
+
+  Args:
+    folder: A folder that `write` filled.
+    entry: The array's entry in `saved(folder)`.
+    region: The block to read.
+    out: Gets the values, in the shape of the region; elements that no file has
+      do not change.
+  """
+  for file, stored in entry.shards.items():
     common = [
-        (max(a, c), min(b, d)) for (a, b), (c, d) in zip(region, held)
+        (max(a, c), min(b, d)) for (a, b), (c, d) in zip(region, stored)
     ]
     if any(first >= last for first, last in common):
       continue
     (first, last), *rest = common
-    widths = [d - c for c, d in held[1:]]
+    widths = [d - c for c, d in stored[1:]]
     row = int(np.prod(widths, dtype=np.int64))
+    # Whole rows are read: they are contiguous in the file.
     with open(os.path.join(folder, file), 'rb') as f:
-      f.seek((first - held[0][0]) * row * entry.dtype.itemsize)
-      found = np.fromfile(f, entry.dtype, (last - first) * row)
-    found = found.reshape(last - first, *widths)
-    source = [slice(a - c, b - c) for (a, b), (c, _) in zip(rest, held[1:])]
+      f.seek((first - stored[0][0]) * row * entry.dtype.itemsize)
+      values = np.fromfile(f, entry.dtype, (last - first) * row)
+    values = values.reshape(last - first, *widths)
+    source = [slice(a - c, b - c) for (a, b), (c, _) in zip(rest, stored[1:])]
     target = [slice(a - c, b - c) for (a, b), (c, _) in zip(common, region)]
-    out[tuple(target)] = found[(slice(None), *source)]
+    out[tuple(target)] = values[(slice(None), *source)]
 
 
-def _parts(shape: tuple[int, ...], itemsize: int) -> Iterator[tuple[int, int]]:
-  """First and last row of parts of about `_PART` bytes."""
+def _parts(
+    shape: tuple[int, ...], itemsize: int, part_bytes: int
+) -> Iterator[tuple[int, int]]:
+  """Yields the first row and the one after the last of parts of that size."""
   row = max(1, int(np.prod(shape[1:], dtype=np.int64))) * itemsize
-  step = max(1, _PART // row)
+  step = max(1, part_bytes // row)
   for first in range(0, shape[0], step):
     yield first, min(shape[0], first + step)
 
@@ -186,13 +216,13 @@ def _parts(shape: tuple[int, ...], itemsize: int) -> Iterator[tuple[int, int]]:
 def _regions(
     sharding: jax.sharding.Sharding, shape: tuple[int, ...]
 ) -> list[Region]:
-  """The different shards of all devices, of other processes too."""
+  """Returns the distinct shards of all devices, other processes' included."""
   indices = sharding.devices_indices_map(shape).values()
   return sorted({_region(index, shape) for index in indices})
 
 
 def _within(regions: list[Region], num_rows: int) -> list[Region]:
-  """What of regions is in the first `num_rows` rows."""
+  """Cuts regions to the first `num_rows` rows."""
   return [
       ((first, min(last, num_rows)), *rest)
       for (first, last), *rest in regions
@@ -201,12 +231,12 @@ def _within(regions: list[Region], num_rows: int) -> list[Region]:
 
 
 def _region(index: tuple[slice, ...], shape: tuple[int, ...]) -> Region:
-  """A shard's slices as numbers."""
+  """Converts a shard's slices to numbers."""
   return tuple(s.indices(n)[:2] for s, n in zip(index, shape, strict=True))
 
 
 def _file(name: str, region: Region) -> str:
-  """Name of the file of a shard: the array and where the shard begins."""
+  """Names the file of a shard by the array and the shard's first indices."""
   return '-'.join([name, *(str(first) for first, _ in region)]) + '.bin'
 
 
@@ -216,6 +246,6 @@ def _zeros(shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _put(buffer: Array, part: Array, first: int) -> Array:
+def _write_part(buffer: Array, part: Array, first: int) -> Array:
   start = (first, *(0,) * (buffer.ndim - 1))
   return jax.lax.dynamic_update_slice(buffer, part, start)

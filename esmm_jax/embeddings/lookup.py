@@ -1,8 +1,8 @@
-"""Rows of a table, taken and put back, wherever its parts lie.
+"""Gathers and scatters rows of a table that may be sharded over devices.
 
-Where the mesh of `Layout.active` divides the rows of a table, each device looks
-up those that it has and the others' are added: rows travel, never the table. An
-array here is [V, R, ...], rows by replicas.
+Where the mesh of `Layout.active` divides the rows of a table, each device
+gathers the rows that it has, and a sum over devices completes them: rows are
+communicated, never the table. Arrays here are [V, R, ...], rows by replicas.
 """
 
 from collections.abc import Callable
@@ -18,15 +18,15 @@ _ROWS = PartitionSpec(None, 'replica')
 _ALL = PartitionSpec()
 
 
-def take_rows(leaf: Array, rows: Array) -> Array:
-  """leaf[rows] for ascending unique rows; 0 for rows past the end.
+def gather_rows(leaf: Array, rows: Array) -> Array:
+  """Gathers leaf[rows] for ascending unique rows.
 
   Args:
     leaf: [V, R, ...].
-    rows: int32 [U].
+    rows: int32 [U]; ids at or past V are padding.
 
   Returns:
-    [U, R, ...].
+    [U, R, ...], 0 for padding.
   """
   if not divided():
     return leaf.at[rows].get(
@@ -34,24 +34,33 @@ def take_rows(leaf: Array, rows: Array) -> Array:
     )
 
   def local(part: Array, rows: Array) -> Array:
-    found = part.at[rows - _first(part)].get(
+    gathered = part.at[rows - _first_row(part)].get(
         mode='fill', fill_value=0, unique_indices=True,
         indices_are_sorted=True, wrap_negative_indices=False,
     )
-    return _added(found)
+    return _sum_over_devices(gathered)
 
   return _mapped(local, (_TABLE, _ALL), _ROWS)(leaf, rows)
 
 
-def put_rows(leaf: Array, rows: Array, new: Array) -> Array:
-  """Writes rows [U, R, ...] back; rows past the end are dropped."""
+def scatter_rows(leaf: Array, rows: Array, new: Array) -> Array:
+  """Sets leaf[rows] to new values, for ascending unique rows.
+
+  Args:
+    leaf: [V, R, ...].
+    rows: int32 [U]; ids at or past V are padding, whose values are dropped.
+    new: [U, R, ...].
+
+  Returns:
+    The leaf with the new rows, [V, R, ...].
+  """
   if not divided():
     return leaf.at[rows].set(
         new, mode='drop', unique_indices=True, indices_are_sorted=True
     )
 
   def local(part: Array, rows: Array, new: Array) -> Array:
-    return part.at[rows - _first(part)].set(
+    return part.at[rows - _first_row(part)].set(
         new, mode='drop', unique_indices=True, indices_are_sorted=True,
         wrap_negative_indices=False,
     )
@@ -59,22 +68,41 @@ def put_rows(leaf: Array, rows: Array, new: Array) -> Array:
   return _mapped(local, (_TABLE, _ALL, _ROWS), _TABLE)(leaf, rows, new)
 
 
-def look_up(leaf: Array, rows: Array) -> Array:
-  """leaf[rows] for any rows [n] of the table, in any order."""
+def lookup_rows(leaf: Array, rows: Array) -> Array:
+  """Gathers leaf[rows] for any rows, in any order and repeated.
+
+  Args:
+    leaf: [V, R, ...].
+    rows: int32 [n], ids below V.
+
+  Returns:
+    [n, R, ...].
+  """
   if not divided():
     return leaf[rows]
 
   def local(part: Array, rows: Array) -> Array:
-    found = part.at[rows - _first(part)].get(
+    gathered = part.at[rows - _first_row(part)].get(
         mode='fill', fill_value=0, wrap_negative_indices=False
     )
-    return _added(found)
+    return _sum_over_devices(gathered)
 
   return _mapped(local, (_TABLE, _ALL), _ROWS)(leaf, rows)
 
 
-def past_the_end(rows: Array, num_rows: int, padded: int) -> Array:
-  """Rows at or past `num_rows`, which are none, moved past `padded` too."""
+def mask_padding_rows(rows: Array, num_rows: int, padded: int) -> Array:
+  """Moves padding ids, those at or past `num_rows`, past `padded` too.
+
+  Args:
+    rows: int32 [U].
+    num_rows: V.
+    padded: V', the rows of the padded table.
+
+  Returns:
+    int32 [U].
+  """
+  # A table is padded so that all devices have as many rows. Without the shift a
+  # padding id would be a row of it, and a scatter would write there.
   if padded == num_rows:
     return rows
   return rows + jnp.where(rows >= num_rows, padded - num_rows, 0)
@@ -83,19 +111,23 @@ def past_the_end(rows: Array, num_rows: int, padded: int) -> Array:
 def init_table(
     keys: Array, num_rows: int, padded: int, width: int, scale: float, part: int
 ) -> Array:
-  """Normal embeddings [padded, R, width], drawn and written in parts.
+  """Draws normal embeddings, in parts.
 
-  Drawn at once the random bits of a large table would need as much memory
-  again as the table. A row's numbers do not depend on how rows are divided.
+  A row's numbers do not depend on the devices that share the rows.
 
   Args:
     keys: Random keys [R].
     num_rows: V; the rows behind it are 0.
-    padded: V', the rows of all parts.
-    width: Of a row.
+    padded: V', the rows of the padded table.
+    width: Width of a row, num_tables * D.
     scale: Standard deviation.
     part: Rows that are drawn at once.
+
+  Returns:
+    float32 [V', R, width].
   """
+  # In parts, because the random bits of a whole table need as much memory again
+  # as the table.
   part = min(num_rows, part)
   parts = -(-num_rows // part)
 
@@ -103,15 +135,15 @@ def init_table(
     return jax.random.normal(jax.random.fold_in(key, k), (part, width))
 
   def fill(keys: Array, size: int, first: Any) -> Array:
-    """Rows [first, first + size) of the table."""
+    """Draws rows [first, first + size) of the table."""
 
     def body(k: Array, table: Array) -> Array:
       rows = scale * jax.vmap(draw, (0, None), 1)(keys, k)  # [part, R, width]
       start = jnp.minimum(k * part, num_rows - part)
       if size == num_rows:
         return jax.lax.dynamic_update_slice(table, rows, (start, 0, 0))
-      at = start - first + jnp.arange(part)
-      return table.at[at].set(
+      index = start - first + jnp.arange(part)
+      return table.at[index].set(
           rows, mode='drop', unique_indices=True, indices_are_sorted=True,
           wrap_negative_indices=False,
       )
@@ -120,11 +152,12 @@ def init_table(
     if size == num_rows:
       return jax.lax.fori_loop(0, parts, body, table)
     table = jax.lax.pcast(table, ('rows', 'replica'), to='varying')
-    last = jnp.minimum(-(-(first + size) // part), parts)
-    # The last part begins before its place, so as to end with the table.
-    last = jnp.where(first + size > num_rows - part, parts, last)
-    early = jnp.minimum(first // part, parts - 1)
-    return jax.lax.fori_loop(early, jnp.maximum(last, early), body, table)
+    end = jnp.minimum(-(-(first + size) // part), parts)
+    # The last part is moved forward to end with the table, so it may overlap
+    # rows of this device that earlier parts do not reach.
+    end = jnp.where(first + size > num_rows - part, parts, end)
+    begin = jnp.minimum(first // part, parts - 1)
+    return jax.lax.fori_loop(begin, jnp.maximum(end, begin), body, table)
 
   if not divided():
     return fill(keys, padded, 0)
@@ -137,7 +170,7 @@ def init_table(
 
 
 def divided() -> bool:
-  """Whether the mesh that is active has devices along rows."""
+  """Returns True if the active mesh divides the rows of tables."""
   return _axis_size() > 1
 
 
@@ -145,16 +178,16 @@ def _axis_size() -> int:
   return jax.sharding.get_abstract_mesh().shape.get('rows', 1)
 
 
-def _first(part: Array) -> Array:
-  """Number of the first row of this device's part."""
+def _first_row(part: Array) -> Array:
+  """Returns the number of the first row of this device's part."""
   return jax.lax.axis_index('rows') * part.shape[0]
 
 
-def _added(found: Array) -> Array:
-  """The devices' rows together; each row is that of one and 0 of the others."""
-  if found.dtype == jnp.uint16:  # Not every backend can add those.
-    return jax.lax.psum(found.astype(jnp.uint32), 'rows').astype(jnp.uint16)
-  return jax.lax.psum(found, 'rows')
+def _sum_over_devices(rows: Array) -> Array:
+  """Adds up rows of which one device has the values and the others 0."""
+  if rows.dtype == jnp.uint16:  # Not every backend can add those.
+    return jax.lax.psum(rows.astype(jnp.uint32), 'rows').astype(jnp.uint16)
+  return jax.lax.psum(rows, 'rows')
 
 
 def _mapped(

@@ -1,20 +1,31 @@
-"""On which sample space, and with which weights, the outputs are trained.
+"""Estimators: the sample space and the loss terms that outputs are trained on.
 
 An estimator is a function `(logits, labels, where, *, tasks, **options)` that
-returns its terms as (sum, count). To add one: a file, and a line in
+returns its terms as (sum, count). To add one, write a file and a line in
 `ESTIMATORS`.
+
+    entire_space           all events over all impressions (ESMM)
+    click_space            each event where the one before happened (BASE)
+    end_to_end             each joint event directly (AITM, DIVISION)
+    unbias                 clicks resampled by their propensity (UNBIAS)
+    conversion_if_clicked  the bound, with labels that only a simulator knows
+
+  >>> ESTIMATORS['entire_space'].weights(FUNNEL)
+  {'ctr': 1.0, 'cvr_clicked': 0.0, 'ctcvr': 1.0}
+  >>> ESTIMATORS['click_space'].weights(FUNNEL)
+  {'ctr': 1.0, 'cvr_clicked': 1.0}
 """
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from esmm_jax.estimators import click_space as _click_space
-from esmm_jax.estimators import conversion_if_clicked as _bound
+from esmm_jax.estimators import conversion_if_clicked as _conversion
 from esmm_jax.estimators import end_to_end as _end_to_end
 from esmm_jax.estimators import entire_space as _entire_space
 from esmm_jax.estimators import unbias as _unbias
 from esmm_jax.estimators.funnel import CONDITIONAL, JOINT
-from esmm_jax.tasks import Tasks
+from esmm_jax.tasks import FUNNEL, Tasks
 from esmm_jax.types import LossTerms
 
 
@@ -25,17 +36,17 @@ class Estimator(NamedTuple):
     terms: The function.
     weights: Tasks -> its terms and their default weights in the loss.
     truth_labels: Truth columns that it takes as labels.
-    reading: What it takes a model's outputs for, `funnel.CONDITIONAL` or
-      `funnel.JOINT`.
-    draws: Whether it needs the label `uniform`, a random number a row.
+    output_interpretation: How it interprets a model's outputs,
+      `funnel.CONDITIONAL` or `funnel.JOINT`.
+    needs_uniform: Needs the label `uniform`, a random number for each example.
     traced: Options that are numbers and may differ between replicas.
   """
 
   terms: Callable[..., LossTerms]
   weights: Callable[[Tasks], Mapping[str, float]]
   truth_labels: tuple[str, ...] = ()
-  reading: str = CONDITIONAL
-  draws: bool = False
+  output_interpretation: str = CONDITIONAL
+  needs_uniform: bool = False
   traced: tuple[str, ...] = ()
 
 
@@ -47,17 +58,19 @@ ESTIMATORS = {
         _click_space.click_space, _click_space.default_weights
     ),
     'end_to_end': Estimator(
-        _end_to_end.end_to_end, _end_to_end.default_weights, reading=JOINT
+        _end_to_end.end_to_end,
+        _end_to_end.default_weights,
+        output_interpretation=JOINT,
     ),
     'unbias': Estimator(
         _unbias.unbias,
         _unbias.default_weights,
-        draws=True,
+        needs_uniform=True,
         traced=('propensity_floor',),
     ),
     'conversion_if_clicked': Estimator(
-        _bound.conversion_if_clicked,
-        _bound.default_weights,
+        _conversion.conversion_if_clicked,
+        _conversion.default_weights,
         ('conversion_if_clicked',),
     ),
 }

@@ -1,4 +1,4 @@
-"""The naive multi-task objective: each event where the one before happened."""
+"""The naive multi-task objective: each event where its parent happened."""
 
 from esmm_jax.estimators.losses import space_term
 from esmm_jax.tasks import FUNNEL, Space, spaces, Tasks
@@ -13,12 +13,15 @@ def click_space(
     tasks: Tasks = FUNNEL,
     cvr_normalization: str = 'clicks',
 ) -> LossTerms:
-  """L = BCE(click, pCTR) over all + BCE(conversion, pCVR) over the clicked.
+  """Computes BCE(click, pCTR) over all + BCE(conversion, pCVR) over clicks.
+
+      L = 1/n sum_i BCE(y_i, pCTR_i) + 1/|clicks| sum_{i: y_i = 1}
+          BCE(z_i, pCVR_i)
 
   On one network this is the naive multi-task loss, the maximum of the joint
   likelihood of click and conversion. With weight 0 on `ctr` it is the BASE
-  model of the ESMM paper. In a longer funnel each event is trained where the
-  one before happened; a regression with the squared error.
+  model of the ESMM paper. In a longer funnel each event is trained where its
+  parent happened; a regression with the squared error.
 
   Args:
     logits: Task -> output, float32 [B].
@@ -29,11 +32,15 @@ def click_space(
       clicks, `impressions` by that of all impressions.
 
   Returns:
-    For two tasks `ctr` and `cvr_clicked`.
+    Term -> (sum, count), `ctr` and `cvr_clicked` for two tasks.
+
+  Raises:
+    InputError: There is no such normalization.
 
   References:
-    Ma et al., SIGIR 2018, section 3.1 (BASE); Tang et al., Progressive Layered
-    Extraction, RecSys 2020, equation 9 (the loss of a task on its own space).
+    Ma et al., ESMM, SIGIR 2018, section 3.1 (BASE); Tang et al., Progressive
+    Layered Extraction, RecSys 2020, equation 9 (the loss of a task on its own
+    space).
   """
   return {
       s.key: space_term(s, logits, labels, where, cvr_normalization)
@@ -42,12 +49,12 @@ def click_space(
 
 
 def default_weights(tasks: Tasks) -> dict[str, float]:
-  """1 for every task."""
+  """Returns weight 1 for every task."""
   return {s.key: 1.0 for s in _own_spaces(tasks)}
 
 
 def _own_spaces(tasks: Tasks) -> list[Space]:
-  """The space of each task where the event before it happened."""
+  """Returns each task's space where its parent's event happened."""
   parents = {t.name: t.parent for t in tasks}
   labels = {t.name: t.label for t in tasks} | {'': ''}
   return [

@@ -1,4 +1,4 @@
-"""The bound: CVR trained on what no log holds."""
+"""The bound: CVR trained on conversions that no log holds."""
 
 from esmm_jax.estimators.funnel import outputs
 from esmm_jax.estimators.losses import cross_entropy, sum_and_count
@@ -13,11 +13,13 @@ def conversion_if_clicked(
     *,
     tasks: Tasks = FUNNEL,
 ) -> LossTerms:
-  """CVR on all impressions, with the conversion each would have had.
+  """Trains CVR on all impressions, with the conversion each would have had.
 
-  Only a simulator knows that label. What a network reaches with it is the most
-  that any estimator can get out of the same network and the same rows. In a
-  longer funnel CVR is the product of the steps after the click.
+      L = 1/n sum_i BCE(y_i, pCTR_i) + 1/n sum_i BCE(z_i(do(click)), pCVR_i)
+
+  Only a simulator knows that label. The result is the most that any estimator
+  can reach with the same network and the same rows. In a longer funnel CVR is
+  the product of the steps after the click.
 
   Args:
     logits: Task -> output, float32 [B].
@@ -26,11 +28,11 @@ def conversion_if_clicked(
     tasks: The funnel.
 
   Returns:
-    `ctr` and `cvr_entire`.
+    Term -> (sum, count), `ctr` and `cvr_entire`.
   """
-  made = outputs(logits, tasks)
-  ctr = cross_entropy(made['ctr'], labels['click'])
-  cvr = cross_entropy(made['cvr'], labels['conversion_if_clicked'])
+  predicted = outputs(logits, tasks)
+  ctr = cross_entropy(predicted['ctr'], labels['click'])
+  cvr = cross_entropy(predicted['cvr'], labels['conversion_if_clicked'])
   return {
       'ctr': sum_and_count(ctr, where),
       'cvr_entire': sum_and_count(cvr, where),
@@ -38,7 +40,7 @@ def conversion_if_clicked(
 
 
 def default_weights(tasks: Tasks) -> dict[str, float]:
-  """1 for both terms.
+  """Returns weight 1 for both terms.
 
   Raises:
     InputError: The funnel has no CTR or no CVR.

@@ -16,17 +16,17 @@ def end_to_end(
     *,
     tasks: Tasks = FUNNEL,
 ) -> LossTerms:
-  """L = BCE(click, y_1) + BCE(click and conversion, y_2) + calibrator.
+  """Computes BCE(click, y_1) + BCE(click and conversion, y_2) + calibrator.
 
-  The second output is read as the log-odds of CTCVR itself, not of CVR; pCVR is
-  then pCTCVR / pCTR (`funnel.ratio_logit`). Nothing makes a later event less
-  likely than an earlier one, so the calibrator
+  The second output is the log-odds of CTCVR itself, not of CVR; pCVR is then
+  pCTCVR / pCTR (`funnel.ratio_logit`). The outputs do not by themselves make a
+  later event less likely than an earlier one, so the calibrator
 
-      mean over impressions of the sum over steps of max(p_k - p_(k-1), 0)
+      1/n sum_i sum_k max(p_k,i - p_(k-1),i, 0)
 
-  asks for it. Its default weight is 0.6, the paper's for Ali-CCP. With weight 0
-  and networks that share nothing this is the DIVISION baseline of the ESMM
-  paper.
+  penalises the opposite. Its default weight is 0.6, the paper's for Ali-CCP.
+  With weight 0 and networks that share nothing this is the DIVISION baseline of
+  the ESMM paper.
 
   Args:
     logits: Task -> output, float32 [B], of joint events.
@@ -35,7 +35,7 @@ def end_to_end(
     tasks: The funnel.
 
   Returns:
-    For two tasks `ctr`, `ctcvr` and `calibrator`.
+    Term -> (sum, count), `ctr`, `ctcvr` and `calibrator` for two tasks.
 
   References:
     Xi et al., AITM, KDD 2021 (the behavioral expectation calibrator); Ma et
@@ -50,11 +50,12 @@ def end_to_end(
   rise = jnp.zeros_like(where)
   for task in tasks:
     if task.parent and task.kind == 'binary':
-      p, before = jax.nn.sigmoid(logits[task.name]), logits[task.parent]
-      rise += jnp.maximum(p - jax.nn.sigmoid(before), 0.0)
+      p = jax.nn.sigmoid(logits[task.name])
+      p_parent = jax.nn.sigmoid(logits[task.parent])
+      rise += jnp.maximum(p - p_parent, 0.0)
   return terms | {CALIBRATOR: sum_and_count(rise, where)}
 
 
 def default_weights(tasks: Tasks) -> dict[str, float]:
-  """1 for every event, 0.6 for the calibrator."""
+  """Returns weight 1 for every event and 0.6 for the calibrator."""
   return {s.key: 1.0 for s in spaces(tasks) if not s.given} | {CALIBRATOR: 0.6}

@@ -14,9 +14,11 @@ def entire_space(
     tasks: Tasks = FUNNEL,
     cvr_normalization: str = 'clicks',
 ) -> LossTerms:
-  """L = BCE(click, pCTR) + BCE(click and conversion, pCTR pCVR).
+  """Computes BCE(click, pCTR) + BCE(click and conversion, pCTR pCVR).
 
-  Both terms are means over all impressions. CVR gets no loss of its own: it
+      L = 1/n sum_i BCE(y_i, pCTR_i) + 1/n sum_i BCE(y_i z_i, pCTR_i pCVR_i)
+
+  Both terms are means over all impressions. CVR has no loss of its own: it
   learns as the factor that pCTR lacks. The paper sums over the data set where
   we take means, which only scales the learning rate.
 
@@ -33,22 +35,26 @@ def entire_space(
     labels: Label -> float32 [B], joint events.
     where: float32 [B], 0 for padding.
     tasks: The funnel.
-    cvr_normalization: Of the terms on parts of the impressions; see
+    cvr_normalization: Divisor of the terms on parts of the impressions; see
       `losses.space_term`.
 
   Returns:
-    For two tasks `ctr`, `cvr_clicked` and `ctcvr`.
+    Term -> (sum, count), `ctr`, `cvr_clicked` and `ctcvr` for two tasks.
+
+  Raises:
+    InputError: There is no such normalization.
 
   References:
-    Ma et al., SIGIR 2018, section 2.3; Wen et al., ESM2, SIGIR 2020, section 3.
+    Ma et al., ESMM, SIGIR 2018, section 2.3, equation 3; Wen et al., ESM2,
+    SIGIR 2020, section 3.
   """
-  made = outputs(logits, tasks)
+  predicted = outputs(logits, tasks)
   return {
-      s.key: space_term(s, made, labels, where, cvr_normalization)
+      s.key: space_term(s, predicted, labels, where, cvr_normalization)
       for s in spaces(tasks)
   }
 
 
 def default_weights(tasks: Tasks) -> dict[str, float]:
-  """1 for the terms over all impressions, 0 for those on a part of them."""
+  """Returns weight 1 for terms over all impressions and 0 for the others."""
   return {s.key: 0.0 if s.given else 1.0 for s in spaces(tasks)}

@@ -1,6 +1,7 @@
 """Log-odds along a chain of conditional events.
 
-Nothing else in the package multiplies or divides probabilities.
+No other module multiplies or divides probabilities: a product of float32
+probabilities loses the gradient where they are small.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,15 +12,15 @@ from esmm_jax.types import Array
 import jax
 import jax.numpy as jnp
 
-# What the outputs of a model are taken for.
-CONDITIONAL = 'conditional'  # Of each event given the one before.
+# How a model's outputs are interpreted.
+CONDITIONAL = 'conditional'  # Of each event given its parent's.
 JOINT = 'joint'  # Of each event and all before it, over all impressions.
-# A ratio of probabilities above exp of this is read as (almost) certain.
-_HIGHEST = -1e-6
+# Highest logarithm of a ratio of probabilities that has a finite log-odds.
+_MAX_LOG_RATIO = -1e-6
 
 
 def joint_logit(ctr_logits: Array, cvr_logits: Array) -> Array:
-  """Log-odds of `click and conversion`, exact in float32.
+  """Computes the log-odds of `click and conversion`, exact in float32.
 
   With click logit a and conversion logit b,
 
@@ -46,69 +47,76 @@ def joint_logit(ctr_logits: Array, cvr_logits: Array) -> Array:
 
 
 def chain_logit(logits: Sequence[Array]) -> Array:
-  """Log-odds that all events of a chain happen, from those of each step."""
+  """Computes the log-odds that all events of a chain happen.
+
+  Args:
+    logits: Log-odds of each event given the one before, of one shape.
+
+  Returns:
+    Log-odds of the joint event, the same shape.
+  """
   return functools.reduce(joint_logit, logits)
 
 
-def ratio_logit(joint: Array, before: Array) -> Array:
-  """Log-odds of an event given the one before it, from joint and before.
+def ratio_logit(joint: Array, parent: Array) -> Array:
+  """Computes the log-odds of an event given its parent's event.
 
-  The probability is sigmoid(joint) / sigmoid(before).
-
-  Two networks that predict both can give a ratio above 1. From 1 - 1e-6 on the
-  result goes on linearly in the logarithm of the ratio, so that the ranking is
-  that of the ratio, as in the DIVISION baseline of the ESMM paper.
+  The probability is sigmoid(joint) / sigmoid(parent).
 
   Args:
     joint: Log-odds of both events, any shape.
-    before: Log-odds of the first one, the same shape.
+    parent: Log-odds of the parent's event, the same shape.
 
   Returns:
-    Log-odds of the second event given the first.
+    Log-odds of the event given its parent's, the same shape.
   """
-  log_ratio = jax.nn.log_sigmoid(joint) - jax.nn.log_sigmoid(before)
-  capped = jnp.minimum(log_ratio, _HIGHEST)
+  log_ratio = jax.nn.log_sigmoid(joint) - jax.nn.log_sigmoid(parent)
+  # Two networks that predict both can give a ratio above 1. From 1 - 1e-6 on
+  # the result is linear in the logarithm of the ratio, so that the ranking is
+  # that of the ratio, as in the DIVISION baseline of the ESMM paper.
+  capped = jnp.minimum(log_ratio, _MAX_LOG_RATIO)
   excess = log_ratio - capped
   return capped - jnp.log(-jnp.expm1(capped)) + excess
 
 
 def outputs(
-    raw: Mapping[str, Array], tasks: Tasks, reading: str = CONDITIONAL
+    raw: Mapping[str, Array],
+    tasks: Tasks,
+    output_interpretation: str = CONDITIONAL,
 ) -> dict[str, Array]:
-  """Everything that follows from what a model puts out.
+  """Derives every conditional and joint prediction from a model's raw outputs.
 
   Args:
     raw: Task -> output, any one shape: a log-odds, or the value of a
       regression.
     tasks: The funnel.
-    reading: Whether an output is of the event given the one before, or of the
-      joint event over all impressions.
+    output_interpretation: `CONDITIONAL` or `JOINT`.
 
   Returns:
-    Each task by its name (given the event before), by its joint name (over all
-    impressions) and, for the third event on, given the first.
+    Each task by its name (given its parent's event), by its joint name (over
+    all impressions) and, from the third event on, given the first event.
   """
-  made: dict[str, Array] = {}
+  predicted: dict[str, Array] = {}
   for task in tasks:
     path = chain(task, tasks)
-    if reading == CONDITIONAL:
-      made[task.name] = raw[task.name]
-      made[task.joint] = _along(path, raw)
+    if output_interpretation == CONDITIONAL:
+      predicted[task.name] = raw[task.name]
+      predicted[task.joint] = _product(path, raw)
     else:
-      made[task.joint] = raw[task.name]
+      predicted[task.joint] = raw[task.name]
       if task.parent:
-        made[task.name] = _given(task, raw[task.name], raw[task.parent])
-    if rest := given_first(task, tasks):
-      made[rest] = (
-          _along(path[1:], raw)
-          if reading == CONDITIONAL
-          else _given(task, raw[task.name], raw[path[0].name])
+        predicted[task.name] = _ratio(task, raw[task.name], raw[task.parent])
+    if name := given_first(task, tasks):
+      predicted[name] = (
+          _product(path[1:], raw)
+          if output_interpretation == CONDITIONAL
+          else _ratio(task, raw[task.name], raw[path[0].name])
       )
-  return made
+  return predicted
 
 
-def _along(path: Tasks, raw: Mapping[str, Array]) -> Array:
-  """The product of the steps of a path; an expected value at its end."""
+def _product(path: Tasks, raw: Mapping[str, Array]) -> Array:
+  """Multiplies the steps of a path; an expected value at its end."""
   *before, last = path
   if last.kind == 'binary':
     return chain_logit([raw[t.name] for t in path])
@@ -118,8 +126,8 @@ def _along(path: Tasks, raw: Mapping[str, Array]) -> Array:
   return jax.nn.sigmoid(reached) * raw[last.name]
 
 
-def _given(task: Task, joint: Array, before: Array) -> Array:
-  """What was predicted over all impressions, given an event before."""
+def _ratio(task: Task, joint: Array, earlier: Array) -> Array:
+  """Divides a prediction over all impressions by that of an earlier event."""
   if task.kind == 'binary':
-    return ratio_logit(joint, before)
-  return joint / jax.nn.sigmoid(before)
+    return ratio_logit(joint, earlier)
+  return joint / jax.nn.sigmoid(earlier)

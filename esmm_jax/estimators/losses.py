@@ -1,4 +1,4 @@
-"""Losses of single rows, and sums of them over a sample space."""
+"""Losses of single examples, and their sums over a sample space."""
 
 from collections.abc import Mapping
 
@@ -8,20 +8,27 @@ import jax
 import jax.numpy as jnp
 
 NORMALIZATIONS = ('clicks', 'impressions')
-# Ends the label that says how often each impression counts in a space.
+# Suffix of the label that counts how often each impression is in a space.
 ROWS = '_rows'
 
 
 def cross_entropy(logits: Array, labels: Array) -> Array:
-  """Binary cross-entropy in nats, element by element.
+  """Computes the binary cross-entropy in nats, element by element.
 
   softplus(x) - x y, which is -y log sigmoid(x) - (1 - y) log(1 - sigmoid(x)).
+
+  Args:
+    logits: x, log-odds, any shape.
+    labels: y, 0 or 1, the same shape.
+
+  Returns:
+    The losses, the same shape.
   """
   return jax.nn.softplus(logits) - logits * labels
 
 
 def squared_error(values: Array, labels: Array) -> Array:
-  """(value - label)^2, element by element."""
+  """Computes (value - label)^2, element by element."""
   return jnp.square(values - labels)
 
 
@@ -29,13 +36,19 @@ LOSSES = {'binary': cross_entropy, 'regression': squared_error}
 
 
 def sum_and_count(losses: Array, where: Array) -> tuple[Array, Array]:
-  """Sum of the losses times `where`, and the sum of `where`.
+  """Computes the sum of the losses times `where`, and the sum of `where`.
 
-  Entries where it is 0 take no part, whatever they hold, nor in the gradient if
-  what they hold is finite.
+  Args:
+    losses: float32 [B].
+    where: float32 [B]. Losses where it is 0 may hold anything; the gradient
+      needs them finite.
+
+  Returns:
+    Two scalars.
   """
-  kept = jnp.where(where > 0, losses * where, 0.0)
-  return jnp.sum(kept), jnp.sum(where)
+  # 0 times inf is nan, so a product alone would not leave them out.
+  masked = jnp.where(where > 0, losses * where, 0.0)
+  return jnp.sum(masked), jnp.sum(where)
 
 
 def space_term(
@@ -45,20 +58,24 @@ def space_term(
     where: Array,
     normalization: str = 'clicks',
 ) -> tuple[Array, Array]:
-  """Loss of an output over its sample space, as (sum, count).
+  """Computes the loss of an output over its sample space, as (sum, count).
 
-  The label `KEY_rows`, `cvr_clicked_rows` say, takes the place of the space's
-  rows where there is one: how often each impression counts (`sampling.py`).
+  A label `KEY_rows`, for example `cvr_clicked_rows`, replaces the rows of the
+  space `KEY`: it is the number of times that each impression counts
+  (`sampling.py`).
 
   Args:
-    space: Which output, label and rows.
+    space: The output, its label and its rows.
     outputs: Output name -> float32 [B]: log-odds, or values of a regression.
     labels: Label name -> float32 [B].
     where: float32 [B], 0 for padding.
-    normalization: Of a space that is a part of the impressions: `clicks`
-      divides by the size of that space (PLE equation 9), `impressions` by the
-      number of impressions; on clicked rows they differ by the CTR, a factor of
-      25 at 4 %.
+    normalization: The count of a space that is a part of the impressions:
+      `clicks` divides by the size of that space (PLE, RecSys 2020, equation 9),
+      `impressions` by the number of impressions; on clicked rows they differ by
+      the CTR, a factor of 25 at 4 %.
+
+  Returns:
+    Two scalars: the sum of the losses, and the number to divide it by.
 
   Raises:
     InputError: There is no such normalization.

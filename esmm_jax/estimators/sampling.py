@@ -1,11 +1,11 @@
-"""Which impressions stand in CVR's training set, and how often.
+"""Weights of the impressions in the CVR loss: AMAN and OVERSAMPLING.
 
-The paper's AMAN takes un-clicked impressions as negatives, its OVERSAMPLING
-copies conversions. Both say how often each impression counts in the CVR loss,
-so they are weights on its rows: a row that counts k times gives the loss and
-gradient of k copies in the same batch. The paper resamples its data set before
-training; here the un-clicked rows are drawn anew at each step, which in one
-epoch is the same, and copies are not spread over batches.
+AMAN of the ESMM paper takes un-clicked impressions as negatives, OVERSAMPLING
+copies conversions. Both are weights on the rows of the CVR loss: a row of
+weight k gives the loss and gradient of k copies in the same batch. The paper
+resamples its data set before training; here the un-clicked rows are drawn anew
+at each step, which in one epoch is the same, and copies are not spread over
+batches.
 """
 
 from typing import NamedTuple
@@ -15,8 +15,9 @@ from esmm_jax.types import Array, Labels
 import jax
 import jax.numpy as jnp
 
-# The label in which a step tells an estimator what it drew: float32 [B],
-# uniform on [0, 1), one number for each impression.
+# Label with a uniform random number in [0, 1) for each impression, float32 [B].
+# Random numbers are passed as labels because a step splits its batch into
+# parts, and labels are split with their examples.
 UNIFORM = 'uniform'
 
 
@@ -24,10 +25,10 @@ class Sampling(NamedTuple):
   """Rates that may differ between replicas of one program.
 
   Attributes:
-    unclicked_rate: Share of the un-clicked impressions that stand in CVR's
-      training set, with label 0: AMAN.
-    conversion_copies: How often a clicked impression with a conversion stands
-      there: OVERSAMPLING; need not be whole.
+    unclicked_rate: Share of the un-clicked impressions that are in the CVR loss
+      with label 0: AMAN.
+    conversion_copies: Weight of a clicked impression with a conversion in the
+      CVR loss: OVERSAMPLING; need not be whole.
   """
 
   unclicked_rate: float | Array = 0.0
@@ -48,7 +49,7 @@ NONE = Sampling()
 
 
 def cvr_rows(labels: Labels, uniform: Array, sampling: Sampling) -> Array:
-  """How often each impression stands in CVR's training set.
+  """Computes the weight of each impression in the CVR loss.
 
       click (1 + (copies - 1) conversion) + (1 - click) [u < rate]
 
@@ -59,7 +60,7 @@ def cvr_rows(labels: Labels, uniform: Array, sampling: Sampling) -> Array:
     sampling: The rates, scalars.
 
   Returns:
-    float32 [B].
+    float32 [B], for the label `cvr_clicked_rows` (`losses.space_term`).
 
   References:
     Ma et al., ESMM, SIGIR 2018, section 3.1 (AMAN, OVERSAMPLING), after Pan et
@@ -74,11 +75,14 @@ def cvr_rows(labels: Labels, uniform: Array, sampling: Sampling) -> Array:
 
 
 def draw(key: Array, labels: Labels, num: int) -> Labels:
-  """The labels with a random number for each impression.
+  """Adds a random number for each impression to the labels.
 
   Args:
-    key: Of this replica and step.
+    key: Random key of one replica and step.
     labels: Label -> float32 [B].
     num: B.
+
+  Returns:
+    The labels and `UNIFORM`, float32 [B].
   """
   return {**labels, UNIFORM: jax.random.uniform(key, (num,), jnp.float32)}

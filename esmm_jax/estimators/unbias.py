@@ -1,7 +1,8 @@
-"""UNBIAS: clicked impressions resampled by the propensity to click."""
+"""UNBIAS: clicked impressions, resampled by the propensity to click."""
 
 from esmm_jax.estimators import click_space as _click_space
 from esmm_jax.estimators.losses import cross_entropy, sum_and_count
+from esmm_jax.estimators.sampling import UNIFORM
 from esmm_jax.tasks import FUNNEL, spaces, Tasks
 from esmm_jax.types import Array, InputError, Labels, Logits, LossTerms
 import jax
@@ -19,22 +20,20 @@ def unbias(
     form: str = 'rejection',
     propensity_floor: float | Array = 0.02,
 ) -> LossTerms:
-  """L = BCE(click, pCTR) + BCE(conversion, pCVR) on clicks resampled by 1/pCTR.
+  """Computes the click-space loss on clicks resampled by 1 / pCTR.
 
-  A clicked impression stands in CVR's loss with probability (`rejection`), or
+  A clicked impression is in the CVR loss with probability (`rejection`), or
   with weight (`weighting`),
 
       a = min(1, floor / pCTR),
 
   so that clicks are distributed as impressions are, as far as pCTR is right and
-  above the floor: below it nothing can be made up for. The weight is the
-  expected value of the rejection. pCTR is what the same network's CTR output
-  says now, without a gradient; in `single_task` that is a network of its own.
+  above the floor; below it nothing is corrected. The weight is the expected
+  value of the rejection. pCTR is the current CTR output of the same network,
+  without a gradient; in `single_task` that is a network of its own.
 
-  The sum is divided by the number of clicks, not of those that are left, so
-  that the size of the step does not depend on pCTR. The paper says only that
-  "pCTR is taken as the rejection probability"; taken by the letter, accepting
-  with 1 - pCTR, next to nothing would be rejected.
+  The paper says only that "pCTR is taken as the rejection probability"; taken
+  literally, accepting with 1 - pCTR, next to nothing would be rejected.
 
   Args:
     logits: Task -> output, float32 [B].
@@ -43,10 +42,11 @@ def unbias(
     where: float32 [B], 0 for padding.
     tasks: The funnel.
     form: `rejection` or `weighting`.
-    propensity_floor: The highest pCTR at which every click is kept.
+    propensity_floor: The highest pCTR at which every click is accepted.
 
   Returns:
-    `ctr` and `cvr_clicked`, and for other tasks those of `click_space`.
+    Term -> (sum, count), `ctr` and `cvr_clicked`, and for other tasks those of
+    `click_space`.
 
   Raises:
     InputError: There is no such form, or no CVR.
@@ -64,16 +64,18 @@ def unbias(
   propensity = jax.nn.sigmoid(jax.lax.stop_gradient(logits['ctr']))
   accepted = jnp.minimum(1.0, propensity_floor / propensity)
   if form == 'rejection':
-    accepted = (labels['uniform'] < accepted).astype(jnp.float32)
+    accepted = (labels[UNIFORM] < accepted).astype(jnp.float32)
   (space,) = [s for s in spaces(tasks) if s.key == 'cvr_clicked']
   losses = cross_entropy(logits[space.output], labels[space.label])
   clicked = where * labels[space.given]
   total, _ = sum_and_count(losses * accepted, clicked)
+  # Divided by all clicks, not by those accepted, so that the size of the step
+  # does not depend on pCTR.
   return terms | {space.key: (total, jnp.sum(clicked))}
 
 
 def default_weights(tasks: Tasks) -> dict[str, float]:
-  """1 for every task.
+  """Returns weight 1 for every task.
 
   Raises:
     InputError: CVR is not the event after the click.

@@ -1,18 +1,27 @@
 """Metrics of a whole split; numpy in float64, no jax.
 
-  ranking      AUC (exact, mergeable, against true probabilities), grouped AUC
-  probability  log loss, normalized entropy, calibration; KL and ratios against
-               the truth
-  significance  mean and spread over seeds, paired tests, DeLong, bootstrap
-  fronts       two scores traded against each other: front, area, ellipse
+  ranking       AUC (exact, against true probabilities), grouped AUC
+  probability   log loss, normalized entropy, calibration
+  truth         KL divergence and ratios against true probabilities
+  regression    errors, rank correlation and calibration of predicted values
+  significance  mean and spread over seeds, paired tests, DeLong
+  fronts        two scores traded against each other: front, area, ellipse
+  by_space      all of them by task and sample space
+  checks        validation of their inputs
 
 METRICS are those of one task: name -> function(logits, labels, where) -> float
 with float [n] log-odds, 0 or 1 [n] labels, and 0 or 1 [n] `where`, None for all
 rows. Each returns nan where no row counts. A new metric is one file and one
-line here; the conformance tests of test_metrics_probability.py then hold it.
+line here; the conformance tests of tests/metrics/test_probability.py then hold
+it.
 
-The sample space is the caller's: select its rows by `where`, and name it in the
-key (`test/cvr_clicked/auc`).
+The caller chooses the sample space: select its rows by `where`, and name it in
+the key (`test/cvr_clicked/auc`).
+
+  >>> logits, labels = [2.0, 1.0, -1.0, -3.0], [1, 0, 1, 0]
+  >>> {name: round(metric(logits, labels, None), 3)
+  ...  for name, metric in METRICS.items() if name != 'normalized_entropy'}
+  {'auc': 0.75, 'logloss': 0.701, 'calibration': 0.964, 'ece': 0.407}
 """
 
 from collections.abc import Callable

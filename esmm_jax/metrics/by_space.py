@@ -1,4 +1,4 @@
-"""Predictions over a split -> metrics by task and sample space.
+"""Computes metrics of a split's predictions by task and sample space.
 
 Spaces are named: `ctr` and `ctcvr` are over all impressions, `cvr_clicked` over
 the clicked ones, `cvr_entire` over all against the truth, where a simulator
@@ -11,13 +11,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from esmm_jax.metrics import METRICS
-from esmm_jax.metrics.probability import (
-    kl_divergence,
-    mean_ratio,
-    ratio_by_decile,
-)
 from esmm_jax.metrics.ranking import grouped_auc, weighted_auc
 from esmm_jax.metrics.regression import REGRESSION_METRICS
+from esmm_jax.metrics.truth import kl_divergence, mean_ratio, ratio_by_decile
 from esmm_jax.tasks import FUNNEL, spaces, Tasks
 from esmm_jax.types import Array
 import numpy as np
@@ -25,13 +21,13 @@ from scipy import special
 
 
 class Observed(NamedTuple):
-  """What is known of each row of a split.
+  """Labels and other columns of the rows of a split.
 
   Attributes:
     labels: Label column -> [n].
     groups: Keys for GAUC, [n], or None.
     truth: Truth columns, [n] each; {} where there is none.
-    tasks: What the labels are of.
+    tasks: The tasks that the labels belong to.
   """
 
   labels: Mapping[str, Array]
@@ -43,22 +39,31 @@ class Observed(NamedTuple):
 def evaluate(
     outputs: Mapping[str, Array], observed: Observed, group_metrics: bool = True
 ) -> dict[str, float]:
-  """All metrics of one replica's predictions.
+  """Computes all metrics of one replica's predictions.
 
   Args:
-    outputs: As `funnel.outputs` makes them: log-odds `ctr`, `cvr` and `ctcvr`,
-      say, or values of a regression, float32 [n].
+    outputs: Predictions as `funnel.outputs` returns them: log-odds such as
+      `ctr`, `cvr` and `ctcvr`, or values of a regression, float32 [n].
     observed: The same rows.
-    group_metrics: Whether to compute GAUC.
+    group_metrics: Computes GAUC too, where there are groups.
 
   Returns:
-    `space/metric` -> value, `cvr_clicked/auc` say. GAUC comes with its
+    `space/metric` -> value, for example `cvr_clicked/auc`. GAUC comes with its
     coverage, the share of impressions in groups that have both classes.
+
+  >>> from esmm_jax.metrics.by_space import evaluate, Observed
+  >>> logits = {'ctr': np.array([2.0, 1.0, 3.0]),
+  ...           'cvr': np.array([0.0, 1.0, 0.0]),
+  ...           'ctcvr': np.array([-0.8, 0.0, -0.7])}
+  >>> labels = {'click': [1, 1, 0], 'conversion': [0, 1, 0]}
+  >>> scores = evaluate(logits, Observed(labels, None, {}))
+  >>> scores['ctr/auc'], scores['cvr_clicked/auc'], scores['ctcvr/auc']
+  (0.0, 1.0, 1.0)
   """
   labels = {k: np.asarray(v) for k, v in observed.labels.items()}
   metrics = {}
   for space in spaces(observed.tasks):
-    # One space at a time: with 43M rows a copy more is felt.
+    # One space at a time: with 43 million rows each copy is 170 MB.
     scores, label = outputs[space.output], labels[space.label]
     groups = observed.groups
     if space.given:
@@ -75,14 +80,14 @@ def evaluate(
       grouped = grouped_auc(scores, label, groups)
       metrics[f'{space.key}/gauc'] = grouped.value
       metrics[f'{space.key}/gauc_coverage'] = grouped.coverage
-  for name in _true_after_click(observed):
+  for name in _outputs_with_truth(observed):
     clicked = labels['click'] == 1
     metrics |= against_truth(name, outputs[name], observed.truth, clicked)
   return metrics
 
 
-def _true_after_click(observed: Observed) -> list[str]:
-  """Outputs given the click whose true probability is known."""
+def _outputs_with_truth(observed: Observed) -> list[str]:
+  """Lists the outputs given the click whose true probability is a column."""
   return [
       s.output
       for s in spaces(observed.tasks)
@@ -93,7 +98,7 @@ def _true_after_click(observed: Observed) -> list[str]:
 def against_truth(
     name: str, logits: Array, truth: Mapping[str, Array], clicked: Array
 ) -> dict[str, float]:
-  """pCVR over all impressions against P(conversion | do(click), x).
+  """Compares pCVR over all impressions with P(conversion | do(click), x).
 
   Args:
     name: `cvr`, or another event after the click.
@@ -122,11 +127,18 @@ def against_truth(
 
 
 def oracle_metrics(observed: Observed) -> dict[str, float]:
-  """The metrics of the true probabilities themselves: the ceiling.
+  """Computes the metrics of the true probabilities themselves: the ceiling.
 
-  `ctr`, `ctcvr` and `cvr_clicked` are scored with what is true of an
-  impression, and of a clicked one, given all that a model may see;
-  `cvr_entire` with the conversion under do(click).
+  `ctr`, `ctcvr` and `cvr_clicked` are scored with the probabilities of an
+  impression, and of a clicked one, given all features of a model; `cvr_entire`
+  with the probability of a conversion under do(click).
+
+  Args:
+    observed: A split whose truth has `p_ctr`, `p_cvr_clicked`, `p_ctcvr` and
+      `p_cvr`.
+
+  Returns:
+    `space/metric` -> value, without GAUC.
   """
   truth = {k: np.asarray(v, np.float64) for k, v in observed.truth.items()}
   logits = {
@@ -134,9 +146,9 @@ def oracle_metrics(observed: Observed) -> dict[str, float]:
       'cvr': special.logit(truth['p_cvr_clicked']),
       'ctcvr': special.logit(truth['p_ctcvr']),
   }
-  # In a longer funnel too: of click and conversion.
-  seen = observed._replace(truth={}, tasks=FUNNEL)
-  metrics = evaluate(logits, seen, group_metrics=False)
+  # Truth columns are of click and conversion, in a longer funnel too.
+  two_tasks = observed._replace(truth={}, tasks=FUNNEL)
+  metrics = evaluate(logits, two_tasks, group_metrics=False)
   clicked = np.asarray(observed.labels['click']) == 1
   best = special.logit(truth['p_cvr'])
   return metrics | against_truth('cvr', best, observed.truth, clicked)

@@ -1,11 +1,15 @@
-"""What every metric asks of its inputs."""
+"""Validation of inputs, and means, that all metrics share."""
 
 from esmm_jax.types import Array, InputError
 import numpy as np
 
 
 def same_length(**columns: Array) -> list[np.ndarray]:
-  """The columns as arrays; InputError unless all are [n] with one n."""
+  """Converts columns to arrays of one length.
+
+  Raises:
+    InputError: They are not all [n] with one n.
+  """
   arrays = [np.asarray(x) for x in columns.values()]
   shapes = {name: x.shape for name, x in zip(columns, arrays, strict=True)}
   if len(set(shapes.values())) > 1 or arrays[0].ndim != 1:
@@ -14,10 +18,85 @@ def same_length(**columns: Array) -> list[np.ndarray]:
 
 
 def is_one(name: str, values: np.ndarray) -> np.ndarray:
-  """bool [n], where the values are 1; InputError unless all are 0 or 1."""
+  """Converts 0 or 1 [n] to bool [n].
+
+  Args:
+    name: Name of the values, for the error.
+    values: [n].
+
+  Raises:
+    InputError: A value is neither 0 nor 1.
+  """
   if values.dtype == np.bool_:
     return values
   one = values == 1
   if np.count_nonzero(one) + np.count_nonzero(values == 0) != len(values):
     raise InputError(f'{name} must be 0 or 1.')
   return one
+
+
+def float_rows(
+    where: Array | None, *, is_finite: bool = False, **columns: Array
+) -> list[np.ndarray]:
+  """Selects the rows that count, in float64.
+
+  Args:
+    where: 0 or 1 [n], the rows that count; None: all.
+    is_finite: Refuses infinities too.
+    **columns: Name -> numbers [n].
+
+  Returns:
+    float64 [rows that count], in the order of the columns.
+
+  Raises:
+    InputError: The arrays are not [n] of one n, `where` is neither 0 nor 1, or
+      a column has nan in a row that counts.
+  """
+  if where is None:
+    arrays = same_length(**columns)
+  else:
+    *arrays, where = same_length(**columns, where=where)
+    mask = is_one('where', where)
+    arrays = [x[mask] for x in arrays]
+  arrays = [x.astype(np.float64) for x in arrays]
+  for name, x in zip(columns, arrays, strict=True):
+    if is_finite and not np.isfinite(x).all():
+      raise InputError(f'{name} must be finite.')
+    if np.isnan(x).any():
+      raise InputError(f'{name} must not hold nan.')
+  return arrays
+
+
+def mean_or_nan(values: np.ndarray) -> float:
+  """Returns the mean; nan of no values."""
+  return float(values.mean()) if len(values) else float('nan')
+
+
+def divide(numerator: float, denominator: float) -> float:
+  """Divides numbers that are not negative; x / 0 is inf, 0 / 0 is nan."""
+  if denominator > 0:
+    return float(numerator / denominator)
+  return float('inf') if numerator > 0 else float('nan')
+
+
+def equal_mass_bins(keys: np.ndarray, num_bins: int) -> np.ndarray:
+  """Assigns rows to bins of equal mass, equal keys to one bin.
+
+  Args:
+    keys: float64 [n].
+    num_bins: Number of bins.
+
+  Returns:
+    int64 [n], the bin of each row: that of the middle rank of its ties.
+
+  Raises:
+    InputError: `num_bins` is below 1.
+  """
+  if num_bins < 1:
+    raise InputError(f'num_bins must be at least 1, it is {num_bins}.')
+  _, key_of_row, ties = np.unique(
+      keys, return_inverse=True, return_counts=True
+  )
+  # Twice the middle of ranks [end - ties, end), in integers: 2 end - ties.
+  twice_middle = 2 * np.cumsum(ties) - ties
+  return (twice_middle * num_bins // max(2 * len(keys), 1))[key_of_row]

@@ -1,9 +1,9 @@
-"""Two scores that are traded against each other, more of both being better.
+"""Measures of two scores traded against each other; more of both is better.
 
-A model that is trained with several weights of its tasks gives a point for each
-weight, (CTR AUC, CVR AUC) say. `pareto` is of the points,
-`front_volume` and `ellipse` also look at the seeds behind them, and `trade_off`
-says whether one score rises where the other falls.
+A model trained with several weights of its tasks gives a point for each weight,
+such as (CTR AUC, CVR AUC). `pareto` describes the points, `front_volume` and
+`ellipse` also the seeds behind them, and `trade_off` tells if one score rises
+where the other falls.
 
 References:
   Zitzler, Thiele. Multiobjective evolutionary algorithms: a comparative case
@@ -24,10 +24,14 @@ NAN = float('nan')
 
 
 def pareto(points: Array) -> np.ndarray:
-  """Which points no other one dominates.
+  """Marks the points that no other one dominates.
 
-  q dominates p where q >= p in both scores and q > p in one. So equal points
-  stay or go together. By sorting, in O(n log n).
+  q dominates p where q >= p in both scores and q > p in one, so equal points
+  are marked together. By sorting, in O(n log n).
+
+  >>> from esmm_jax.metrics.fronts import pareto
+  >>> pareto([(1, 3), (2, 2), (1, 2), (3, 1)]).tolist()
+  [True, True, False, True]
 
   Args:
     points: float [n, 2].
@@ -41,17 +45,17 @@ def pareto(points: Array) -> np.ndarray:
   points = _checked('points', points, '[n, 2]')
   front = _complete(points)
   # Ascending in x, then in y: what dominates a point comes after it.
-  unique, place = np.unique(points[front], axis=0, return_inverse=True)
+  unique, inverse = np.unique(points[front], axis=0, return_inverse=True)
   y = unique[::-1, 1]
   highest = np.maximum.accumulate(y)
-  stays = np.ones(len(y), bool)
-  stays[1:] = y[1:] > highest[:-1]
-  front[front] = stays[::-1][place.reshape(-1)]
+  undominated = np.ones(len(y), bool)
+  undominated[1:] = y[1:] > highest[:-1]
+  front[front] = undominated[::-1][inverse.reshape(-1)]
   return front
 
 
 def _area(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
-  """The area of what points [..., n, 2] dominate above the reference [2].
+  """Computes the area that points [..., n, 2] dominate above reference [2].
 
     |{z : r <= z <= p for a point p}|
       = sum_i (x_(i) - x_(i+1)) (max_{j <= i} y_(j) - r_y)
@@ -77,7 +81,7 @@ class FrontVolume(NamedTuple):
       point where there is one; nan without a complete seed.
     low: Lower end of the percentile interval; nan of fewer than two seeds.
     high: Upper end.
-    n: Complete seeds, those that count.
+    n: Complete seeds, the ones that count.
     resamples: Draws behind the interval; 0 of fewer than two seeds.
   """
 
@@ -96,53 +100,47 @@ def front_volume(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> FrontVolume:
-  """Hypervolume of the points' means over seeds, with a bootstrap interval.
+  """Computes the hypervolume of means over seeds, with a bootstrap interval.
 
     value = HV({mean_s values[s, p]}_p) - HV({mean_s baseline[s]})
 
-  Whole seeds are drawn again, with replacement, as many as there are; points
-  and baseline see the same draw.
+  Whole seeds are resampled with replacement, as many as there are; points and
+  baseline see the same draw.
 
   The best of noisy points is optimistic: a front takes the largest means, and
   the more points it has, the further noise alone lifts it above the front of
   the true means, and above a baseline of one point. Resampling adds that lift
-  once more and does not take it out. Few seeds give a crude interval: five
-  have 126 distinct draws, and the percentile interval is then too narrow.
+  once more and does not remove it. Few seeds give a crude interval: five have
+  126 distinct draws, and the percentile interval is then too narrow.
+
+  >>> from esmm_jax.metrics.fronts import front_volume
+  >>> front_volume([[(1, 3), (3, 1)]], reference=(0, 0)).value
+  5.0
 
   Args:
     values: float [S, P, 2]: seed, point, score. A seed with a nan anywhere,
       in `baseline` too, is left out whole.
     reference: float [2], the corner that counts as worst.
     baseline: float [S, 2], one point a seed, of the same seeds.
-    resamples: Draws.
-    seed: Of the draws.
-    confidence: Of the interval.
+    resamples: Number of draws.
+    seed: Seed of the draws.
+    confidence: Coverage of the interval.
 
   Raises:
     InputError: The shapes are other ones, the seeds of `values` and `baseline`
       differ in number, or the reference is not finite.
   """
-  values = _checked('values', values, '[S, P, 2]')
   reference = _reference(reference)
-  complete = _complete(values).all(1)
-  if baseline is not None:
-    baseline = _checked('baseline', baseline, '[S, 2]')
-    if len(baseline) != len(values):
-      raise InputError(
-          f'values have {len(values)} seeds and baseline {len(baseline)}.'
-      )
-    complete &= _complete(baseline)
-    baseline = baseline[complete, None]
-  values = values[complete]
+  values, baseline = _complete_seeds(values, baseline)
   n = len(values)
   if not n:
     return FrontVolume(NAN, NAN, NAN, 0, 0)
 
-  def volume(shares):  # [..., n], how much each seed counts.
-    found = _area(np.tensordot(shares, values, 1), reference)
+  def volume(shares):  # [..., n], the weight of each seed.
+    area = _area(np.tensordot(shares, values, 1), reference)
     if baseline is not None:
-      found = found - _area(np.tensordot(shares, baseline, 1), reference)
-    return found
+      area = area - _area(np.tensordot(shares, baseline, 1), reference)
+    return area
 
   equal = np.full(n, 1 / n)
   value = float(volume(equal))
@@ -154,15 +152,32 @@ def front_volume(
   return FrontVolume(value, float(low), float(high), n, resamples)
 
 
+def _complete_seeds(
+    values: Array, baseline: Array | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+  """Selects the seeds without nan; the baseline becomes [S, 1, 2]."""
+  values = _checked('values', values, '[S, P, 2]')
+  complete = _complete(values).all(1)
+  if baseline is not None:
+    baseline = _checked('baseline', baseline, '[S, 2]')
+    if len(baseline) != len(values):
+      raise InputError(
+          f'values have {len(values)} seeds and baseline {len(baseline)}.'
+      )
+    complete &= _complete(baseline)
+    baseline = baseline[complete, None]
+  return values[complete], baseline
+
+
 class Ellipse(NamedTuple):
   """An ellipse in the plane of the two scores.
 
   Attributes:
-    x: Of the centre; nan without a complete seed.
-    y: Of the centre.
-    width: The longer axis, from end to end; 0 of fewer than two seeds.
-    height: The shorter axis.
-    angle: Of the longer axis to the x axis in degrees, in (-90, 90].
+    x: First score of the centre; nan without a complete seed.
+    y: Second score of the centre.
+    width: Length of the longer axis; 0 of fewer than two seeds.
+    height: Length of the shorter axis.
+    angle: Angle from the x axis to the longer axis in degrees, in (-90, 90].
   """
 
   x: float
@@ -173,17 +188,23 @@ class Ellipse(NamedTuple):
 
 
 def ellipse(values: Array, deviations: float = 1.0) -> Ellipse:
-  """The ellipse of so many standard deviations around the mean.
+  """Computes the ellipse of so many standard deviations around the mean.
 
     {z : (z - m)^T C^-1 (z - m) = deviations^2}
 
   with mean m and sample covariance C, over n - 1. Its half axes are deviations
-  times the roots of C's eigenvalues, along the eigenvectors. It is of single
-  seeds, not of their mean. One deviation holds 39 % of a normal distribution.
+  times the roots of C's eigenvalues, along the eigenvectors. It is the spread
+  of single seeds, not that of their mean. One deviation contains 39 % of a
+  normal distribution.
+
+  >>> from esmm_jax.metrics.fronts import ellipse
+  >>> spread = ellipse([(0, 0), (2, 0), (4, 0)])
+  >>> spread.x, spread.y, spread.width, spread.height
+  (2.0, 0.0, 4.0, 0.0)
 
   Args:
     values: float [S, 2]; seeds with a nan are left out.
-    deviations: How many.
+    deviations: Number of standard deviations.
 
   Raises:
     InputError: The shape is another one.
@@ -203,11 +224,11 @@ def ellipse(values: Array, deviations: float = 1.0) -> Ellipse:
 
 
 class TradeOff(NamedTuple):
-  """How the second score goes with the first.
+  """Relation of the second score to the first.
 
   Attributes:
-    slope: Second per first, by least squares; nan of fewer than three points or
-      where the first is constant.
+    slope: Change of the second per unit of the first, by least squares; nan of
+      fewer than three points or where the first is constant.
     spearman: Rank correlation; nan of fewer than three points or where either
       is constant.
   """
@@ -217,12 +238,17 @@ class TradeOff(NamedTuple):
 
 
 def trade_off(values: Array) -> TradeOff:
-  """Slope and rank correlation of the second score on the first.
+  """Computes slope and rank correlation of the second score on the first.
 
     slope = sum_p (x_p - mean x) (y_p - mean y) / sum_p (x_p - mean x)^2
 
-  Negative where one is bought with the other. The points of neighbouring
-  weights are not independent, so no p-value comes with them.
+  It is negative where one score is gained at the cost of the other. Points of
+  neighbouring weights are not independent, so there is no p-value.
+
+  >>> from esmm_jax.metrics.fronts import trade_off
+  >>> trade = trade_off([(1, 6), (2, 4), (3, 2)])
+  >>> trade.slope, round(trade.spearman, 12)
+  (-2.0, -1.0)
 
   Args:
     values: float [P, 2]; points with a nan are left out.
@@ -245,7 +271,7 @@ def _complete(values: np.ndarray) -> np.ndarray:
 
 
 def _checked(name: str, values: Array, shape: str) -> np.ndarray:
-  """As float64; InputError unless of that rank, without infinities."""
+  """Converts to float64; InputError unless of that rank and not infinite."""
   values = np.asarray(values, np.float64)
   if values.ndim != shape.count(',') + 1 or values.shape[-1] != 2:
     raise InputError(f'{name} must be {shape}, got {list(values.shape)}.')

@@ -1,10 +1,10 @@
 """Exact ranking metrics: AUC, soft AUC, grouped AUC.
 
 AUC is the probability that a positive example scores above a negative one, a
-tie counting one half. All of it is counted in integers over the whole split:
-no thresholds, no bins, no mean over batches. Linear thresholds on the
-probability, a common default, cannot rank rare events: nearly all of their
-probabilities fall into the first bin.
+tie counting one half. It is counted in integers over the whole split: no
+thresholds, no bins, no mean over batches. Linear thresholds on the probability,
+a common default, cannot rank rare events: nearly all of their probabilities
+fall into the first bin.
 
 Only the order of the scores matters: log-odds and probabilities give the same
 AUC, as long as rounding to probabilities makes no new ties. Prefer log-odds.
@@ -24,13 +24,15 @@ from esmm_jax.types import Array, InputError
 
 
 def auc(scores: Array, labels: Array, where: Array | None = None) -> float:
-  """The exact AUC over all rows, ties one half.
+  """Computes the exact AUC over all rows, ties one half.
 
     (#{positive above negative} + #{tied} / 2) / (#positives * #negatives)
 
-  Positives and negatives are sorted apart, and the smaller side is looked up
-  in the larger. The scores keep their precision: 43 million float32 rows need
-  about 0.4 GB besides the input.
+  43 million float32 rows need about 0.4 GB besides the input.
+
+  >>> from esmm_jax.metrics.ranking import auc
+  >>> auc([3.0, 2.0, 1.0, 1.0], [1, 0, 1, 0])  # 2 + 1/2 of 4 pairs
+  0.625
 
   Args:
     scores: float32 or float64 [n], log-odds or probabilities, infinities
@@ -47,6 +49,7 @@ def auc(scores: Array, labels: Array, where: Array | None = None) -> float:
       arrays are not one-dimensional of one length.
   """
   scores, positive = _scored_rows(scores, labels, where)
+  # The smaller class is looked up in the larger: most rows are only sorted.
   positives, negatives = scores[positive], scores[~positive]
   positives.sort()
   negatives.sort()
@@ -61,18 +64,22 @@ def auc(scores: Array, labels: Array, where: Array | None = None) -> float:
 def weighted_auc(
     scores: Array, positive_weight: Array, negative_weight: Array
 ) -> float:
-  """AUC where each example is in part positive and in part negative.
+  """Computes the AUC where each example is partly positive, partly negative.
 
     sum_{i != j} p_i n_j ([s_i > s_j] + [s_i = s_j] / 2) / sum_{i != j} p_i n_j
 
   With p = r, the true probability of each example, and n = 1 - r, this is the
   AUC against the true probabilities: numerator and denominator are the
   expectations of those of `auc` over independent labels drawn from r. The
-  pairs i = j are left out because no example is compared with itself. To leave
-  out a row, give it the weights 0 and 0.
+  pairs i = j are excluded because no example is compared with itself. The
+  weights 0 and 0 exclude a row.
+
+  >>> from esmm_jax.metrics.ranking import weighted_auc
+  >>> weighted_auc([1.0, 0.0], [0.75, 0.25], [0.25, 0.75])
+  0.9
 
   Args:
-    scores: As for `auc`.
+    scores: See `auc`.
     positive_weight: float [n], p, finite and not negative.
     negative_weight: float [n], n, finite and not negative.
 
@@ -127,18 +134,24 @@ class GroupedAuc(NamedTuple):
 def grouped_auc(
     scores: Array, labels: Array, groups: Array, where: Array | None = None
 ) -> GroupedAuc:
-  """Mean of the AUC within each group, weighted by impressions (GAUC).
+  """Computes the mean AUC of the groups, weighted by impressions (GAUC).
 
-  Groups are users or sessions: what is ranked against each other when served.
-  A group of one class has no AUC and is skipped. Read the value together with
-  its coverage: conversions are so rare that few groups hold both classes.
+  Groups are users or sessions, whose rows are ranked against each other when
+  served. A group of one class has no AUC and is skipped. Read the value
+  together with its coverage: conversions are so rare that few groups hold both
+  classes.
+
+  >>> from esmm_jax.metrics.ranking import grouped_auc
+  >>> scores, labels = [2.0, 1.0, 5.0, 4.0, 9.0], [1, 0, 0, 1, 1]
+  >>> grouped_auc(scores, labels, groups=[7, 7, 8, 8, 9])
+  GroupedAuc(value=0.5, coverage=0.8, num_groups=2)
 
   Args:
-    scores: As for `auc`.
-    labels: As for `auc`.
+    scores: See `auc`.
+    labels: See `auc`.
     groups: Integers or strings [n], the group of each row. Floats are refused:
       float32 cannot tell ids above 2 ** 24 apart.
-    where: As for `auc`.
+    where: See `auc`.
 
   Returns:
     Value, coverage and number of groups.
@@ -182,7 +195,7 @@ def grouped_auc(
 
 
 def _checked_scores(scores: np.ndarray) -> np.ndarray:
-  """The scores in float32 or float64; InputError on nan."""
+  """Converts scores to float32 or float64; InputError on nan."""
   if scores.dtype not in (np.float32, np.float64):
     scores = scores.astype(np.float64)
   if np.isnan(scores).any():
@@ -193,7 +206,7 @@ def _checked_scores(scores: np.ndarray) -> np.ndarray:
 def _scored_rows(
     scores: Array, labels: Array, where: Array | None, *columns: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-  """Checked scores, bool labels and further columns of the rows that count."""
+  """Selects scores, bool labels and more columns of the rows that count."""
   scores, labels = same_length(scores=scores, labels=labels)
   if where is not None:
     scores, where = same_length(scores=scores, where=where)
@@ -204,7 +217,7 @@ def _scored_rows(
 
 
 def _run_starts(*keys: np.ndarray) -> np.ndarray:
-  """Rows at which a run of equal keys starts; the keys are sorted together."""
+  """Lists the rows at which a run of equal sorted keys starts."""
   is_start = np.zeros(len(keys[0]), bool)
   is_start[:1] = True
   for key in keys:
@@ -213,20 +226,20 @@ def _run_starts(*keys: np.ndarray) -> np.ndarray:
 
 
 def _sums_before(values: np.ndarray) -> np.ndarray:
-  """At each place the sum of the values before it."""
+  """Computes the sum of the values before each one."""
   sums = np.zeros_like(values)
   np.cumsum(values[:-1], out=sums[1:])
   return sums
 
 
 def _twice_below(few: np.ndarray, many: np.ndarray) -> int:
-  """2 #{few above many} + #{tied}, of two sorted arrays of one type."""
-  # One array of places at a time: it is int64, twice as wide as the scores.
+  """Counts 2 #{few above many} + #{tied}, of two sorted arrays of one type."""
+  # One array of ranks at a time: it is int64, twice as wide as the scores.
   lower = int(np.searchsorted(many, few, side='left').sum())
   return lower + int(np.searchsorted(many, few, side='right').sum())
 
 
 def _ratio(twice_wins: int, num_positive: int, num_negative: int) -> float:
-  """AUC of integer counts, rounded once; nan where a class is absent."""
+  """Divides integer counts, rounding once; nan where a class is absent."""
   pairs = num_positive * num_negative
   return twice_wins / (2 * pairs) if pairs else float('nan')

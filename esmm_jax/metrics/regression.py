@@ -1,13 +1,13 @@
-"""How good predicted values are: watch time, say.
+"""Metrics of predicted values, such as watch time, against labels.
 
 Each metric is function(values, labels, where) -> float, as those of `METRICS`
-with values in place of log-odds. All sums are in float64.
+with values instead of log-odds. All sums are in float64.
 """
 
 from collections.abc import Callable
 
-from esmm_jax.metrics.checks import is_one, same_length
-from esmm_jax.types import Array, InputError
+from esmm_jax.metrics.checks import float_rows, mean_or_nan
+from esmm_jax.types import Array
 import numpy as np
 from scipy import stats
 
@@ -15,7 +15,11 @@ from scipy import stats
 def mean_squared_error(
     values: Array, labels: Array, where: Array | None = None
 ) -> float:
-  """mean (value - label)^2, in the label's unit squared.
+  """Computes the mean of (value - label)^2, in the label's unit squared.
+
+  >>> from esmm_jax.metrics.regression import mean_squared_error
+  >>> mean_squared_error([1.0, 3.0], [1.0, 1.0])
+  2.0
 
   Args:
     values: float [n], predictions.
@@ -29,38 +33,60 @@ def mean_squared_error(
     InputError: Something is not finite, or the arrays are not [n] of one n.
   """
   values, labels = _rows(values, labels, where)
-  return _mean(np.square(values - labels))
+  return mean_or_nan(np.square(values - labels))
 
 
 def mean_absolute_error(
     values: Array, labels: Array, where: Array | None = None
 ) -> float:
-  """mean |value - label|, in the label's unit; see `mean_squared_error`."""
+  """Computes the mean of |value - label|, in the label's unit.
+
+  Arguments, result and errors are those of `mean_squared_error`.
+
+  >>> from esmm_jax.metrics.regression import mean_absolute_error
+  >>> mean_absolute_error([1.0, 3.0], [1.0, 1.0])
+  1.0
+  """
   values, labels = _rows(values, labels, where)
-  return _mean(np.abs(values - labels))
+  return mean_or_nan(np.abs(values - labels))
 
 
 def r_squared(
     values: Array, labels: Array, where: Array | None = None
 ) -> float:
-  """1 - MSE / variance of the labels: 0 is predicting their mean, 1 is exact.
+  """Computes 1 - MSE / variance of the labels.
 
-  nan where no row counts or all labels are equal; see `mean_squared_error`.
+  Predicting the labels' mean gives 0, exact predictions give 1. Arguments and
+  errors are those of `mean_squared_error`.
+
+  >>> from esmm_jax.metrics.regression import r_squared
+  >>> r_squared([1.0, 2.0], [0.0, 2.0])
+  0.5
+
+  Returns:
+    R squared; nan where no row counts or all labels are equal.
   """
   values, labels = _rows(values, labels, where)
-  spread = _mean(np.square(labels - labels.mean())) if len(labels) else 0.0
-  if not spread > 0:
+  variance = float(labels.var()) if len(labels) else 0.0
+  if not variance > 0:
     return float('nan')
-  return 1.0 - _mean(np.square(values - labels)) / spread
+  return 1.0 - mean_or_nan(np.square(values - labels)) / variance
 
 
 def rank_correlation(
     values: Array, labels: Array, where: Array | None = None
 ) -> float:
-  """Spearman's rank correlation, ties with their mid-rank.
+  """Computes Spearman's rank correlation, ties with their mid-rank.
 
-  nan where one side is constant or fewer than two rows count; see
-  `mean_squared_error`.
+  Arguments and errors are those of `mean_squared_error`.
+
+  >>> from esmm_jax.metrics.regression import rank_correlation
+  >>> round(rank_correlation([1.0, 2.0, 3.0], [1.0, 9.0, 4.0]), 12)
+  0.5
+
+  Returns:
+    The correlation; nan where one side is constant or fewer than two rows
+    count.
   """
   values, labels = _rows(values, labels, where)
   if len(values) < 2 or np.ptp(values) == 0 or np.ptp(labels) == 0:
@@ -71,7 +97,17 @@ def rank_correlation(
 def value_calibration(
     values: Array, labels: Array, where: Array | None = None
 ) -> float:
-  """Sum of predictions over sum of labels; nan where the latter is 0."""
+  """Divides the sum of predictions by the sum of labels.
+
+  Arguments and errors are those of `mean_squared_error`.
+
+  >>> from esmm_jax.metrics.regression import value_calibration
+  >>> value_calibration([3.0, 3.0], [1.0, 3.0])
+  1.5
+
+  Returns:
+    The ratio; nan where the labels' sum is 0.
+  """
   values, labels = _rows(values, labels, where)
   total = labels.sum()
   return float(values.sum() / total) if total else float('nan')
@@ -88,22 +124,6 @@ REGRESSION_METRICS: dict[str, Callable[[Array, Array, Array | None], float]] = {
 
 def _rows(
     values: Array, labels: Array, where: Array | None
-) -> tuple[np.ndarray, np.ndarray]:
-  """Both in float64, rows that count only."""
-  if where is None:
-    values, labels = same_length(values=values, labels=labels)
-  else:
-    values, labels, where = same_length(
-        values=values, labels=labels, where=where
-    )
-    keep = is_one('where', where)
-    values, labels = values[keep], labels[keep]
-  values, labels = values.astype(np.float64), labels.astype(np.float64)
-  for name, x in (('values', values), ('labels', labels)):
-    if not np.isfinite(x).all():
-      raise InputError(f'{name} must be finite.')
-  return values, labels
-
-
-def _mean(values: np.ndarray) -> float:
-  return float(values.mean()) if len(values) else float('nan')
+) -> list[np.ndarray]:
+  """Selects the rows that count, in float64; InputError unless finite."""
+  return float_rows(where, is_finite=True, values=values, labels=labels)

@@ -1,9 +1,9 @@
-"""Whether a difference is more than noise: of seeds, and of the test rows.
+"""Tests of differences against the noise of seeds, and of the test rows.
 
-Two kinds of noise stand apart. Training again with another seed gives another
-model: `summarize`, `paired`, `holm` and `detectable_difference` are about that.
-Another draw of test rows gives another score to the same model: `delong` is
-about that.
+There are two kinds of noise. Training again with another seed gives another
+model: `summarize`, `paired`, `holm` and `minimum_detectable_difference` are for
+that. Another draw of test rows gives another score to the same model: `delong`
+is for that.
 
 References:
   DeLong, DeLong, Clarke-Pearson. Comparing the areas under two or more
@@ -35,12 +35,12 @@ _RANKED_DECIMALS = 12
 
 
 class Summary(NamedTuple):
-  """Of a set of values.
+  """Mean and spread of a set of values.
 
   Attributes:
-    mean: Their mean; nan where there are none.
+    mean: Mean; nan of no values.
     std: Sample standard deviation, over n - 1; nan of fewer than two.
-    n: How many; nan values are left out and not counted.
+    n: Number of values; nan values are left out and not counted.
   """
 
   mean: float
@@ -49,7 +49,12 @@ class Summary(NamedTuple):
 
 
 def summarize(values: Iterable[float]) -> Summary:
-  """Mean, sample standard deviation and number of the values that are there."""
+  """Computes mean, sample standard deviation and number of the values.
+
+  >>> from esmm_jax.metrics.significance import summarize
+  >>> summarize([1.0, 2.0, 3.0, float('nan')])
+  Summary(mean=2.0, std=1.0, n=3)
+  """
   x = np.asarray(list(values), np.float64)
   x = x[~np.isnan(x)]
   n = len(x)
@@ -58,10 +63,10 @@ def summarize(values: Iterable[float]) -> Summary:
 
 
 class Paired(NamedTuple):
-  """Differences of pairs, one a seed.
+  """Differences of pairs, one for each seed.
 
   Attributes:
-    n: Pairs where both values are there.
+    n: Pairs without nan.
     mean: Mean difference; nan without pairs.
     std: Sample standard deviation of the differences; nan of fewer than two.
     low: Lower end of the t interval of the mean; nan of fewer than two.
@@ -84,7 +89,7 @@ def paired(
     theirs: Mapping[Any, float],
     confidence: float = 0.95,
 ) -> Paired:
-  """Compares values of the same seeds.
+  """Tests the difference of values of the same seeds.
 
     d = ours - theirs of one seed,  t = mean(d) / (std(d) / sqrt(n))
 
@@ -93,11 +98,19 @@ def paired(
   50 differences, with ties up to 13, and approximate beyond. Where all
   differences are 0, both p-values are 1.
 
+  >>> from esmm_jax.metrics.significance import paired
+  >>> test = paired({0: 2.0, 1: 4.0, 2: 6.0}, {0: 1.0, 1: 2.0, 2: 3.0})
+  >>> test.n, test.mean, test.std, round(test.p_t, 4)
+  (3, 2.0, 1.0, 0.0742)
+
   Args:
     ours: Seed -> value.
     theirs: Seed -> value. Seeds that only one side has, or whose value is nan
       on a side, make no pair.
-    confidence: Of the interval.
+    confidence: Coverage of the interval.
+
+  Returns:
+    The differences' number, mean, spread, interval and p-values.
   """
   d = np.asarray([ours[s] - theirs[s] for s in ours if s in theirs], np.float64)
   mean, std, n = summarize(d)
@@ -121,15 +134,22 @@ def _signed_rank(d: np.ndarray) -> float:
 
 
 def holm(p_values: Iterable[float]) -> np.ndarray:
-  """Holm's adjustment of a family of p-values, in their order.
+  """Adjusts a family of p-values after Holm, in their order.
 
     p_(i) -> max_{j <= i} min(1, (m - j + 1) p_(j))    p_(1) <= ... <= p_(m)
 
-  The chance of any false rejection in the family stays below the level at
-  which the adjusted values are read, whatever their dependence.
+  Rejecting where the adjusted value is below a level keeps the chance of any
+  false rejection in the family below that level, whatever their dependence.
+
+  >>> from esmm_jax.metrics.significance import holm
+  >>> holm([0.25, 0.5, 0.125]).tolist()
+  [0.5, 0.5, 0.375]
 
   Args:
     p_values: [k]; nan stays nan and is not counted in m.
+
+  Returns:
+    float64 [k], the adjusted p-values.
   """
   p = np.asarray(list(p_values), np.float64)
   adjusted = np.full(p.shape, NAN)
@@ -140,20 +160,24 @@ def holm(p_values: Iterable[float]) -> np.ndarray:
   return adjusted
 
 
-def detectable_difference(
+def minimum_detectable_difference(
     std: float, n: int, power: float = 0.8, level: float = 0.05
 ) -> float:
-  """The smallest true mean difference that a paired t test finds that often.
+  """Computes the true mean difference that a paired t test finds that often.
 
   The delta with P(T > t_crit) = power, where T is noncentral t with n - 1
   degrees of freedom and noncentrality delta sqrt(n) / std, and t_crit the
   two-sided critical value. A rejection on the wrong side does not count.
 
+  >>> from esmm_jax.metrics.significance import minimum_detectable_difference
+  >>> round(minimum_detectable_difference(std=1.0, n=5), 3)
+  1.682
+
   Args:
     std: Standard deviation of the differences.
     n: Pairs.
     power: Chance that the test rejects, with the right sign.
-    level: Of the two-sided test.
+    level: Level of the two-sided test.
 
   Returns:
     The difference, in the unit of `std`; nan of fewer than two pairs.
@@ -172,7 +196,7 @@ def detectable_difference(
 
 
 class DeLong(NamedTuple):
-  """Two AUCs on the same rows.
+  """Difference of two AUCs on the same rows.
 
   Attributes:
     auc_a: AUC of the first scores; nan where a class is absent.
@@ -198,7 +222,7 @@ def delong(
     labels: Array,
     where: Array | None = None,
 ) -> DeLong:
-  """DeLong's test of two correlated AUCs, in O(n log n).
+  """Tests the difference of two correlated AUCs after DeLong, in O(n log n).
 
   With kernel psi(x, y) = [x > y] + [x = y] / 2, m positives x and n negatives y
 
@@ -206,8 +230,13 @@ def delong(
     error^2 = var(V10_a - V10_b) / m + var(V01_a - V01_b) / n
 
   (DeLong et al., eq. 5 and 6, with the contrast (1, -1)). The V are differences
-  of mid-ranks (Sun and Xu, eq. 9 to 12), so no pair is looked at. Rows count as
-  independent; where users have many rows, the error is too small.
+  of mid-ranks (Sun and Xu, eq. 9 to 12), so pairs are not enumerated. Rows
+  count as independent; where users have many rows, the error is too small.
+
+  >>> from esmm_jax.metrics.significance import delong
+  >>> test = delong([4.0, 2.0, 3.0, 1.0], [4.0, 3.0, 2.0, 1.0], [1, 1, 0, 0])
+  >>> test.auc_a, test.auc_b, test.difference, test.error
+  (0.75, 1.0, -0.25, 0.3535533905932738)
 
   Args:
     scores_a: float [n], as for `ranking.auc`.
@@ -244,7 +273,7 @@ def delong(
 def _placements(
     scores: np.ndarray, positive: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """V10 [m] and V01 [n]: each row's share of the other class that it beats."""
+  """Computes V10 [m] and V01 [n], each row's share of the class it beats."""
   x, y = scores[positive], scores[~positive]
   ranks = stats.rankdata(scores)
   v10 = (ranks[positive] - stats.rankdata(x)) / len(y)

@@ -1,8 +1,24 @@
 """Architectures: features -> one output for each task.
 
 A model is a Linen module `(table, batch, train) -> {task: float32 [B]}`, a
-subclass of `Architecture`. It knows no loss. To add one: a file, and a line in
-`MODELS`.
+subclass of `Architecture`. It knows no loss. To add one, write a file and a
+line in `MODELS`; the conformance tests of tests/models/test_models.py then hold
+it.
+
+    adatt             mixes all tasks' experts, own ones as a residual
+    aitm              each tower attends to the tower before it
+    dbmtl             towers read the hidden layers of their parent tasks
+    mmoe              shared experts, one gate for each task
+    ple               shared and task experts in levels; CGC is one level
+    shared_bottom     one shared network below the towers
+    shared_embedding  towers that share the embedding table only (ESMM)
+    single_task       one network for each task, the reference of all gains
+    stem              an embedding for each task beside a shared one
+
+  >>> sorted(MODELS)[:4]
+  ['adatt', 'aitm', 'dbmtl', 'mmoe']
+  >>> MODELS['mmoe'].__name__
+  'MMoE'
 """
 
 from esmm_jax.models.adatt import AdaTT

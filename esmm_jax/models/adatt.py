@@ -8,22 +8,22 @@ import jax
 
 
 class AdaTT(MixtureArchitecture):
-  """Each task mixes the experts of all, and adds its own as a residual.
+  """Fuses the experts of all tasks, a task's own ones also as a residual.
 
   At each level, with E all experts and E_k those of task k,
 
       x_k' = softmax(W_k x_k + b_k) E + v_k E_k
 
-  `v_k` is learnt, one number an expert, uniform in +-1/sqrt(m) at the start
-  with m experts of the task; 1 and not learnt where every unit has one expert.
-  Shared experts form one more unit, which is mixed in the same way but for the
-  last level.
+  `v_k` is learnt, one number for each expert, uniform in +-1/sqrt(m) at the
+  start with m experts of the task; it is 1 and not learnt where every unit has
+  one expert. Shared experts form one more unit, which is fused in the same way
+  at every level but the last.
 
   Attributes:
-    levels: Levels.
-    num_task_experts: Experts of each task at each level, m.
+    levels: Number of fusion levels.
+    num_task_experts: m, experts of each task at each level.
     num_shared_experts: Experts of the shared unit; 0 is AdaTT-sp.
-    residual: Whether the own experts are added (for ablations).
+    residual: Adds v_k E_k; False is for ablations.
 
   References:
     Li et al., AdaTT: Adaptive Task-to-Task Fusion Network for Multitask
@@ -41,35 +41,36 @@ class AdaTT(MixtureArchitecture):
   def __call__(
       self, table: Array, batch: Batch, *, train: bool = False
   ) -> dict[str, Array]:
-    """Outputs of a batch; as `SharedEmbedding`."""
+    """Computes the outputs of a batch; see `SharedEmbedding`."""
     require_experts(levels=self.levels, num_task_experts=self.num_task_experts)
     require_experts(least=0, num_shared_experts=self.num_shared_experts)
     where = batch.where
     sizes = dict.fromkeys(self.tasks, self.num_task_experts)
     if self.num_shared_experts:
       sizes['shared'] = self.num_shared_experts
-    learnt = self.residual and any(n != 1 for n in sizes.values())
+    # As in the authors' code: with one expert a unit the residual is E_k.
+    is_learnt = self.residual and any(n != 1 for n in sizes.values())
     x = dict.fromkeys(sizes, self.shared_input(table, batch))
     for j in range(self.levels):
-      last = j == self.levels - 1
+      is_last = j == self.levels - 1
       outputs = {}
       for unit, num in sizes.items():
         name = f'shared_experts_{j}' if unit == 'shared' else (
             f'expert_{unit}_{j}'
         )
         outputs[unit] = self.experts(num, name, x[unit], where, train)
-      everyone = sum(outputs.values(), [])
+      all_experts = sum(outputs.values(), [])
       fused = {}
       for unit, num in sizes.items():
-        if unit == 'shared' and last:
-          continue
+        if unit == 'shared' and is_last:
+          continue  # Nothing reads its output.
         name = f'shared_gate_{j}' if unit == 'shared' else f'gate_{unit}_{j}'
         fused[unit] = self.mixed(
-            name, x[unit], everyone, where, train, use_bias=True
+            name, x[unit], all_experts, where, train, use_bias=True
         )
-        if learnt:
-          own = NativeWeights(num, name=name.replace('gate', 'gate_native'))
-          fused[unit] += own(outputs[unit])
+        if is_learnt:
+          native = NativeWeights(num, name=name.replace('gate', 'gate_native'))
+          fused[unit] += native(outputs[unit])
         elif self.residual:
           fused[unit] += outputs[unit][0]
       x = fused
@@ -77,20 +78,20 @@ class AdaTT(MixtureArchitecture):
 
 
 class NativeWeights(nn.Module):
-  """A learnt combination of a unit's own experts.
+  """Adds up a unit's own experts with learnt weights v_k.
 
   Attributes:
-    num: Experts of the unit.
+    num: m, experts of the unit.
   """
 
   num: int
 
   @nn.compact
   def __call__(self, experts: list[Array]) -> Array:
-    """`num` times [B, H] -> [B, H]."""
+    """Combines `num` expert outputs [B, H] into one [B, H]."""
     scale = self.num**-0.5
-    start = lambda key, shape: jax.random.uniform(
+    init = lambda key, shape: jax.random.uniform(
         key, shape, minval=-scale, maxval=scale
     )
-    weights = self.param('weights', start, (self.num,))
+    weights = self.param('weights', init, (self.num,))
     return sum(w.astype(e.dtype) * e for w, e in zip(weights, experts))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from esmm_jax.models.architecture import Architecture
-from esmm_jax.models.layers import MLP, Style
+from esmm_jax.models.layers import MLP, LayerOptions
 from esmm_jax.types import Array, Batch
 import flax.linen as nn
 import jax
@@ -11,24 +11,23 @@ import jax.numpy as jnp
 
 
 class AITM(Architecture):
-  """Each tower attends to itself and to what the tower before it hands on.
+  """Lets each tower attend to itself and to a transfer from its parent's tower.
 
-  With q_t the last hidden layer of tower t, and p_t = g(z_(t-1)) one hidden
-  layer on what the tower before has,
+  With q_t the last hidden layer of tower t, and the transfer p_t = g(z_(t-1)),
+  one hidden layer on the representation of the parent's tower,
 
       z_t = sum over u in {q_t, p_t} of softmax_u(<Q u, K u> / sqrt(k)) V u
 
-  and y_t is linear in z_t. A first tower has z = q. "Before" is the parent in
-  the funnel.
+  and y_t is linear in z_t. A task without a parent has z = q.
 
-  The paper's outputs are end-to-end probabilities; train this with the
-  estimator `end_to_end` and `loss_weights.calibrator` 0.6 for the paper's loss,
-  or with any other, then outputs are conditional as everywhere.
+  The paper's outputs are end-to-end probabilities: the estimator `end_to_end`
+  with `loss_weights.calibrator` 0.6 is the paper's loss. With any other
+  estimator the outputs are conditional, as those of all models here.
 
   Attributes:
     tower_units: Hidden widths; the last one is k.
-    stop_gradient: Whether a tower's loss stops short of the tower before
-      (EasyRec's default; the paper and its code let it through).
+    stop_gradient: Keeps a tower's loss from training its parent's tower, the
+      default of EasyRec; the paper and its code let the gradient through.
 
   References:
     Xi et al., Modeling the Sequential Dependence among Audience Multi-step
@@ -43,50 +42,61 @@ class AITM(Architecture):
   def __call__(
       self, table: Array, batch: Batch, *, train: bool = False
   ) -> dict[str, Array]:
-    """Outputs of a batch; as `SharedEmbedding`."""
+    """Computes the outputs of a batch; see `SharedEmbedding`."""
     x = self.shared_input(table, batch)
     hidden: dict[str, Array] = {}
     outputs: dict[str, Array] = {}
     for task in self.schema.tasks:  # Parents first.
-      before = hidden.get(task.parent)
-      if before is not None and self.stop_gradient:
-        before = jax.lax.stop_gradient(before)
+      parent = hidden.get(task.parent)
+      if parent is not None and self.stop_gradient:
+        parent = jax.lax.stop_gradient(parent)
       tower = TransferTower(
-          self.tower_units, self.style, name=f'tower_{task.name}'
+          self.tower_units, self.layer_options, name=f'tower_{task.name}'
       )
       hidden[task.name], outputs[task.name] = tower(
-          x, before, batch.where, train
+          x, parent, batch.where, train
       )
     return outputs
 
 
 class TransferTower(nn.Module):
-  """Hidden layers, attention over them and the tower before, a logit.
+  """A tower with attention over its own and its parent's representation.
 
   Attributes:
     units: Hidden widths.
-    style: Options.
+    options: Options of the hidden layers.
   """
 
   units: Sequence[int]
-  style: Style
+  options: LayerOptions
 
   @nn.compact
   def __call__(
-      self, x: Array, before: Array | None, where: Array, train: bool
+      self, x: Array, parent: Array | None, where: Array, train: bool
   ) -> tuple[Array, Array]:
-    """Returns z_t [B, k] and the output float32 [B]."""
-    own = MLP(self.units, self.style, name='hidden')(x, where, train)
-    if before is None:
-      return own, self.style.logit(own)
-    width = own.shape[-1]
-    handed = MLP((width,), self.style, name='transfer')(before, where, train)
-    both = jnp.stack([own, handed], axis=1)  # [B, 2, k]
+    """Computes a tower's representation and output.
+
+    Args:
+      x: [B, I].
+      parent: z of the parent's tower, [B, k']; None for a task without one.
+      where: float32 [B].
+      train: Acts as in training (dropout, norms).
+
+    Returns:
+      z_t [B, k] and the output float32 [B].
+    """
+    q = MLP(self.units, self.options, name='hidden')(x, where, train)
+    if parent is None:
+      return q, self.options.logit(q)
+    width = q.shape[-1]
+    p = MLP((width,), self.options, name='transfer')(parent, where, train)
+    both = jnp.stack([q, p], axis=1)  # [B, 2, k]
     query, key, value = (
-        self.style.dense(width, name, use_bias=False)(both)
+        self.options.dense(width, name, use_bias=False)(both)
         for name in ('query', 'key', 'value')
     )
+    # The softmax is float32 whatever the dtype of the products.
     scores = jnp.sum(query * key, axis=-1).astype(jnp.float32)
     weights = nn.softmax(scores / width**0.5, axis=-1)  # [B, 2]
     z = jnp.sum(weights[..., None].astype(value.dtype) * value, axis=1)
-    return z, self.style.logit(z)
+    return z, self.options.logit(z)

@@ -1,10 +1,11 @@
-"""What all architectures have in common: options, inputs, towers."""
+"""Base classes of the architectures: options, inputs, towers, experts."""
 
 from collections.abc import Mapping, Sequence
+import functools
 
 from esmm_jax.models.embedding import CrossNetwork, FeatureEmbedding
 from esmm_jax.models.experts import Experts, Gate, mix
-from esmm_jax.models.layers import MLP, Style, Tower
+from esmm_jax.models.layers import MLP, LayerOptions, Tower
 from esmm_jax.schema import Schema
 from esmm_jax.types import Array, Batch, InputError
 import flax.linen as nn
@@ -16,13 +17,13 @@ class Architecture(nn.Module):
   Attributes:
     schema: The fields and the tasks.
     tower_units: Hidden widths of each task's tower.
-    activation: Of hidden layers; this and the next four: see `Style`.
-    dropout: See `Style`.
-    norm: See `Style`.
-    initializer: See `Style`.
-    dtype: See `Style`.
+    activation: See `LayerOptions`, as for the next four.
+    dropout: See `LayerOptions`.
+    norm: See `LayerOptions`.
+    initializer: See `LayerOptions`.
+    dtype: See `LayerOptions`.
     cross_layers: DCN-v2 layers on the input vector, before everything else.
-    cross_rank: Their rank; 0 is full.
+    cross_rank: Rank of their matrices; 0 is full rank.
   """
 
   schema: Schema
@@ -37,18 +38,18 @@ class Architecture(nn.Module):
 
   @property
   def tasks(self) -> tuple[str, ...]:
-    """Names of the outputs, parents first."""
+    """The names of the outputs, parents first."""
     return tuple(t.name for t in self.schema.tasks)
 
   @property
   def num_tables(self) -> int:
-    """Embeddings that an id needs."""
+    """The number of embeddings of an id; a table row is that many times D."""
     return 1
 
   @property
-  def style(self) -> Style:
+  def layer_options(self) -> LayerOptions:
     """The options of hidden layers."""
-    return Style(
+    return LayerOptions(
         self.activation,
         self.dropout,
         self.norm,
@@ -57,9 +58,18 @@ class Architecture(nn.Module):
     )
 
   def private_inputs(self, table: Array, batch: Batch) -> list[Array]:
-    """The input vector of each embedding, [B, I]; task k owns number k.
+    """Embeds a batch with each of the tables.
 
-    An embedding past those of the tasks, or a single one, is shared.
+    Args:
+      table: float32 [U, num_tables * D], the rows that `batch.slots` index.
+      batch: B examples.
+
+    Returns:
+      One [B, I] for each embedding. Number k belongs to task k; one past those
+      of the tasks, or a single one, is shared.
+
+    Raises:
+      InputError: `cross_layers` or `cross_rank` is negative.
     """
     if self.cross_layers < 0 or self.cross_rank < 0:
       raise InputError(
@@ -70,32 +80,42 @@ class Architecture(nn.Module):
     inputs = embed(table, batch)
     if not self.cross_layers:
       return inputs
-    shared = len(inputs) == 1
-    names = [] if shared else [f'tower_{t}_cross' for t in self.tasks]
+    # A task's own cross network is named after its tower, so tower_l2 decays it
+    # as it does the tower; `shared_cross` is not decayed.
+    is_shared = len(inputs) == 1
+    names = [] if is_shared else [f'tower_{t}_cross' for t in self.tasks]
     names += ['shared_cross'] * (len(inputs) - len(names))
     return [
         CrossNetwork(
-            self.cross_layers, self.cross_rank, self.style, name=name
+            self.cross_layers, self.cross_rank, self.layer_options, name=name
         )(x)
         for name, x in zip(names, inputs)
     ]
 
   def shared_input(self, table: Array, batch: Batch) -> Array:
-    """The one input vector of a model with one embedding, [B, I]."""
+    """Embeds a batch with the one table of a model: [B, I]."""
     return self.private_inputs(table, batch)[0]
 
   def mlp(self, units: Sequence[int], name: str) -> MLP:
-    """Hidden layers in this model's style."""
-    return MLP(units, self.style, name=name)
+    """Makes hidden layers with this model's options."""
+    return MLP(units, self.layer_options, name=name)
 
   def run_towers(
       self, inputs: Mapping[str, Array], where: Array, train: bool
   ) -> dict[str, Array]:
-    """A tower for each task. Task -> [B, I] in, task -> float32 [B] out."""
+    """Runs a tower for each task.
+
+    Args:
+      inputs: Task -> [B, I].
+      where: float32 [B].
+      train: Acts as in training (dropout, norms).
+
+    Returns:
+      Task -> output, float32 [B].
+    """
+    tower = functools.partial(Tower, self.tower_units, self.layer_options)
     return {
-        task: Tower(self.tower_units, self.style, name=f'tower_{task}')(
-            inputs[task], where, train
-        )
+        task: tower(name=f'tower_{task}')(inputs[task], where, train)
         for task in self.tasks
     }
 
@@ -114,8 +134,8 @@ class MixtureArchitecture(Architecture):
   def experts(
       self, num: int, name: str, x: Array, where: Array, train: bool
   ) -> list[Array]:
-    """`num` experts on x [B, I], under `name` -> as many [B, H]."""
-    module = Experts(num, self.expert_units, self.style, name=name)
+    """Runs `num` experts on x [B, I]; returns `num` outputs [B, H]."""
+    module = Experts(num, self.expert_units, self.layer_options, name=name)
     return module(x, where, train)
 
   def mixed(
@@ -129,20 +149,23 @@ class MixtureArchitecture(Architecture):
       units: Sequence[int] = (),
       use_bias: bool = False,
   ) -> Array:
-    """What a gate on x [B, I] makes of experts: E times [B, H] -> [B, H].
+    """Mixes expert outputs with a softmax gate computed from x.
 
     Args:
-      name: Of the gate.
-      x: What it reads.
-      experts: What it mixes.
+      name: Name of the gate in the parameter tree.
+      x: Input of the gate, [B, I].
+      experts: E expert outputs, [B, H] each.
       where: float32 [B].
-      train: Whether gate dropout acts.
+      train: Applies gate dropout.
       units: Hidden widths of the gate.
-      use_bias: Whether its last layer has a bias.
+      use_bias: Adds a bias in the gate's last layer.
+
+    Returns:
+      [B, H].
     """
     gate = Gate(
         len(experts),
-        self.style,
+        self.layer_options,
         units,
         use_bias=use_bias,
         dropout=self.gate_dropout,

@@ -1,10 +1,10 @@
-"""Deep Bayesian multi-target learning: tasks that read other tasks' layers."""
+"""Deep Bayesian multi-target learning: tasks read other tasks' layers."""
 
 from collections.abc import Sequence
 
 from esmm_jax.models.architecture import MixtureArchitecture
 from esmm_jax.models.experts import require_experts
-from esmm_jax.models.layers import MLP, Style
+from esmm_jax.models.layers import MLP, LayerOptions
 from esmm_jax.tasks import Tasks, topological
 from esmm_jax.types import Array, Batch, InputError, suggest
 import flax.linen as nn
@@ -19,14 +19,14 @@ class DBMTL(MixtureArchitecture):
       f_k = hidden layers of tower k on the bottom's output
       r_k = relation_k([f_k; r_j for each parent j of k]),  y_k = w_k r_k + b_k
 
-  Parents hand on their hidden layer r_j, not their probability, and gradients
-  flow back through it. The bottom is a shared network, MMoE on top of it, or
-  both, or neither.
+  A child reads the hidden layer r_j of a parent, not its probability, and
+  gradients flow back through it. The bottom is a shared network, an MMoE, the
+  MMoE on top of the shared network, or neither.
 
   Attributes:
     tower_units: Hidden widths of f_k.
-    relations: Edges `parent -> child` between tasks, in any order; they must
-      have no circle. (`funnel`,): those of the data's funnel. (): none.
+    relations: Edges `parent -> child` between tasks, in any order, without a
+      cycle. (`funnel`,) takes those of the data's funnel, () none.
     relation_units: Hidden widths of the relation networks.
     shared_units: Hidden widths of the shared bottom; () for none.
     num_experts: Experts of the MMoE bottom; 0 for none.
@@ -48,7 +48,7 @@ class DBMTL(MixtureArchitecture):
   def __call__(
       self, table: Array, batch: Batch, *, train: bool = False
   ) -> dict[str, Array]:
-    """Outputs of a batch; as `SharedEmbedding`."""
+    """Computes the outputs of a batch; see `SharedEmbedding`."""
     require_experts(least=0, num_experts=self.num_experts)
     parents = relation_parents(self.relations, self.schema.tasks)
     where = batch.where
@@ -65,47 +65,58 @@ class DBMTL(MixtureArchitecture):
     outputs: dict[str, Array] = {}
     for t in topological(parents):
       tower = RelationTower(
-          self.tower_units, self.relation_units, self.style, name=f'tower_{t}'
+          self.tower_units,
+          self.relation_units,
+          self.layer_options,
+          name=f'tower_{t}',
       )
-      before = [related[p] for p in parents[t]]
-      related[t], outputs[t] = tower(inputs[t], before, where, train)
+      related[t], outputs[t] = tower(
+          inputs[t], [related[p] for p in parents[t]], where, train
+      )
     return {t: outputs[t] for t in self.tasks}
 
 
 class RelationTower(nn.Module):
-  """Hidden layers, the relation network over them and the parents', a logit.
+  """A tower with a relation network over its own and its parents' layers.
 
   Attributes:
     units: Hidden widths.
     relation_units: Hidden widths of the relation network.
-    style: Options.
+    options: Options of the hidden layers.
   """
 
   units: Sequence[int]
   relation_units: Sequence[int]
-  style: Style
+  options: LayerOptions
 
   @nn.compact
   def __call__(
       self, x: Array, parents: list[Array], where: Array, train: bool
   ) -> tuple[Array, Array]:
-    """Returns r_k [B, H] and the output float32 [B]."""
-    hidden = MLP(self.units, self.style, name='hidden')(x, where, train)
+    """Computes r_k [B, H] and the output float32 [B]; parents: r_j [B, H]."""
+    hidden = MLP(self.units, self.options, name='hidden')(x, where, train)
     joined = jnp.concatenate([hidden, *parents], axis=-1)
-    related = MLP(self.relation_units, self.style, name='relation')(
+    related = MLP(self.relation_units, self.options, name='relation')(
         joined, where, train
     )
-    return related, self.style.logit(related)
+    return related, self.options.logit(related)
 
 
 def relation_parents(
     relations: Sequence[str], tasks: Tasks
 ) -> dict[str, tuple[str, ...]]:
-  """Task -> its parents, from edges `parent -> child`.
+  """Parses edges `parent -> child` into the parents of each task.
+
+  Args:
+    relations: The edges, or (`funnel`,).
+    tasks: The tasks that edges may name.
+
+  Returns:
+    Task -> its parents.
 
   Raises:
-    InputError: An edge is malformed or names a task that is not there. (A
-      circle is found when the tasks are ordered.)
+    InputError: An edge is malformed or names an unknown task. (A cycle is
+      refused later, by `tasks.topological`.)
   """
   names = [t.name for t in tasks]
   if tuple(relations) == (FUNNEL,):

@@ -1,6 +1,6 @@
-"""From the ids of a batch to the input vectors of the networks."""
+"""Embeds the ids of a batch into the input vectors of the networks."""
 
-from esmm_jax.models.layers import Style
+from esmm_jax.models.layers import LayerOptions
 from esmm_jax.schema import Part, Schema
 from esmm_jax.types import Array, Batch
 import flax.linen as nn
@@ -8,23 +8,23 @@ import jax.numpy as jnp
 
 
 class FeatureEmbedding(nn.Module):
-  """Fields -> one vector: embeddings side by side, then the floats.
+  """Joins the fields to one vector: embeddings side by side, then the floats.
 
   A list field is pooled inside the field, by the sum of its weighted entries or
   their weighted mean, before the fields are joined (Figure 2 of the ESMM
-  paper). The table is not a parameter of this module: the train step hands in
-  the rows that the batch touches.
+  paper). The table is not a parameter of this module: the train step passes in
+  the rows that the batch touches, so that only those have a gradient.
 
   Attributes:
     schema: The fields.
-    num_tables: Embeddings an id has; 2 for two networks that share nothing.
+    num_tables: Embeddings of an id; 2 for two networks that share nothing.
   """
 
   schema: Schema
   num_tables: int = 1
 
   def __call__(self, table: Array, batch: Batch) -> list[Array]:
-    """Looks up and joins.
+    """Looks the ids up, pools lists and joins the fields.
 
     Args:
       table: float32 [U, num_tables * D].
@@ -38,10 +38,11 @@ class FeatureEmbedding(nn.Module):
     joined = _pooled(schema.row_part, table, batch.slots, batch.weights)
     if schema.group_part.num_slots:
       groups = batch.groups
-      of_group = _pooled(
+      # Each group is pooled once, however many of its examples are here.
+      by_group = _pooled(
           schema.group_part, table, groups.slots, groups.weights
       )  # [G, F', .]
-      joined = jnp.concatenate([joined, of_group[groups.of]], axis=1)
+      joined = jnp.concatenate([joined, by_group[groups.of]], axis=1)
     parts = jnp.split(joined, self.num_tables, axis=-1)  # each [B, F, D]
     return [
         jnp.concatenate([p.reshape(size, -1), batch.floats], axis=-1)
@@ -52,7 +53,7 @@ class FeatureEmbedding(nn.Module):
 
 
 def _pooled(part: Part, table: Array, slots: Array, weights: Array) -> Array:
-  """One vector for each field of a part, [n, F, num_tables * D]."""
+  """Pools each field of a part of the schema: [n, F, num_tables * D]."""
   embedded = table[slots]  # [n, S, num_tables * D]
   pooled = [embedded[:, : len(part.id_fields)]]
   start = 0
@@ -62,6 +63,7 @@ def _pooled(part: Part, table: Array, slots: Array, weights: Array) -> Array:
     start += field.max_len
     vector = jnp.sum(entries * w, axis=1, keepdims=True)  # [n, 1, .]
     if field.combiner == 'mean':
+      # An empty list is the zero vector, not 0 / 0.
       total = jnp.sum(w, axis=1, keepdims=True)
       vector = vector / jnp.where(total > 0, total, 1.0)
     pooled.append(vector)
@@ -69,11 +71,11 @@ def _pooled(part: Part, table: Array, slots: Array, weights: Array) -> Array:
 
 
 def field_columns(schema: Schema, width: int) -> dict[str, list[int]]:
-  """Where each field lies in a vector that `FeatureEmbedding` makes.
+  """Returns the columns of each field in the output of `FeatureEmbedding`.
 
   Args:
     schema: The fields.
-    width: Of the vector, F * D + N.
+    width: Width of the vector, F * D + N.
 
   Returns:
     Field name -> its columns.
@@ -96,9 +98,9 @@ class CrossNetwork(nn.Module):
       x_(l+1) = x_0 * (W_l x_l + b_l) + x_l
 
   Attributes:
-    layers: How many; the degree of the polynomial is one more.
+    layers: Number of layers; the degree of the polynomial is one more.
     rank: 0 for a full matrix W; r > 0 for W = U V with r columns of U.
-    style: Initialiser and dtype of the products.
+    options: Initialiser and dtype of the products.
 
   References:
     Wang et al., DCN V2, WWW 2021, equation 1; its section on low-rank DCN for
@@ -107,16 +109,16 @@ class CrossNetwork(nn.Module):
 
   layers: int
   rank: int
-  style: Style
+  options: LayerOptions
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    """x float32 [B, I] -> [B, I]."""
+    """Crosses x float32 [B, I] with itself: [B, I]."""
     first = x
     for k in range(self.layers):
       y = x
       if self.rank:
-        y = self.style.dense(self.rank, f'down_{k}', use_bias=False)(y)
-      y = self.style.dense(first.shape[-1], f'dense_{k}')(y)
+        y = self.options.dense(self.rank, f'down_{k}', use_bias=False)(y)
+      y = self.options.dense(first.shape[-1], f'dense_{k}')(y)
       x = first * y + x  # [B, I]
     return x

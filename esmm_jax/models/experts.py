@@ -2,52 +2,52 @@
 
 from collections.abc import Sequence
 
-from esmm_jax.models.layers import MLP, Style
+from esmm_jax.models.layers import MLP, LayerOptions
 from esmm_jax.types import Array, InputError
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-# Collection that gates put their weights in, when a caller makes it mutable.
+# Linen collection into which gates sow their weights; only where a caller makes
+# it mutable, so that training does not store them.
 GATES = 'gates'
 
 
 class Experts(nn.Module):
   """Networks of one shape that read the same input.
 
-  Each is a product of its own, which on a CPU was faster than one batched
-  product over the experts.
-
   Attributes:
-    num: How many.
-    units: Widths of each.
-    style: Options.
+    num: Number of experts.
+    units: Hidden widths of each.
+    options: Options of the hidden layers.
   """
 
   num: int
   units: Sequence[int]
-  style: Style
+  options: LayerOptions
 
   @nn.compact
   def __call__(self, x: Array, where: Array, train: bool) -> list[Array]:
-    """x [B, I] -> `num` times [B, units[-1]]."""
+    """Runs the experts on x [B, I]; returns `num` outputs [B, units[-1]]."""
+    # One product for each expert: on a CPU that was faster than one batched
+    # product over the experts.
     return [
-        MLP(self.units, self.style, name=f'expert_{k}')(x, where, train)
+        MLP(self.units, self.options, name=f'expert_{k}')(x, where, train)
         for k in range(self.num)
     ]
 
 
 class Gate(nn.Module):
-  """Weights of experts for each example: softmax(W x).
+  """Computes the weights of experts for each example: softmax(W x).
 
   With gate dropout some experts of an example get no weight in training, and
   the others share it. If all would be dropped, none is.
 
   Attributes:
-    num: Experts.
-    style: Options of the hidden layers.
-    units: Hidden layers before W; the papers have none unless said.
-    use_bias: Whether W has a bias.
+    num: Number of experts.
+    options: Options of the hidden layers.
+    units: Widths of hidden layers before W; () in most papers.
+    use_bias: Adds a bias to W x.
     dropout: Probability that an expert is dropped, Zhao et al. 2019.
 
   References:
@@ -56,36 +56,42 @@ class Gate(nn.Module):
   """
 
   num: int
-  style: Style
+  options: LayerOptions
   units: Sequence[int] = ()
   use_bias: bool = False
   dropout: float = 0.0
 
   @nn.compact
   def __call__(self, x: Array, where: Array, train: bool) -> Array:
-    """x [B, I] -> float32 [B, num], rows sum to 1."""
+    """Computes weights from x [B, I]: float32 [B, num], rows sum to 1.
+
+    Raises:
+      InputError: `dropout` is not in [0, 1).
+    """
     if not 0 <= self.dropout < 1:
       raise InputError(f'model.gate_dropout is {self.dropout}, not in [0, 1).')
-    x = MLP(self.units, self.style, name='hidden')(x, where, train)
-    scores = self.style.dense(self.num, 'out', use_bias=self.use_bias)(x)
+    x = MLP(self.units, self.options, name='hidden')(x, where, train)
+    scores = self.options.dense(self.num, 'out', use_bias=self.use_bias)(x)
     scores = scores.astype(jnp.float32)
-    kept = None
+    mask = None
     if train and self.dropout:
       key = self.make_rng('dropout')
-      kept = jax.random.bernoulli(key, 1 - self.dropout, scores.shape)
-      kept |= ~jnp.any(kept, axis=-1, keepdims=True)
-    weights = nn.softmax(scores, axis=-1, where=kept)
+      mask = jax.random.bernoulli(key, 1 - self.dropout, scores.shape)
+      mask |= ~jnp.any(mask, axis=-1, keepdims=True)
+    # The softmax masks before it takes the maximum, so that the gradient stays
+    # finite even where a dropped expert has by far the highest score.
+    weights = nn.softmax(scores, axis=-1, where=mask)
     if not self.is_initializing():
       self.sow(GATES, 'weights', weights)
     return weights
 
 
 def mix(weights: Array, experts: Sequence[Array]) -> Array:
-  """sum_e weights[:, e] experts[e].
+  """Computes the weighted sum of experts, sum_e weights[:, e] experts[e].
 
   Args:
     weights: float32 [B, E].
-    experts: E times [B, H].
+    experts: E outputs, [B, H] each.
 
   Returns:
     [B, H].
@@ -97,7 +103,15 @@ def mix(weights: Array, experts: Sequence[Array]) -> Array:
 
 
 def require_experts(least: int = 1, **counts: int) -> None:
-  """Raises InputError unless each option is at least `least`."""
+  """Checks counts of experts or levels.
+
+  Args:
+    least: Smallest count allowed.
+    **counts: Option -> its value.
+
+  Raises:
+    InputError: A count is below `least`.
+  """
   for option, count in counts.items():
     if count < least:
       raise InputError(

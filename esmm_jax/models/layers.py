@@ -28,22 +28,22 @@ _MOMENTUM = 0.9  # Of running statistics.
 
 
 @dataclasses.dataclass(frozen=True)
-class Style:
-  """What the hidden layers of an architecture have in common.
+class LayerOptions:
+  """The options that all hidden layers of an architecture share.
 
   The order in a layer is product, norm, activation, dropout.
 
   Attributes:
     activation: One of `ACTIVATIONS`.
-    dropout: Share of the hidden units set to 0 in training.
+    dropout: Probability that a hidden unit is set to 0 in training.
     norm: `none`, `batch` (over the real examples of the batch; padding does not
       touch the statistics) or `layer` (over the units of one example).
     initializer: Of kernels, one of `INITIALIZERS`; biases start at 0.
-    dtype: Of products and activations, `float32` or `bfloat16`. Parameters,
-      norms, softmaxes and logits are float32 always.
+    dtype: Type of products and activations, `float32` or `bfloat16`.
+      Parameters, norms, softmaxes and logits are always float32.
 
   Raises:
-    InputError: A name is not known or dropout is not in [0, 1).
+    InputError: A name is unknown or dropout is not in [0, 1).
   """
 
   activation: str = 'relu'
@@ -69,11 +69,11 @@ class Style:
 
   @property
   def batch_statistics(self) -> bool:
-    """Whether an example's output in training depends on the others."""
+    """True if an example's output in training depends on the others."""
     return self.norm == 'batch' or self.activation == 'dice'
 
   def dense(self, units: int, name: str, use_bias: bool = True) -> nn.Dense:
-    """A layer of this initialiser and dtype."""
+    """Makes a linear layer with this initialiser and dtype."""
     return nn.Dense(
         units,
         use_bias=use_bias,
@@ -83,7 +83,7 @@ class Style:
     )
 
   def logit(self, x: Array) -> Array:
-    """The last layer of a task, `out`: [B, I] -> float32 [B], in float32."""
+    """Applies the last layer of a task, `out`: [B, I] -> float32 [B]."""
     out = nn.Dense(
         1, kernel_init=INITIALIZERS[self.initializer](), name='out'
     )
@@ -91,29 +91,34 @@ class Style:
 
 
 class Activation(nn.Module):
-  """An activation by its name; PReLU and Dice have parameters.
+  """Applies an activation by its name; PReLU and Dice have parameters.
 
   PReLU: max(x, 0) + slope * min(x, 0), one slope a unit, 0.25 at the start.
   Dice: p x + (1 - p) slope x with p = sigmoid((x - mean) / sqrt(var + 1e-8)),
   mean and variance of the unit over the real examples of the batch, running
   ones in evaluation; the slopes start at 0.
 
+  Attributes:
+    options: Names the activation.
+
   References:
     He et al., Delving Deep into Rectifiers, ICCV 2015, equation 1; Zhou et al.,
     Deep Interest Network, KDD 2018, on the data adaptive activation function.
   """
 
-  style: Style
+  options: LayerOptions
 
   @nn.compact
   def __call__(self, x: Array, where: Array, train: bool) -> Array:
-    name = self.style.activation
+    """Applies it to x [B, H], where float32 [B]: [B, H]."""
+    name = self.options.activation
     if name in PLAIN_ACTIVATIONS:
       return PLAIN_ACTIVATIONS[name](x)
-    start = nn.initializers.constant(0.25 if name == 'prelu' else 0.0)
-    slope = self.param('slope', start, (x.shape[-1],)).astype(x.dtype)
+    init = nn.initializers.constant(0.25 if name == 'prelu' else 0.0)
+    slope = self.param('slope', init, (x.shape[-1],)).astype(x.dtype)
     if name == 'prelu':
       return jnp.maximum(x, 0) + slope * jnp.minimum(x, 0)
+    # In float32, as all norms: bfloat16 cannot hold the running statistics.
     standardised = nn.BatchNorm(
         momentum=_MOMENTUM,
         epsilon=1e-8,
@@ -133,36 +138,44 @@ class MLP(nn.Module):
   """Hidden layers: product, norm, activation, dropout, one after the other.
 
   Attributes:
-    units: Widths; none gives the input back.
-    style: Options.
+    units: Widths; () returns the input.
+    options: Options of the layers.
   """
 
   units: Sequence[int]
-  style: Style
+  options: LayerOptions
 
   @nn.compact
   def __call__(self, x: Array, where: Array, train: bool) -> Array:
-    """x [B, I], where float32 [B] -> [B, units[-1]].
+    """Applies the layers to x [B, I].
+
+    Args:
+      x: [B, I].
+      where: float32 [B], 0 for padding, which batch statistics leave out.
+      train: Acts as in training (dropout, norms).
+
+    Returns:
+      [B, units[-1]].
 
     Raises:
       InputError: A width is not positive.
     """
-    style = self.style
+    options = self.options
     if any(units < 1 for units in self.units):
       raise InputError(
           f'A model has hidden widths {tuple(self.units)} (tower_units,'
           ' expert_units, ...); each must be at least 1.'
       )
     for k, units in enumerate(self.units):
-      x = style.dense(units, f'dense_{k}')(x)  # [B, units]
-      if style.norm == 'batch':
+      x = options.dense(units, f'dense_{k}')(x)  # [B, units]
+      if options.norm == 'batch':
         x = nn.BatchNorm(
             momentum=_MOMENTUM, dtype=x.dtype, name=f'norm_{k}'
         )(x, use_running_average=not train, mask=where[:, None] > 0)
-      elif style.norm == 'layer':
+      elif options.norm == 'layer':
         x = nn.LayerNorm(dtype=x.dtype, name=f'norm_{k}')(x)
-      x = Activation(style, name=f'activation_{k}')(x, where, train)
-      x = nn.Dropout(style.dropout)(x, deterministic=not train)
+      x = Activation(options, name=f'activation_{k}')(x, where, train)
+      x = nn.Dropout(options.dropout)(x, deterministic=not train)
     return x
 
 
@@ -170,15 +183,15 @@ class Tower(nn.Module):
   """A fully connected network from an input to one output.
 
   Attributes:
-    units: Widths of the hidden layers; without any it is linear.
-    style: Options of the hidden layers.
+    units: Widths of the hidden layers; () makes it linear.
+    options: Options of the hidden layers.
   """
 
   units: Sequence[int]
-  style: Style
+  options: LayerOptions
 
   @nn.compact
   def __call__(self, x: Array, where: Array, train: bool) -> Array:
-    """x [B, I] -> float32 [B]."""
-    x = MLP(self.units, self.style, name='hidden')(x, where, train)
-    return self.style.logit(x)
+    """Computes the output of x [B, I]: float32 [B]."""
+    x = MLP(self.units, self.options, name='hidden')(x, where, train)
+    return self.options.logit(x)

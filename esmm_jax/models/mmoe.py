@@ -12,14 +12,13 @@ class MMoE(MixtureArchitecture):
       g_k(x) = softmax(W_gk x)                    # [B, E]
       f_k(x) = sum_i g_k(x)_i f_i(x),  y_k = tower_k(f_k(x))
 
-  Gates read the input vector, have no bias and no hidden layer. Their weights
-  are sown in the collection `gates` (`esmm_jax.training.predict` reports their
-  entropy
-  and load).
+  Gates read the input vector and have neither bias nor hidden layer. They sow
+  their weights into the collection `gates`, of which a run reports load and
+  entropy.
 
   Attributes:
     num_experts: E.
-    one_gate: One gate for all tasks: OMoE.
+    one_gate: Shares one gate among all tasks: OMoE.
 
   References:
     Ma et al., Modeling Task Relationships in Multi-task Learning with
@@ -34,12 +33,12 @@ class MMoE(MixtureArchitecture):
   def __call__(
       self, table: Array, batch: Batch, *, train: bool = False
   ) -> dict[str, Array]:
-    """Outputs of a batch; as `SharedEmbedding`."""
+    """Computes the outputs of a batch; see `SharedEmbedding`."""
     require_experts(num_experts=self.num_experts)
     x, where = self.shared_input(table, batch), batch.where
     experts = self.experts(
         self.num_experts, 'shared_experts', x, where, train
-    )  # E times [B, H]
+    )  # E outputs [B, H]
     if self.one_gate:
       h = self.mixed('shared_gate', x, experts, where, train)
       inputs = dict.fromkeys(self.tasks, h)

@@ -15,11 +15,12 @@ class PLE(MixtureArchitecture):
       x_(k,j) = softmax(W_(k,j) x_(k,j-1)) S_k
       x_(s,j) = softmax(W_(s,j) x_(s,j-1)) [experts of all tasks; shared ones]
 
-  and y_k = tower_k(x_(k,L)). The shared gate mixes all experts, and the last
-  level has none. The gate of a level reads the output of the level before, not
-  the raw input (Merlin's does); the shared experts read the shared path, not
-  the tasks' (LibMTL's do); FuxiCTR's shared gate mixes shared experts only.
-  `tests/models/test_architectures.py` holds each of these.
+  and y_k = tower_k(x_(k,L)). The shared gate mixes all experts; the last level
+  has no shared gate. Public code differs in three places, and
+  `tests/models/test_architectures.py` holds ours against each: the gate of a
+  level reads the output of the level before, not the raw input (Merlin); the
+  shared experts read the shared path, not the tasks' (LibMTL); the shared gate
+  mixes the tasks' experts too, not the shared ones only (FuxiCTR).
 
   Attributes:
     levels: L; 1 is CGC.
@@ -39,7 +40,7 @@ class PLE(MixtureArchitecture):
   def __call__(
       self, table: Array, batch: Batch, *, train: bool = False
   ) -> dict[str, Array]:
-    """Outputs of a batch; as `SharedEmbedding`."""
+    """Computes the outputs of a batch; see `SharedEmbedding`."""
     require_experts(
         levels=self.levels,
         num_task_experts=self.num_task_experts,
@@ -50,22 +51,28 @@ class PLE(MixtureArchitecture):
     x = dict.fromkeys(self.tasks, shared)
 
     for j in range(self.levels):
-      own = {
+      task_experts = {
           t: self.experts(
               self.num_task_experts, f'expert_{t}_{j}', x[t], where, train
           )
           for t in self.tasks
       }
-      common = self.experts(
+      shared_experts = self.experts(
           self.num_shared_experts, f'shared_experts_{j}', shared, where, train
       )
       x = {
-          t: self.mixed(f'gate_{t}_{j}', x[t], own[t] + common, where, train)
+          t: self.mixed(
+              f'gate_{t}_{j}',
+              x[t],
+              task_experts[t] + shared_experts,
+              where,
+              train,
+          )
           for t in self.tasks
       }  # [B, H] each
       if j < self.levels - 1:
-        everyone = sum(own.values(), []) + common
+        all_experts = sum(task_experts.values(), []) + shared_experts
         shared = self.mixed(
-            f'shared_gate_{j}', shared, everyone, where, train
+            f'shared_gate_{j}', shared, all_experts, where, train
         )
     return self.run_towers(x, where, train)

@@ -8,7 +8,7 @@ import flax.linen as nn
 
 
 class SharedBottom(Architecture):
-  """All tasks read one hidden representation.
+  """Feeds all towers from one shared hidden representation.
 
       h = shared(x),  y_k = tower_k(h)
 
@@ -26,7 +26,7 @@ class SharedBottom(Architecture):
   def __call__(
       self, table: Array, batch: Batch, *, train: bool = False
   ) -> dict[str, Array]:
-    """Outputs of a batch; as `SharedEmbedding`."""
+    """Computes the outputs of a batch; see `SharedEmbedding`."""
     x = self.shared_input(table, batch)
     h = self.mlp(self.shared_units, 'shared')(x, batch.where, train)
     return self.run_towers(dict.fromkeys(self.tasks, h), batch.where, train)

@@ -16,14 +16,14 @@ class SharedEmbedding(Architecture):
       x = [pool(field) for each field]            # [B, F * D + N]
       ctr = tower_ctr(x),  cvr = tower_cvr(x)     # [B] each
 
-  Each tower owns its output bias: click and conversion have different rates.
+  Each tower has its own output bias: click and conversion have different rates.
 
-  With `groups` each group of fields first goes through a network of its own,
-  which the towers share; fields in no group join behind it as they are.
+  With `groups` each group of fields first passes through a network of its own,
+  which the towers share; fields in no group are appended unchanged.
 
   Attributes:
     tower_units: Hidden widths of each tower. The paper says "360 x 200 x 80".
-    share_embeddings: False gives each tower an embedding of its own: ESMM-NS.
+    share_embeddings: False gives each tower its own embedding: ESMM-NS.
     groups: Groups of field names, EasyRec's `groups`.
     group_units: Hidden widths of each group's network.
 
@@ -41,22 +41,25 @@ class SharedEmbedding(Architecture):
 
   @property
   def num_tables(self) -> int:
-    """Embeddings that an id needs."""
+    """The number of embeddings of an id: 1, or 1 for each task."""
     return 1 if self.share_embeddings else len(self.tasks)
 
   @nn.compact
   def __call__(
       self, table: Array, batch: Batch, *, train: bool = False
   ) -> dict[str, Array]:
-    """Outputs of a batch.
+    """Computes the outputs of a batch.
 
     Args:
       table: float32 [U, num_tables * D], the rows that `batch.slots` index.
-      batch: The examples.
-      train: Whether dropout and norms are in training mode.
+      batch: B examples.
+      train: Acts as in training (dropout, norms).
 
     Returns:
       Task -> log-odds (or the value of a regression), float32 [B].
+
+    Raises:
+      InputError: `groups` is malformed, or does not go with other options.
     """
     x = self.private_inputs(table, batch)
     if self.groups:
@@ -71,14 +74,14 @@ class SharedEmbedding(Architecture):
     return self.run_towers(inputs, batch.where, train)
 
   def _grouped(self, x: Array, where: Array, train: bool) -> Array:
-    """[B, F * D + N] -> the groups' outputs, then the fields of no group."""
+    """Replaces the groups' fields in x [B, F * D + N] by network outputs."""
     columns = field_columns(self.schema, x.shape[-1])
     seen, parts = set(), []
     for k, names in enumerate(self.groups):
       if not isinstance(names, (tuple, list)) or not names:
         raise InputError(
             f'model.groups has {names!r}; a group is a tuple of field names,'
-            " (('user', 'age'), ('item',)) say."
+            " such as (('user', 'age'), ('item',))."
         )
       for name in names:
         self.schema.field(name)  # Raises where there is no such field.

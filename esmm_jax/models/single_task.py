@@ -11,19 +11,19 @@ import flax.linen as nn
 class SingleTask(Architecture):
   """The reference that gains are measured against.
 
-  Each task has an embedding and a tower of its own. Trained with `click_space`,
-  it is one model for each task, trained side by side: no parameter sees two
-  losses. (With `entire_space` it is ESMM-NS: the CTCVR term trains both.)
+  Each task has its own embedding and tower. Trained with `click_space`, it is
+  one model for each task, trained side by side: no parameter sees two losses.
+  (With `entire_space` it is ESMM-NS: the CTCVR term trains both.)
 
-  Two fair sizes: each task's network as wide as a tower elsewhere, or all of
-  them together with as many parameters as a multi-task network has.
+  Two sizes are fair: each task's network as wide as a tower of the other
+  models, or all of them together as large as a multi-task network.
 
   Attributes:
     tower_units: Hidden widths of each network.
-    match_params: If > 0, the widths are scaled by one factor so that all
-      towers together have this many parameters (`num_network_params` of
-      another run's results.json), as near as whole widths allow. Norms, cross
-      layers and the slopes of activations are not counted.
+    match_params: If > 0, scales the widths by one factor so that all towers
+      together have this many parameters (`num_network_params` of another run's
+      results.json), as nearly as whole widths allow. Norms, cross layers and
+      the slopes of activations are not counted.
 
   References:
     Tang et al., Progressive Layered Extraction, RecSys 2020, equation 11, for
@@ -35,21 +35,21 @@ class SingleTask(Architecture):
 
   @property
   def num_tables(self) -> int:
-    """Embeddings that an id needs."""
+    """The number of embeddings of an id: 1 for each task."""
     return len(self.tasks)
 
   @nn.compact
   def __call__(
       self, table: Array, batch: Batch, *, train: bool = False
   ) -> dict[str, Array]:
-    """Outputs of a batch; as `SharedEmbedding`."""
+    """Computes the outputs of a batch; see `SharedEmbedding`."""
     inputs = self.private_inputs(table, batch)
     units = tuple(self.tower_units)
     if self.match_params:
-      each = self.match_params / len(self.tasks)
-      units = scaled_widths(inputs[0].shape[-1], units, each)
+      target = self.match_params / len(self.tasks)
+      units = scaled_widths(inputs[0].shape[-1], units, target)
     return {
-        task: Tower(units, self.style, name=f'tower_{task}')(
+        task: Tower(units, self.layer_options, name=f'tower_{task}')(
             x, batch.where, train
         )
         for task, x in zip(self.tasks, inputs)
@@ -57,7 +57,11 @@ class SingleTask(Architecture):
 
 
 def tower_params(num_inputs: int, units: Sequence[int]) -> int:
-  """Weights and biases of a plain tower with one output."""
+  """Counts the weights and biases of a plain tower with one output.
+
+  >>> tower_params(10, (4,))  # 10 x 4 + 4, then 4 + 1.
+  49
+  """
   widths = (num_inputs, *units, 1)
   return sum((a + 1) * b for a, b in zip(widths, widths[1:]))
 
@@ -65,12 +69,20 @@ def tower_params(num_inputs: int, units: Sequence[int]) -> int:
 def scaled_widths(
     num_inputs: int, units: Sequence[int], target: float
 ) -> tuple[int, ...]:
-  """The widths times one factor, so that the tower has `target` parameters.
+  """Scales the widths by one factor, so that a tower has `target` parameters.
+
+  >>> scaled_widths(10, (4, 2), target=200)
+  (11, 6)
+  >>> tower_params(10, (11, 6))
+  200
 
   Args:
     num_inputs: Width of the input.
     units: Hidden widths to scale.
     target: Parameters wanted.
+
+  Returns:
+    The widths whose tower comes nearest to `target`.
 
   Raises:
     InputError: There is no hidden layer, or even width 1 has more.
@@ -82,6 +94,8 @@ def scaled_widths(
         f' widths like tower_units={tuple(units)} on {num_inputs} inputs have.'
     )
   low, high = 0.0, 1.0
+  # Bisection of the factor; rounded widths may jump past the target, so the
+  # nearer end counts.
   while tower_params(num_inputs, scale(high)) < target:
     high *= 2
   for _ in range(60):

@@ -10,22 +10,23 @@ import jax
 
 
 class STEM(MixtureArchitecture):
-  """Experts on an embedding of each task's own, and on a shared one.
+  """Experts on each task's own embedding, and on a shared one.
 
-  An id has one embedding for each task and a shared one. Task k reads its own
-  experts, the shared ones and, without handing gradients back, the other tasks'
-  ("all forward task-specific backward"), so that only its own loss and nothing
-  of the others' moves its embedding:
+  An id has one embedding for each task and a shared one. Task k mixes its own
+  experts, the shared ones and, behind a stop-gradient sg, those of the other
+  tasks ("all forward task-specific backward"), so that no other task's loss
+  moves its embedding:
 
-      x_k' = softmax(gate_k(x_k + x_s)) [e_1 ...; sg(e_j), j != k; shared]
+      x_k' = softmax(gate_k(x_k + x_s)) [e_k; sg(e_j), j != k; e_s]
 
-  Float fields stand in every block, so x_k + x_s has them twice.
+  Float fields are part of every embedding's vector, so x_k + x_s has them
+  twice.
 
-  With several levels the shared path goes on as softmax(gate_s(x_s)) over all
-  experts, through which gradients do flow; the last level has none.
+  With several levels the shared path continues as softmax(gate_s(x_s)) over all
+  experts, without stop-gradient; the last level has no shared gate.
 
   Attributes:
-    levels: Levels; the paper's network has 1.
+    levels: Number of levels; the paper's network has 1.
     num_task_experts: Experts of each task at each level.
     num_shared_experts: Shared experts at each level.
     gate_units: Hidden widths of the gates, which have biases.
@@ -44,22 +45,22 @@ class STEM(MixtureArchitecture):
 
   @property
   def num_tables(self) -> int:
-    """Embeddings that an id needs: one for each task, then the shared one."""
+    """The number of embeddings of an id: 1 for each task, then the shared."""
     return len(self.tasks) + 1
 
   @nn.compact
   def __call__(
       self, table: Array, batch: Batch, *, train: bool = False
   ) -> dict[str, Array]:
-    """Outputs of a batch; as `SharedEmbedding`."""
+    """Computes the outputs of a batch; see `SharedEmbedding`."""
     require_experts(
         levels=self.levels,
         num_task_experts=self.num_task_experts,
         num_shared_experts=self.num_shared_experts,
     )
     where = batch.where
-    *own, shared = self.private_inputs(table, batch)
-    x = dict(zip(self.tasks, own))
+    *task_inputs, shared = self.private_inputs(table, batch)
+    x = dict(zip(self.tasks, task_inputs))
 
     def mixed(name: str, x: Array, outputs: list[Array]) -> Array:
       options = dict(units=self.gate_units, use_bias=True)
@@ -72,21 +73,21 @@ class STEM(MixtureArchitecture):
           )
           for t in self.tasks
       }
-      common = self.experts(
+      shared_experts = self.experts(
           self.num_shared_experts, f'shared_experts_{j}', shared, where, train
       )
       stopped = jax.lax.stop_gradient(outputs)
-
-      def seen_by(task: str, outputs=outputs, stopped=stopped) -> list[Array]:
-        return sum(
-            (outputs[t] if t == task else stopped[t] for t in self.tasks), []
-        )
-
+      # In the order of the tasks, so that weight e of every gate is of one
+      # expert.
+      visible = {
+          t: sum(({**stopped, t: outputs[t]}[u] for u in self.tasks), [])
+          for t in self.tasks
+      }
       x = {
-          t: mixed(f'gate_{t}_{j}', x[t] + shared, seen_by(t) + common)
+          t: mixed(f'gate_{t}_{j}', x[t] + shared, visible[t] + shared_experts)
           for t in self.tasks
       }
       if j < self.levels - 1:
-        everyone = sum(outputs.values(), []) + common
-        shared = mixed(f'shared_gate_{j}', shared, everyone)
+        all_experts = sum(outputs.values(), []) + shared_experts
+        shared = mixed(f'shared_gate_{j}', shared, all_experts)
     return self.run_towers(x, where, train)

@@ -7,9 +7,10 @@ keeps one for each row; Adam's moments in bfloat16 are half as large.
 import dataclasses
 from typing import Any, NamedTuple
 
-from esmm_jax.embeddings.lookup import put_rows, take_rows
-from esmm_jax.optim import network as optim
-from esmm_jax.optim.network import OptimizerOptions, RowTransformation
+from esmm_jax.embeddings.lookup import gather_rows, scatter_rows
+from esmm_jax.optim import lazy, network
+from esmm_jax.optim.lazy import RowTransformation, tree_where
+from esmm_jax.optim.network import OptimizerOptions
 from esmm_jax.options import NOT_NEGATIVE, number, one_of, Section
 from esmm_jax.types import Array, InputError
 import jax
@@ -33,9 +34,7 @@ class TableOptions(Section):
     embedding_l2: Times the row, added to the gradient of each touched row.
   """
 
-  table_optimizer: str = one_of(
-      '', *optim.OPTIMIZERS, ROWWISE, default=''
-  )
+  table_optimizer: str = one_of('', *network.OPTIMIZERS, ROWWISE, default='')
   table_moments: str = one_of(*DTYPES, default='float32')
   embed_init_scale: float = number(0.01, NOT_NEGATIVE)
   embedding_l2: float = number(0.0, NOT_NEGATIVE)
@@ -68,8 +67,8 @@ def table_optimizer(
     )
   if name == ROWWISE:
     return rowwise_adagrad(options, num_tables)
-  tx = optim.optimizer(dataclasses.replace(options, name=name))
-  return lazily_in_bfloat16(tx) if in_bfloat16 else optim.lazily(tx)
+  tx = network.optimizer(dataclasses.replace(options, name=name))
+  return lazily_in_bfloat16(tx) if in_bfloat16 else lazy.lazily(tx)
 
 
 def rowwise_adagrad(
@@ -78,28 +77,31 @@ def rowwise_adagrad(
   """Adagrad with one accumulator for each row: G += mean_d g_d^2.
 
   The direction is g / (sqrt(G) + eps), as in FBGEMM's EXACT_ROWWISE_ADAGRAD
-  (Naumov et al., DLRM, arXiv 1906.00091, use it for tables). G is kept for each
-  replica and for each of the embeddings side by side in a row.
+  (Naumov et al., DLRM, arXiv 1906.00091, use it for tables). There is one G for
+  each replica and for each of the embeddings side by side in a row.
 
   Args:
     options: `initial_accumulator` and `eps`.
-    num_tables: Embeddings that stand side by side in a row.
-    dense: Whether all rows are updated; those without gradient stay.
+    num_tables: Embeddings side by side in a row.
+    dense: Updates all rows; those without gradient do not change.
+
+  Returns:
+    The optimizer; its state is float32 [V, R, num_tables].
   """
   first, eps = options.initial_accumulator, options.eps
 
   def init(table: Array) -> Array:
     return jnp.full((*table.shape[:2], num_tables), first, table.dtype)
 
-  def update(grads, state, small, rows, num_rows, good=None):
-    del small, num_rows
+  def update(grads, state, touched, rows, num_rows, good=None):
+    del touched, num_rows
     parts = grads.reshape(*grads.shape[:2], num_tables, -1)
-    before = state if dense else take_rows(state, rows)
+    before = state if dense else gather_rows(state, rows)
     after = before + jnp.mean(parts**2, axis=-1)
     directions = parts / (jnp.sqrt(after) + eps)[..., None]
     if good is not None:
-      after = optim.kept_where(good[:, None], after, before)
-    state = after if dense else put_rows(state, rows, after)
+      after = tree_where(good[None], after, before)
+    state = after if dense else scatter_rows(state, rows, after)
     return directions.reshape(grads.shape), state
 
   return RowTransformation(init, update)
@@ -111,7 +113,7 @@ class Rounded(NamedTuple):
   Attributes:
     inner: The state; bfloat16 is stored as its bits, uint16, because XLA's CPU
       backend gathers and scatters it in float32, which converts whole tables.
-    steps: int32, how often it was rounded.
+    steps: int32, the number of roundings, which seeds the next one.
   """
 
   inner: Any
@@ -119,55 +121,62 @@ class Rounded(NamedTuple):
 
 
 def lazily_in_bfloat16(tx: optax.GradientTransformation) -> RowTransformation:
-  """`optim.lazily` with the table's part of the state stored as bfloat16.
+  """Does what `lazy.lazily` does, with the moments stored as bfloat16.
 
-  It is computed in float32 and rounded at random to one of the two neighbours,
-  the nearer one more likely, so that it is right in the mean. Rounded to the
-  nearest, what is less than a 256th of a number is lost: with b2 = 0.999 the
-  second moment could neither grow nor shrink (`tests/optim/test_tables.py`).
+  Moments are computed in float32 and rounded at random to one of the two
+  neighbours, the nearer one more likely, so that they are right in the mean.
+  Rounding to the nearest would lose changes below a 256th of a number: with b2
+  = 0.999 the second moment could neither grow nor shrink
+  (`tests/optim/test_tables.py`).
+
+  Args:
+    tx: Works element by element.
+
+  Returns:
+    The optimizer; its state is `Rounded`.
   """
 
   def halved(leaf: Array) -> Array:
     return jax.lax.bitcast_convert_type(leaf.astype(jnp.bfloat16), jnp.uint16)
 
   def init(table: Array) -> Rounded:
-    by_row = optim.row_state(tx, table[:1], len(table))
+    by_row = lazy.has_row_axis(tx, table[:1], len(table))
     inner = jax.tree.map(
         lambda leaf, row: halved(leaf) if row else leaf, tx.init(table), by_row
     )
     return Rounded(inner, jnp.zeros((), jnp.int32))
 
-  def update(grads, state, small, rows, num_rows, good=None):
-    by_row = optim.row_state(tx, small, num_rows)
-    take = lambda leaf, row: (
-        _float32(take_rows(leaf, rows)) if row else leaf
+  def update(grads, state, touched, rows, num_rows, good=None):
+    by_row = lazy.has_row_axis(tx, touched, num_rows)
+    gather = lambda leaf, row: (
+        _float32(gather_rows(leaf, rows)) if row else leaf
     )
-    touched = jax.tree.map(take, state.inner, by_row)
-    directions, touched = optim.of_rows(
-        tx, grads, touched, by_row, small, good
+    row_state = jax.tree.map(gather, state.inner, by_row)
+    directions, row_state = lazy.update_rows(
+        tx, grads, row_state, by_row, touched, good
     )
     key = jax.random.fold_in(jax.random.key(_ROUNDING_KEY), state.steps)
     keys = iter(jax.random.split(key, len(jax.tree.leaves(by_row))))
 
-    def put(leaf: Array, new: Array, row: bool) -> Array:
+    def scatter(leaf: Array, new: Array, row: bool) -> Array:
       key = next(keys)
-      return put_rows(leaf, rows, rounded(new, key)) if row else new
+      return scatter_rows(leaf, rows, rounded(new, key)) if row else new
 
-    inner = jax.tree.map(put, state.inner, touched, by_row)
+    inner = jax.tree.map(scatter, state.inner, row_state, by_row)
     return directions, Rounded(inner, state.steps + 1)
 
   return RowTransformation(init, update)
 
 
 def rounded(x: Array, key: Array) -> Array:
-  """float32 to bfloat16, up or down at random, right in the mean.
+  """Rounds float32 to bfloat16, up or down at random, right in the mean.
 
   Args:
     x: float32, of any shape; [U, R, D] are rows of R replicas.
     key: A random key.
 
   Returns:
-    The bits, uint16, of the same shape.
+    The bits of the bfloat16, uint16, of the same shape.
   """
   bits = jax.lax.bitcast_convert_type(x, jnp.uint32)
   # One draw for all replicas: each must round as it does alone, where R is 1.
@@ -177,5 +186,5 @@ def rounded(x: Array, key: Array) -> Array:
 
 
 def _float32(bits: Array) -> Array:
-  """The numbers of which `rounded` gave the bits."""
+  """Converts bits that `rounded` returned to float32."""
   return jax.lax.bitcast_convert_type(bits, jnp.bfloat16).astype(jnp.float32)

@@ -73,7 +73,9 @@ def plan(settings: Settings, schema: Schema) -> Plan:
       ),
       terms=objective.terms,
       outputs=functools.partial(
-          funnel.outputs, tasks=schema.tasks, reading=objective.reading
+          funnel.outputs,
+          tasks=schema.tasks,
+          output_interpretation=objective.output_interpretation,
       ),
       row_tx=None,
       net_tx=None,

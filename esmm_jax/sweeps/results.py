@@ -292,7 +292,9 @@ def _row(
           {seed: run.value(metric) for seed, run in runs.items()},
           {seed: run.value(metric) for seed, run in others.items()},
       )
-      detectable = significance.detectable_difference(paired.std, paired.n)
+      detectable = significance.minimum_detectable_difference(
+          paired.std, paired.n
+      )
       gains[metric] = Gain(paired, NAN, detectable)
       if metric in table.test_noise:
         error = _test_error(metric, runs, others, workdir)

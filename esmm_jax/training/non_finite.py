@@ -36,23 +36,6 @@ def good(loss: Array, net_grads: Any, row_grads: Array) -> Array:
   return jnp.isfinite(total)
 
 
-def kept(good: Array, new: Any, old: Any) -> Any:
-  """new for the replicas that are good, old for the others.
-
-  Args:
-    good: bool [R].
-    new: Tree of leaves [R, ...], or scalars that all replicas share.
-    old: The same tree.
-  """
-
-  def choose(a: Array, b: Array) -> Array:
-    if not a.ndim:
-      return jnp.where(good.any(), a, b)
-    return jnp.where(good.reshape((-1,) + (1,) * (a.ndim - 1)), a, b)
-
-  return jax.tree.map(choose, new, old)
-
-
 def write(
     workdir: str,
     step: int,

@@ -164,14 +164,16 @@ def _plan(
       row_tx=table_optimizer(table, settings.optimizer, model.num_tables),
       net_tx=net_tx,
       outputs=functools.partial(
-          funnel.outputs, tasks=schema.tasks, reading=estimator.reading
+          funnel.outputs,
+          tasks=schema.tasks,
+          output_interpretation=estimator.output_interpretation,
       ),
       schedule=optim.schedule(settings.schedule, total_steps),
       embedding_l2=table.embedding_l2,
       tower_l2=training.tower_l2,
       clip_norm=training.clip_norm,
       micro_batches=_micro_batches(settings, layout, model),
-      draws=sampled or estimator.draws,
+      needs_uniform=sampled or estimator.needs_uniform,
       sampled=sampled,
       # A CPU gains nothing from larger products, and the arrays of one replica
       # fit its cache; an accelerator wants all replicas in one product.
@@ -191,7 +193,7 @@ def _check_sampled(name: str, estimator: Estimator, tasks: Tasks) -> None:
         'sampling is of the rows of the loss cvr_clicked, which'
         f' estimator={name!r} does not have for these tasks.'
     )
-  if estimator.draws:
+  if estimator.needs_uniform:
     raise InputError(
         f'estimator={name!r} samples the clicked rows itself; leave sampling'
         ' at its default.'
@@ -233,7 +235,7 @@ def _micro_batches(
   With groups one part, because each part would embed all groups of the batch.
   """
   num, size = settings.run.micro_batches, settings.training.batch_size
-  normalised = model.style.batch_statistics
+  normalised = model.layer_options.batch_statistics
   if num == 0:
     grouped = bool(model.schema.group_part.num_slots)
     several = layout.num_devices > 1

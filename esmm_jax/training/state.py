@@ -10,7 +10,7 @@ import functools
 from typing import Any, NamedTuple
 
 from esmm_jax.embeddings.lookup import init_table
-from esmm_jax.optim.network import RowTransformation
+from esmm_jax.optim.lazy import RowTransformation
 from esmm_jax.parallel.layout import Layout
 from esmm_jax.types import Array, Batch, Logits, LossTerms
 import flax
@@ -75,12 +75,15 @@ class Plan(NamedTuple):
     schedule: step -> factor on the learning rate.
     embedding_l2: Adds this times the row to the gradient of each row touched.
     tower_l2: Adds this times the kernel to the gradient of the kernels of
-      towers, as the term tower_l2 / 2 |W|^2 of the loss would.
+      towers, as the term tower_l2 / 2 |W|^2 of the loss would. A tower is what
+      the model names `tower...`: cross networks of single tasks
+      (`tower_ctr_cross`) are among them, the shared one (`shared_cross`) and
+      all other shared networks, experts and gates are not.
     clip_norm: Largest norm of the gradient of a replica; 0 does not clip.
     micro_batches: Parts that the batch is worked through in. The gradient is
       that of the whole batch; parts that fit the cache are faster on a CPU.
     dense: Differentiates the whole table, not the rows touched; for tests.
-    draws: Whether each replica draws a random number for each example.
+    needs_uniform: Draws a random number for each example and replica.
     sampled: Whether those numbers choose the rows of the CVR loss.
     one_by_one: Works through the replicas one after the other, as suits a CPU.
     skip_ceiling: So many steps of a replica may be skipped because a number is
@@ -98,7 +101,7 @@ class Plan(NamedTuple):
   clip_norm: float = 0.0
   micro_batches: int = 1
   dense: bool = False
-  draws: bool = False
+  needs_uniform: bool = False
   sampled: bool = False
   one_by_one: bool = False
   skip_ceiling: int = 0

@@ -8,11 +8,12 @@ import functools
 from typing import Any
 
 from esmm_jax.balancing import static as balancing
-from esmm_jax.embeddings.lookup import look_up, past_the_end, put_rows
-from esmm_jax.embeddings.lookup import take_rows
+from esmm_jax.embeddings.lookup import gather_rows, lookup_rows
+from esmm_jax.embeddings.lookup import mask_padding_rows, scatter_rows
 from esmm_jax.estimators import sampling
 from esmm_jax.estimators.losses import ROWS
 from esmm_jax.models.experts import GATES
+from esmm_jax.optim.lazy import tree_where
 from esmm_jax.training import non_finite
 from esmm_jax.training.state import Hyper, Plan, TrainState
 from esmm_jax.types import Array, Batch, LossTerms
@@ -33,8 +34,8 @@ def train_step(
   the network -> scatter the rows back.
   """
   padded = state.table.shape[0]
-  rows = past_the_end(batch.rows, plan.model.schema.num_rows, padded)
-  small = state.table if plan.dense else take_rows(state.table, rows)
+  rows = mask_padding_rows(batch.rows, plan.model.schema.num_rows, padded)
+  small = state.table if plan.dense else gather_rows(state.table, rows)
   num = state.keys.shape[0]
   keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(state.keys, state.step)
   net_grads, row_grads, stats, means = _every_replica(
@@ -70,11 +71,11 @@ def train_step(
   if plan.skip_ceiling:
     moved = jnp.where(good[:, None], moved, small)
     new, old = (net, stats, net_opt), (state.net, state.stats, state.net_opt)
-    net, stats, net_opt = non_finite.kept(good, new, old)
+    net, stats, net_opt = tree_where(good, new, old)
     means = {k: jnp.where(good, v, 0.0) for k, v in means.items()}
     skipped = skipped + ~good
     bad = skipped[0] > plan.skip_ceiling
-  table = moved if plan.dense else put_rows(state.table, rows, moved)
+  table = moved if plan.dense else scatter_rows(state.table, rows, moved)
   bad = bad & (state.bad_step < 0)
   return TrainState(
       step=state.step + 1,
@@ -113,7 +114,7 @@ def predict_step(
   groups = batch.groups
   if groups is not None:
     flat = jnp.concatenate([flat, groups.slots.reshape(-1)])
-  small = look_up(table, flat)  # [B * S + G * S', R, .]
+  small = lookup_rows(table, flat)  # [B * S + G * S', R, .]
   places = jnp.arange(small.shape[0], dtype=jnp.int32)
   size = batch.slots.size
   batch = batch._replace(slots=places[:size].reshape(batch.slots.shape))
@@ -140,7 +141,10 @@ def _gate_use(sown: Any, where: Array) -> dict[str, dict[str, Array]]:
 
 
 def _add_tower_l2(net_grads: Any, net: Any, l2: float) -> Any:
-  """Adds the gradient of l2 / 2 |W|^2 to the kernels of towers."""
+  """Adds the gradient of l2 / 2 |W|^2 to the kernels of towers.
+
+  Towers are found by the prefix `tower` of their name; see `Plan.tower_l2`.
+  """
 
   def add(path, gradient, kernel):
     names = [p.key for p in path]
@@ -193,7 +197,7 @@ def _one_replica(
     Gradients of net and small, new batch norm statistics, and the mean of each
     term with the `loss`.
   """
-  if plan.draws:
+  if plan.needs_uniform:
     labels = sampling.draw(
         jax.random.fold_in(key, _DRAW), batch.labels, batch.where.shape[0]
     )

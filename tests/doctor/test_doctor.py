@@ -9,7 +9,7 @@ import sys
 
 from esmm_jax.doctor import machine as checkup, numbers as checkup_numbers
 from esmm_jax.doctor.machine import FAIL, Finding, OK, WARN
-from esmm_jax.optim.network import put_rows, take_rows
+from esmm_jax.embeddings.lookup import gather_rows, scatter_rows
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -150,10 +150,10 @@ def test_rows_of_a_table(small):
 
 
 @pytest.mark.parametrize('take, put', [
-    (lambda t, at: take_rows(t, at) + 1e-6, put_rows),
-    (lambda t, at: take_rows(t, at)[::-1], put_rows),
-    (take_rows, lambda t, at, new: put_rows(t, at[:-9], new[:-9])),
-    (take_rows, lambda t, at, new: t.at[at].set(new, mode='clip')),
+    (lambda t, at: gather_rows(t, at) + 1e-6, scatter_rows),
+    (lambda t, at: gather_rows(t, at)[::-1], scatter_rows),
+    (gather_rows, lambda t, at, new: scatter_rows(t, at[:-9], new[:-9])),
+    (gather_rows, lambda t, at, new: t.at[at].set(new, mode='clip')),
 ])
 def test_wrong_rows(small, take, put):
   (found,) = checkup_numbers.rows(take, put)

@@ -1,4 +1,4 @@
-"""Large arrays in files: any shards, any parts, the same numbers."""
+"""Sharded arrays in files: any shards, any parts, the same numbers."""
 
 import json
 import os
@@ -25,18 +25,19 @@ def array(dtype, shape=(7, 2, 3)):
 
 @pytest.mark.parametrize('dtype', DTYPES)
 @pytest.mark.parametrize('part', [1, 100, 1 << 26])
-def test_what_is_written_is_read(tmp_path, monkeypatch, dtype, part):
+def test_what_is_written_is_read(tmp_path, dtype, part):
   """In parts of a row, of some rows and of all."""
-  monkeypatch.setattr(table_files, '_PART', part)
   a = array(dtype)
-  table_files.write(str(tmp_path), {'a.b': a, 'one': array(dtype, (5,))})
-  found = table_files.saved(str(tmp_path))
-  assert list(found) == ['a.b', 'one']
-  assert found['a.b'].shape == (7, 2, 3) and found['a.b'].dtype == a.dtype
-  got = table_files.read(str(tmp_path), found['a.b'], HERE)
+  table_files.write(
+      str(tmp_path), {'a.b': a, 'one': array(dtype, (5,))}, part_bytes=part)
+  saved = table_files.saved(str(tmp_path))
+  assert list(saved) == ['a.b', 'one']
+  assert saved['a.b'].shape == (7, 2, 3) and saved['a.b'].dtype == a.dtype
+  got = table_files.read(
+      str(tmp_path), saved['a.b'], HERE, part_bytes=part)
   assert got.dtype == a.dtype and got.sharding == HERE
   assert np.array_equal(got, a)
-  one = table_files.read(str(tmp_path), found['one'], HERE)
+  one = table_files.read(str(tmp_path), saved['one'], HERE, part_bytes=part)
   assert np.asarray(one, np.float32).tolist() == [0, 1, 2, 3, 4]
 
 
@@ -87,11 +88,11 @@ def test_any_region_of_any_shards(tmp_path, data):
     first = data.draw(st.integers(0, n - 1))
     region.append((first, data.draw(st.integers(first + 1, n))))
   out = np.full([b - a for a, b in region], np.nan, np.float32)
-  table_files._read_part(str(tmp_path), entry, tuple(region), out)
+  table_files.read_region(str(tmp_path), entry, tuple(region), out)
   assert np.array_equal(out, whole[tuple(slice(*r) for r in region)])
 
 
-# As a checkpoint has them.
+# In a checkpoint.
 
 
 def tree(step, rows=4):
@@ -126,7 +127,7 @@ def test_tables_lie_in_files_and_the_rest_does_not(tmp_path):
 
 
 def test_shapes_are_enough_to_restore(tmp_path):
-  """A run that goes on makes no state first."""
+  """A resumed run initialises no state first."""
   checkpoints = Checkpoints(str(tmp_path))
   checkpoints.save(3, tree(3), {})
   like = jax.tree.map(

@@ -239,7 +239,7 @@ def loss(estimator, logits, labels, where):
 def test_terms_are_those_declared(estimator):
   logits, labels, where = inputs()
   declared = {'click', 'conversion', *estimator.truth_labels}
-  if estimator.draws:
+  if estimator.needs_uniform:
     declared.add('uniform')
   labels = {k: v for k, v in labels.items() if k in declared}
   terms = estimator.terms(logits, labels, where)

@@ -153,7 +153,7 @@ def sampled_hyper(rates, copies):
 def sampled_plan(**options):
   plan = steps.make_plan(name='single_task', **options)
   terms = ESTIMATORS['click_space'].terms
-  return plan._replace(terms=terms, draws=True, sampled=True)
+  return plan._replace(terms=terms, needs_uniform=True, sampled=True)
 
 
 def begin(plan, seeds):
@@ -168,7 +168,7 @@ def begin(plan, seeds):
 def test_neutral_rates_change_nothing(parts):
   batches = [steps.make_batch(k) for k in range(3)]
   sampled = sampled_plan(micro_batches=parts)
-  plain = sampled._replace(draws=False, sampled=False)
+  plain = sampled._replace(needs_uniform=False, sampled=False)
   hyper = sampled_hyper([0.0], [1.0])
   a = steps.steps(plain, begin(plain, [0]), hyper, batches)
   b = steps.steps(sampled, begin(sampled, [0]), hyper, batches)

@@ -148,18 +148,19 @@ def test_the_detectable_difference_is_detected():
   """There the test rejects 80 times in 100, with 4 seeds and with 10."""
   rng = np.random.default_rng(1)
   for n in (4, 10):
-    delta = sig.detectable_difference(2.0, n)
+    delta = sig.minimum_detectable_difference(2.0, n)
     d = rng.normal(delta, 2.0, (20_000, n))
     p = stats.ttest_1samp(d, 0, axis=1).pvalue
     assert abs((p < 0.05).mean() - 0.8) < 0.01
-  assert math.isnan(sig.detectable_difference(1.0, 1))
-  assert math.isnan(sig.detectable_difference(NAN, 5))
-  assert sig.detectable_difference(0.0, 5) == 0.0
+  assert math.isnan(sig.minimum_detectable_difference(1.0, 1))
+  assert math.isnan(sig.minimum_detectable_difference(NAN, 5))
+  assert sig.minimum_detectable_difference(0.0, 5) == 0.0
   # Two seeds need a large one: t has one degree of freedom.
-  assert 10 < sig.detectable_difference(1.0, 2) < 100
+  assert 10 < sig.minimum_detectable_difference(1.0, 2) < 100
   # Many seeds: (z_.975 + z_.8) / sqrt(n).
   many = (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) / math.sqrt(10_000)
-  assert sig.detectable_difference(1.0, 10_000) == pytest.approx(many, rel=1e-3)
+  assert sig.minimum_detectable_difference(1.0, 10_000) == pytest.approx(
+      many, rel=1e-3)
 
 
 def delong_by_pairs(a, b, labels):

@@ -5,7 +5,7 @@ import functools
 from esmm_jax.models import MODELS
 from esmm_jax.models.adatt import NativeWeights
 from esmm_jax.models.experts import Gate, GATES
-from esmm_jax.models.layers import MLP, Style
+from esmm_jax.models.layers import MLP, LayerOptions
 from esmm_jax.models.single_task import tower_params
 from esmm_jax.schema import Schema
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL
@@ -65,7 +65,7 @@ def gate_weights(num, dropout, train, rows=4000):
   """Of a gate on random inputs, and the softmax without dropout."""
   x = jax.random.normal(jax.random.key(1), (rows, 3))
   where = jnp.ones(rows)
-  gate = Gate(num, Style(), dropout=dropout)
+  gate = Gate(num, LayerOptions(), dropout=dropout)
   kernel = jax.random.normal(jax.random.key(2), (3, num))
   variables = {'params': {'out': {'kernel': kernel}}}
   scores = np.float64(x) @ np.float64(kernel)
@@ -102,7 +102,7 @@ def test_gates_drop_nothing_in_evaluation_or_without_dropout():
 def test_gate_dropout_has_a_gradient_at_extreme_scores():
   """The score of a dropped expert may be far above those of the kept ones."""
   x, where = jnp.full((64, 1), 1e4), jnp.ones(64)
-  gate = Gate(3, Style(), dropout=0.5)
+  gate = Gate(3, LayerOptions(), dropout=0.5)
   params = {'params': {'out': {'kernel': jnp.array([[-1.0, 0.0, 1.0]])}}}
 
   def total(params):

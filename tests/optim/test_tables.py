@@ -3,7 +3,7 @@
 import types
 
 from configs import esmm
-from esmm_jax.optim import network as optim, tables as table_optim
+from esmm_jax.optim import lazy, network, tables
 from esmm_jax.optim.network import OptimizerOptions
 from esmm_jax.optim.tables import lazily_in_bfloat16, rounded, rowwise_adagrad
 from esmm_jax.training import memory
@@ -61,8 +61,8 @@ def test_rowwise_adagrad_on_all_rows_is_the_same():
 @pytest.mark.slow
 @pytest.mark.parametrize('make', [
     lambda: rowwise_adagrad(SETTINGS, 2),
-    lambda: lazily_in_bfloat16(optim.optimizer(SETTINGS)),
-    lambda: optim.lazily(optim.optimizer(SETTINGS)),
+    lambda: lazily_in_bfloat16(network.optimizer(SETTINGS)),
+    lambda: lazy.lazily(network.optimizer(SETTINGS)),
 ])
 def test_a_replica_that_is_not_good_keeps_its_state(make):
   tx, table = make(), jnp.zeros((V, R, D))
@@ -86,7 +86,7 @@ def numbers(bits):
 
 def test_adam_with_moments_in_bfloat16():
   """A bfloat16 has eight bits: moments are within a 128th."""
-  tx = lazily_in_bfloat16(optim.optimizer(SETTINGS))
+  tx = lazily_in_bfloat16(network.optimizer(SETTINGS))
   table = jnp.zeros((V, R, D))
   state = tx.init(table)
   sizes = {
@@ -106,7 +106,7 @@ def test_adam_with_moments_in_bfloat16():
 
 
 def test_a_replica_rounds_its_moments_as_it_does_alone():
-  tx = lazily_in_bfloat16(optim.optimizer(SETTINGS))
+  tx = lazily_in_bfloat16(network.optimizer(SETTINGS))
   table = jnp.zeros((V, R, D))
 
   def train(replicas):
@@ -167,7 +167,7 @@ def settings(**changes):
 
 def make(num_tables, **changes):
   options = settings(**changes)
-  return table_optim.table_optimizer(
+  return tables.table_optimizer(
       options.table, options.optimizer, num_tables)
 
 

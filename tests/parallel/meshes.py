@@ -56,14 +56,14 @@ def rows(*sizes):
             keys, NUM_ROWS, padded, WIDTH, 0.1, 256),
         out_shardings=by_row)
     table = init(layout.put_state(keys))
-    moved = table_rows.past_the_end(at, NUM_ROWS, padded)
-    found = jax.jit(table_rows.take_rows)(table, moved)
+    moved = table_rows.mask_padding_rows(at, NUM_ROWS, padded)
+    found = jax.jit(table_rows.gather_rows)(table, moved)
     any_order = np.random.default_rng(1).integers(0, NUM_ROWS, 300)
-    seen = jax.jit(table_rows.look_up)(table, any_order)
+    seen = jax.jit(table_rows.lookup_rows)(table, any_order)
 
     def step(table, rows):
-      return table_rows.put_rows(
-          table, rows, 2 * table_rows.take_rows(table, rows))
+      return table_rows.scatter_rows(
+          table, rows, 2 * table_rows.gather_rows(table, rows))
 
     compiled = jax.jit(step, out_shardings=by_row).lower(table, moved).compile()
     after = np.asarray(compiled(table, moved))

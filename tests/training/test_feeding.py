@@ -13,7 +13,7 @@ from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.batching.whole import _smaller, most_bytes, whole
 from esmm_jax.estimators import ESTIMATORS, funnel
 from esmm_jax.models import MODELS
-from esmm_jax.optim import network as optim
+from esmm_jax.optim import lazy, network
 from esmm_jax.parallel.layout import Layout
 from esmm_jax.sweeps.replicas import replica_groups
 from esmm_jax.training import feeding, parts
@@ -134,13 +134,13 @@ def test_batches_of_the_device_are_those_of_the_host(make, compacted):
 
 def make_plan(batches, name='entire_space', dense=False, **more):
   schema = batches._schema
-  tx = optim.optimizer(optim.OptimizerOptions('adam'))
+  tx = network.optimizer(network.OptimizerOptions('adam'))
   terms, _ = parts.estimator(name, {}, schema.tasks)
   return Plan(
       model=MODELS['shared_embedding'](schema, (8, 4), dropout=0.2),
       terms=terms.terms,
       outputs=functools.partial(funnel.outputs, tasks=schema.tasks),
-      row_tx=(optim.densely if dense else optim.lazily)(tx),
+      row_tx=(lazy.densely if dense else lazy.lazily)(tx),
       net_tx=tx,
       schedule=lambda step: 1.0,
       dense=dense,
@@ -200,7 +200,8 @@ def test_training_is_the_same(data, name, num, dense, parts, toy, grouped):
   """65 steps, from six to nine epochs and a part of the next."""
   batches = maker(data, toy, grouped)(compacted=not dense)
   plan = make_plan(
-      batches, name, dense, draws=ESTIMATORS[name].draws, micro_batches=parts)
+      batches, name, dense, needs_uniform=ESTIMATORS[name].needs_uniform,
+      micro_batches=parts)
   hyper = make_hyper(num, name)
   want, _ = trained(Streamed, plan, batches, hyper, [1, 65])
   # Room for one group is too little: it has to grow.

@@ -43,15 +43,6 @@ def test_what_is_good(value, where, expected):
   assert found.tolist() == expected
 
 
-def test_what_is_kept():
-  new = {'a': jnp.ones((2, 3)), 'count': jnp.int32(5)}
-  old = {'a': jnp.zeros((2, 3)), 'count': jnp.int32(4)}
-  found = non_finite.kept(jnp.array([False, True]), new, old)
-  assert found['a'].tolist() == [[0] * 3, [1] * 3] and found['count'] == 5
-  found = non_finite.kept(jnp.array([False, False]), new, old)
-  assert not found['a'].any() and found['count'] == 4
-
-
 def parts(state, r):
   """What must not change of a replica, as NumPy."""
   by_row = (state.table, state.table_opt)

@@ -5,7 +5,7 @@ import functools
 from esmm_jax.data.batching.compacting import Compacter
 from esmm_jax.estimators import ESTIMATORS, funnel
 from esmm_jax.models import MODELS
-from esmm_jax.optim import network as optim
+from esmm_jax.optim import lazy, network
 from esmm_jax.optim.network import OptimizerOptions
 from esmm_jax.schema import Field, Schema
 from esmm_jax.training.state import Hyper, init_state, Plan, reset_sums
@@ -58,13 +58,13 @@ def make_batch(seed, capacity=100, padded=3):
 def make_plan(
     optimizer=None, dense=False, model=None, name='shared_embedding', **options
 ):
-  tx = optim.optimizer(optimizer or SGD)
+  tx = network.optimizer(optimizer or SGD)
   module = MODELS[name](SCHEMA, (8, 4), **(model or {}))
   return Plan(
       model=module,
       terms=ESTIMATORS['entire_space'].terms,
       outputs=functools.partial(funnel.outputs, tasks=SCHEMA.tasks),
-      row_tx=(optim.densely if dense else optim.lazily)(tx),
+      row_tx=(lazy.densely if dense else lazy.lazily)(tx),
       net_tx=tx,
       schedule=lambda step: 1.0,
       dense=dense,
