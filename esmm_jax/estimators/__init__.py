@@ -10,6 +10,7 @@ returns its terms as (sum, count). To add one, write a file and a line in
     unbias                 clicks resampled by their propensity (UNBIAS)
     conversion_if_clicked  the bound, with labels that only a simulator knows
 
+  >>> from esmm_jax.tasks import FUNNEL
   >>> ESTIMATORS['entire_space'].weights(FUNNEL)
   {'ctr': 1.0, 'cvr_clicked': 0.0, 'ctcvr': 1.0}
   >>> ESTIMATORS['click_space'].weights(FUNNEL)
@@ -25,7 +26,7 @@ from esmm_jax.estimators import end_to_end as _end_to_end
 from esmm_jax.estimators import entire_space as _entire_space
 from esmm_jax.estimators import unbias as _unbias
 from esmm_jax.estimators.funnel import CONDITIONAL, JOINT
-from esmm_jax.tasks import FUNNEL, Tasks
+from esmm_jax.tasks import Tasks
 from esmm_jax.types import LossTerms
 
 
