@@ -103,7 +103,7 @@ def refuse_late(fields: Sequence[Field], late: Collection[str]) -> None:
       )
 
 
-class Part:
+class SlotLayout:
   """The fields that share one array of slots, and their columns in it.
 
   Attributes:
@@ -177,14 +177,14 @@ class Schema:
     return tuple(t.label for t in self.tasks)
 
   @functools.cached_property
-  def row_part(self) -> Part:
+  def row_part(self) -> SlotLayout:
     """The fields that each row has by itself: columns of `Batch.slots`."""
-    return Part([f for f in self.fields if not f.by_group])
+    return SlotLayout([f for f in self.fields if not f.by_group])
 
   @functools.cached_property
-  def group_part(self) -> Part:
+  def group_part(self) -> SlotLayout:
     """The fields that the rows of a group share: columns of `Groups.slots`."""
-    return Part([f for f in self.fields if f.by_group])
+    return SlotLayout([f for f in self.fields if f.by_group])
 
   @property
   def inputs(self) -> tuple[Field, ...]:

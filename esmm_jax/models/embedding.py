@@ -1,7 +1,7 @@
 """Embeds the ids of a batch into the input vectors of the networks."""
 
 from esmm_jax.models.layers import LayerOptions
-from esmm_jax.schema import Part, Schema
+from esmm_jax.schema import Schema, SlotLayout
 from esmm_jax.types import Array, Batch
 import flax.linen as nn
 import jax.numpy as jnp
@@ -52,7 +52,7 @@ class FeatureEmbedding(nn.Module):
     ]
 
 
-def _pooled(part: Part, table: Array, slots: Array, weights: Array) -> Array:
+def _pooled(part: SlotLayout, table: Array, slots: Array, weights: Array) -> Array:
   """Pools each field of a part of the schema: [n, F, num_tables * D]."""
   embedded = table[slots]  # [n, S, num_tables * D]
   pooled = [embedded[:, : len(part.id_fields)]]

@@ -134,10 +134,11 @@ def _noise_notes(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
 def _detectable(rows: Iterable[Row], columns: Iterable[Column]) -> str:
   texts = []
   for column in columns:
-    found = [row.gains[column.metric].detectable for row in rows]
-    found = [x for x in found if not math.isnan(x)]
-    if found:
-      median = number(statistics.median(found), column.decimals)
+    gains = [row.gains[column.metric] for row in rows]
+    smallest = [g.minimum_detectable_difference for g in gains]
+    smallest = [x for x in smallest if not math.isnan(x)]
+    if smallest:
+      median = number(statistics.median(smallest), column.decimals)
       texts.append(f'{column.header} {median}')
   return ', '.join(texts)
 

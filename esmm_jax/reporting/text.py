@@ -117,7 +117,8 @@ def _numbers(table: Table, row: Row, metric: str) -> list[str]:
   if gain:
     p = gain.paired
     numbers += [p.n, p.mean, p.std, p.low, p.high, p.p_t, gain.p_holm]
-    numbers += [p.p_wilcoxon, gain.p_wilcoxon_holm, gain.detectable]
+    numbers += [p.p_wilcoxon, gain.p_wilcoxon_holm]
+    numbers += [gain.minimum_detectable_difference]
   else:
     numbers += [math.nan] * 10
   if table.test_noise:

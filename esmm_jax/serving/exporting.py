@@ -20,7 +20,7 @@ from typing import Any
 from esmm_jax.data.batching.padding import pad_lists
 from esmm_jax.data.tabular.encoder import FOLDER
 from esmm_jax.json_files import write_json
-from esmm_jax.schema import MISSING, Part, RARE, Schema
+from esmm_jax.schema import MISSING, RARE, Schema, SlotLayout
 from esmm_jax.serving import calibration
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.tasks import spaces
@@ -269,7 +269,7 @@ def _batch(schema: Schema, inputs: Mapping[str, Array]) -> Batch:
 
 
 def _slots(
-    schema: Schema, part: Part, inputs: Mapping[str, Array], rows: Any
+    schema: Schema, part: SlotLayout, inputs: Mapping[str, Array], rows: Any
 ) -> tuple[Array, Array]:
   """Rows of the table [b, S] and weights [b, W] of a part."""
   slots = [jnp.zeros((rows, 0), jnp.int32)]

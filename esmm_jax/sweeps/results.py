@@ -58,7 +58,8 @@ class Gain(NamedTuple):
   Attributes:
     paired: Over the seeds that both have.
     p_holm: The t test's p-value, adjusted over the rows of the block.
-    detectable: The difference that this many seeds find in 80 of 100 cases.
+    minimum_detectable_difference: Difference found with 80 % power by this many
+      seeds.
     p_wilcoxon_holm: The signed-rank test's, likewise; five seeds give .0625
       before the adjustment at best.
     test_error: Over the seeds, DeLong's standard errors of the difference on
@@ -67,7 +68,7 @@ class Gain(NamedTuple):
 
   paired: Paired
   p_holm: float
-  detectable: float
+  minimum_detectable_difference: float
   p_wilcoxon_holm: float = NAN
   test_error: Summary = Summary(NAN, NAN, 0)
 

@@ -24,7 +24,7 @@ _CGROUPS = (
 )
 
 
-class Part(NamedTuple):
+class MemoryItem(NamedTuple):
   """A part of the memory.
 
   Attributes:
@@ -93,7 +93,7 @@ def check(request: Request, limit_gb: float = 0.0) -> None:
   )
 
 
-def needed(request: Request) -> Sequence[Part]:
+def needed(request: Request) -> Sequence[MemoryItem]:
   """Lists the parts that grow with the table or the batch, of one device."""
   width = request.embed_dim * request.num_tables
   num_rows = -(-request.num_rows // request.mesh.rows)
@@ -110,14 +110,14 @@ def needed(request: Request) -> Sequence[Part]:
   moments = jax.eval_shape(tx.init, table)
   name = tables.optimizer_name(request.table, request.optimizer)
   parts = [
-      Part('table', shape, _bytes(table)),
-      Part(f'state of {name}', _shapes(moments), _bytes(moments)),
+      MemoryItem('table', shape, _bytes(table)),
+      MemoryItem(f'state of {name}', _shapes(moments), _bytes(moments)),
   ]
   if request.keeps_best:
-    parts.append(Part('best table so far', shape, _bytes(table)))
+    parts.append(MemoryItem('best table so far', shape, _bytes(table)))
   row = 4 * width * replicas
   parts.append(
-      Part(
+      MemoryItem(
           'a step',
           f'{request.capacity:,} rows x {_COPIES_OF_ROWS} x {row} B',
           request.capacity * _COPIES_OF_ROWS * row,

@@ -37,7 +37,7 @@ def joint_logit64(a, b):
 
 
 def test_joint_logit_is_the_log_odds_of_the_product():
-  """Where float64 still holds the probabilities."""
+  """In the range where float64 still holds the probabilities."""
   for a, b in itertools.product([-3.0, -0.4, 0.0, 1.1, 4.0], repeat=2):
     pq = sigmoid(a) * sigmoid(b)
     np.testing.assert_allclose(
@@ -85,7 +85,7 @@ def test_joint_logit_is_symmetric_and_below_both(a, b):
 
 
 def naive_loss(a, b, conversion):
-  """What others compute: the float32 product, clipped as Keras clips it."""
+  """The form in other libraries: a float32 product, clipped as by Keras."""
   pq = jnp.clip(jax.nn.sigmoid(a) * jax.nn.sigmoid(b), 1e-7, 1 - 1e-7)
   return -jnp.where(conversion, jnp.log(pq), jnp.log(1 - pq))
 
@@ -224,8 +224,9 @@ CASES = {
 
 @pytest.fixture(params=CASES)
 def estimator(request):
-  found, options = CASES[request.param]
-  return found._replace(terms=functools.partial(found.terms, **options))
+  objective, options = CASES[request.param]
+  return objective._replace(
+      terms=functools.partial(objective.terms, **options))
 
 
 def loss(estimator, logits, labels, where):

@@ -169,50 +169,50 @@ def test_default_weights(name, tasks, want):
 
 
 def test_outputs_of_conditional_events():
-  made = outputs(raw(A, B, C, tasks=CART_FUNNEL), CART_FUNNEL)
+  predicted = outputs(raw(A, B, C, tasks=CART_FUNNEL), CART_FUNNEL)
   want = {
       'ctr': A, 'atr': B, 'ptr': C, 'ctatr': logit(P * Q),
       'cvr': logit(Q * R), 'ctcvr': logit(P * Q * R)}
-  assert made.keys() == want.keys() == {
+  assert predicted.keys() == want.keys() == {
       s.output for s in spaces(CART_FUNNEL)}
   for name, x in want.items():
-    np.testing.assert_allclose(made[name], x, rtol=1e-5, err_msg=name)
+    np.testing.assert_allclose(predicted[name], x, rtol=1e-5, err_msg=name)
 
 
 def test_outputs_of_joint_events():
   """Each over what came before; `cvr` is purchase over click."""
   p = [0.5, 0.3, 0.06]
   x = [np.array([logit(q)]) for q in p]
-  made = outputs(raw(*x, tasks=CART_FUNNEL), CART_FUNNEL, JOINT)
+  predicted = outputs(raw(*x, tasks=CART_FUNNEL), CART_FUNNEL, JOINT)
   want = {
       'ctr': 0.5, 'ctatr': 0.3, 'ctcvr': 0.06, 'atr': 0.3 / 0.5,
       'ptr': 0.06 / 0.3, 'cvr': 0.06 / 0.5}
-  assert made.keys() == want.keys()
+  assert predicted.keys() == want.keys()
   for name, q in want.items():
-    np.testing.assert_allclose(sigmoid(made[name]), q, rtol=1e-5)
+    np.testing.assert_allclose(sigmoid(predicted[name]), q, rtol=1e-5)
 
 
 def test_outputs_of_a_value():
-  made = outputs(raw(A, B, C, tasks=WATCH), WATCH)
-  np.testing.assert_allclose(made['play_time'], C, rtol=1e-6)
-  np.testing.assert_allclose(made['ctplay_time'], P * C, rtol=1e-6)
-  made = outputs(raw(A, B, C, tasks=WATCH), WATCH, JOINT)
-  np.testing.assert_allclose(made['ctplay_time'], C, rtol=1e-6)
-  np.testing.assert_allclose(made['play_time'], C / P, rtol=1e-5)
+  predicted = outputs(raw(A, B, C, tasks=WATCH), WATCH)
+  np.testing.assert_allclose(predicted['play_time'], C, rtol=1e-6)
+  np.testing.assert_allclose(predicted['ctplay_time'], P * C, rtol=1e-6)
+  predicted = outputs(raw(A, B, C, tasks=WATCH), WATCH, JOINT)
+  np.testing.assert_allclose(predicted['ctplay_time'], C, rtol=1e-6)
+  np.testing.assert_allclose(predicted['play_time'], C / P, rtol=1e-5)
 
 
 def test_a_third_event_without_a_joint_name_of_its_own():
   """It is not taken for the event given the one before."""
   tasks = tuple(dataclasses.replace(t, joint='') for t in CART_FUNNEL)
-  made = outputs(raw(A, B, C, tasks=tasks), tasks)
-  np.testing.assert_allclose(made['ptr'], C, rtol=1e-6)
+  predicted = outputs(raw(A, B, C, tasks=tasks), tasks)
+  np.testing.assert_allclose(predicted['ptr'], C, rtol=1e-6)
   np.testing.assert_allclose(
-      made['ptr_given_click'], logit(Q * R), rtol=1e-5)
-  np.testing.assert_allclose(made['ctptr'], logit(P * Q * R), rtol=1e-5)
+      predicted['ptr_given_click'], logit(Q * R), rtol=1e-5)
+  np.testing.assert_allclose(predicted['ctptr'], logit(P * Q * R), rtol=1e-5)
 
 
 def test_chain_at_extreme_logits():
-  """Where float64 products under- or overflow too: -log(expm1(sum))."""
+  """In the range where float64 under- or overflows: -log(expm1(sum))."""
   for x in ([50, 60, 70], [-50, -60, -70], [88, -88, 0], [1e3, 1e3, -1e3]):
     got = chain_logit([jnp.float32(v) for v in x])
     want = -np.logaddexp(-x[0], np.logaddexp(-x[1], -x[0] - x[1]))
@@ -222,7 +222,7 @@ def test_chain_at_extreme_logits():
 
 @given(st.floats(-20, 20, width=32), st.floats(-20, 20, width=32))
 def test_ratio_undoes_the_product(a, b):
-  """Where float32 can hold it: pCVR again from pCTCVR and pCTR."""
+  """In the range of float32: pCVR again from pCTCVR and pCTR."""
   joint = chain_logit([jnp.float32(a), jnp.float32(b)])
   got = sigmoid(float(ratio_logit(joint, jnp.float32(a))))
   assert got == pytest.approx(sigmoid(b), rel=2e-3, abs=2e-6)

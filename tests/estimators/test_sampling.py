@@ -67,8 +67,8 @@ def logits(batch=5):
   return dict(ctr=make(), cvr=make())
 
 
-def loss(x, given):
-  total, count = click_space(x, given, jnp.ones(len(given['click'])))[
+def loss(x, inputs):
+  total, count = click_space(x, inputs, jnp.ones(len(inputs['click'])))[
       'cvr_clicked']
   return total / count
 
@@ -76,50 +76,50 @@ def loss(x, given):
 def test_a_weight_is_so_many_copies():
   """Value and gradient of a batch in which the rows stand so often."""
   counts = np.array([1, 0, 1, 3, 2])
-  given = labels() | {KEY: jnp.asarray(counts, jnp.float32)}
-  value, gradient = jax.value_and_grad(loss)(logits(), given)
-  places = np.repeat(np.arange(5), counts)
+  inputs = labels() | {KEY: jnp.asarray(counts, jnp.float32)}
+  value, gradient = jax.value_and_grad(loss)(logits(), inputs)
+  rows = np.repeat(np.arange(5), counts)
   # Copies of the rows, all of them in the loss.
-  copied = {k: v[places] for k, v in labels().items()}
-  copied['click'] = jnp.ones(len(places))
-  x = {k: v[places] for k, v in logits().items()}
+  copied = {k: v[rows] for k, v in labels().items()}
+  copied['click'] = jnp.ones(len(rows))
+  x = {k: v[rows] for k, v in logits().items()}
   want, want_gradient = jax.value_and_grad(loss)(x, copied)
   np.testing.assert_allclose(value, want, rtol=1e-6)
   added = np.zeros(5)
-  np.add.at(added, places, np.asarray(want_gradient['cvr']))
+  np.add.at(added, rows, np.asarray(want_gradient['cvr']))
   np.testing.assert_allclose(gradient['cvr'], added, rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize('form', ['rejection', 'weighting'])
 def test_unbias_against_its_formula(form):
-  x, given = logits(), labels()
+  x, inputs = logits(), labels()
   floor = 0.3
   terms = unbias(
-      x, given, jnp.ones(5), form=form, propensity_floor=floor)
+      x, inputs, jnp.ones(5), form=form, propensity_floor=floor)
   p, q = (1 / (1 + np.exp(-np.float64(x[k]))) for k in ('ctr', 'cvr'))
   expected = 0.0
   for i in (2, 3):
-    kept = min(1.0, floor / p[i])
-    kept = float(UNIFORM[i] < kept) if form == 'rejection' else kept
+    accepted = min(1.0, floor / p[i])
+    accepted = float(UNIFORM[i] < accepted) if form == 'rejection' else accepted
     y = CONVERSION[i]
-    expected -= kept * (y * math.log(q[i]) + (1 - y) * math.log(1 - q[i]))
+    expected -= accepted * (y * math.log(q[i]) + (1 - y) * math.log(1 - q[i]))
   np.testing.assert_allclose(terms['cvr_clicked'], (expected, 2), rtol=1e-5)
-  want = click_space(x, given, jnp.ones(5))['ctr']
+  want = click_space(x, inputs, jnp.ones(5))['ctr']
   np.testing.assert_allclose(terms['ctr'], want)
 
 
 def test_the_weight_is_the_mean_of_the_rejection():
   n = 4000
-  given = dict(
+  inputs = dict(
       click=jnp.ones(n), conversion=jnp.zeros(n),
       uniform=jax.random.uniform(jax.random.key(1), (n,)))
   x = dict(ctr=jnp.full(n, 0.4), cvr=jnp.full(n, -1.0))
-  of = lambda form: float(
-      unbias(x, given, jnp.ones(n), form=form, propensity_floor=0.2)[
+  total = lambda form: float(
+      unbias(x, inputs, jnp.ones(n), form=form, propensity_floor=0.2)[
           'cvr_clicked'][0])
   p = 0.2 / (1 / (1 + math.exp(-0.4)))
   error = math.sqrt(n * p * (1 - p)) * math.log1p(math.exp(-1))
-  assert abs(of('rejection') - of('weighting')) < 5 * error
+  assert abs(total('rejection') - total('weighting')) < 5 * error
 
 
 @pytest.mark.parametrize('form', ['rejection', 'weighting'])

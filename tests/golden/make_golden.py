@@ -226,9 +226,9 @@ def cgc(net: Net, x: Vectors) -> Outputs:
   """Tang et al., PLE, RecSys 2020, section 4.1: one level."""
   x, y = x['shared'], {}
   for t in net.tasks:
-    own = net.experts(f'{t} 0', net['num_task_experts'], x)
+    task_experts = net.experts(f'{t} 0', net['num_task_experts'], x)
     shared = net.experts('shared 0', net['num_shared_experts'], x)
-    y[t] = net.tower(t, net.gate(f'{t} 0', x, own + shared))
+    y[t] = net.tower(t, net.gate(f'{t} 0', x, task_experts + shared))
   return y
 
 
@@ -249,16 +249,18 @@ def ple(
   x = dict.fromkeys([*net.tasks, 'shared'], raw)
   own_num, shared_num = net['num_task_experts'], net['num_shared_experts']
   for j in range(net['levels']):
-    own = {t: net.experts(f'{t} {j}', own_num, x[t]) for t in net.tasks}
+    task_experts = {
+        t: net.experts(f'{t} {j}', own_num, x[t]) for t in net.tasks
+    }
     new = {}
     for t in net.tasks:
       source = x[t] if shared_experts_read_tasks else x['shared']
       shared = net.experts(f'shared {j}', shared_num, source)
       selector = raw if gates_read_raw else x[t]
-      new[t] = net.gate(f'{t} {j}', selector, own[t] + shared)
+      new[t] = net.gate(f'{t} {j}', selector, task_experts[t] + shared)
     if j + 1 < net['levels']:
       shared = net.experts(f'shared {j}', shared_num, x['shared'])
-      every = [e for t in net.tasks for e in own[t]] + shared
+      every = [e for t in net.tasks for e in task_experts[t]] + shared
       first = 0 if shared_gate_sees_all else len(every) - shared_num
       new['shared'] = net.gate(
           f'shared {j}', raw if gates_read_raw else x['shared'], every,
@@ -334,8 +336,8 @@ def stem(
   """
   num, shared_num = net['num_task_experts'], net['num_shared_experts']
   for j in range(net['levels']):
-    own = {t: net.experts(f'{t} {j}', num, x[t]) for t in net.tasks}
-    every = [e for t in net.tasks for e in own[t]]
+    task_experts = {t: net.experts(f'{t} {j}', num, x[t]) for t in net.tasks}
+    every = [e for t in net.tasks for e in task_experts[t]]
     every += net.experts(f'shared {j}', shared_num, x['shared'])
     new = {}
     for i, t in enumerate(net.tasks):
@@ -505,15 +507,15 @@ def checksum(values: dict[str, np.ndarray]) -> str:
 
 
 def computed() -> dict[str, Any]:
-  """What the file has: case -> outputs by task and the checksum."""
-  found = {}
+  """Computes the contents of the file: case -> outputs and checksum."""
+  stored = {}
   for name, case in CASES.items():
     y, values = outputs(case)
-    found[name] = dict(
+    stored[name] = dict(
         outputs={t: v.tolist() for t, v in y.items()},
         parameters=checksum(values),
     )
-  return found
+  return stored
 
 
 if __name__ == '__main__':

@@ -63,10 +63,10 @@ def test_pareto_by_hand():
 
 @given(POINTS | FLOAT_POINTS)
 def test_pareto_against_all_pairs(points):
-  found = fronts.pareto(points)
-  assert found.dtype == bool
+  got = fronts.pareto(points)
+  assert got.dtype == bool
   expected = [not any(dominates(q, p) for q in points) for p in points]
-  assert found.tolist() == expected
+  assert got.tolist() == expected
   with_nan = fronts.pareto([(NAN, 7.0), *points, (7.0, NAN)])
   assert with_nan.tolist() == [False, *expected, False]
 
@@ -92,16 +92,16 @@ def hypervolume(points, reference):
     ],
 )
 def test_hypervolume_by_hand(points, reference, expected):
-  found = hypervolume(points, reference)
-  assert isinstance(found, float)
-  assert found == pytest.approx(expected)
+  got = hypervolume(points, reference)
+  assert isinstance(got, float)
+  assert got == pytest.approx(expected)
 
 
 @given(POINTS | FLOAT_POINTS, st.sampled_from([(0, 0), (0.5, -1), (-3, 1)]))
 def test_hypervolume_against_unions_of_rectangles(points, reference):
-  found = hypervolume(points, reference)
-  assert found == pytest.approx(union_area(points, reference), abs=1e-12)
-  assert found == pytest.approx(cell_area(points, reference), abs=1e-12)
+  got = hypervolume(points, reference)
+  assert got == pytest.approx(union_area(points, reference), abs=1e-12)
+  assert got == pytest.approx(cell_area(points, reference), abs=1e-12)
 
 
 @given(POINTS | FLOAT_POINTS, st.randoms(), st.floats(0, 2), st.floats(0, 2))
@@ -137,8 +137,8 @@ def test_front_volume_is_that_of_the_means():
   assert (alone.n, alone.resamples) == (5, 200)
   assert alone.low < alone.value < alone.high
   both = fronts.front_volume(values, reference, baseline, resamples=200)
-  theirs = hypervolume(baseline.mean(0)[None], reference)
-  assert both.value == pytest.approx(ours - theirs)
+  others = hypervolume(baseline.mean(0)[None], reference)
+  assert both.value == pytest.approx(ours - others)
   assert both.low < both.value < both.high
 
 
@@ -152,12 +152,12 @@ def test_the_interval_is_that_of_drawn_seeds():
     mean = baseline[drawn].mean(0)
     volume = hypervolume(values[drawn].mean(0), reference)
     volumes.append(volume - np.prod(mean - reference))
-  found = fronts.front_volume(
+  got = fronts.front_volume(
       values, reference, baseline, resamples=20_000, confidence=0.74
   )
   # 0.13 lies half way between 3 / 27 and 4 / 27, not at the end of a step.
   expected = np.quantile(volumes, [0.13, 0.87], method='inverted_cdf')
-  assert [found.low, found.high] == pytest.approx(expected, abs=1e-12)
+  assert [got.low, got.high] == pytest.approx(expected, abs=1e-12)
 
 
 def test_front_volume_is_seeded():
@@ -176,8 +176,8 @@ def test_the_baseline_is_drawn_with_its_seeds():
   shift = np.random.default_rng(0).normal(0, 0.01, 6)
   baseline = np.stack([0.7 + shift, np.full(6, 0.7)], -1)
   values = np.repeat(baseline[:, None], 3, 1)
-  found = fronts.front_volume(values, (0.5, 0.5), baseline, resamples=100)
-  assert found[:3] == pytest.approx((0, 0, 0), abs=1e-15)
+  got = fronts.front_volume(values, (0.5, 0.5), baseline, resamples=100)
+  assert got[:3] == pytest.approx((0, 0, 0), abs=1e-15)
   alone = fronts.front_volume(values, (0.5, 0.5), resamples=100)
   assert alone.high - alone.low > 1e-4
 
@@ -185,12 +185,13 @@ def test_the_baseline_is_drawn_with_its_seeds():
 def test_incomplete_seeds_are_left_out_whole():
   values, baseline = noisy()
   args = dict(reference=(0.6, 0.6), resamples=100)
-  kept = [0, 2, 3]
-  expected = fronts.front_volume(values[kept], baseline=baseline[kept], **args)
+  complete = [0, 2, 3]
+  expected = fronts.front_volume(
+      values[complete], baseline=baseline[complete], **args)
   values[1, 4, 0] = NAN
   baseline[4, 1] = NAN
-  found = fronts.front_volume(values, baseline=baseline, **args)
-  assert found == expected and found.n == 3
+  got = fronts.front_volume(values, baseline=baseline, **args)
+  assert got == expected and got.n == 3
   assert fronts.front_volume(values, **args).n == 4
 
 
@@ -209,14 +210,14 @@ def test_front_volume_at_the_edges():
 def test_the_best_of_noisy_points_is_optimistic():
   """As the docstring says: nine equal points seem to beat one like them."""
   rng = np.random.default_rng(0)
-  found = [
+  got = [
       fronts.front_volume(
           rng.normal(0.65, 0.003, (5, 9, 2)), (0.6, 0.6),
           rng.normal(0.65, 0.003, (5, 2)), resamples=1,
       ).value
       for _ in range(50)
   ]
-  assert np.mean(found) > 1e-4 and np.mean(np.asarray(found) > 0) > 0.8
+  assert np.mean(got) > 1e-4 and np.mean(np.asarray(got) > 0) > 0.8
 
 
 def test_ellipse_by_hand():
@@ -224,13 +225,13 @@ def test_ellipse_by_hand():
   along, across = np.array([1, 1]) / math.sqrt(2), np.array([-1, 1]) / 2**0.5
   a, b = 2 * math.sqrt(1.5), math.sqrt(1.5)
   values = (3, 5) + np.stack([a * along, -a * along, b * across, -b * across])
-  found = fronts.ellipse(values)
-  assert found == pytest.approx((3, 5, 4, 2, 45))
+  got = fronts.ellipse(values)
+  assert got == pytest.approx((3, 5, 4, 2, 45))
   assert fronts.ellipse(values, 2) == pytest.approx((3, 5, 8, 4, 45))
   mirrored = fronts.ellipse(values * (1, -1))
   assert mirrored == pytest.approx((3, -5, 4, 2, -45))
   with_nan = fronts.ellipse([*values, (NAN, 1)])
-  assert with_nan == found
+  assert with_nan == got
   upright = fronts.ellipse([(0, -1), (0, 1)])
   assert upright == pytest.approx((0, 0, 2 * math.sqrt(2), 0, 90))
 
@@ -254,19 +255,19 @@ def test_the_ellipse_has_mahalanobis_distance_one(seed):
 
 def test_ellipse_of_few_seeds():
   assert fronts.ellipse([(0.5, 0.25)]) == (0.5, 0.25, 0, 0, 0)
-  found = fronts.ellipse([(NAN, 1), (1, NAN)])
-  assert math.isnan(found.x) and math.isnan(found.y)
-  assert found[2:] == (0, 0, 0)
+  got = fronts.ellipse([(NAN, 1), (1, NAN)])
+  assert math.isnan(got.x) and math.isnan(got.y)
+  assert got[2:] == (0, 0, 0)
   assert fronts.ellipse([(1, 2)] * 3)[:4] == (1, 2, 0, 0)
 
 
 def test_trade_off_is_that_of_scipy():
   rng = np.random.default_rng(0)
   values = np.round(rng.normal(size=(12, 2)), 1)
-  found = fronts.trade_off(values)
-  assert found.slope == pytest.approx(stats.linregress(*values.T).slope)
-  assert found.spearman == pytest.approx(stats.spearmanr(*values.T).statistic)
-  assert fronts.trade_off([*values, (NAN, 5), (5, NAN)]) == found
+  got = fronts.trade_off(values)
+  assert got.slope == pytest.approx(stats.linregress(*values.T).slope)
+  assert got.spearman == pytest.approx(stats.spearmanr(*values.T).statistic)
+  assert fronts.trade_off([*values, (NAN, 5), (5, NAN)]) == got
   line = fronts.trade_off([(0, 4), (1, 2), (2, 0)])
   assert line == pytest.approx((-2, -1))
 
@@ -283,8 +284,8 @@ def test_trade_off_is_that_of_scipy():
 )
 def test_trade_off_at_the_edges(values, slope):
   """A constant second score has a slope, 0, but no ranks."""
-  found = fronts.trade_off(values)
-  np.testing.assert_equal([*found], [slope, NAN])
+  got = fronts.trade_off(values)
+  np.testing.assert_equal([*got], [slope, NAN])
 
 
 @pytest.mark.parametrize(

@@ -35,19 +35,19 @@ def test_summarize(values, expected):
 @pytest.mark.parametrize('n', [2, 3, 10, 30])
 def test_paired_is_that_of_scipy(n):
   rng = np.random.default_rng(n)
-  ours, theirs = rng.normal(0.3, 1, n), rng.normal(0, 1, n)
-  found = sig.paired(numbered(ours), numbered(theirs))
-  error = (ours - theirs).std(ddof=1) / math.sqrt(n)
-  t = (ours - theirs).mean() / error
+  ours, others = rng.normal(0.3, 1, n), rng.normal(0, 1, n)
+  got = sig.paired(numbered(ours), numbered(others))
+  error = (ours - others).std(ddof=1) / math.sqrt(n)
+  t = (ours - others).mean() / error
   half = stats.t.ppf(0.975, n - 1) * error
-  assert found.n == n
-  assert found.mean == pytest.approx((ours - theirs).mean())
-  assert found.std == pytest.approx((ours - theirs).std(ddof=1))
-  assert found.p_t == pytest.approx(2 * stats.t.sf(abs(t), n - 1))
-  ends = found.mean - half, found.mean + half
-  assert (found.low, found.high) == pytest.approx(ends)
-  exact = stats.wilcoxon(ours - theirs, method='exact').pvalue
-  assert found.p_wilcoxon == pytest.approx(exact)
+  assert got.n == n
+  assert got.mean == pytest.approx((ours - others).mean())
+  assert got.std == pytest.approx((ours - others).std(ddof=1))
+  assert got.p_t == pytest.approx(2 * stats.t.sf(abs(t), n - 1))
+  ends = got.mean - half, got.mean + half
+  assert (got.low, got.high) == pytest.approx(ends)
+  exact = stats.wilcoxon(ours - others, method='exact').pvalue
+  assert got.p_wilcoxon == pytest.approx(exact)
 
 
 def test_ties_and_zeros_of_the_signed_ranks():
@@ -59,15 +59,15 @@ def test_ties_and_zeros_of_the_signed_ranks():
   expected = min(1, 2 * min((sums >= 8.5).mean(), (sums <= 8.5).mean()))
   # 0.3 - 0.2 is not 0.1 in float64; they tie nonetheless.
   ours = dict(enumerate([0.5, 0.3, 0.1, 0.4, 0.5]))
-  theirs = dict(enumerate([0.5, 0.2, 0.2, 0.2, 0.2]))
-  assert [ours[k] - theirs[k] for k in ours] == pytest.approx(d)
-  assert sig.paired(ours, theirs).p_wilcoxon == pytest.approx(expected)
+  others = dict(enumerate([0.5, 0.2, 0.2, 0.2, 0.2]))
+  assert [ours[k] - others[k] for k in ours] == pytest.approx(d)
+  assert sig.paired(ours, others).p_wilcoxon == pytest.approx(expected)
 
 
 def test_pairs_are_those_that_exist():
-  found = sig.paired({0: 0.5, 1: 0.6, 2: NAN, 3: 0.9}, {0: 0.4, 1: 0.4, 2: 0.1})
-  assert found.n == 2
-  assert found.mean == pytest.approx(0.15)
+  got = sig.paired({0: 0.5, 1: 0.6, 2: NAN, 3: 0.9}, {0: 0.4, 1: 0.4, 2: 0.1})
+  assert got.n == 2
+  assert got.mean == pytest.approx(0.15)
 
 
 @pytest.mark.parametrize(
@@ -79,22 +79,22 @@ def test_pairs_are_those_that_exist():
         ({0: 0.75, 1: 0.5}, {0: 0.5, 1: 0.25}, 2, 0.0, 0.5),
     ],
 )
-def test_paired_at_the_edges(ours, theirs, n, p_t, p_wilcoxon):
+def test_paired_at_the_edges(ours, others, n, p_t, p_wilcoxon):
   """No pair, one pair, no difference at all, the same difference always."""
-  found = sig.paired(ours, theirs)
-  assert found.n == n
-  np.testing.assert_equal([found.p_t, found.p_wilcoxon], [p_t, p_wilcoxon])
+  got = sig.paired(ours, others)
+  assert got.n == n
+  np.testing.assert_equal([got.p_t, got.p_wilcoxon], [p_t, p_wilcoxon])
   if n < 2:
-    assert math.isnan(found.std) and math.isnan(found.low)
+    assert math.isnan(got.std) and math.isnan(got.low)
   else:
-    assert found.low == found.high == found.mean
+    assert got.low == got.high == got.mean
 
 
 @pytest.mark.slow
 @given(PAIRS)
 def test_differences_are_antisymmetric(pairs):
-  ours, theirs = map(numbered, zip(*pairs))
-  one, other = sig.paired(ours, theirs), sig.paired(theirs, ours)
+  ours, others = map(numbered, zip(*pairs))
+  one, other = sig.paired(ours, others), sig.paired(others, ours)
   np.testing.assert_allclose(
       [one.mean, one.low, one.high], [-other.mean, -other.high, -other.low]
   )
@@ -111,8 +111,8 @@ def test_the_interval_covers_and_the_test_keeps_its_level():
   covered = rejected = 0
   for _ in range(1500):
     d = numbered(rng.normal(0.2, 1, 5))
-    found = sig.paired(d, dict.fromkeys(d, 0.0))
-    covered += found.low <= 0.2 <= found.high
+    got = sig.paired(d, dict.fromkeys(d, 0.0))
+    covered += got.low <= 0.2 <= got.high
     null = sig.paired(d, dict.fromkeys(d, 0.2))
     rejected += null.p_t < 0.05
   assert abs(covered / 1500 - 0.95) < 0.02
@@ -121,8 +121,8 @@ def test_the_interval_covers_and_the_test_keeps_its_level():
 
 def test_holm_by_hand():
   """Holm's own order: 4 x .005, 3 x .01, 2 x .03, 1 x .04, made monotone."""
-  found = sig.holm([0.01, 0.04, NAN, 0.03, 0.005])
-  np.testing.assert_allclose(found, [0.03, 0.06, NAN, 0.06, 0.02])
+  got = sig.holm([0.01, 0.04, NAN, 0.03, 0.005])
+  np.testing.assert_allclose(got, [0.03, 0.06, NAN, 0.06, 0.02])
   assert sig.holm([]).shape == (0,)
   np.testing.assert_equal(sig.holm([0.9, 0.8]), [1.0, 1.0])
 
@@ -130,18 +130,18 @@ def test_holm_by_hand():
 @given(st.lists(st.floats(0, 1) | st.just(NAN), max_size=8), st.randoms())
 def test_holm_properties(p, random):
   p = np.asarray(p)
-  found = sig.holm(p)
-  np.testing.assert_array_equal(np.isnan(found), np.isnan(p))
-  known = ~np.isnan(p)
-  assert np.all(found[known] >= p[known]) and np.all(found[known] <= 1)
-  order = np.argsort(p[known])
-  assert np.all(np.diff(found[known][order]) >= 0)
-  places = list(range(len(p)))
-  random.shuffle(places)
-  np.testing.assert_array_equal(sig.holm(p[places]), found[places])
-  count = known.sum()
-  bonferroni = np.minimum(1, count * p[known])
-  assert np.all(found[known] <= bonferroni + 1e-15)
+  got = sig.holm(p)
+  np.testing.assert_array_equal(np.isnan(got), np.isnan(p))
+  finite = ~np.isnan(p)
+  assert np.all(got[finite] >= p[finite]) and np.all(got[finite] <= 1)
+  order = np.argsort(p[finite])
+  assert np.all(np.diff(got[finite][order]) >= 0)
+  indices = list(range(len(p)))
+  random.shuffle(indices)
+  np.testing.assert_array_equal(sig.holm(p[indices]), got[indices])
+  count = finite.sum()
+  bonferroni = np.minimum(1, count * p[finite])
+  assert np.all(got[finite] <= bonferroni + 1e-15)
 
 
 def test_the_detectable_difference_is_detected():
@@ -186,16 +186,16 @@ def test_delong_against_all_pairs(seed, levels):
   labels[:4] = [0, 0, 1, 1]
   a = rng.integers(0, levels, n) / levels + labels * 0.2
   b = np.where(rng.random(n) < 0.5, a, rng.integers(0, levels, n) / levels)
-  found = sig.delong(a, b, labels)
+  got = sig.delong(a, b, labels)
   auc_a, auc_b, error = delong_by_pairs(a, b, labels)
-  assert found.auc_a == pytest.approx(auc_a)
-  assert found.auc_b == pytest.approx(auc_b)
-  assert found.difference == pytest.approx(auc_a - auc_b)
-  assert found.error == pytest.approx(error, rel=1e-9)
-  assert found.p == pytest.approx(2 * stats.norm.sf(abs(found.z)))
+  assert got.auc_a == pytest.approx(auc_a)
+  assert got.auc_b == pytest.approx(auc_b)
+  assert got.difference == pytest.approx(auc_a - auc_b)
+  assert got.error == pytest.approx(error, rel=1e-9)
+  assert got.p == pytest.approx(2 * stats.norm.sf(abs(got.z)))
   other = sig.delong(b, a, labels)
-  assert other.difference == -found.difference
-  assert (other.error, other.p) == pytest.approx((found.error, found.p))
+  assert other.difference == -got.difference
+  assert (other.error, other.p) == pytest.approx((got.error, got.p))
 
 
 def test_delong_on_part_of_the_rows():

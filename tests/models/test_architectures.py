@@ -1,4 +1,4 @@
-"""What each architecture computes: golden values, and what others get wrong.
+"""Outputs of each architecture: golden values, and the errors of others.
 
 Conformance of all models is in test_models.py, parts are in test_layers.py.
 """
@@ -103,13 +103,13 @@ def gradients(model, variables, table, task):
 
 def changed(variables, part):
   """All parameters under the path `part` moved, each by another number."""
-  flat, found = flatten_dict(variables, sep='/'), 0
+  flat, count = flatten_dict(variables, sep='/'), 0
   for path, value in flat.items():
     if path.startswith(f'params/{part}'):
-      found += 1
+      count += 1
       moves = np.cos(np.arange(value.size)).reshape(value.shape)
-      flat[path] = value + 0.1 * found * moves
-  assert found
+      flat[path] = value + 0.1 * count * moves
+  assert count
   return unflatten_dict(flat, sep='/')
 
 

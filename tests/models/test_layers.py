@@ -79,17 +79,17 @@ def gate_weights(num, dropout, train, rows=4000):
 def test_gate_dropout(num, dropout):
   """The kept experts share all weight; if all would be dropped, none is."""
   got, plain = gate_weights(num, dropout, train=True)
-  kept = got > 0
-  assert (got[~kept] == 0).all() and kept.any(axis=1).all()
+  mask = got > 0
+  assert (got[~mask] == 0).all() and mask.any(axis=1).all()
   np.testing.assert_allclose(got.sum(axis=1), 1, rtol=1e-6)
-  want = np.where(kept, plain, 0)
+  want = np.where(mask, plain, 0)
   want /= want.sum(axis=1, keepdims=True)
   np.testing.assert_allclose(got, want, rtol=2e-5, atol=1e-7)
   # An expert is dropped unless it is kept or all are dropped.
   rate = dropout - dropout**num
   error = 5 * np.sqrt(rate * (1 - rate) / len(got))
-  np.testing.assert_allclose((~kept).mean(axis=0), rate, atol=error)
-  alone, all_kept = (kept.sum(axis=1) == n for n in (1, num))
+  np.testing.assert_allclose((~mask).mean(axis=0), rate, atol=error)
+  alone, all_kept = (mask.sum(axis=1) == n for n in (1, num))
   assert alone.any() and all_kept.any()
 
 
@@ -170,8 +170,8 @@ def test_fields_reach_the_network_of_their_group_only():
     outputs, state = model.apply(
         variables, table, batch, mutable=['intermediates'],
         capture_intermediates=lambda module, _: isinstance(module, MLP))
-    found = state['intermediates']
-    return [*(found[f'shared_group_{k}']['__call__'][0] for k in (0, 1)),
+    result = state['intermediates']
+    return [*(result[f'shared_group_{k}']['__call__'][0] for k in (0, 1)),
             outputs['ctr']]
 
   want = group_outputs(batch)

@@ -1,6 +1,6 @@
 """Every architecture: one list of what each must do, and what must not leak.
 
-What each computes is in test_architectures.py, against golden values. Most of
+Outputs are tested in test_architectures.py, against golden values. Most of
 the time is compilation, so the tests of a model share its programs: outputs of
 `SIZE` examples, those in training, and the gradients of all losses.
 """
@@ -136,7 +136,7 @@ def compiled_gradients(model):
 
 
 @dataclasses.dataclass
-class Made:
+class Instance:
   """A model with its parameters and a table."""
 
   model: object
@@ -187,7 +187,7 @@ def _make(name, options, schema, seed):
   if 'batch_stats' in variables:
     variables['batch_stats'] = jax.tree.map(
         lambda x: jnp.abs(x) + 0.5, variables['batch_stats'])
-  return Made(model, variables, table)
+  return Instance(model, variables, table)
 
 
 @pytest.fixture(params=CASES)
@@ -196,7 +196,7 @@ def case(request):
 
 
 @pytest.fixture
-def made(case):
+def instance(case):
   return make(*case)
 
 
@@ -207,19 +207,19 @@ def take(batch, index):
 
 
 @pytest.mark.parametrize('size', [1, SIZE])
-def test_one_finite_logit_for_each_task_and_example(made, size):
+def test_one_finite_logit_for_each_task_and_example(instance, size):
   """At batch size 1 too."""
   batch = toy.random_batch(size)
-  for logits in (made(batch), made.train(batch)[0]):
-    assert set(logits) == set(made.model.tasks)
+  for logits in (instance(batch), instance.train(batch)[0]):
+    assert set(logits) == set(instance.model.tasks)
     for x in logits.values():
       assert x.shape == (size,) and x.dtype == jnp.float32
       assert np.isfinite(x).all()
 
 
-def test_the_tasks_are_there(made):
+def test_the_tasks_are_there(instance):
   """By name, and of different values."""
-  logits = made(toy.random_batch(SIZE))
+  logits = instance(toy.random_batch(SIZE))
   assert list(logits) == ['ctr', 'cvr']
   assert (logits['ctr'] != logits['cvr']).all()
 
@@ -228,38 +228,38 @@ def test_the_tasks_are_there(made):
 def test_other_funnels(case, tasks):
   """An output for each task, all different, and a table for each of them."""
   schema = dataclasses.replace(SCHEMA, tasks=TASKS[tasks])
-  made = make(*case, schema)
-  logits = made(toy.random_batch(4, schema))
+  instance = make(*case, schema)
+  logits = instance(toy.random_batch(4, schema))
   assert set(logits) == {t.name for t in TASKS[tasks]} and len(logits) == 3
   values = np.stack(list(logits.values()))
   assert np.isfinite(values).all()
   assert (np.diff(np.sort(values, axis=0), axis=0) > 0).all()
   two = make(*case).model.num_tables
-  assert made.model.num_tables == (two if two == 1 else two + 1)
+  assert instance.model.num_tables == (two if two == 1 else two + 1)
 
 
-def test_each_example_alone_is_that_example_in_a_batch(made):
+def test_each_example_alone_is_that_example_in_a_batch(instance):
   batch = toy.random_batch(SIZE)
-  together = made(batch)
+  together = instance(batch)
   for i in range(SIZE):
-    alone = made(take(batch, slice(i, i + 1)))
+    alone = instance(take(batch, slice(i, i + 1)))
     for task in together:
       np.testing.assert_allclose(
           alone[task][0], together[task][i], rtol=1e-5, atol=1e-6)
 
 
-def test_the_order_of_examples_does_not_matter(made):
+def test_the_order_of_examples_does_not_matter(instance):
   batch, order = toy.random_batch(SIZE), np.array([3, 8, 0, 2, 1, 7, 4, 6, 5])
-  want, got = made(batch), made(take(batch, order))
+  want, got = instance(batch), instance(take(batch, order))
   for task in want:
     np.testing.assert_allclose(got[task], want[task][order], rtol=1e-5)
 
 
-def test_every_input_matters(made):
+def test_every_input_matters(instance):
   """Each slot, list weight and float of an example changes each logit."""
   batch = toy.random_batch(SIZE)
   batch = batch._replace(weights=np.ones_like(batch.weights))
-  want = made(batch)
+  want = instance(batch)
   others = np.arange(SIZE) != 1
   changed = []
   for j in range(batch.slots.shape[1]):
@@ -273,17 +273,17 @@ def test_every_input_matters(made):
       changed.append(batch._replace(**{name: column}))
   assert len(changed) == 7 + 5 + 2
   for k, other in enumerate(changed):
-    got = made(other)
+    got = instance(other)
     for task in want:
       assert got[task][1] != want[task][1], (k, task)
       np.testing.assert_array_equal(got[task][others], want[task][others])
 
 
 @pytest.mark.slow
-def test_every_parameter_learns(made):
+def test_every_parameter_learns(instance):
   """Under the entire-space loss no gradient is 0, nor that of an input."""
   batch = toy.random_batch(64)
-  params, table = made.gradients(batch)['loss']
+  params, table = instance.gradients(batch)['loss']
   for path, g in jax.tree_util.tree_leaves_with_path(params):
     assert np.isfinite(g).all() and np.any(g), jax.tree_util.keystr(path)
   touched = np.unique(np.concatenate(
@@ -294,7 +294,7 @@ def test_every_parameter_learns(made):
 
 
 def crosses(name, options, path):
-  """Whether a task's own part also serves another task, as the paper has it."""
+  """True if the paper has a task's own part serve another task too."""
   part, last = path[0], options.get('levels', 1) - 1
   level = int(part[-1]) if part[-1].isdigit() else last
   if name in ('ple', 'stem'):  # Through the shared path.
@@ -310,19 +310,19 @@ def crosses(name, options, path):
 
 
 @pytest.mark.slow
-def test_whose_loss_moves_what(case, made):
+def test_whose_loss_moves_what(case, instance):
   """`shared` is moved by every task, all else by its own task alone.
 
   But for the parts that the papers make both use.
   """
-  gradients = made.gradients(toy.random_batch(64))
+  gradients = instance.gradients(toy.random_batch(64))
   moved = {
       task: {
           path for path, g in flax.traverse_util.flatten_dict(
               gradients[task][0]).items() if np.any(g)}
-      for task in made.model.tasks
+      for task in instance.model.tasks
   }
-  for path in flax.traverse_util.flatten_dict(made.variables['params']):
+  for path in flax.traverse_util.flatten_dict(instance.variables['params']):
     by = {task for task, paths in moved.items() if path in paths}
     if path[0].startswith('shared'):
       assert by == {'ctr', 'cvr'}, path
@@ -334,10 +334,11 @@ def test_whose_loss_moves_what(case, made):
 
 
 @pytest.mark.slow
-def test_whose_loss_moves_which_embedding(case, made):
+def test_whose_loss_moves_which_embedding(case, instance):
   """One shared table, or a block for each task and, in STEM, a shared one."""
-  gradients, num = made.gradients(toy.random_batch(64)), made.model.num_tables
-  for k, task in enumerate(made.model.tasks):
+  gradients = instance.gradients(toy.random_batch(64))
+  num = instance.model.num_tables
+  for k, task in enumerate(instance.model.tasks):
     table = gradients[task][1].reshape(U, num, D)
     got = np.any(table, axis=(0, 2))
     if num == 1:
@@ -350,33 +351,33 @@ def test_whose_loss_moves_which_embedding(case, made):
 
 
 @pytest.mark.slow
-def test_gradients_are_finite_at_extreme_inputs(made):
+def test_gradients_are_finite_at_extreme_inputs(instance):
   batch = toy.random_batch(64)
   batch = batch._replace(floats=batch.floats * 1e4)
-  leaves = jax.tree.leaves(made.gradients(batch, scale=1e3)['loss'])
+  leaves = jax.tree.leaves(instance.gradients(batch, scale=1e3)['loss'])
   assert leaves and all(np.isfinite(g).all() for g in leaves)
 
 
-def test_towers_own_their_bias(made):
+def test_towers_own_their_bias(instance):
   """Click and conversion have different rates."""
   batch = toy.random_batch(SIZE)
-  want = made(batch)
-  flat = flax.traverse_util.flatten_dict(made.variables['params'])
-  for task in made.model.tasks:
+  want = instance(batch)
+  flat = flax.traverse_util.flatten_dict(instance.variables['params'])
+  for task in instance.model.tasks:
     bias = (f'tower_{task}', 'out', 'bias')
     assert flat[bias].shape == (1,)
     params = flax.traverse_util.unflatten_dict({**flat, bias: flat[bias] + 1})
-    got = made(batch, params=params)
-    for other in made.model.tasks:
+    got = instance(batch, params=params)
+    for other in instance.model.tasks:
       np.testing.assert_allclose(
           got[other] - want[other], float(other == task), atol=1e-5)
 
 
-def test_parameters_are_named_by_their_part(made):
-  parts = {name.split('_')[0] for name in made.variables['params']}
+def test_parameters_are_named_by_their_part(instance):
+  parts = {name.split('_')[0] for name in instance.variables['params']}
   assert parts <= {'shared', 'expert', 'gate', 'tower'}
-  assert {f'tower_{t}' for t in made.model.tasks} <= set(
-      made.variables['params'])
+  assert {f'tower_{t}' for t in instance.model.tasks} <= set(
+      instance.variables['params'])
 
 
 def test_replicas(case):
@@ -445,41 +446,42 @@ ACTS = {'relu': lambda x: np.maximum(x, 0), 'tanh': np.tanh}
 def test_shared_embedding_against_float64(which, act, share):
   """All kinds of fields."""
   schema = SCHEMAS[which]
-  made = make('shared_embedding', dict(
+  instance = make('shared_embedding', dict(
       UNITS, activation=act, share_embeddings=share), schema)
   batch = toy.random_batch(11, schema)
-  got = made(batch)
-  table = np.float64(made.table)
+  got = instance(batch)
+  table = np.float64(instance.table)
   for k, task in enumerate(('ctr', 'cvr')):
     half = table if share else table[:, k * D : (k + 1) * D]
-    want = tower64(made.variables['params'][f'tower_{task}'],
+    want = tower64(instance.variables['params'][f'tower_{task}'],
                    embed64(half, batch, schema), ACTS[act], 3)
     np.testing.assert_allclose(got[task], want, rtol=2e-5, atol=2e-5)
 
 
 def test_empty_lists_are_zero():
   """Of both combiners, whatever ids their padding has; and no nan."""
-  made = make('shared_embedding', UNITS)
+  instance = make('shared_embedding', UNITS)
   batch = toy.random_batch(SIZE)
   batch = batch._replace(weights=np.zeros_like(batch.weights))
   slots = batch.slots.copy()
   slots[:, 2:] = (slots[:, 2:] + 1) % U
-  for task, want in made(batch).items():
-    np.testing.assert_array_equal(made(batch._replace(slots=slots))[task], want)
-    x = embed64(np.float64(made.table), batch, SCHEMA)
+  for task, want in instance(batch).items():
+    got = instance(batch._replace(slots=slots))[task]
+    np.testing.assert_array_equal(got, want)
+    x = embed64(np.float64(instance.table), batch, SCHEMA)
     assert not x[:, 2 * D : 4 * D].any()
   batch = toy.random_batch(64)
   batch = batch._replace(weights=np.zeros_like(batch.weights))
-  assert np.isfinite(made.gradients(batch)['loss'][1]).all()
+  assert np.isfinite(instance.gradients(batch)['loss'][1]).all()
 
 
 def test_floats_only():
   schema = SCHEMA.select(['price', 'serial'])
-  made = make('shared_embedding', UNITS, schema)
+  instance = make('shared_embedding', UNITS, schema)
   batch = toy.random_batch(5, schema)
-  want = tower64(made.variables['params']['tower_ctr'],
+  want = tower64(instance.variables['params']['tower_ctr'],
                  np.float64(batch.floats), ACTS['relu'], 3)
-  np.testing.assert_allclose(made(batch)['ctr'], want, rtol=1e-5)
+  np.testing.assert_allclose(instance(batch)['ctr'], want, rtol=1e-5)
 
 
 def layers(*widths):
@@ -512,8 +514,8 @@ COUNTS = {
 @pytest.mark.parametrize('name', MODELS)
 def test_parameter_count(name):
   """Of the first case of each model, from its equations."""
-  made = make(name, OPTIONS[name][0])
-  sizes = [x.size for x in jax.tree.leaves(made.variables['params'])]
+  instance = make(name, OPTIONS[name][0])
+  sizes = [x.size for x in jax.tree.leaves(instance.variables['params'])]
   assert sum(sizes) == COUNTS[name]
 
 
@@ -537,12 +539,12 @@ NORM = dict(UNITS, norm='batch')
 
 
 def test_dropout_acts_in_training_only():
-  made = make('shared_embedding', DROPOUT)
+  instance = make('shared_embedding', DROPOUT)
   plain = make('shared_embedding', UNITS)
   batch = toy.random_batch(SIZE)
-  run = lambda seed: made.train(batch, seed)[0]
+  run = lambda seed: instance.train(batch, seed)[0]
   for task, want in plain(batch).items():
-    np.testing.assert_array_equal(made(batch)[task], want)
+    np.testing.assert_array_equal(instance(batch)[task], want)
     assert not np.array_equal(run(0)[task], want)
     assert not np.array_equal(run(0)[task], run(1)[task])
     np.testing.assert_array_equal(run(0)[task], run(0)[task])
@@ -550,12 +552,13 @@ def test_dropout_acts_in_training_only():
 
 def test_dropout_keeps_the_mean():
   """With one hidden layer the logit is linear in what is dropped."""
-  made = make('shared_embedding', dict(tower_units=(20,), dropout=0.3))
+  instance = make('shared_embedding', dict(tower_units=(20,), dropout=0.3))
   batch, num = toy.random_batch(3), 5000
   keys = jax.random.split(jax.random.key(0), num)
-  many, _ = jax.vmap(compiled(made.model, True), in_axes=(None, None, None, 0))(
-      made.variables, made.table, batch, keys)
-  for task, want in made(batch).items():
+  run = jax.vmap(
+      compiled(instance.model, True), in_axes=(None, None, None, 0))
+  many, _ = run(instance.variables, instance.table, batch, keys)
+  for task, want in instance(batch).items():
     spread = many[task].std(axis=0) / num**0.5
     assert (spread > 0).all()
     assert (np.abs(many[task].mean(axis=0) - want) < 5 * spread).all()
@@ -579,19 +582,19 @@ def norm64(params, x, act, real):
 
 def test_batch_norm_against_float64():
   """Product, norm over the real examples, activation; statistics move 10 %."""
-  made = make('shared_embedding', NORM)
+  instance = make('shared_embedding', NORM)
   batch = toy.random_batch(12)
   where = np.float32([1] * 9 + [0] * 3)
   floats = batch.floats.copy()
   floats[9:] = 1e3  # What padding holds must not matter.
   batch = batch._replace(where=where, floats=floats)
-  got, updated = made.train(batch)
-  x = embed64(np.float64(made.table), batch, SCHEMA)
+  got, updated = instance.train(batch)
+  x = embed64(np.float64(instance.table), batch, SCHEMA)
   for task in got:
-    params = made.variables['params'][f'tower_{task}']
+    params = instance.variables['params'][f'tower_{task}']
     want, stats = norm64(params, x, ACTS['relu'], where > 0)
     np.testing.assert_allclose(got[task][:9], want[:9], rtol=1e-4, atol=1e-4)
-    old = made.variables['batch_stats'][f'tower_{task}']['hidden']
+    old = instance.variables['batch_stats'][f'tower_{task}']['hidden']
     new = updated[f'tower_{task}']['hidden']
     for k, (mean, var) in enumerate(stats):
       for key, value in (('mean', mean), ('var', var)):
@@ -603,15 +606,15 @@ def test_batch_norm_against_float64():
 
 def test_padding_does_not_touch_batch_norm():
   """Neither its statistics nor the real rows, whatever padding holds."""
-  made = make('shared_embedding', NORM)
+  instance = make('shared_embedding', NORM)
   real = toy.random_batch(9)
-  want, want_stats = made.train(real)
+  want, want_stats = instance.train(real)
   for garbage in (0.0, 1e3):
     more = toy.random_batch(5, seed=1)
     more = more._replace(
         where=np.zeros(5, np.float32), floats=more.floats + garbage)
     both = jax.tree.map(lambda *x: np.concatenate(x), real, more)
-    got, stats = made.train(both._replace(rows=real.rows))
+    got, stats = instance.train(both._replace(rows=real.rows))
     for a, b in zip(jax.tree.leaves(stats), jax.tree.leaves(want_stats)):
       np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     for task in want:
@@ -620,14 +623,14 @@ def test_padding_does_not_touch_batch_norm():
 
 
 def test_batch_norm_in_evaluation_uses_what_was_learnt():
-  made = make('shared_embedding', NORM)
+  instance = make('shared_embedding', NORM)
   batch = toy.random_batch(SIZE)
-  logits = made(batch)
-  _, updated = compiled(made.model, False)(
-      made.variables, made.table, batch, jax.random.key(0))
+  logits = instance(batch)
+  _, updated = compiled(instance.model, False)(
+      instance.variables, instance.table, batch, jax.random.key(0))
   jax.tree.map(np.testing.assert_array_equal,
-               updated['batch_stats'], made.variables['batch_stats'])
-  trained, _ = made.train(batch)
+               updated['batch_stats'], instance.variables['batch_stats'])
+  trained, _ = instance.train(batch)
   for task in logits:
     assert not np.allclose(logits[task], trained[task])
 
@@ -658,11 +661,11 @@ def test_bfloat16(case):
 
 
 @pytest.mark.slow
-def test_gates_are_reported(case, made):
+def test_gates_are_reported(case, instance):
   """Weights of every gate, for each example and expert, that sum to 1."""
-  sown = made.gates(toy.random_batch(SIZE))
-  gates = {
-      n for n in made.variables['params'] if 'gate' in n and 'native' not in n}
+  sown = instance.gates(toy.random_batch(SIZE))
+  gates = {n for n in instance.variables['params']
+           if 'gate' in n and 'native' not in n}
   assert set(sown) == gates
   assert bool(gates) == (
       case[0] in ('mmoe', 'ple', 'stem', 'adatt')
@@ -674,7 +677,7 @@ def test_gates_are_reported(case, made):
 
 @pytest.mark.parametrize('activation', ACTIVATIONS)
 def test_activations(activation):
-  made = make('shared_embedding', dict(UNITS, activation=activation))
+  instance = make('shared_embedding', dict(UNITS, activation=activation))
   batch = toy.random_batch(SIZE)
-  for logits in (made(batch), made.train(batch)[0]):
+  for logits in (instance(batch), instance.train(batch)[0]):
     assert all(np.isfinite(x).all() for x in logits.values())

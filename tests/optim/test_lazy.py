@@ -155,7 +155,7 @@ def test_untouched_rows_and_their_state_stay_bit_for_bit(name, momentum):
 
 
 def test_dense_adam_does_move_untouched_rows():
-  """Where the two differ, which the documentation says."""
+  """The documented difference of the two."""
   table, _ = run_lazily(make('adam'))[-1]
   dense = run_densely(make('adam'))
   assert np.abs(table[1] - dense[1]).min() > 1e-4

@@ -23,9 +23,9 @@ ROWS = np.array([1, 4, 7, 9, 10], np.int32)  # The last two are padding.
 
 def gradients(steps, seed=0):
   rng = np.random.default_rng(seed)
-  found = rng.standard_normal((steps, len(ROWS), R, D)).astype(np.float32)
-  found[:, 3:] = 0
-  return found
+  grads = rng.standard_normal((steps, len(ROWS), R, D)).astype(np.float32)
+  grads[:, 3:] = 0
+  return grads
 
 
 @pytest.mark.parametrize('num_tables', [1, 2, 3])
@@ -100,8 +100,8 @@ def test_adam_with_moments_in_bfloat16():
     want = mu / (1 - 0.9**t) / (np.sqrt(nu / (1 - 0.999**t)) + 1e-8)
     # Errors add up over the ten steps that the first moment remembers.
     np.testing.assert_allclose(directions[:3], want, atol=0.04)
-    kept = numbers(state.inner.nu)[ROWS[:3]]
-    np.testing.assert_allclose(kept, nu, rtol=0.06)
+    moment = numbers(state.inner.nu)[ROWS[:3]]
+    np.testing.assert_allclose(moment, nu, rtol=0.06)
   assert not numbers(state.inner.nu)[[0, 2, 8]].any()
 
 

@@ -2,7 +2,7 @@
 
 from esmm_jax.data.store.checks import check_groups
 from esmm_jax.data.store.columns import cut
-from esmm_jax.schema import Part, Schema
+from esmm_jax.schema import Schema, SlotLayout
 from esmm_jax.types import Columns, Ragged
 import numpy as np
 
@@ -30,7 +30,7 @@ def pad_lists(
   return ids, weights
 
 
-def table_offsets(schema: Schema, part: Part) -> np.ndarray:
+def table_offsets(schema: Schema, part: SlotLayout) -> np.ndarray:
   """Returns the first row of each slot's table, int32 [S]."""
   starts = [schema.offsets[f.table] for f in part.fields]
   return np.repeat(
@@ -39,7 +39,7 @@ def table_offsets(schema: Schema, part: Part) -> np.ndarray:
 
 
 def slots_and_weights(
-    schema: Schema, part: Part, columns: Columns, num: int
+    schema: Schema, part: SlotLayout, columns: Columns, num: int
 ) -> tuple[np.ndarray, np.ndarray]:
   """Computes the slots and weights of n rows.
 
@@ -109,7 +109,7 @@ class GroupTable:
       )
 
 
-def _precision(part: Part, groups: Columns) -> np.dtype:
+def _precision(part: SlotLayout, groups: Columns) -> np.dtype:
   """Returns float16 where every weight is stored so, otherwise float32."""
   stored = [
       groups[f'{f.name}.weight'].dtype
