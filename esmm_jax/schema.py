@@ -21,6 +21,10 @@ FIRST_KEPT = 2
 class Field:
   """One input of the model.
 
+  >>> from esmm_jax.schema import Field
+  >>> Field('tags', 'ids', vocab_size=7, max_len=2).pooled
+  True
+
   Attributes:
     name: Column name.
     kind: `id` (one categorical value), `ids` (a list of them, of any length)
@@ -134,6 +138,11 @@ class SlotLayout:
 @dataclasses.dataclass(frozen=True)
 class Schema:
   """The fields, labels and keys of a data set.
+
+  >>> from esmm_jax.schema import Field, Schema
+  >>> schema = Schema((Field('user', vocab_size=60), Field('price', 'float')))
+  >>> schema.num_rows, schema.num_slots, [t.name for t in schema.tasks]
+  (60, 1, ['ctr', 'cvr'])
 
   Attributes:
     fields: The model's inputs.

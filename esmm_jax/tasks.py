@@ -27,6 +27,10 @@ KINDS = ('binary', 'regression')
 class Task:
   """A label to predict.
 
+  >>> from esmm_jax.tasks import Task
+  >>> Task('cvr', 'conversion', parent='ctr').joint
+  'ctcvr'
+
   Attributes:
     name: For example `cvr`; models have one output for each task.
     label: Label column. The joint event: `conversion` is click AND conversion.
@@ -169,7 +173,12 @@ def given_first(task: Task, tasks: Tasks) -> str:
 
 
 def spaces(tasks: Tasks) -> list[Space]:
-  """Returns all outputs with their sample spaces, in funnel order."""
+  """Returns all outputs with their sample spaces, in funnel order.
+
+  >>> from esmm_jax.tasks import FUNNEL, spaces
+  >>> [s.key for s in spaces(FUNNEL)]
+  ['ctr', 'cvr_clicked', 'ctcvr']
+  """
   result = []
   by_name = {t.name: t for t in tasks}
   for t in tasks:

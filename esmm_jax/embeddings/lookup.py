@@ -6,6 +6,7 @@ communicated, never the table. Arrays here are [V, R, ...], rows by replicas.
 """
 
 from collections.abc import Callable
+import functools
 from typing import Any
 
 from esmm_jax.types import Array
@@ -128,37 +129,13 @@ def init_table(
   """
   # In parts, because the random bits of a whole table need as much memory again
   # as the table.
-  part = min(num_rows, part)
-  parts = -(-num_rows // part)
-
-  def draw(key: Array, k: Array) -> Array:
-    return jax.random.normal(jax.random.fold_in(key, k), (part, width))
-
-  def fill(keys: Array, size: int, first: Any) -> Array:
-    """Draws rows [first, first + size) of the table."""
-
-    def body(k: Array, table: Array) -> Array:
-      rows = scale * jax.vmap(draw, (0, None), 1)(keys, k)  # [part, R, width]
-      start = jnp.minimum(k * part, num_rows - part)
-      if size == num_rows:
-        return jax.lax.dynamic_update_slice(table, rows, (start, 0, 0))
-      index = start - first + jnp.arange(part)
-      return table.at[index].set(
-          rows, mode='drop', unique_indices=True, indices_are_sorted=True,
-          wrap_negative_indices=False,
-      )
-
-    table = jnp.zeros((size, len(keys), width))
-    if size == num_rows:
-      return jax.lax.fori_loop(0, parts, body, table)
-    table = jax.lax.pcast(table, ('rows', 'replica'), to='varying')
-    end = jnp.minimum(-(-(first + size) // part), parts)
-    # The last part is moved forward to end with the table, so it may overlap
-    # rows of this device that earlier parts do not reach.
-    end = jnp.where(first + size > num_rows - part, parts, end)
-    begin = jnp.minimum(first // part, parts - 1)
-    return jax.lax.fori_loop(begin, jnp.maximum(end, begin), body, table)
-
+  fill = functools.partial(
+      _draw_rows,
+      num_rows=num_rows,
+      width=width,
+      scale=scale,
+      part=min(num_rows, part),
+  )
   if not divided():
     return fill(keys, padded, 0)
 
@@ -167,6 +144,45 @@ def init_table(
     return fill(keys, size, jax.lax.axis_index('rows') * size)
 
   return _mapped(local, (PartitionSpec('replica'),), _TABLE)(keys)
+
+
+def _draw_rows(
+    keys: Array,
+    size: int,
+    first: Any,
+    *,
+    num_rows: int,
+    width: int,
+    scale: float,
+    part: int,
+) -> Array:
+  """Draws rows [first, first + size) of the table of `init_table`."""
+  parts = -(-num_rows // part)
+
+  def draw(key: Array, k: Array) -> Array:
+    return jax.random.normal(jax.random.fold_in(key, k), (part, width))
+
+  def body(k: Array, table: Array) -> Array:
+    rows = scale * jax.vmap(draw, (0, None), 1)(keys, k)  # [part, R, width]
+    start = jnp.minimum(k * part, num_rows - part)
+    if size == num_rows:
+      return jax.lax.dynamic_update_slice(table, rows, (start, 0, 0))
+    index = start - first + jnp.arange(part)
+    return table.at[index].set(
+        rows, mode='drop', unique_indices=True, indices_are_sorted=True,
+        wrap_negative_indices=False,
+    )
+
+  table = jnp.zeros((size, len(keys), width))
+  if size == num_rows:
+    return jax.lax.fori_loop(0, parts, body, table)
+  table = jax.lax.pcast(table, ('rows', 'replica'), to='varying')
+  end = jnp.minimum(-(-(first + size) // part), parts)
+  # The last part is moved back so as to end with the table. It then overwrites
+  # rows of the part before it, so the device of those rows must draw it too.
+  end = jnp.where(first + size > num_rows - part, parts, end)
+  begin = jnp.minimum(first // part, parts - 1)
+  return jax.lax.fori_loop(begin, jnp.maximum(end, begin), body, table)
 
 
 def divided() -> bool:

@@ -30,6 +30,14 @@ def entire_space(
   of ESM2. A regression has the squared error between its label and pCTR times
   the value, over all impressions (EasyRec's ESMM with an L2 tower).
 
+  >>> import jax.numpy as jnp
+  >>> from esmm_jax.estimators.entire_space import entire_space
+  >>> zeros, ones = jnp.zeros(2), jnp.ones(2)
+  >>> labels = {'click': ones, 'conversion': ones}
+  >>> terms = entire_space({'ctr': zeros, 'cvr': zeros}, labels, where=ones)
+  >>> {k: (round(x.item(), 4), n.item()) for k, (x, n) in terms.items()}
+  {'ctr': (1.3863, 2.0), 'cvr_clicked': (1.3863, 2.0), 'ctcvr': (2.7726, 2.0)}
+
   Args:
     logits: Task -> output, float32 [B].
     labels: Label -> float32 [B], joint events.

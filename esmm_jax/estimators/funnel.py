@@ -31,6 +31,10 @@ def joint_logit(ctr_logits: Array, cvr_logits: Array) -> Array:
   and the gradient is right where a product of float32 probabilities has lost
   it (`tests/estimators/test_estimators.py`).
 
+  >>> from esmm_jax.estimators.funnel import joint_logit
+  >>> jax.nn.sigmoid(joint_logit(0.0, 0.0)).item()  # 0.5 x 0.5
+  0.25
+
   Args:
     ctr_logits: Log-odds of the click, any shape.
     cvr_logits: Log-odds of the conversion given the click, the same shape.
@@ -62,6 +66,10 @@ def ratio_logit(joint: Array, parent: Array) -> Array:
   """Computes the log-odds of an event given its parent's event.
 
   The probability is sigmoid(joint) / sigmoid(parent).
+
+  >>> from esmm_jax.estimators.funnel import joint_logit, ratio_logit
+  >>> round(ratio_logit(joint_logit(1.0, 2.0), 1.0).item(), 5)
+  2.0
 
   Args:
     joint: Log-odds of both events, any shape.

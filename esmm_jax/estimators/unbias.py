@@ -61,8 +61,7 @@ def unbias(
         f'estimator_options.form is {form!r}; it must be one of {FORMS}.'
     )
   terms = _click_space.click_space(logits, labels, where, tasks=tasks)
-  propensity = jax.nn.sigmoid(jax.lax.stop_gradient(logits['ctr']))
-  accepted = jnp.minimum(1.0, propensity_floor / propensity)
+  accepted = _acceptance(logits['ctr'], propensity_floor)
   if form == 'rejection':
     accepted = (labels[UNIFORM] < accepted).astype(jnp.float32)
   (space,) = [s for s in spaces(tasks) if s.key == 'cvr_clicked']
@@ -72,6 +71,12 @@ def unbias(
   # Divided by all clicks, not by those accepted, so that the size of the step
   # does not depend on pCTR.
   return terms | {space.key: (total, jnp.sum(clicked))}
+
+
+def _acceptance(ctr_logits: Array, propensity_floor: float | Array) -> Array:
+  """Computes min(1, floor / pCTR), without a gradient."""
+  propensity = jax.nn.sigmoid(jax.lax.stop_gradient(ctr_logits))
+  return jnp.minimum(1.0, propensity_floor / propensity)
 
 
 def default_weights(tasks: Tasks) -> dict[str, float]:

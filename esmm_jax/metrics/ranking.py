@@ -169,6 +169,23 @@ def grouped_auc(
         f'groups must be integers or strings, they are {groups.dtype}.'
     )
   scores, positive, groups = _scored_rows(scores, labels, where, groups)
+  twice_wins, pos, neg = _group_counts(scores, positive, groups)
+  both = (pos > 0) & (neg > 0)
+  if not both.any():
+    return GroupedAuc(float('nan'), 0.0, 0)
+  group_auc = twice_wins[both] / (2 * pos[both] * neg[both])
+  impressions = (pos + neg)[both]
+  return GroupedAuc(
+      float(np.average(group_auc, weights=impressions)),
+      float(impressions.sum() / len(scores)),
+      int(both.sum()),
+  )
+
+
+def _group_counts(
+    scores: np.ndarray, positive: np.ndarray, groups: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Counts twice the wins, positives and negatives of each group."""
   order = np.lexsort((scores, groups))
   scores, positive, groups = scores[order], positive[order], groups[order]
   # From rows to runs of equal group and score, then from runs to groups.
@@ -181,17 +198,7 @@ def grouped_auc(
       neg_before[firsts], np.diff(firsts, append=len(runs))
   )
   twice_wins = np.add.reduceat(pos * (2 * below + neg), firsts)
-  pos, neg = np.add.reduceat(pos, firsts), np.add.reduceat(neg, firsts)
-  both = (pos > 0) & (neg > 0)
-  if not both.any():
-    return GroupedAuc(float('nan'), 0.0, 0)
-  group_auc = twice_wins[both] / (2 * pos[both] * neg[both])
-  impressions = (pos + neg)[both]
-  return GroupedAuc(
-      float(np.average(group_auc, weights=impressions)),
-      float(impressions.sum() / len(scores)),
-      int(both.sum()),
-  )
+  return twice_wins, np.add.reduceat(pos, firsts), np.add.reduceat(neg, firsts)
 
 
 def _checked_scores(scores: np.ndarray) -> np.ndarray:

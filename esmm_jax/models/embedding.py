@@ -52,7 +52,9 @@ class FeatureEmbedding(nn.Module):
     ]
 
 
-def _pooled(part: SlotLayout, table: Array, slots: Array, weights: Array) -> Array:
+def _pooled(
+    part: SlotLayout, table: Array, slots: Array, weights: Array
+) -> Array:
   """Pools each field of a part of the schema: [n, F, num_tables * D]."""
   embedded = table[slots]  # [n, S, num_tables * D]
   pooled = [embedded[:, : len(part.id_fields)]]

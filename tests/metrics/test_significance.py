@@ -71,7 +71,7 @@ def test_pairs_are_those_that_exist():
 
 
 @pytest.mark.parametrize(
-    'ours, theirs, n, p_t, p_wilcoxon',
+    'ours, others, n, p_t, p_wilcoxon',
     [
         ({0: 0.5}, {1: 0.5}, 0, NAN, NAN),
         ({0: 0.5}, {0: 0.4}, 1, NAN, 1.0),
