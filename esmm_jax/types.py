@@ -37,6 +37,12 @@ LossTerms = Mapping[str, tuple[Array, Array]]
 class InputError(ValueError):
   """An input of the user is wrong; the message names it and the remedy.
 
+  >>> from esmm_jax.schema import Field
+  >>> Field('tags', 'ids', max_len=0)
+  Traceback (most recent call last):
+    ...
+  esmm_jax.types.InputError: Field 'tags': max_len must be at least 1.
+
   Command-line programs print it as one line, without a traceback.
   """
 

@@ -31,6 +31,7 @@ def joint_logit(ctr_logits: Array, cvr_logits: Array) -> Array:
   and the gradient is right where a product of float32 probabilities has lost
   it (`tests/estimators/test_estimators.py`).
 
+  >>> import jax
   >>> from esmm_jax.estimators.funnel import joint_logit
   >>> jax.nn.sigmoid(joint_logit(0.0, 0.0)).item()  # 0.5 x 0.5
   0.25

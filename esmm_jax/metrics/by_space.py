@@ -23,6 +23,11 @@ from scipy import special
 class Observed(NamedTuple):
   """Labels and other columns of the rows of a split.
 
+  >>> from esmm_jax.metrics.by_space import Observed
+  >>> observed = Observed({'click': [1, 0], 'conversion': [0, 0]}, None, {})
+  >>> [task.name for task in observed.tasks]
+  ['ctr', 'cvr']
+
   Attributes:
     labels: Label column -> [n].
     groups: Keys for GAUC, [n], or None.
@@ -51,6 +56,7 @@ def evaluate(
     `space/metric` -> value, for example `cvr_clicked/auc`. GAUC comes with its
     coverage, the share of impressions in groups that have both classes.
 
+  >>> import numpy as np
   >>> from esmm_jax.metrics.by_space import evaluate, Observed
   >>> logits = {'ctr': np.array([2.0, 1.0, 3.0]),
   ...           'cvr': np.array([0.0, 1.0, 0.0]),
