@@ -18,14 +18,12 @@ from typing import Any
 
 from esmm_jax import checksums
 from esmm_jax.embeddings import files as table_files
-from esmm_jax.parallel import processes
+from esmm_jax.parallel import axes, processes
 from esmm_jax.types import InputError
 import jax
 import orbax.checkpoint as ocp
 
 _KEPT = 2
-# Subtrees whose arrays are as large as the table.
-_LARGE = ('table', 'table_opt')
 # Between the parts of the name of a large array.
 _JOIN = '.'
 Path = tuple[str, ...]
@@ -220,7 +218,7 @@ class Checkpoints:
         tuple(name.split(_JOIN)): a for name, a in restored['tables'].items()
     }
     paths, tree = jax.tree.flatten_with_path(like)
-    arrays = tree.unflatten(leaves[_path(path)] for path, _ in paths)
+    arrays = tree.unflatten(leaves[axes.names(path)] for path, _ in paths)
     return arrays, restored['position']
 
   def restore_as_saved(self) -> Any:
@@ -296,17 +294,11 @@ def _divided(tree: Any) -> tuple[dict[Path, Any], dict[str, Any]]:
   """Its small leaves by path and the large ones by name."""
   small, large = {}, {}
   for path, leaf in jax.tree.leaves_with_path(tree):
-    path = _path(path)
-    if leaf.ndim and any(part in _LARGE for part in path):
-      large[_JOIN.join(path)] = leaf
+    if axes.axes_of(path, leaf) == axes.BY_ROW:
+      large[_JOIN.join(axes.names(path))] = leaf
     else:
-      small[path] = leaf
+      small[axes.names(path)] = leaf
   return small, large
-
-
-def _path(keys: Any) -> Path:
-  """A path in a tree as the names and numbers on it."""
-  return tuple(jax.tree_util.keystr((k,), simple=True) for k in keys)
 
 
 def _nested(leaves: Mapping[Path, Any]) -> dict[str, Any]:
@@ -322,7 +314,10 @@ def _nested(leaves: Mapping[Path, Any]) -> dict[str, Any]:
 
 def _flat(tree: Any) -> dict[Path, Any]:
   """The inverse of `_nested`."""
-  return {_path(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+  return {
+      axes.names(path): leaf
+      for path, leaf in jax.tree.leaves_with_path(tree)
+  }
 
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
