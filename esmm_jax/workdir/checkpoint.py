@@ -4,8 +4,8 @@ The data order is a pure function of the step, so a position is one number.
 The tables and their moments are written without a copy (`table_files`), the
 rest as Orbax does it. Orbax writes a checkpoint to a temporary folder and
 renames it when complete, so a run killed while saving finds the one before.
-Each has a list of checksums (`seals`): one that is cut off or damaged is found,
-and the one before is used.
+Each has a seal (`checksums`): one that is cut off or damaged is found, and the
+one before is used.
 """
 
 from collections.abc import Mapping, Sequence
