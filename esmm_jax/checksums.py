@@ -14,7 +14,6 @@ import contextlib
 import hashlib
 import json
 import os
-import pathlib
 from typing import Any
 
 from esmm_jax.json_files import write_json
@@ -40,6 +39,9 @@ def damage(folder: str) -> str:
 
   Returns:
     What is wrong, the tail of a sentence; '' if the folder is as it was sealed.
+
+  Raises:
+    OSError: A file cannot be read, which is no damage: it may be sound.
   """
   name = os.path.basename(folder) + _SUFFIX
   try:
@@ -47,7 +49,7 @@ def damage(folder: str) -> str:
       sealed = json.load(f)
   except FileNotFoundError:
     return f'it was not completed, there is no {name}'
-  except (OSError, ValueError) as e:
+  except ValueError as e:
     return f'its list of checksums, {name}, cannot be read ({e})'
   for path, wrong in _differences(sealed, _contents(folder)):
     return f'{path} {wrong}'
@@ -135,11 +137,19 @@ def _digests(files: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
 
 
 def _list_files(folder: str) -> list[str]:
-  """Returns the paths of all files in a folder, relative to it."""
+  """Returns the paths of all files in a folder, relative to it.
+
+  Raises:
+    OSError: A folder in it cannot be read.
+  """
+
+  def refuse(error: OSError) -> None:
+    raise error  # `os.walk` would leave that folder out.
+
   return [
-      str(path.relative_to(folder))
-      for path in pathlib.Path(folder).rglob('*')
-      if not path.is_dir()
+      os.path.relpath(os.path.join(root, name), folder)
+      for root, _, names in os.walk(folder, onerror=refuse)
+      for name in names
   ]
 
 

@@ -75,6 +75,24 @@ def optimizer(options: OptimizerOptions) -> optax.GradientTransformation:
   return OPTIMIZERS[options.name](options)
 
 
+def network_optimizer(
+    options: OptimizerOptions, weight_decay: float
+) -> optax.GradientTransformation:
+  """Makes the network's transformation, with decoupled decay of its kernels.
+
+  The decay is added to the direction, so Adam does not rescale it (AdamW,
+  Loshchilov and Hutter, arXiv 1711.05101).
+
+  Args:
+    options: The optimizer.
+    weight_decay: Times the kernel, added to its direction; 0 for none.
+  """
+  tx = optimizer(options)
+  if not weight_decay:
+    return tx
+  return optax.chain(tx, optax.add_decayed_weights(weight_decay, is_kernel))
+
+
 def schedule(
     options: ScheduleOptions, total_steps: int
 ) -> Callable[[Array], Array]:

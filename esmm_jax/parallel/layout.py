@@ -11,6 +11,7 @@ import dataclasses
 from typing import Any
 
 from esmm_jax.options import COUNT, COUNT_OR_NONE, number, Section
+from esmm_jax.parallel import axes
 from esmm_jax.types import Batch, Groups, InputError
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -18,9 +19,6 @@ from jax.sharding import SingleDeviceSharding
 import numpy as np
 
 AXES = ('replica', 'data', 'rows')
-# Of a state: what grows with the table, [V, R, ...], and what is [R, ...].
-_BY_ROW = ('table', 'table_opt')
-_BY_REPLICA = ('net', 'stats', 'net_opt')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,16 +148,13 @@ class Layout:
 
   def shardings(self, state: Any) -> Any:
     """The sharding of each leaf of a state, of its shapes or parameters."""
-
-    def of(path: Any, leaf: Any) -> NamedSharding:
-      names = {jax.tree_util.keystr((k,), simple=True) for k in path}
-      if leaf.ndim > 1 and names.intersection(_BY_ROW):
-        return self._by_row
-      if leaf.ndim and names.intersection(_BY_REPLICA):
-        return self._by_replica
-      return self._everywhere
-
-    return jax.tree.map_with_path(of, state)
+    divided = {axes.BY_ROW: self._by_row, axes.BY_REPLICA: self._by_replica}
+    return jax.tree.map_with_path(
+        lambda path, leaf: divided.get(
+            axes.axes_of(path, leaf), self._everywhere
+        ),
+        state,
+    )
 
   @property
   def everywhere(self) -> NamedSharding | None:

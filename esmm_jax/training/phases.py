@@ -13,7 +13,7 @@ import os
 from typing import Any
 
 from esmm_jax.json_files import write_json
-from esmm_jax.parallel import processes
+from esmm_jax.parallel import axes, processes
 from esmm_jax.protocols import use as protocols
 from esmm_jax.training import non_finite
 from esmm_jax.training import program as builds
@@ -356,12 +356,8 @@ def prefixed(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
 
 def _params(state: TrainState, r: int) -> dict[str, Any]:
   """The parameters of one replica, without the replica axis."""
-  at = lambda tree: jax.tree.map(lambda x: x[r], tree)
-  return {
-      'table': state.table[:, r],
-      'net': at(state.net),
-      'stats': at(state.stats),
-  }
+  cut = lambda axis, x: jax.lax.index_in_dim(x, r, axis, keepdims=False)
+  return axes.map_replicas(cut, state.params)
 
 
 def _count(tree: Any) -> int:

@@ -20,7 +20,6 @@ from esmm_jax.training.state import Hyper, MICRO_BATCH, Plan
 from esmm_jax.types import InputError
 import jax
 import jax.numpy as jnp
-import optax
 
 
 class Program(NamedTuple):
@@ -154,15 +153,13 @@ def _plan(
 ) -> Plan:
   """Fixes what a step does."""
   training, table = settings.training, settings.table
-  net_tx = optim.optimizer(settings.optimizer)
-  if training.weight_decay:
-    decay = optax.add_decayed_weights(training.weight_decay, optim.is_kernel)
-    net_tx = optax.chain(net_tx, decay)
   return Plan(
       model=model,
       terms=estimator.terms,
       row_tx=table_optimizer(table, settings.optimizer, model.num_tables),
-      net_tx=net_tx,
+      net_tx=optim.network_optimizer(
+          settings.optimizer, training.weight_decay
+      ),
       outputs=functools.partial(
           funnel.outputs,
           tasks=schema.tasks,

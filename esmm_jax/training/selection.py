@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 from esmm_jax.options import COUNT_OR_NONE, number, one_of, Section
+from esmm_jax.parallel import axes
 from esmm_jax.types import Array, InputError
 import jax
 import jax.numpy as jnp
@@ -155,20 +156,12 @@ def merge(
 
 
 def _merge(old: dict[str, Any], new: dict[str, Any], which: Array) -> Any:
+  def pick(axis: int, a: Array, b: Array) -> Array:
+    shape = [1] * a.ndim
+    shape[axis] = len(which)
+    return jnp.where(which.reshape(shape), b, a)
 
-  def pick(axis: int):
-    def leaf(a, b):
-      shape = [1] * a.ndim
-      shape[axis] = len(which)
-      return jnp.where(which.reshape(shape), b, a)
-
-    return leaf
-
-  axes = {name: int(name == 'table') for name in old}
-  return {
-      name: jax.tree.map(pick(axis), old[name], new[name])
-      for name, axis in axes.items()
-  }
+  return axes.map_replicas(pick, old, new)
 
 
 _merge_in_place = jax.jit(_merge, donate_argnums=0)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from esmm_jax.embeddings.lookup import init_table
 from esmm_jax.optim.lazy import RowTransformation
+from esmm_jax.parallel import axes
 from esmm_jax.parallel.layout import Layout
 from esmm_jax.types import Array, Batch, Logits, LossTerms
 import flax
@@ -26,7 +27,7 @@ _INIT_ROWS = 1 << 16
 
 
 class TrainState(flax.struct.PyTreeNode):
-  """All that training carries from step to step.
+  """All that training carries from step to step; axes as in `parallel.axes`.
 
   Attributes:
     step: int32, steps done.
@@ -213,18 +214,7 @@ def replica(state: Any, r: Array) -> Any:
     r: Its number.
   """
 
-  def at(axis: int):
-    def cut(x):
-      if x.ndim <= axis:
-        return x  # Of all replicas: Adam's step count.
-      return jax.lax.dynamic_slice_in_dim(x, r, 1, axis)
+  def cut(axis: int, x: Array) -> Array:
+    return jax.lax.dynamic_slice_in_dim(x, r, 1, axis)
 
-    return lambda tree: jax.tree.map(cut, tree)
-
-  if not isinstance(state, TrainState):
-    axes = {name: int(name == 'table') for name in state}
-    return {name: at(axis)(state[name]) for name, axis in axes.items()}
-  names = ('table', 'table_opt', 'skipped')
-  by_row = {n: at(1)(getattr(state, n)) for n in names}
-  names = ('net', 'stats', 'net_opt', 'keys', 'sums', 'bad_step')
-  return state.replace(**by_row, **{n: at(0)(getattr(state, n)) for n in names})
+  return axes.map_replicas(cut, state)

@@ -18,14 +18,13 @@ from typing import Any
 
 from esmm_jax import checksums
 from esmm_jax.embeddings import files as table_files
-from esmm_jax.parallel import processes
+from esmm_jax.parallel import axes, processes
 from esmm_jax.types import InputError
+from esmm_jax.workdir import disk_errors
 import jax
 import orbax.checkpoint as ocp
 
 _KEPT = 2
-# Subtrees whose arrays are as large as the table.
-_LARGE = ('table', 'table_opt')
 # Between the parts of the name of a large array.
 _JOIN = '.'
 Path = tuple[str, ...]
@@ -124,6 +123,9 @@ class Checkpoints:
       num_rows: Rows of the tables; a mesh may make them longer
         (`Layout.padded`), which no checkpoint shows. None: all.
       read_only: Nothing is written or removed; of one process.
+
+    Raises:
+      InputError: The disk cannot be read; nothing is removed.
     """
     # Orbax logs every save at INFO.
     logging.getLogger('absl').setLevel(logging.WARNING)
@@ -132,7 +134,10 @@ class Checkpoints:
     self._read_only, self._sound = read_only, None
     self.messages = []
     if processes.is_first():
-      self._sound, damaged = _examine(self._folder)
+      try:
+        self._sound, damaged = _examine(self._folder)
+      except OSError as e:  # Says nothing about what was written.
+        raise _unreadable(self._folder, e) from e
       self.messages = [why for _, why in damaged]
       if not read_only:
         _remove(self._folder, [step for step, _ in damaged])
@@ -163,7 +168,7 @@ class Checkpoints:
       position: What else is needed to go on, as JSON.
 
     Raises:
-      InputError: It cannot be written; those before are as they were.
+      InputError: The disk refuses it; those before are as they were.
     """
     small, large = _divided(arrays)
     try:
@@ -181,10 +186,12 @@ class Checkpoints:
         checksums.remove_stray(self._folder)
       processes.wait_for_all(f'checkpoint {step} is sealed')
     except (OSError, ValueError) as e:
+      if not _of_disk(e):
+        raise
       raise InputError(
           f'The checkpoint of step {step} cannot be written to {self._folder}:'
-          f' {_reason(e)} Make room, or make it writable; the same command goes'
-          ' on from the checkpoint before.'
+          f' {disk_errors.told(e)} Then the same command resumes from the'
+          ' checkpoint before.'
       ) from e
 
   def restore(self, like: Any) -> tuple[Any, dict[str, Any]]:
@@ -197,7 +204,8 @@ class Checkpoints:
       The arrays and the position.
 
     Raises:
-      InputError: The checkpoint does not fit the run.
+      InputError: The checkpoint cannot be read or does not fit the run; it is
+        left as it is.
     """
     step = self.latest_step
     small, large = _divided(jax.tree.map(_abstract, like))
@@ -211,16 +219,18 @@ class Checkpoints:
           ),
       )
     except (OSError, ValueError, KeyError) as e:
+      path = os.path.join(self._folder, str(step))
+      if _of_disk(e):
+        raise _unreadable(path, e) from e
       raise InputError(
-          f'{self._folder}/{step} does not fit this run:'
-          f' {str(e).splitlines()[0]} Use another --workdir, or delete that'
-          ' one.'
+          f'{path} does not fit this run: {str(e).splitlines()[0]} Use another'
+          ' --workdir.'
       ) from e
     leaves = _flat(restored['arrays']) | {
         tuple(name.split(_JOIN)): a for name, a in restored['tables'].items()
     }
     paths, tree = jax.tree.flatten_with_path(like)
-    arrays = tree.unflatten(leaves[_path(path)] for path, _ in paths)
+    arrays = tree.unflatten(leaves[axes.names(path)] for path, _ in paths)
     return arrays, restored['position']
 
   def restore_as_saved(self) -> Any:
@@ -265,7 +275,11 @@ class Checkpoints:
 
 
 def _examine(folder: str) -> tuple[int | None, list[tuple[int, str]]]:
-  """The last sound step; those after it that are damaged, and how."""
+  """The last sound step; those after it that are damaged, and how.
+
+  Raises:
+    OSError: A file cannot be read, whatever is in it.
+  """
   damaged: list[tuple[int, str]] = []
   names = os.listdir(folder) if os.path.isdir(folder) else []
   steps = sorted(int(n) for n in names if n.isdigit())
@@ -296,17 +310,11 @@ def _divided(tree: Any) -> tuple[dict[Path, Any], dict[str, Any]]:
   """Its small leaves by path and the large ones by name."""
   small, large = {}, {}
   for path, leaf in jax.tree.leaves_with_path(tree):
-    path = _path(path)
-    if leaf.ndim and any(part in _LARGE for part in path):
-      large[_JOIN.join(path)] = leaf
+    if axes.axes_of(path, leaf) == axes.BY_ROW:
+      large[_JOIN.join(axes.names(path))] = leaf
     else:
-      small[path] = leaf
+      small[axes.names(path)] = leaf
   return small, large
-
-
-def _path(keys: Any) -> Path:
-  """A path in a tree as the names and numbers on it."""
-  return tuple(jax.tree_util.keystr((k,), simple=True) for k in keys)
 
 
 def _nested(leaves: Mapping[Path, Any]) -> dict[str, Any]:
@@ -322,7 +330,10 @@ def _nested(leaves: Mapping[Path, Any]) -> dict[str, Any]:
 
 def _flat(tree: Any) -> dict[Path, Any]:
   """The inverse of `_nested`."""
-  return {_path(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+  return {
+      axes.names(path): leaf
+      for path, leaf in jax.tree.leaves_with_path(tree)
+  }
 
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
@@ -335,8 +346,13 @@ def _on_one_device(entry: table_files.Saved) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(entry.shape, entry.dtype, sharding=here)
 
 
-def _reason(error: Exception) -> str:
-  """An operating system's words, or the first line of a library's."""
-  if isinstance(error, OSError) and error.strerror:
-    return f'{error.strerror}.'
-  return str(error).splitlines()[0]
+def _of_disk(error: Exception) -> bool:
+  """Whether the operating system refused a file, not a library its content."""
+  return isinstance(error, OSError) or disk_errors.code_of(error) is not None
+
+
+def _unreadable(path: str, error: Exception) -> InputError:
+  return InputError(
+      f'{path} cannot be read: {disk_errors.told(error)} The checkpoint is left'
+      ' as it is; then the same command resumes from it.'
+  )

@@ -194,6 +194,11 @@ def test_200_steps_side_by_side_are_as_alone(
     [
         {'table_optimizer': 'adam', 'table_moments': 'bfloat16'},
         {'table_optimizer': 'rowwise_adagrad'},
+        {'table_optimizer': 'adagrad'},
+        pytest.param({'table_optimizer': 'adam'}, marks=pytest.mark.long),
+        pytest.param(
+            {'optimizer.name': 'adam', 'table_optimizer': 'sgd'},
+            marks=pytest.mark.long),
     ],
     ids=lambda changes: '-'.join(changes.values()),
 )
@@ -217,6 +222,7 @@ def test_two_with_a_table_optimizer_are_as_alone(changes, data_dir, tmp_path):
     assert a['step'] == b['step'] == pair[k]['steps'] > 5
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
       np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5)
+  assert len({r['test/ctcvr/logloss'] for r in pair}) == len(configs)
 
 
 @pytest.mark.slow

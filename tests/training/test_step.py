@@ -176,6 +176,71 @@ def test_a_replica_gives_what_it_gives_alone(optimizer):
       np.testing.assert_allclose(x[r], y[0], rtol=1e-4, atol=tolerance)
 
 
+@pytest.mark.parametrize(
+    'optimizer',
+    [OptimizerOptions('sgd', momentum=0.9), OptimizerOptions('adagrad')],
+    ids=['momentum', 'adagrad'],
+)
+def test_a_replica_that_skips_a_step_gives_what_it_gives_alone(optimizer):
+  """A row of the second replica is nan, and one batch of three reads it."""
+  plan = make_plan(optimizer, skip_ceiling=2)
+  batches = [make_batch(k) for k in range(3)]
+  elsewhere = np.concatenate([batches[0].rows, batches[2].rows])
+  row = np.setdiff1d(batches[1].rows, elsewhere)[0]
+
+  def run(seeds):
+    state = start(plan, seeds)
+    broken = jnp.array([seed == 6 for seed in seeds])[:, None]
+    table = state.table.at[row].set(
+        jnp.where(broken, jnp.nan, state.table[row]))
+    hyper = make_hyper([0.1] * len(seeds))
+    return steps(plan, state.replace(table=table), hyper, batches)
+
+  both = run((5, 6))
+  assert both.skipped[0].tolist() == [0, 1] and both.bad_step.max() == -1
+  for r, seed in enumerate((5, 6)):
+    alone = run((seed,))
+    for name in ('table', 'table_opt'):
+      for x, y in zip(*(jax.tree.leaves(getattr(s, name))
+                        for s in (both, alone)), strict=True):
+        np.testing.assert_allclose(x[:, r], y[:, 0], rtol=1e-6, atol=1e-6)
+    for name in ('net', 'net_opt', 'sums'):
+      for x, y in zip(*(jax.tree.leaves(getattr(s, name))
+                        for s in (both, alone)), strict=True):
+        np.testing.assert_allclose(x[r], y[0], rtol=1e-5, atol=1e-6)
+
+
+def test_weight_decay_is_decoupled_and_of_kernels_only():
+  """p - rate * (Adam's first direction + weight_decay * p), in float64."""
+  rate, decay, batch = 0.1, 0.25, make_batch(1)
+  plain = make_plan(ADAM)
+  plan = plain._replace(
+      net_tx=optim.network_optimizer(ADAM, weight_decay=decay))
+  before = start(plan)
+  state = steps(plan, before, make_hyper([rate]), [batch])
+  without = steps(plain, start(plain), make_hyper([rate]), [batch])
+  np.testing.assert_array_equal(state.table, without.table)
+  # The first moments over their share are the gradients; see Adam.
+  (adam, *_) = state.net_opt
+  kinds = set()
+  for path, got in jax.tree.leaves_with_path(state.net):
+    old, mu = before.net, adam.mu
+    for part in path:
+      old, mu = old[part.key], mu[part.key]
+    p, g = np.float64(old), np.float64(mu) / (1 - 0.9)
+    kind = path[-1].key
+    kinds.add(kind)
+    direction = g / (np.abs(g) + 1e-8) + decay * p * (kind == 'kernel')
+    np.testing.assert_allclose(got, p - rate * direction, atol=2e-6)
+  assert kinds == {'kernel', 'bias'}
+  for path, got in jax.tree.leaves_with_path(without.net):
+    decayed = state.net
+    for part in path:
+      decayed = decayed[part.key]
+    same = np.array_equal(got, decayed)
+    assert same == (path[-1].key != 'kernel'), path
+
+
 def test_a_replica_that_breaks_does_not_touch_the_others():
   plan = make_plan(SGD)
   batches = [make_batch(k) for k in range(6)]

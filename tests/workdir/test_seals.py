@@ -1,11 +1,13 @@
 """A checkpoint that is cut off or damaged is found, and not used."""
 
+import errno
 import json
 import os
 import resource
 import shutil
 
 from esmm_jax import checksums
+from esmm_jax.embeddings import files as table_files
 from esmm_jax.types import InputError
 from esmm_jax.workdir.checkpoint import Checkpoints
 import jax.numpy as jnp
@@ -159,19 +161,149 @@ def test_stray_seals_are_removed(workdir):
   assert all(len(digest) == 64 for _, digest in sealed.values())
 
 
-def test_a_full_disk(workdir):
-  """As far as a process can be given one: its files may not grow."""
+@pytest.mark.parametrize('name', ['table', 'kernel'])
+def test_a_full_disk(workdir, name):
+  """As far as a process can be given one: its files may not grow.
+
+  Of a table this module's files say so, of other arrays TensorStore.
+  """
   checkpoints = Checkpoints(str(workdir))
-  big = {'table': jnp.asarray(
-      np.random.default_rng(0).random((300, 1000), np.float32))}
+  big = jnp.asarray(
+      np.random.default_rng(0).random((300, 1000), np.float32))
   before = resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
   try:
     with pytest.raises(InputError) as e:
-      checkpoints.save(30, big, {})
+      checkpoints.save(30, arrays(30) | {name: big}, {})
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
-  for part in ('checkpoint of step 30', 'cannot be written', 'Make room'):
+  for part in ('checkpoint of step 30', 'cannot be written', 'File too large',
+               'EFBIG', 'Make room'):
     assert part in str(e.value)
   checkpoints.close()
+  assert opened(workdir)[:2] == (20, 20.0)
+
+
+# What the operating system can say, and what to do then.
+SYSTEM = [
+    (errno.ENOSPC, 'No space left on device (errno 28, ENOSPC). Make room.'),
+    (errno.EDQUOT, 'raise the quota'),
+    (errno.EACCES, 'Permission denied (errno 13, EACCES). Give this user'),
+    (errno.EROFS, 'Make it writable'),
+    (errno.EMFILE, 'ulimit -n'),
+    (errno.EIO, 'Look at the disk'),
+    (errno.ENODEV, 'No such device (errno 19, ENODEV). '),
+]
+
+
+def failing(code):
+  """A function whose system call fails."""
+
+  def fail(*_, **__):
+    raise OSError(code, os.strerror(code))
+
+  return fail
+
+
+@pytest.mark.parametrize('code, words', SYSTEM)
+def test_a_disk_that_cannot_be_written(workdir, monkeypatch, code, words):
+  checkpoints = Checkpoints(str(workdir))
+  with monkeypatch.context() as m:
+    m.setattr(table_files, 'write', failing(code))
+    with pytest.raises(InputError) as e:
+      checkpoints.save(30, arrays(30), {})
+  checkpoints.close()
+  assert f'step 30 cannot be written to {workdir}/checkpoints: ' in str(e.value)
+  assert words in str(e.value)
+  assert ('Make room' in str(e.value)) == (code in (errno.ENOSPC, errno.EDQUOT))
+  assert opened(workdir)[:2] == (20, 20.0)
+
+
+@pytest.mark.parametrize('code, words', SYSTEM)
+def test_a_disk_that_cannot_be_read(workdir, monkeypatch, code, words):
+  checkpoints = Checkpoints(str(workdir))
+  with monkeypatch.context() as m:
+    m.setattr(table_files, 'read', failing(code))
+    with pytest.raises(InputError) as e:
+      checkpoints.restore(arrays(0))
+  checkpoints.close()
+  assert f'{workdir}/checkpoints/20 cannot be read: ' in str(e.value)
+  assert words in str(e.value) and 'left as it is' in str(e.value)
+  assert 'delete' not in str(e.value)
+  assert opened(workdir)[:2] == (20, 20.0)
+
+
+@pytest.mark.parametrize('read_only', [False, True])
+def test_what_cannot_be_read_is_no_damage(workdir, monkeypatch, read_only):
+  """The checksums cannot be compared, so nothing may be removed."""
+  with monkeypatch.context() as m:
+    m.setattr(checksums.hashlib, 'file_digest', failing(errno.EIO))
+    with pytest.raises(InputError) as e:
+      Checkpoints(str(workdir), read_only=read_only)
+  assert 'Input/output error (errno 5, EIO). Look at the disk' in str(e.value)
+  assert f'{workdir}/checkpoints cannot be read' in str(e.value)
+  assert opened(workdir)[:2] == (20, 20.0)
+
+
+@pytest.mark.parametrize('name', ['20.seal.json', '20', '20/tables'])
+def test_what_may_not_be_opened_is_no_damage(workdir, monkeypatch, name):
+  """A list of checksums, a checkpoint, a folder in it."""
+  closed, scandir = str(workdir / 'checkpoints' / name), os.scandir
+
+  def open_unless_closed(path, *args, **kwargs):
+    if path == closed:
+      raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+    return open(path, *args, **kwargs)
+
+  def scandir_unless_closed(path):
+    if path == closed:
+      raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+    return scandir(path)
+
+  with monkeypatch.context() as m:  # root may open everything.
+    m.setattr(checksums, 'open', open_unless_closed, raising=False)
+    m.setattr(os, 'scandir', scandir_unless_closed)
+    with pytest.raises(InputError, match='EACCES.*the right to it.*left as it'):
+      Checkpoints(str(workdir))
+  assert opened(workdir)[:2] == (20, 20.0)
+
+
+def test_too_many_open_files(workdir):
+  before = resource.getrlimit(resource.RLIMIT_NOFILE)
+  free = os.open('/dev/null', os.O_RDONLY)  # The lowest that is free.
+  os.close(free)
+  resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+  try:
+    with pytest.raises(InputError) as e:
+      Checkpoints(str(workdir))
+  finally:
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+  for words in ('checkpoints cannot be read', 'ulimit -n', 'left as it is'):
+    assert words in str(e.value)
+  assert opened(workdir)[:2] == (20, 20.0)
+
+
+def test_an_error_of_a_library_is_told_as_itself(workdir):
+  """Orbax saves no empty string; that has nothing to do with the disk."""
+  checkpoints = Checkpoints(str(workdir))
+  with pytest.raises(ValueError) as e:
+    checkpoints.save(30, {}, {})
+  checkpoints.close()
+  assert not isinstance(e.value, InputError)
+  assert 'Make room' not in str(e.value)
+  assert opened(workdir)[:2] == (20, 20.0)
+
+
+@pytest.mark.parametrize('change', [
+    {'table': jnp.zeros((20, 31))}, {'step': jnp.zeros(7)},
+    {'more': jnp.zeros(7)}])
+def test_a_checkpoint_of_another_run(workdir, change):
+  """Other shapes of a table, of a small array, and other arrays."""
+  checkpoints = Checkpoints(str(workdir))
+  with pytest.raises(InputError) as e:
+    checkpoints.restore(arrays(0) | change)
+  checkpoints.close()
+  assert 'checkpoints/20 does not fit this run' in str(e.value)
+  assert str(e.value).endswith('Use another --workdir.')
+  assert 'delete' not in str(e.value)
   assert opened(workdir)[:2] == (20, 20.0)
