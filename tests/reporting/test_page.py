@@ -334,7 +334,7 @@ def test_a_sweep(tmp_path):
   assert page.titles['0.6600'] == repr(0.6 + 0.02 * 3)
   assert 'f.py:cpu: 4 runs, 4 finished' in page.words
   assert 'Command: ' + ORIGIN['command'] in page.words
-  assert 'go on' not in page.words
+  assert 'resumes' not in page.words
   assert os.listdir(tmp_path / 'plots') == ['gains.png']
   links = [k for k in page.links if k.startswith('..')]
   first = run_name(TABLE.points[0]).replace('=', '%3D')
