@@ -27,6 +27,15 @@ _SIZES = (1, 32, 1024)
 class Predictor:
   """Scores rows with a trained model.
 
+      >>> import esmm_jax
+      >>> predictor = esmm_jax.load('runs/esmm')
+      >>> columns = {name: [0, 1] for name in predictor.names}
+      >>> columns['history'] = [[3, 4], []]
+      >>> columns['history.weight'] = [[1.0, 0.5], []]
+      >>> scores = predictor.predict(columns)
+      >>> list(scores), scores['p_ctr'].shape
+      (['p_ctr', 'p_cvr', 'p_ctcvr'], (2,))
+
   Attributes:
     config: The run's config.
     schema: The fields that the model reads, and the tasks.
@@ -195,6 +204,10 @@ def load(
     run: str, batch_size: int | None = None, data_dir: str | None = None
 ) -> Predictor:
   """Loads the predictor of a finished run, with its chosen parameters.
+
+      >>> import esmm_jax
+      >>> esmm_jax.load('runs/esmm').schema.labels
+      ('click', 'conversion')
 
   Args:
     run: The run's folder.
