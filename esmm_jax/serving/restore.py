@@ -14,10 +14,8 @@ from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import Plan
 from esmm_jax.types import InputError
 from esmm_jax.workdir.checkpoint import Checkpoints
-from esmm_jax.workdir.folder import SCHEMA
+from esmm_jax.workdir.folder import read_schema
 from ml_collections import ConfigDict
-
-_REMEDY = 'Train again.'
 
 
 class Trained(NamedTuple):
@@ -97,7 +95,7 @@ def plan(settings: Settings, schema: Schema) -> Plan:
 
 
 def _read(run: str, name: str) -> Any:
-  value = read_json(os.path.join(run, name), _REMEDY)
+  value = read_json(os.path.join(run, name), 'Train again.')
   if value is None:
     begun = os.path.exists(os.path.join(run, 'config.json'))
     problem = 'is not finished' if begun else 'is no folder of a run'
@@ -109,15 +107,11 @@ def _read(run: str, name: str) -> Any:
 
 
 def _schema(run: str, config: ConfigDict, data_dir: str | None) -> Schema:
-  path = os.path.join(run, SCHEMA)
-  saved = read_json(path, _REMEDY)
-  if saved is None:
-    data = parts.dataset(config.dataset, data_dir)
-    return parts.schema(data, config.dataset.fields, config.dataset.tasks)
-  try:
-    return Schema.from_dict(saved)
-  except (TypeError, KeyError) as e:
-    raise InputError(f'{path} is damaged ({e}). {_REMEDY}') from e
+  """Returns the run's schema, that of its data for runs that kept none."""
+  if schema := read_schema(run):
+    return schema
+  data = parts.dataset(config.dataset, data_dir)
+  return parts.schema(data, config.dataset.fields, config.dataset.tasks)
 
 
 def _params(

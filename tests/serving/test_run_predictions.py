@@ -4,11 +4,11 @@ import json
 import os
 import shutil
 
+from esmm_jax import checksums
 from esmm_jax.serving import run_predictions
 from esmm_jax.sweeps.results import read_run
 from esmm_jax.training.loop import train_and_evaluate
 from esmm_jax.types import InputError
-from esmm_jax.workdir import seals
 from experiments import load
 import numpy as np
 from pyarrow import parquet
@@ -100,6 +100,6 @@ def test_a_checkpoint_of_another_version(run, tmp_path):
   for path in list((tmp_path / 'copy' / 'checkpoints').iterdir()):
     if path.is_dir():
       shutil.rmtree(path / 'tables')
-      seals.seal(str(path))  # Sound, but without a part that is read.
+      checksums.seal(str(path))  # Sound, but without a part that is read.
   with pytest.raises(InputError, match='another version wrote it'):
     run_predictions.predict_test(copy, data_dir)

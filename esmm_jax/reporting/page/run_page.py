@@ -9,12 +9,11 @@ from esmm_jax.metrics.by_space import DECILE_RATIOS
 from esmm_jax.reporting import plots
 from esmm_jax.reporting.page import meanings, scores, sections
 from esmm_jax.reporting.page.parts import Missing, Page, Picture, Section, Text
-from esmm_jax.schema import Schema
 from esmm_jax.serving.calibrators import probability_maps
 from esmm_jax.sweeps.results import read_run, Run
-from esmm_jax.tasks import FUNNEL, Tasks
+from esmm_jax.tasks import FUNNEL
 from esmm_jax.types import InputError
-from esmm_jax.workdir.folder import predictions_file, SCHEMA
+from esmm_jax.workdir.folder import predictions_file, read_schema
 
 _HEAD = ('ctr', 'cvr_clicked', 'ctcvr', 'cvr_entire')
 _DECILES = [f'test/cvr_entire/{name}' for name in DECILE_RATIOS]
@@ -49,7 +48,9 @@ def make(
   path = predictions_file(workdir)
   predicted = None
   if os.path.exists(path):
-    predicted = scores.read(path, truth, _tasks(workdir))
+    schema = read_schema(workdir)
+    tasks = schema.tasks if schema else FUNNEL
+    predicted = scores.read(path, truth, tasks)
   elif not no_predictions:
     no_predictions = 'There are no predictions of the test split.'
   after = _after(predicted, calibration, os.path.join(folder, 'calibrated.png'))
@@ -75,22 +76,6 @@ def make(
       f' {config["dataset"]["name"]}, seed {config["seed"]}'
   )
   return Page(f'Run {name}', subtitle, numbers, page_sections)
-
-
-def _tasks(workdir: str) -> Tasks:
-  """Returns the tasks of a run; those of older runs without schema are FUNNEL.
-
-  Raises:
-    InputError: schema.json is damaged.
-  """
-  path = os.path.join(workdir, SCHEMA)
-  saved = read_json(path)
-  if saved is None:
-    return FUNNEL
-  try:
-    return Schema.from_dict(saved).tasks
-  except (TypeError, KeyError) as e:
-    raise InputError(f'{path} is damaged ({e}). Train again.') from e
 
 
 def _short(space: str) -> str:
