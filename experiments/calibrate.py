@@ -17,14 +17,15 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
-  from esmm_jax.serving.calibrating import calibrate, table
+  from esmm_jax.serving.calibrate import calibrate, table
 
   workdir = cli.require('workdir', 'runs/esmm')
-  found = calibrate(workdir, flags.FLAGS.data_dir)
+  calibration = calibrate(workdir, flags.FLAGS.data_dir)
   print(f'{workdir}/calibration.json: fitted on the validation split, rows of')
-  print(', '.join(f'{task} {num:,}' for task, num in found['rows'].items()))
+  rows = calibration['rows']
+  print(', '.join(f'{task} {num:,}' for task, num in rows.items()))
   print('On the test split:')
-  print(table(found))
+  print(table(calibration))
 
 
 if __name__ == '__main__':

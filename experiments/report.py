@@ -71,14 +71,14 @@ def _run_page(workdir: str):
   elif not _PREDICT.value:
     why = 'There are no predictions, and --nopredict was given.'
   else:
-    from esmm_jax.reporting.page import predicted
+    from esmm_jax.serving import run_predictions
 
     data_dir = flags.FLAGS.data_dir
     try:
       if not os.path.exists(predictions):
-        predicted.predict_test(run.config, workdir, data_dir)
+        run_predictions.predict_test(workdir, data_dir)
       if 'test/cvr_entire/auc' in run.results:
-        truth = predicted.truth_of(run.config, workdir, data_dir)
+        truth = run_predictions.open_truth(run.config, workdir, data_dir)
     except InputError as e:
       there = os.path.exists(predictions)
       what = 'truth is not shown' if there else 'test split was not predicted'

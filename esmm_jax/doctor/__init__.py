@@ -1,6 +1,6 @@
-"""Is this machine fit to train, and are its numbers right?
+"""Checks that a machine is fit to train and that its numbers are right.
 
   machine    devices, memory, libraries, folders
-  numbers    known results computed on each device
-  allocator  how the C library returns memory
+  numbers    known results computed on the device
+  allocator  settings of the C library that keep freed memory
 """

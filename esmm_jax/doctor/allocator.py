@@ -1,4 +1,4 @@
-"""How the C library gives memory back to the system."""
+"""Settings of the C library that keep freed memory in the process."""
 
 import ctypes
 
@@ -8,13 +8,13 @@ _M_ARENA_MAX = -8
 
 
 def keep_scratch() -> bool:
-  """Has the C library keep the memory that a step frees.
+  """Makes the C library keep the memory that a step frees.
 
   On a CPU a step needs some tens of megabytes for its activations. By default
-  glibc maps them anew and unmaps them every step, and the system fills each
-  page with zeros every time (`experiments/benchmark.py step` with and without
+  glibc maps and unmaps them every step, and the system fills each page with
+  zeros every time (`experiments/benchmark.py step` with and without
   `--nokeep_scratch`).
-  A program calls this before its first large array; it holds for the process.
+  A program calls this before its first large array; it affects the process.
 
   Returns:
     Whether it took effect; False where the C library is not glibc.
@@ -25,6 +25,6 @@ def keep_scratch() -> bool:
     return False
   mapped = mallopt(_M_MMAP_THRESHOLD, 1 << 30)
   trimmed = mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
-  # One heap for all threads: what one frees another finds.
+  # One heap for all threads, so that one reuses what another frees.
   shared = mallopt(_M_ARENA_MAX, 1)
   return bool(mapped and trimmed and shared)

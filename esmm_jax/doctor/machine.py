@@ -1,7 +1,7 @@
-"""What `experiments.doctor` looks at: the machine and what is installed on it.
+"""Checks of the machine and its packages, for `experiments.doctor`.
 
-A check gives a `Finding` and changes nothing. Those of the numbers are in
-`checkup_numbers`.
+A check returns a `Finding` and changes nothing. Those of the numbers are in
+`numbers`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,10 +25,10 @@ class Finding(NamedTuple):
   """The result of a check.
 
   Attributes:
-    name: What was looked at.
+    name: Name of the check.
     status: `OK`, `WARN` or `FAIL`.
-    found: What there is.
-    advice: What to do, if not all is well.
+    found: The result in words.
+    advice: The remedy; '' if all is well.
   """
 
   name: str
@@ -38,7 +38,7 @@ class Finding(NamedTuple):
 
 
 def requirements(package: str = 'esmm_jax') -> Iterator[Finding]:
-  """Python and the packages that are needed, one finding for all that fit."""
+  """Checks Python and the packages; those that fit share one finding."""
   try:
     wanted = importlib.metadata.requires(package) or []
     python = importlib.metadata.metadata(package)['Requires-Python']
@@ -48,7 +48,7 @@ def requirements(package: str = 'esmm_jax') -> Iterator[Finding]:
         ' install -e .'
     )
     return
-  good = []
+  fitting = []
   for text in [f'python{python or ""}', *wanted]:
     need = Requirement(text)
     if need.marker is not None and not need.marker.evaluate({'extra': ''}):
@@ -64,11 +64,11 @@ def requirements(package: str = 'esmm_jax') -> Iterator[Finding]:
         yield Finding(need.name, FAIL, 'not installed', advice)
         continue
     if need.specifier.contains(version, prereleases=True):
-      good.append(f'{need.name} {version}')
+      fitting.append(f'{need.name} {version}')
     else:
       found = f'{version}, but {need.specifier} is needed'
       yield Finding(need.name, FAIL, found, advice)
-  yield Finding('packages', OK, ', '.join(good))
+  yield Finding('packages', OK, ', '.join(fitting))
   versions = [importlib.metadata.version(n) for n in ('jax', 'jaxlib')]
   if len(set(versions)) > 1:
     yield Finding(
@@ -80,11 +80,11 @@ def requirements(package: str = 'esmm_jax') -> Iterator[Finding]:
 
 
 def devices() -> Finding:
-  """What JAX computes on, and whether it leaves a GPU unused."""
-  found = jax.devices()
-  kinds = ', '.join(sorted({d.device_kind for d in found}))
-  stats = found[0].memory_stats() or {}
-  text = f'{len(found)} x {kinds} ({jax.default_backend()})'
+  """Checks the devices of JAX, and whether it leaves a GPU unused."""
+  all_devices = jax.devices()
+  kinds = ', '.join(sorted({d.device_kind for d in all_devices}))
+  stats = all_devices[0].memory_stats() or {}
+  text = f'{len(all_devices)} x {kinds} ({jax.default_backend()})'
   if 'bytes_limit' in stats:
     text += f', {stats["bytes_limit"] / _GB:.0f} GB each'
   unused = jax.default_backend() == 'cpu' and (
@@ -101,10 +101,10 @@ def devices() -> Finding:
 
 
 def memory(path: str = '/proc/meminfo') -> Finding:
-  """Memory that is free, and the cores that this process may use."""
+  """Checks the available memory, and the cores that this process may use."""
   try:
     cores = len(os.sched_getaffinity(0))
-  except AttributeError:  # Linux has it.
+  except AttributeError:  # Only Linux has it.
     cores = os.cpu_count() or 1
   try:
     with open(path, encoding='ascii') as f:
@@ -121,11 +121,11 @@ def memory(path: str = '/proc/meminfo') -> Finding:
 
 
 def disk(flag: str, folder: str) -> Finding:
-  """Whether a folder can be written, renamed in and read back.
+  """Checks that a folder can be written, renamed in and read back.
 
   Args:
-    flag: That names it.
-    folder: Made if it is not there.
+    flag: The flag that names it.
+    folder: The folder; it is made if it is not there.
   """
   name = f'--{flag}'
   probe = os.path.join(folder, f'.doctor-{os.getpid()}')
@@ -142,7 +142,7 @@ def disk(flag: str, folder: str) -> Finding:
       os.replace(probe + '.tmp', probe)
       seconds = time.perf_counter() - start
       with open(probe, 'rb') as f:
-        same = f.read() == data
+        is_same = f.read() == data
     finally:
       for path in (probe, probe + '.tmp'):
         if os.path.exists(path):
@@ -151,7 +151,7 @@ def disk(flag: str, folder: str) -> Finding:
     return Finding(
         name, FAIL, f'{folder}: {e.strerror}', f'Name another {name}.'
     )
-  if not same:
+  if not is_same:
     return Finding(
         name, FAIL, f'{folder}: other bytes are read than were written',
         f'Do not trust this disk; name another {name}.'
@@ -164,7 +164,7 @@ def disk(flag: str, folder: str) -> Finding:
 
 
 def data(data_dir: str) -> Iterator[Finding]:
-  """The data sets that are prepared, and what killed preparations left."""
+  """Lists prepared data sets, and remains of killed preparations."""
   ready, left = [], []
   for root, folders, files in os.walk(data_dir):
     if os.path.basename(root).startswith('incomplete.'):
@@ -190,10 +190,10 @@ def data(data_dir: str) -> Iterator[Finding]:
 
 
 def failed(findings: list[Finding]) -> bool:
-  """Whether runs on this machine cannot be trusted."""
+  """Returns True if runs on this machine cannot be trusted."""
   return any(f.status == FAIL for f in findings)
 
 
 def as_json(findings: list[Finding]) -> list[Mapping[str, Any]]:
-  """For programs."""
+  """Converts findings for `--json`."""
   return [f._asdict() for f in findings]

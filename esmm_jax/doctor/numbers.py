@@ -1,4 +1,4 @@
-"""What `experiments.doctor` looks at: are numbers right, and the same again."""
+"""Checks that numbers are right and reproducible, for `experiments.doctor`."""
 
 from collections.abc import Callable, Iterator
 import functools
@@ -18,37 +18,58 @@ import numpy as np
 
 _DIM = 18
 _TOUCHED = 4096
-_SMALL, _LARGE = 10_000, 1_000_000
 _REPEATS = 20
-# Caches make up to 5 of it; a copy of the table, 100.
-_MOST_GROWTH = 25.0
-_MOST_OVER_NUMPY = 100.0
+# Caches alone make the larger table up to 5 times slower; a copy of it, 100.
+_MAX_GROWTH = 25.0
+_MAX_OVER_NUMPY = 100.0
 _STEPS = 5
+
+
+def median_seconds(step: Callable[[Any], Any], table: Any) -> float:
+  """Times a step, the median of calls on each other's result.
+
+  Args:
+    step: Table -> table; it may donate its argument.
+    table: First argument.
+  """
+  times = []
+  for _ in range(_REPEATS):
+    start = time.perf_counter()
+    table = jax.block_until_ready(step(table))
+    times.append(time.perf_counter() - start)
+  return float(np.median(times))
 
 
 def rows(
     take: Callable[..., Any] = gather_rows,
     put: Callable[..., Any] = scatter_rows,
+    sizes: tuple[int, int] = (10_000, 1_000_000),
+    seconds: Callable[[Callable[[Any], Any], Any], float] = median_seconds,
 ) -> Iterator[Finding]:
-  """Reading and writing the touched rows of a table: right, and fast.
+  """Checks that touched rows of a table are read and written right, and fast.
 
   The time of a step must not grow with the table: some releases copied it, or
   wrote row by row. It is compared between two tables, and with NumPy's.
+
+  Args:
+    take: Gathers rows.
+    put: Scatters rows.
+    sizes: Rows of a small and of a large table.
+    seconds: Times a step; see `median_seconds`.
   """
   rng = np.random.default_rng(0)
-  times = {}
-  for size in (_SMALL, _LARGE):
+  times = []
+  for size in sizes:
     table = rng.standard_normal((size, 1, _DIM), np.float32)
     touched = np.sort(rng.permutation(size)[:_TOUCHED]).astype(np.int32)
     # Rows past the end are padding.
-    asked = np.append(touched, size + np.arange(8, dtype=np.int32))
+    padded = np.append(touched, size + np.arange(8, dtype=np.int32))
     move = jax.jit(
         lambda t, at: put(t, at, take(t, at) * 2 + 1), donate_argnums=0
     )
-    found = move(jnp.asarray(table), asked)
-    want = table.copy()
-    want[touched] = want[touched] * 2 + 1
-    if not np.array_equal(found, want):
+    moved = move(jnp.asarray(table), padded)
+    table[touched] = table[touched] * 2 + 1
+    if not np.array_equal(moved, table):
       yield Finding(
           'table rows',
           FAIL,
@@ -56,46 +77,28 @@ def rows(
           'Install another jaxlib; training would be wrong without a message.',
       )
       return
-    step = functools.partial(move, at=jnp.asarray(asked))
-    times[size] = _seconds(step, found)
-  numpy = _numpy_seconds(table, touched)
-  growth, ratio = times[_LARGE] / times[_SMALL], times[_LARGE] / numpy
+    step = functools.partial(move, at=jnp.asarray(padded))
+    times.append(seconds(step, moved))
+
+  def numpy_step(table: np.ndarray) -> np.ndarray:
+    table[touched] = table[touched] * 2 + 1
+    return table
+
+  small, large = times
+  growth, ratio = large / small, large / seconds(numpy_step, table)
   text = (
-      f'right; {_TOUCHED} rows of {_LARGE:,} in {times[_LARGE] * 1e3:.2f} ms,'
-      f' {growth:.1f} times that of {_SMALL:,}, {ratio:.1f} times NumPy'
+      f'right; {_TOUCHED} rows of {sizes[1]:,} in {large * 1e3:.2f} ms,'
+      f' {growth:.1f} times that of {sizes[0]:,}, {ratio:.1f} times NumPy'
   )
-  if growth > _MOST_GROWTH or ratio > _MOST_OVER_NUMPY:
-    yield Finding(
-        'table rows',
-        WARN,
-        text,
-        'Steps will be slow with large tables; install another jaxlib.',
-    )
+  if growth > _MAX_GROWTH or ratio > _MAX_OVER_NUMPY:
+    advice = 'Steps will be slow with large tables; install another jaxlib.'
+    yield Finding('table rows', WARN, text, advice)
   else:
     yield Finding('table rows', OK, text)
 
 
-def _seconds(function: Callable[[Any], Any], table: Any) -> float:
-  """The median of some calls, each on what the one before gave."""
-  times = []
-  for _ in range(_REPEATS):
-    start = time.perf_counter()
-    table = jax.block_until_ready(function(table))
-    times.append(time.perf_counter() - start)
-  return float(np.median(times))
-
-
-def _numpy_seconds(table: np.ndarray, touched: np.ndarray) -> float:
-  times = []
-  for _ in range(_REPEATS):
-    start = time.perf_counter()
-    table[touched] = table[touched] * 2 + 1
-    times.append(time.perf_counter() - start)
-  return float(np.median(times))
-
-
 def products(multiply: Callable[[Any, Any], Any] = jnp.matmul) -> Finding:
-  """How exact float32 products are; accelerators may round their factors."""
+  """Checks float32 products; accelerators may round their factors."""
   rng = np.random.default_rng(0)
   a, b = rng.standard_normal((2, 512, 512))
   a, b = a.astype(np.float32), b.astype(np.float32)
@@ -114,7 +117,7 @@ def products(multiply: Callable[[Any, Any], Any] = jnp.matmul) -> Finding:
 
 
 def steps_hash(config: Any, data_dir: str) -> str:
-  """Returns the sha256 over all of the state after a few steps of a config."""
+  """Computes the sha256 of the whole state after a few steps of a config."""
   settings = Settings.read(config)
   program = programs.program([settings], data_dir)
   state = init_state(
@@ -138,10 +141,10 @@ def steps_hash(config: Any, data_dir: str) -> str:
 
 
 def determinism(hashes: list[str]) -> Finding:
-  """Whether the same steps gave the same bits each time.
+  """Checks that the same steps gave the same bits each time.
 
   Args:
-    hashes: `steps_hash`, twice of one process, then of another.
+    hashes: Three `steps_hash`: two of one process, then one of another.
   """
   names = ('in one process', 'in one process', 'in another process')
   differing = {n for n, h in zip(names, hashes) if h != hashes[0]}

@@ -1,4 +1,4 @@
-"""Pipeline configs of EasyRec -> configs of this package."""
+"""Converts pipeline configs of EasyRec to configs of this package."""
 
 from esmm_jax.easyrec.convert import convert, Converted
 

@@ -1,4 +1,4 @@
-"""A pipeline config of EasyRec -> settings of a config of this package."""
+"""Converts a pipeline config of EasyRec to settings of a config."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from esmm_jax.easyrec.notes import Notes
 from esmm_jax.easyrec.text_proto import Message, parse
 from esmm_jax.types import InputError, suggest
 
-# model_class -> our config file, and the message with the network.
+# model_class -> config file, and name of the message with the network.
 CLASSES = {
     'ESMM': ('esmm', 'esmm'),
     'MMoE': ('mmoe', 'mmoe'),
@@ -23,12 +23,12 @@ _ACTIVATIONS = {
 
 
 class Converted(NamedTuple):
-  """What became of a pipeline config.
+  """A converted pipeline config.
 
   Attributes:
-    base: Our config file, `esmm` of configs/esmm.py.
+    base: The config file, `esmm` for configs/esmm.py.
     settings: Keys of the config -> values, on top of its variant `tabular`.
-    notes: What was not carried over, or not exactly, each with its line.
+    notes: Settings that were not carried over, or not exactly, with lines.
   """
 
   base: str
@@ -43,8 +43,8 @@ def convert(text: str) -> Converted:
     text: In the text form of protocol buffers.
 
   Raises:
-    InputError: It is not of that form, its model is none of `CLASSES`, or it
-      has other tasks than a click and a conversion.
+    InputError: The text has another form, its model is not in `CLASSES`, or
+      it has other tasks than a click and a conversion.
   """
   root = parse(text)
   model = root.message('model_config')
@@ -75,7 +75,7 @@ def convert(text: str) -> Converted:
 
 
 def _towers(net: Message, name: str, notes: Notes) -> tuple[Message, Message]:
-  """The towers of the click and of the conversion."""
+  """Finds the towers of the click and of the conversion."""
   if name == 'ESMM':
     return net.message('ctr_tower'), net.message('cvr_tower')
   towers = net.all('task_towers')
@@ -103,7 +103,7 @@ def _towers(net: Message, name: str, notes: Notes) -> tuple[Message, Message]:
 def _losses(
     name: str, click: Message, conversion: Message, notes: Notes
 ) -> dict[str, Any]:
-  """Estimator and weights."""
+  """Converts the losses to an estimator and its weights."""
   weights = [float(t.get('weight', 1.0)) for t in (click, conversion)]
   space = conversion.get('task_space_indicator_label')
   inside = float(conversion.get('in_task_space_weight', 1.0))
@@ -120,20 +120,20 @@ def _losses(
         'loss_weights.ctcvr': weights[1],
     }
   if space:
-    found = {
+    settings = {
         'estimator': 'click_space',
         'loss_weights.ctr': weights[0],
         'loss_weights.cvr_clicked': weights[1] * inside,
     }
     if outside < 1e-3 * inside:
-      return found
+      return settings
     notes.add(
         conversion.line,
         'out_task_space_weight',
         'un-clicked rows stand in no loss of ours with a weight;'
         ' sampling.unclicked_rate draws some of them',
     )
-    return found | {'sampling.unclicked_rate': min(1.0, outside / inside)}
+    return settings | {'sampling.unclicked_rate': min(1.0, outside / inside)}
   notes.add(
       conversion.line,
       'label_name',
@@ -151,51 +151,52 @@ def _losses(
 def _network(
     name: str, net: Message, click: Message, conversion: Message, notes: Notes
 ) -> dict[str, Any]:
-  """The section `model`."""
+  """Converts the networks to the section `model`."""
   parts = _Parts(notes)
-  found = {'model.tower_units': parts.units(
+  settings = {'model.tower_units': parts.units(
       [t.message('dnn') for t in (click, conversion)], 'towers')}
   if groups := net.all('groups'):
-    found['model.group_units'] = parts.units(
+    settings['model.group_units'] = parts.units(
         [g.message('dnn') for g in groups], 'groups')
   if name == 'MMoE':
-    found['model.num_experts'] = net.get('num_expert', len(net.all('experts')))
-    found['model.expert_units'] = parts.units(
-        net.all('expert_dnn') or [e.message('dnn') for e in net.all('experts')],
+    experts = net.all('experts')
+    settings['model.num_experts'] = net.get('num_expert', len(experts))
+    settings['model.expert_units'] = parts.units(
+        net.all('expert_dnn') or [e.message('dnn') for e in experts],
         'experts')
   if name == 'PLE':
     levels = net.all('extraction_networks')
-    found['model.levels'] = len(levels)
-    for ours, theirs in (
+    settings['model.levels'] = len(levels)
+    for key, easyrec_name in (
         ('num_task_experts', 'expert_num_per_task'),
         ('num_shared_experts', 'share_num')):
-      counts = [level.get(theirs, 1) for level in levels]
-      found[f'model.{ours}'] = notes.same(
-          counts, theirs, 'one number of experts for all levels')
+      counts = [level.get(easyrec_name, 1) for level in levels]
+      settings[f'model.{key}'] = notes.same(
+          counts, easyrec_name, 'one number of experts for all levels')
     nets = [
         level.message(kind) for level in levels
         for kind in ('task_expert_net', 'share_expert_net')]
-    found['model.expert_units'] = parts.units(nets, 'experts')
+    settings['model.expert_units'] = parts.units(nets, 'experts')
   if name == 'DBMTL':
     bottom = net.all('bottom_dnn')
-    found['model.shared_units'] = parts.units(bottom, 'bottom_dnn')
-    found['model.num_experts'] = net.get('num_expert', 0)
+    settings['model.shared_units'] = parts.units(bottom, 'bottom_dnn')
+    settings['model.num_experts'] = net.get('num_expert', 0)
     if expert := net.all('expert_dnn'):
-      found['model.expert_units'] = parts.units(expert, 'experts')
+      settings['model.expert_units'] = parts.units(expert, 'experts')
     related = conversion.all('relation_tower_names')
-    found['model.relations'] = ('ctr -> cvr',) if related else ()
+    settings['model.relations'] = ('ctr -> cvr',) if related else ()
     relations = [t.message('relation_dnn') for t in (click, conversion)]
     if relations := [r for r in relations if r.fields]:
-      found['model.relation_units'] = parts.units(relations, 'relation_dnn')
-  return found | parts.style()
+      settings['model.relation_units'] = parts.units(relations, 'relation_dnn')
+  return settings | parts.style()
 
 
 def _groups(
     net: Message, groups: dict[str, tuple[str, ...]], fields: dict[str, str],
     notes: Notes,
 ) -> dict[str, Any]:
-  """ESMM's networks of groups of features."""
-  found = []
+  """Converts ESMM's networks of groups of features."""
+  converted = []
   for g in net.all('groups'):
     name = g.get('input')
     if name not in groups:
@@ -203,16 +204,16 @@ def _groups(
           f'line {g.line}: {name!r} is no feature group.'
           f' {suggest(str(name), groups)}'
       )
-    kept = tuple(fields[n] for n in groups[name] if n in fields)
-    if kept:
-      found.append(kept)
+    members = tuple(fields[n] for n in groups[name] if n in fields)
+    if members:
+      converted.append(members)
     else:
       notes.add(g.line, name, 'of this group no feature is left')
-  return {'model.groups': tuple(found)}
+  return {'model.groups': tuple(converted)}
 
 
 class _Parts:
-  """Widths of networks, and what all of them have in common."""
+  """Collects widths of networks, and settings that all of them share."""
 
   def __init__(self, notes: Notes):
     self._notes = notes
@@ -221,18 +222,18 @@ class _Parts:
     self._activations: list[str] = []
 
   def units(self, networks: Sequence[Message], what: str) -> tuple[int, ...]:
-    """Hidden widths, those of the first one where they differ."""
-    found = []
+    """Returns the hidden widths, those of the first network if they differ."""
+    widths = []
     for network in networks:
-      found.append(tuple(network.all('hidden_units')))
+      widths.append(tuple(network.all('hidden_units')))
       self._rates += network.all('dropout_ratio') or [0.0]
       self._normed.append(bool(network.get('use_bn', True)))
       self._activations.append(str(network.get('activation', 'relu')))
     return self._notes.same(
-        found or [()], f'{what}: hidden_units', f'one width for all {what}')
+        widths or [()], f'{what}: hidden_units', f'one width for all {what}')
 
   def style(self) -> dict[str, Any]:
-    """Dropout, norm and activation of the whole network."""
+    """Returns dropout, norm and activation of the whole network."""
     activation = self._notes.same(
         self._activations, 'activation', 'one activation for all')
     short = activation.rpartition('.')[2].lower()
@@ -251,7 +252,7 @@ def _penalties(
     name: str, model: Message, net: Message, settings: dict[str, Any],
     notes: Notes,
 ) -> dict[str, Any]:
-  """L2 of kernels and embeddings; ours are of the gradient of a mean loss."""
+  """Converts L2 of kernels and embeddings to that of a mean loss."""
   summed = settings['batch_size'] if name == 'ESMM' else 1
   tower = float(net.get('l2_regularization', 1e-4)) / summed
   table = float(model.get('embedding_regularization', 0.0)) / summed

@@ -1,4 +1,4 @@
-"""Columns and features of a pipeline config -> our section `dataset`."""
+"""Converts columns and features of a pipeline config to `dataset`."""
 
 from typing import Any
 
@@ -17,13 +17,13 @@ def dataset(
     root: Message, model: Message, click: Message, conversion: Message,
     notes: Notes,
 ) -> tuple[dict[str, Any], dict[str, str]]:
-  """The section, from files, labels and features.
+  """Converts files, labels and features to the section `dataset`.
 
   Returns:
-    The section; feature -> its field, of those that are carried over.
+    The section; feature -> field of the features that are carried over.
   """
   data = root.message('data_config')
-  found = {
+  section = {
       'dataset.files': _path(root, 'train_input_path'),
       'dataset.click': _label(click),
       'dataset.conversion': _label(conversion),
@@ -31,7 +31,7 @@ def dataset(
       'selection.metric': '',
   }
   if test := _path(root, 'eval_input_path'):
-    found |= {'dataset.split': 'files', 'dataset.test_files': test}
+    section |= {'dataset.split': 'files', 'dataset.test_files': test}
   data.all('label_fields')
   kind = str(data.get('input_type', 'CSVInput'))
   header = data.get('with_header', False)
@@ -54,23 +54,23 @@ def dataset(
   for missing in sorted(used - defined):
     raise InputError(
         f'feature group: {missing!r} is no feature of feature_config.')
-  found |= {
+  section |= {
       f'dataset.{kind}': ','.join(names) for kind, names in columns.items()}
-  return found, fields
+  return section, fields
 
 
 def dimensions(root: Message) -> list[int]:
-  """The embedding_dim of all features that have one."""
+  """Lists the embedding_dim of all features that have one."""
   return [d for f in _features(root) if (d := f.get('embedding_dim'))]
 
 
 def groups(model: Message) -> dict[str, tuple[str, ...]]:
-  """Feature group -> its features."""
-  found = {}
+  """Returns feature group -> its features."""
+  groups_by_name = {}
   for g in model.all('feature_groups'):
-    found[g.get('group_name')] = tuple(g.all('feature_names'))
+    groups_by_name[g.get('group_name')] = tuple(g.all('feature_names'))
     g.get('wide_deep')
-  return found
+  return groups_by_name
 
 
 def _features(root: Message) -> list[Message]:
@@ -86,7 +86,7 @@ def _add(
     feature: Message, used: set[str], columns: dict[str, list[str]],
     fields: dict[str, str], notes: Notes,
 ) -> None:
-  """One feature."""
+  """Adds a feature to the columns of its kind."""
   name, kind = _name(feature), str(feature.get('feature_type', 'IdFeature'))
   feature.get('embedding_dim')
   if name not in used:
@@ -99,16 +99,16 @@ def _add(
         f'{kind} of {", ".join(inputs)} is left out; make such a column in the'
         ' log')
     return
-  ours, options = _KINDS[kind], ''
-  if ours != 'float':
+  column_kind, options = _KINDS[kind], ''
+  if column_kind != 'float':
     size = feature.get('hash_bucket_size') or feature.get('num_buckets') or 0
     if size:
       options += f':max_values={size}'
     if table := feature.get('embedding_name'):
       options += f':table={table}'
     if combiner := feature.get('combiner'):
-      options += f':combiner={combiner}' if ours == 'ids' else ''
-    if ours == 'ids':
+      options += f':combiner={combiner}' if column_kind == 'ids' else ''
+    if column_kind == 'ids':
       length = feature.get('sequence_length')
       options += f':max_len={length}' if length else ''
       separator = feature.get('separator', SEPARATOR)
@@ -119,7 +119,7 @@ def _add(
   if name != inputs[0]:
     notes.add(
         feature.line, name, f'stands under its column, {inputs[0]}')
-  columns[ours].append(inputs[0] + options)
+  columns[column_kind].append(inputs[0] + options)
   fields[name] = inputs[0]
 
 

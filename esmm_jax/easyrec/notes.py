@@ -1,12 +1,12 @@
-"""What cannot be carried over, for people to read."""
+"""Notes on settings that cannot be carried over."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from esmm_jax.easyrec.text_proto import Message
 
-# Has no counterpart and needs none: where and how often EasyRec writes, types
-# of columns that are read as they come, how data is fetched.
+# Settings without counterpart that need none: output folders and intervals,
+# types of columns, which are read from the files, and prefetching.
 _NEEDLESS = frozenset(
     'model_dir log_step_count_steps save_checkpoints_steps sync_replicas'
     ' save_checkpoints_secs keep_checkpoint_max save_summary_steps'
@@ -21,29 +21,29 @@ class Notes:
   """Collects notes.
 
   Attributes:
-    lines: In the order of the file as far as it is known.
+    lines: The notes, by line of the file; those without a line come first.
   """
 
   def __init__(self):
-    self._found: list[tuple[int, str]] = []
+    self._notes: list[tuple[int, str]] = []
 
   @property
   def lines(self) -> list[str]:
-    return [text for _, text in sorted(self._found, key=lambda f: f[0])]
+    return [text for _, text in sorted(self._notes, key=lambda note: note[0])]
 
   def add(self, line: int, what: str, why: str) -> None:
-    place = f'line {line}: ' if line else ''
-    self._found.append((line, f'{place}{what}: {why}.'))
+    prefix = f'line {line}: ' if line else ''
+    self._notes.append((line, f'{prefix}{what}: {why}.'))
 
   def same(self, values: Sequence[Any], what: str, why: str) -> Any:
-    """The first of values that ought to be equal; says so if they are not."""
+    """Returns the first of values; adds a note if they are not all equal."""
     if len(set(values)) > 1:
       different = ', '.join(map(str, dict.fromkeys(values)))
       self.add(0, what, f'{different} became {values[0]}; there is {why}')
     return values[0]
 
   def unused(self, root: Message) -> None:
-    """Adds what nothing asked for."""
+    """Adds the settings that no conversion has read."""
     for path, line, value in root.unused():
       if path.rpartition('.')[2] not in _NEEDLESS and value is not False:
         shown = '{...}' if isinstance(value, Message) else value

@@ -26,7 +26,7 @@ _WORDS = {'true': True, 'True': True, 'false': False, 'False': False}
 
 
 class Word(str):
-  """A name that stands for a value: of an enumeration, say."""
+  """A bare name as a value, of an enumeration for example."""
 
 
 @dataclasses.dataclass
@@ -36,8 +36,8 @@ class Field:
   Attributes:
     name: Its name.
     value: A number, text, `Word`, bool or `Message`; a list is several fields.
-    line: Where it stands.
-    used: Whether it was asked for.
+    line: Line in the text, from 1.
+    used: Whether it was read through its message.
   """
 
   name: str
@@ -47,34 +47,34 @@ class Field:
 
 
 class Message:
-  """The fields of a message, in order; notes which were asked for."""
+  """The fields of a message, in order; records which were read."""
 
   def __init__(self, fields: list[Field], line: int = 1):
     self.fields = fields
     self.line = line
 
   def all(self, name: str) -> list[Any]:
-    """The values of a repeated field."""
-    found = [f for f in self.fields if f.name == name]
-    for f in found:
+    """Returns the values of a repeated field."""
+    fields = [f for f in self.fields if f.name == name]
+    for f in fields:
       f.used = True
-    return [f.value for f in found]
+    return [f.value for f in fields]
 
   def get(self, name: str, default: Any = None) -> Any:
-    """The value of a field, its last one, as protocol buffers have it."""
+    """Returns the last value of a field, as protocol buffers define it."""
     return (self.all(name) or [default])[-1]
 
   def message(self, name: str) -> 'Message':
-    """A message inside it; an empty one if it is not there."""
-    found = self.get(name)
-    if found is None:
+    """Returns an inner message; an empty one if there is none."""
+    message = self.get(name)
+    if message is None:
       return Message([], self.line)
-    if not isinstance(found, Message):
+    if not isinstance(message, Message):
       raise InputError(f'line {self.line}: {name} must be a message, {{...}}.')
-    return found
+    return message
 
   def unused(self, path: str = '') -> Iterator[tuple[str, int, Any]]:
-    """(path, line, value) of what was not asked for, outermost."""
+    """Yields (path, line, value) of fields that were not read, outermost."""
     for f in self.fields:
       here = f'{path}.{f.name}' if path else f.name
       if not f.used:
@@ -87,7 +87,7 @@ def parse(text: str) -> Message:
   """Reads a message.
 
   Raises:
-    InputError: It is not of the form; says the line.
+    InputError: The text has another form; names the line.
   """
   tokens = list(_tokens(text))
   message, end = _message(tokens, 0, '', 1)
@@ -96,24 +96,24 @@ def parse(text: str) -> Message:
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
-  """(kind, text, line) of each; the last is ('end', '', line)."""
+  """Yields (kind, text, line) of each token, at last ('end', '', line)."""
   at, line = 0, 1
   while at < len(text):
-    found = _TOKEN.match(text, at)
-    if not found:
+    match = _TOKEN.match(text, at)
+    if not match:
       raise InputError(f'line {line}: {text[at : at + 20].split()[:1]} is odd.')
-    kind, part = found.lastgroup, found.group()
+    kind, part = match.lastgroup, match.group()
     if kind != 'skip':
       yield kind, part, line
     line += part.count('\n')
-    at = found.end()
+    at = match.end()
   yield 'end', '', line
 
 
 def _message(
     tokens: list[tuple[str, str, int]], at: int, closing: str, line: int
 ) -> tuple[Message, int]:
-  """Fields up to `closing`; and the place of that."""
+  """Parses fields up to `closing`; returns them and its index."""
   fields: list[Field] = []
   while True:
     kind, name, here = tokens[at]
@@ -128,8 +128,8 @@ def _message(
     at += 1
     colon = tokens[at][1] == ':'
     at += colon
-    found, at = _values(tokens, at, colon, name)
-    fields += [Field(name, value, here) for value in found]
+    values, at = _values(tokens, at, colon, name)
+    fields += [Field(name, value, here) for value in values]
     if tokens[at][0] == 'mark' and tokens[at][1] in ',;':
       at += 1
 
@@ -137,23 +137,23 @@ def _message(
 def _values(
     tokens: list[tuple[str, str, int]], at: int, colon: bool, name: str
 ) -> tuple[list[Any], int]:
-  """The value of a field, or those of a list; and what comes behind."""
+  """Parses the value of a field, or those of a list; returns the next index."""
   kind, text, line = tokens[at]
   if kind == 'mark' and text in '{<':
     message, at = _message(tokens, at + 1, '}' if text == '{' else '>', line)
     return [message], at + 1
   if kind == 'mark' and text == '[' and colon:
-    found: list[Any] = []
+    values: list[Any] = []
     at += 1
     while tokens[at][1] != ']' or tokens[at][0] != 'mark':
       more, at = _values(tokens, at, True, name)
-      found += more
+      values += more
       if tokens[at][:2] == ('mark', ','):
         at += 1
       elif tokens[at][:2] != ('mark', ']'):
         raise InputError(
             f'line {tokens[at][2]}: the list of {name} has no , or ] here.')
-    return found, at + 1
+    return values, at + 1
   if not colon or kind not in ('string', 'number', 'name'):
     raise InputError(f'line {line}: {name} has no value.')
   if kind == 'string':

@@ -20,6 +20,10 @@ import numpy as np
 from scipy import special
 
 
+# Metrics of `cvr_entire`: predicted over true, by decile of the true pCTR.
+DECILE_RATIOS = tuple(f'ratio_ctr_decile_{d}' for d in range(1, 11))
+
+
 class Observed(NamedTuple):
   """Labels and other columns of the rows of a split.
 
@@ -127,8 +131,7 @@ def against_truth(
       'ratio_unclicked': mean_ratio(predicted, true, ~clicked),
   }
   deciles = ratio_by_decile(predicted, true, np.asarray(truth['p_ctr']))
-  for k, ratio in enumerate(deciles.ratio):
-    metrics[f'ratio_ctr_decile_{k + 1}'] = float(ratio)
+  metrics |= dict(zip(DECILE_RATIOS, map(float, deciles.ratio), strict=True))
   return {f'{name}_entire/{key}': value for key, value in metrics.items()}
 
 

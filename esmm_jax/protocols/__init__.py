@@ -1,11 +1,11 @@
 """Published set-ups that results can be compared under: `config.protocol`.
 
-A protocol says split, fields, metrics and their spaces, which numbers were
-published, and where ours differs. To add one: a file with a `PROTOCOL`, and a
-line in `PROTOCOLS`. `configs/tables/protocols.py` makes a table of it.
+A protocol fixes split, fields, metrics and their spaces, and lists the
+published numbers and our deviations. To add one: a file with a `PROTOCOL`, and
+a line in `PROTOCOLS`. `configs/tables/protocols.py` makes a results table.
 
-`use` fills a config and sums up a run's results, `scoring` computes the metrics
-that only a protocol has. No jax here.
+`use` fills in a config and summarises a run's results, `scoring` computes the
+metrics that only a protocol has. No jax here.
 """
 
 from esmm_jax.protocols import aitm2021 as _aitm2021

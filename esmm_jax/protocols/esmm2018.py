@@ -8,7 +8,7 @@ CVR, CTCVR = 'CVR AUC', 'CTCVR AUC'
 def _percent(
     table: dict[str, tuple[tuple[float, float], ...]],
 ) -> dict[str, dict[str, Published]]:
-  """The table, printed as AUC x 100."""
+  """Converts the table, which prints AUC x 100."""
   return rows(
       (CVR, CTCVR),
       {

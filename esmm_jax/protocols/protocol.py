@@ -1,4 +1,4 @@
-"""What a published set-up is: its data, its metrics and its numbers.
+"""A published set-up as data: its data set, metrics and numbers.
 
 No jax and no numpy, so that tables in `configs/` can read it.
 """
@@ -8,7 +8,7 @@ import dataclasses
 from typing import Any, NamedTuple
 
 SPLITS = ('train', 'valid', 'test')
-# Of every protocol: all sessions, all fields of the preset.
+# Options of every protocol: all sessions, all fields of the preset.
 WHOLE = {'sample': 1.0, 'fields': ()}
 
 
@@ -16,11 +16,12 @@ class Measure(NamedTuple):
   """A number that the source publishes, and the key of ours.
 
   Attributes:
-    label: What the number is, for tables and results.json. Where the source's
-      own word would mislead, another one; `note` then has the source's.
+    label: Name of the number, for results tables and results.json. If the
+      source's own word would mislead it is another one, and `note` has the
+      source's.
     key: Key of our metric without its split, `cvr_clicked/auc` say.
     space: The rows and the label that it is computed on, in words.
-    note: What else a reader has to know.
+    note: A caveat for the reader.
   """
 
   label: str
@@ -36,11 +37,11 @@ class Extra(NamedTuple):
 
   Attributes:
     key: Its key without the split, NAME/METRIC with a metric of
-      `esmm_jax.metrics.METRICS`. NAME says output and label, and is not one of
+      `esmm_jax.metrics.METRICS`. NAME names output and label, and is not one of
       the spaces that every run has.
     output: Output of the run: `ctr`, `cvr` or `ctcvr`.
     label: Label column.
-    why: Why it is not among the metrics of every run.
+    why: The reason why it is not among the metrics of every run.
   """
 
   key: str
@@ -54,7 +55,7 @@ class Published(NamedTuple):
 
   Attributes:
     mean: In the unit of our metric; AUC in [0, 1].
-    std: Standard deviation over repetitions; None where none is given.
+    std: Standard deviation over repetitions; None if the source has none.
   """
 
   mean: float
@@ -67,25 +68,25 @@ class Protocol:
 
   Attributes:
     name: What `config.protocol` says.
-    source: Paper or page, table, and where the facts come from.
-    dataset: Options that are used where config.dataset leaves them unset.
-    metrics: What is published, in the source's order.
-    published: Method -> label of a measure -> number. Only what was read in
-      the source's table.
-    deviations: Where ours differs, and why; one sentence each, or a few. What
-      the source does not say is here too.
-    train_split: Used where the config leaves it unset.
+    source: Paper or page, table, and the origin of the facts.
+    dataset: Options that fill in those that config.dataset leaves unset.
+    metrics: The published measures, in the source's order.
+    published: Method -> label of a measure -> number. Only numbers that were
+      read in the source's table.
+    deviations: Differences of ours with their reasons, a few sentences each.
+      Facts that the source leaves open are here too.
+    train_split: Used if the config leaves it unset.
     valid_split: Likewise; '' is none.
     test_split: Likewise.
     common_ctr: Whether CTCVR of every method takes the pCTR of one CTR
       network; a run then has to set `common_ctr`.
     extra: Metrics that only this protocol computes.
-    training: Keys of a config -> values: what the source publishes for all of
+    training: Keys of a config -> values that the source publishes for all of
       its methods, and the choice of a step, as near to the source's as the
-      validation split allows. The tables set them; a run does not get them by
-      itself.
-    repeats: Runs behind a published number; None where it is not said.
-    dataset_name: The data set that it is of.
+      validation split allows. The results tables set them; a run does not get
+      them by itself.
+    repeats: Runs behind a published number; None if the source is silent.
+    dataset_name: The data set of the protocol.
   """
 
   name: str
@@ -104,7 +105,7 @@ class Protocol:
   dataset_name: str = 'ali_ccp'
 
   def options(self) -> dict[str, Any]:
-    """All that it says of a config's `dataset` section, splits included."""
+    """Returns its options of a config's `dataset` section, splits included."""
     splits = {f'{s}_split': getattr(self, f'{s}_split') for s in SPLITS}
     return {**WHOLE, **self.dataset, **splits}
 
@@ -112,12 +113,12 @@ class Protocol:
 def rows(
     labels: tuple[str, ...], table: Mapping[str, tuple[Any, ...]]
 ) -> dict[str, dict[str, Published]]:
-  """`Protocol.published` from a table as printed, row by row.
+  """Builds `Protocol.published` from a table as printed, row by row.
 
   Args:
-    labels: Of the columns.
+    labels: Labels of the columns.
     table: Method -> a cell for each column: a number, (mean, standard
-      deviation), or None where the source has nothing.
+      deviation), or None if the cell is empty.
   """
   return {
       method: {

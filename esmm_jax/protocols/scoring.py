@@ -1,4 +1,4 @@
-"""Metrics that a protocol has and other runs do not."""
+"""Metrics that only runs under a protocol have."""
 
 from collections.abc import Mapping
 
@@ -12,11 +12,11 @@ def protocol_metrics(
     outputs: Mapping[str, Array],
     labels: Mapping[str, Array],
 ) -> dict[str, float]:
-  """The extra metrics of a protocol, over all rows.
+  """Computes the extra metrics of a protocol, over all rows.
 
   One of them is pCVR against the CTCVR label, `cvr_vs_ctcvr_label/auc`. It is
-  no CVR metric: it rates the true CVR below the true CTR. It is here so that a
-  published number can be compared with, and nowhere else.
+  no CVR metric: it rates the true CVR below the true CTR. It only serves the
+  comparison with a published number.
 
   Args:
     protocol: The run's, or None.
@@ -24,7 +24,7 @@ def protocol_metrics(
     labels: Label column -> 0 or 1 [n], joint events.
 
   Returns:
-    Key without the split -> value; {} where the protocol has no extras.
+    Key without the split -> value; {} if the protocol has no extras.
   """
   return {
       extra.key: METRICS[extra.key.rpartition('/')[2]](

@@ -1,8 +1,8 @@
-"""What a run does with its protocol: data options, and the summary.
+"""The use of a protocol by a run: data options, and the summary.
 
 Explicit settings win. An option of `config.dataset` is unset when it is None,
-and the splits of data sets with protocols are unset by default; '' is set, and
-means no such split.
+and the splits of data sets with protocols are unset by default; '' is a set
+value, for no such split.
 """
 
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ _DEFAULT_SPLITS = {f'{split}_split': split for split in SPLITS}
 
 
 def named(name: str) -> Protocol | None:
-  """The protocol of `config.protocol`; None for ''.
+  """Returns the protocol of `config.protocol`; None for ''.
 
   Raises:
-    InputError: There is none of that name.
+    InputError: There is no protocol of that name.
   """
   if not name:
     return None
@@ -34,13 +34,13 @@ def named(name: str) -> Protocol | None:
 def apply(
     protocol: Protocol | None, dataset_options: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """A config's `dataset` section with what was unset filled in.
+  """Fills in the unset options of a config's `dataset` section.
 
-  Applied twice it gives the same again.
+  Idempotent: a filled section does not change.
 
   Args:
-    protocol: As `named` gives it; without one, unset splits are train, valid
-      and test and the rest stays as it is.
+    protocol: As `named` returns it; without one, unset splits become train,
+      valid and test, and the rest does not change.
     dataset_options: The section, None where unset.
 
   Raises:
@@ -60,10 +60,10 @@ def apply(
 
 
 def resolve(config: Any) -> Any:
-  """The config with its dataset section filled in by its protocol.
+  """Returns the config with its dataset section filled in by its protocol.
 
   Args:
-    config: A ConfigDict; is not changed.
+    config: A ConfigDict; it is not modified.
 
   Raises:
     InputError: As `named` and `apply`.
@@ -77,7 +77,7 @@ def resolve(config: Any) -> Any:
 def changed(
     protocol: Protocol, dataset_options: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """The options that the protocol says and a run has otherwise."""
+  """Returns the options of the protocol that a run has changed."""
   return {
       key: dataset_options.get(key)
       for key, value in protocol.options().items()
@@ -90,34 +90,34 @@ def summary(
     results: Mapping[str, Any],
     dataset_options: Mapping[str, Any],
 ) -> dict[str, Any]:
-  """A run in the protocol's words, for results.json.
+  """Summarises a run in the terms of its protocol, for results.json.
 
   Args:
-    protocol: The run's.
-    results: All that results.json has so far, with `test/...` keys.
-    dataset_options: The section that the run was made of.
+    protocol: The run's protocol.
+    results: The content of results.json so far, with `test/...` keys.
+    dataset_options: The run's `dataset` section.
 
   Returns:
     `protocol` -> its name, `protocol/LABEL` -> value of each measure that the
     run has, `protocol/missing` -> labels of the others and `protocol/changed`
-    -> options that are not the protocol's, where there are any. {} without a
+    -> options that differ from the protocol's, if there are any. {} without a
     protocol.
   """
   if protocol is None:
     return {}
-  found: dict[str, Any] = {'protocol': protocol.name}
+  entries: dict[str, Any] = {'protocol': protocol.name}
   missing = []
   for measure in protocol.metrics:
     key = f'test/{measure.key}'
     if key in results:
-      found[f'protocol/{measure.label}'] = results[key]
+      entries[f'protocol/{measure.label}'] = results[key]
     else:
       missing.append(measure.label)
   if missing:
-    found['protocol/missing'] = missing
+    entries['protocol/missing'] = missing
   if others := changed(protocol, dataset_options):
-    found['protocol/changed'] = others
-  return found
+    entries['protocol/changed'] = others
+  return entries
 
 
 def _check_dataset(protocol: Protocol, options: Mapping[str, Any]) -> None:

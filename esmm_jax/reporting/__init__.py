@@ -1,7 +1,9 @@
 """Finished runs as text, pictures and pages.
 
-  text       a results table as text, Markdown, CSV or LaTeX
-  grid, gain_grid, front_grid   the cells of a results table
-  figures, plots   pictures
-  page       a run or a sweep as one HTML file
+  text            a results table as Markdown, CSV or LaTeX
+  grid            grids of texts, and the formats of values
+  gain_grid       gains over the baseline, and the verdict on two of them
+  front_grid      curves of a results table, and the gain of their fronts
+  figures, plots  pictures
+  page            a run or a sweep as one HTML file
 """

@@ -1,7 +1,7 @@
-"""The pictures of a table: takes their values from its blocks and draws them.
+"""Draws the pictures of a results table from the values of its blocks.
 
-A picture's runs that are not finished are left out of it; where none of them is
-finished there is no picture, and `Drawn.skipped` says so.
+Unfinished runs are left out of a picture. If none of its runs is finished there
+is no picture, and `Drawn.skipped` names it.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,6 +9,7 @@ import os
 import re
 from typing import Any, NamedTuple
 
+from esmm_jax.metrics.by_space import DECILE_RATIOS
 from esmm_jax.reporting import plots
 from esmm_jax.reporting.front_grid import curves
 from esmm_jax.reporting.grid import text, titled
@@ -17,11 +18,11 @@ from esmm_jax.sweeps.table import Table
 from esmm_jax.types import InputError
 import numpy as np
 
-_DECILES = [f'test/cvr_entire/ratio_ctr_decile_{d}' for d in range(1, 11)]
+_DECILES = [f'test/cvr_entire/{name}' for name in DECILE_RATIOS]
 
 
 class Drawn(NamedTuple):
-  """What became of pictures.
+  """The pictures that were drawn, and those that were not.
 
   Attributes:
     paths: PNG files that were written.
@@ -36,18 +37,18 @@ def draw(table: Table, blocks: Sequence[Block], folder: str) -> Drawn:
   """Writes the pictures that the table asks for into a folder.
 
   Raises:
-    InputError: The table has not the rows that a picture needs.
+    InputError: The table lacks the rows that a picture needs.
   """
   drawn = Drawn([], [])
   for name in table.figures:
-    made = FIGURES[name](table, blocks, folder)
-    drawn.paths.extend(made.paths)
-    drawn.skipped.extend(made.skipped)
+    paths, skipped = FIGURES[name](table, blocks, folder)
+    drawn.paths.extend(paths)
+    drawn.skipped.extend(skipped)
   return drawn
 
 
 def fronts(table: Table, blocks: Sequence[Block], folder: str) -> Drawn:
-  """Both scores of each curve, a picture a block: front.png.
+  """Draws both scores of each curve, one picture per block: front.png.
 
   Raises:
     InputError: The table has no `front`.
@@ -60,13 +61,13 @@ def fronts(table: Table, blocks: Sequence[Block], folder: str) -> Drawn:
   headers = {c.metric: c.header for c in table.columns}
   drawn = Drawn([], [])
   for block, path, title in _pictures(table, blocks, folder, 'front'):
-    found = curves(table, block)
-    if _absent(drawn, path, list(found.series.values())):
+    scores = curves(table, block)
+    if _absent(drawn, path, list(scores.series.values())):
       continue
     plots.fronts(
-        {text(name): values for name, values in found.series.items()},
-        found.along,
-        found.single,
+        {text(name): values for name, values in scores.series.items()},
+        scores.along,
+        scores.single,
         path,
         title,
         headers[front.x],
@@ -77,7 +78,7 @@ def fronts(table: Table, blocks: Sequence[Block], folder: str) -> Drawn:
 
 
 def training_size(table: Table, blocks: Sequence[Block], folder: str) -> Drawn:
-  """Each AUC that has gains, by share of the training data: training-size.png.
+  """Draws each AUC that has gains by training share: training-size.png.
 
   Raises:
     InputError: The rows are not '@method' and '@share', or the latter are no
@@ -111,7 +112,7 @@ def training_size(table: Table, blocks: Sequence[Block], folder: str) -> Drawn:
 def cvr_by_ctr_decile(
     table: Table, blocks: Sequence[Block], folder: str
 ) -> Drawn:
-  """Predicted over true CVR by decile of CTR: cvr-by-ctr-decile.png.
+  """Draws predicted over true CVR by CTR decile: cvr-by-ctr-decile.png.
 
   One picture: the first of the table's block keys are its columns, the others
   its rows.
@@ -130,7 +131,7 @@ def cvr_by_ctr_decile(
   return drawn
 
 
-# Name in `Table.figures` -> what draws it.
+# Name in `Table.figures` -> function that draws it.
 FIGURES: dict[str, Callable[[Table, Sequence[Block], str], Drawn]] = {
     'fronts': fronts,
     'training_size': training_size,
@@ -141,8 +142,8 @@ FIGURES: dict[str, Callable[[Table, Sequence[Block], str], Drawn]] = {
 def _pictures(
     table: Table, blocks: Sequence[Block], folder: str, stem: str
 ) -> list[tuple[Block, str, str]]:
-  """(block, file, title) of a picture that each block has."""
-  found = []
+  """Returns (block, file, title) of a picture that each block has."""
+  pictures = []
   taken: set[str] = set()
   for block in blocks:
     name = titled(table.blocks, block.values)
@@ -153,17 +154,17 @@ def _pictures(
       file += '-2'
     taken.add(file)
     title = f'{table.title}: {name}' if name else table.title
-    found.append((block, os.path.join(folder, f'{file}.png'), title))
-  return found
+    pictures.append((block, os.path.join(folder, f'{file}.png'), title))
+  return pictures
 
 
 def _values(row: Row, metrics: Sequence[str]) -> np.ndarray:
-  """[S, metrics], nan where the run is missing."""
+  """Returns float [S, metrics], nan where the run is missing."""
   return np.array([[r.value(m) for m in metrics] for r in row.runs.values()])
 
 
 def _absent(drawn: Drawn, path: str, arrays: Sequence[Any]) -> bool:
-  """Whether nothing is known of what a picture shows; then it is noted."""
+  """Returns True, and notes it, if all values of a picture are missing."""
   if any(not np.isnan(values).all() for values in arrays):
     return False
   drawn.skipped.append(

@@ -1,7 +1,7 @@
-"""Rows as curves: their values, and what their fronts gain.
+"""Rows as curves: their values, and the gain of their fronts.
 
 The curves of a results table (`table_checks.Front`) have a point for each
-weight, two scores at each seed. The grid says how much more area their fronts
+weight, two scores at each seed. The grid shows how much more area their fronts
 dominate than the point of the single-task models does.
 """
 
@@ -15,7 +15,7 @@ from esmm_jax.sweeps.results import Block, Row
 from esmm_jax.sweeps.table import Front, Table
 import numpy as np
 
-# AUC of a coin in both scores.
+# AUC of random scores in both.
 REFERENCE = (0.5, 0.5)
 _SLOPE_DECIMALS = 2
 _VOLUME_DECIMALS = 5
@@ -37,7 +37,7 @@ class Curves(NamedTuple):
 
 
 def curves(table: Table, block: Block) -> Curves:
-  """Takes the two scores of all runs of a block of a table with a front."""
+  """Collects the two scores of all runs of a block of a table with a front."""
   front = table.front
   assert front is not None
   rows: dict[Any, dict[Any, Row]] = {}
@@ -46,11 +46,13 @@ def curves(table: Table, block: Block) -> Curves:
     rows.setdefault(names[front.series], {})[names[front.along]] = row
   seeds = list(dict.fromkeys(s for row in block.rows for s in row.runs))
   (single,) = rows.pop(front.single).values()
-  along = sorted({weight for own in rows.values() for weight in own})
+  along = sorted(set().union(*rows.values()))
   return Curves(
       {
-          name: np.stack([_scores(own[w], front, seeds) for w in along], axis=1)
-          for name, own in rows.items()
+          name: np.stack(
+              [_scores(by_weight[w], front, seeds) for w in along], axis=1
+          )
+          for name, by_weight in rows.items()
       },
       along,
       _scores(single, front, seeds),
@@ -58,19 +60,19 @@ def curves(table: Table, block: Block) -> Curves:
 
 
 def _scores(row: Row, front: Front, seeds: list[Any]) -> np.ndarray:
-  """[S, 2], nan where the run is missing."""
-  found = np.full((len(seeds), 2), math.nan)
+  """Returns both scores [S, 2], nan where the run is missing."""
+  scores = np.full((len(seeds), 2), math.nan)
   for k, seed in enumerate(seeds):
     if seed in row.runs:
-      found[k] = [row.runs[seed].value(m) for m in (front.x, front.y)]
-  return found
+      scores[k] = [row.runs[seed].value(m) for m in (front.x, front.y)]
+  return scores
 
 
 def front_grid(table: Table, block: Block) -> Grid:
-  """A line for each curve: its front, and how one score costs the other."""
+  """Shows each curve in a line: its front, and how its scores trade off."""
   front = table.front
   assert front is not None
-  found = curves(table, block)
+  scores = curves(table, block)
   headers_of = {c.metric: c.header for c in table.columns}
   decimals = {c.metric: c.decimals for c in table.columns}
   x, y = headers_of[front.x], headers_of[front.y]
@@ -79,13 +81,14 @@ def front_grid(table: Table, block: Block) -> Grid:
       short(front.series), 'n', 'front volume gain ↑', f'best {x} ↑',
       f'best {y} ↑', 'on front', 'slope', 'Spearman',
   ]  # fmt: skip
-  alone = found.single[~np.isnan(found.single).any(-1)]
-  seeds = len(found.single)
+  single_scores = scores.single[~np.isnan(scores.single).any(-1)]
+  seeds = len(scores.single)
   places = (decimals[front.x], decimals[front.y])
-  lines = [[single, counted(len(alone), seeds), NONE, *_best(alone, places)]]
+  lines = [[single, counted(len(single_scores), seeds), NONE,
+       *_best(single_scores, places)]]
   lines[0] += [NONE] * 3
-  for name, values in found.series.items():
-    lines.append(_line(name, values, found.single, places))
+  for name, values in scores.series.items():
+    lines.append(_line(name, values, scores.single, places))
   notes = [
       f'Front volume gain: area that the front of the mean points of {x} and'
       f' {y} dominates above {REFERENCE}, less that of the mean point of'
@@ -109,7 +112,7 @@ def _line(
     single: np.ndarray,
     decimals: tuple[int, int],
 ) -> list[str]:
-  """Of one curve [S, P, 2], over its whole seeds."""
+  """Returns the line of a curve [S, P, 2], over the seeds that it has whole."""
   whole = ~np.isnan(values).any((1, 2)) & ~np.isnan(single).any(1)
   values, single = values[whole], single[whole]
   texts = [text(name), counted(len(values), len(whole))]
@@ -129,7 +132,7 @@ def _line(
 
 
 def _best(values: np.ndarray, decimals: tuple[int, int]) -> list[str]:
-  """The largest mean of each score, of [S, ..., 2]."""
+  """Formats the largest mean of each score in values [S, ..., 2]."""
   if not len(values):
     return [NONE, NONE]
   best = values.mean(0).reshape(-1, 2).max(0)

@@ -1,4 +1,4 @@
-"""The grid of gains over the baseline, and what two gains say together."""
+"""The grid of gains over the baseline, and the verdict on two of them."""
 
 from collections.abc import Iterable, Sequence
 import math
@@ -14,65 +14,87 @@ LEVEL = 0.05
 
 
 def gain_grid(table: Table, block: Block, columns: Sequence[Column]) -> Grid:
-  """Mean difference to the baseline, interval and p-value of each column.
+  """Shows mean difference to the baseline, interval and p-value of each column.
 
   Args:
-    table: What to show.
+    table: The results table.
     block: Its rows; those without gains are left out.
-    columns: Those of the block that get gains.
+    columns: The columns of the block that get gains.
   """
-  over = _named(table)
+  baseline = _baseline_name(table)
+  noisy = [c for c in columns if c.metric in table.test_noise]
+  judged = [c for m in table.verdict or () for c in columns if c.metric == m]
+  if len(judged) != 2:  # The block may show only one of the two metrics.
+    judged = []
   headers = [*map(short, table.rows), 'pairs']
   for column in columns:
     headers += [column.header + ARROWS[column.better], 'p']
-    if column.metric in table.test_noise:
-      headers.append('SE: seeds / test')
-  judged = [c for m in table.verdict or () for c in columns if c.metric == m]
-  if len(judged) == 2:
-    headers.append('verdict')
-  gaining = [row for row in block.rows if row.gains]
-  rows = []
-  for row in gaining:
-    pairs = max(row.gains[c.metric].paired.n for c in columns)
-    texts = [*map(text, row.values), counted(pairs, len(row.runs))]
-    for column in columns:
-      gain = row.gains[column.metric]
-      texts += _gain(gain, column, pairs)
-      if column.metric in table.test_noise:
-        texts.append(_errors(gain, column))
-    if len(judged) == 2:
-      pair = [(c.header.split()[0], row.gains[c.metric]) for c in judged]
-      texts.append(verdict(pair))
-    rows.append(texts)
+    headers += ['SE: seeds / test'] if column in noisy else []
+  headers += ['verdict'] if judged else []
+  rows = [row for row in block.rows if row.gains]
+  title = titled(table.blocks, block.values)
+  return Grid(
+      f'{title}: gain over {baseline}' if title else f'Gain over {baseline}',
+      headers,
+      [_line(row, columns, noisy, judged) for row in rows],
+      len(table.rows),
+      _notes(baseline, rows, columns, noisy, judged),
+  )
+
+
+def _line(
+    row: Row,
+    columns: Sequence[Column],
+    noisy: Sequence[Column],
+    judged: Sequence[Column],
+) -> list[str]:
+  """Returns the texts of one row of the grid."""
+  pairs = max(row.gains[c.metric].paired.n for c in columns)
+  texts = [*map(text, row.values), counted(pairs, len(row.runs))]
+  for column in columns:
+    gain = row.gains[column.metric]
+    texts += _gain(gain, column, pairs)
+    texts += [_errors(gain, column)] if column in noisy else []
+  if judged:
+    gains = [(c.header.split()[0], row.gains[c.metric]) for c in judged]
+    texts.append(verdict(gains))
+  return texts
+
+
+def _notes(
+    baseline: str,
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+    noisy: Sequence[Column],
+    judged: Sequence[Column],
+) -> list[str]:
+  """Returns the sentences below the grid."""
   notes = [
-      f'Difference to {over} at the same seed: mean [95 % interval]; p of the'
-      ' paired t test after Holm over the rows of its column, * below'
+      f'Difference to {baseline} at the same seed: mean [95 % interval]; p of'
+      ' the paired t test after Holm over the rows of its column, * below'
       f' {number(LEVEL, 2)}.'
   ]
-  if smallest := _detectable(gaining, columns):
+  if smallest := _detectable(rows, columns):
     notes.append(
         'Smallest difference that a paired t test with these seeds finds in 80'
         f' of 100 cases, median of the rows: {smallest}.'
     )
-  noisy = [c for c in columns if c.metric in table.test_noise]
   if noisy:
-    notes += _noise_notes(gaining, noisy)
-  if len(judged) == 2:
+    notes += _noise_notes(rows, noisy)
+  if judged:
     first, second = (c.header for c in judged)
     notes.append(
         f'Verdict on {first} and {second}: a gain counts where its p is below'
         f' {number(LEVEL, 2)}; seesaw: one up and the other one down.'
     )
-  title = titled(table.blocks, block.values)
-  title = f'{title}: gain over {over}' if title else f'Gain over {over}'
-  return Grid(title, headers, rows, len(table.rows), notes)
+  return notes
 
 
 def verdict(gains: Sequence[tuple[str, Gain]]) -> str:
-  """What two gains say together.
+  """Judges two gains together.
 
   Args:
-    gains: Two, each with its name, of metrics of which more is better.
+    gains: Two (name, gain) pairs of metrics of which more is better.
 
   Returns:
     'seesaw' where both are beyond noise, that is p_holm < LEVEL, with opposite
@@ -95,6 +117,7 @@ def verdict(gains: Sequence[tuple[str, Gain]]) -> str:
 
 
 def _gain(gain: Gain, column: Column, pairs: int) -> tuple[str, str]:
+  """Formats difference and p-value; n where fewer pairs have the metric."""
   p = gain.paired
   cell = interval(p.mean, p.low, p.high, column.decimals)
   if 0 < p.n < pairs:
@@ -107,7 +130,7 @@ def _gain(gain: Gain, column: Column, pairs: int) -> tuple[str, str]:
 
 
 def _errors(gain: Gain, column: Column) -> str:
-  """The two standard errors; n where some predictions were not saved."""
+  """Formats both standard errors; n where predictions were not saved."""
   both = (gain.seed_error, gain.test_error.mean)
   cell = ' / '.join(number(x, column.decimals) for x in both)
   n = gain.test_error.n
@@ -132,20 +155,21 @@ def _noise_notes(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
 
 
 def _detectable(rows: Iterable[Row], columns: Iterable[Column]) -> str:
+  """Formats the median minimum detectable difference of each column."""
   texts = []
   for column in columns:
     gains = [row.gains[column.metric] for row in rows]
-    smallest = [g.minimum_detectable_difference for g in gains]
-    smallest = [x for x in smallest if not math.isnan(x)]
-    if smallest:
-      median = number(statistics.median(smallest), column.decimals)
+    differences = [g.minimum_detectable_difference for g in gains]
+    differences = [x for x in differences if not math.isnan(x)]
+    if differences:
+      median = number(statistics.median(differences), column.decimals)
       texts.append(f'{column.header} {median}')
   return ', '.join(texts)
 
 
-def _named(table: Table) -> str:
-  """'single_task (estimator click_space)': the labels, then the other keys."""
-  # What is None says only that the key is not the baseline's.
+def _baseline_name(table: Table) -> str:
+  """Returns 'single_task (estimator click_space)': labels, then other keys."""
+  # None marks a key that other rows have and the baseline lacks.
   baseline: dict[str, Any] = {
       k: v for k, v in (table.baseline or {}).items() if v is not None
   }

@@ -1,4 +1,4 @@
-"""A table of texts, in Markdown and in LaTeX, and how a value is written."""
+"""Grids of texts, in Markdown and LaTeX, and the formats of values."""
 
 from collections.abc import Iterable
 import math
@@ -29,14 +29,14 @@ _TEX = {
 
 
 class Grid(NamedTuple):
-  """A table of texts.
+  """Texts in rows and columns.
 
   Attributes:
-    title: Above it, or ''.
+    title: Shown above it; '' for none.
     headers: Of the columns.
     rows: Each as many texts as there are headers.
-    num_left: The first columns, which name the row and are aligned to the left;
-      the others are aligned to the right.
+    num_left: Number of first columns, which name the row and are aligned to the
+      left; the others are aligned to the right.
     notes: Sentences below it.
   """
 
@@ -48,7 +48,7 @@ class Grid(NamedTuple):
 
 
 def pipes(grid: Grid) -> str:
-  """The grid as a Markdown table, aligned in plain text too."""
+  """Formats the grid in Markdown, aligned in plain text too."""
   lines = [
       [text.replace('|', r'\|') for text in line]
       for line in (grid.headers, *grid.rows)
@@ -68,7 +68,7 @@ def pipes(grid: Grid) -> str:
 
 
 def tabular(grid: Grid) -> str:
-  """The grid as a LaTeX tabular, for the package booktabs."""
+  """Formats the grid as a LaTeX tabular, for the package booktabs."""
   columns = 'l' * grid.num_left + 'r' * (len(grid.headers) - grid.num_left)
   return '\n'.join([
       f'\\begin{{tabular}}{{{columns}}}',
@@ -83,18 +83,18 @@ def tabular(grid: Grid) -> str:
 
 def _tex_line(texts: Iterable[str]) -> str:
   cells = (''.join(_TEX.get(c, c) for c in text) for text in texts)
-  # A minus sign, where a hyphen begins a number.
+  # A hyphen that begins a number is a minus sign.
   signed = (re.sub(r'(?<![\w.-])-(?=[.\d])', '$-$', cell) for cell in cells)
   return ' & '.join(signed) + r' \\'
 
 
 def digits(value: float) -> str:
-  """A metric by itself: four decimals, six where it is small."""
+  """Formats a metric by itself: four decimals, six if it is small."""
   return f'{value:.4f}' if abs(value) >= 0.05 else f'{value:.6f}'
 
 
 def number(value: float, decimals: int, sign: str = '') -> str:
-  """A number as tables have it: .7317, 1.02, 12,345; '–' for nan."""
+  """Formats a number as .7317, 1.02 or 12,345; '–' for nan."""
   if math.isnan(value):
     return NONE
   text = f'{value:{sign},.{decimals}f}'
@@ -102,32 +102,36 @@ def number(value: float, decimals: int, sign: str = '') -> str:
 
 
 def interval(mean: float, low: float, high: float, decimals: int) -> str:
-  """A difference and its interval, '+.0900 [+.0470, +.1330]'."""
+  """Formats a difference and its interval, '+.0900 [+.0470, +.1330]'."""
   text = number(mean, decimals, '+')
   if math.isnan(low):
     return text
   return f'{text} [{number(low, decimals, "+")}, {number(high, decimals, "+")}]'
 
 
-def counted(there: int, planned: int) -> str:
-  """'3', or '1, missing 2 of 3'."""
-  if there >= planned:
+def counted(num_finished: int, planned: int) -> str:
+  """Formats a number of runs: '3', or '1, missing 2 of 3'."""
+  missing = planned - num_finished
+  if missing <= 0:
     return str(planned)
-  return f'{there}, missing {planned - there} of {planned}'
+  return f'{num_finished}, missing {missing} of {planned}'
 
 
 def short(key: str) -> str:
-  """The key as a header: '@model' and 'dataset.rho' as model and rho."""
+  """Shortens a key to a header: '@model' to model, 'dataset.rho' to rho."""
   return key.removeprefix('@').split('.')[-1]
 
 
 def text(value: Any) -> str:
-  """The value of a point."""
+  """Formats the value of a point."""
   return NONE if value is None else str(value)
 
 
 def titled(keys: Iterable[str], values: Iterable[Any]) -> str:
-  """'KuaiRand-Pure like, estimator click_space'; labels without their key."""
+  """Joins keys and values: 'KuaiRand-Pure like, estimator click_space'.
+
+  Labels (keys that begin with @) are shown without their key.
+  """
   return ', '.join(
       text(v) if k.startswith('@') else f'{short(k)} {text(v)}'
       for k, v in zip(keys, values)

@@ -1,13 +1,13 @@
-"""A table of runs as text: Markdown, CSV and LaTeX.
+"""A results table as text: Markdown, CSV and LaTeX.
 
-Each block becomes up to four grids: mean ± standard deviation over seeds; what
-the validation split chose, with all candidates; the gains over the baseline at
-the same seed, with their 95 % interval and p-value; and the fronts of its
+Each block becomes up to four grids: mean ± standard deviation over seeds; the
+choice on the validation split, with all candidates; the gains over the baseline
+at the same seed, with their 95 % interval and p-value; and the fronts of its
 curves. CSV has one line for each cell, in full precision.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 import csv
 import io
 import math
@@ -29,29 +29,29 @@ _NOISE = ('se_seeds', 'se_test', 'combined_low', 'combined_high')
 
 
 def grids(table: Table, blocks: Sequence[Block]) -> list[Grid]:
-  """The grids of all blocks, in order."""
-  found = []
+  """Makes the grids of all blocks, in order."""
+  result = []
   for block in blocks:
-    found.append(_means(table, block))
+    result.append(_means(table, block))
     if any(row.chosen and len(row.candidates) > 1 for row in block.rows):
-      found.append(_choices(table, block))
+      result.append(_choices(table, block))
     columns = [c for c in block.columns if c.metric in table.gain_columns]
     if columns and any(row.gains for row in block.rows):
-      found.append(gain_grid(table, block, columns))
+      result.append(gain_grid(table, block, columns))
     if table.front is not None:
-      found.append(front_grid(table, block))
-  return found
+      result.append(front_grid(table, block))
+  return result
 
 
 def markdown(
     table: Table, blocks: Sequence[Block], pictures: Iterable[str] = ()
 ) -> str:
-  """The whole table, with what it was made by.
+  """Writes the whole results table with its provenance as Markdown.
 
   Args:
-    table: What to show.
-    blocks: Its runs.
-    pictures: Files beside it, named below the grids.
+    table: The results table.
+    blocks: Its rows, with their runs.
+    pictures: Files in the same folder, shown below the grids.
   """
   parts = [f'## {table.title}', *filter(None, [table.note])]
   for grid in grids(table, blocks):
@@ -64,7 +64,7 @@ def markdown(
 
 
 def latex(table: Table, blocks: Sequence[Block]) -> str:
-  """One tabular (package booktabs) for each grid; the rest as comments."""
+  """Writes a tabular (package booktabs) for each grid, the rest as comments."""
   parts = [f'% {table.title}']
   for grid in grids(table, blocks):
     notes = [f'% {note}' for note in grid.notes]
@@ -74,10 +74,10 @@ def latex(table: Table, blocks: Sequence[Block]) -> str:
 
 
 def to_csv(table: Table, blocks: Sequence[Block]) -> str:
-  """One line for each block, row and metric; empty where there is no number.
+  """Writes a line for each block, row and metric; empty without a number.
 
-  Tables with a choice have the column `chosen` too: 1 or 0 in the lines of the
-  candidates on the validation split, empty in all others.
+  Results tables with a choice have the column `chosen` too: 1 or 0 in the lines
+  of the candidates on the validation split, empty in all others.
   """
   out = io.StringIO()
   keys = [*table.blocks, *table.rows]
@@ -111,6 +111,7 @@ def to_csv(table: Table, blocks: Sequence[Block]) -> str:
 
 
 def _numbers(table: Table, row: Row, metric: str) -> list[str]:
+  """Returns the cells of a CSV line, in the order of the headers."""
   numbers = [len(row.runs), row.cells[metric].n, *row.cells[metric][:2]]
   numbers += _published(table, row, metric)
   gain = row.gains.get(metric)
@@ -134,7 +135,7 @@ def _texts(numbers: Iterable[float]) -> list[str]:
 
 
 def provenance(blocks: Sequence[Block]) -> list[str]:
-  """What the numbers were made by, and which runs are missing."""
+  """Lists commands, commits, data and devices of the runs, and missing runs."""
   runs = {
       run.name: run
       for block in blocks
@@ -166,7 +167,7 @@ def provenance(blocks: Sequence[Block]) -> list[str]:
 
 
 def spread(summary: Summary, decimals: int) -> str:
-  """Mean ± standard deviation; the mean alone where there is one value."""
+  """Formats mean ± standard deviation; the mean alone of a single value."""
   mean = number(summary.mean, decimals)
   if math.isnan(summary.std):
     return mean
@@ -174,34 +175,19 @@ def spread(summary: Summary, decimals: int) -> str:
 
 
 def _means(table: Table, block: Block) -> Grid:
+  """Shows mean ± standard deviation over seeds, and the published numbers."""
+  published = table.paper.values if table.paper else {}
+  in_paper = {metric for _, metric in published}
   headers = list(map(short, table.rows))
   if table.choice:
     headers.append(short(table.choice.key))
   headers.append('n')
-  published = table.paper.values if table.paper else {}
-  in_paper = {metric for _, metric in published}
   for column in block.columns:
     headers.append(column.header + ARROWS[column.better])
     if column.metric in in_paper:
       headers.append('paper')
   headers += [c.header + ARROWS[c.better] for c in block.extra_columns]
-  rows = []
-  for row in block.rows:
-    texts = list(map(text, row.values))
-    if row.chosen:
-      taken = text(row.chosen.value) if row.chosen.taken else 'missing'
-      texts.append(taken + (FEWER if row.chosen.fewer else ''))
-    planned = len(row.runs)
-    texts.append(counted(planned - row.missing, planned))
-    for column in block.columns:
-      texts.append(_mean(row, column))
-      if column.metric in in_paper:
-        theirs = Summary(*_published(table, row, column.metric), 1)
-        texts.append(spread(theirs, column.decimals))
-    for column in block.extra_columns:
-      summary = row.cells[column.metric]._replace(std=math.nan)
-      texts.append(spread(summary, column.decimals))
-    rows.append(texts)
+  lines = [_means_line(table, block, row, in_paper) for row in block.rows]
   notes = []
   if any(row.missing for row in block.rows):
     notes.append(f'{FEWER} of fewer runs than planned; see the column n.')
@@ -215,11 +201,33 @@ def _means(table: Table, block: Block) -> Grid:
   if 'paper' in headers:
     notes.append(f'paper: {table.paper.source}.')
   title = titled(table.blocks, block.values)
-  return Grid(title, headers, rows, len(table.rows), notes)
+  return Grid(title, headers, lines, len(table.rows), notes)
+
+
+def _means_line(
+    table: Table, block: Block, row: Row, in_paper: Set[str]
+) -> list[str]:
+  """Returns the texts of one row of `_means`."""
+  texts = list(map(text, row.values))
+  if row.chosen:
+    chosen = text(row.chosen.value) if row.chosen.taken else 'missing'
+    texts.append(chosen + (FEWER if row.chosen.fewer else ''))
+  planned = len(row.runs)
+  texts.append(counted(planned - row.missing, planned))
+  for column in block.columns:
+    texts.append(_mean(row, column))
+    if column.metric in in_paper:
+      summary = Summary(*_published(table, row, column.metric), 1)
+      texts.append(spread(summary, column.decimals))
+  for column in block.extra_columns:
+    # The mean alone: beside the metrics these are context.
+    summary = row.cells[column.metric]._replace(std=math.nan)
+    texts.append(spread(summary, column.decimals))
+  return texts
 
 
 def _choices(table: Table, block: Block) -> Grid:
-  """Every candidate with its mean on the validation split."""
+  """Shows every candidate with its mean on the validation split."""
   assert table.choice is not None
   metric, mode = table.choice.metric, table.choice.mode
   name = short(table.choice.key)
@@ -246,26 +254,28 @@ def _choices(table: Table, block: Block) -> Grid:
 
 
 def _mean(row: Row, column: Column) -> str:
+  """Formats a mean; n where some finished runs lack the metric."""
   summary = row.cells[column.metric]
-  there = len(row.runs) - row.missing
-  if not there:
+  num_finished = len(row.runs) - row.missing
+  if not num_finished:
     return 'missing'
   cell = spread(summary, column.decimals)
-  if 0 < summary.n < there:
+  if 0 < summary.n < num_finished:
     cell += f' (n={summary.n})'
   return cell + (FEWER if row.missing else '')
 
 
 def _published(table: Table, row: Row, metric: str) -> tuple[float, float]:
+  """Returns mean and standard deviation in the paper, nan where not given."""
   values = table.paper.values if table.paper else {}
   value = values.get((row.name, metric), math.nan)
   return value if isinstance(value, tuple) else (value, math.nan)
 
 
 def _origins(runs: Iterable[Run], key: str) -> list[str]:
-  """A fact of each run; all of them where it was begun under several."""
+  """Returns a fact of each run, joined if it was resumed under another one."""
   texts = (' then '.join(dict.fromkeys(o[key] for o in r.origin)) for r in runs)
-  return [known or 'not recorded' for known in texts]
+  return [fact or 'not recorded' for fact in texts]
 
 
 def _versions(results: Mapping[str, Any]) -> str:

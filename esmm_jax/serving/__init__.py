@@ -1,13 +1,14 @@
-"""From a finished run to scores of new rows.
+"""Scores of new rows with a finished run.
 
-  restore      a run's folder -> config, schema, model and chosen parameters
-  inputs       columns as people have them -> ids and numbers (no JAX)
-  predictor    columns -> probabilities, in batches of a few sizes
-  calibration  Platt and isotonic, fitted on the validation split
-  calibrating  the same of a whole run, kept in its folder
-  files        Parquet and CSV files as a stream of rows (no JAX)
-  scoring      such a stream -> one Parquet file of scores, goes on after a kill
-  exporting    the model as StableHLO that runs without this package
+  restore          a run's folder -> config, schema, model, chosen parameters
+  inputs           columns as people have them -> ids and numbers (no JAX)
+  model_inputs     ids and numbers -> dense arrays -> the batch of a model
+  predictor        columns -> probabilities, in batches of a few sizes
+  calibrators      Platt and isotonic: the fitted maps, and fitting one
+  calibrate        fits the calibrators of a run on its validation split
+  scoring          a stream of rows -> one Parquet file, resumes after a kill
+  run_predictions  predictions and truth of a run's own test split
+  exporting        the model as StableHLO that runs without this package
 
-`esmm_jax.load(run)` gives a `Predictor`.
+`esmm_jax.load(run)` returns a `Predictor`.
 """

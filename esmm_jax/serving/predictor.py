@@ -1,21 +1,20 @@
-"""Columns of new rows -> probabilities."""
+"""Scores rows with a trained model."""
 
 from collections.abc import Mapping
 import functools
 import os
 from typing import Any
 
-from esmm_jax.data.batching.padding import slots_and_weights
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.schema import Schema
-from esmm_jax.serving import calibration, inputs
+from esmm_jax.serving import calibrators, inputs, model_inputs
 from esmm_jax.serving.restore import restore, Trained
 from esmm_jax.tasks import spaces
 from esmm_jax.training.predict import scores
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.step import predict_step
-from esmm_jax.types import Array, Batch, Columns, Groups, InputError
+from esmm_jax.types import Array, Columns, InputError
 import jax
 import numpy as np
 import pyarrow as pa
@@ -28,21 +27,35 @@ _SIZES = (1, 32, 1024)
 class Predictor:
   """Scores rows with a trained model.
 
+      >>> import esmm_jax
+      >>> predictor = esmm_jax.load('runs/esmm')
+      >>> columns = {name: [0, 1] for name in predictor.names}
+      >>> columns['history'] = [[3, 4], []]
+      >>> columns['history.weight'] = [[1.0, 0.5], []]
+      >>> scores = predictor.predict(columns)
+      >>> list(scores), scores['p_ctr'].shape
+      (['p_ctr', 'p_cvr', 'p_ctcvr'], (2,))
+
   Attributes:
     config: The run's config.
     schema: The fields that the model reads, and the tasks.
-    results: What the run's results.json holds.
-    folder: The run's; '' where the model is of no run.
+    results: The content of the run's results.json.
+    folder: The run's folder; '' if the model is not of a run.
     batch_size: Rows of the largest batch.
+    sizes: Rows of the batches that are compiled, ascending.
     names: The columns that `predict` reads.
+    trained: Model and parameters.
   """
 
   def __init__(self, trained: Trained, batch_size: int | None = None):
-    """Makes one; `load` is the usual way.
+    """Prepares a model for scoring; `load` is the usual way.
 
     Args:
       trained: Model and parameters.
       batch_size: Rows of the largest batch; default: `eval_batch_size`.
+
+    Raises:
+      InputError: `batch_size` is less than 1.
     """
     self.config, self.schema = trained.config, trained.schema
     self.results, self.folder = trained.results, trained.folder
@@ -54,10 +67,10 @@ class Predictor:
     self.trained = trained
     self._step = jax.jit(functools.partial(predict_step, plan=trained.plan))
     self._encoder = _encoder(self.folder, self.schema)
-    own = self._encoder is not None
-    self.names = (
-        list(self._encoder.raw_names) if own else inputs.needed(self.schema)
-    )
+    if self._encoder is not None:
+      self.names = list(self._encoder.raw_names)
+    else:
+      self.names = inputs.needed(self.schema)
 
   def predict(
       self,
@@ -67,18 +80,18 @@ class Predictor:
       where: str = 'columns',
       first_row: int = 0,
   ) -> dict[str, np.ndarray]:
-    """Probabilities of rows.
+    """Predicts probabilities of rows.
 
     Args:
       columns: Name -> array, list or pyarrow array [N], the columns `names`;
-        others are not looked at; or a pyarrow table of them. Where the run has
-        an encoder they are raw columns, as in its files, and values never seen
-        in training are taken as there. Otherwise they are ids and numbers, as
+        others are ignored; or a pyarrow table of them. If the run has an
+        encoder they are raw columns, as in its files, and values never seen in
+        training are encoded as there. Otherwise they are ids and numbers, as
         the data set has them (`inputs.encoded`).
       calibrated: `none`, or `platt` or `isotonic` after experiments.calibrate.
-      joint: Calibrated only: `product` makes p_ctcvr of the calibrated p_ctr
-        and p_cvr, `own` takes the calibration of p_ctcvr itself.
-      where: What to call the columns in messages.
+      joint: Calibrated only: `product` multiplies the calibrated p_ctr and
+        p_cvr to p_ctcvr, `own` calibrates p_ctcvr itself.
+      where: Name of the columns in messages.
       first_row: Number of the first row, in messages.
 
     Returns:
@@ -95,7 +108,19 @@ class Predictor:
   def encode(
       self, columns: Mapping[str, Any], where: str, first_row: int = 0
   ) -> Columns:
-    """Columns as `predict` takes them -> those of the schema."""
+    """Encodes columns as `predict` takes them into those of the schema.
+
+    Args:
+      columns: See `predict`.
+      where: See there.
+      first_row: See there.
+
+    Returns:
+      Field -> column, as `outputs` takes them.
+
+    Raises:
+      InputError: A column is missing or a value is not possible.
+    """
     if isinstance(columns, pa.Table):
       inputs.require(self.names, columns.column_names, where)
       columns = {name: columns[name] for name in self.names}
@@ -107,31 +132,38 @@ class Predictor:
   def outputs(
       self, columns: Columns, whole: bool = False
   ) -> dict[str, np.ndarray]:
-    """Log-odds (values of a regression) of rows that are encoded.
+    """Predicts log-odds (values of a regression) of encoded rows.
 
     Args:
       columns: Field -> column, as a data set holds it; those of groups too.
-      whole: Whether all batches are of `batch_size` rows, as those of a run
-        are: the last bit may depend on the size.
+      whole: Whether all batches have `batch_size` rows, as those of a run do:
+        the last bit may depend on the size.
 
     Returns:
       Output -> float32 [n]: `ctr`, `cvr`, `ctcvr`, say.
     """
-    arrays, num = _arrays(self.schema, columns)
+    features = model_inputs.features(self.schema, columns)
+    num = len(next(iter(features.values())))
     params = self.trained.params
-    made = []
+    batches = []
     for start in range(0, num, self.batch_size):
       stop = min(start + self.batch_size, num)
       sizes = self.sizes[-1:] if whole else self.sizes
       size = next(s for s in sizes if s >= stop - start)
-      batch = _batch([a[start:stop] for a in arrays], size)
-      made.append(
-          self._step(params['table'], params['net'], params['stats'], batch)[0]
+      rows = {name: array[start:stop] for name, array in features.items()}
+      is_row = np.arange(size) < stop - start
+      batch = model_inputs.to_batch(
+          self.schema, _pad(rows, size), is_row.astype(np.float32)
       )
+      outputs, _ = self._step(
+          params['table'], params['net'], params['stats'], batch
+      )
+      batches.append(outputs)
     names = dict.fromkeys(s.output for s in spaces(self.schema.tasks))
     return {
         name: np.concatenate(
-            [np.zeros(0, np.float32), *(np.asarray(m[name])[0] for m in made)]
+            [np.zeros(0, np.float32)]
+            + [np.asarray(batch[name])[0] for batch in batches]
         )[:num]
         for name in names
     }
@@ -139,18 +171,26 @@ class Predictor:
   def scores(
       self, outputs: Mapping[str, Array], calibrated: str, joint: str
   ) -> dict[str, np.ndarray]:
-    """Outputs -> what `predict` returns."""
+    """Turns outputs into what `predict` returns."""
     if calibrated != 'none':
-      found = calibration.read(self.folder, calibrated)
-      outputs = calibration.apply(
-          found, calibrated, joint, outputs, self.schema.tasks
+      fitted = calibrators.read(self.folder, calibrated)
+      outputs = calibrators.calibrate_outputs(
+          fitted, calibrated, joint, outputs, self.schema.tasks
       )
     return scores(outputs, self.schema.tasks)
 
   def split_outputs(
       self, builder: ColumnarBuilder, split: str
   ) -> dict[str, np.ndarray]:
-    """Outputs of a split of the run's own data, in file order."""
+    """Predicts a split of the run's own data set, in file order.
+
+    Args:
+      builder: The prepared data set.
+      split: `test[:10%]`, say.
+
+    Returns:
+      Output -> float32 [n], those of the run itself to the bit.
+    """
     source = builder.as_data_source(split)
     step = 16 * self.batch_size
     pieces = [
@@ -163,10 +203,14 @@ class Predictor:
 def load(
     run: str, batch_size: int | None = None, data_dir: str | None = None
 ) -> Predictor:
-  """The predictor of a finished run, with the parameters that it chose.
+  """Loads the predictor of a finished run, with its chosen parameters.
+
+      >>> import esmm_jax
+      >>> esmm_jax.load('runs/esmm').schema.labels
+      ('click', 'conversion')
 
   Args:
-    run: Its folder.
+    run: The run's folder.
     batch_size: Rows of the largest batch; default: the run's eval_batch_size.
     data_dir: See `restore`.
 
@@ -177,37 +221,15 @@ def load(
 
 
 def _encoder(folder: str, schema: Schema) -> Any:
-  """What makes ids of raw columns, or None where the run has none."""
+  """Loads the run's encoder of raw columns; None if it has none."""
   path = os.path.join(folder, FOLDER)
   if not folder or not os.path.isdir(path):
     return None
   return Encoder.load(path).select([f.name for f in schema.fields])
 
 
-def _arrays(schema: Schema, columns: Columns) -> tuple[list[Array], int]:
-  """Slots, weights and floats of rows, and slots and weights of groups."""
-  num = len(columns[schema.fields[0].name])
-  floats = np.empty((num, len(schema.float_fields)), np.float32)
-  for j, f in enumerate(schema.float_fields):
-    floats[:, j] = columns[f.name]
-  arrays = [
-      *slots_and_weights(schema, schema.row_part, columns, num), floats]
-  if schema.group_part.num_slots:
-    arrays += slots_and_weights(schema, schema.group_part, columns, num)
-  return arrays, num
-
-
-def _batch(arrays: list[Array], size: int) -> Batch:
-  """A batch padded to `size` by its last row. Each row is its own group."""
-  num = len(arrays[0])
-  place = np.minimum(np.arange(size), num - 1)
-  slots, weights, floats, *group = (a[place] for a in arrays)
-  return Batch(
-      rows=np.zeros(0, np.int32),
-      slots=slots,
-      weights=weights,
-      floats=floats,
-      labels={},
-      where=(np.arange(size) < num).astype(np.float32),
-      groups=Groups(*group, np.arange(size, dtype=np.int32)) if group else None,
-  )
+def _pad(features: Mapping[str, Array], size: int) -> dict[str, Array]:
+  """Pads arrays [n, ...] to `size` rows with copies of their last row."""
+  num = len(next(iter(features.values())))
+  index = np.minimum(np.arange(size), num - 1)
+  return {name: array[index] for name, array in features.items()}

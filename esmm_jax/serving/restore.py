@@ -1,6 +1,7 @@
-"""A finished run's folder -> what prediction needs."""
+"""Restores from a finished run's folder all that prediction needs."""
 
 from collections.abc import Mapping
+import contextlib
 import functools
 import os
 from typing import Any, NamedTuple
@@ -13,22 +14,20 @@ from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import Plan
 from esmm_jax.types import InputError
 from esmm_jax.workdir.checkpoint import Checkpoints
-from esmm_jax.workdir.folder import SCHEMA
+from esmm_jax.workdir.folder import read_schema
 from ml_collections import ConfigDict
-
-_REMEDY = 'Train again.'
 
 
 class Trained(NamedTuple):
   """A model and the parameters that a run chose.
 
   Attributes:
-    config: The run's.
+    config: The run's config.
     schema: The fields that the model reads, and the tasks.
-    plan: Model and outputs; its optimizers are not there.
+    plan: Model and outputs; its optimizers are None.
     params: `table` float32 [V, 1, .], `net` and `stats`, each leaf [1, ...].
-    results: What results.json holds.
-    folder: The run's; '' where the model is of no run.
+    results: The content of results.json.
+    folder: The run's folder; '' if the model is not of a run.
   """
 
   config: ConfigDict
@@ -40,21 +39,21 @@ class Trained(NamedTuple):
 
 
 def restore(run: str, data_dir: str | None = None) -> Trained:
-  """Reads a finished run, with the parameters that its test metrics are of.
+  """Restores a finished run with the parameters behind its test metrics.
 
   Those are of the evaluation that was best on the validation split, or the last
-  where none is selected (`selection.metric=''`). A run that was trained beside
-  others keeps its own, so there is always one replica.
+  ones if none is selected (`selection.metric=''`). A run that was trained
+  beside others has its own checkpoint, so there is always one replica.
 
   Args:
     run: The run's folder.
-    data_dir: Where prepared data lives; only looked at for runs that were made
+    data_dir: Folder of the prepared data; only read for runs that were made
       before runs kept their schema.
 
   Raises:
     InputError: There is no finished run, or its checkpoint is damaged.
   """
-  config = ConfigDict(_tuples(_read(run, 'config.json')))
+  config = to_config(_read(run, 'config.json'))
   results = _read(run, 'results.json')
   schema = _schema(run, config, data_dir)
   params = _params(run, bool(config.selection.metric), results)
@@ -62,8 +61,22 @@ def restore(run: str, data_dir: str | None = None) -> Trained:
   return Trained(config, schema, model, params, results, run)
 
 
+def to_config(value: Mapping[str, Any]) -> ConfigDict:
+  """Builds a config from the content of config.json.
+
+  JSON has no tuples: all lists become the tuples that configs have.
+  """
+
+  def convert(value: Any) -> Any:
+    if isinstance(value, Mapping):
+      return {k: convert(v) for k, v in value.items()}
+    return tuple(map(convert, value)) if isinstance(value, list) else value
+
+  return ConfigDict(convert(value))
+
+
 def plan(settings: Settings, schema: Schema) -> Plan:
-  """Makes the model and outputs of a run; enough for `predict_step`."""
+  """Builds model and outputs of a run; enough for `predict_step`."""
   objective, _ = parts.estimator(
       settings.objective.estimator, settings.objective.options, schema.tasks
   )
@@ -84,7 +97,7 @@ def plan(settings: Settings, schema: Schema) -> Plan:
 
 
 def _read(run: str, name: str) -> Any:
-  value = read_json(os.path.join(run, name), _REMEDY)
+  value = read_json(os.path.join(run, name), 'Train again.')
   if value is None:
     begun = os.path.exists(os.path.join(run, 'config.json'))
     problem = 'is not finished' if begun else 'is no folder of a run'
@@ -96,45 +109,43 @@ def _read(run: str, name: str) -> Any:
 
 
 def _schema(run: str, config: ConfigDict, data_dir: str | None) -> Schema:
-  path = os.path.join(run, SCHEMA)
-  saved = read_json(path, _REMEDY)
-  if saved is None:
-    data = parts.dataset(config.dataset, data_dir)
-    return parts.schema(data, config.dataset.fields, config.dataset.tasks)
-  try:
-    return Schema.from_dict(saved)
-  except (TypeError, KeyError) as e:
-    raise InputError(f'{path} is damaged ({e}). {_REMEDY}') from e
+  """Returns the run's schema, that of its data for runs that kept none."""
+  if schema := read_schema(run):
+    return schema
+  data = parts.dataset(config.dataset, data_dir)
+  return parts.schema(data, config.dataset.fields, config.dataset.tasks)
 
 
 def _params(
     run: str, selects: bool, results: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """The chosen parameters, on one device."""
-  checkpoints = Checkpoints(run, read_only=True)
-  step = checkpoints.latest_step
-  if step is None or step < results['steps']:
-    checkpoints.close()
-    why = ' '.join(checkpoints.messages)
-    raise InputError(
-        f'--workdir={run} has no sound checkpoint of its last step. {why}'
-        ' Delete its results.json and train again with the same command; it'
-        ' goes on from the checkpoint that is left.'
-    )
-  params = checkpoints.restore_params(selects)
-  checkpoints.close()
+  """Restores the chosen parameters on one device.
+
+  Args:
+    run: The run's folder.
+    selects: Whether the run selects an evaluation: the best parameters then
+      lie beside the last ones.
+    results: The content of results.json.
+  """
+  with contextlib.closing(Checkpoints(run, read_only=True)) as checkpoints:
+    step = checkpoints.latest_step
+    if step is None or step < results['steps']:
+      why = ' '.join(checkpoints.messages)
+      raise InputError(
+          f'--workdir={run} has no sound checkpoint of its last step. {why}'
+          ' Delete its results.json and train again with the same command; it'
+          ' goes on from the checkpoint that is left.'
+      )
+    try:
+      params = checkpoints.restore_params(selects)
+    except (KeyError, ValueError) as e:
+      raise InputError(
+          f'the checkpoint of {run} cannot be read, perhaps because another'
+          f' version wrote it ({str(e).splitlines()[0]}). Train again.'
+      ) from e
   if params['table'].shape[1] != 1:
     raise InputError(
         f'{run}/checkpoints is of {params["table"].shape[1]} replicas; name'
         ' the folder of one of the runs.'
     )
   return params
-
-
-def _tuples(value: Any) -> Any:
-  """Lists, which JSON has, as the tuples that configs have."""
-  if isinstance(value, dict):
-    return {k: _tuples(v) for k, v in value.items()}
-  if isinstance(value, list):
-    return tuple(_tuples(v) for v in value)
-  return value

@@ -1,7 +1,7 @@
-"""Rows of files, or of a split, -> one Parquet file of scores.
+"""Scores the rows of files, or of a split, into one Parquet file.
 
 Parts of the output are finished one by one in the folder `OUTPUT.parts`, then
-joined; the same call goes on after a kill. Memory is that of a few parts.
+joined; after a kill the same call resumes. Memory is that of a few parts.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,10 +12,10 @@ import shutil
 from typing import Any, NamedTuple
 
 from esmm_jax.data.batching.prefetching import prefetch
-from esmm_jax.data.files import row_files as files
+from esmm_jax.data.files import row_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.json_files import read_json, replacing, write_json
-from esmm_jax.serving import calibration, inputs
+from esmm_jax.serving import calibrators, inputs
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.types import InputError
 from esmm_jax.workdir import lock, manifest
@@ -33,9 +33,9 @@ class Part(NamedTuple):
   """Rows that are scored together.
 
   Attributes:
-    name: Of its file.
-    keys: The columns that say which rows they are.
-    score: Gives `p_ctr` and so on.
+    name: Name of its file.
+    keys: The columns that identify the rows.
+    score: Computes `p_ctr` and so on, float32 [n] each.
   """
 
   name: str
@@ -45,7 +45,7 @@ class Part(NamedTuple):
 
 def score_files(
     predictor: Predictor,
-    found: Sequence[files.File],
+    sources: Sequence[row_files.File],
     output: str,
     key: str = '',
     calibrated: str = 'none',
@@ -56,7 +56,7 @@ def score_files(
 
   Args:
     predictor: The model.
-    found: The files.
+    sources: The files.
     output: Parquet file to write: the key, or `file` and `row` (from 0), and
       what `Predictor.predict` returns.
     key: Column to copy; '' for file and row.
@@ -65,19 +65,19 @@ def score_files(
     part_rows: Rows of a part.
 
   Returns:
-    The rows.
+    The number of rows.
 
   Raises:
     InputError: A file lacks a column or has a value that is not possible,
       `output` exists, or its parts are of another job.
   """
   wanted = list(dict.fromkeys([*predictor.names, *([key] if key else [])]))
-  for file in found:
-    inputs.require(wanted, files.names(file.path), file.path)
+  for file in sources:
+    inputs.require(wanted, row_files.names(file.path), file.path)
 
   def parts() -> Iterator[Part]:
-    for k, file in enumerate(found):
-      for path, first, table in files.read(file.path, wanted, part_rows):
+    for k, file in enumerate(sources):
+      for path, first, table in row_files.read(file.path, wanted, part_rows):
         columns = {name: table[name] for name in predictor.names}
         keys = {key: table[key]} if key else _numbered(path, first, len(table))
         yield Part(
@@ -88,7 +88,7 @@ def score_files(
             ),
         )
 
-  job = {'input': {f.path: f.size for f in found}, 'key': key}
+  job = {'input': {f.path: f.size for f in sources}, 'key': key}
   return _score(predictor, job, parts, output, calibrated, joint, part_rows)
 
 
@@ -104,7 +104,7 @@ def score_split(
   """Scores a split of the run's own data set: `file` is the split's name.
 
   Args and Returns are those of `score_files`. With the run's own batch size the
-  scores are its own to the bit; parts are of whole batches.
+  scores are its own to the bit, because parts are whole batches.
   """
   size = predictor.batch_size
   part_rows = -(-part_rows // size) * size
@@ -135,11 +135,11 @@ def _score(
     joint: str,
     part_rows: int,
 ) -> int:
-  """Finishes every part that is not, and joins them."""
+  """Scores every part that is not on disk yet, and joins them."""
   if part_rows < 1:
     raise InputError(f'part_rows is {part_rows}; it must be at least 1.')
   folder = f'{output}.parts'
-  # Where both are there, it was killed between joining and removing.
+  # Both exist if the job was killed between joining and removing the parts.
   if os.path.exists(output) and not os.path.isdir(folder):
     raise InputError(
         f'--output={output} exists. Delete it, or name another file.'
@@ -152,7 +152,7 @@ def _score(
       'part_rows': part_rows,
   }
   if calibrated != 'none':
-    job['calibration'] = calibration.read(predictor.folder, calibrated)
+    job['calibration'] = calibrators.read(predictor.folder, calibrated)
   with lock.held(folder, '--output'):
     _claim(folder, json.loads(json.dumps(job)), output)
     done = []
@@ -178,7 +178,7 @@ def _score(
 
 
 def _identity(predictor: Predictor) -> dict[str, Any]:
-  """Which parameters they are."""
+  """Identifies the parameters: a job resumes with the same ones only."""
   began = manifest.read(predictor.folder)
   return {
       'config_sha256': began['config_sha256'],
@@ -188,13 +188,17 @@ def _identity(predictor: Predictor) -> dict[str, Any]:
 
 
 def _claim(folder: str, job: dict[str, Any], output: str) -> None:
-  """Takes a folder of parts, if it is new or of the same job."""
+  """Claims a folder of parts that is new or of the same job.
+
+  Raises:
+    InputError: Its parts are of another job.
+  """
   path = os.path.join(folder, _JOB)
-  theirs = read_json(path)
-  if theirs is None:
+  previous = read_json(path)
+  if previous is None:
     write_json(path, job)
     return
-  if differing := differences(flatten(job), flatten(theirs)):
+  if differing := differences(flatten(job), flatten(previous)):
     raise InputError(
         f'{folder} holds parts of another job: {"; ".join(differing[:5])}. Give'
         f' the same command, delete {folder}, or use another --output than'
@@ -203,7 +207,7 @@ def _claim(folder: str, job: dict[str, Any], output: str) -> None:
 
 
 def _join(parts: Sequence[str], output: str) -> int:
-  """Writes the parts into one file, one after the other; returns the rows."""
+  """Joins the parts in one file; returns the number of rows."""
   if not parts:
     raise InputError(f'There are no rows to score, so no {output} is written.')
   schema = parquet.read_schema(parts[0])
@@ -225,6 +229,6 @@ def _join(parts: Sequence[str], output: str) -> int:
 
 
 def _numbered(name: str, first: int, num: int) -> dict[str, Any]:
-  """Keys of rows that have none."""
+  """Numbers rows that have no key: `file` and `row` [num]."""
   rows = pa.array(np.arange(first, first + num, dtype=np.int64))
   return {'file': pa.array([name] * num, pa.string()), 'row': rows}

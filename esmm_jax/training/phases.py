@@ -20,7 +20,7 @@ from esmm_jax.training import program as builds
 from esmm_jax.training import selection
 from esmm_jax.training.clock import Clock
 from esmm_jax.training.cost import flops_per_example
-from esmm_jax.training.predict import common_ctr_order, Predictor, Split
+from esmm_jax.training.predict import common_ctr_order, SplitPredictor, Split
 from esmm_jax.training.replica_run import Run
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import init_state, replica, reset_sums, TrainState
@@ -50,7 +50,7 @@ class Job:
   """
 
   program: builds.Program
-  predictor: Predictor
+  predictor: SplitPredictor
   splits: dict[str, Split]
   runs: list[Run]
   pctr_of: dict[int, int | None]
@@ -102,11 +102,11 @@ class Job:
 
 def build(
     settings: Sequence[Settings], data_dir: str | None
-) -> tuple[builds.Program, Predictor, dict[str, Split]]:
+) -> tuple[builds.Program, SplitPredictor, dict[str, Split]]:
   """Builds the program of the replicas, and opens the splits it scores."""
   common = settings[0]
   program = builds.program(settings, data_dir)
-  predictor = Predictor(program, common.run.eval_batch_size)
+  predictor = SplitPredictor(program, common.run.eval_batch_size)
   splits = {
       name: predictor.split(split)
       for name, split in common.dataset.eval_splits().items()
@@ -115,7 +115,7 @@ def build(
 
 
 def open_job(
-    built: tuple[builds.Program, Predictor, dict[str, Split]],
+    built: tuple[builds.Program, SplitPredictor, dict[str, Split]],
     settings: Sequence[Settings],
     records: Sequence[dict[str, Any]],
     workdirs: Sequence[str],

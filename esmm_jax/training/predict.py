@@ -60,7 +60,7 @@ def observe(
   )
 
 
-class Predictor:
+class SplitPredictor:
   """Scores splits with a run's parameters."""
 
   def __init__(self, program: Program, batch_size: int):

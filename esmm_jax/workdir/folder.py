@@ -162,6 +162,20 @@ def decisive(tree: dict[str, Any]) -> dict[str, Any]:
   }
 
 
+def read_schema(workdir: str) -> Schema | None:
+  """Returns a run's schema; None if it was made before runs kept theirs.
+
+  Raises:
+    InputError: schema.json is damaged.
+  """
+  path = os.path.join(workdir, SCHEMA)
+  saved = read_json(path, 'Train again.')
+  try:
+    return None if saved is None else Schema.from_dict(saved)
+  except (TypeError, KeyError) as e:
+    raise InputError(f'{path} is damaged ({e}). Train again.') from e
+
+
 def predictions_file(workdir: str) -> str:
   """Returns the path of a run's predictions of the test split."""
   return os.path.join(workdir, 'predictions', 'test.parquet')

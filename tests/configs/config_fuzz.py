@@ -14,7 +14,7 @@ import tempfile
 
 from esmm_jax.protocols import use as protocols
 from esmm_jax.training import program as programs
-from esmm_jax.training.predict import Predictor
+from esmm_jax.training.predict import SplitPredictor
 from esmm_jax.training.replica_run import Run
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import init_state
@@ -83,7 +83,7 @@ def _begin(tree, folder, data_dir):
   program = programs.program([settings], data_dir)
   splits = settings.dataset.eval_splits()
   Run(settings, {}, folder, 'valid' in splits)
-  predictor = Predictor(program, settings.run.eval_batch_size)
+  predictor = SplitPredictor(program, settings.run.eval_batch_size)
   for split in splits.values():
     predictor.split(split)
   example = program.batches(0)

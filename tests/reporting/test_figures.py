@@ -9,8 +9,8 @@ import sys
 
 from esmm_jax.reporting import figures, plots, text as report
 from esmm_jax.reporting.front_grid import curves
-from esmm_jax.sweeps import points as sweep, table as table_checks
-from esmm_jax.sweeps.points import chain, fixed, product, run_name
+from esmm_jax.sweeps import table as tables
+from esmm_jax.sweeps.points import chain, fixed, product, run_name, sweep
 from esmm_jax.sweeps.results import tabulate
 from esmm_jax.sweeps.table import Column, Front, Table
 from esmm_jax.types import InputError
@@ -41,7 +41,7 @@ def make_front(**changes):
       *(row(m, r) for m, points in POINTS.items() for r in points))
   options = dict(
       title='Seesaw',
-      points=product(rows, sweep.sweep('seed', range(2))),
+      points=product(rows, sweep('seed', range(2))),
       columns=(Column('CTR AUC', CTR), Column('CVR AUC', CVR, 3)),
       rows=('@model', '@ratio'),
       front=Front('@model', '@ratio', CTR, CVR, 'single_task'),
@@ -165,7 +165,7 @@ def drawn(monkeypatch):
 
 
 def test_the_names_are_those_a_table_may_have():
-  assert tuple(figures.FIGURES) == table_checks.FIGURES
+  assert tuple(figures.FIGURES) == tables.FIGURES
 
 
 def is_png(path):
@@ -187,7 +187,7 @@ def test_a_picture_of_the_front(tmp_path):
 def test_a_front_for_each_block(tmp_path, drawn):
   """The one without a run is skipped, and is said to be."""
   points = product(
-      sweep.sweep('dataset.rho', [0.6, -0.6]), make_front().points)
+      sweep('dataset.rho', [0.6, -0.6]), make_front().points)
   table = make_front(points=points, blocks=('dataset.rho',))
   for point in points:
     if point['dataset.rho'] > 0 and point['@model'] != 'ple':
@@ -207,9 +207,9 @@ def test_a_front_for_each_block(tmp_path, drawn):
 def make_sizes(**changes):
   points = product(
       fixed('@data', 'tiny funnel'), fixed('config', 'configs/esmm.py'),
-      sweep.sweep('estimator', ['click_space', 'entire_space']),
-      sweep.sweep('dataset.train_split', ['train[:10%]', 'train']),
-      sweep.sweep('seed', range(2)))
+      sweep('estimator', ['click_space', 'entire_space']),
+      sweep('dataset.train_split', ['train[:10%]', 'train']),
+      sweep('seed', range(2)))
   names = {'click_space': 'BASE', 'entire_space': 'ESMM'}
   points = [
       p | {
@@ -263,13 +263,13 @@ def test_pictures_without_their_rows_are_refused(tmp_path):
 
 def make_deciles():
   points = product(
-      sweep.sweep('dataset.rho', [0.0, 0.6]),
-      sweep.sweep('dataset.hidden', [0, 1]), fixed('config', 'configs/esmm.py'),
+      sweep('dataset.rho', [0.0, 0.6]),
+      sweep('dataset.hidden', [0, 1]), fixed('config', 'configs/esmm.py'),
       chain(
           product(fixed('@method', 'BASE'), fixed('estimator', 'click_space')),
           product(fixed('@method', 'ESMM'), fixed('estimator', 'entire_space')),
       ),
-      sweep.sweep('seed', range(2)))
+      sweep('seed', range(2)))
   return Table(
       title='Bias', points=points, rows=('@method',),
       blocks=('dataset.rho', 'dataset.hidden'), figures=('cvr_by_ctr_decile',),

@@ -10,8 +10,7 @@ import os
 import re
 
 from esmm_jax.reporting.page import parts, run_page, sweep_page
-from esmm_jax.sweeps import points as sweep
-from esmm_jax.sweeps.points import run_name
+from esmm_jax.sweeps.points import chain, fixed, product, run_name, sweep
 from esmm_jax.sweeps.table import Column, Paper, Table
 from esmm_jax.types import InputError
 import numpy as np
@@ -285,15 +284,15 @@ def test_a_folder_of_nothing(tmp_path):
 
 TABLE = Table(
     title='Two models <small>',
-    points=sweep.product(
-        sweep.chain(
-            sweep.product(
-                sweep.fixed('@model', 'A&B'),
-                sweep.fixed('config', 'configs/mmoe.py')),
-            sweep.product(
-                sweep.fixed('@model', 'C'),
-                sweep.fixed('config', 'configs/ple.py'))),
-        sweep.sweep('seed', range(2))),
+    points=product(
+        chain(
+            product(
+                fixed('@model', 'A&B'),
+                fixed('config', 'configs/mmoe.py')),
+            product(
+                fixed('@model', 'C'),
+                fixed('config', 'configs/ple.py'))),
+        sweep('seed', range(2))),
     columns=(Column('CTR AUC', 'test/ctr/auc'),),
     rows=('@model',),
     baseline={'@model': 'A&B'},
@@ -334,7 +333,7 @@ def test_a_sweep(tmp_path):
   assert page.titles['0.6600'] == repr(0.6 + 0.02 * 3)
   assert 'f.py:cpu: 4 runs, 4 finished' in page.words
   assert 'Command: ' + ORIGIN['command'] in page.words
-  assert 'go on' not in page.words
+  assert 'resumes' not in page.words
   assert os.listdir(tmp_path / 'plots') == ['gains.png']
   links = [k for k in page.links if k.startswith('..')]
   first = run_name(TABLE.points[0]).replace('=', '%3D')

@@ -2,7 +2,8 @@
 
 from esmm_jax.reporting.page import scores
 from esmm_jax.reporting.page.bins import Bins, observed_rate
-from esmm_jax.reporting.page.calibration import maps
+from esmm_jax.serving.calibrators import calibrate_probabilities
+from esmm_jax.tasks import CART_FUNNEL, CLICK, Task
 from esmm_jax.types import InputError
 from hypothesis import given, strategies as st
 import numpy as np
@@ -128,8 +129,27 @@ def test_scores_of_a_longer_funnel(tmp_path):
   labels = dict(click=one, cart=one, conversion=one)
   names = ('ctr', 'atr', 'ptr', 'cvr', 'ctatr', 'ctcvr')
   path = write(tmp_path / 'a', **{f'p_{n}': half for n in names}, **labels)
-  assert list(scores.read(path).curves) == [
+  assert list(scores.read(path, tasks=CART_FUNNEL).curves) == [
       'ctr', 'atr_clicked', 'ctatr', 'ptr_carted', 'cvr_clicked', 'ctcvr']
+  # Of the tasks of a shorter one only its own, and of others none at all.
+  assert list(scores.read(path).curves) == ['ctr', 'cvr_clicked', 'ctcvr']
+
+
+def test_scores_of_other_tasks(tmp_path):
+  """Follows after a click, and a regression, which has no curve."""
+  tasks = (
+      CLICK, Task('ftr', 'follow', 'ctr'),
+      Task('play_time', 'play_time', 'ctr', 'regression'))
+  path = write(
+      tmp_path / 'a', p_ctr=np.full(4, 0.5), p_ftr=np.full(4, 0.25),
+      p_ctftr=np.full(4, 0.125), predicted_play_time=np.ones(4),
+      click=np.array([1, 1, 0, 0]), follow=np.array([1, 0, 0, 0]),
+      play_time=np.ones(4))
+  found = scores.read(path, tasks=tasks)
+  assert list(found.curves) == ['ctr', 'ftr_clicked', 'ctftr']
+  curve = found.curves['ftr_clicked']
+  assert curve.predicted == [0.25] and curve.observed.rate == [0.5]
+  assert curve.count == [2] and found.deciles is None
 
 
 def test_scores_of_a_damaged_file(tmp_path):
@@ -137,34 +157,6 @@ def test_scores_of_a_damaged_file(tmp_path):
   path.write_bytes(b'PAR1 and no more')
   with pytest.raises(InputError, match='Delete it; the report makes it again'):
     scores.read(str(path))
-
-
-def test_maps():
-  """sigmoid(2 logit(p) + 1) and lines between three points."""
-  found = maps({
-      'tasks': {
-          'ctr': {'platt': {'slope': 2.0, 'intercept': 1.0}},
-          'cvr_clicked': {
-              'isotonic': {
-                  'scores': [-2.0, 0.0, 2.0],
-                  'probabilities': [0.1, 0.1, 0.3],
-              }
-          },
-      }
-  })
-  p = np.array([0.0, 0.5, 0.8, 1.0])
-  e = np.e
-  np.testing.assert_allclose(
-      found['ctr']['Platt'](p), [0, e / (1 + e), 16 * e / (1 + 16 * e), 1]
-  )
-  np.testing.assert_allclose(
-      found['cvr_clicked']['isotonic'](p), [0.1, 0.1, 0.1 + np.log(4) / 10, 0.3]
-  )
-
-
-def test_wrong_maps():
-  with pytest.raises(InputError, match='maps of ctr cannot be read'):
-    maps({'tasks': {'ctr': {'platt': {'slope': 1.0}}}})
 
 
 def test_a_curve_after_platt():
@@ -176,7 +168,7 @@ def test_a_curve_after_platt():
   bins = Bins('p', 'label')
   bins.add(p, p=p, label=true)  # Expected labels, without noise.
   platt = {'platt': {'slope': 0.5, 'intercept': 0.0}}
-  change = maps({'tasks': {'ctr': platt}})['ctr']['Platt']
+  change = lambda p: calibrate_probabilities(platt, 'platt', p)
   before, after = scores.curve(bins), scores.remapped(bins, change)
   assert np.abs(before.predicted - before.observed.rate).max() > 0.1
   np.testing.assert_allclose(

@@ -12,7 +12,8 @@ from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.store.columns import cut
 from esmm_jax.models import MODELS
 from esmm_jax.schema import Schema
-from esmm_jax.serving import calibrating, exporting, inputs, restore
+from esmm_jax.serving import calibrate, exporting, inputs, restore
+from esmm_jax.serving.model_inputs import features as features_of
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Task
 from esmm_jax.training.settings import Settings
@@ -74,7 +75,7 @@ def test_it_runs_without_the_package(finished, exported, root):
   schema = finished.predictor().schema
   for size in (3, 50):
     rows = {n: cut(c, 5, 5 + size) for n, c in columns.items()}
-    np.savez(folder / f'features{size}.npz', **exporting.features(schema, rows))
+    np.savez(folder / f'features{size}.npz', **features_of(schema, rows))
   program = PROGRAM % (FORBIDDEN, snippet(root))
   done = subprocess.run(
       [sys.executable, '-I', '-c', program],
@@ -116,7 +117,7 @@ def test_ids_that_are_not_in_the_vocabulary(exported, finished):
   """Read as rare and as missing, never as a row of another field."""
   call, params = exporting.load(str(exported[0] / 'exported'))
   schema = finished.predictor().schema
-  features = exporting.features(schema, finished.columns(0, 4))
+  features = features_of(schema, finished.columns(0, 4))
   size = schema.field('gender').vocab_size
   given = features | {'gender': np.array([size, 10**6, -1, -9], np.int32)}
   meant = features | {'gender': np.array([1, 1, 0, 0], np.int32)}
@@ -136,13 +137,13 @@ def test_ids_that_are_not_in_the_vocabulary(exported, finished):
     'kind', [pytest.param('platt', marks=pytest.mark.long), 'isotonic'])
 def test_calibrated(kind, finished, tmp_path):
   run = finished.copy(tmp_path / 'run')
-  calibrating.calibrate(str(run.folder), str(run.data))
+  calibrate.calibrate(str(run.folder), str(run.data))
   predictor = run.predictor()
   folder = str(tmp_path / kind)
   exporting.export(predictor, folder, kind, 'own')
   call, params = exporting.load(folder)
   columns = run.columns(0, 200)
-  got = call(params, exporting.features(predictor.schema, columns))
+  got = call(params, features_of(predictor.schema, columns))
   want = predictor.predict(columns, kind, 'own')
   plain = predictor.predict(columns)
   for name in SCORES:
@@ -196,7 +197,7 @@ def test_fields_of_groups_and_weights_of_ids(grouped, tmp_path):
   got = predictor.outputs(columns)
   exporting.export(predictor, str(tmp_path / 'x'))
   call, arrays = exporting.load(str(tmp_path / 'x'))
-  scores = call(arrays, exporting.features(schema, columns))
+  scores = call(arrays, features_of(schema, columns))
   plain = predictor.scores(got, 'none', 'product')
   for name in ('ctr', 'cvr', 'ctcvr'):
     np.testing.assert_allclose(got[name], want[name][0, :30], rtol=1e-5)
@@ -236,7 +237,7 @@ def test_every_model(name, tasks, tmp_path):
   want = predictor.predict(columns)
   exporting.export(predictor, str(tmp_path / 'x'))
   call, arrays = exporting.load(str(tmp_path / 'x'))
-  features = exporting.features(schema, columns)
+  features = features_of(schema, columns)
   for num in (75, 1):
     got = call(arrays, {k: v[:num] for k, v in features.items()})
     assert set(got) == set(want)

@@ -70,9 +70,9 @@ def half_line(now):
 
 def evaluating(now):
   """In the middle of an evaluation."""
-  from esmm_jax.training.predict import Predictor
+  from esmm_jax.training.predict import SplitPredictor
 
-  metrics = Predictor.metrics
+  metrics = SplitPredictor.metrics
 
   def change(self, *arguments):
     found = metrics(self, *arguments)
@@ -80,7 +80,7 @@ def evaluating(now):
       die()
     return found
 
-  Predictor.metrics = change
+  SplitPredictor.metrics = change
 
 
 def saving(now):

@@ -14,7 +14,7 @@ import time
 
 from esmm_jax.training.feeding import Resident, Streamed
 from esmm_jax.training.loop import train_and_evaluate
-from esmm_jax.training.predict import Predictor
+from esmm_jax.training.predict import SplitPredictor
 from esmm_jax.types import InputError
 from esmm_jax.workdir.stopping import EXIT_CODE, Stopped
 import pytest
@@ -215,13 +215,13 @@ def test_sigterm_saves_between_evaluations(
 @pytest.mark.usefixtures('quick_compilation')
 def test_sigterm_while_evaluating(data_dir, tmp_path, monkeypatch):
   config, folder = short(), str(tmp_path / 'run')
-  metrics_of = Predictor.metrics
+  metrics_of = SplitPredictor.metrics
 
   def terminated(self, *arguments):
     os.kill(os.getpid(), signal.SIGTERM)
     return metrics_of(self, *arguments)
 
-  monkeypatch.setattr(Predictor, 'metrics', terminated)
+  monkeypatch.setattr(SplitPredictor, 'metrics', terminated)
   with pytest.raises(Stopped, match='saved at step 5 of 20'):
     train_and_evaluate(config, folder, data_dir)
   assert [line['step'] for line in metrics(folder)] == [3, 5]

@@ -10,6 +10,8 @@ from esmm_jax.workdir import folder as workdirs
 from ml_collections import config_dict
 import pytest
 
+from tests import toy as toys
+
 
 def make(**changes):
   return workdirs.record(tree(**changes))
@@ -149,3 +151,14 @@ def test_versions():
   got = workdirs.versions()
   assert got['python'] == platform.python_version()
   assert {'jax', 'flax', 'numpy'} < set(got)
+
+
+def test_schema(tmp_path):
+  assert workdirs.read_schema(str(tmp_path)) is None  # Of an older version.
+  path = tmp_path / 'schema.json'
+  path.write_text(json.dumps(toys.SCHEMA.to_dict()))
+  assert workdirs.read_schema(str(tmp_path)) == toys.SCHEMA
+  for text in ('{"fields": [{"nonsense": 1}]}', '{}', '[]'):
+    path.write_text(text)
+    with pytest.raises(InputError, match='schema.json is damaged .*Train again'):
+      workdirs.read_schema(str(tmp_path))

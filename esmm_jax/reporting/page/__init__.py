@@ -1,12 +1,10 @@
-"""A page of a run or of a sweep: one HTML file that stands by itself.
+"""The page of a run or of a sweep: one HTML file without other files.
 
-  parts        what a page is made of, and how it becomes HTML
+  parts        the parts of a page, and their HTML
   run_page     the page of a run
   sweep_page   the page of a sweep
-  sections     sections of a run: metrics, calibration, gates, what made it
-  meanings     what each space and metric is, in one line
-  calibration  the maps of calibration.json
+  sections     sections of a run: metrics, calibration, gates, provenance
+  meanings     the meaning of each space and metric, in one line
   scores       predictions -> calibration curves, CVR by decile of pCTR
   bins         sums over bins of a probability, in one pass
-  predicted    predictions of a finished run, where it did not keep them
 """

@@ -18,10 +18,10 @@ _Z = 1.959964  # Of a 95 % interval.
 
 
 class Bins:
-  """Sums of some columns over fine bins of a probability.
+  """Sums of columns over fine bins of a probability.
 
   Attributes:
-    names: Of the columns.
+    names: Names of the columns.
     count: int64 [fine bins], rows.
     sums: Name -> float64 [fine bins].
   """
@@ -47,19 +47,19 @@ class Bins:
     if set(columns) != set(self.names):
       raise InputError(f'Columns are {sorted(columns)}, not {self.names}.')
     logits = special.logit(by)
-    place = np.clip((logits + _LIMIT) * _FINE, -1, _NUM - 2)
-    place = np.floor(place).astype(np.int64) + 1
-    self.count += np.bincount(place, minlength=_NUM)
+    index = np.clip((logits + _LIMIT) * _FINE, -1, _NUM - 2)
+    index = np.floor(index).astype(np.int64) + 1
+    self.count += np.bincount(index, minlength=_NUM)
     for name, values in columns.items():
       self.sums[name] += np.bincount(
-          place, weights=np.asarray(values, np.float64), minlength=_NUM
+          index, weights=np.asarray(values, np.float64), minlength=_NUM
       )
 
   def groups(self, num: int) -> dict[str, np.ndarray]:
-    """Joins the bins into at most `num` groups of about as many rows.
+    """Joins the bins into at most `num` groups of about equally many rows.
 
-    A fine bin is in one group, that of its middle row, so groups are unequal
-    where many rows have nearly one probability; empty ones are left out.
+    A fine bin belongs to one group, that of its middle row, so groups are
+    unequal if many rows have nearly one probability; empty ones are left out.
 
     Returns:
       `count` int64 [G] and each column's sums float64 [G], by rising
@@ -71,10 +71,10 @@ class Bins:
     group = np.minimum(group, num - 1)
     count = np.zeros(num, np.int64)
     np.add.at(count, group, self.count)
-    there = count > 0
-    joined = {'count': count[there]}
+    filled = count > 0
+    joined = {'count': count[filled]}
     for name, sums in self.sums.items():
-      joined[name] = np.bincount(group, weights=sums, minlength=num)[there]
+      joined[name] = np.bincount(group, weights=sums, minlength=num)[filled]
     return joined
 
 
@@ -87,7 +87,7 @@ class Rate(NamedTuple):
 
 
 def observed_rate(positives: Array, rows: Array) -> Rate:
-  """Positives over rows; nan where there are no rows."""
+  """Computes positives over rows [G] with intervals; nan without rows."""
   positives = np.asarray(positives, np.float64)
   n = np.asarray(rows, np.float64)
   with np.errstate(divide='ignore', invalid='ignore'):

@@ -1,4 +1,4 @@
-"""What each sample space and each metric is, in one line."""
+"""The meaning of each sample space and metric, in one line."""
 
 SPACES = {
     'ctr': 'click, over all impressions.',
@@ -27,7 +27,7 @@ SPACES = {
     'ctplay_time': 'pCTR times the watch time, over all impressions.',
 }
 
-# Metric -> (header, what it is, which way is better).
+# Metric -> (header, meaning, better direction).
 METRICS = {
     'auc': (
         'AUC',
@@ -98,5 +98,5 @@ METRICS = {
 
 
 def of_space(space: str) -> str:
-  """What a space is; '' where it is not known."""
+  """Returns the meaning of a sample space; '' if it has no entry."""
   return SPACES.get(space, '')

@@ -1,7 +1,7 @@
-"""What a page is made of, and how it becomes HTML.
+"""The parts of a page, and their HTML.
 
-All texts are escaped by the template engine; pictures stand in the page as
-data, so that the file needs nothing beside it.
+The template engine escapes all texts. Pictures are embedded as data, so that
+the file needs nothing beside it.
 """
 
 import base64
@@ -26,12 +26,12 @@ class Text:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """A table of texts.
+  """A grid of texts with links.
 
   Attributes:
     grid: Its texts.
     hrefs: (row, column) -> a relative link of that cell.
-    exact: (row, column) -> the number in full, shown on hover.
+    exact: (row, column) -> the number in full precision, shown on hover.
   """
 
   kind: ClassVar[str] = 'table'
@@ -42,7 +42,7 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Terms:
-  """Names and what they mean.
+  """Names and their meanings.
 
   Attributes:
     items: (name, meaning).
@@ -54,11 +54,11 @@ class Terms:
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-  """A picture with what it shows.
+  """A picture with a caption.
 
   Attributes:
     path: The PNG file.
-    caption: Below it; also what a screen reader says.
+    caption: Below it; also read by screen readers.
     large: Whether it is wider than the text.
   """
 
@@ -77,7 +77,7 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class Missing:
-  """What is not there, and the command that makes it ('' if none does)."""
+  """A missing part, and the command that makes it ('' if none does)."""
 
   kind: ClassVar[str] = 'missing'
   what: str
@@ -86,7 +86,7 @@ class Missing:
 
 @dataclasses.dataclass(frozen=True)
 class Code:
-  """A text in one width; folded away under `title`, if it has one."""
+  """Monospaced text; folded away under `title` if it has one."""
 
   kind: ClassVar[str] = 'code'
   text: str
@@ -95,14 +95,14 @@ class Code:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-  """A heading and what stands below it."""
+  """A heading and the parts below it."""
 
   title: str
   parts: Sequence[Any]
 
   @property
   def anchor(self) -> str:
-    """Its name in links."""
+    """The target of links to it."""
     return self.title.lower().replace(' ', '-')
 
 
@@ -113,7 +113,7 @@ class Page:
   Attributes:
     title: Its heading.
     subtitle: Below it, small.
-    numbers: (name, number, what it is of) of the first lines.
+    numbers: (name, number, rows it is of) of the first lines.
     sections: In order; those without parts are left out.
   """
 
@@ -138,7 +138,7 @@ def _template() -> Any:
 
 
 def render(page: Page) -> str:
-  """The HTML of a page."""
+  """Renders the HTML of a page."""
   sections = [s for s in page.sections if s.parts]
   return _template().render(page=page, sections=sections)
 

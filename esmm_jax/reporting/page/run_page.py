@@ -5,16 +5,18 @@ import os
 from typing import Any
 
 from esmm_jax.json_files import read_json, read_jsonl
+from esmm_jax.metrics.by_space import DECILE_RATIOS
 from esmm_jax.reporting import plots
 from esmm_jax.reporting.page import meanings, scores, sections
-from esmm_jax.reporting.page.calibration import maps
 from esmm_jax.reporting.page.parts import Missing, Page, Picture, Section, Text
+from esmm_jax.serving.calibrators import probability_maps
 from esmm_jax.sweeps.results import read_run, Run
+from esmm_jax.tasks import FUNNEL
 from esmm_jax.types import InputError
-from esmm_jax.workdir.folder import predictions_file
+from esmm_jax.workdir.folder import predictions_file, read_schema
 
 _HEAD = ('ctr', 'cvr_clicked', 'ctcvr', 'cvr_entire')
-_DECILES = [f'test/cvr_entire/ratio_ctr_decile_{d}' for d in range(1, 11)]
+_DECILES = [f'test/cvr_entire/{name}' for name in DECILE_RATIOS]
 
 
 def make(
@@ -26,8 +28,8 @@ def make(
 
   Args:
     workdir: The run's folder; it may be unfinished.
-    truth: The true CVR of the test split's rows, where it is known.
-    no_predictions: Why there are none, or no truth, if it is known.
+    truth: The true CVR of the test split's rows, if it is known.
+    no_predictions: The reason for missing predictions or truth, if it is known.
 
   Raises:
     InputError: The folder has no config.json, or a file of it is damaged.
@@ -44,16 +46,20 @@ def make(
   folder = os.path.join(workdir, 'plots')
   calibration = read_json(os.path.join(workdir, 'calibration.json'))
   path = predictions_file(workdir)
-  found = scores.read(path, truth) if os.path.exists(path) else None
-  if found is None and not no_predictions:
+  predicted = None
+  if os.path.exists(path):
+    schema = read_schema(workdir)
+    tasks = schema.tasks if schema else FUNNEL
+    predicted = scores.read(path, truth, tasks)
+  elif not no_predictions:
     no_predictions = 'There are no predictions of the test split.'
-  after = _after(found, calibration, os.path.join(folder, 'calibrated.png'))
+  after = _after(predicted, calibration, os.path.join(folder, 'calibrated.png'))
   page_sections = [
       _state(run, lines, workdir),
       _learning(lines, results, os.path.join(folder, 'learning.png')),
       sections.metrics(results),
-      _selection_bias(found, results, folder, no_predictions, workdir),
-      _calibration(found, folder, no_predictions, workdir),
+      _selection_bias(predicted, results, folder, no_predictions, workdir),
+      _calibration(predicted, folder, no_predictions, workdir),
       sections.calibrated(calibration, after, workdir),
       _gates(results, os.path.join(folder, 'gates.png')),
       sections.other_seeds(workdir, run),
@@ -73,7 +79,7 @@ def make(
 
 
 def _short(space: str) -> str:
-  """What a number at the top is of."""
+  """Names the rows behind a number at the top of the page."""
   return {
       'ctr': 'all impressions',
       'cvr_clicked': 'clicked impressions',
@@ -85,6 +91,7 @@ def _short(space: str) -> str:
 def _state(
     run: Run, lines: Sequence[Mapping[str, Any]], workdir: str
 ) -> Section:
+  """Reports an unfinished run and the command that resumes it."""
   if run.results is not None:
     return Section('State', [])
   step = max((line['step'] for line in lines), default=0)
@@ -94,43 +101,21 @@ def _state(
   bad = os.path.join(workdir, 'non_finite')
   if os.path.isdir(bad):
     what += ' A loss was not finite: see its folder non_finite.'
-  what += ' The test split is seen once, at the end. The command that goes on:'
+  what += (
+      ' The test split is seen once, at the end. The command that resumes the'
+      ' run:'
+  )
   return Section('State', [Missing(what, sections.rerun(run, workdir))])
 
 
 def _learning(
     lines: Sequence[Mapping[str, Any]], results: Mapping[str, Any], path: str
 ) -> Section:
-  """Training and validation loss of each term, and AUC on validation."""
+  """Draws training and validation losses of each term, and validation AUC."""
   title = 'Learning curves'
   if not lines:
     return Section(title, [Missing('metrics.jsonl has no line yet.')])
-
-  def of(key: str) -> tuple[list[int], list[float]]:
-    pairs = [(r['step'], r[key]) for r in lines if r.get(key) is not None]
-    return [s for s, _ in pairs], [v for _, v in pairs]
-
-  keys = dict.fromkeys(key for line in lines for key in line)
-  panels: dict[str, dict[str, Any]] = {}
-  for key in keys:
-    if not key.startswith('train/') or key.split('/')[1] in (
-        'loss', 'batch_hash', 'skipped',
-    ):  # fmt: skip
-      continue
-    term = key.split('/')[1]
-    panel = {'training': of(key)}
-    if f'valid/{term}/logloss' in keys:
-      panel['validation'] = of(f'valid/{term}/logloss')
-    panels[f'{term}: loss, nats'] = panel
-  if 'train/loss' in keys:
-    panels = {'all terms: loss, nats': {'training': of('train/loss')}} | panels
-  auc = {
-      f'AUC {k.split("/")[1]}': of(k)
-      for k in keys
-      if k.startswith('valid/') and k.endswith('/auc')
-  }
-  if auc:
-    panels['AUC on the validation split'] = auc
+  panels = _learning_panels(lines)
   if not panels:
     return Section(title, [Missing('metrics.jsonl has no losses.')])
   selected = results.get('selected_step')
@@ -148,18 +133,50 @@ def _learning(
   return Section(title, [Picture(path, caption, large=True)])
 
 
+def _learning_panels(
+    lines: Sequence[Mapping[str, Any]],
+) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
+  """Returns panel -> line -> (steps, values) of all losses and AUCs."""
+
+  def curve(key: str) -> tuple[list[int], list[float]]:
+    pairs = [(r['step'], r[key]) for r in lines if r.get(key) is not None]
+    return [s for s, _ in pairs], [v for _, v in pairs]
+
+  keys = dict.fromkeys(key for line in lines for key in line)
+  panels = {}
+  if 'train/loss' in keys:
+    panels['all terms: loss, nats'] = {'training': curve('train/loss')}
+  for key in keys:
+    split, _, term = key.partition('/')
+    if split != 'train' or term in ('loss', 'batch_hash', 'skipped'):
+      continue
+    panel = {'training': curve(key)}
+    if f'valid/{term}/logloss' in keys:
+      panel['validation'] = curve(f'valid/{term}/logloss')
+    panels[f'{term}: loss, nats'] = panel
+  auc = {
+      f'AUC {key.split("/")[1]}': curve(key)
+      for key in keys
+      if key.startswith('valid/') and key.endswith('/auc')
+  }
+  if auc:
+    panels['AUC on the validation split'] = auc
+  return panels
+
+
 def _selection_bias(
-    found: scores.Scores | None,
+    predicted: scores.Scores | None,
     results: Mapping[str, Any],
     folder: str,
     why: str,
     workdir: str,
 ) -> Section:
+  """Draws CVR by decile of predicted and of true CTR."""
   parts: list[Any] = []
-  if found and found.deciles:
+  if predicted and predicted.deciles:
     path = os.path.join(folder, 'observed-cvr.png')
     plots.observed_cvr(
-        found.deciles, path, 'CVR by decile of predicted CTR, test split'
+        predicted.deciles, path, 'CVR by decile of predicted CTR, test split'
     )
     what = (
         'CVR is trained where it is observed, on clicks, and used on all'
@@ -167,7 +184,7 @@ def _selection_bias(
         ' predicted CVR of all its impressions and of the clicked ones, and the'
         ' conversions over clicks among the latter.'
     )
-    if found.deciles.true is not None:
+    if predicted.deciles.true is not None:
       what += (
           ' The true line is the mean CVR of all its impressions, which only'
           ' the simulator knows: where it leaves the observed one, clicked'
@@ -176,7 +193,7 @@ def _selection_bias(
     parts.append(Picture(path, what))
     if why:
       parts.append(Missing(why, command(workdir)))
-  elif found is None:
+  elif predicted is None:
     parts.append(Missing(why, command(workdir)))
   if all(results.get(key) is not None for key in _DECILES):
     path = os.path.join(folder, 'cvr-by-ctr-decile.png')
@@ -196,50 +213,54 @@ def _selection_bias(
 
 
 def command(workdir: str) -> str:
-  """The command that makes this page, with predictions."""
+  """Returns the command that makes this page, with predictions."""
   return f'python -m experiments.report --workdir={workdir}'
 
 
 def _calibration(
-    found: scores.Scores | None, folder: str, why: str, workdir: str
+    predicted: scores.Scores | None, folder: str, why: str, workdir: str
 ) -> Section:
+  """Draws the calibration curve of each sample space."""
   title = 'Calibration curves'
-  if found is None:
+  if predicted is None:
     return Section(title, [Missing(why, command(workdir))])
-  if not found.curves:
+  if not predicted.curves:
     return Section(title, [])
   path = os.path.join(folder, 'calibration.png')
   plots.calibration_curves(
-      {key: {'as trained': c} for key, c in found.curves.items()},
+      {key: {'as trained': c} for key, c in predicted.curves.items()},
       path,
       'Observed rate by prediction, test split',
   )
   spaces = '; '.join(
-      f'{key}: {meanings.of_space(key).rstrip(".")}' for key in found.curves
+      f'{key}: {meaning.rstrip(".")}' if meaning else key
+      for key in predicted.curves
+      for meaning in [meanings.of_space(key)]
   )
   text = (
-      f'The {found.rows:,} rows of the test split in {scores.CURVE_BINS} bins'
-      ' of as many rows by prediction, with 95 % intervals. On the dashed line'
-      ' predictions are right; below it they are too high.'
+      f'The {predicted.rows:,} rows of the test split in'
+      f' {scores.CURVE_BINS} bins of as many rows by prediction, with 95 %'
+      ' intervals. On the dashed line predictions are right; below it they are'
+      ' too high.'
   )
   return Section(title, [Text(text), Picture(path, spaces + '.', large=True)])
 
 
 def _after(
-    found: scores.Scores | None,
+    predicted: scores.Scores | None,
     calibration: Mapping[str, Any] | None,
     path: str,
 ) -> str | None:
-  """Draws the curves of the calibrated probabilities; the file, if drawn."""
-  if found is None or calibration is None:
+  """Draws the curves of calibrated probabilities; returns the file or None."""
+  if predicted is None or calibration is None:
     return None
   panels = {}
-  for task, changes in maps(calibration).items():
-    if task in found.curves:
-      before = found.curves[task]
-      panels[task] = {'as trained': before} | {
-          name: scores.remapped(before.bins, change)
-          for name, change in changes.items()
+  for space, maps in probability_maps(calibration).items():
+    if space in predicted.curves:
+      before = predicted.curves[space]
+      panels[space] = {'as trained': before} | {
+          sections.CALIBRATED[kind]: scores.remapped(before.bins, change)
+          for kind, change in maps.items()
       }
   if not panels:
     return None
@@ -248,6 +269,7 @@ def _after(
 
 
 def _gates(results: Mapping[str, Any], path: str) -> Section:
+  """Draws the gates, if the model has some."""
   loads, entropies = sections.gate_use(results)
   if not loads:
     return sections.gates(results, None)

@@ -1,4 +1,4 @@
-"""Sections of a run's page: numbers, calibration, gates, what made it."""
+"""Sections of a run's page: metrics, calibration, gates, seeds, provenance."""
 
 from collections.abc import Mapping, Sequence
 import math
@@ -11,34 +11,34 @@ from esmm_jax.metrics.significance import summarize
 from esmm_jax.reporting.grid import digits, Grid, NONE
 from esmm_jax.reporting.page import meanings
 from esmm_jax.reporting.page.parts import Code, Missing, Picture, Section, Table
-from esmm_jax.reporting.page.parts import Terms
-from esmm_jax.reporting.page.parts import Text
+from esmm_jax.reporting.page.parts import Terms, Text
 from esmm_jax.reporting.text import spread
 from esmm_jax.sweeps.results import read_run, Run
 from esmm_jax.workdir.folder import flatten
 
 _SEEDS = ('seed', 'init_seed', 'dataset.raw_dir')
 _GATE = re.compile(r'test/(.*gate.*)/(entropy|load_\d+)')
-_MAPS = {'none': 'as trained', 'platt': 'Platt', 'isotonic': 'isotonic'}
+# Key in calibration.json -> label.
+CALIBRATED = {'none': 'as trained', 'platt': 'Platt', 'isotonic': 'isotonic'}
 
 
 def number(value: float | None) -> str:
-  """A metric as pages have it."""
+  """Formats a metric; '–' if it is missing."""
   return NONE if value is None or math.isnan(value) else digits(value)
 
 
 def spaces(results: Mapping[str, Any], split: str = 'test') -> list[str]:
-  """The spaces of a split's metrics, in the order of the results."""
-  found = dict.fromkeys(
+  """Lists the spaces of a split's metrics, in the order of the results."""
+  names = dict.fromkeys(
       key.split('/')[1] for key in results if key.startswith(f'{split}/')
   )
-  return [s for s in found if not _GATE.fullmatch(f'test/{s}/entropy')]
+  return [s for s in names if not _GATE.fullmatch(f'test/{s}/entropy')]
 
 
 def metrics(results: Mapping[str, Any]) -> Section:
-  """Metrics by space, and what each space and metric is."""
+  """Shows metrics by space, and the meaning of each space and metric."""
   parts: list[Any] = []
-  used: dict[str, None] = {}
+  shown: dict[str, None] = {}
   for split, title in (
       ('test', 'Test split'),
       ('valid', 'Validation split, at the step that was chosen'),
@@ -54,12 +54,12 @@ def metrics(results: Mapping[str, Any]) -> Section:
       ]
       if names:
         parts.append(_by_space(results, split, title, some, names))
-        used |= dict.fromkeys(names)
+        shown |= dict.fromkeys(names)
         title = ''
   if parts:
-    known = [(s, meanings.of_space(s)) for s in spaces(results)]
-    parts.append(Terms([item for item in known if item[1]]))
-    parts.append(Terms([meanings.METRICS[name][:2] for name in used]))
+    meaning = {s: meanings.of_space(s) for s in spaces(results)}
+    parts.append(Terms([item for item in meaning.items() if item[1]]))
+    parts.append(Terms([meanings.METRICS[name][:2] for name in shown]))
   return Section('Metrics by space', parts)
 
 
@@ -70,7 +70,7 @@ def _by_space(
     rows: Sequence[str],
     names: Sequence[str],
 ) -> Table:
-  """Spaces by metrics; a metric that a space has not is left empty."""
+  """Shows spaces by metrics; a metric that a space lacks is left empty."""
   texts, exact = [], {}
   for i, space in enumerate(rows):
     keys = [f'{split}/{space}/{name}' for name in names]
@@ -87,13 +87,13 @@ def _by_space(
 def gate_use(
     results: Mapping[str, Any],
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
-  """Mean weights and entropy of each gate on the test split."""
+  """Collects mean weights and entropy of each gate on the test split."""
   loads: dict[str, list[float]] = {}
   entropies: dict[str, float] = {}
   for key, value in results.items():
     if match := _GATE.fullmatch(key):
-      gate, what = match.groups()
-      if what == 'entropy':
+      gate, name = match.groups()
+      if name == 'entropy':
         entropies[gate] = value
       else:
         loads.setdefault(gate, []).append(value)
@@ -101,7 +101,7 @@ def gate_use(
 
 
 def gates(results: Mapping[str, Any], picture: str | None) -> Section:
-  """What the gates do; no section where there are none."""
+  """Shows the use of the gates; the section is empty if there are none."""
   loads, entropies = gate_use(results)
   if not loads or picture is None:
     return Section('Gates', [])
@@ -122,7 +122,6 @@ def gates(results: Mapping[str, Any], picture: str | None) -> Section:
               ' highest, ln(experts), where a gate mixes evenly, and 0 where it'
               ' takes one expert. Experts are numbered as each gate sees them:'
               " in PLE a task's own come first, then the shared ones."
-
           ),
           Picture(
               picture,
@@ -139,7 +138,7 @@ def calibrated(
     picture: str | None,
     workdir: str,
 ) -> Section:
-  """Before and after calibration, on the test split."""
+  """Shows the metrics before and after calibration, on the test split."""
   if calibration is None:
     return Section(
         'Calibration after training',
@@ -159,7 +158,7 @@ def calibrated(
   for task, maps in calibration.get('test', {}).items():
     for name, scores in maps.items():
       values = [number(scores.get(metric)) for metric in names]
-      rows.append([task, _MAPS.get(name, name), *values])
+      rows.append([task, CALIBRATED.get(name, name), *values])
   counts = calibration.get('rows', {})
   fitted = ', '.join(f'{task} {n:,}' for task, n in counts.items())
   headers = ['space', 'probabilities', *(meanings.METRICS[m][0] for m in names)]
@@ -183,19 +182,20 @@ def calibrated(
 
 
 def other_seeds(workdir: str, run: Run) -> Section:
-  """Mean and spread over the finished runs beside it but for the seed alike."""
+  """Averages over finished sibling runs that differ only in the seed."""
   title = 'Other seeds'
   folder = os.path.dirname(os.path.abspath(workdir))
-  mine = _without_seeds(run.config or {})
+  config = _without_seeds(run.config or {})
   name = os.path.basename(os.path.abspath(workdir))
   runs = {_seed(run): run}
   for other in sorted(os.listdir(folder)):
     path = os.path.join(folder, other)
     if other == name or not os.path.exists(os.path.join(path, 'results.json')):
       continue
-    if _without_seeds(read_json(os.path.join(path, 'config.json'))) == mine:
-      found = read_run(path)
-      runs.setdefault(_seed(found), found)  # A copy is no other seed.
+    if _without_seeds(read_json(os.path.join(path, 'config.json'))) == config:
+      sibling = read_run(path)
+      # A copy of a run is no other seed.
+      runs.setdefault(_seed(sibling), sibling)
   if len(runs) < 2 or run.results is None:
     return Section(title, [])
   rows = []
@@ -224,14 +224,15 @@ def _without_seeds(config: Any) -> dict[str, Any]:
 
 
 def _seed(run: Run) -> Any:
+  """Returns the seed, with that of the initialisation if it differs."""
   config = run.config or {}
-  own = config.get('init_seed')
+  init_seed = config.get('init_seed')
   seed = config.get('seed')
-  return seed if own is None else f'{seed} (initialisation {own})'
+  return seed if init_seed is None else f'{seed} (initialisation {init_seed})'
 
 
 def made_by(run: Run, manifest: Mapping[str, Any] | None) -> Section:
-  """Command, commit, device, data, versions, seed and config."""
+  """Shows command, commit, device, data, versions, seed and config."""
   manifest = manifest or {}
   results = run.results or {}
   items, commands = [], []
@@ -243,8 +244,8 @@ def made_by(run: Run, manifest: Mapping[str, Any] | None) -> Section:
   else:
     parts.append(Text('The command was not recorded; the config is below.'))
   for name in ('commit', 'device', 'data'):
-    said = dict.fromkeys(e[name] for e in run.origin if e.get(name))
-    items.append((name, ' then '.join(said)))
+    values = dict.fromkeys(e[name] for e in run.origin if e.get(name))
+    items.append((name, ' then '.join(values)))
   if not items[-1][1]:
     items[-1] = ('data', manifest.get('data', ''))
   items.append(('seed', str(_seed(run))))
@@ -272,7 +273,7 @@ def made_by(run: Run, manifest: Mapping[str, Any] | None) -> Section:
 
 
 def rerun(run: Run, workdir: str) -> str:
-  """The command that goes on with a run."""
+  """Returns the command that resumes a run."""
   commands = [e['command'] for e in run.origin if e.get('command')]
   if commands:
     return commands[-1]

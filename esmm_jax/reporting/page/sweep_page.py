@@ -1,4 +1,4 @@
-"""The page of a sweep: its table, its pictures, its runs."""
+"""The page of a sweep: its results table, its pictures, its runs."""
 
 from collections.abc import Sequence
 import math
@@ -10,8 +10,7 @@ from esmm_jax.reporting import figures, plots, text as report
 from esmm_jax.reporting.grid import Grid, short, titled
 from esmm_jax.reporting.page import sections
 from esmm_jax.reporting.page.parts import Code, Missing, Page, Picture, Section
-from esmm_jax.reporting.page.parts import Table
-from esmm_jax.reporting.page.parts import Text
+from esmm_jax.reporting.page.parts import Table, Text
 from esmm_jax.sweeps.points import run_name
 from esmm_jax.sweeps.results import Block, find_run, Row, run_folder, state
 from esmm_jax.sweeps.results import tabulate
@@ -32,7 +31,7 @@ _CAPTIONS = {
 
 
 def begun(table: SweepTable, workdir: str) -> list[str]:
-  """Names of the runs that have a config, in the order of the points."""
+  """Lists the runs that have a config, in the order of the points."""
   names = dict.fromkeys(map(run_name, table.points))
   return [n for n in names if find_run(workdir, n).config is not None]
 
@@ -41,10 +40,10 @@ def make(table: SweepTable, spec: str, workdir: str, output: str) -> Page:
   """Draws the pictures into WORKDIR/plots and makes the page.
 
   Args:
-    table: What to show.
-    spec: The file and variant that it is of.
-    workdir: Of the sweep.
-    output: Where the page is to be; links to the runs are relative to it.
+    table: The results table.
+    spec: Its file and variant, for the command that resumes the sweep.
+    workdir: Folder of the sweep.
+    output: Path of the page; links to the runs are relative to it.
 
   Raises:
     InputError: As `tabulate`.
@@ -67,7 +66,8 @@ def make(table: SweepTable, spec: str, workdir: str, output: str) -> Page:
     failed = sum(bool(run.failure) for run in runs)
     what = f'{finished} of {len(runs)} runs are finished'
     what += f', {failed} failed.' if failed else '.'
-    state.append(Missing(f'{what} The command that goes on:', command))
+    what += ' The command that resumes the sweep:'
+    state.append(Missing(what, command))
   facts = report.provenance(blocks)
   return Page(
       table.title,
@@ -136,10 +136,8 @@ def _caption(path: str) -> str:
 def _runs(
     table: SweepTable, blocks: Sequence[Block], workdir: str, output: str
 ) -> Table:
-  """Each run with its state, its numbers and a link to its folder or page."""
-  columns = list(
-      dict.fromkeys(c for block in blocks for c in block.columns)
-  )
+  """Lists each run with its state, its numbers and a link to it."""
+  columns = list(dict.fromkeys(c for block in blocks for c in block.columns))
   keys = [*table.blocks, *table.rows]
   if table.choice:
     keys.append(table.choice.key)

@@ -4,15 +4,15 @@
   deciles       predicted over true CVR by decile of the true CTR
   funnel        counts along the funnel; true CVR of all and of clicked rows
   gains         differences to the baseline, with intervals
-  gates         what weight each expert has
+  gates         the weight of each expert
   learning      losses and scores by training step
   sizes         scores by the share of the training data
   trade_offs    two scores traded against each other
-  drawing       what they share: colours, panels, legend, the file
+  drawing       shared parts: colours, panels, legend, the file
 
 Each function writes a PNG. No window is opened and no figure stays open: they
 are made without pyplot, on the Agg canvas. Missing runs are nan; they are left
-out, and the panel says how many of the seeds it shows.
+out, and the panel shows the number of its seeds.
 """
 
 from esmm_jax.reporting.plots.calibrations import calibration_curves

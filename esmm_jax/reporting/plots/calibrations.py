@@ -7,20 +7,21 @@ from esmm_jax.reporting.plots import drawing
 import numpy as np
 
 _COLUMNS = 3
-_DECADES = 50.0  # Times: beyond it one label for a power of ten is enough.
-_FAR = 20.0  # From this ratio of largest to smallest on, the axes are log.
-_CUT = 1.8  # Times the largest value: where bars are cut off.
+# Ratios of the largest to the smallest value: above the first the axes are log,
+# above the second they have one label per power of ten.
+_LOG_RATIO, _WIDE_RATIO = 20.0, 50.0
+_CUT = 1.8  # Bars are cut off at this multiple of the largest value.
 _DECILES = np.arange(1, 11)
 
 
 def calibration_curves(
     panels: Mapping[str, Mapping[str, Any]], path: str, title: str
 ) -> drawing.Figure:
-  """Observed rate by mean prediction, a panel for each space.
+  """Draws the observed rate by mean prediction, a panel for each space.
 
   Bars are 95 % intervals of the observed rate, of the first series. Axes are
-  logarithmic where predictions differ by more than 20 times; a bin without a
-  positive then has the upper end of its bar only.
+  logarithmic if predictions differ by a factor of more than 20; a bin without a
+  positive then has only the upper end of its bar.
 
   Args:
     panels: Space -> series -> curve with `predicted` [G] and `observed`, which
@@ -63,7 +64,7 @@ def _panel(
   x = np.concatenate([c.predicted for c in series.values()])
   y = np.concatenate([c.observed.rate for c in series.values()])
   low, high = x.min(), max(x.max(), y.max())
-  is_log = low > 0 and x.max() > _FAR * low
+  is_log = low > 0 and x.max() > _LOG_RATIO * low
   if is_log:
     floor = min([low, *y[y > 0]]) / 1.5
     axes.set_xscale('log')
@@ -82,7 +83,7 @@ def _panel(
     rate, bottom, top = curve.observed
     middle = np.where(rate > 0, rate, np.nan) if is_log else rate
     style = dict(styles[label])
-    if k == 0:  # Those of the others are as long.
+    if k == 0:  # The bars of the other series are equally long.
       axes.vlines(
           curve.predicted, np.maximum(bottom, floor / 10), top,
           color=style['color'], linewidth=1, alpha=0.6,
@@ -94,12 +95,12 @@ def _panel(
 
 
 def _label_few(axes: drawing.Axes) -> None:
-  """Labels 1, 2 and 5 of each power of ten, or 1 where there are many."""
+  """Labels 1, 2 and 5 of each power of ten, or 1 if there are many."""
   from matplotlib import ticker
 
   for axis in (axes.xaxis, axes.yaxis):
     low, high = axis.get_view_interval()
-    several = high < _DECADES * low
+    several = high < _WIDE_RATIO * low
     subs = (1, 2, 5) if several else (1,)
     axis.set_major_locator(ticker.LogLocator(subs=subs))
     axis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f'{x:g}'))
@@ -107,11 +108,12 @@ def _label_few(axes: drawing.Axes) -> None:
 
 
 def _tops(series: Mapping[str, Any]) -> list[float]:
+  """Returns the upper end of the longest bar of each series."""
   return [float(np.max(c.observed.high)) for c in series.values()]
 
 
 def observed_cvr(deciles: Any, path: str, title: str) -> drawing.Figure:
-  """CVR by decile of the predicted CTR: predicted, observed, true if known.
+  """Draws CVR by predicted CTR decile: predicted, observed, true if known.
 
   Args:
     deciles: `predicted`, `predicted_clicked`, `true` (or None) [G] and
@@ -146,7 +148,7 @@ def observed_cvr(deciles: Any, path: str, title: str) -> drawing.Figure:
       xticks=list(x),
       xlim=(0.5, len(x) + 0.5),
   )
-  # Bars of few clicks may be long; then they are cut off.
+  # Bars of few clicks may be long and would flatten the lines.
   shown = np.concatenate([*lines.values(), rate])
   if deciles.true is not None:
     shown = np.concatenate([shown, deciles.true])

@@ -3,32 +3,31 @@
 from collections.abc import Mapping
 from typing import Any
 
+from esmm_jax.metrics.by_space import DECILE_RATIOS
 from esmm_jax.reporting.plots import drawing
 from esmm_jax.types import Array
 import numpy as np
 
 _DECILES = range(1, 11)
 _RATIO = 'mean predicted CVR / mean true CVR'
-# A ratio beyond this, or below its inverse, asks for a log axis.
+# The axis is log if a ratio is above this or below its inverse.
 _FAR = 4.0
 
 
 def cvr_by_ctr_decile(
     runs: Mapping[str, Mapping[str, Any]], path: str, title: str
 ) -> None:
-  """Predicted over true CVR in each decile of the true CTR.
+  """Draws predicted over true CVR in each decile of the true CTR.
 
   Args:
-    runs: Name -> results with `test/cvr_entire/ratio_ctr_decile_1` to `_10`.
+    runs: Name -> results with `test/cvr_entire/NAME` of `DECILE_RATIOS`.
     path: The PNG to write.
     title: Above the figure.
   """
   figure, [[axes]] = drawing.panels(1, 1, (7.5, 4.5))
   highest = 1.0
   for k, (name, results) in enumerate(runs.items()):
-    ratios = [
-        results[f'test/cvr_entire/ratio_ctr_decile_{d}'] for d in _DECILES
-    ]
+    ratios = [results[f'test/cvr_entire/{name}'] for name in DECILE_RATIOS]
     highest = max(highest, *ratios)
     label = f'{name}: {results["test/cvr_entire/ratio"]:.2f} overall'
     axes.plot(_DECILES, ratios, label=label, **drawing.style(k))
@@ -54,12 +53,12 @@ def cvr_by_ctr_decile_panels(
     path: str,
     title: str,
 ) -> drawing.Figure:
-  """Predicted over true CVR by decile of the true CTR, a grid of panels.
+  """Draws predicted over true CVR by true CTR decile, a grid of panels.
 
-  The mean over seeds with a band of one standard deviation on each side; no
-  band where fewer than two seeds have a value. All panels have a log axis where
-  the ratio of one seed is above 4 or below 1/4; there the band ends at the
-  smallest ratio, since mean less deviation may be negative.
+  Shown are the mean over seeds and a band of one standard deviation on each
+  side, without the band if fewer than two seeds have a value. All panels have a
+  log axis if the ratio of one seed is above 4 or below 1/4; the band then ends
+  at the smallest ratio, since mean minus deviation may be negative.
 
   Args:
     panels: (row, column) -> method -> float [S, 10], nan where a run is
@@ -100,11 +99,7 @@ def cvr_by_ctr_decile_panels(
     drawing.headline(axes, name, count)
   grid[0, 0].set(xticks=list(_DECILES), xlim=(0.5, 10.5))
   if floor:
-    from matplotlib import ticker
-
-    for axes in grid.flat:
-      axes.set_yscale('log', base=2, nonpositive='mask')
-      axes.yaxis.set_major_formatter(ticker.FuncFormatter(_fraction))
+    _use_log_axes(grid)
   grid[0, 0].set_ylim(bottom=floor)
   drawing.outer_labels(
       grid, drawn, 'decile of true pCTR\n(1: least likely to be clicked)'
@@ -120,7 +115,7 @@ def _panel(
     styles: Mapping[str, Mapping[str, Any]],
     floor: float,
 ) -> str:
-  """Draws the methods of a panel; how many seeds they have."""
+  """Draws the methods of a panel; returns the text with their seeds."""
   counts = []
   for method, values in panel.items():
     mean, std, n = drawing.moments(values)
@@ -141,17 +136,27 @@ def _panel(
 
 
 def _truth(axes: drawing.Axes) -> None:
+  """Marks the ratio 1, of unbiased predictions."""
   axes.axhline(1.0, color=drawing.GREY, linewidth=1, linestyle='--')
 
 
 def _floor(ratios: np.ndarray) -> float:
-  """Where a log axis starts; 0 where the axis is to be linear."""
+  """Returns the start of a log axis; 0 if the axis is to be linear."""
   ratios = ratios[~np.isnan(ratios)]
   if not np.any((ratios > _FAR) | (ratios < 1 / _FAR)):
     return 0.0
   return min(ratios[ratios > 0], default=1.0) / 1.2
 
 
+def _use_log_axes(grid: np.ndarray) -> None:
+  """Makes the y axes of all panels [rows, columns] logarithmic."""
+  from matplotlib import ticker
+
+  for axes in grid.flat:
+    axes.set_yscale('log', base=2, nonpositive='mask')
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(_fraction))
+
+
 def _fraction(value: float, _: int) -> str:
-  """`4`, `1/4`."""
+  """Formats a ratio: `4`, `1/4`."""
   return f'{value:g}' if value >= 1 else f'1/{1 / value:g}'

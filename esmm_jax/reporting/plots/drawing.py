@@ -1,4 +1,4 @@
-"""What the figures share: colours, panels, one legend, the file."""
+"""Shared parts of the figures: colours, panels, one legend, the file."""
 
 from collections.abc import Iterable, Mapping
 import os
@@ -9,22 +9,22 @@ from esmm_jax.types import Array, InputError
 import numpy as np
 
 # Okabe and Ito's colours, which the colour-blind can tell apart, without their
-# yellow, which white paper swallows; the last is Tol's wine.
+# yellow, which is faint on white; the last is Tol's wine.
 COLOURS = (
     '#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000',
     '#882255',
 )  # fmt: skip
 MARKERS = 'osD^vPX*'
-# Of what is there to compare with.
+# Colour of references: a diagonal, a baseline, the truth.
 GREY = '0.35'
 _NARROWEST = 6.0
-# A matplotlib Figure and Axes, which are not imported here.
+# A matplotlib Figure and Axes: the import would cost every program a second.
 Figure = Any
 Axes = Any
 
 
 def style(k: int) -> dict[str, Any]:
-  """Marker and colour of the k-th line."""
+  """Returns marker and colour of the k-th line."""
   return {
       'marker': MARKERS[k % len(MARKERS)],
       'color': COLOURS[k % len(COLOURS)],
@@ -32,7 +32,7 @@ def style(k: int) -> dict[str, Any]:
 
 
 def styles(panels: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-  """Method -> its style, in the order in which the panels name them."""
+  """Returns method -> style, in the order in which the panels name them."""
   methods = dict.fromkeys(method for panel in panels for method in panel)
   return {method: style(k) for k, method in enumerate(methods)}
 
@@ -40,10 +40,19 @@ def styles(panels: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 def checked(
     name: str, values: Array, shape: tuple[int | None, ...]
 ) -> np.ndarray:
-  """As float64; InputError unless the shape fits, None being any length."""
+  """Converts to float64 and checks the shape.
+
+  Args:
+    name: Name of the values in the message.
+    values: Array.
+    shape: Its expected shape; None fits any length.
+
+  Raises:
+    InputError: The shape does not fit.
+  """
   values = np.asarray(values, np.float64)
   if values.ndim != len(shape) or any(
-      want not in (None, have) for want, have in zip(shape, values.shape)
+      want not in (None, size) for want, size in zip(shape, values.shape)
   ):
     want = ', '.join('any' if n is None else str(n) for n in shape)
     raise InputError(f'{name} must be [{want}], got {list(values.shape)}.')
@@ -51,7 +60,7 @@ def checked(
 
 
 def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Mean, sample standard deviation and number over the seeds.
+  """Computes mean, sample standard deviation and number over the seeds.
 
   Args:
     values: float [S, ...]; nan values are left out and not counted.
@@ -61,17 +70,17 @@ def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     fewer than two.
   """
   columns = np.moveaxis(values, 0, -1).reshape(-1, len(values))
-  found = np.reshape([summarize(column) for column in columns], (-1, 3))
-  mean, std, n = found.T.reshape(3, *values.shape[1:])
+  summaries = np.reshape([summarize(column) for column in columns], (-1, 3))
+  mean, std, n = summaries.T.reshape(3, *values.shape[1:])
   return mean, std, n
 
 
 def seeds(counts: Iterable[float], total: int) -> str:
-  """`5 seeds`, `3 of 5 seeds` or, where points differ, `3 to 5 of 5 seeds`.
+  """Formats `5 seeds`, `3 of 5 seeds` or `3 to 5 of 5 seeds`.
 
   Args:
-    counts: Of each point, the seeds behind it.
-    total: The seeds that there should be.
+    counts: Number of seeds behind each point.
+    total: Number of planned seeds.
   """
   counts = [int(n) for n in counts]
   low, high = min(counts, default=0), max(counts, default=0)
@@ -88,10 +97,15 @@ def panels(
     sharey: bool = True,
     sharex: bool = True,
 ) -> tuple[Figure, np.ndarray]:
-  """A figure and its panels [rows, columns].
+  """Makes a figure and its panels [rows, columns].
 
-  The panels share their axes unless told otherwise. The size is in inches;
-  a narrow figure is widened, so that its title fits.
+  Args:
+    rows: Number of rows.
+    columns: Number of columns.
+    size: Width and height in inches; a narrow figure is widened, so that its
+      title fits.
+    sharey: Whether the panels share their y axis.
+    sharex: Whether they share their x axis.
 
   Raises:
     InputError: There is no panel.
@@ -113,7 +127,7 @@ def panels(
 
 
 def headline(axes: Axes, name: str, count: str) -> None:
-  """The panel's name on the left and, small, its number of seeds."""
+  """Writes the panel's name on the left and, small, its number of seeds."""
   axes.set_title(name, loc='left', fontsize='medium')
   axes.set_title(count, loc='right', fontsize='x-small', color=GREY)
 
@@ -132,28 +146,28 @@ def outer_labels(grid: np.ndarray, drawn: np.ndarray, x_label: str) -> None:
   for axes in grid[~drawn]:
     axes.spines[:].set_visible(False)
     axes.grid(False)
-    # Not the locator: the panels share it.
+    # The locator would hide the ticks of all panels: they share it.
     axes.tick_params(
         which='both', left=False, bottom=False, labelleft=False,
         labelbottom=False,
     )  # fmt: skip
-  for column, there in zip(grid.T, drawn.T):
-    if there.any():
-      lowest = column[there][-1]
+  for column, is_drawn in zip(grid.T, drawn.T):
+    if is_drawn.any():
+      lowest = column[is_drawn][-1]
       lowest.tick_params(labelbottom=True)
       lowest.set_xlabel(x_label)
-  for row, there in zip(grid, drawn):
-    if there.any():
-      row[there][0].tick_params(labelleft=True)
+  for row, is_drawn in zip(grid, drawn):
+    if is_drawn.any():
+      row[is_drawn][0].tick_params(labelleft=True)
 
 
 def finish(figure: Figure, grid: np.ndarray, title: str, path: str) -> None:
-  """Title, one legend of all panels below them, and the file."""
+  """Adds the title and one legend for all panels, and writes the file."""
   handles = {}
   for axes in grid.flat:
     for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
       handles.setdefault(label, handle)
-  # In as few rows as the width of the figure allows.
+  # Tries one row first: as few as the width of the figure allows.
   for rows in range(1, len(handles) + 1):
     legend = figure.legend(
         handles.values(), handles, loc='outside lower center', frameon=False,
@@ -168,6 +182,6 @@ def finish(figure: Figure, grid: np.ndarray, title: str, path: str) -> None:
 
 
 def write(figure: Figure, path: str) -> None:
-  """Writes the PNG; makes its folder where there is none."""
+  """Writes the PNG, and its folder if there is none."""
   os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
   figure.savefig(path, dpi=150)

@@ -1,4 +1,4 @@
-"""The funnel: how few clicks and conversions, and whose clicks they are."""
+"""Counts along the funnel, and the true CVR of all and of clicked rows."""
 
 from esmm_jax.reporting.plots import drawing
 from esmm_jax.types import Array
@@ -10,7 +10,7 @@ _BINS = 30
 def funnel(
     click: Array, conversion: Array, true_cvr: Array, path: str, title: str
 ) -> drawing.Figure:
-  """Counts along the funnel, and the true CVR of all and of clicked rows.
+  """Draws the counts along the funnel and the histogram of the true CVR.
 
   Args:
     click: [N], 0 or 1, of impressions.

@@ -6,22 +6,21 @@ from esmm_jax.reporting.plots import drawing
 from esmm_jax.types import Array
 import numpy as np
 
-_CUT = 5.0  # Times the largest mean: where intervals are cut off.
+_CUT = 5.0  # Intervals are cut off at this multiple of the largest mean.
 
 
 def gains(
     panels: Mapping[str, Mapping[str, Array]], path: str, title: str
 ) -> drawing.Figure:
-  """Each row's difference to the baseline, a panel for each score.
+  """Draws each row's difference to the baseline, a panel for each score.
 
   A line is the 95 % interval, cut off at five times the largest mean of the
-  panel; a filled point is one whose p-value is below .05. Rows stand at the
-  same height in all panels, so a seesaw is a pair of points on either side of
-  0.
+  panel; a filled point is one whose p-value is below .05. Rows have the same
+  height in all panels, so a seesaw is a pair of points on either side of 0.
 
   Args:
     panels: Score -> row -> float [4]: mean, low, high and p-value; nan where
-      one is not known. All panels have the same rows.
+      one is missing. All panels have the same rows.
     path: The PNG to write.
     title: Above the figure.
 
@@ -62,7 +61,7 @@ def gains(
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
-  """The x axis of rows [n, 4]: 0, all means, and most of the intervals."""
+  """Returns the x limits of rows [n, 4]: 0, all means, most intervals."""
   means = values[:, 0][np.isfinite(values[:, 0])]
   far = _CUT * max(np.abs(means), default=0.0) or 1.0
   ends = values[:, :3][np.isfinite(values[:, :3])]

@@ -1,4 +1,4 @@
-"""How the gates of a mixture of experts share out their weight."""
+"""Weights that the gates of a mixture of experts give to them."""
 
 from collections.abc import Mapping
 import math
@@ -16,9 +16,9 @@ def gates(
     path: str,
     title: str,
 ) -> drawing.Figure:
-  """The mean weight that each gate gives to each expert, a bar a gate.
+  """Draws the mean weight of each expert, a stacked bar for each gate.
 
-  Beside it stands the mean entropy of its weights as a share of the largest
+  Beside a bar is the mean entropy of its weights as a share of the largest
   possible, ln(number of experts): 100 % mixes evenly, 0 % takes one expert.
 
   Args:

@@ -7,7 +7,7 @@ import numpy as np
 
 Line = tuple[Sequence[float], Sequence[float]]  # Steps and values.
 _COLUMNS = 2
-_BEGINNING = 0.25  # Share of the steps that may lie outside of a panel.
+_BEGINNING = 0.25  # First share of the steps, which may leave the panel.
 
 
 def learning(
@@ -16,17 +16,17 @@ def learning(
     title: str,
     selected: int | None = None,
 ) -> drawing.Figure:
-  """Losses and scores by training step, a panel each.
+  """Draws losses and scores by training step, a panel each.
 
-  The axis of a panel is that of all but the first quarter of the steps, where
-  losses fall from what the initialisation has.
+  The y axis covers all but the first quarter of the steps: there losses fall
+  steeply from their value at the initialisation.
 
   Args:
-    panels: What is shown -> line -> (steps, values); a line has one colour in
+    panels: Title -> line -> (steps, values); a line has one colour in
       all panels. A line named 'training' has no markers.
     path: The PNG to write.
     title: Above the figure.
-    selected: The step whose parameters count; marked in each panel.
+    selected: The step of the chosen parameters; marked in each panel.
 
   Returns:
     The figure that was written.
@@ -62,7 +62,7 @@ def learning(
 
 
 def _limits(lines: Mapping[str, Line]) -> tuple[float, float]:
-  """The y axis: all that is shown after the beginning, and a margin."""
+  """Returns the y limits: all values after the beginning, and a margin."""
   last = max((max(s) for s, _ in lines.values() if len(s)), default=0)
   shown = [
       y

@@ -21,7 +21,7 @@ def fronts(
     y_label: str,
     weight_label: str = 'log2 of the CTR : CVR weight',
 ) -> drawing.Figure:
-  """Two scores traded against each other, one panel an architecture.
+  """Draws two scores traded against each other, a panel per architecture.
 
   A panel has the mean point over seeds of each weight, joined in the order of
   the weights, and the ellipse of one standard deviation of the seeds. Points on
@@ -48,19 +48,12 @@ def fronts(
     InputError: There is no panel, the shapes differ, or a weight is not
       positive.
   """
-  weights = drawing.checked('weights', weights, (None,))
-  if not np.all(weights > 0):
-    raise InputError('weights must be positive.')
-  order = np.argsort(weights, kind='stable')
-  ratios = np.log2(weights[order])
+  order, ratios = _log2(weights)
   shape = (None, len(weights), 2)
   runs = {
       name: _whole(drawing.checked(name, values, shape))[:, order]
       for name, values in series.items()
   }
-  means, counts = {}, {}
-  for name, values in runs.items():
-    means[name], _, counts[name] = drawing.moments(values)
   single = _whole(drawing.checked('single', single, (None, 2)))
   columns = min(_COLUMNS, len(runs))
   rows = -(-len(runs) // _COLUMNS)
@@ -68,16 +61,7 @@ def fronts(
   figure, grid = drawing.panels(rows, columns, size)
   colours = _colours(ratios)
   for axes, name in zip(grid.flat, runs):
-    _cross_hair(axes, single)
-    for other in runs:
-      if other != name:
-        _line(axes, means[other], '0.82', 'mean of another architecture', 0.8)
-    _line(axes, means[name], '0.3', 'mean of this architecture', 2)
-    _ellipses(axes, runs[name], ratios, colours)
-    _points(axes, means[name], ratios, colours)
-    count = drawing.seeds(counts[name].flat, len(runs[name]))
-    drawing.headline(axes, name, count)
-    axes.locator_params(nbins=5)
+    _panel(axes, name, runs, single, ratios, colours)
   for axes in grid[:, 0]:
     axes.set_ylabel(y_label)
   drawn = np.arange(grid.size).reshape(grid.shape) < len(runs)
@@ -87,14 +71,54 @@ def fronts(
   return figure
 
 
+def _log2(weights: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the ascending order of the weights [P], and their log2 in it."""
+  weights = drawing.checked('weights', weights, (None,))
+  if not np.all(weights > 0):
+    raise InputError('weights must be positive.')
+  order = np.argsort(weights, kind='stable')
+  return order, np.log2(weights[order])
+
+
+def _panel(
+    axes: drawing.Axes,
+    name: str,
+    runs: Mapping[str, np.ndarray],
+    single: np.ndarray,
+    ratios: np.ndarray,
+    colours: Any,
+) -> None:
+  """Draws one architecture, with the lines of the others in grey.
+
+  Args:
+    axes: The panel.
+    name: The architecture.
+    runs: Architecture -> float [S, P, 2], ordered by weight.
+    single: float [S, 2], the single-task models.
+    ratios: float [P], log2 of the weights.
+    colours: Maps ratios to colours.
+  """
+  _cross_hair(axes, single)
+  for other, values in runs.items():
+    if other != name:
+      mean, _, _ = drawing.moments(values)
+      _line(axes, mean, '0.82', 'mean of another architecture', 0.8)
+  mean, _, counts = drawing.moments(runs[name])
+  _line(axes, mean, '0.3', 'mean of this architecture', 2)
+  _ellipses(axes, runs[name], ratios, colours)
+  _points(axes, mean, ratios, colours)
+  drawing.headline(axes, name, drawing.seeds(counts.flat, len(runs[name])))
+  axes.locator_params(nbins=5)
+
+
 def _whole(values: np.ndarray) -> np.ndarray:
-  """A pair of scores [..., 2] is nan where one of them is."""
+  """Sets both scores of a pair [..., 2] to nan if one of them is."""
   missing = np.isnan(values).any(-1, keepdims=True)
   return np.where(missing, np.nan, values)
 
 
 def _colours(ratios: np.ndarray) -> Any:
-  """Viridis without its yellow end, over the range of the ratios."""
+  """Maps the range of the ratios to viridis without its yellow end."""
   import matplotlib
   from matplotlib import cm, colors
 
@@ -106,6 +130,7 @@ def _colours(ratios: np.ndarray) -> Any:
 
 
 def _cross_hair(axes: drawing.Axes, single: np.ndarray) -> None:
+  """Draws mean and standard deviation of the single-task models [S, 2]."""
   centre, spread, _ = drawing.moments(single)
   if np.isnan(centre).any():
     return
@@ -124,7 +149,7 @@ def _cross_hair(axes: drawing.Axes, single: np.ndarray) -> None:
 def _line(
     axes: drawing.Axes, points: np.ndarray, colour: str, label: str, z: float
 ) -> None:
-  """Joins the points [P, 2] that are there."""
+  """Joins the points [P, 2], without those that are nan."""
   points = points[~np.isnan(points).any(-1)]
   axes.plot(*points.T, color=colour, linewidth=1.1, label=label, zorder=z)
 
@@ -132,7 +157,7 @@ def _line(
 def _ellipses(
     axes: drawing.Axes, runs: np.ndarray, ratios: np.ndarray, colours: Any
 ) -> None:
-  """One standard deviation of the seeds [S, P, 2] of each ratio."""
+  """Draws one standard deviation of the seeds [S, P, 2] of each ratio."""
   from matplotlib.patches import Ellipse
 
   for k, ratio in enumerate(ratios):
@@ -147,11 +172,11 @@ def _ellipses(
 def _points(
     axes: drawing.Axes, means: np.ndarray, ratios: np.ndarray, colours: Any
 ) -> None:
-  """The points [P, 2], those on their Pareto front ringed."""
+  """Draws the points [P, 2], ringed on their Pareto front."""
   front = pareto(means)
-  there = ~np.isnan(means).any(-1)
+  exists = ~np.isnan(means).any(-1)
   for which, size, edge, width, label in (
-      (there & ~front, 26, 'white', 0.5, 'mean of one weight'),
+      (exists & ~front, 26, 'white', 0.5, 'mean of one weight'),
       (front, 48, 'black', 1.3, 'on the Pareto front of the panel'),
   ):
     if which.any():

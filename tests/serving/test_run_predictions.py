@@ -1,10 +1,11 @@
-"""Predictions that a report makes are those that the run would have kept."""
+"""Predictions made later are those that the run would have saved."""
 
 import json
 import os
 import shutil
 
-from esmm_jax.reporting.page import predicted
+from esmm_jax import checksums
+from esmm_jax.serving import run_predictions
 from esmm_jax.sweeps.results import read_run
 from esmm_jax.training.loop import train_and_evaluate
 from esmm_jax.types import InputError
@@ -39,7 +40,7 @@ def test_predictions_are_those_of_the_run(run, tmp_path):
   copy = str(tmp_path / 'copy')
   shutil.copytree(workdir, copy)
   shutil.rmtree(os.path.join(copy, 'predictions'))
-  path = predicted.predict_test(read_run(copy).config, copy, data_dir)
+  path = run_predictions.predict_test(copy, data_dir)
   kept = os.path.join(workdir, 'predictions', 'test.parquet')
   ours, theirs = parquet.read_table(path), parquet.read_table(kept)
   assert ours.num_rows == 2000
@@ -49,7 +50,8 @@ def test_predictions_are_those_of_the_run(run, tmp_path):
 def test_truth_is_of_the_same_rows(run):
   """Its ratio to the predictions is that of results.json."""
   workdir, data_dir, results = run
-  truth = predicted.truth_of(read_run(workdir).config, workdir, data_dir)
+  truth = run_predictions.open_truth(
+      read_run(workdir).config, workdir, data_dir)
   true = np.concatenate(
       [truth(0, 700)['p_cvr'], truth(700, 2000)['p_cvr']])
   path = os.path.join(workdir, 'predictions', 'test.parquet')
@@ -67,27 +69,37 @@ def test_truth_of_other_data(run, tmp_path):
   manifest = {'data': 'synthetic_funnel/other, sha256 0f'}
   (tmp_path / 'manifest.json').write_text(json.dumps(manifest))
   with pytest.raises(InputError, match='the run had the data .*other, sha256'):
-    predicted.truth_of(read_run(workdir).config, str(tmp_path), data_dir)
+    run_predictions.open_truth(
+        read_run(workdir).config, str(tmp_path), data_dir)
 
 
 def test_no_checkpoint(run, tmp_path):
   workdir, data_dir, _ = run
-  config = read_run(workdir).config
-  with pytest.raises(InputError, match='has no checkpoint'):
-    predicted.predict_test(config, str(tmp_path), data_dir)
+  copy = tmp_path / 'copy'
+  shutil.copytree(workdir, copy)
+  shutil.rmtree(copy / 'checkpoints')
+  with pytest.raises(InputError, match='has no sound checkpoint'):
+    run_predictions.predict_test(str(copy), data_dir)
+
+
+def test_no_test_split(run, tmp_path):
+  workdir, data_dir, _ = run
+  copy = tmp_path / 'copy'
+  shutil.copytree(workdir, copy)
+  config = json.loads((copy / 'config.json').read_text())
   config['dataset']['test_split'] = ''
+  (copy / 'config.json').write_text(json.dumps(config))
   with pytest.raises(InputError, match='names no test split'):
-    predicted.predict_test(config, workdir, data_dir)
+    run_predictions.predict_test(str(copy), data_dir)
 
 
 def test_a_checkpoint_of_another_version(run, tmp_path):
   workdir, data_dir, _ = run
   copy = str(tmp_path / 'copy')
   shutil.copytree(workdir, copy)
-  for path in (tmp_path / 'copy' / 'checkpoints').iterdir():
+  for path in list((tmp_path / 'copy' / 'checkpoints').iterdir()):
     if path.is_dir():
       shutil.rmtree(path / 'tables')
-    else:
-      path.unlink()  # The seal; without one a checkpoint counts as sound.
+      checksums.seal(str(path))  # Sound, but without a part that is read.
   with pytest.raises(InputError, match='another version wrote it'):
-    predicted.predict_test(read_run(copy).config, copy, data_dir)
+    run_predictions.predict_test(copy, data_dir)

@@ -1,0 +1,266 @@
+"""Fitted calibrators: Platt's line and the isotonic step function.
+
+Both map the log-odds z of one task:
+
+    platt      log-odds slope * z + intercept
+    isotonic   a rising step function of z, straight between its steps
+
+A calibrator is plain data, `{'platt': {'slope', 'intercept'}, 'isotonic':
+{'scores', 'probabilities'}}`, as calibration.json holds it for each sample
+space. `serving.calibrate` fits them to a run.
+
+References:
+  Platt. Probabilistic Outputs for Support Vector Machines. 1999.
+  Zadrozny and Elkan. Transforming Classifier Scores into Accurate Multiclass
+    Probability Estimates. KDD 2002. (Isotonic regression.)
+"""
+
+from collections.abc import Callable, Mapping
+import functools
+import os
+from typing import Any
+
+from esmm_jax.json_files import read_json
+from esmm_jax.tasks import Space, spaces, Tasks
+from esmm_jax.types import Array, InputError
+import numpy as np
+from scipy import optimize, special
+
+NAME = 'calibration.json'
+VERSION = 1
+KINDS = ('platt', 'isotonic')
+CHOICES = ('none', *KINDS)
+JOINTS = ('product', 'own')
+
+
+def fit_platt(logits: Array, labels: Array) -> dict[str, float]:
+  """Fits slope and intercept of the log-odds by maximum likelihood.
+
+  The targets are Platt's: (P + 1) / (P + 2) for a positive row and 1 / (N + 2)
+  for a negative one, of P and N such rows, so that the fit is finite where a
+  threshold separates the classes.
+
+  Args:
+    logits: float [n].
+    labels: 0 or 1 [n].
+
+  Returns:
+    `slope` and `intercept`.
+  """
+  z, y = np.asarray(logits, np.float64), np.asarray(labels) == 1
+  positive, negative = y.sum(), (~y).sum()
+  target = np.where(y, (positive + 1) / (positive + 2), 1 / (negative + 2))
+  features = np.stack([z, np.ones_like(z)])  # [2, n]
+
+  def loss(x):
+    u = x @ features
+    gradient = features @ (special.expit(u) - target) / len(z)
+    return np.mean(np.logaddexp(0, u) - target * u), gradient
+
+  def hessian(x):
+    p = special.expit(x @ features)
+    return (features * (p * (1 - p))) @ features.T / len(z)
+
+  optimum = optimize.minimize(
+      loss,
+      np.array([1.0, 0.0]),
+      jac=True,
+      hess=hessian,
+      method='trust-exact',
+      options={'gtol': 1e-9},
+  )
+  return {'slope': float(optimum.x[0]), 'intercept': float(optimum.x[1])}
+
+
+def fit_isotonic(logits: Array, labels: Array) -> dict[str, list[float]]:
+  """Fits the rising function of the log-odds with the least squares (PAV).
+
+  No probability is 0 or 1: the least is 1 / (n + 2), which the rule of
+  succession gives n rows without a positive one. Otherwise a single label to
+  the contrary would have infinite log loss.
+
+  Args:
+    logits: float [n]; rows of one value count as one, with their mean.
+    labels: 0 or 1 [n].
+
+  Returns:
+    `scores`, ascending log-odds, the ends of each step, and the
+    `probabilities` there.
+  """
+  z, y = np.asarray(logits, np.float64), np.asarray(labels, np.float64)
+  values, inverse, counts = np.unique(
+      z, return_inverse=True, return_counts=True
+  )
+  means = np.bincount(inverse, weights=y) / counts
+  fit = optimize.isotonic_regression(means, weights=counts)
+  # Within a block the function is constant, so its two ends describe it.
+  ends = np.unique(np.stack([fit.blocks[:-1], fit.blocks[1:] - 1], axis=1))
+  least = 1 / (len(z) + 2)
+  return {
+      'scores': values[ends].tolist(),
+      'probabilities': np.clip(fit.x[ends], least, 1 - least).tolist(),
+  }
+
+
+def calibrate_logits(
+    calibrator: Mapping[str, Any], kind: str, logits: Array, xp: Any = np
+) -> Array:
+  """Maps log-odds of one task to calibrated log-odds.
+
+  Args:
+    calibrator: `platt` and `isotonic` of the task's sample space.
+    kind: One of `KINDS`.
+    logits: float [n]; past the ends of an isotonic fit it is constant.
+    xp: numpy or jax.numpy.
+
+  Returns:
+    float [n]: float64 with numpy, float32 with jax.numpy.
+  """
+  z = xp.asarray(logits, np.float64 if xp is np else np.float32)
+  if kind == 'platt':
+    return calibrator['platt']['slope'] * z + calibrator['platt']['intercept']
+  p = _interpolate(calibrator['isotonic'], z, xp)
+  return xp.log(p) - xp.log1p(-p)
+
+
+def _interpolate(isotonic: Mapping[str, Any], z: Array, xp: Any = np) -> Array:
+  """Returns the isotonic probabilities of log-odds z [n]."""
+  scores, probabilities = (
+      xp.asarray(isotonic[k], z.dtype) for k in ('scores', 'probabilities')
+  )
+  return xp.interp(z, scores, probabilities)
+
+
+def calibrate_probabilities(
+    calibrator: Mapping[str, Any], kind: str, probabilities: Array
+) -> np.ndarray:
+  """Maps probabilities of one task to calibrated ones, float64 [n].
+
+  Args:
+    calibrator: As for `calibrate_logits`.
+    kind: One of `KINDS`.
+    probabilities: float [n] in [0, 1], both ends included.
+  """
+  z = special.logit(np.asarray(probabilities, np.float64))
+  if kind == 'platt':
+    return special.expit(calibrate_logits(calibrator, kind, z))
+  return _interpolate(calibrator['isotonic'], z)
+
+
+def probability_maps(
+    calibration: Mapping[str, Any],
+) -> dict[str, dict[str, Callable[[np.ndarray], np.ndarray]]]:
+  """Builds the maps of probabilities that a calibration.json describes.
+
+  Args:
+    calibration: What calibration.json holds.
+
+  Returns:
+    Sample space -> kind -> `calibrate_probabilities` of that calibrator.
+
+  Raises:
+    InputError: A calibrator lacks a value or has one that is no number.
+  """
+  maps: dict[str, Any] = {}
+  for space, calibrator in calibration.get('tasks', {}).items():
+    kinds = [kind for kind in KINDS if kind in calibrator]
+    maps[space] = {
+        kind: functools.partial(calibrate_probabilities, calibrator, kind)
+        for kind in kinds
+    }
+    try:
+      for change in maps[space].values():
+        change(np.array([0.5]))
+    except (KeyError, TypeError, ValueError) as e:
+      raise InputError(
+          f'{NAME}: the maps of {space} cannot be read ({e!r}). Make'
+          ' it again with python -m experiments.calibrate.'
+      ) from e
+  return maps
+
+
+def calibrate_outputs(
+    calibrators: Mapping[str, Any],
+    kind: str,
+    joint: str,
+    outputs: Mapping[str, Array],
+    tasks: Tasks,
+    xp: Any = np,
+) -> dict[str, Array]:
+  """Calibrates all outputs of a model.
+
+  Args:
+    calibrators: Sample space -> calibrator, as `read` gives them.
+    kind: One of `KINDS`.
+    joint: `product`: joint outputs (`ctcvr`) are products of the calibrated
+      conditional ones along the funnel, so that p_ctcvr = p_ctr x p_cvr still
+      holds. `own`: each is calibrated by itself, and it does not.
+    outputs: Output -> float32 [n].
+    tasks: The tasks of the outputs.
+    xp: numpy or jax.numpy.
+
+  Returns:
+    The same outputs, float32 [n]. Values of regressions do not change.
+
+  Raises:
+    InputError: `joint` is neither.
+  """
+  # Imported here because the reports read calibrators without JAX.
+  from esmm_jax.estimators import funnel
+  import jax.numpy as jnp
+
+  if joint not in JOINTS:
+    raise InputError(
+        f'joint is {joint!r}; it must be one of {", ".join(JOINTS)}.'
+    )
+  separate = {
+      s.output: calibrate_logits(
+          calibrators[s.key], kind, outputs[s.output], xp
+      )
+      for s in binary_spaces(tasks)
+  }
+  raw = {
+      t.name: jnp.asarray(separate.get(t.name, outputs[t.name]), jnp.float32)
+      for t in tasks
+  }
+  calibrated = funnel.outputs(raw, tasks)
+  if joint == 'own':
+    calibrated |= separate
+  return {name: xp.asarray(calibrated[name], np.float32) for name in outputs}
+
+
+def binary_spaces(tasks: Tasks) -> list[Space]:
+  """Returns the sample spaces that have a calibrator: those of events."""
+  return [s for s in spaces(tasks) if s.kind == 'binary']
+
+
+def read(folder: str, kind: str) -> dict[str, Any]:
+  """Reads the calibrators of a run's calibration.json.
+
+  Args:
+    folder: The run's folder.
+    kind: One of `KINDS`.
+
+  Returns:
+    Sample space -> calibrator.
+
+  Raises:
+    InputError: `kind` is not known, or the run is not calibrated.
+  """
+  if kind not in KINDS:
+    raise InputError(
+        f'calibrated is {kind!r}; it must be one of {", ".join(CHOICES)}.'
+    )
+  path = os.path.join(folder, NAME)
+  calibration = read_json(path, 'Run experiments.calibrate again.')
+  if calibration is None:
+    raise InputError(
+        f'calibrated={kind}: there is no {path}. First run python -m'
+        f' experiments.calibrate --workdir={folder}.'
+    )
+  if calibration.get('version') != VERSION:
+    raise InputError(
+        f'{path} is of version {calibration.get("version")}, not {VERSION}. Run'
+        ' experiments.calibrate again.'
+    )
+  return calibration['tasks']

@@ -1,0 +1,73 @@
+"""Predictions of a finished run's test split, and the truth of its rows."""
+
+from collections.abc import Callable, Mapping
+import os
+from typing import Any
+
+from esmm_jax.json_files import read_json
+from esmm_jax.serving.predictor import load
+from esmm_jax.serving.restore import to_config
+from esmm_jax.training import parts
+from esmm_jax.training.predict import observe, save_predictions
+from esmm_jax.types import Array, InputError
+from esmm_jax.workdir import manifest, provenance
+from esmm_jax.workdir.folder import predictions_file
+
+
+def predict_test(workdir: str, data_dir: str | None) -> str:
+  """Writes the predictions that the run would have saved itself.
+
+  They are those of `config.save_predictions`, to the bit: the chosen
+  parameters, in batches of `eval_batch_size`.
+
+  Args:
+    workdir: Folder of the finished run; gets predictions/test.parquet.
+    data_dir: Folder of the prepared data.
+
+  Returns:
+    Path of the file.
+
+  Raises:
+    InputError: There is no test split, no sound checkpoint or no data.
+  """
+  predictor = load(workdir, data_dir=data_dir)
+  split = predictor.config.dataset.test_split
+  if not split:
+    raise InputError('The config names no test split.')
+  builder = parts.dataset(predictor.config.dataset, data_dir)
+  outputs = predictor.split_outputs(builder, split)
+  path = predictions_file(workdir)
+  observed = observe(builder, split, predictor.schema.tasks)
+  save_predictions(path, outputs, observed)
+  return path
+
+
+def open_truth(
+    config: Mapping[str, Any], workdir: str, data_dir: str | None
+) -> Callable[[int, int], Mapping[str, Array]] | None:
+  """Opens the true CVR of the test split's rows.
+
+  Args:
+    config: The content of config.json.
+    workdir: The run's folder.
+    data_dir: Folder of the prepared data.
+
+  Returns:
+    (first row, row behind the last) -> `p_cvr` [n] of these rows; None where
+    the truth is not known.
+
+  Raises:
+    InputError: The data is not there, or other than the run's.
+  """
+  dataset = to_config(config).dataset
+  builder = parts.dataset(dataset, data_dir)
+  began = read_json(os.path.join(workdir, manifest.NAME)) or {}
+  if began and began['data'] != provenance.data(builder):
+    raise InputError(
+        f'the run had the data {began["data"]}, here is'
+        f' {provenance.data(builder)}. Name its --data_dir.'
+    )
+  source = builder.truth_source(dataset.test_split)
+  if source is None or 'p_cvr' not in builder.schema.truth:
+    return None
+  return lambda low, high: source.read(low, high, ['p_cvr'])
