@@ -20,11 +20,11 @@ def main() -> None:
   from esmm_jax.serving.calibrating import calibrate, table
 
   workdir = cli.require('workdir', 'runs/esmm')
-  found = calibrate(workdir, flags.FLAGS.data_dir)
+  fitted = calibrate(workdir, flags.FLAGS.data_dir)
   print(f'{workdir}/calibration.json: fitted on the validation split, rows of')
-  print(', '.join(f'{task} {num:,}' for task, num in found['rows'].items()))
+  print(', '.join(f'{task} {num:,}' for task, num in fitted['rows'].items()))
   print('On the test split:')
-  print(table(found))
+  print(table(fitted))
 
 
 if __name__ == '__main__':
