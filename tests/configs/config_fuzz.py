@@ -24,7 +24,8 @@ from esmm_jax.workdir.folder import flatten
 from experiments import load
 import jax
 
-ROOT = os.path.abspath(os.path.join(__file__, '../../..'))
+from tests import ROOT
+
 WRONG = {
     int: (-1, 0, 2**31, 10**12),
     float: (-1.0, 0.0, math.nan, math.inf, 1e300),

@@ -23,9 +23,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from tests import toy
+from tests import ROOT, toy
 
-ROOT = os.path.abspath(os.path.join(__file__, '../../..'))
 FILES = [
     os.path.basename(f).removesuffix('.py')
     for f in sorted(glob.glob(os.path.join(ROOT, 'configs', '*.py')))

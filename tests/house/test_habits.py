@@ -1,7 +1,6 @@
 """Files for those who carry on: that what they name is there."""
 
 import os
-import pathlib
 import re
 import subprocess
 import sys
@@ -9,7 +8,8 @@ import sys
 import pytest
 import yaml
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
+from tests import ROOT
+
 
 
 def read(path):

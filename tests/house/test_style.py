@@ -2,13 +2,13 @@
 
 import ast
 import importlib.util
-import pathlib
 import subprocess
 import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
+from tests import ROOT
+
 MODULES = sorted(
     p.relative_to(ROOT).as_posix() for p in (ROOT / 'esmm_jax').rglob('*.py'))
 

@@ -15,8 +15,9 @@ from esmm_jax.parallel import processes
 from esmm_jax.types import InputError
 import pytest
 
+from tests import ROOT
 from tests.parallel.test_devices import largest_difference
-from tests.training.test_end_to_end import command, metrics, results, ROOT
+from tests.training.test_end_to_end import command, metrics, results
 
 FLAGS = (
     '--config=configs/esmm.py:smoke',
