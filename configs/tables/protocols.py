@@ -122,7 +122,7 @@ def _rows(protocol: Protocol, small: bool) -> Sweep:
 
 
 def _shared(protocol: Protocol, small: bool) -> dict[str, Any]:
-  """Makes the settings of all runs: the protocol, and those that it publishes."""
+  """Makes the settings of all runs: the protocol, and what it publishes."""
   training = {'selection.metric': ''} if small else protocol.training
   return {'protocol': protocol.name, **training}
 

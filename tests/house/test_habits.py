@@ -1,4 +1,4 @@
-"""Files for those who carry on: that what they name is there."""
+"""Files for developers: all that they name exists."""
 
 import os
 import re
@@ -78,7 +78,7 @@ def test_links_in_documents():
     text = path.read_text('utf-8')
     for link in re.findall(r'\]\(([^)#:]+)\)', text):
       assert (path.parent / link).exists(), (path.name, link)
-    for program in re.findall(r'python -m (experiments[.\w]*)', text):
+    for program in re.findall(r'python -m ((?:experiments|benchmarks)[.\w]*)', text):
       assert (ROOT / (program.replace('.', '/') + '.py')).exists() or (
           program == 'experiments'), (path.name, program)
     if path.name == 'errors.md':  # Its commands are wrong ones.
