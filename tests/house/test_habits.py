@@ -78,7 +78,8 @@ def test_links_in_documents():
     text = path.read_text('utf-8')
     for link in re.findall(r'\]\(([^)#:]+)\)', text):
       assert (path.parent / link).exists(), (path.name, link)
-    for program in re.findall(r'python -m ((?:experiments|benchmarks)[.\w]*)', text):
+    for program in re.findall(
+        r'python -m ((?:experiments|benchmarks)[.\w]*)', text):
       assert (ROOT / (program.replace('.', '/') + '.py')).exists() or (
           program == 'experiments'), (path.name, program)
     if path.name == 'errors.md':  # Its commands are wrong ones.

@@ -155,8 +155,8 @@ def test_a_lost_process_ends_the_others(how, which, data_dir, tmp_path):
 
 
 GLOO = (
-    'UNKNOWN: Gloo %s failed: [gloo/transport/tcp/pair.cc:547] Connection closed'
-    ' by peer [127.0.0.1]:54992')
+    'UNKNOWN: Gloo %s failed: [gloo/transport/tcp/pair.cc:547] Connection'
+    ' closed by peer [127.0.0.1]:54992')
 BARRIER = 'DEADLINE_EXCEEDED: Barrier timed out. Id: b::0.'
 LOST = jax.errors.JaxRuntimeError
 
