@@ -43,8 +43,8 @@ EXIT_CODES = {
 }
 
 
-# The globals of the module whose `main` runs: its docstring and its name.
-_program: dict[str, Any] = {}
+# Globals of the module whose `main` runs, for its docstring and its name.
+program: dict[str, Any] = {}
 
 
 class UsageError(InputError):
@@ -87,7 +87,7 @@ def require(name: str, example: str) -> Any:
   """
   value = flags.FLAGS[name].value
   if value is None or value == '':
-    doc = _program.get('__doc__') or ''
+    doc = program.get('__doc__') or ''
     whole = example_command(doc) or f'--{name}={example}'
     raise UsageError(
         f'--{name} is not set. For example: {whole} (--help lists all flags)'
@@ -119,16 +119,34 @@ def command(argv: Sequence[str]) -> str:
     argv: The program and its arguments; --data_dir is left out, and an absolute
       path becomes its last part.
   """
-  spec = _program.get('__spec__')
+  spec = program.get('__spec__')
   words = ['python', '-m', spec.name] if spec else ['python', argv[0]]
   for word in argv[1:]:
     key, equals, value = word.partition('=')
     if key.lstrip('-') == 'data_dir':
       continue
-    if equals and value.startswith('/'):
-      value = os.path.basename(os.path.normpath(value))
-    words.append(f'{key}{equals}{value}')
+    words.append(f'{key}{equals}{local(value)}')
   return shlex.join(words)
+
+
+def local(path: str) -> str:
+  """Returns the last part of an absolute path, any other path as it is."""
+  absolute = path.startswith('/')
+  return os.path.basename(os.path.normpath(path)) if absolute else path
+
+
+def make_folder(flag: str, path: str, *parts: str) -> None:
+  """Makes the folder that a flag names, or one inside it.
+
+  Raises:
+    InputError: It cannot be made.
+  """
+  try:
+    os.makedirs(os.path.join(path, *parts), exist_ok=True)
+  except OSError as e:
+    raise InputError(
+        f'--{flag}={path}: {e.strerror}. Name a folder that can be written.'
+    ) from e
 
 
 def run(main: Callable[..., Any], positional: bool = False) -> None:
@@ -139,7 +157,7 @@ def run(main: Callable[..., Any], positional: bool = False) -> None:
     positional: Whether there may be arguments that are no flags.
   """
 
-  _program.update(main.__globals__)
+  program.update(main.__globals__)
   logging.set_verbosity(logging.ERROR)
 
   def guarded(argv):

@@ -59,12 +59,7 @@ def main() -> None:
   if _DRY_RUN.value:
     _list(plan, workdir)
     return
-  try:
-    os.makedirs(os.path.join(workdir, 'failed'), exist_ok=True)
-  except OSError as e:
-    raise InputError(
-        f'--workdir={workdir}: {e.strerror}. Name a folder that can be written.'
-    ) from e
+  cli.make_folder('workdir', workdir, 'failed')
   _write_sweep(spec, plan, workdir)
   command = _command(spec, workdir)
   failed = sweep_runs.train(plan, workdir, command, flags.FLAGS.data_dir)
@@ -149,14 +144,10 @@ def _command(spec: str, workdir: str) -> str:
   overrides = [text.partition('=') for text in _OVERRIDE.value]
   return shlex.join([
       *'python -m experiments.sweep'.split(),
-      f'--sweep={_local(spec)}',
-      f'--workdir={_local(workdir)}',
-      *(f'--override={key}={_local(value)}' for key, _, value in overrides),
+      f'--sweep={cli.local(spec)}',
+      f'--workdir={cli.local(workdir)}',
+      *(f'--override={key}={cli.local(value)}' for key, _, value in overrides),
   ])
-
-
-def _local(path: str) -> str:
-  return os.path.basename(os.path.normpath(path)) if '/' == path[:1] else path
 
 
 if __name__ == '__main__':

@@ -45,12 +45,7 @@ def main() -> None:
         f' experiments.sweep --sweep={spec} --workdir={workdir}'
     )
   output = _OUTPUT.value or workdir
-  try:
-    os.makedirs(output, exist_ok=True)
-  except OSError as e:
-    raise InputError(
-        f'--output={output}: {e.strerror}. Name a folder that can be written.'
-    ) from e
+  cli.make_folder('output', output)
   blocks = tabulate(table, workdir)
   drawn = figures.draw(table, blocks, output)
   texts = {

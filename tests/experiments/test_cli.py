@@ -1,4 +1,4 @@
-"""Every mistake on the command line is one line that says what to do."""
+"""Mistakes on the command line: one line each, with what to do."""
 
 import json
 import os
@@ -125,7 +125,7 @@ def test_a_mistake_is_one_line(case, program, data_dir, tmp_path):
 
 @pytest.mark.slow
 def test_the_contract(program, data_dir, tmp_path):
-  """The files of a finished run, and what the same command says then."""
+  """The files of a finished run, and the output of the same command then."""
   workdir = tmp_path / 'run'
   arguments = [SMOKE, '--config.save_predictions=true']
   first = train(program, arguments, data_dir, workdir)

@@ -1,4 +1,4 @@
-"""What the console shows: lines, bars, help, exit codes."""
+"""The console: lines, bars, help, exit codes."""
 
 import io
 import os
@@ -154,25 +154,25 @@ def test_a_flag_that_is_not_set(monkeypatch):
   values(['program'])
   monkeypatch.setattr(cli.flags, 'FLAGS', values)
   doc = 'A.\n\n  python -m experiments.a --workdir=runs/a\n'
-  monkeypatch.setattr(cli, '_program', {'__doc__': doc})
+  monkeypatch.setattr(cli, 'program', {'__doc__': doc})
   with pytest.raises(cli.UsageError) as e:
     cli.require('workdir', 'runs/b')
   assert str(e.value) == (
       '--workdir is not set. For example: python -m experiments.a'
       ' --workdir=runs/a (--help lists all flags)')
   assert isinstance(e.value, InputError)
-  monkeypatch.setattr(cli, '_program', {})
+  monkeypatch.setattr(cli, 'program', {})
   with pytest.raises(cli.UsageError, match='For example: --workdir=runs/b '):
     cli.require('workdir', 'runs/b')
 
 
 def test_command(monkeypatch):
   """Without what is only of this machine."""
-  monkeypatch.setattr(cli, '_program', {})
+  monkeypatch.setattr(cli, 'program', {})
   argv = ['t.py', '--workdir=/home/me/runs/s', '--data_dir=/x', '--config=a b',
           '--norm']
   assert cli.command(argv) == "python t.py --workdir=s '--config=a b' --norm"
-  monkeypatch.setattr(cli, '_program', vars(programs))
+  monkeypatch.setattr(cli, 'program', vars(programs))
   assert cli.command(['t.py']) == 'python -m experiments.__main__'
 
 
