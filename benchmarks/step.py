@@ -108,7 +108,7 @@ def bare_product(batch: int) -> Callable[[], float]:
 
 def make_plan(schema: Schema, batch_size: int, dense: bool) -> Plan:
   """Builds the step of ESMM with Adam, on touched rows or on all."""
-  tx = optim.optimizer({'name': 'adam', 'b1': 0.9, 'b2': 0.999, 'eps': 1e-8})
+  tx = optim.optimizer(optim.OptimizerOptions('adam'))
   return Plan(
       model=MODELS['shared_embedding'](schema, common.TOWER_UNITS),
       terms=ESTIMATORS['entire_space'].terms,

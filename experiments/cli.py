@@ -109,7 +109,7 @@ def example_command(text: str) -> str:
 
 def typed() -> list[str]:
   """Returns the arguments of this process as they were typed."""
-  return _program['argv']
+  return program['argv']
 
 
 def command(argv: Sequence[str]) -> str:
@@ -232,7 +232,7 @@ def _parse(argv: list[str]) -> list[str]:
       return app.parse_flags_with_usage(argv)
     except SystemExit:
       sys.exit(0)  # absl exits with 1, though it did what was asked.
-  _program['argv'] = list(argv)
+  program['argv'] = list(argv)
   # In place: the flag of the config reads its keys from sys.argv.
   argv[:] = [_with_full_key(arg) for arg in argv]
   config = _load_config(argv)
