@@ -1,10 +1,18 @@
 """The benchmarks' lines: each program, of the smallest sizes."""
 
+import ast
 import json
+import re
 
+from experiments import cli
 import pytest
 
+from tests import ROOT
 from tests.parallel import forking
+
+PROGRAMS = [
+    path.stem for path in sorted((ROOT / 'benchmarks').glob('*.py'))
+    if 'cli.run(' in path.read_text('utf-8')]
 
 LINE = {
     'name', 'rows', 'batch_size', 'replicas', 'ms', 'examples_per_second'}
@@ -50,3 +58,21 @@ def test_lines(case, tmp_path):
   for line in lines:
     assert set(line) == keys
     assert line['rows'] > 0 and line['ms'] > 0
+
+
+@pytest.mark.parametrize('name', PROGRAMS)
+def test_each_program_has_an_example(name):
+  """Its docstring begins with a command, whose flags it has."""
+  sources = [
+      (ROOT / path).read_text('utf-8') for path in (
+          f'benchmarks/{name}.py', 'benchmarks/common.py',
+          'experiments/cli.py')]
+  doc = ast.get_docstring(ast.parse(sources[0]), clean=False)
+  example = cli.example_command(doc)
+  assert example.startswith(f'python -m benchmarks.{name} --')
+  for flag in re.findall(r'--(\w+)', example):
+    assert f"'{flag}'" in ''.join(sources), flag
+
+
+def test_the_programs():
+  assert {program for program, *_ in COMMANDS.values()} <= set(PROGRAMS)

@@ -27,14 +27,19 @@ WRONG = {
     'unknown key': (
         [SMOKE, '--config.lerning_rate=1'],
         2,
-        ["no key 'lerning_rate'", "'learning_rate'?"],
+        ["--config.lerning_rate: the config has no key 'lerning_rate'",
+         "'learning_rate'?"],
     ),
     'unknown nested key': (
         [SMOKE, '--config.model.towr_units=3'],
         2,
         ["no key 'towr_units'", "'tower_units'?"],
     ),
-    'section set': ([SMOKE, '--config.model=3'], 2, ['set one of its keys']),
+    'section set': (
+        [SMOKE, '--config.model=3'],
+        2,
+        ['--config.model=3: set one of its keys: activation'],
+    ),
     'not a number': ([SMOKE, '--config.batch_size=abc'], 2, ['batch_size=abc']),
     'unknown flag': ([SMOKE, '--worckdir=x'], 2, ["'worckdir'", 'workdir']),
     'argument': ([SMOKE, 'x'], 2, ["unexpected argument 'x'"]),
