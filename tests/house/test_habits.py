@@ -88,6 +88,17 @@ def test_links_in_documents():
       assert (ROOT / config).exists(), (path.name, config)
 
 
+def test_moved_modules():
+  """The names that CHANGELOG.md gives are those of modules."""
+  table = re.findall(
+      r'^\| `([a-z_0-9.]+)` \| (`.*`) \|$', read('CHANGELOG.md'), re.M)
+  moved = {old: re.findall(r'`([^`]+)`', new) for old, new in table}
+  assert len(moved) > 90
+  for name in sum(moved.values(), []):
+    path = ROOT / 'esmm_jax' / name.replace('.', '/')
+    assert path.is_dir() or path.with_suffix('.py').exists(), name
+
+
 @pytest.mark.long
 def test_api_documentation(tmp_path):
   """Without a warning, but for those of another package."""
