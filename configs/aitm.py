@@ -1,4 +1,4 @@
-"""AITM: the CVR tower attends to what the CTR tower hands on.
+"""AITM: the CVR tower attends to information from the CTR tower.
 
 Xi et al., KDD 2021. Its loss is `end_to_end`: the second output is CTCVR
 itself, with a calibrator of weight 0.6 (`--config.loss_weights.calibrator`).

@@ -1,4 +1,4 @@
-"""What every config has, with its default, and the data sets' sections."""
+"""Keys that every config has, with their defaults; variants; data sets."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ VARIANTS = (
 
 
 def base() -> ConfigDict:
-  """A run on the default funnel; a model's config adds `model`."""
+  """Makes a run on the default funnel; a model's config adds `model`."""
   return ConfigDict(
       dict(
           # Data order, initialisation and dropout.
@@ -42,7 +42,7 @@ def base() -> ConfigDict:
               form=placeholder(str),
               propensity_floor=placeholder(float),
           ),
-          # Which impressions stand in the loss cvr_clicked, and how often.
+          # Weights of impressions in the loss cvr_clicked.
           sampling=dict(
               # Share of the un-clicked ones, as negatives: AMAN.
               unclicked_rate=0.0,
@@ -141,7 +141,7 @@ def machine() -> ConfigDict:
 
 
 def model(name: str, **own: Any) -> ConfigDict:
-  """A model's section: what all models have, and its own."""
+  """Makes a model's section: the keys of all models, and `own` ones."""
   return ConfigDict(
       dict(
           name=name,
@@ -164,7 +164,7 @@ def model(name: str, **own: Any) -> ConfigDict:
 
 
 def funnel(preset: str = 'default') -> ConfigDict:
-  """The simulator; unset dials are the preset's."""
+  """Makes the section of the simulator; unset dials are the preset's."""
   return ConfigDict(
       dict(
           name='synthetic_funnel',
@@ -191,7 +191,7 @@ def funnel(preset: str = 'default') -> ConfigDict:
 
 
 def kuairand() -> ConfigDict:
-  """KuaiRand-Pure, from the official files in `raw_dir`."""
+  """Makes the section of KuaiRand-Pure, read from `raw_dir`."""
   return ConfigDict(
       dict(
           name='kuairand',
@@ -216,7 +216,7 @@ def kuairand() -> ConfigDict:
 
 
 def ali_ccp() -> ConfigDict:
-  """Ali-CCP, from the official files in `raw_dir`; unset: the protocol's.
+  """Makes the section of Ali-CCP; unset keys are those of the protocol.
 
   Leave `raw_dir` empty to use what `experiments.prepare_data` has prepared.
   """
@@ -246,14 +246,14 @@ def ali_ccp() -> ConfigDict:
 
 
 def tabular() -> ConfigDict:
-  """Your own log (docs/your_own_data.md)."""
+  """Makes the section of a log of your own (docs/your_own_data.md)."""
   return ConfigDict(
       dict(
           name='tabular',
           # CSV and Parquet files: paths, globs, remote paths; with commas.
           files='',
-          # Columns, with commas between; behind a name may stand options, as
-          # in 'user:min_count=5,item'. Categorical, lists of such, numbers.
+          # Columns, separated by commas; options follow a name, as in
+          # 'user:min_count=5,item'. Categorical, lists of such, numbers.
           id='',
           ids='',
           float='',
@@ -298,7 +298,7 @@ def _splits():
 
 
 def smoke(config: ConfigDict) -> ConfigDict:
-  """The same run in seconds, on the tiny funnel."""
+  """Changes a config to a run of seconds, on the tiny funnel."""
   config.dataset = funnel('tiny')
   config.dataset.num_train = 40_000
   config.dataset.num_valid = 10_000
@@ -318,7 +318,7 @@ def variant(
   Args:
     config: The default.
     name: One of `VARIANTS`.
-    sizes: `smoke` and `kuairand` -> what the model's section has there.
+    sizes: `smoke` and `kuairand` -> values of keys in the model's section.
   """
   variants.check(name, VARIANTS)
   if name == 'smoke':
@@ -342,7 +342,11 @@ def variant(
 
 
 def for_kuairand(config: ConfigDict, history: bool) -> ConfigDict:
-  """What did best on the validation day, for both conversions, at seed 0."""
+  """Changes a config to KuaiRand-Pure.
+
+  The settings were the best on the validation day, for both conversions, at
+  seed 0.
+  """
   config.dataset = kuairand()
   config.batch_size = 1024
   config.num_epochs = 3
@@ -363,7 +367,8 @@ def for_kuairand(config: ConfigDict, history: bool) -> ConfigDict:
     config.model.embed_dim = 16
     config.learning_rate = 3e-3
     config.embedding_l2 = 3e-4
-    # Dense Adam moves a rare row on for ten steps after its gradient; on
-    # touched rows that is lost, and without first moment it comes at once.
+    # Dense Adam keeps moving a rare row for ten steps after its gradient; an
+    # update of touched rows does not. Without the first moment the whole
+    # change comes at once.
     config.optimizer.b1 = 0.0
   return config

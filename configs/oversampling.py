@@ -1,6 +1,7 @@
 """OVERSAMPLING of the ESMM paper: conversions copied in CVR's training set.
 
-BASE with every conversion so many times. The paper tries 2, 3, 5 and 10.
+BASE with `sampling.conversion_copies` of every conversion. The paper tries 2,
+3, 5 and 10.
 
   python -m experiments.train --config=configs/oversampling.py \
     --config.sampling.conversion_copies=5 --workdir=runs/oversampling

@@ -1,7 +1,7 @@
 """UNBIAS of the ESMM paper: clicks thinned by pCTR, towards all impressions.
 
 BASE with rejection sampling; `--config.estimator_options.form=weighting` weighs
-the clicks instead. pCTR is that of the CTR network beside it, no gradient.
+the clicks instead. pCTR is that of the CTR network beside it, without gradient.
 
   python -m experiments.train --config=configs/unbias.py --workdir=runs/unbias
 """

@@ -52,7 +52,7 @@ def suggest(name: str, names: Iterable[str]) -> str:
   names = sorted(names)
   near = difflib.get_close_matches(str(name), names, n=1)
   hint = f'Did you mean {near[0]!r}? ' if near else ''
-  return f'{hint}There are: {", ".join(names)}.'
+  return f'{hint}There are: {", ".join(n or repr(n) for n in names)}.'
 
 
 class Groups(NamedTuple):

@@ -1,4 +1,4 @@
-"""Says what the programs are and what to type next.
+"""Lists the programs and what to type next.
 
   python -m experiments
 """
@@ -17,27 +17,25 @@ FIRST = (
     *('demo', 'train', 'report', 'calibrate', 'predict', 'export'),
     *('sweep', 'table', 'prepare_data', 'doctor'),
 )
-HIDDEN = ('cli', 'load')
+HIDDEN = ('cli', 'load', 'sweep_runs')
 
 
 def programs() -> dict[str, str]:
-  """Program -> its docstring, read without importing it."""
+  """Returns program -> its docstring, read without importing it."""
   folder = os.path.dirname(os.path.abspath(__file__))
-  found = {}
+  docs = {}
   for file in os.listdir(folder):
     name = file.removesuffix('.py')
     if name.startswith('_') or name in HIDDEN or name == file:
       continue
     with open(os.path.join(folder, file), encoding='utf-8') as f:
-      source = f.read()
-    if 'cli.run(' in source:  # The others are parts of programs.
-      found[name] = ast.get_docstring(ast.parse(source), clean=False) or ''
-  known = [name for name in FIRST if name in found]
-  return {name: found[name] for name in (*known, *sorted(found))}
+      tree = ast.parse(f.read())
+    docs[name] = ast.get_docstring(tree, clean=False) or ''
+  return {name: docs[name] for name in (*FIRST, *sorted(docs))}
 
 
 def text() -> str:
-  """The list, an example of each, and the exit codes."""
+  """Returns the list, first commands and the exit codes."""
   lines = ['Click and conversion models in JAX. Programs:', '']
   for name, doc in programs().items():
     lines.append(f'  {name:14} {doc.partition(chr(10))[0]}')
@@ -47,13 +45,14 @@ def text() -> str:
       ' --workdir=runs/s',
       '  python -m experiments.report --workdir=runs/s',
   ]
-  lines += ['', 'python -m experiments.NAME --help says more. Exit codes:', '']
-  lines += [f'  {code:3}  {what}' for code, what in cli.EXIT_CODES.items()]
+  lines += ['', 'python -m experiments.NAME --help lists its flags.']
+  lines += ['Exit codes:', '']
+  lines += [f'  {code:3}  {text}' for code, text in cli.EXIT_CODES.items()]
   return '\n'.join(lines)
 
 
 def main(arguments: list[str]) -> int:
-  """Prints the list; a word behind it is answered with what was meant."""
+  """Prints the list, or what a misspelt program may have meant."""
   wrong = [a for a in arguments if a not in cli.HELP and a != 'help']
   if not wrong:
     print(text())

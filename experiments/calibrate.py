@@ -20,12 +20,11 @@ def main() -> None:
   from esmm_jax.serving.calibrate import calibrate, table
 
   workdir = cli.require('workdir', 'runs/esmm')
-  calibration = calibrate(workdir, flags.FLAGS.data_dir)
+  fitted = calibrate(workdir, flags.FLAGS.data_dir)
   print(f'{workdir}/calibration.json: fitted on the validation split, rows of')
-  rows = calibration['rows']
-  print(', '.join(f'{task} {num:,}' for task, num in rows.items()))
+  print(', '.join(f'{task} {num:,}' for task, num in fitted['rows'].items()))
   print('On the test split:')
-  print(table(calibration))
+  print(table(fitted))
 
 
 if __name__ == '__main__':

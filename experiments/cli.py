@@ -1,7 +1,7 @@
-"""What the programs share: flags, errors in one line, tables, exit codes.
+"""Shared by the programs: flags, errors in one line, tables, exit codes.
 
-`EXIT_CODES` says what each code means; an error is one line on stderr that says
-what is wrong and what to do.
+An error is one line on stderr that says what is wrong and what to do;
+`EXIT_CODES` has the meaning of each exit code.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,21 +37,21 @@ EXIT_CODES = {
     1: 'something in the config, the data or a folder is wrong',
     2: 'the command line is wrong',
     3: 'a loss was not finite',
-    6: 'another process of the run was lost: the same command goes on',
-    75: 'stopped by SIGTERM and saved: the same command goes on',
-    130: 'interrupted: the same command goes on from the last checkpoint',
+    6: 'another process of the run was lost: the same command resumes it',
+    75: 'stopped by SIGTERM and saved: the same command resumes it',
+    130: 'interrupted: the same command resumes from the last checkpoint',
 }
 
 
-# The globals of the module whose `main` runs: its docstring and its name.
-_program: dict[str, Any] = {}
+# Globals of the module whose `main` runs, for its docstring and its name.
+program: dict[str, Any] = {}
 
 
 class UsageError(InputError):
   """The command line is wrong or lacks a flag."""
 
 
-# What `run` turns into a line and an exit code.
+# Errors that `run` turns into a line and an exit code.
 EXPECTED = (InputError, FloatingPointError, Stopped, OSError)
 
 
@@ -76,7 +76,7 @@ def define_data_dir() -> None:
 
 
 def require(name: str, example: str) -> Any:
-  """The value of a flag that must be set.
+  """Returns the value of a flag that must be set.
 
   Args:
     name: Of the flag.
@@ -87,7 +87,7 @@ def require(name: str, example: str) -> Any:
   """
   value = flags.FLAGS[name].value
   if value is None or value == '':
-    doc = _program.get('__doc__') or ''
+    doc = program.get('__doc__') or ''
     whole = example_command(doc) or f'--{name}={example}'
     raise UsageError(
         f'--{name} is not set. For example: {whole} (--help lists all flags)'
@@ -96,10 +96,10 @@ def require(name: str, example: str) -> Any:
 
 
 def example_command(text: str) -> str:
-  """The first `python -m experiments...` of a docstring, in one line."""
+  """Returns the first `python -m ...` of a docstring, in one line."""
   lines = iter(text.splitlines())
   for line in lines:
-    if line.startswith('  python -m experiments'):
+    if line.startswith('  python -m '):
       whole = line.strip()
       while whole.endswith('\\'):
         whole = whole[:-1].rstrip() + ' ' + next(lines, '').strip()
@@ -109,37 +109,55 @@ def example_command(text: str) -> str:
 
 def typed() -> list[str]:
   """Returns the arguments of this process as they were typed."""
-  return _program['argv']
+  return program['argv']
 
 
 def command(argv: Sequence[str]) -> str:
-  """This command as one can type it, without what is only of this machine.
+  """Returns this command, to be typed on any machine.
 
   Args:
-    argv: The program and its arguments; --data_dir is left out, and of a path
-      from the root its last part is kept.
+    argv: The program and its arguments; --data_dir is left out, and an absolute
+      path becomes its last part.
   """
-  spec = _program.get('__spec__')
+  spec = program.get('__spec__')
   words = ['python', '-m', spec.name] if spec else ['python', argv[0]]
   for word in argv[1:]:
     key, equals, value = word.partition('=')
     if key.lstrip('-') == 'data_dir':
       continue
-    if equals and value.startswith('/'):
-      value = os.path.basename(os.path.normpath(value))
-    words.append(f'{key}{equals}{value}')
+    words.append(f'{key}{equals}{local(value)}')
   return shlex.join(words)
 
 
+def local(path: str) -> str:
+  """Returns the last part of an absolute path, any other path as it is."""
+  absolute = path.startswith('/')
+  return os.path.basename(os.path.normpath(path)) if absolute else path
+
+
+def make_folder(flag: str, path: str, *parts: str) -> None:
+  """Makes the folder that a flag names, or one inside it.
+
+  Raises:
+    InputError: It cannot be made.
+  """
+  try:
+    os.makedirs(os.path.join(path, *parts), exist_ok=True)
+  except OSError as e:
+    raise InputError(
+        f'--{flag}={path}: {e.strerror}. Name a folder that can be written.'
+    ) from e
+
+
 def run(main: Callable[..., Any], positional: bool = False) -> None:
-  """Parses the flags, runs, and turns an InputError into one line.
+  """Parses the flags, calls `main` and turns its errors into one line.
 
   Args:
     main: Called without arguments, or with argv if `positional`.
     positional: Whether there may be arguments that are no flags.
   """
 
-  _program.update(main.__globals__)
+  program.update(main.__globals__)
   logging.set_verbosity(logging.ERROR)
 
   def guarded(argv):
@@ -160,13 +178,13 @@ def run(main: Callable[..., Any], positional: bool = False) -> None:
     except OSError as e:
       _exit(1, _of_system(e))
     except KeyboardInterrupt:
-      _exit(130, 'interrupted; the same command goes on where it stopped.')
+      _exit(130, 'interrupted; the same command resumes where it stopped.')
 
   app.run(guarded, flags_parser=_parse)
 
 
 def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:
-  """One table of the test metrics: a row for each space and run."""
+  """Prints the test metrics: a row for each space and run."""
   from rich.box import SIMPLE_HEAD
   from rich.console import Console
   from rich.table import Table
@@ -179,16 +197,16 @@ def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:
   )
   table.add_column('task', no_wrap=True)
   table.add_column('run', no_wrap=True)
-  found = {  # (space, metric), in the order of the results.
+  keys = {  # (space, metric), in the order of the results.
       tuple(key.split('/')[1:]): None
       for r in runs.values()
       for key in r
       if key.startswith('test/') and key.split('/')[-1] in SHOWN
   }
-  shown = [m for m in SHOWN if any(metric == m for _, metric in found)]
+  shown = [m for m in SHOWN if any(metric == m for _, metric in keys)]
   for name in shown:
     table.add_column(name.replace('_', ' '), justify='right')
-  for space in dict.fromkeys(space for space, _ in found):
+  for space in dict.fromkeys(space for space, _ in keys):
     for run, r in runs.items():
       values = [r.get(f'test/{space}/{name}') for name in shown]
       if any(value is not None for value in values):
@@ -213,8 +231,8 @@ def _parse(argv: list[str]) -> list[str]:
     try:
       return app.parse_flags_with_usage(argv)
     except SystemExit:
-      sys.exit(0)  # absl has 1, though what was asked for was done.
-  _program['argv'] = list(argv)
+      sys.exit(0)  # absl exits with 1, though it did what was asked.
+  program['argv'] = list(argv)
   # In place: the flag of the config reads its keys from sys.argv.
   argv[:] = [_with_full_key(arg) for arg in argv]
   config = _load_config(argv)
@@ -227,7 +245,7 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _load_config(argv: list[str]) -> Any:
-  """The config that --config names, before any key is changed."""
+  """Loads the config that --config names, before any key is changed."""
   for arg in argv:
     if arg.lstrip('-').startswith('config='):
       try:
@@ -244,25 +262,26 @@ def _with_full_key(arg: str) -> str:
 
 
 def _check_keys(argv: list[str], config: Any) -> None:
-  """Refuses a --config.key that the config lacks, with the near one."""
+  """Refuses a --config.key that the config lacks; suggests a similar one."""
   for arg in argv:
     if not arg.startswith('--config.'):
       continue
     name, _, value = arg.partition('=')
     try:
       load.check_key(config, name[len('--config.') :])
+    except load.SectionError as e:  # The value is what is wrong.
+      _exit(2, f'{name}={value}: {e}')
     except InputError as e:
-      section = str(e).startswith('set one')
-      _exit(2, f'{name}={value}: {e}' if section else f'{name}: {e}')
+      _exit(2, f'{name}: {e}')
 
 
 def _of_system(error: OSError) -> str:
-  """What the operating system refused, and what to do."""
+  """Describes what the operating system refused, and what to do."""
   name = f'{error.filename}: ' if error.filename else ''
-  what = error.strerror or str(error)
+  reason = error.strerror or str(error)
   full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
   do = 'Make room' if full else 'Look at that file or folder'
-  return f'{name}{what}. {do}; the same command goes on where it stopped.'
+  return f'{name}{reason}. {do}; the same command resumes where it stopped.'
 
 
 def _exit(code: int, message: str) -> None:

@@ -4,8 +4,8 @@
 
 Both have the same network, data order and initialisation; they differ in the
 sample space that CVR is trained on. The simulator knows the true CVR of every
-impression, clicked or not, so the table and the figure can say what a log
-never shows: how wrong predicted CVR is where nobody clicks.
+impression, clicked or not, so the table and the figure show what no log can:
+the error of the predicted CVR where nobody clicks.
 """
 
 import os

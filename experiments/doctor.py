@@ -1,11 +1,11 @@
-"""Looks whether this machine can be trusted with experiments.
+"""Checks that experiments on this machine can be trusted.
 
   python -m experiments.doctor [--data_dir=DIR] [--workdir=DIR] [--json]
 
-Versions, devices, memory, disk, prepared data; whether rows of a table are read
-and written correctly and fast, how exact products are, and whether the same
-steps give the same bits. Says what is wrong and what to do. Exit code 1 if runs
-could not be trusted.
+Checks versions, devices, memory, disk and prepared data; that rows of an
+embedding table are read and written correctly and fast; the precision of
+products; and that the same steps give the same bits. Names what is wrong and
+what to do. Exit code 1 if runs could not be trusted.
 """
 
 import json
@@ -19,10 +19,10 @@ from absl import flags
 from experiments import cli, load
 
 cli.define_data_dir()
-_WORKDIR = flags.DEFINE_string('workdir', 'runs', 'Where runs are to be.')
+_WORKDIR = flags.DEFINE_string('workdir', 'runs', 'Folder for runs.')
 _JSON = flags.DEFINE_bool('json', False, 'Prints JSON.')
 _STEPS_HASH = flags.DEFINE_string(
-    'steps_hash', None, 'Only prints the hash of a few steps; data lies there.'
+    'steps_hash', None, 'Only prints the hash of a few steps on data in here.'
 )
 flags.adopt_module_key_flags(cli)
 
@@ -30,7 +30,7 @@ _COLORS = {'ok': 'green', 'warn': 'yellow', 'FAIL': 'red'}
 
 
 def findings():
-  """Yields them, the quick ones first."""
+  """Yields what the checks found, the quick ones first."""
   from esmm_jax.training import parts
   from esmm_jax.doctor import machine as checkup, numbers as checkup_numbers
 
@@ -57,7 +57,7 @@ def findings():
 
 
 def steps_hash(data_dir: str) -> str:
-  """Of the smoke variant of ESMM."""
+  """Returns the hash of the state after a few steps of ESMM's smoke variant."""
   from esmm_jax.doctor import numbers as checkup_numbers
 
   config = load.config('configs/esmm.py:smoke')
@@ -73,9 +73,9 @@ def main() -> None:
   from rich.markup import escape
 
   console = Console(highlight=False, soft_wrap=True)
-  found = []
+  results = []
   for f in findings():
-    found.append(f)
+    results.append(f)
     if _JSON.value:
       continue
     color = _COLORS[f.status]
@@ -84,8 +84,8 @@ def main() -> None:
     if f.advice:
       console.print(f'     -> {escape(f.advice)}')
   if _JSON.value:
-    print(json.dumps(checkup.as_json(found), indent=2))
-  if checkup.failed(found):
+    print(json.dumps(checkup.as_json(results), indent=2))
+  if checkup.failed(results):
     sys.exit(1)
 
 

@@ -3,8 +3,8 @@
   python -m experiments.export --workdir=runs/esmm --output=exported
 
 The folder gets the program (any number of rows, CPU, GPU and TPU), the
-parameters as .npy files beside it, and description.json, which says what goes
-in and comes out. docs/predictions.md has the ten lines that load it.
+parameters as .npy files beside it, and description.json with its inputs and
+outputs. docs/predictions.md has the ten lines that load it.
 """
 
 from absl import flags
@@ -12,7 +12,7 @@ from absl import flags
 from experiments import cli
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a finished run.')
-_OUTPUT = flags.DEFINE_string('output', None, 'Folder to make.')
+_OUTPUT = flags.DEFINE_string('output', None, 'Folder to write.')
 _CALIBRATED = flags.DEFINE_enum(
     'calibrated',
     'none',

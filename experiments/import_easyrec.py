@@ -3,8 +3,9 @@
   python -m experiments.import_easyrec --input=esmm.config --output=my_esmm.py
   python -m experiments.train --config=my_esmm.py --workdir=runs/my_esmm
 
-Reads ESMM, MMoE, PLE and DBMTL with a click and a conversion. What cannot be
-carried over, or not exactly, is printed with its line, and stands in the file.
+Reads ESMM, MMoE, PLE and DBMTL with a click and a conversion. An option that
+cannot be carried over, or not exactly, is printed with its line and noted in
+the file.
 docs/easyrec.md has the table of options.
 """
 
@@ -35,36 +36,36 @@ def main() -> None:
   except (OSError, UnicodeDecodeError) as e:
     raise cli.InputError(f'--input={path} cannot be read: {e}') from e
   try:
-    found = convert(text)
+    converted = convert(text)
   except cli.InputError as e:
     raise cli.InputError(f'{path}: {e}') from e
   try:
     with open(output, 'x', encoding='utf-8') as f:
-      f.write(_file(found, os.path.basename(path), output))
+      f.write(_file(converted, os.path.basename(path), output))
   except OSError as e:
     raise cli.InputError(f'--output={output}: {e.strerror}.') from e
-  for note in found.notes:
+  for note in converted.notes:
     print(note)
-  num = len(found.settings)
-  print(f'{output}: configs/{found.base}.py with {num} settings')
+  num = len(converted.settings)
+  print(f'{output}: configs/{converted.base}.py with {num} settings')
 
 
-def _file(found, source: str, output: str) -> str:
-  """The Python text of the config."""
+def _file(converted, source: str, output: str) -> str:
+  """Formats the config as a Python file."""
   name = os.path.basename(output).removesuffix('.py')
   lines = [f'"""From {source} of EasyRec.', '']
   lines += [
       f'  python -m experiments.train --config={output} --workdir=runs/{name}',
       '']
-  for note in found.notes:
+  for note in converted.notes:
     lines += textwrap.wrap(
         note.replace('\\', '/').replace('"""', "'''"), 78,
         initial_indent='- ', subsequent_indent='  ')
   lines += [
-      '"""', '', f'from configs import {found.base}', '', '',
-      'def get_config():', f"  config = {found.base}.get_config('tabular')",
+      '"""', '', f'from configs import {converted.base}', '', '',
+      'def get_config():', f"  config = {converted.base}.get_config('tabular')",
       '  config.update_from_flattened_dict({']
-  lines += [f'      {k!r}: {v!r},' for k, v in found.settings.items()]
+  lines += [f'      {k!r}: {v!r},' for k, v in converted.settings.items()]
   return '\n'.join([*lines, '  })', '  return config', ''])
 
 

@@ -19,8 +19,12 @@ from ml_collections import config_dict
 _RAW_DIR = 'dataset.raw_dir'
 
 
+class SectionError(InputError):
+  """A key names a section of a config, where a single value is wanted."""
+
+
 def config(spec: str) -> config_dict.ConfigDict:
-  """The config of FILE[:variant].
+  """Loads the config of FILE[:variant].
 
   Raises:
     InputError: There is no such file or variant, or the file is wrong.
@@ -29,7 +33,7 @@ def config(spec: str) -> config_dict.ConfigDict:
 
 
 def table(spec: str) -> Table:
-  """The table of FILE[:variant], of the files in configs/tables.
+  """Loads the results table of FILE[:variant], of the files in configs/tables.
 
   Raises:
     InputError: There is no such file or variant, or the file is wrong.
@@ -38,12 +42,12 @@ def table(spec: str) -> Table:
 
 
 def _call(spec: str, function: str, flag: str) -> Any:
-  """function(variant) of the Python file that FILE:variant names."""
+  """Calls function(variant) of the Python file that FILE:variant names."""
   path, _, variant = spec.partition(':')
   if not os.path.isfile(path):
     folder = os.path.dirname(path) or '.'
-    known = sorted(glob.glob(os.path.join(folder, '*.py')))
-    near = difflib.get_close_matches(path, known, n=1)
+    files = sorted(glob.glob(os.path.join(folder, '*.py')))
+    near = difflib.get_close_matches(path, files, n=1)
     hint = f' did you mean {near[0]}?' if near else ''
     raise InputError(f'--{flag}={spec}: there is no file {path};{hint}')
   try:
@@ -66,24 +70,25 @@ def full_key(key: str) -> str:
 
 
 def check_key(tree: config_dict.ConfigDict, key: str) -> None:
-  """Refuses a dotted key that the config lacks, with the near one.
+  """Refuses a dotted key that the config lacks; suggests a similar one.
 
   Raises:
-    InputError: There is no such key, or it is a section.
+    InputError: There is no such key.
+    SectionError: It is a section.
   """
   node = tree
   for part in full_key(key).split('.'):
-    known = list(node) if isinstance(node, config_dict.ConfigDict) else []
-    if part not in known:
-      hint = suggest(part, known)
+    keys = list(node) if isinstance(node, config_dict.ConfigDict) else []
+    if part not in keys:
+      hint = suggest(part, keys)
       raise InputError(f'the config has no key {part!r}. {hint}')
     node = node[part]
   if isinstance(node, config_dict.ConfigDict):
-    raise InputError(f'set one of its keys: {", ".join(node)}.')
+    raise SectionError(f'set one of its keys: {", ".join(node)}.')
 
 
 def has_key(tree: config_dict.ConfigDict, key: str) -> bool:
-  """Whether the config has the dotted key, and it is no section."""
+  """Returns whether the config has the dotted key, as a single value."""
   try:
     check_key(tree, key)
   except InputError:
@@ -118,7 +123,7 @@ def set_key(tree: config_dict.ConfigDict, key: str, value: Any) -> None:
 
 
 def point(values: Mapping[str, Any]) -> config_dict.ConfigDict:
-  """The config of a point: its file and variant, with its keys set.
+  """Builds the config of a point: its file and variant, with its keys set.
 
   Raises:
     InputError: There is no such file, variant or key, or a value is of another
@@ -151,46 +156,46 @@ def override(
     key, equals, value = text.partition('=')
     if not equals:
       raise InputError(
-          f'--override={text}: write KEY=VALUE, dataset.raw_dir=KuaiRand-Pure'
-          ' say.'
+          f'--override={text}: write KEY=VALUE, for example'
+          ' dataset.raw_dir=KuaiRand-Pure.'
       )
-    having = [tree for tree in trees.values() if has_key(tree, key)]
-    if not having and trees:
+    matching = [tree for tree in trees.values() if has_key(tree, key)]
+    if not matching and trees:
       keys = {k for tree in trees.values() for k in flatten(tree.to_dict())}
       raise InputError(
           f'--override={text}: no config of the sweep has the key {key!r}.'
           f' {suggest(key, keys)}'
       )
-    for tree in having:
+    for tree in matching:
       set_key(tree, key, _parsed(tree, key, value))
 
 
 def finished(tree: config_dict.ConfigDict, folder: str) -> bool:
-  """Whether a run is finished; its raw data may lie elsewhere by now.
+  """Returns whether a run is finished, also after its raw data has moved.
 
-  Where the data lies is no part of the run: config.json of an unfinished run
-  gets the new place.
+  The path of the raw data is no part of the run: config.json of an unfinished
+  run gets the new one.
 
   Raises:
     InputError: The folder is of a run with another config.
   """
-  then = read_json(os.path.join(folder, 'config.json'))
-  as_then = tree.copy_and_resolve_references()
-  moved = then is not None and has_key(tree, _RAW_DIR)
+  saved = read_json(os.path.join(folder, 'config.json'))
+  as_saved = tree.copy_and_resolve_references()
+  moved = saved is not None and has_key(tree, _RAW_DIR)
   if moved:
-    as_then.dataset.raw_dir = flatten(then).get(_RAW_DIR)
-  done = workdirs.finished(workdirs.record(as_then), folder) is not None
+    as_saved.dataset.raw_dir = flatten(saved).get(_RAW_DIR)
+  done = workdirs.finished(workdirs.record(as_saved), folder) is not None
   if moved and not done:
     workdirs.claim(workdirs.record(tree), folder)
   return done
 
 
 def _parsed(tree: config_dict.ConfigDict, key: str, text: str) -> Any:
-  """The value that a text stands for, where the config has texts itself."""
+  """Parses a value from the command line; a key of type str takes it as is."""
   section, _, name = full_key(key).rpartition('.')
   if (tree[section] if section else tree).get_type(name) is str:
     return text
   try:
     return ast.literal_eval(text)
   except (ValueError, SyntaxError):
-    return text  # set_key says what type it must be.
+    return text  # set_key names the type that it must have.

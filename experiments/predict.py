@@ -8,7 +8,7 @@ r"""Scores new rows with a finished run.
 --input is one or many Parquet or CSV files, with the columns that the data of
 the run had; the output has a row for each, in their order: the key (or file and
 row number) and p_ctr, p_cvr, p_ctcvr. p_cvr is given the click, of every row.
-Killed, the same command goes on. docs/predictions.md says more.
+After a kill the same command resumes. docs/predictions.md has the details.
 """
 
 import time
@@ -22,7 +22,7 @@ _INPUT = flags.DEFINE_list(
     'input', None, 'Files, globs, remote paths of fsspec; with commas between.'
 )
 _SPLIT = flags.DEFINE_string(
-    'split', None, "Instead of --input: a split of the run's data, test say."
+    'split', None, "Instead of --input: a split of the run's data, as test."
 )
 _OUTPUT = flags.DEFINE_string('output', None, 'Parquet file to write.')
 _KEY = flags.DEFINE_string(
@@ -65,8 +65,7 @@ def main() -> None:
   from esmm_jax.data.files import row_files
   from esmm_jax.serving import scoring
 
-  given = _INPUT.value
-  found = row_files.find(given) if given else []
+  files = row_files.find(_INPUT.value) if _INPUT.value else []
   data_dir = flags.FLAGS.data_dir
   predictor = esmm_jax.load(workdir, _BATCH_SIZE.value, data_dir)
   options = dict(
@@ -81,7 +80,7 @@ def main() -> None:
         predictor, builder, _SPLIT.value, output, **options
     )
   else:
-    num = scoring.score_files(predictor, found, output, _KEY.value, **options)
+    num = scoring.score_files(predictor, files, output, _KEY.value, **options)
   rate = num / (time.perf_counter() - start)
   print(f'{output}: {num:,} rows, {rate:,.0f} rows/s')
 

@@ -8,10 +8,10 @@
 
 RAW holds the files as they were published; for Ali-CCP these are the four CSV
 files or the two archives, which are read without unpacking them. The prepared
-data goes to --data_dir. An interrupted call leaves nothing that would be taken
-for finished; a second one says that all is done. With --config it is the data
-that training with the same --config and --config.dataset flags reads, which
-otherwise prepares it by itself.
+data goes to --data_dir. An interrupted call leaves nothing that looks finished;
+a second call prepares nothing and prints the same report. With --config it is
+the data that training with the same --config and --config.dataset flags reads;
+training prepares it too where it is missing.
 """
 
 import ast
@@ -28,7 +28,7 @@ cli.define_config()
 cli.define_data_dir()
 _DATASET = flags.DEFINE_string('dataset', None, 'Name of the data set.')
 _RAW_DIR = flags.DEFINE_string(
-    'raw_dir', '', 'Folder of the raw files; with --as_raw they are made there.'
+    'raw_dir', '', 'Folder of the raw files; --as_raw writes them there.'
 )
 _OPTION = flags.DEFINE_multi_string(
     'option',
@@ -52,7 +52,7 @@ def main() -> None:
     for flag in ('dataset', 'raw_dir', 'option', 'as_raw'):
       if flags.FLAGS[flag].value:
         raise cli.UsageError(
-            f'--{flag} and --config are two ways to say it; give one. A key of'
+            f'--{flag} and --config exclude each other; set one. A key of'
             ' the config is changed by --config.dataset.KEY=VALUE.'
         )
     from esmm_jax.protocols import use as protocols
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def _prepare(options: Any) -> None:
-  """Prepares what a config's section `dataset` names."""
+  """Prepares the data set of a config's section `dataset`."""
   from esmm_jax.training import parts
 
   builder = parts.data_builder(options, flags.FLAGS.data_dir)
@@ -116,7 +116,7 @@ def _write_raw(name: str, options: dict[str, Any]) -> None:
 
 
 def _options(texts: list[str]) -> dict[str, Any]:
-  """KEY=VALUE texts as a dictionary; numbers and booleans as Python has them.
+  """Parses KEY=VALUE texts; numbers and booleans are written as in Python.
 
   Raises:
     InputError: A text has no =, or a key comes twice.
@@ -125,7 +125,8 @@ def _options(texts: list[str]) -> dict[str, Any]:
   for text in texts:
     key, equals, value = text.partition('=')
     if not equals or not key:
-      raise InputError(f'--option={text}: write KEY=VALUE, preset=aitm18 say.')
+      raise InputError(f'--option={text}: write KEY=VALUE, for example'
+                       ' preset=aitm18.')
     if key in options:
       raise InputError(f'--option={text}: {key} is set twice.')
     try:

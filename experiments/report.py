@@ -4,10 +4,11 @@
   python -m experiments.report --workdir=runs/table2 --output=table2.html
 
 WORKDIR is the folder of a run or of a sweep; the page is WORKDIR/report.html
-unless --output names another file, the pictures are in WORKDIR/plots too. What
-is not there yet (an unfinished run, no calibration) is named with the command
-that makes it. Where a finished run kept no predictions of its test split, they
-are made with its checkpoint and kept; --nopredict leaves that out.
+unless --output names another file, the pictures are in WORKDIR/plots too. A
+part that is missing (an unfinished run, no calibration) is named with the
+command that makes it. Where a finished run has no predictions of its test
+split, they are computed with its checkpoint and saved; --nopredict leaves that
+out.
 """
 
 import os
@@ -22,10 +23,10 @@ _OUTPUT = flags.DEFINE_string(
     'output', None, 'The HTML file; default: report.html in the workdir.'
 )
 _SWEEP = flags.DEFINE_string(
-    'sweep', None, 'Table file and variant; default: what the sweep was run by.'
+    'sweep', None, 'Table file and variant; default: that of the sweep.'
 )
 _PREDICT = flags.DEFINE_bool(
-    'predict', True, 'Whether data may be read and missing predictions made.'
+    'predict', True, 'Whether to read data and compute missing predictions.'
 )
 _RUNS = flags.DEFINE_bool(
     'runs', False, "Of a sweep: writes each begun run's page too."
@@ -40,11 +41,11 @@ def main() -> None:
 
   workdir = cli.require('workdir', 'runs/esmm')
   output = _OUTPUT.value or os.path.join(workdir, 'report.html')
-  made = read_json(os.path.join(workdir, 'sweep.json'))
-  if made is None and _SWEEP.value is None:
+  sweep = read_json(os.path.join(workdir, 'sweep.json'))
+  if sweep is None and _SWEEP.value is None:
     page = _run_page(workdir)
   else:
-    spec = _SWEEP.value or made['sweep']
+    spec = _SWEEP.value or sweep['sweep']
     table = load.table(spec)
     if _RUNS.value:
       for name in sweep_page.begun(table, workdir):
@@ -65,7 +66,7 @@ def _run_page(workdir: str):
   truth, why = None, ''
   predictions = predictions_file(workdir)
   if run.config is None:
-    pass  # `make` says so.
+    pass  # The page says so.
   elif run.results is None:
     why = 'The test split is predicted when the run is finished.'
   elif not _PREDICT.value:
@@ -80,9 +81,10 @@ def _run_page(workdir: str):
       if 'test/cvr_entire/auc' in run.results:
         truth = run_predictions.open_truth(run.config, workdir, data_dir)
     except InputError as e:
-      there = os.path.exists(predictions)
-      what = 'truth is not shown' if there else 'test split was not predicted'
-      why = f'The {what}: {e}'
+      predicted_before = os.path.exists(predictions)
+      lack = 'truth is not shown' if predicted_before else (
+          'test split was not predicted')
+      why = f'The {lack}: {e}'
   return run_page.make(workdir, truth, why)
 
 

@@ -7,7 +7,7 @@ Writes table.md, table.csv and table.tex into WORKDIR, or into --output where
 several tables share the runs of a WORKDIR, and prints one of them, that of
 --format. The CSV has one line for each row and metric, in full precision,
 with the Wilcoxon test and the unadjusted p-values too. The figures that the
-table asks for are drawn beside them; stderr says which.
+table asks for are drawn beside them; their files are listed on stderr.
 """
 
 import os
@@ -22,7 +22,7 @@ _SWEEP = flags.DEFINE_string(
 )
 _WORKDIR = flags.DEFINE_string('workdir', None, 'That of the sweep.')
 _FORMAT = flags.DEFINE_enum(
-    'format', 'markdown', ['markdown', 'csv', 'latex'], 'What is printed.'
+    'format', 'markdown', ['markdown', 'csv', 'latex'], 'Format to print.'
 )
 _OUTPUT = flags.DEFINE_string(
     'output', None, 'Gets the table and its figures; default: the workdir.'
@@ -45,12 +45,7 @@ def main() -> None:
         f' experiments.sweep --sweep={spec} --workdir={workdir}'
     )
   output = _OUTPUT.value or workdir
-  try:
-    os.makedirs(output, exist_ok=True)
-  except OSError as e:
-    raise InputError(
-        f'--output={output}: {e.strerror}. Name a folder that can be written.'
-    ) from e
+  cli.make_folder('output', output)
   blocks = tabulate(table, workdir)
   drawn = figures.draw(table, blocks, output)
   texts = {

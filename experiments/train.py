@@ -4,7 +4,7 @@
 
 --config=FILE[:variant] names the config, --config.key=value changes a key of
 it. The run's folder gets config.json, metrics.jsonl, results.json, checkpoints/
-and tensorboard/. The same command again goes on where it stopped.
+and tensorboard/. The same command again resumes where it stopped.
 """
 
 import os
@@ -21,20 +21,20 @@ from experiments import cli
 cli.define_config()
 cli.define_data_dir()
 _WORKDIR = flags.DEFINE_string(
-    'workdir', None, 'Folder of the run; the same command again goes on.'
+    'workdir', None, 'Folder of the run; the same command again resumes it.'
 )
 _COORDINATOR = flags.DEFINE_string(
     'coordinator', '', 'To train with several processes: HOST:PORT of the first'
-    " one, or 'auto' on a cluster that says it (docs/scale.md)."
+    " one, or 'auto' on a cluster that sets it (docs/scale.md)."
 )
 _NUM_PROCESSES = flags.DEFINE_integer(
-    'num_processes', None, 'How many processes train the run.', lower_bound=1
+    'num_processes', None, 'Processes that train the run.', lower_bound=1
 )
 _PROCESS_ID = flags.DEFINE_integer(
-    'process_id', None, 'Which of them this is, from 0.', lower_bound=0
+    'process_id', None, 'Number of this process, from 0.', lower_bound=0
 )
 _PEER_TIMEOUT = flags.DEFINE_float(
-    'peer_timeout', 60.0, 'Seconds after which a process that is not heard of'
+    'peer_timeout', 60.0, 'Seconds without a sign of life after which a process'
     ' is given up, and the others end with exit code 6.', lower_bound=1.0
 )
 flags.adopt_module_key_flags(cli)
@@ -73,41 +73,33 @@ def _train(config: Any, workdir: str, first: bool = True) -> None:
   from esmm_jax.training.loop import train_and_evaluate
 
   done = os.path.exists(os.path.join(workdir, 'results.json'))
-  mine = not done
+  is_this_run = not done
   try:
     results = train_and_evaluate(config, workdir, flags.FLAGS.data_dir)
   except InputError:
-    mine = False  # The folder may be another run's.
+    is_this_run = False  # The folder may be another run's.
     raise
   finally:
-    if mine and first:
+    if is_this_run and first:
       _note_origin(workdir)
   if not first:
     return
   if done:
-    print(f'This run was finished before; {workdir}/results.json says:')
+    print(f'This run was finished before; {workdir}/results.json has:')
   cli.print_results({os.path.basename(os.path.normpath(workdir)): results})
   print(f'Next: python -m experiments.report --workdir={shlex.quote(workdir)}')
 
 
 def _note_origin(workdir: str) -> None:
-  """Writes what made a run that has begun, for its report."""
-  from esmm_jax.json_files import read_json, write_json
+  """Notes the command, commit, device and data of a run, for its report."""
+  from esmm_jax.json_files import read_json
   from esmm_jax.workdir import provenance
 
   manifest = read_json(os.path.join(workdir, 'manifest.json'))
   if manifest is None:
     return
-  path = os.path.join(workdir, 'origin.json')
-  entries = read_json(path) or []
-  entry = {
-      'command': cli.command(cli.typed()),
-      'commit': provenance.commit(),
-      'device': provenance.device(),
-      'data': manifest['data'],
-  }
-  if not entries or entries[-1] != entry:
-    write_json(path, [*entries, entry])
+  entry = provenance.origin(cli.command(cli.typed()))
+  provenance.note_origin(workdir, {**entry, 'data': manifest['data']})
 
 
 if __name__ == '__main__':

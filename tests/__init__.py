@@ -1,1 +1,5 @@
-"""Tests; a package, because a TFDS builder must live in one."""
+"""Tests, in folders named like those of the packages that they test."""
+
+import pathlib
+
+ROOT = pathlib.Path(__file__).parents[1]  # Of the repository.

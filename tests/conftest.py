@@ -3,6 +3,8 @@
 import os
 import pathlib
 
+from tests import ROOT
+
 # Before jax is imported. The golden values are those of float32 products, which
 # an accelerator may round further; name another platform to try one.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
@@ -10,7 +12,7 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 # Many tests compile the same programs. A folder for each worker: two that write
 # the same entry at once could read half of it.
 os.environ['JAX_COMPILATION_CACHE_DIR'] = os.path.join(
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+    ROOT,
     '.pytest_cache',
     'compiled',
     os.environ.get('PYTEST_XDIST_WORKER', 'main'),
@@ -37,7 +39,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
 @pytest.fixture
 def root() -> pathlib.Path:
   """The repository."""
-  return pathlib.Path(__file__).parent.parent
+  return ROOT
 
 
 @pytest.fixture(scope='module')

@@ -1,1 +1,1 @@
-"""One file for each table or figure; its docstring says how to run it."""
+"""One file for each table or figure; its docstring has the commands."""

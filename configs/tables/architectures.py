@@ -1,4 +1,4 @@
-"""Architectures: how each task gains over one network for each task.
+"""Architectures: the gain of each task over one network for each task.
 
 Ten architectures, trained over the entire space (CTR and CTCVR) and on the
 click space (CTR, and CVR on clicks), on KuaiRand-Pure with two conversions and
@@ -57,7 +57,7 @@ NOTE = (
 
 
 def get_table(variant: str = '') -> Table:
-  """The table in one of `VARIANTS`."""
+  """Makes the table in one of `VARIANTS`."""
   variants.check(variant, VARIANTS)
   models = SMOKE_MODELS if variant == 'smoke' else MODELS
   seeds = {'': 10, 'cpu': 3, 'smoke': 2}[variant]
@@ -77,7 +77,7 @@ def get_table(variant: str = '') -> Table:
 
 
 def _data(variant: str) -> list[tuple[str, Sweep]]:
-  """(variant of the configs, points) of each data set."""
+  """Returns (variant of the configs, points) of each data set."""
   if variant == 'smoke':
     return [('smoke', fixed('@data', 'tiny funnel'))]
   funnel = fixed('@data', 'simulated funnel')

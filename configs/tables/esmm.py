@@ -32,7 +32,7 @@ NOTE = (
 
 
 def get_table(variant: str = '') -> Table:
-  """The table in one of `VARIANTS`."""
+  """Makes the table in one of `VARIANTS`."""
   variants.check(variant, VARIANTS)
   parts = []
   if variant in ('', 'kuairand'):

@@ -48,7 +48,7 @@ PAPER = Paper(
 
 
 def get_table(variant: str = '') -> Table:
-  """The table in one of `VARIANTS`."""
+  """Makes the table in one of `VARIANTS`."""
   variants.check(variant, VARIANTS)
   points = _smoke() if variant == 'smoke' else _funnel(variant == 'cpu')
   kept = {m for m, _ in PAPER.values}
@@ -105,7 +105,7 @@ def _smoke() -> Sweep:
 
 
 def _share(share: float) -> Sweep:
-  """The first part of the training rows; all of them as the config has it."""
+  """Sets the part of the training rows; a share of 1 leaves the config's."""
   label = fixed('@share', share)
   if share == 1.0:
     return label

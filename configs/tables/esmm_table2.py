@@ -56,7 +56,7 @@ NOTE = (
 
 
 def get_table(variant: str = '') -> Table:
-  """The table in one of `VARIANTS`."""
+  """Makes the table in one of `VARIANTS`."""
   variants.check(variant, VARIANTS)
   seeds = 5 if 'cpu' in variant else 10
   if variant.startswith('ali_ccp'):

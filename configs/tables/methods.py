@@ -31,7 +31,7 @@ FEW = {'selection.metric': '', 'dataset.train_split': 'train[:50%]'}
 
 
 def settings(values: dict[str, Any]) -> Sweep:
-  """One point with all of these keys."""
+  """Makes one point with all of these keys."""
   return product(*(fixed(key, value) for key, value in values.items()))
 
 
@@ -43,13 +43,13 @@ def methods(
     rates: tuple[float, ...] = RATES,
     copies: tuple[float, ...] = COPIES,
 ) -> Sweep:
-  """All methods, with their candidates, at every seed.
+  """Makes the points of all methods, with their candidates, at every seed.
 
   Args:
     variant: Of the configs.
     floors: Candidates for UNBIAS.
-    shared: One point, what all of them set.
-    seeds: How many.
+    shared: One point, with the settings of all of them.
+    seeds: Number of seeds.
     rates: Candidates for AMAN.
     copies: Candidates for OVERSAMPLING.
   """
@@ -91,7 +91,7 @@ def _one(
     more: dict[str, Any],
     candidates: Sweep | None = None,
 ) -> Sweep:
-  """A method; its candidates get the label @rate."""
+  """Makes the points of a method; its candidates get the label @rate."""
   config = f'configs/{file}.py' + (f':{variant}' if variant else '')
   points = product(
       fixed('@method', label),
@@ -106,7 +106,7 @@ def _one(
 
 
 def _value(point: dict[str, Any]) -> Any:
-  """The candidate that a point stands for: its one number."""
+  """Returns the candidate of a point: its one number."""
   (value,) = [v for v in point.values() if not isinstance(v, str)]
   return value
 

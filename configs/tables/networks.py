@@ -50,7 +50,7 @@ SMALL = {
 
 
 def network(model: str, variant: str, small: bool) -> Sweep:
-  """A model's point, with the label @model.
+  """Makes a model's point, with the label @model.
 
   Args:
     model: A config file's name.

@@ -1,4 +1,4 @@
-"""Methods under a published protocol, beside the numbers that were published.
+"""Methods under a published protocol, beside the published numbers.
 
   python -m experiments.sweep --sweep=configs/tables/protocols.py:esmm2018 \
     --workdir=runs/esmm2018 --override=dataset.raw_dir=RAW
@@ -7,8 +7,8 @@
 
 The variants are the protocols (`esmm_jax/protocols/`), on the raw files of
 Ali-CCP in RAW: esmm2018, easyrec10m, aitm2021 and nise. There are as many seeds
-as the source has, three where it does not say. A run of esmm2018 writes the
-predictions of all its test rows. The variants with _smoke behind the name have
+as the source has, three where it has no number. A run of esmm2018 writes the
+predictions of all its test rows. The variants whose name ends in _smoke have
 two seeds and tiny networks, for simulated files in that format.
 """
 
@@ -70,7 +70,7 @@ OTHERS = (
 
 
 def get_table(variant: str = '') -> Table:
-  """The table in one of `VARIANTS`."""
+  """Makes the table in one of `VARIANTS`."""
   variants.check(variant, VARIANTS)
   protocol = PROTOCOLS[variant.removesuffix(_SMOKE)]
   small = variant.endswith(_SMOKE)
@@ -122,7 +122,7 @@ def _rows(protocol: Protocol, small: bool) -> Sweep:
 
 
 def _shared(protocol: Protocol, small: bool) -> dict[str, Any]:
-  """What all runs set: the protocol, and the settings that it publishes."""
+  """Makes the settings of all runs: the protocol, and what it publishes."""
   training = {'selection.metric': ''} if small else protocol.training
   return {'protocol': protocol.name, **training}
 

@@ -1,4 +1,4 @@
-"""What replicas save: eight weights of ESMM, side by side or one by one.
+"""Time saved by replicas: eight weights of ESMM, side by side or one by one.
 
   time python -m experiments.sweep --sweep=configs/tables/replicas.py \
     --workdir=runs/side_by_side
@@ -22,7 +22,7 @@ RATIOS = tuple(2.0**k for k in range(-3, 5))
 
 
 def get_table(variant: str = '') -> Table:
-  """The table in one of `VARIANTS`."""
+  """Makes the table in one of `VARIANTS`."""
   variants.check(variant, VARIANTS)
   if variant == 'smoke':
     network = networks.network('esmm', 'smoke', small=False)

@@ -41,7 +41,7 @@ NOTE = (
 
 
 def get_table(variant: str = '') -> Table:
-  """The table in one of `VARIANTS`."""
+  """Makes the table in one of `VARIANTS`."""
   variants.check(variant, VARIANTS)
   return Table(
       title='Seesaw: architectures',

@@ -35,7 +35,7 @@ NOTE = (
 
 
 def get_table(variant: str = '') -> Table:
-  """The table in one of `VARIANTS`."""
+  """Makes the table in one of `VARIANTS`."""
   variants.check(variant, VARIANTS)
   return Table(
       title='Seesaw: task weights',
@@ -108,7 +108,7 @@ def cell(
     config: str,
     small: bool,
 ) -> Sweep:
-  """All models and ratios of one objective, and the single task."""
+  """Makes all models and ratios of one objective, and the single task."""
   estimator, term = OBJECTIVES[objective]
   common = product(common, fixed('@objective', objective))
   single = product(
@@ -126,7 +126,7 @@ def cell(
 
 
 def weights_of(ratio: float, term: str) -> dict[str, float]:
-  """Weights of ctr and `term` that have this ratio and sum to 2."""
+  """Returns weights of ctr and `term` that have this ratio and sum to 2."""
   return {
       'loss_weights.ctr': 2 * ratio / (1 + ratio),
       f'loss_weights.{term}': 2 / (1 + ratio),

@@ -40,7 +40,7 @@ NOTE = (
 
 
 def get_table(variant: str = '') -> Table:
-  """The table in one of `VARIANTS`."""
+  """Makes the table in one of `VARIANTS`."""
   variants.check(variant, VARIANTS)
   rhos, hidden, seeds = RHO, HIDDEN, {'': 10, 'cpu': 3, 'smoke': 2}[variant]
   if variant == 'smoke':

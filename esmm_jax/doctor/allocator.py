@@ -12,7 +12,7 @@ def keep_scratch() -> bool:
 
   On a CPU a step needs some tens of megabytes for its activations. By default
   glibc maps and unmaps them every step, and the system fills each page with
-  zeros every time (`experiments/benchmark.py step` with and without
+  zeros every time (`python -m benchmarks.step` with and without
   `--nokeep_scratch`).
   A program calls this before its first large array; it affects the process.
 

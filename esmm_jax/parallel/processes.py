@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import signal
 import socket
@@ -28,8 +29,15 @@ EXIT_CODE = int(signal.SIGABRT)  # 6; see `_end_without_a_dump`.
 FOLDER = '.processes'
 AUTO = 'auto'
 _DONE = 'done'
-# What errors of collectives and of the coordination service say.
-_CONNECTION = ('gloo', 'nccl', 'coordination', 'connection', 'heartbeat')
+# XLA begins an error's text with its status. These are of the coordination
+# service and of barriers alone; the others also of errors in this process, of
+# which a collective names its library or the connection.
+_UNREACHABLE = re.compile(r'\b(ABORTED|DEADLINE_EXCEEDED|UNAVAILABLE): ')
+_COLLECTIVE = re.compile(
+    r'\b(CANCELLED|INTERNAL|UNKNOWN): .*'
+    r'(gloo|nccl|coordination|connection|heartbeat)',
+    re.DOTALL | re.IGNORECASE,
+)
 
 
 def join(
@@ -208,9 +216,16 @@ def _watch(folder: str, timeout: float, over: threading.Event) -> None:
 
 
 def is_of_connection(error: Exception) -> bool:
-  """Whether an error says that another process cannot be reached."""
-  text = str(error).lower()
-  return any(word in text for word in _CONNECTION)
+  """Returns whether an error means that another process cannot be reached.
+
+  A failed all-gather is a JaxRuntimeError with `error_code`, but a jitted
+  all-reduce is a plain ValueError when its result is waited for; both have the
+  status in their text.
+  """
+  if not isinstance(error, (RuntimeError, ValueError)):
+    return isinstance(error, ConnectionError)
+  text = str(error)
+  return bool(_UNREACHABLE.search(text) or _COLLECTIVE.search(text))
 
 
 def lost(message: str) -> None:

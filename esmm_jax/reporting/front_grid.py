@@ -1,7 +1,7 @@
 """Rows as curves: their values, and the gain of their fronts.
 
-The curves of a results table (`table_checks.Front`) have a point for each
-weight, two scores at each seed. The grid shows how much more area their fronts
+The curves of a results table (`sweeps.table.Front`) have a point for each
+weight, two scores at each seed. The grid says how much more area their fronts
 dominate than the point of the single-task models does.
 """
 

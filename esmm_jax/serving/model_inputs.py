@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from esmm_jax.data.batching.padding import pad_lists
-from esmm_jax.schema import MISSING, Part, Schema
+from esmm_jax.schema import MISSING, Schema, SlotLayout
 from esmm_jax.types import Array, Batch, Columns, Groups
 import numpy as np
 
@@ -79,7 +79,7 @@ def to_batch(
 
 
 def _slots_and_weights(
-    schema: Schema, part: Part, inputs: Mapping[str, Array], num: Any, xp: Any
+    schema: Schema, part: SlotLayout, inputs: Mapping[str, Array], num: Any, xp: Any
 ) -> tuple[Array, Array]:
   """Returns table rows int32 [n, S] and weights float32 [n, W] of a part."""
   slots = [xp.zeros((num, 0), np.int32)]

@@ -1,9 +1,11 @@
 """Where numbers come from: the commit, the device, and a hash of the data."""
 
+from collections.abc import Mapping
 import os
 import subprocess
 from typing import Any
 
+from esmm_jax.json_files import read_json, write_json
 import jax
 
 _ROOT = os.path.abspath(
@@ -51,3 +53,17 @@ def data(builder: Any) -> str:
     builder: A prepared `ColumnarBuilder`.
   """
   return f'{builder.info.full_name}, sha256 {builder.columns_sha256[:16]}'
+
+
+def origin(command: str) -> dict[str, str]:
+  """Returns the command, the commit and the device, for `note_origin`."""
+  return {'command': command, 'commit': commit(), 'device': device()}
+
+
+def note_origin(workdir: str, entry: Mapping[str, str]) -> None:
+  """Adds an entry to a run's origin.json, unless it is the last one there."""
+  path = os.path.join(workdir, 'origin.json')
+  entries = read_json(path) or []
+  if not entries or entries[-1] != entry:
+    os.makedirs(workdir, exist_ok=True)
+    write_json(path, [*entries, entry])

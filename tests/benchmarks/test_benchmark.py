@@ -1,39 +1,78 @@
-"""The benchmark's lines, of the smallest sizes: that they are printed."""
+"""The benchmarks' lines: each program, of the smallest sizes."""
 
+import ast
 import json
+import re
 
+from experiments import cli
 import pytest
 
+from tests import ROOT
 from tests.parallel import forking
 
+PROGRAMS = [
+    path.stem for path in sorted((ROOT / 'benchmarks').glob('*.py'))
+    if 'cli.run(' in path.read_text('utf-8')]
+
+LINE = {
+    'name', 'rows', 'batch_size', 'replicas', 'ms', 'examples_per_second'}
+STEP = LINE | {
+    'ms_min', 'ms_max', 'traces', 'gflops', 'bare_product_gflops',
+    'matrix_share', 'table_bytes', 'peak_rss_bytes'}
+SMALL = ('--rows=1000', '--batch_size=64', '--steps=2', '--windows=1')
+# Case -> program, arguments, names of the lines, their keys.
 COMMANDS = {
-    'step': (
-        'step', '--kinds=train', '--rows=1000', '--batch_size=64', '--steps=2',
-        '--windows=1'),
-    'auc': ('auc', '--rows=1000'),
-    'memory': ('memory', '--rows=1000', '--table_optimizer=adam'),
+    'step': ('step', ('--kinds=train', *SMALL), ['train'], STEP),
     'dense': (
-        'step', '--kinds=lazy,dense', '--rows=1000', '--batch_size=64',
-        '--steps=2', '--windows=1'),
-    'data': ('data',),
+        'step', ('--kinds=lazy,dense', *SMALL), ['step_lazy', 'step_dense'],
+        STEP),
+    'auc': ('auc', ('--rows=1e3',), ['auc'], LINE | {'auc', 'peak_rss_bytes'}),
+    'memory': (
+        'memory', ('--rows=1000', '--table_optimizer=adam'), ['memory'], {
+            'name', 'rows', 'optimizer', 'processes', 'ms', 'init_bytes',
+            'best_bytes', 'step_bytes', 'save_seconds', 'save_bytes',
+            'said_bytes', 'restore_seconds', 'restore_bytes'}),
+    'data': (
+        'data', (), ['data_read', 'data_compacted'],
+        LINE | {'columns', 'cpu_seconds'}),
+    'predict': (
+        'predict', ('--rows=10',), ['predict', 'predict_exported'], LINE | {
+            'ms_95', 'ms_first', 'calls', 'program_bytes', 'params_bytes'}),
 }
 QUICK = ('auc',)
 
 
-@pytest.fixture(scope='module')
-def program():
-  with forking.Program('experiments.benchmark') as program:
-    yield program
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize('name', [
+@pytest.mark.parametrize('case', [
     n if n in QUICK else pytest.param(n, marks=pytest.mark.long)
     for n in COMMANDS])
-def test_lines(name, program, tmp_path):
-  done = program.run(*COMMANDS[name], f'--data_dir={tmp_path}')
+def test_lines(case, tmp_path):
+  name, arguments, names, keys = COMMANDS[case]
+  if name in ('data', 'memory'):
+    arguments = (*arguments, f'--data_dir={tmp_path}')
+  with forking.Program(f'benchmarks.{name}') as program:
+    done = program.run(*arguments)
   assert done.returncode == 0, done.stderr
   lines = [json.loads(line) for line in done.stdout.splitlines()]
-  assert lines
+  assert [line['name'] for line in lines] == names
   for line in lines:
-    assert line['name'] and line['rows'] > 0 and line['ms'] > 0
+    assert set(line) == keys
+    assert line['rows'] > 0 and line['ms'] > 0
+
+
+@pytest.mark.parametrize('name', PROGRAMS)
+def test_each_program_has_an_example(name):
+  """Its docstring begins with a command, whose flags it has."""
+  sources = [
+      (ROOT / path).read_text('utf-8') for path in (
+          f'benchmarks/{name}.py', 'benchmarks/common.py',
+          'experiments/cli.py')]
+  doc = ast.get_docstring(ast.parse(sources[0]), clean=False)
+  example = cli.example_command(doc)
+  assert example.startswith(f'python -m benchmarks.{name} --')
+  for flag in re.findall(r'--(\w+)', example):
+    assert f"'{flag}'" in ''.join(sources), flag
+
+
+def test_the_programs():
+  assert {program for program, *_ in COMMANDS.values()} <= set(PROGRAMS)

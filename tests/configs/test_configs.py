@@ -1,11 +1,8 @@
 """Every config file in every variant is one that a run can be built from."""
 
 import dataclasses
-import glob
 import importlib
 import inspect
-import os
-import pathlib
 
 from configs import common
 from configs.tables import architectures, networks
@@ -18,20 +15,15 @@ from esmm_jax.models import MODELS
 from esmm_jax.schema import Schema
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Task
 from esmm_jax.training import parts
-from esmm_jax.training.program import call
+from esmm_jax.training.settings import ModelOptions
 import jax
 import jax.numpy as jnp
 import pytest
 
 from tests import toy
+from tests.configs import config_fuzz
 
-ROOT = os.path.abspath(os.path.join(__file__, '../../..'))
-FILES = [
-    os.path.basename(f).removesuffix('.py')
-    for f in sorted(glob.glob(os.path.join(ROOT, 'configs', '*.py')))
-    # Parts that configs share have no config of their own.
-    if 'def get_config' in pathlib.Path(f).read_text('utf-8')
-]
+FILES = [name.removesuffix('.py') for name in config_fuzz.CONFIGS]
 SPLITS = (
     'name', 'train_split', 'valid_split', 'test_split', 'fields', 'tasks')
 
@@ -89,9 +81,9 @@ def test_options_that_a_function_lacks_are_refused():
   def function(alpha=1, beta=2):
     return alpha, beta
 
-  assert call(function, {'alpha': 5, 'beta': None}, 'section') == (5, 2)
+  assert parts.call(function, {'alpha': 5, 'beta': None}, 'section') == (5, 2)
   with pytest.raises(ValueError, match='section.alhpa.*alpha'):
-    call(function, {'alhpa': 5}, 'section')
+    parts.call(function, {'alhpa': 5}, 'section')
 
 
 # Parameters of the networks, embeddings not counted: on the funnel, KuaiRand.
@@ -123,7 +115,8 @@ def network_params(name, variant, **options):
     schema = Schema(declared_fields(False, 'both'))
   else:
     schema = funnel_schema(funnel_config('default'))
-  model = parts.model(config.model, schema)
+  section = ModelOptions.read(config.model)
+  model = parts.model(section.options, section.name, schema)
   batch = toy.random_batch(1, schema, num_rows=2)
   shapes = jax.eval_shape(
       model.init,

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-ROOT = os.path.abspath(os.path.join(__file__, '../../..'))
+from tests import ROOT
+
 Usage = collections.namedtuple('Usage', 'total used free')
 
 

@@ -15,11 +15,11 @@ import pytest
 
 from configs import common
 from experiments import load
+from tests import ROOT
 from tests.data.tabular import test_tabular
 from tests.easyrec import easyrec_configs
 from tests.parallel import forking
 
-ROOT = os.path.abspath(os.path.join(__file__, '../../..'))
 COMMON = {
     'dataset.files': 'log.csv', 'dataset.split': 'files',
     'dataset.test_files': 'later.csv', 'dataset.click': 'clicked',

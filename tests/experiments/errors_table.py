@@ -1,4 +1,4 @@
-"""Wrong command lines and wrong logs that the tests try, and what they say.
+"""Wrong command lines and wrong logs that the tests try, and their messages.
 
   python -m tests.experiments.errors_table
 
@@ -10,13 +10,14 @@ import tempfile
 
 from esmm_jax.types import InputError
 
+from tests import ROOT
 from tests.data.tabular import test_tabular, test_tabular_errors
 from tests.experiments import test_cli
 from tests.parallel import forking
 
 
 def command_lines(home):
-  """Of `test_cli.WRONG`."""
+  """Yields (case, message) of `test_cli.WRONG`."""
   with forking.Program('experiments.train') as program:
     for case, (arguments, _, _) in test_cli.WRONG.items():
       done = test_cli.train(program, arguments, f'{home}/data', f'{home}/run')
@@ -27,7 +28,7 @@ def command_lines(home):
 
 
 def logs(home):
-  """Of `test_tabular_errors`: options of the section, values of a file."""
+  """Yields those of `test_tabular_errors`: options, then values of a file."""
   good = test_tabular.write(test_tabular.table(), home / 'log.parquet')
   for case, (options, _) in test_tabular_errors.OPTION.items():
     options = {'files': good} | options
@@ -55,7 +56,8 @@ def main():
     for rows in (command_lines, logs):
       print('\n| case | message |\n|---|---|')
       for case, said in rows(pathlib.Path(home)):
-        said = said.replace('|', '\\|').replace(f'{home}/', '')
+        said = said.replace('|', '\\|')
+        said = said.replace(f'{home}/', '').replace(f'{ROOT}/', '')
         print(f'| {case} | {said} |')
 
 

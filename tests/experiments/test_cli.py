@@ -1,4 +1,4 @@
-"""Every mistake on the command line is one line that says what to do."""
+"""Mistakes on the command line: one line each, with what to do."""
 
 import json
 import os
@@ -27,14 +27,19 @@ WRONG = {
     'unknown key': (
         [SMOKE, '--config.lerning_rate=1'],
         2,
-        ["no key 'lerning_rate'", "'learning_rate'?"],
+        ["--config.lerning_rate: the config has no key 'lerning_rate'",
+         "'learning_rate'?"],
     ),
     'unknown nested key': (
         [SMOKE, '--config.model.towr_units=3'],
         2,
         ["no key 'towr_units'", "'tower_units'?"],
     ),
-    'section set': ([SMOKE, '--config.model=3'], 2, ['set one of its keys']),
+    'section set': (
+        [SMOKE, '--config.model=3'],
+        2,
+        ['--config.model=3: set one of its keys: activation'],
+    ),
     'not a number': ([SMOKE, '--config.batch_size=abc'], 2, ['batch_size=abc']),
     'unknown flag': ([SMOKE, '--worckdir=x'], 2, ["'worckdir'", 'workdir']),
     'argument': ([SMOKE, 'x'], 2, ["unexpected argument 'x'"]),
@@ -125,7 +130,7 @@ def test_a_mistake_is_one_line(case, program, data_dir, tmp_path):
 
 @pytest.mark.slow
 def test_the_contract(program, data_dir, tmp_path):
-  """The files of a finished run, and what the same command says then."""
+  """The files of a finished run, and the output of the same command then."""
   workdir = tmp_path / 'run'
   arguments = [SMOKE, '--config.save_predictions=true']
   first = train(program, arguments, data_dir, workdir)

@@ -1,4 +1,4 @@
-"""What the console shows: lines, bars, help, exit codes."""
+"""The console: lines, bars, help, exit codes."""
 
 import io
 import os
@@ -15,6 +15,8 @@ from experiments import __main__ as programs
 from experiments import cli
 from hypothesis import given, strategies as st
 import pytest
+
+from tests import ROOT
 
 METRICS = {
     'train/loss': 0.16987,
@@ -97,9 +99,9 @@ def test_a_terminal_gets_a_bar(tmp_path, monkeypatch):
   assert 'examples/s, about' not in text
 
 
-def test_exit_codes_are_documented(root):
+def test_exit_codes_are_documented():
   table = re.findall(
-      r'^\| (\d+) \| (.*) \|$', (root / 'docs/reports.md').read_text(), re.M)
+      r'^\| (\d+) \| (.*) \|$', (ROOT / 'docs/reports.md').read_text(), re.M)
   assert {int(code): text for code, text in table} == cli.EXIT_CODES
 
 
@@ -129,12 +131,12 @@ def test_not_a_program(arguments, said, capsys):
 
 
 @pytest.mark.parametrize('name', programs.programs())
-def test_each_program_says_what_to_type(name, root):
+def test_each_program_says_what_to_type(name):
   """Its docstring begins with a command, whose flags it has."""
   example = cli.example_command(programs.programs()[name])
   assert example.startswith(f'python -m experiments.{name}')
-  source = (root / 'experiments' / f'{name}.py').read_text('utf-8')
-  source += (root / 'experiments' / 'cli.py').read_text('utf-8')
+  source = (ROOT / 'experiments' / f'{name}.py').read_text('utf-8')
+  source += (ROOT / 'experiments' / 'cli.py').read_text('utf-8')
   for flag in re.findall(r'--(\w+)', example):
     assert f"'{flag}'" in source, flag
 
@@ -152,32 +154,32 @@ def test_a_flag_that_is_not_set(monkeypatch):
   values(['program'])
   monkeypatch.setattr(cli.flags, 'FLAGS', values)
   doc = 'A.\n\n  python -m experiments.a --workdir=runs/a\n'
-  monkeypatch.setattr(cli, '_program', {'__doc__': doc})
+  monkeypatch.setattr(cli, 'program', {'__doc__': doc})
   with pytest.raises(cli.UsageError) as e:
     cli.require('workdir', 'runs/b')
   assert str(e.value) == (
       '--workdir is not set. For example: python -m experiments.a'
       ' --workdir=runs/a (--help lists all flags)')
   assert isinstance(e.value, InputError)
-  monkeypatch.setattr(cli, '_program', {})
+  monkeypatch.setattr(cli, 'program', {})
   with pytest.raises(cli.UsageError, match='For example: --workdir=runs/b '):
     cli.require('workdir', 'runs/b')
 
 
 def test_command(monkeypatch):
   """Without what is only of this machine."""
-  monkeypatch.setattr(cli, '_program', {})
+  monkeypatch.setattr(cli, 'program', {})
   argv = ['t.py', '--workdir=/home/me/runs/s', '--data_dir=/x', '--config=a b',
           '--norm']
   assert cli.command(argv) == "python t.py --workdir=s '--config=a b' --norm"
-  monkeypatch.setattr(cli, '_program', vars(programs))
+  monkeypatch.setattr(cli, 'program', vars(programs))
   assert cli.command(['t.py']) == 'python -m experiments.__main__'
 
 
 def start(*arguments):
   return subprocess.run(
       [sys.executable, '-m', *arguments], capture_output=True, text=True,
-      cwd=os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
+      cwd=ROOT,
       env=os.environ | {'JAX_PLATFORMS': 'cpu'}, timeout=120, check=False)
 
 
@@ -223,7 +225,7 @@ def test_each_program_has_help(name):
 
 @pytest.mark.long
 @pytest.mark.parametrize('name', ('train', 'sweep', 'table', 'prepare_data',
-                                  'report', 'benchmark'))
+                                  'report'))
 def test_each_program_without_flags(name):
   done = start(f'experiments.{name}')
   assert done.returncode == 2, done.stderr

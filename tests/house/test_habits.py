@@ -1,7 +1,6 @@
-"""Files for those who carry on: that what they name is there."""
+"""Files for developers: all that they name exists."""
 
 import os
-import pathlib
 import re
 import subprocess
 import sys
@@ -9,7 +8,8 @@ import sys
 import pytest
 import yaml
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
+from tests import ROOT
+
 
 
 def read(path):
@@ -78,13 +78,26 @@ def test_links_in_documents():
     text = path.read_text('utf-8')
     for link in re.findall(r'\]\(([^)#:]+)\)', text):
       assert (path.parent / link).exists(), (path.name, link)
-    for program in re.findall(r'python -m (experiments[.\w]*)', text):
+    for program in re.findall(
+        r'python -m ((?:experiments|benchmarks)[.\w]*)', text):
       assert (ROOT / (program.replace('.', '/') + '.py')).exists() or (
           program == 'experiments'), (path.name, program)
     if path.name == 'errors.md':  # Its commands are wrong ones.
       continue
     for config in re.findall(r'(configs/[a-z_0-9/]+\.py)', text):
       assert (ROOT / config).exists(), (path.name, config)
+
+
+def test_moved_modules():
+  """The names that CHANGELOG.md gives are those of modules."""
+  table = re.findall(
+      r'^\| `([a-z_0-9.]+)` \| (`.*`) \|$', read('CHANGELOG.md'), re.M)
+  moved = {old: re.findall(r'`([^`]+)`', new) for old, new in table}
+  assert len(moved) > 90
+  for name in sum(moved.values(), []):
+    top = ROOT if name.startswith('benchmarks.') else ROOT / 'esmm_jax'
+    path = top / name.replace('.', '/')
+    assert path.is_dir() or path.with_suffix('.py').exists(), name
 
 
 @pytest.mark.long

@@ -1,13 +1,13 @@
 """Who may import whom, read from the source of every module."""
 
 import ast
-import pathlib
 import subprocess
 import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
+from tests import ROOT
+
 NUMERIC = ['numpy', 'scipy']
 JAX = ['jax', 'numpy']
 STORE = ['pyarrow', 'tensorflow_datasets', 'tqdm']

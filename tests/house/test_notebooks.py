@@ -2,7 +2,6 @@
 
 import ast
 import json
-import pathlib
 import re
 
 import nbformat
@@ -10,7 +9,8 @@ import pytest
 
 from colab import execute
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
+from tests import ROOT
+
 PATHS = sorted((ROOT / 'colab').glob('*.ipynb'))
 NAMES = ['esmm_in_ten_minutes', 'seesaw', 'your_own_data']
 # Besides the standard library.

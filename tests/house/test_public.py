@@ -2,14 +2,14 @@
 
 import doctest
 import inspect
-import pathlib
 import subprocess
 import sys
 
 import esmm_jax
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
+from tests import ROOT
+
 # Examples of dictionaries stand in the docstring of the package.
 DICTIONARIES = [n for n in esmm_jax.__all__ if n.isupper()]
 

@@ -18,7 +18,8 @@ import tempfile
 import traceback
 from typing import NamedTuple
 
-ROOT = os.path.abspath(os.path.join(__file__, '../../..'))
+from tests import ROOT
+
 # What the programs import when they are called.
 HEAVY = ('esmm_jax.training.loop', 'esmm_jax.training.predict')
 

@@ -17,7 +17,8 @@ import re
 import subprocess
 import sys
 
-ROOT = os.path.abspath(os.path.join(__file__, '../../..'))
+from tests import ROOT
+
 NUM_ROWS, NUM_REPLICAS, WIDTH = 4097, 2, 6
 COLLECTIVE = re.compile(
     r'= \(?\w+\[([\d,]*)\][^=]* (all-gather|all-reduce|all-to-all'

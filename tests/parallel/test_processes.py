@@ -13,10 +13,12 @@ import time
 
 from esmm_jax.parallel import processes
 from esmm_jax.types import InputError
+import jax
 import pytest
 
+from tests import ROOT
 from tests.parallel.test_devices import largest_difference
-from tests.training.test_end_to_end import command, metrics, results, ROOT
+from tests.training.test_end_to_end import command, metrics, results
 
 FLAGS = (
     '--config=configs/esmm.py:smoke',
@@ -150,6 +152,29 @@ def test_a_lost_process_ends_the_others(how, which, data_dir, tmp_path):
       # JAX itself says that the service of the first process is gone.
       (how, which) == (signal.SIGKILL, 0)
       and 'another task died' in text), text
+
+
+GLOO = (
+    'UNKNOWN: Gloo %s failed: [gloo/transport/tcp/pair.cc:547] Connection'
+    ' closed by peer [127.0.0.1]:54992')
+BARRIER = 'DEADLINE_EXCEEDED: Barrier timed out. Id: b::0.'
+LOST = jax.errors.JaxRuntimeError
+
+
+@pytest.mark.parametrize('error, expected', [
+    # As two processes raised them when one was killed.
+    (ValueError(GLOO % 'all-reduce'), True),
+    (LOST(GLOO % 'AllGather'), True),
+    (LOST(BARRIER), True),
+    (ConnectionResetError('reset'), True),
+    (LOST('INTERNAL: NCCL operation failed: remote error'), True),
+    (LOST('RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.'), False),
+    (LOST('INTERNAL: no kernel image'), False),
+    (ValueError('The number of connections must be positive.'), False),
+    (KeyError('connection'), False),
+])
+def test_is_of_connection(error, expected):
+  assert processes.is_of_connection(error) == expected
 
 
 @pytest.mark.parametrize('arguments, words', [

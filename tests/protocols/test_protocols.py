@@ -1,7 +1,6 @@
 """Published protocols: their numbers, what they fill in, what they compute."""
 
 import importlib
-import pathlib
 import subprocess
 import sys
 
@@ -23,7 +22,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
+from tests import ROOT
+
 NAMES = ('esmm2018', 'easyrec10m', 'aitm2021', 'nise')
 CVR, CTCVR = 'CVR AUC', 'CTCVR AUC'
 MISNAMED = 'AUC of pCVR against the CTCVR label'

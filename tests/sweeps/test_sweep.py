@@ -23,7 +23,8 @@ from experiments import load
 from hypothesis import given, strategies as st
 import pytest
 
-ROOT = os.path.abspath(os.path.join(__file__, '../../..'))
+from tests import ROOT
+
 TABLES = [
     os.path.relpath(f, ROOT)
     for f in sorted(glob.glob(os.path.join(ROOT, 'configs', 'tables', '*.py')))
@@ -261,6 +262,7 @@ def test_raw_data_may_move(tmp_path):
 FILE = """
 from esmm_jax.sweeps.points import chain, fixed, product, sweep
 from esmm_jax.sweeps.table import Column, Table
+
 
 def get_table(variant=''):
   config = fixed('config', 'configs/esmm.py:smoke')

@@ -16,7 +16,8 @@ from experiments import load
 import matplotlib.image
 import pytest
 
-ROOT = os.path.abspath(os.path.join(__file__, '../../..'))
+from tests import ROOT
+
 # Table -> its pictures.
 TABLES = {
     'esmm_table2': [],

@@ -16,7 +16,8 @@ import jax
 import numpy as np
 import pytest
 
-ROOT = os.path.abspath(os.path.join(__file__, '../../..'))
+from tests import ROOT
+
 # Of the wall clock: finite and positive, but other numbers each time.
 TIMED = ('examples_per_second', 'train_seconds')
 SMOKE = (

@@ -19,6 +19,7 @@ from esmm_jax.types import InputError
 from esmm_jax.workdir.stopping import EXIT_CODE, Stopped
 import pytest
 
+from tests import ROOT
 from tests.training import test_end_to_end as whole_runs
 from tests.training.killing import PLACES
 from tests.training.test_end_to_end import command, fingerprint, metrics
@@ -45,7 +46,7 @@ def start(arguments):
   env = dict(
       os.environ, JAX_PLATFORMS='cpu', JAX_DISABLE_MOST_OPTIMIZATIONS='1')
   return subprocess.Popen(
-      arguments, cwd=whole_runs.ROOT, env=env, text=True,
+      arguments, cwd=ROOT, env=env, text=True,
       stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
@@ -244,5 +245,5 @@ def test_only_python_is_needed_to_read_the_exit_code():
   done = subprocess.run(
       [sys.executable, '-c', 'import esmm_jax.workdir.stopping as s, sys;'
        'assert "jax" not in sys.modules; raise s.Stopped("x")'],
-      cwd=whole_runs.ROOT, check=False)
+      cwd=ROOT, check=False)
   assert done.returncode == EXIT_CODE

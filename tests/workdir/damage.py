@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from pyarrow import parquet
 
+from tests import ROOT
 from tests.parallel import forking
 
 SMOKE = (
@@ -241,7 +242,7 @@ def _stopped_run(run, data):
   done = subprocess.run(
       [sys.executable, '-c', text, f'--workdir={run}', f'--data_dir={data}',
        *SMOKE],
-      cwd=forking.ROOT, capture_output=True, text=True, check=False,
+      cwd=ROOT, capture_output=True, text=True, check=False,
       env=dict(
           os.environ, JAX_PLATFORMS='cpu', JAX_DISABLE_MOST_OPTIMIZATIONS='1'))
   assert done.returncode == 75, done

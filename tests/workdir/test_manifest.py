@@ -15,12 +15,11 @@ from esmm_jax.workdir.folder import config_hash
 import numpy as np
 import pytest
 
-from tests import toy as toy_lib
+from tests import ROOT, toy as toy_lib
 from tests.data.batching import test_groups
 
 grouped = test_groups.grouped
 DATA = 'toy/1.0.0, sha256 0123456789abcdef'
-ROOT = os.path.abspath(os.path.join(__file__, '../../..'))
 
 
 def config(**more):

@@ -18,11 +18,12 @@ from esmm_jax.types import InputError, Ragged
 import numpy as np
 import pytest
 
+from tests import ROOT
+
 pytestmark = pytest.mark.slow
 
 SESSIONS = {'train': 60, 'test': 15}
 OPTIONS = dict(valid_share=0.25, min_count=3)
-ROOT = os.path.abspath(os.path.join(__file__, '../../../..'))
 
 
 @pytest.fixture(scope='module')

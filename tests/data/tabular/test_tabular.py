@@ -276,7 +276,7 @@ def test_prepare_data_is_what_training_reads(tmp_path):
     assert 'Prepared before: ' in done.stdout, done.stderr
     assert 'train: ' in done.stdout
     done = program.run(*config, '--dataset=tabular')
-    assert done.returncode == 2 and 'two ways to say it' in done.stderr
+    assert done.returncode == 2 and 'exclude each other' in done.stderr
   folder = parts.data_builder(
       config_of(path, **{'dataset.valid_share': 0.2}).dataset, data)
   assert folder.info.splits['valid'].num_examples > 700

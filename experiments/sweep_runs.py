@@ -1,0 +1,223 @@
+"""Training of the runs of a sweep, for `experiments.sweep`."""
+
+from collections.abc import Mapping, Sequence
+import contextlib
+import dataclasses
+import gc
+import io
+import os
+import sys
+import time
+from typing import Any
+
+from experiments import load
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """The runs of a sweep.
+
+  Attributes:
+    table: The results table that they are for.
+    points: Run -> point, of the whole sweep.
+    configs: Run -> config, of the whole sweep.
+    groups: Runs that are trained side by side, of this shard.
+  """
+
+  table: Any
+  points: Mapping[str, Mapping[str, Any]]
+  configs: Mapping[str, Any]
+  groups: Sequence[Sequence[str]]
+
+  @property
+  def names(self) -> list[str]:
+    """The runs of this shard."""
+    return [name for group in self.groups for name in group]
+
+
+def train(
+    plan: Plan, workdir: str, command: str, data_dir: str | None
+) -> dict[str, Exception]:
+  """Trains the runs that are not finished, group by group.
+
+  Args:
+    plan: The runs.
+    workdir: Folder of the sweep.
+    command: Noted in each run's origin.json.
+    data_dir: Folder of prepared data; None: the default one.
+
+  Returns:
+    Run -> its error, of those that failed.
+  """
+  from esmm_jax.workdir import provenance
+
+  origin = provenance.origin(command)
+  _cache_compiled(os.path.join(workdir, 'compiled'))
+  to_do, failed = _unfinished(plan, workdir)
+  num = len(plan.names)
+  overall = _Overall(num, num - len(to_do))
+  with contextlib.closing(overall):
+    for group in plan.groups:
+      names = [name for name in group if name in to_do]
+      if not names:
+        continue
+      overall.begin(names)
+      with overall.quiet():
+        ends = _train(names, plan.configs, workdir, origin, data_dir)
+      for name in names:
+        if ends[name]:
+          failed[name] = ends[name]
+        _note(workdir, name, ends[name], plan.points[name])
+      overall.end(ends)
+  with contextlib.suppress(OSError):  # It is not empty.
+    os.rmdir(os.path.join(workdir, 'groups'))
+  return failed
+
+
+def _unfinished(
+    plan: Plan, workdir: str
+) -> tuple[set[str], dict[str, Exception]]:
+  """Returns the runs to train, and the errors of folders that refuse."""
+  from esmm_jax.sweeps.results import run_folder
+  from esmm_jax.types import InputError
+
+  to_do, failed = set(), {}
+  for name in plan.names:
+    try:
+      if not load.finished(plan.configs[name], run_folder(workdir, name)):
+        to_do.add(name)
+    except InputError as e:
+      failed[name] = e
+      _note(workdir, name, e, plan.points[name])
+  return to_do, failed
+
+
+def _cache_compiled(folder: str) -> None:
+  """Lets JAX read compiled programs from a folder, and write them there."""
+  import jax
+
+  jax.config.update('jax_compilation_cache_dir', os.path.abspath(folder))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
+  jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+
+
+def _train(
+    names: list[str],
+    configs: Mapping[str, Any],
+    workdir: str,
+    origin: Mapping[str, str],
+    data_dir: str | None,
+) -> dict[str, Exception | None]:
+  """Trains runs as replicas and frees the memory that JAX holds of them.
+
+  Returns:
+    Run -> its error, or None.
+  """
+  from esmm_jax.training import parts
+  from esmm_jax.workdir import provenance
+  from esmm_jax.sweeps import replicas
+  from esmm_jax.sweeps.results import run_folder
+  from esmm_jax.training.loop import train_replicas
+  from esmm_jax.types import InputError
+  import jax
+
+  home = None
+  if len(names) > 1:
+    home = os.path.join(workdir, 'groups', replicas.group_name(names))
+  folders = [run_folder(workdir, name) for name in names]
+  trees = [configs[name] for name in names]
+  try:
+    data = provenance.data(parts.dataset(trees[0].dataset, data_dir))
+    for folder in folders:
+      provenance.note_origin(folder, {**origin, 'data': data})
+    ends = train_replicas(trees, folders, data_dir, home)
+    return {
+        name: end if isinstance(end, Exception) else None
+        for name, end in zip(names, ends)
+    }
+  except InputError as e:
+    if home and not os.path.isdir(home):
+      # Training has not begun: one of them is refused, the others need not be.
+      alone = [
+          _train([name], configs, workdir, origin, data_dir) for name in names
+      ]
+      return {name: end for one in alone for name, end in one.items()}
+    return dict.fromkeys(names, e)
+  finally:
+    jax.clear_caches()
+    gc.collect()
+
+
+class _Overall:
+  """Shows the whole sweep's progress: a bar, or a line a run in a log file."""
+
+  def __init__(self, total: int, finished: int):
+    from tqdm import tqdm
+
+    self._terminal = sys.stderr.isatty()
+    self._bar = tqdm(
+        total=total,
+        initial=finished,
+        desc='sweep',
+        unit='run',
+        # The rest is estimated from all runs so far.
+        smoothing=0,
+        disable=not self._terminal,
+        dynamic_ncols=True,
+    )
+    self._total, self._finished, self._done = total, finished, 0
+    self._start = self._begun = time.monotonic()
+
+  def begin(self, names: Sequence[str]) -> None:
+    self._begun = time.monotonic()
+    more = f' and {len(names) - 1} beside it' if len(names) > 1 else ''
+    self._bar.set_postfix_str(names[0] + more)
+
+  @contextlib.contextmanager
+  def quiet(self):
+    """Without a terminal, suppresses the output of a run."""
+    if self._terminal:
+      yield
+    else:
+      with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+  def end(self, ends: Mapping[str, Exception | None]) -> None:
+    """Counts the runs of a group and prints their lines."""
+    from tqdm import tqdm
+
+    now = time.monotonic()
+    took = tqdm.format_interval(now - self._begun)
+    first = self._finished + self._done + 1
+    self._done += len(ends)
+    elapsed = now - self._start
+    rest = self._total - self._finished - self._done
+    left = tqdm.format_interval(elapsed / self._done * rest)
+    elapsed = tqdm.format_interval(elapsed)
+    beside = f' ({len(ends)} side by side)' if len(ends) > 1 else ''
+    for number, (name, error) in enumerate(ends.items(), first):
+      end = f'failed after {took}: {error}' if error else took
+      line = f'[{number}/{self._total}] {name}: {end}{beside}'
+      if self._terminal:
+        self._bar.update()
+        self._bar.write(line)
+      else:
+        print(f'{line} (sweep {elapsed}, about {left} left)', flush=True)
+
+  def close(self) -> None:
+    self._bar.close()
+
+
+def _note(
+    workdir: str, name: str, error: Exception | None, point: Mapping[str, Any]
+) -> None:
+  """Writes the error of a run, or removes that of an earlier try."""
+  from esmm_jax.json_files import write_json
+  from esmm_jax.sweeps.results import failure_file
+
+  path = failure_file(workdir, name)
+  if error is not None:
+    kind, message = type(error).__name__, str(error)
+    write_json(path, {'error': kind, 'message': message, 'point': point})
+  elif os.path.exists(path):
+    os.remove(path)
