@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from esmm_jax.doctor.allocator import keep_scratch
-from esmm_jax.embeddings.lookup import init_table, put_rows, take_rows
+from esmm_jax.embeddings.lookup import gather_rows, init_table, scatter_rows
 from esmm_jax.optim import tables as table_optim
 from esmm_jax.parallel import processes
 from esmm_jax.parallel.layout import Layout, MeshOptions
@@ -128,10 +128,10 @@ def _steps(
   """Takes steps on TOUCHED rows; returns the state and seconds of each."""
 
   def update(state, at):
-    touched = take_rows(state['table'], at)
+    touched = gather_rows(state['table'], at)
     opt, num = state['table_opt'], len(state['table'])
     directions, opt = tx.update(touched, opt, touched, at, num)
-    table = put_rows(state['table'], at, touched - 0.01 * directions)
+    table = scatter_rows(state['table'], at, touched - 0.01 * directions)
     return {'table': table, 'table_opt': opt}
 
   at = np.arange(TOUCHED, dtype=np.int32) * (rows // TOUCHED)

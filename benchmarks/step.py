@@ -20,6 +20,7 @@ from absl import flags
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.estimators import ESTIMATORS, funnel
 from esmm_jax.models import MODELS
+from esmm_jax.optim import lazy
 from esmm_jax.optim import network as optim
 from esmm_jax.parallel.layout import Layout
 from esmm_jax.schema import Schema
@@ -113,7 +114,7 @@ def make_plan(schema: Schema, batch_size: int, dense: bool) -> Plan:
       model=MODELS['shared_embedding'](schema, common.TOWER_UNITS),
       terms=ESTIMATORS['entire_space'].terms,
       outputs=functools.partial(funnel.outputs, tasks=schema.tasks),
-      row_tx=(optim.densely if dense else optim.lazily)(tx),
+      row_tx=(lazy.densely if dense else lazy.lazily)(tx),
       net_tx=tx,
       schedule=lambda step: 1.0,
       micro_batches=_MICRO.value or max(1, batch_size // MICRO_BATCH),

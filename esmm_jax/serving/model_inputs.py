@@ -79,7 +79,11 @@ def to_batch(
 
 
 def _slots_and_weights(
-    schema: Schema, part: SlotLayout, inputs: Mapping[str, Array], num: Any, xp: Any
+    schema: Schema,
+    part: SlotLayout,
+    inputs: Mapping[str, Array],
+    num: Any,
+    xp: Any,
 ) -> tuple[Array, Array]:
   """Returns table rows int32 [n, S] and weights float32 [n, W] of a part."""
   slots = [xp.zeros((num, 0), np.int32)]

@@ -97,7 +97,8 @@ def test_a_layer_called_table_is_of_the_network_on_a_mesh():
   tree = with_a_layer_called_table()
   spec = lambda s: s.spec
   specs = jax.tree.map(spec, Layout().shardings(tree))
-  by_replica, by_row = PartitionSpec('replica'), PartitionSpec('rows', 'replica')
+  by_replica = PartitionSpec('replica')
+  by_row = PartitionSpec('rows', 'replica')
   layer = {'table': {'kernel': by_replica}}
   assert specs['state']['net'] == layer and specs['best']['net'] == layer
   assert specs['state']['net_opt'] == ({'mu': layer}, PartitionSpec())

@@ -215,7 +215,7 @@ def test_weight_decay_is_decoupled_and_of_kernels_only():
   rate, decay, batch = 0.1, 0.25, make_batch(1)
   plain = make_plan(ADAM)
   plan = plain._replace(
-      net_tx=optim.network_optimizer(ADAM, weight_decay=decay))
+      net_tx=network.network_optimizer(ADAM, weight_decay=decay))
   before = start(plan)
   state = steps(plan, before, make_hyper([rate]), [batch])
   without = steps(plain, start(plain), make_hyper([rate]), [batch])

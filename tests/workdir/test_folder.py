@@ -160,5 +160,6 @@ def test_schema(tmp_path):
   assert workdirs.read_schema(str(tmp_path)) == toys.SCHEMA
   for text in ('{"fields": [{"nonsense": 1}]}', '{}', '[]'):
     path.write_text(text)
-    with pytest.raises(InputError, match='schema.json is damaged .*Train again'):
+    words = 'schema.json is damaged .*Train again'
+    with pytest.raises(InputError, match=words):
       workdirs.read_schema(str(tmp_path))
