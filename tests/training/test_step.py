@@ -364,7 +364,7 @@ def test_use_of_gates():
 )
 def test_every_model_trains_in_replicas(name):
   """Two seeds side by side: as each alone; the loss falls; one trace."""
-  plan = make_plan(dict(ADAM), name=name)
+  plan = make_plan(ADAM, name=name)
   step_fn = jax.jit(functools.partial(train_step, plan=plan))
   batch = make_batch(1)
 
