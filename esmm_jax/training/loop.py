@@ -67,6 +67,18 @@ def train_replicas(
   added (`tests/training/test_replicas.py`). A replica whose loss is not finite
   fails; the others are trained to their end.
 
+      >>> import esmm_jax
+      >>> from configs import esmm
+      >>> configs = [esmm.get_config('smoke') for _ in range(2)]
+      >>> for config, rate in zip(configs, (1e-2, 1e-3)):
+      ...   config.dataset.num_train = 1024
+      ...   config.learning_rate = rate
+      >>> ends = esmm_jax.train_replicas(
+      ...     configs, ['runs/a', 'runs/b'], 'data', home='runs/group')
+      step 2 epoch 1.00 loss ...
+      >>> [end['replicas'] for end in ends]
+      [2, 2]
+
   Args:
     configs: Runs of one group; see `replicas.replica_groups`.
     workdirs: The folder of each, as for `train_and_evaluate`.
