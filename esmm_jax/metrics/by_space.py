@@ -122,7 +122,11 @@ def against_truth(
     clicked and the others, and by decile of the true pCTR, lowest first.
   """
   true = np.asarray(truth[f'p_{name}'], np.float64)
-  predicted = special.expit(np.asarray(logits, np.float64))
+  # The sigmoid, but not scipy's expit: its last bit differs, and results stay
+  # what earlier versions wrote.
+  x = np.asarray(logits, np.float64)
+  small = np.exp(-np.abs(x))
+  predicted = np.where(x >= 0, 1.0, small) / (1.0 + small)
   metrics = {
       'auc': weighted_auc(logits, true, 1.0 - true),
       'kl': kl_divergence(true, logits),
