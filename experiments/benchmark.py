@@ -197,9 +197,7 @@ def step() -> None:
       for kind in _KINDS.value:
         dense = kind == 'dense'
         batches = Batches(source, schema, batch_size, compacted=not dense)
-        tx = network.optimizer(
-            {'name': 'adam', 'b1': 0.9, 'b2': 0.999, 'eps': 1e-8}
-        )
+        tx = network.optimizer(network.OptimizerOptions('adam'))
         row_tx = (lazy.densely if dense else lazy.lazily)(tx)
         micro = _MICRO.value or max(1, batch_size // MICRO_BATCH)
         plan = Plan(
