@@ -24,8 +24,10 @@ from esmm_jax.optim import lazy
 from esmm_jax.optim import network as optim
 from esmm_jax.parallel.layout import Layout
 from esmm_jax.schema import Schema
-from esmm_jax.training.feeding import Resident, Streamed
-from esmm_jax.training.state import Hyper, init_state, MICRO_BATCH, Plan
+from esmm_jax.training.feeding import Streamed
+from esmm_jax.training.resident import Resident
+from esmm_jax.training.state import init_state, MICRO_BATCH, StepSpec
+from esmm_jax.training.state import TracedHyperparameters
 from esmm_jax.training.state import TrainState
 from esmm_jax.training.step import train_step
 import jax
@@ -107,10 +109,10 @@ def bare_product(batch: int) -> Callable[[], float]:
   return measure
 
 
-def make_plan(schema: Schema, batch_size: int, dense: bool) -> Plan:
+def make_plan(schema: Schema, batch_size: int, dense: bool) -> StepSpec:
   """Builds the step of ESMM with Adam, on touched rows or on all."""
   tx = optim.optimizer(optim.OptimizerOptions('adam'))
-  return Plan(
+  return StepSpec(
       model=MODELS['shared_embedding'](schema, common.TOWER_UNITS),
       terms=ESTIMATORS['entire_space'].terms,
       outputs=functools.partial(funnel.outputs, tasks=schema.tasks),
@@ -119,7 +121,7 @@ def make_plan(schema: Schema, batch_size: int, dense: bool) -> Plan:
       schedule=lambda step: 1.0,
       micro_batches=_MICRO.value or max(1, batch_size // MICRO_BATCH),
       dense=dense,
-      one_by_one=jax.default_backend() == 'cpu',
+      map_replicas_sequentially=jax.default_backend() == 'cpu',
   )
 
 
@@ -132,7 +134,7 @@ def time_windows(
     The last state, milliseconds of a step and FLOP/s of the product, one value
     a window.
   """
-  hyper = Hyper(
+  hyper = TracedHyperparameters(
       jnp.full(_REPLICAS.value, 1e-3),
       {k: jnp.full(_REPLICAS.value, w) for k, w in LOSS_WEIGHTS.items()},
   )

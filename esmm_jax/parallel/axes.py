@@ -42,7 +42,7 @@ ATTRIBUTES = {
     'net_opt': BY_REPLICA,
     'keys': PER_REPLICA,
     'sums': PER_REPLICA,
-    'since': SHARED,
+    'steps_since_report': SHARED,
     'bad_step': PER_REPLICA,
     'skipped': SKIPPED,
 }

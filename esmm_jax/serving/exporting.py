@@ -24,7 +24,7 @@ from esmm_jax.serving import calibrators, model_inputs
 from esmm_jax.serving.model_inputs import ABSENT
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.tasks import Space, spaces
-from esmm_jax.training.step import predict_step
+from esmm_jax.training.predict import predict_step
 from esmm_jax.types import Array, InputError
 import jax
 from jax import export as jax_export

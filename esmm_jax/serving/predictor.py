@@ -11,9 +11,8 @@ from esmm_jax.schema import Schema
 from esmm_jax.serving import calibrators, inputs, model_inputs
 from esmm_jax.serving.restore import restore, Trained
 from esmm_jax.tasks import spaces
-from esmm_jax.training.predict import scores
+from esmm_jax.training.predict import predict_step, scores
 from esmm_jax.training.settings import Settings
-from esmm_jax.training.step import predict_step
 from esmm_jax.types import Array, Columns, InputError
 import jax
 import numpy as np

@@ -11,7 +11,7 @@ from esmm_jax.json_files import read_json
 from esmm_jax.schema import Schema
 from esmm_jax.training import parts
 from esmm_jax.training.settings import Settings
-from esmm_jax.training.state import Plan
+from esmm_jax.training.state import StepSpec
 from esmm_jax.types import InputError
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import read_schema
@@ -32,7 +32,7 @@ class Trained(NamedTuple):
 
   config: ConfigDict
   schema: Schema
-  plan: Plan
+  plan: StepSpec
   params: Mapping[str, Any]
   results: Mapping[str, Any] = {}
   folder: str = ''
@@ -75,12 +75,12 @@ def to_config(value: Mapping[str, Any]) -> ConfigDict:
   return ConfigDict(convert(value))
 
 
-def plan(settings: Settings, schema: Schema) -> Plan:
+def plan(settings: Settings, schema: Schema) -> StepSpec:
   """Builds model and outputs of a run; enough for `predict_step`."""
   objective, _ = parts.estimator(
       settings.objective.estimator, settings.objective.options, schema.tasks
   )
-  return Plan(
+  return StepSpec(
       model=parts.model(
           settings.model.options, settings.model.name, schema
       ),

@@ -1,6 +1,6 @@
 """What a network costs: floating-point operations of one prediction."""
 
-from esmm_jax.training.state import Plan
+from esmm_jax.training.state import StepSpec
 from esmm_jax.types import Batch
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 _EXAMPLES = 64
 
 
-def flops_per_example(plan: Plan, embed_dim: int, example: Batch) -> float:
+def flops_per_example(plan: StepSpec, embed_dim: int, example: Batch) -> float:
   """Operations of the forward pass, as XLA counts them before optimization.
 
   A product of [a, b] and [b, c] counts 2 a b c; additions, activations and

@@ -8,10 +8,12 @@ from typing import Any
 
 from esmm_jax.parallel import processes
 from esmm_jax.protocols import use as protocols
+from esmm_jax.training import job as jobs
 from esmm_jax.training import phases, selection
-from esmm_jax.training.feeding import Resident, Streamed
-from esmm_jax.training.phases import Job
+from esmm_jax.training.feeding import Streamed
+from esmm_jax.training.job import Job
 from esmm_jax.training.replica_run import line
+from esmm_jax.training.resident import Resident
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import TrainState
 from esmm_jax.workdir import folder, stopping
@@ -100,9 +102,9 @@ def train_replicas(
     return results
   settings = [Settings.read(c) for c in configs]
   with contextlib.ExitStack() as stack:
-    built = phases.build(settings, data_dir)
-    job = phases.open_job(built, settings, records, workdirs, home, stack)
-    state, best = phases.initialise_or_restore(job)
+    built = jobs.build(settings, data_dir)
+    job = jobs.open_job(built, settings, records, workdirs, home, stack)
+    state, best = jobs.initialise_or_restore(job)
     for run in job.runs:
       stack.enter_context(contextlib.closing(run.writer))
     state, best = train(job, state, best)
@@ -239,5 +241,5 @@ def _stopped(step: int, total: int) -> stopping.Stopped:
 
 
 def next_multiple(step: int, every: int) -> int:
-  """The next multiple of `every`."""
+  """Returns the next multiple of `every`."""
   return (step // every + 1) * every

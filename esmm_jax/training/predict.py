@@ -3,30 +3,75 @@
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import functools
-import graphlib
 import os
 from typing import Any, NamedTuple
 
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.batching.prefetching import prefetch
 from esmm_jax.data.store.columnar import ColumnarBuilder
-from esmm_jax.estimators import funnel
+from esmm_jax.embeddings.lookup import lookup_rows
 from esmm_jax.json_files import replacing
-from esmm_jax.metrics import METRICS
 from esmm_jax.metrics.by_space import evaluate, Observed
+from esmm_jax.models.experts import GATES
 from esmm_jax.tasks import spaces, Tasks
 from esmm_jax.training.program import Program
-from esmm_jax.training.settings import Settings
-from esmm_jax.training.step import predict_step
-from esmm_jax.types import Array, InputError
-from esmm_jax.workdir.folder import predictions_file
+from esmm_jax.training.state import StepSpec
+from esmm_jax.types import Array, Batch
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
+# Batches that are predicted before the first is read back.
 _IN_FLIGHT = 4
-_LARGEST = 1e4  # Log-odds of a probability of 0 or 1.
+
+
+def predict_step(
+    table: Array, net: Any, stats: Any, batch: Batch, *, plan: StepSpec
+) -> tuple[dict[str, Array], dict[str, dict[str, Array]]]:
+  """Predicts a batch that is not compacted, and sums the use of its gates.
+
+  Args:
+    table: float32 [V, R, num_tables * D].
+    net: Parameters, each leaf [R, ...].
+    stats: Batch norm statistics, each leaf [R, ...].
+    batch: Slots are rows of the table.
+    plan: Names the model.
+
+  Returns:
+    Output -> float32 [R, B]: log-odds `ctr`, `cvr`, `ctcvr`, say, or values
+    of a regression. And for each gate over the real examples of the batch the
+    sums of its weights, `load` float32 [R, E], and of their entropy in nats,
+    `entropy` float32 [R].
+  """
+  flat = batch.slots.reshape(-1)
+  groups = batch.groups
+  if groups is not None:
+    flat = jnp.concatenate([flat, groups.slots.reshape(-1)])
+  rows = lookup_rows(table, flat)  # [B * S + G * S', R, .]
+  positions = jnp.arange(rows.shape[0], dtype=jnp.int32)
+  size = batch.slots.size
+  batch = batch._replace(slots=positions[:size].reshape(batch.slots.shape))
+  if groups is not None:
+    group_slots = positions[size:].reshape(groups.slots.shape)
+    batch = batch._replace(groups=groups._replace(slots=group_slots))
+
+  def predict(net, stats, rows):
+    variables = {'params': net, 'batch_stats': stats}
+    raw, sown = plan.model.apply(variables, rows, batch, mutable=[GATES])
+    return plan.outputs(raw), _gate_use(sown.get(GATES, {}), batch.where)
+
+  return jax.vmap(predict, in_axes=(0, 0, 1))(net, stats, rows)
+
+
+def _gate_use(sown: Any, where: Array) -> dict[str, dict[str, Array]]:
+  """Sums over the examples of each gate's weights and of their entropy."""
+  use = {}
+  for name, values in sown.items():
+    (weights,) = values['weights']  # [B, E]
+    entropy = jnp.sum(jax.scipy.special.entr(weights), axis=-1)
+    use[name] = {'load': where @ weights, 'entropy': where @ entropy}
+  return use
 
 
 class Split(NamedTuple):
@@ -39,7 +84,7 @@ class Split(NamedTuple):
 def observe(
     builder: ColumnarBuilder, split: str, tasks: Tasks | None = None
 ) -> Observed:
-  """Labels, groups and, where it is known, the truth of a split.
+  """Reads labels, groups and, where it is known, the truth of a split.
 
   Args:
     builder: The prepared data set.
@@ -87,7 +132,7 @@ class SplitPredictor:
   def run(
       self, params: Mapping[str, Any], split: Split
   ) -> tuple[dict[str, Array], dict[str, dict[str, Array]]]:
-    """Outputs of every row, and how the gates were used.
+    """Predicts every row, and averages the use of the gates.
 
     Args:
       params: `table`, `net` and `stats`.
@@ -121,10 +166,10 @@ class SplitPredictor:
     ahead = prefetch(batches.iterate(0, len(batches)), layout.put_batch)
     for k, batch in enumerate(ahead):
       with layout.active():
-        made = self._predict(
+        outputs = self._predict(
             params['table'], params['net'], params['stats'], batch
         )
-      pending.append((k * self._batch_size, made))
+      pending.append((k * self._batch_size, outputs))
       if len(pending) > _IN_FLIGHT:
         collect()
     while pending:
@@ -137,122 +182,20 @@ class SplitPredictor:
       split: Split,
       replicas: Sequence[int] = (0,),
   ) -> Iterator[tuple[int, dict[str, float], dict[str, Array]]]:
-    """Predicts a split. Gives (replica, its metrics, its outputs) of each."""
+    """Predicts a split; yields (replica, its metrics, its outputs) of each."""
     outputs, gates = self.run(params, split)
     for r in replicas:
-      mine = {k: v[r] for k, v in outputs.items()}
-      metrics = evaluate(mine, split.observed)
+      scores_of_one = {k: v[r] for k, v in outputs.items()}
+      metrics = evaluate(scores_of_one, split.observed)
       for gate, use in gates.items():
         metrics[f'{gate}/entropy'] = float(use['entropy'][r])
         for k, load in enumerate(use['load'][r]):
           metrics[f'{gate}/load_{k}'] = float(load)
-      yield r, metrics, mine
-
-
-def common_ctr_metrics(
-    outputs: dict[str, Array], observed: Observed, workdir: str, folder: str
-) -> dict[str, float]:
-  """CTCVR as the ESMM paper has it: own pCVR times a common network's pCTR.
-
-  Args:
-    outputs: `ctr` and `cvr`, float32 [n], log-odds; gets `ctcvr_common`.
-    observed: The same rows, in the same order.
-    workdir: This run's folder.
-    folder: The common network's, from `workdir`.
-
-  Returns:
-    `ctcvr_common/METRIC` -> value.
-
-  Raises:
-    InputError: There are no predictions, or they are of other rows.
-  """
-  other = os.path.normpath(os.path.join(workdir, folder))
-  if other == os.path.normpath(workdir):
-    ctr = outputs['ctr']
-  else:
-    ctr = _saved_ctr(other, np.asarray(observed.labels['click']), folder)
-  joint = funnel.joint_logit(jnp.asarray(ctr), jnp.asarray(outputs['cvr']))
-  outputs['ctcvr_common'] = np.asarray(joint, np.float32)
-  label = np.asarray(observed.labels['conversion'])
-  return {
-      f'ctcvr_common/{name}': metric(outputs['ctcvr_common'], label, None)
-      for name, metric in METRICS.items()
-  }
-
-
-def common_ctr_order(
-    settings: Sequence[Settings], workdirs: Sequence[str]
-) -> dict[int, int | None]:
-  """Orders replicas so that a run is tested before those that take its pCTR.
-
-  Refuses before training what `common_ctr_metrics` would refuse after it.
-
-  Args:
-    settings: Of the replicas.
-    workdirs: Their folders; `common_ctr` is a path from there.
-
-  Returns:
-    Replica -> the other replica whose pCTR it takes, or None; in an order in
-    which they can be tested.
-
-  Raises:
-    InputError: A run that is named has no predictions and will have none, or
-      runs name each other.
-  """
-  runs = [os.path.normpath(w) for w in workdirs]
-  source: dict[int, int | None] = {}
-  for r, replica in enumerate(settings):
-    folder = replica.training.common_ctr
-    run = os.path.normpath(os.path.join(runs[r], folder))
-    source[r] = runs.index(run) if run in runs and run != runs[r] else None
-    other = source[r]
-    if other is not None and not settings[other].run.save_predictions:
-      raise InputError(
-          f'common_ctr={folder}: {run} does not save its predictions. Set'
-          ' save_predictions=True for that run.'
-      )
-    if folder and run not in runs:
-      _predictions(run, folder)
-  needs = {r: () if s is None else (s,) for r, s in source.items()}
-  try:
-    order = list(graphlib.TopologicalSorter(needs).static_order())
-  except graphlib.CycleError as e:
-    circle = ' and '.join(sorted({runs[r] for r in e.args[1]}))
-    raise InputError(
-        f'common_ctr: {circle} name each other, so none can be tested first.'
-        ' Let one of them name itself (common_ctr=.).'
-    ) from e
-  return {r: source[r] for r in order}
-
-
-def _predictions(run: str, folder: str) -> str:
-  """The file of a run's predictions, which must be there."""
-  path = predictions_file(run)
-  if not os.path.exists(path):
-    raise InputError(
-        f'common_ctr={folder}: there is no {path}. First finish that run, with'
-        ' save_predictions=True.'
-    )
-  return path
-
-
-def _saved_ctr(run: str, click: np.ndarray, folder: str) -> np.ndarray:
-  """The click log-odds in the predictions of a run, float32 [n]."""
-  from pyarrow import parquet
-
-  path = _predictions(run, folder)
-  table = parquet.read_table(path, columns=['p_ctr', 'click'])
-  if not np.array_equal(table['click'].to_numpy(), click):
-    raise InputError(
-        f'common_ctr={folder}: {path} is of other rows than this run\'s test'
-        ' split.'
-    )
-  p = table['p_ctr'].to_numpy().astype(np.float64)
-  return np.clip(special.logit(p), -_LARGEST, _LARGEST).astype(np.float32)
+      yield r, metrics, scores_of_one
 
 
 def _probability(logits: Array) -> np.ndarray:
-  """float32 of what is computed in float64."""
+  """Returns the sigmoid, computed in float64, as float32."""
   p = special.expit(np.asarray(logits, np.float64))
   return p.astype(np.float32)
 
@@ -260,7 +203,7 @@ def _probability(logits: Array) -> np.ndarray:
 def scores(
     outputs: Mapping[str, Array], tasks: Tasks
 ) -> dict[str, np.ndarray]:
-  """What is written and served of outputs.
+  """Computes the columns that are written and served.
 
   Args:
     outputs: As `evaluate` takes them.

@@ -14,9 +14,9 @@ from esmm_jax.optim.tables import table_optimizer
 from esmm_jax.parallel.layout import Layout
 from esmm_jax.schema import Schema
 from esmm_jax.tasks import Tasks
-from esmm_jax.training import feeding, memory, parts
+from esmm_jax.training import memory, parts, resident
 from esmm_jax.training.settings import Settings
-from esmm_jax.training.state import Hyper, MICRO_BATCH, Plan
+from esmm_jax.training.state import TracedHyperparameters, MICRO_BATCH, StepSpec
 from esmm_jax.types import InputError
 import jax
 import jax.numpy as jnp
@@ -40,11 +40,11 @@ class Program(NamedTuple):
   builder: ColumnarBuilder
   schema: Schema
   estimator: Estimator
-  hyper: Hyper
+  hyper: TracedHyperparameters
   layout: Layout
   batches: Batches
   total_steps: int
-  plan: Plan
+  plan: StepSpec
   resident: bool
 
 
@@ -52,8 +52,8 @@ def program(settings: Sequence[Settings], data_dir: str | None) -> Program:
   """Builds the parts that settings name.
 
   Args:
-    settings: One for each replica; they may differ in what `Hyper` holds only
-      (`sweeps.replicas` has the rule).
+    settings: One for each replica; they may differ in what
+      `TracedHyperparameters` holds only (`sweeps.replicas` has the rule).
     data_dir: Where prepared data lives; None takes the default.
 
   Raises:
@@ -88,7 +88,9 @@ def program(settings: Sequence[Settings], data_dir: str | None) -> Program:
   )
   total_steps = common.training.num_epochs * batches.steps_per_epoch
   plan = _plan(common, schema, estimator, model, layout, total_steps, sampled)
-  resident = feeding.is_resident(common.run.device_resident, batches, layout)
+  is_resident = resident.is_resident(
+      common.run.device_resident, batches, layout
+  )
   return Program(
       builder,
       schema,
@@ -98,7 +100,7 @@ def program(settings: Sequence[Settings], data_dir: str | None) -> Program:
       batches,
       total_steps,
       plan,
-      resident,
+      is_resident,
   )
 
 
@@ -117,7 +119,7 @@ def _check_before_data(settings: Sequence[Settings]) -> Layout:
   table_optimizer(common.table, common.optimizer, 1)
   layout = Layout(common.run.mesh)
   layout.check_replicas(len(settings))
-  feeding.check_choice(common.run.device_resident, layout)
+  resident.check_choice(common.run.device_resident, layout)
   layout.check_batch_size(common.training.batch_size, 'batch_size')
   layout.check_batch_size(common.run.eval_batch_size, 'eval_batch_size')
   return layout
@@ -150,10 +152,10 @@ def _plan(
     layout: Layout,
     total_steps: int,
     sampled: bool,
-) -> Plan:
+) -> StepSpec:
   """Fixes what a step does."""
   training, table = settings.training, settings.table
-  return Plan(
+  return StepSpec(
       model=model,
       terms=estimator.terms,
       row_tx=table_optimizer(table, settings.optimizer, model.num_tables),
@@ -174,7 +176,9 @@ def _plan(
       sampled=sampled,
       # A CPU gains nothing from larger products, and the arrays of one replica
       # fit its cache; an accelerator wants all replicas in one product.
-      one_by_one=jax.default_backend() == 'cpu' and layout.num_replicas == 1,
+      map_replicas_sequentially=(
+          jax.default_backend() == 'cpu' and layout.num_replicas == 1
+      ),
       skip_ceiling=training.skip_ceiling,
   )
 
@@ -202,7 +206,7 @@ def _hyper(
     estimator: Estimator,
     tasks: Tasks,
     sampled: bool,
-) -> Hyper:
+) -> TracedHyperparameters:
   """Stacks what differs between replicas."""
 
   def stacked(rows: Sequence[Mapping[str, float]]) -> dict[str, jax.Array]:
@@ -214,7 +218,7 @@ def _hyper(
       parts.estimator(o.estimator, o.options, tasks)[1] for o in objectives
   ]
   rates = [s.training.learning_rate for s in settings]
-  return Hyper(
+  return TracedHyperparameters(
       jnp.asarray(rates, jnp.float32),
       stacked(
           [balancing.loss_weights(o.loss_weights, defaults) for o in objectives]

@@ -7,7 +7,8 @@ from esmm_jax.metrics.by_space import Observed
 from esmm_jax.parallel import processes
 from esmm_jax.protocols.scoring import protocol_metrics
 from esmm_jax.protocols.use import named
-from esmm_jax.training.predict import common_ctr_metrics, save_predictions
+from esmm_jax.training.common_ctr import common_ctr_metrics
+from esmm_jax.training.predict import save_predictions
 from esmm_jax.training.selection import Selection
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import Array

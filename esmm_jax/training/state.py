@@ -1,8 +1,8 @@
-"""What a step carries and what it does; the state before the first step.
+"""The state that a step carries, and the specification of a step.
 
-Axis letters: `types.py`. Tables are [V, R, D] so that the rows of all replicas
-are gathered and scattered together; everything else is stacked on a leading
-axis R and mapped with `jax.vmap`.
+Axis letters are those of `esmm_jax/types.py`. Tables are [V, R, D] so that the
+rows of all replicas are gathered and scattered together; everything else is
+stacked on a leading axis R and mapped with `jax.vmap`.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-# Examples of a part of the batch on a CPU; `micro_batches` of `Plan`.
+# Examples of a part of the batch on a CPU; `StepSpec.micro_batches`.
 MICRO_BATCH = 2048
 # Rows of a table that are drawn at once.
 _INIT_ROWS = 1 << 16
@@ -39,7 +39,7 @@ class TrainState(flax.struct.PyTreeNode):
     keys: Random keys [R], folded with the step for dropout.
     sums: Term -> float32 [R], sum of the term's mean over the steps since the
       last report; `loss` is the weighted sum.
-    since: int32, the steps since the last report.
+    steps_since_report: int32, the steps since the last report.
     bad_step: int32 [R], the first step that stops the replica because a loss
       or a gradient was not finite, or -1.
     skipped: int32 [2, R], steps skipped for that reason, of all and since the
@@ -54,23 +54,23 @@ class TrainState(flax.struct.PyTreeNode):
   net_opt: Any
   keys: Array
   sums: dict[str, Array]
-  since: Array
+  steps_since_report: Array
   bad_step: Array
   skipped: Array
 
   @property
   def params(self) -> dict[str, Any]:
-    """What prediction needs: `table`, `net` and `stats`."""
+    """The parameters that prediction needs: `table`, `net` and `stats`."""
     return {'table': self.table, 'net': self.net, 'stats': self.stats}
 
 
-class Plan(NamedTuple):
-  """What a step does, fixed when it is compiled.
+class StepSpec(NamedTuple):
+  """The specification of a step, fixed when it is compiled.
 
   Attributes:
     model: Linen module, `(table, batch, train) -> {task: logits [B]}`.
     terms: Estimator, `(logits, labels, where) -> LossTerms`.
-    outputs: What follows from the model's outputs, `funnel.outputs` bound.
+    outputs: Derives all predictions from the model's, `funnel.outputs` bound.
     row_tx: Optimizer of the table.
     net_tx: Optimizer of the network.
     schedule: step -> factor on the learning rate.
@@ -86,7 +86,8 @@ class Plan(NamedTuple):
     dense: Differentiates the whole table, not the rows touched; for tests.
     needs_uniform: Draws a random number for each example and replica.
     sampled: Whether those numbers choose the rows of the CVR loss.
-    one_by_one: Works through the replicas one after the other, as suits a CPU.
+    map_replicas_sequentially: Works through the replicas one after the other,
+      as suits a CPU.
     skip_ceiling: So many steps of a replica may be skipped because a number is
       not finite; 0 skips none.
   """
@@ -104,12 +105,12 @@ class Plan(NamedTuple):
   dense: bool = False
   needs_uniform: bool = False
   sampled: bool = False
-  one_by_one: bool = False
+  map_replicas_sequentially: bool = False
   skip_ceiling: int = 0
 
 
-class Hyper(NamedTuple):
-  """What may differ between replicas of one program.
+class TracedHyperparameters(NamedTuple):
+  """The numbers that may differ between replicas of one program.
 
   Attributes:
     learning_rate: float32 [R].
@@ -125,7 +126,7 @@ class Hyper(NamedTuple):
 
 
 def init_state(
-    plan: Plan,
+    plan: StepSpec,
     num_rows: int,
     embed_dim: int,
     seeds: list[int],
@@ -134,7 +135,7 @@ def init_state(
     embed_scale: float,
     layout: Layout | None = None,
 ) -> TrainState:
-  """The state before the first step.
+  """Makes the state before the first step.
 
   Args:
     plan: The step it is for.
@@ -176,7 +177,7 @@ def init_state(
         net_opt=plan.net_tx.init(net),
         keys=keys,
         sums={name: jnp.zeros(num) for name in [*term_names, 'loss']},
-        since=jnp.zeros((), jnp.int32),
+        steps_since_report=jnp.zeros((), jnp.int32),
         bad_step=jnp.full(num, -1, jnp.int32),
         skipped=jnp.zeros((2, num), jnp.int32),
     )
@@ -190,13 +191,13 @@ def init_state(
 
 
 def reset_sums(state: TrainState, layout: Layout | None = None) -> TrainState:
-  """The state right after a report."""
+  """Resets the loss sums, the step counter and the recent-skip counter."""
   zeros = lambda x: np.zeros(x.shape, x.dtype)
   skipped = np.array(state.skipped)
   skipped[1] = 0
   new = {
       'sums': jax.tree.map(zeros, state.sums),
-      'since': zeros(state.since),
+      'steps_since_report': zeros(state.steps_since_report),
       'skipped': skipped,
   }
   put = layout.put_state if layout else functools.partial(
@@ -207,7 +208,7 @@ def reset_sums(state: TrainState, layout: Layout | None = None) -> TrainState:
 
 @jax.jit
 def replica(state: Any, r: Array) -> Any:
-  """One replica's part of a TrainState or of parameters, as it has it alone.
+  """Slices one replica out of a TrainState or of parameters; the axis stays.
 
   Args:
     state: TrainState, or `table`, `net` and `stats`.

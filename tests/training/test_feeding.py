@@ -16,11 +16,12 @@ from esmm_jax.models import MODELS
 from esmm_jax.optim import lazy, network
 from esmm_jax.parallel.layout import Layout
 from esmm_jax.sweeps.replicas import replica_groups
-from esmm_jax.training import feeding, parts
-from esmm_jax.training.feeding import Resident, Streamed
-from esmm_jax.training.gathering import gather
+from esmm_jax.training import parts, resident
+from esmm_jax.training.feeding import Streamed
+from esmm_jax.training.resident import Resident
+from esmm_jax.training.resident import gather
 from esmm_jax.training.loop import next_multiple, train_and_evaluate
-from esmm_jax.training.state import Hyper, init_state, Plan
+from esmm_jax.training.state import TracedHyperparameters, init_state, StepSpec
 from esmm_jax.types import InputError
 from esmm_jax.workdir.folder import flatten
 import jax
@@ -136,7 +137,7 @@ def make_plan(batches, name='entire_space', dense=False, **more):
   schema = batches._schema
   tx = network.optimizer(network.OptimizerOptions('adam'))
   terms, _ = parts.estimator(name, {}, schema.tasks)
-  return Plan(
+  return StepSpec(
       model=MODELS['shared_embedding'](schema, (8, 4), dropout=0.2),
       terms=terms.terms,
       outputs=functools.partial(funnel.outputs, tasks=schema.tasks),
@@ -144,7 +145,7 @@ def make_plan(batches, name='entire_space', dense=False, **more):
       net_tx=tx,
       schedule=lambda step: 1.0,
       dense=dense,
-      one_by_one=True,
+      map_replicas_sequentially=True,
       **more,
   )
 
@@ -158,7 +159,7 @@ def beginning(plan, batches, hyper):
 
 def make_hyper(num, name='entire_space'):
   weights = ESTIMATORS[name].weights(toy_lib.SCHEMA.tasks)
-  return Hyper(
+  return TracedHyperparameters(
       jnp.linspace(0.01, 0.02, num),
       {k: jnp.full(num, 0.5 + k.startswith('c')) for k in weights})
 
@@ -216,9 +217,9 @@ def test_training_is_the_same(data, name, num, dense, parts, toy, grouped):
 @pytest.mark.slow
 def test_one_trace_and_going_on(toy, grouped, monkeypatch):
   """One for any number of steps; a new feed goes on inside an epoch."""
-  calls, step = [], feeding.train_step
+  calls, step = [], resident.train_step
   monkeypatch.setattr(
-      feeding, 'train_step', lambda *a, **k: calls.append(1) or step(*a, **k))
+      resident, 'train_step', lambda *a, **k: calls.append(1) or step(*a, **k))
   batches = maker('runs', toy, grouped)()
   plan, hyper = make_plan(batches), make_hyper(1)
   before = threading.active_count()
@@ -249,16 +250,16 @@ def on_device(stats):
 
 
 def test_auto_streams_on_a_cpu(make):
-  assert not feeding.is_resident('auto', make(), Layout())
-  assert feeding.is_resident('on', make(), Layout())
-  assert not feeding.is_resident('off', make(), Layout())
+  assert not resident.is_resident('auto', make(), Layout())
+  assert resident.is_resident('on', make(), Layout())
+  assert not resident.is_resident('off', make(), Layout())
 
 
 def test_auto_looks_at_the_memory(make, monkeypatch):
   monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
   batches = make()
   needed = most_bytes(batches)
-  chosen = lambda choice, stats: feeding.is_resident(
+  chosen = lambda choice, stats: resident.is_resident(
       choice, batches, on_device(stats)
   )
   assert chosen('auto', {'bytes_limit': 4 * needed})
@@ -270,17 +271,17 @@ def test_auto_looks_at_the_memory(make, monkeypatch):
     chosen('on', {'bytes_limit': needed - 1})
   several = on_device(None)
   several.num_devices = 2
-  assert not feeding.is_resident('auto', batches, several)
+  assert not resident.is_resident('auto', batches, several)
   with pytest.raises(InputError, match="device_resident is 'on'.*2 devices"):
-    feeding.check_choice('on', several)
+    resident.check_choice('on', several)
   for choice in ('auto', 'off'):
-    feeding.check_choice(choice, several)
+    resident.check_choice(choice, several)
 
 
 def test_runs_that_differ_in_it_are_not_replicas():
   configs = {
       choice: flatten(smoke('esmm', device_resident=choice).to_dict())
-      for choice in feeding.CHOICES}
+      for choice in ('auto', 'on', 'off')}
   assert replica_groups(configs, 8) == [['auto'], ['on'], ['off']]
 
 

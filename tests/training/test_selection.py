@@ -29,7 +29,7 @@ def state(x):
       net_opt=(),
       keys=None,
       sums={},
-      since=0,
+      steps_since_report=0,
       bad_step=-1,
       skipped=None,
   )

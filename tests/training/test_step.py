@@ -8,8 +8,10 @@ from esmm_jax.models import MODELS
 from esmm_jax.optim import lazy, network
 from esmm_jax.optim.network import OptimizerOptions
 from esmm_jax.schema import Field, Schema
-from esmm_jax.training.state import Hyper, init_state, Plan, reset_sums
-from esmm_jax.training.step import predict_step, train_step
+from esmm_jax.training.state import init_state, reset_sums, StepSpec
+from esmm_jax.training.state import TracedHyperparameters
+from esmm_jax.training.predict import predict_step
+from esmm_jax.training.step import train_step
 from esmm_jax.types import Batch
 import jax
 import jax.numpy as jnp
@@ -60,7 +62,7 @@ def make_plan(
 ):
   tx = network.optimizer(optimizer or SGD)
   module = MODELS[name](SCHEMA, (8, 4), **(model or {}))
-  return Plan(
+  return StepSpec(
       model=module,
       terms=ESTIMATORS['entire_space'].terms,
       outputs=functools.partial(funnel.outputs, tasks=SCHEMA.tasks),
@@ -75,7 +77,7 @@ def make_plan(
 def make_hyper(rates, weights=None):
   num = len(rates)
   weights = weights or {k: [w] * num for k, w in WEIGHTS.items()}
-  return Hyper(
+  return TracedHyperparameters(
       jnp.asarray(rates, jnp.float32),
       {k: jnp.asarray(w, jnp.float32) for k, w in weights.items()},
   )
@@ -275,9 +277,10 @@ def test_sums_are_those_of_the_steps_since_the_report():
   first = float(state.sums['loss'][0])
   terms = sum(WEIGHTS[k] * float(state.sums[k][0]) for k in WEIGHTS)
   np.testing.assert_allclose(first, terms, rtol=1e-6)
-  assert int(state.since) == 3
+  assert int(state.steps_since_report) == 3
   state = reset_sums(state)
-  assert int(state.since) == 0 and float(state.sums['loss'][0]) == 0
+  assert int(state.steps_since_report) == 0
+  assert float(state.sums['loss'][0]) == 0
   state = steps(plan, state, hyper, [make_batch(1)])
   np.testing.assert_allclose(float(state.sums['loss'][0]), first / 3, rtol=1e-6)
 
