@@ -8,8 +8,8 @@ from configs import common
 from configs.tables import architectures, networks
 from esmm_jax.data import DATASETS
 from esmm_jax.data.kuairand.features import declared_fields
-from esmm_jax.data.simulator.config import funnel_config
-from esmm_jax.data.simulator.dataset import funnel_schema
+from esmm_jax.data.simulator.config import simulator_config
+from esmm_jax.data.simulator.dataset import simulator_schema
 from esmm_jax.estimators import ESTIMATORS
 from esmm_jax.models import MODELS
 from esmm_jax.schema import Schema
@@ -67,14 +67,14 @@ def test_unknown_variant_is_refused(name):
 
 
 def test_funnel_dials_are_all_in_the_config():
-  from esmm_jax.data.simulator.config import FunnelConfig
+  from esmm_jax.data.simulator.config import SimulatorConfig
 
-  dials = {f.name for f in dataclasses.fields(FunnelConfig)}
+  dials = {f.name for f in dataclasses.fields(SimulatorConfig)}
   tfds_own = {
       'name', 'version', 'release_notes', 'supported_versions', 'description',
       'tags',
   }
-  assert dials - tfds_own <= set(common.funnel())
+  assert dials - tfds_own <= set(common.simulator())
 
 
 def test_options_that_a_function_lacks_are_refused():
@@ -114,7 +114,7 @@ def network_params(name, variant, **options):
   if variant == 'kuairand':
     schema = Schema(declared_fields(False, 'both'))
   else:
-    schema = funnel_schema(funnel_config('default'))
+    schema = simulator_schema(simulator_config('default'))
   section = ModelOptions.read(config.model)
   model = parts.model(section.options, section.name, schema)
   batch = toy.random_batch(1, schema, num_rows=2)

@@ -165,7 +165,7 @@ class AliCcp(ColumnarBuilder):
         'files': {},
         'preset': config.preset,
         'schema_fingerprint': schema.fingerprint(),
-        'options': config.describing(),
+        'options': config.data_options(),
         'read': {},
         'text': {},
         'splits': {},

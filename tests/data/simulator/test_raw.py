@@ -5,10 +5,10 @@ import os
 from esmm_jax.data.ali_ccp.dataset import AliCcp
 from esmm_jax.data.ali_ccp.random_files import random_block, write_random
 from esmm_jax.data.ali_ccp.writer import CODES, RANGES, RawWriter, tokens
-from esmm_jax.data.simulator.config import funnel_config
-from esmm_jax.data.simulator.dataset import SyntheticFunnel
-from esmm_jax.data.simulator.process import FunnelProcess
-from esmm_jax.data.simulator.raw import PROFILE, TRUTH, write_funnel
+from esmm_jax.data.simulator.config import simulator_config
+from esmm_jax.data.simulator.dataset import Simulator
+from esmm_jax.data.simulator.process import LogProcess
+from esmm_jax.data.simulator.raw import PROFILE, TRUTH, write_raw_files
 from esmm_jax.types import InputError
 import numpy as np
 import pytest
@@ -21,14 +21,14 @@ ROWS = {'train': 22_000, 'test': 4_000}
 
 @pytest.fixture(scope='module')
 def config():
-  return funnel_config('tiny', **DIALS)
+  return simulator_config('tiny', **DIALS)
 
 
 @pytest.fixture(scope='module')
 def raw(config, tmp_path_factory):
   folder = str(tmp_path_factory.mktemp('raw'))
   done = []
-  write_funnel(config, folder, done.append)
+  write_raw_files(config, folder, done.append)
   assert sum(done) == 26_000
   return folder
 
@@ -114,7 +114,7 @@ def test_random_files_have_the_shape_of_the_published_ones(tmp_path):
 def test_labels_and_ids_come_back(config, ali_ccp, raw_split):
   """Row by row what the simulator has, though read from text."""
   splits = ('train', 'valid') if raw_split == 'train' else ('test',)
-  process = FunnelProcess(config)
+  process = LogProcess(config)
   low = 0 if raw_split == 'train' else ROWS['train']
   shown, outcomes = process.simulate(0)
   world = process.world
@@ -179,20 +179,20 @@ def test_labels_and_ids_come_back(config, ali_ccp, raw_split):
 
 
 def test_the_truth_stands_beside(config, raw):
-  builder = SyntheticFunnel(config=config)
+  builder = Simulator(config=config)
   for split, low in (('train', 0), ('test', 22_000)):
     expected = builder.columns(low, low + ROWS[split])
     for name in TRUTH:
       found = np.load(os.path.join(raw, f'truth_{split}', f'{name}.npy'))
       np.testing.assert_array_equal(found, expected[name])
-  with pytest.raises(InputError, match='truth_train is there already'):
-    write_funnel(config, raw)
+  with pytest.raises(InputError, match='truth_train already exists'):
+    write_raw_files(config, raw)
 
 
 def test_what_does_not_fit_is_refused(tmp_path):
   with pytest.raises(InputError, match='stages is 3'):
-    write_funnel(funnel_config('cart'), str(tmp_path))
-  many = funnel_config('tiny', users=500_000)
+    write_raw_files(simulator_config('cart'), str(tmp_path))
+  many = simulator_config('tiny', users=500_000)
   with pytest.raises(InputError, match='500000 values of field 101'):
-    write_funnel(many, str(tmp_path))
+    write_raw_files(many, str(tmp_path))
   assert not os.listdir(tmp_path)

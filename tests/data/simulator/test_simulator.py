@@ -1,16 +1,18 @@
-"""The simulated funnel: truth, rates, ids, folders."""
+"""The simulated log: truth, rates, ids, folders."""
 
 import dataclasses
 import zlib
 
-from esmm_jax.data.simulator.config import checked_dial, funnel_config, PRESETS
-from esmm_jax.data.simulator.dataset import CART_TRUTH, funnel_schema
-from esmm_jax.data.simulator.dataset import SyntheticFunnel, TRUTH
-from esmm_jax.data.simulator.log import FunnelLog, HISTORY_LENGTH, Ids, Seen
+from esmm_jax.data.simulator.config import checked_dial, PRESETS
+from esmm_jax.data.simulator.config import simulator_config
+from esmm_jax.data.simulator.dataset import CART_TRUTH, simulator_schema
+from esmm_jax.data.simulator.dataset import Simulator, TRUTH
+from esmm_jax.data.simulator.log import HISTORY_LENGTH, Ids, Seen
+from esmm_jax.data.simulator.log import SimulatedLog
 from esmm_jax.data.simulator.maths import cart_probability, expected_auc
 from esmm_jax.data.simulator.maths import fit_logit, hidden_quadrature, sigmoid
 from esmm_jax.data.simulator.maths import zipf
-from esmm_jax.data.simulator.process import BLOCK, FunnelProcess
+from esmm_jax.data.simulator.process import BLOCK, LogProcess
 from esmm_jax.schema import Field, RARE, Schema
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL
 from esmm_jax.types import InputError, Ragged
@@ -28,12 +30,12 @@ STRANGE = dict(SMALL, users=2_000, items=50_000)
 
 
 def make_log(**dials):
-  return FunnelLog(funnel_config('default', **dials))
+  return SimulatedLog(simulator_config('default', **dials))
 
 
 def make_builder(tmp_path, **dials):
   dials = SMALL | dials
-  return SyntheticFunnel.from_options(str(tmp_path), 'default', **dials)
+  return Simulator.from_options(str(tmp_path), 'default', **dials)
 
 
 def assert_same(left, right):
@@ -200,7 +202,7 @@ def test_with_a_hidden_cause_clicked_rows_convert_more(hidden):
 
 def test_the_hidden_truth_is_an_integral(hidden):
   """p_ctcvr = E_H sigmoid(a + H) sigmoid(b + H), on a fine grid."""
-  process = FunnelProcess(funnel_config('default', **SIZES, hidden=1.0))
+  process = LogProcess(simulator_config('default', **SIZES, hidden=1.0))
   impressions, outcomes = process.simulate(0)
   a, b = (x[:200, None].astype(float) for x in process.logits(impressions))
   h = np.linspace(-9, 9, 2001)
@@ -240,7 +242,7 @@ def test_conversion_needs_a_click(plain):
 
 @pytest.mark.parametrize('rho', [-1.0, -0.6, 0.0, 0.6, 1.0])
 def test_rho_is_the_correlation_of_the_logits(rho):
-  process = FunnelProcess(funnel_config('default', **SMALL, rho=rho))
+  process = LogProcess(simulator_config('default', **SMALL, rho=rho))
   a, b = process.logits(process.calibration_draw())
   assert np.corrcoef(a, b)[0, 1] == pytest.approx(rho, abs=1e-5)
   a, b = process.logits(process.simulate(0)[0])
@@ -336,7 +338,7 @@ def gamma_again(process, impressions):
 
 
 def test_p_atr_is_a_power_of_p_cvr(carts):
-  process = FunnelProcess(funnel_config('default', **SIZES, stages=3))
+  process = LogProcess(simulator_config('default', **SIZES, stages=3))
   shown, outcomes = process.simulate(0)
   gamma = gamma_again(process, shown)
   np.testing.assert_allclose(process.cart_exponent(shown), gamma, 1e-5)
@@ -398,7 +400,7 @@ def test_carts_match_the_truth_in_every_decile(
 def test_hidden_p_atr_is_an_integral(hidden):
   """p_atr = E_H sigmoid(b + hidden H)^gamma, on a fine grid."""
   dials = dict(SMALL, hidden=hidden, stages=3)
-  process = FunnelProcess(funnel_config('default', **dials))
+  process = LogProcess(simulator_config('default', **dials))
   shown, outcomes = process.simulate(0)
   b = process.logits(shown)[1][:200, None].astype(float)
   gamma = gamma_again(process, shown)[:200, None]
@@ -429,7 +431,7 @@ def test_a_cart_probability_is_between_p_and_1():
 
 def test_tasks_and_truth_of_each_number_of_stages():
   two, three = (
-      funnel_schema(funnel_config('tiny', stages=stages)) for stages in (2, 3)
+      simulator_schema(simulator_config('tiny', stages=n)) for n in (2, 3)
   )
   assert (two.tasks, two.truth) == (FUNNEL, TRUTH)
   assert three.tasks == CART_FUNNEL
@@ -438,12 +440,14 @@ def test_tasks_and_truth_of_each_number_of_stages():
   assert two.fields == three.fields
   for name in ('cart', 'cart_if_clicked', 'p_atr'):
     with pytest.raises(InputError, match='cannot be a feature'):
-      Schema((*three.fields, Field(name, 'float')))
+      Schema(
+          (*three.fields, Field(name, 'float')), three.tasks, truth=three.truth
+      )
 
 
 def test_a_prepared_cart(tmp_path):
-  builder = SyntheticFunnel.from_options(str(tmp_path), 'cart', **SMALL)
-  assert builder.prepare().schema == funnel_schema(builder.builder_config)
+  builder = Simulator.from_options(str(tmp_path), 'cart', **SMALL)
+  assert builder.prepare().schema == simulator_schema(builder.builder_config)
   expected, start = builder.columns(0, 4_500), 0
   for split, num_rows in (('train', 3_000), ('valid', 500), ('test', 1_000)):
     source, truth = builder.as_data_source(split), builder.truth_source(split)
@@ -464,7 +468,7 @@ def test_a_prepared_cart(tmp_path):
 
 
 def test_ids_are_within_the_vocabulary(strange):
-  schema = funnel_schema(strange.config)
+  schema = simulator_schema(strange.config)
   columns = strange.columns(0, 4_500)
   for field in schema.inputs:
     column = columns[field.name]
@@ -478,7 +482,7 @@ def test_ids_are_within_the_vocabulary(strange):
 
 
 def test_unseen_values_are_1_after_training_and_nowhere_else(strange):
-  schema = funnel_schema(strange.config)
+  schema = simulator_schema(strange.config)
   train, rest = strange.columns(0, 3_000), strange.columns(3_000, 4_500)
   world = strange.process.world
   shown = strange.process.expose(0)
@@ -522,7 +526,7 @@ def test_items_and_histories_share_the_known_categories(strange):
       np.isin(world.category, known), world.category + 2, RARE
   )
   np.testing.assert_array_equal(ids.item['category'], expected)
-  histories = ids.history[ids.history_kept]
+  histories = ids.history[ids.is_entry]
   assert set(histories.tolist()) == {RARE, *(known + 2).tolist()}
   assert (ids.user['user'] == RARE).sum() == world.num_users - 1
   assert (ids.seen_category == RARE).all()
@@ -641,13 +645,13 @@ def test_fit_logit(hidden):
 )
 def test_the_folder_names_the_dials(tmp_path, preset, dials, name):
   name = name or 'tiny-cvr_0.30000000000000004'
-  builder = SyntheticFunnel.from_options(str(tmp_path), preset, **dials)
+  builder = Simulator.from_options(str(tmp_path), preset, **dials)
   expected = tmp_path / 'synthetic_funnel' / name / '1.1.0'
   assert builder.data_dir == str(expected)
 
 
 def test_dials_apply_and_presets_differ():
-  config = funnel_config('tiny', rho=0.3, users=7, uniform_test=1)
+  config = simulator_config('tiny', rho=0.3, users=7, uniform_test=1)
   assert (config.rho, config.users, config.uniform_test) == (0.3, 7, True)
   assert (config.num_train, config.num_users) == (140_000, 7)
   tiny = PRESETS['tiny']
@@ -674,10 +678,10 @@ def test_long_names_end_in_a_hash():
   dials = {name: value / 3 + 0.34 for name, value in dials.items()}
   dials['policy'], dials['uniform_test'] = 1 / 3, True
   dials |= dict(users=123_456_789, items=123_456_789, seed=2**62)
-  name = funnel_config('tiny', **dials).name
+  name = simulator_config('tiny', **dials).name
   assert len(name) == len('tiny-') + 32
-  assert name == funnel_config('tiny', **dials).name
-  assert name != funnel_config('tiny', **dials | dict(seed=1 + 2**62)).name
+  assert name == simulator_config('tiny', **dials).name
+  assert name != simulator_config('tiny', **dials | dict(seed=1 + 2**62)).name
 
 
 @pytest.mark.parametrize(
@@ -709,7 +713,7 @@ def test_long_names_end_in_a_hash():
 )
 def test_bad_dials_are_named(dial, value, message):
   with pytest.raises(InputError, match=message) as error:
-    SyntheticFunnel.from_options(None, 'tiny', **{dial: value})
+    Simulator.from_options(None, 'tiny', **{dial: value})
   assert repr(dial) in str(error.value)
   with pytest.raises(InputError, match=message):
     dataclasses.replace(PRESETS['tiny'], name='other', **{dial: value})
@@ -721,16 +725,16 @@ def test_dials_keep_their_type():
 
 
 def test_unknown_names_suggest_the_near_one():
-  with pytest.raises(InputError, match="tiny.*large.*Did you mean 'default'"):
-    SyntheticFunnel.from_options(preset='defualt')
+  with pytest.raises(InputError, match="Did you mean 'default'.*large.*tiny"):
+    Simulator.from_options(preset='defualt')
   with pytest.raises(InputError, match="No dial 'roh'.*Did you mean 'rho'"):
-    SyntheticFunnel.from_options(roh=0.1)
+    Simulator.from_options(roh=0.1)
 
 
 def test_an_auc_out_of_reach_is_named():
   dials = dict(auc_ctr=1 - 1e-9, hidden=3)
   with pytest.raises(InputError, match="'auc_ctr'.*Lower"):
-    FunnelProcess(funnel_config('default', **SMALL, **dials))
+    LogProcess(simulator_config('default', **SMALL, **dials))
 
 
 # The prepared data set.
@@ -763,7 +767,7 @@ def test_prepared_rows_are_the_rows_of_the_log(built):
 
 def test_the_truth_is_apart(built):
   schema, source = built.schema, built.as_data_source('train')
-  assert schema == funnel_schema(built.builder_config)
+  assert schema == simulator_schema(built.builder_config)
   assert not set(TRUTH) & set(source.names)
   assert not set(TRUTH) & {field.name for field in schema.fields}
   assert set(built.truth_source('train').names) == set(TRUTH)
@@ -815,7 +819,7 @@ def test_several_shards(tmp_path, monkeypatch, built):
 
 
 def test_an_interrupted_build_leaves_nothing(tmp_path, monkeypatch):
-  columns = FunnelLog.columns
+  columns = SimulatedLog.columns
 
   def fail_in_test_rows(self, start, stop):
     if start >= 3_500:
@@ -823,7 +827,7 @@ def test_an_interrupted_build_leaves_nothing(tmp_path, monkeypatch):
     return columns(self, start, stop)
 
   with monkeypatch.context() as patch:
-    patch.setattr(FunnelLog, 'columns', fail_in_test_rows)
+    patch.setattr(SimulatedLog, 'columns', fail_in_test_rows)
     with pytest.raises(KeyboardInterrupt):
       make_builder(tmp_path).prepare()
   builder = make_builder(tmp_path)
