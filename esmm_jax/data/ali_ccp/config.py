@@ -10,6 +10,7 @@ from esmm_jax.data.store.policies import POLICIES
 from esmm_jax.types import InputError, suggest
 import tensorflow_datasets as tfds
 
+# Options with a fixed set of values.
 _CHOICES = {
     'conversion_without_click': POLICIES,
     'without_common': ('error', 'drop', 'keep'),

@@ -16,10 +16,11 @@ from esmm_jax.data.kuairand import features, raw as raw_files, rows
 from esmm_jax.data.kuairand.config import KuaiRandConfig
 from esmm_jax.data.store import same_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
-from esmm_jax.data.store.feature_columns import FeatureColumns, take
+from esmm_jax.data.store.columns import take_rows
+from esmm_jax.data.store.feature_columns import FeatureColumns
 from esmm_jax.data.store.options import make_config
 from esmm_jax.schema import Schema
-from esmm_jax.types import Columns, Ragged
+from esmm_jax.types import Columns
 import numpy as np
 
 _CITATION = '''@inproceedings{gao2022kuairand,
@@ -178,8 +179,4 @@ def _summarise(
 
 def _shard(columns: Columns, rows_of_split: np.ndarray) -> Iterator[Columns]:
   """Yields the rows of a split, bool [n], as its one shard."""
-  index = np.flatnonzero(rows_of_split)
-  yield {
-      name: take(c, index) if isinstance(c, Ragged) else c[index]
-      for name, c in columns.items()
-  }
+  yield take_rows(columns, np.flatnonzero(rows_of_split))

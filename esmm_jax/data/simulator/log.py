@@ -11,7 +11,7 @@ from esmm_jax.data.simulator.config import SimulatorConfig
 from esmm_jax.data.simulator.process import BLOCK, Impressions
 from esmm_jax.data.simulator.process import LogProcess, NUM_POSITIONS
 from esmm_jax.data.simulator.world import World
-from esmm_jax.data.store.columns import concatenate
+from esmm_jax.data.store.columns import concatenate_rows
 from esmm_jax.schema import FIRST_KEPT, MISSING, RARE
 from esmm_jax.types import Columns, InputError, Ragged
 import numpy as np
@@ -139,10 +139,7 @@ class SimulatedLog:
     for split, (low, high) in self.config.splits.items():
       for block, rows in _blocks(max(start, low), min(stop, high)):
         pieces.append(self._piece(split, block, rows))
-    return {
-        name: concatenate([piece[name] for piece in pieces])
-        for name in pieces[0]
-    }
+    return concatenate_rows(pieces)
 
   def _piece(self, split: str, block: int, rows: slice) -> Columns:
     """Simulates the columns of some rows of one block, all of one split."""
