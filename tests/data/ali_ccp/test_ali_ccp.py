@@ -9,15 +9,15 @@ import subprocess
 import sys
 import time
 
-from esmm_jax.data.ali_ccp import report as ali_ccp_report
+from esmm_jax.data.ali_ccp import report as reports
 from esmm_jax.data.ali_ccp.dataset import AliCcp
 from esmm_jax.data.ali_ccp.fields import BY_NAME, PRESETS, RAW_FIELDS
-from esmm_jax.data.ali_ccp.random_files import random_block, write_random
 from esmm_jax.data.store.sessions import place
 from esmm_jax.types import InputError, Ragged
 import numpy as np
 import pytest
 
+from benchmarks.ali_ccp_files import random_block, write_random
 from tests import ROOT
 
 pytestmark = pytest.mark.slow
@@ -463,13 +463,13 @@ def test_published_counts():
           conversions_without_click=226),
   }
   for split, facts in good.items():
-    ali_ccp_report.check_published(split, facts)
+    reports.check_published(split, facts)
     for name in facts:
       bad = facts | {name: facts[name] - 1}
       with pytest.raises(InputError, match='check_counts=False'):
-        ali_ccp_report.check_published(split, bad)
+        reports.check_published(split, bad)
     few = facts | {'rows_read': 1000}
-    ali_ccp_report.check_published(split, few)
+    reports.check_published(split, few)
   # After dropping: the rows that three public sources agree on.
   dropped = lambda f: f['rows_read'] - f['conversions_without_click']
   assert dropped(good['train']) == 42_299_905

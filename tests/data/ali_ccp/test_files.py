@@ -8,9 +8,10 @@ import tarfile
 
 from esmm_jax.data.ali_ccp.dataset import AliCcp
 from esmm_jax.data.ali_ccp.files import find_files
-from esmm_jax.data.ali_ccp.random_files import write_random
 from esmm_jax.types import InputError
 import pytest
+
+from benchmarks.ali_ccp_files import write_random
 
 COMMON, SKELETON = 'common_features_{}.csv', 'sample_skeleton_{}.csv'
 NAMES = [n.format(s) for s in ('train', 'test') for n in (COMMON, SKELETON)]
