@@ -91,7 +91,7 @@ class _Comparison:
     share = builder.builder_config.valid_share
     self._shares = (1 - share, share)
     self._differences = Counter(values=0)
-    self._ids: dict[str, np.ndarray] = {}  # Field -> the id of each raw id.
+    self._ids: dict[str, np.ndarray] = {}  # Field -> id of each raw id - first.
 
   def run(self) -> dict[str, int]:
     """Compares everything; see `differences`."""
@@ -121,10 +121,9 @@ class _Comparison:
     return np.where(dropped, -1, split[block.of])
 
   def _count_training_values(self) -> dict[str, np.ndarray]:
-    """Field -> int64, by raw id: the training rows that hold it."""
+    """Field -> int64, by raw id less the first: training rows that hold it."""
     counts = {
-        name: np.zeros(first + size, np.int64)
-        for name, (first, size) in RANGES.items()
+        name: np.zeros(size, np.int64) for name, (_, size) in RANGES.items()
     }
     for block in self._blocks('train'):
       is_train = self._splits_of('train', block) == 0
@@ -133,16 +132,17 @@ class _Comparison:
         common = BY_NAME[name].common
         written = _written(block.common if common else block.skeleton, name)
         weight = times if common else is_train.astype(np.int64)
-        np.add.at(count, written.id, weight[written.row])
+        np.add.at(count, written.id - RANGES[name][0], weight[written.row])
     return counts
 
   def _compare_vocabulary(self, name: str, count: np.ndarray) -> None:
     """Compares a vocabulary and its order; keeps the id of each raw id."""
-    kept = self._builder.vocabulary(name)
+    kept = self._builder.vocabulary(name) - RANGES[name][0]
     frequent = np.flatnonzero(
         count >= self._builder.builder_config.min_count
     )
-    self._add(f'vocabulary of {name}', np.setxor1d(kept, frequent))
+    different = np.setxor1d(kept, frequent)
+    self._add(f'vocabulary of {name}', np.ones(len(different)))
     self._add(f'vocabulary of {name}', np.diff(count[kept]) > 0)
     self._ids[name] = np.full(len(count), RARE, np.int64)
     self._ids[name][kept] = np.arange(len(kept)) + FIRST_KEPT
@@ -199,9 +199,9 @@ class _Comparison:
         table, where = columns, at
       written = _select(_written(tokens, field.name), index)
       self._differences['values'] += len(written.id)
-      ids = self._ids[field.name]
+      ids = self._ids[field.name][written.id - RANGES[field.name][0]]
       num = len(index)
-      self._add(field.name, _wrong(field, written, table, where, ids, num))
+      self._add(field.name, _wrong(field, written, ids, table, where, num))
 
 
 def _written(tokens: Tokens, name: str) -> _Written:
@@ -229,9 +229,9 @@ def _select(written: _Written, rows: np.ndarray) -> _Written:
 def _wrong(
     field: Field,
     written: _Written,
+    ids: np.ndarray,
     table: Columns,
     where: np.ndarray,
-    ids_of: np.ndarray,
     num: int,
 ) -> np.ndarray:
   """Compares the rows `where` of a stored table with what was written.
@@ -239,16 +239,15 @@ def _wrong(
   Args:
     field: Of the schema.
     written: Its values of `num` rows.
+    ids: Their ids in the vocabulary.
     table: The columns of a split or of its group table.
     where: int64 [num], the row in the table of each row.
-    ids_of: int64, by raw id: its id.
     num: Rows compared.
 
   Returns:
     bool [num], rows that differ.
   """
-  row, ids = written.row, ids_of[written.id]
-  weights = written.weight
+  row, weights = written.row, written.weight
   column = table[field.name]
   if isinstance(column, Ragged):
     if field.weighted:

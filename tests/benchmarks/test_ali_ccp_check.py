@@ -10,7 +10,8 @@ from tests.data.ali_ccp.test_ali_ccp import SESSIONS
 
 pytestmark = pytest.mark.slow
 
-raw, ali_ccp = test_ali_ccp.raw, test_ali_ccp.ali_ccp
+raw, data_dir = test_ali_ccp.raw, test_ali_ccp.data_dir
+ali_ccp = test_ali_ccp.ali_ccp
 
 
 class Changed:

@@ -20,7 +20,7 @@ from esmm_jax.data.simulator.config import SimulatorConfig
 from esmm_jax.data.simulator.dataset import TRUTH
 from esmm_jax.data.simulator.log import HISTORY_LENGTH
 from esmm_jax.data.simulator.process import BLOCK, Impressions, LogProcess
-from esmm_jax.data.simulator.world import World, PROFILE_SIZES
+from esmm_jax.data.simulator.world import PROFILE_SIZES, World
 from esmm_jax.data.store.column_files import GrowingTable
 from esmm_jax.data.store.sessions import session_hash
 from esmm_jax.types import InputError
@@ -55,14 +55,14 @@ def write_raw_files(
         f'stages is {config.stages}; the files of Ali-CCP have a click and a'
         ' conversion, so it must be 2.'
     )
-  process = LogProcess(config)
-  _check_sizes(process.world)
+  _check_sizes(config)
   for split in SPLITS:
     path = _truth_folder(folder, split)
     if os.path.exists(path):
       raise InputError(
           f'{path} already exists. Use another folder, or delete it.'
       )
+  process = LogProcess(config)
   bounds = config.splits
   parts = {
       'train': [s for s in ('train', 'valid') if s in bounds],
@@ -200,20 +200,20 @@ def _part(
   return field, row, RANGES[field][0] + value.astype(np.int64), units
 
 
-def _check_sizes(world: World) -> None:
+def _check_sizes(config: SimulatorConfig) -> None:
   """Refuses a world with more values than a field of the format has ids.
 
   Raises:
     InputError: Names the field.
   """
   sizes = {
-      '101': world.num_users,
-      '109_14': world.num_categories,
-      '205': world.num_items,
-      '206': world.num_categories,
-      '207': int(world.shop.max()) + 1,
-      '216': int(world.brand.max()) + 1,
-      '508': world.num_categories,
+      '101': config.num_users,
+      '109_14': config.num_categories,
+      '205': config.num_items,
+      '206': config.num_categories,
+      '207': config.num_shops,
+      '216': config.num_brands,
+      '508': config.num_categories,
   }
   for field, size in sizes.items():
     if size > RANGES[field][1]:
