@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping
 import dataclasses
 from typing import Any, TypeVar
 
-from esmm_jax.types import InputError, suggest
+from esmm_jax.options import refuse_unknown
+from esmm_jax.types import InputError
 import tensorflow_datasets as tfds
 
 _Config = TypeVar('_Config', bound=tfds.core.BuilderConfig)
@@ -35,13 +36,8 @@ def make_config(
     InputError: The data set has no such option, or the constructor refuses a
       value.
   """
-  known = option_names(config_class)
-  for name in options:
-    if name not in known:
-      raise InputError(
-          f'dataset.{name} is set, but {owner} has no such option.'
-          f' {suggest(name, [*known, *others])}'
-      )
+  choices = [*option_names(config_class), *others]
+  refuse_unknown(options, choices, 'dataset', owner)
   return config_class(**{n: v for n, v in options.items() if v is not None})
 
 
