@@ -137,15 +137,15 @@ class _Comparison:
 
   def _compare_vocabulary(self, name: str, count: np.ndarray) -> None:
     """Compares a vocabulary and its order; keeps the id of each raw id."""
-    kept = self._builder.vocabulary(name) - RANGES[name][0]
+    ids = self._builder.vocabulary(name) - RANGES[name][0]
     frequent = np.flatnonzero(
         count >= self._builder.builder_config.min_count
     )
-    different = np.setxor1d(kept, frequent)
+    different = np.setxor1d(ids, frequent)
     self._add(f'vocabulary of {name}', np.ones(len(different)))
-    self._add(f'vocabulary of {name}', np.diff(count[kept]) > 0)
+    self._add(f'vocabulary of {name}', np.diff(count[ids]) > 0)
     self._ids[name] = np.full(len(count), RARE, np.int64)
-    self._ids[name][kept] = np.arange(len(kept)) + FIRST_KEPT
+    self._ids[name][ids] = np.arange(len(ids)) + FIRST_KEPT
 
   def _compare_file_pair(self, raw_split: str) -> None:
     """Compares the splits that a pair of raw files became."""

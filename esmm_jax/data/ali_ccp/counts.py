@@ -70,16 +70,16 @@ def vocabulary(counts: np.ndarray, first: int, min_count: int) -> np.ndarray:
 
   The k-th of them gets the id k + 2.
   """
-  kept = np.flatnonzero(counts >= min_count)
-  order = np.argsort(-counts[kept], kind='stable')
-  return (kept[order] + first).astype(np.int32)
+  frequent = np.flatnonzero(counts >= min_count)
+  order = np.argsort(-counts[frequent], kind='stable')
+  return (frequent[order] + first).astype(np.int32)
 
 
-def places(kept: np.ndarray) -> tuple[np.ndarray, int]:
+def places(ids: np.ndarray) -> tuple[np.ndarray, int]:
   """Returns the look-up of `encode` for a vocabulary, and its first raw id."""
-  if not len(kept):
+  if not len(ids):
     return np.zeros(0, np.int32), 0
-  first = int(kept.min())
-  table = np.full(int(kept.max()) - first + 1, RARE, np.int32)
-  table[kept - first] = np.arange(len(kept), dtype=np.int32) + FIRST_KEPT
+  first = int(ids.min())
+  table = np.full(int(ids.max()) - first + 1, RARE, np.int32)
+  table[ids - first] = np.arange(len(ids), dtype=np.int32) + FIRST_KEPT
   return table, first

@@ -41,17 +41,17 @@ def fit(
   Returns:
     Field -> raw ids to keep, int32, by falling count.
   """
-  kept = {}
+  vocabularies = {}
   groups = pair.groups[split]
   for f in schema.group_part.fields:
     low, counts = _count_group_field(f, groups, folder, pair.ranges[f.name])
-    kept[f.name] = loops.vocabulary(counts, low, config.min_count)
+    vocabularies[f.name] = loops.vocabulary(counts, low, config.min_count)
   waiting = list(schema.row_part.fields)
   while waiting:
     waiting, counted = _count_row_fields(waiting, pair, split)
     for name, (low, counts) in counted.items():
-      kept[name] = loops.vocabulary(counts, low, config.min_count)
-  return kept
+      vocabularies[name] = loops.vocabulary(counts, low, config.min_count)
+  return vocabularies
 
 
 def _count_group_field(

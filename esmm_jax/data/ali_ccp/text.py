@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 import concurrent.futures
+import contextlib
 import dataclasses
 from typing import Any, BinaryIO, NamedTuple
 
@@ -109,36 +110,41 @@ def read_rows(
   weighted = np.array([f in layout.weighted for f in fields], bool)
   last = np.array([f in layout.last for f in fields], bool)
 
-  def parse(chunk: np.ndarray):
+  def parse(piece: tuple[np.ndarray, bool]) -> tuple[Rows, kernel.Parsed]:
     parsed = kernel.parse(
-        chunk, layout.skeleton, codes, len(layout.singles), weighted, last
+        piece[0], layout.skeleton, codes, len(layout.singles), weighted, last
     )
-    return _columns(layout, parsed), parsed, chunk
+    return _columns(layout, parsed), parsed
 
   chunks = _chunks(stream, name, chunk_bytes, progress)
+  with contextlib.closing(_map_ahead(parse, chunks, threads)) as results:
+    for (chunk, is_whole), (rows, parsed) in results:
+      if bad_lines == 'error':
+        _refuse_bad_lines(counts.lines, parsed, chunk, name, is_whole)
+      _add_counts(counts, layout, parsed, chunk)
+      # The kernel numbers lines from the chunk's beginning.
+      rows.line[:] += counts.lines - parsed.lines
+      if len(rows.key):
+        yield rows
+
+
+def _map_ahead(
+    function: Callable[[Any], Any], items: Iterator[Any], threads: int
+) -> Iterator[tuple[Any, Any]]:
+  """Yields (item, function(item)) in order, computed ahead in threads."""
   with concurrent.futures.ThreadPoolExecutor(threads) as pool:
     pending: deque[Any] = deque()
     try:
-      while True:
-        chunk, is_whole = next(chunks, (None, True))
-        if chunk is not None:
-          pending.append((pool.submit(parse, chunk), is_whole))
-        # One chunk more than threads waits, so that none of them is idle while
-        # the caller works.
-        while pending and (chunk is None or len(pending) > threads):
-          future, was_whole = pending.popleft()
-          rows, parsed, text = future.result()
-          if bad_lines == 'error':
-            _refuse_bad_lines(counts.lines, parsed, text, name, was_whole)
-          _add_counts(counts, layout, parsed, text)
-          # The kernel numbers lines from the chunk's beginning.
-          rows.line[:] += counts.lines - parsed.lines
-          if len(rows.key):
-            yield rows
-        if chunk is None:
-          return
+      for item in items:
+        pending.append((item, pool.submit(function, item)))
+        # One more than threads, so that none is idle while the caller works.
+        if len(pending) > threads:
+          item, future = pending.popleft()
+          yield item, future.result()
+      for item, future in pending:
+        yield item, future.result()
     finally:
-      for future, _ in pending:
+      for _, future in pending:
         future.cancel()
 
 

@@ -38,7 +38,7 @@ def select_rows(
     config: Has the policies.
 
   Returns:
-    The rows kept, in the order of the log, and counts for the report.
+    The selected rows, in the order of the log, and counts for the report.
   """
   is_repeated = _is_repeated(log)
   policy = config.conversion_without_click
@@ -57,12 +57,12 @@ def select_rows(
       'conversion_without_click_policy': policy,
       'rows_dropped': int((~keep).sum()),
   }
-  kept = LabelledLog(
+  selected = LabelledLog(
       {name: column[keep] for name, column in log.items()},
       labels.click[keep],
       labels.conversion[keep],
   )
-  return kept, counts
+  return selected, counts
 
 
 def _is_repeated(log: dict[str, np.ndarray]) -> np.ndarray:
