@@ -10,7 +10,6 @@ The files take scratch space in --data_dir, about 0.7 GB for 1e6 rows.
 
 from collections.abc import Iterator
 import contextlib
-import json
 import os
 import resource
 import subprocess
@@ -23,24 +22,24 @@ from typing import Any, NamedTuple
 from absl import flags
 from esmm_jax.types import InputError
 
+from benchmarks import common
 from experiments import cli
 
 _ROWS_PER_SESSION = 54  # Skeleton rows of a session in the files, about.
 _TEST_SHARE = 0.1
 _BATCHES = 200  # At most so many are timed.
 
-_ROWS = flags.DEFINE_list(
-    'rows', ['4e6'], 'Skeleton rows of both splits, about; several, one by one.'
-)
+_ROWS = common.define_rows('4e6', 'Skeleton rows of both splits, about.')
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', 4096, 'Examples of a batch.')
 cli.define_data_dir()
 flags.adopt_module_key_flags(cli)
+flags.adopt_module_key_flags(common)
 
 
 def main() -> None:
-  for rows in map(int, map(float, _ROWS.value)):
+  for rows in common.counts(_ROWS.value):
     for line in measure(rows, _BATCH_SIZE.value, flags.FLAGS.data_dir):
-      print(json.dumps(line), flush=True)
+      common.emit(**line)
 
 
 def measure(
@@ -54,7 +53,7 @@ def measure(
     parent: Folder for the scratch folder; None: the system's.
 
   Yields:
-    The JSON object of a line.
+    Arguments of `common.emit`.
 
   Raises:
     InputError: The files could not be prepared.
@@ -98,14 +97,13 @@ def _line(
     examples: int,
     **more: Any,
 ) -> dict[str, Any]:
-  """A measurement as the other benchmarks print it; none has replicas here."""
+  """Returns the arguments of `common.emit`."""
   return {
       'name': name,
       'rows': rows,
       'batch_size': batch_size,
-      'replicas': 1,
-      'ms': round(seconds * 1e3, 3),
-      'examples_per_second': round(examples / seconds),
+      'ms': seconds * 1e3,
+      'examples': examples,
       **more,
   }
 
