@@ -15,6 +15,14 @@ import numpy as np
 CHUNK_BYTES = 16 << 20
 LONGEST_LINE = 16 << 20
 _EXCERPT = 60
+_CUT_OFF = (
+    'It is the last line and does not end: the file seems to be cut off; fetch'
+    ' it again.'
+)
+_MEND = (
+    "Mend the file, or set bad_lines='drop' to leave such lines out and count"
+    ' them.'
+)
 
 
 class Rows(NamedTuple):
@@ -106,14 +114,16 @@ def read_rows(
       longer than any line can be.
   """
   fields = layout.singles + layout.lists
-  codes = layout.codes()
-  weighted = np.array([f in layout.weighted for f in fields], bool)
-  last = np.array([f in layout.last for f in fields], bool)
+  how = (
+      layout.skeleton,
+      layout.codes(),
+      len(layout.singles),
+      np.array([f in layout.weighted for f in fields], bool),
+      np.array([f in layout.last for f in fields], bool),
+  )
 
   def parse(piece: tuple[np.ndarray, bool]) -> tuple[Rows, kernel.Parsed]:
-    parsed = kernel.parse(
-        piece[0], layout.skeleton, codes, len(layout.singles), weighted, last
-    )
+    parsed = kernel.parse(piece[0], *how)
     return _columns(layout, parsed), parsed
 
   chunks = _chunks(stream, name, chunk_bytes, progress)
@@ -176,11 +186,10 @@ def _columns(layout: Layout, parsed: kernel.Parsed) -> Rows:
 def _bad_lines(
     parsed: kernel.Parsed,
 ) -> Iterator[tuple[str, int, int, int, int]]:
-  """Yields the reasons that bad lines have, by their first lines.
+  """Yields the reasons of bad lines, ordered by the first line of each.
 
-  Yields:
-    Reason, number of bad lines, and of the first one its line in the chunk, its
-    first byte and the byte of the damage.
+  Each with the number of bad lines, and of the first one the line in the chunk,
+  its first byte and the byte of the damage.
   """
   bad = zip(kernel.REASONS, parsed.bad.tolist())
   present = [(reason, *record) for reason, record in bad if record[0]]
@@ -207,19 +216,11 @@ def _refuse_bad_lines(
     InputError: Names the first bad line, the byte and the reason.
   """
   for reason, _, line, start, damage in _bad_lines(parsed):
-    if line == parsed.lines and not is_whole:
-      advice = (
-          'It is the last line and does not end: the file seems to be cut off;'
-          ' fetch it again.'
-      )
-    else:
-      advice = (
-          "Mend the file, or set bad_lines='drop' to leave such lines out and"
-          ' count them.'
-      )
+    is_cut = line == parsed.lines and not is_whole
     raise InputError(
         f'{name}, line {lines_before + line}, byte {damage - start + 1}:'
-        f' {kernel.REASONS[reason]}: {_excerpt(chunk, start)}. {advice}'
+        f' {kernel.REASONS[reason]}: {_excerpt(chunk, start)}.'
+        f' {_CUT_OFF if is_cut else _MEND}'
     )
 
 
@@ -264,13 +265,7 @@ def _chunks(
     size: int,
     progress: Callable[[int], None] | None,
 ) -> Iterator[tuple[np.ndarray, bool]]:
-  """Cuts a stream into chunks of whole lines.
-
-  Args:
-    stream: The bytes of the file.
-    name: Of the file.
-    size: Bytes to read at once.
-    progress: Called with the number of bytes just read.
+  """Cuts a stream into chunks of whole lines; see `read_rows`.
 
   Yields:
     uint8, whole lines of about `size` bytes, and True; False with the file's

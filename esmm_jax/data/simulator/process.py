@@ -176,17 +176,10 @@ class LogProcess:
     return Impressions(user, item, position, world.seen_count(user, item))
 
   def _choose(self, rng: np.random.Generator, user: np.ndarray) -> np.ndarray:
-    """Draws the items that the logging policy shows in sessions of users.
+    """Draws the items int32 [BLOCK] that users int32 [BLOCK / SESSION] see.
 
-    Of some candidates drawn by popularity it shows the one with the highest
-    policy * affinity + Gumbel noise: P(candidate) ~ exp(policy * affinity).
-
-    Args:
-      rng: Source of the draws.
-      user: int32 [BLOCK / SESSION].
-
-    Returns:
-      int32 [BLOCK].
+    Of some candidates drawn by popularity the policy shows the one with the
+    highest policy * affinity + Gumbel noise: P ~ exp(policy * affinity).
     """
     world, policy = self.world, np.float32(self._config.policy)
     shape = (self._config.candidates, BLOCK)
@@ -228,14 +221,7 @@ class LogProcess:
       b: np.ndarray,
       gamma: np.ndarray | None,
   ) -> Outcomes:
-    """Draws outcomes.
-
-    Args:
-      rng: Source of the draws.
-      a: Click logits, float32 [n].
-      b: Conversion logits, float32 [n].
-      gamma: float32 [n], with three stages; otherwise None.
-    """
+    """Draws outcomes from logits and, with three stages, gamma, all [n]."""
     hidden = np.float32(self._config.hidden)
     # In float64: a float32 draw rounds probabilities to multiples of 2^-24.
     # Drawn first, so that they do not depend on `hidden`.
