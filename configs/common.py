@@ -21,7 +21,7 @@ VARIANTS = (
 
 
 def base() -> ConfigDict:
-  """Makes a run on the default funnel; a model's config adds `model`."""
+  """Makes a run on the default simulated log; a model's config adds `model`."""
   return ConfigDict(
       dict(
           # Data order, initialisation and dropout.
@@ -108,7 +108,7 @@ def base() -> ConfigDict:
           # A published set-up of Ali-CCP (`esmm_jax/protocols/`): fills what
           # the dataset section leaves unset, adds its summary to the results.
           protocol='',
-          dataset=funnel(),
+          dataset=simulator(),
           run=machine(),
       )
   )
@@ -163,8 +163,11 @@ def model(name: str, **own: Any) -> ConfigDict:
   )
 
 
-def funnel(preset: str = 'default') -> ConfigDict:
-  """Makes the section of the simulator; unset dials are the preset's."""
+def simulator(preset: str = 'default') -> ConfigDict:
+  """Makes the section of the simulator; `SimulatorConfig` describes the keys.
+
+  Unset keys have the preset's value.
+  """
   return ConfigDict(
       dict(
           name='synthetic_funnel',
@@ -191,24 +194,24 @@ def funnel(preset: str = 'default') -> ConfigDict:
 
 
 def kuairand() -> ConfigDict:
-  """Makes the section of KuaiRand-Pure, read from `raw_dir`."""
+  """Makes the section of KuaiRand-Pure, read from `raw_dir`.
+
+  `KuaiRandConfig` describes the keys and has their defaults.
+  """
   return ConfigDict(
       dict(
           name='kuairand',
           raw_dir='',
-          conversion='long_view',
-          # Adds the task play_time, ln(1 + seconds watched) of a click.
-          play_time=False,
+          conversion=placeholder(str),
+          play_time=placeholder(bool),
           conversion_without_click=placeholder(str),
           drop_duplicates=placeholder(bool),
-          test_days=2,
-          valid_days=1,
+          test_days=placeholder(int),
+          valid_days=placeholder(int),
           min_count=placeholder(int),
-          # Out-of-time click and conversion rates as inputs.
-          history=False,
+          history=placeholder(bool),
           history_form=placeholder(str),
           history_strength=placeholder(float),
-          # Whether later test days see the labels of earlier ones.
           history_live=placeholder(bool),
           **_splits(),
       )
@@ -216,9 +219,11 @@ def kuairand() -> ConfigDict:
 
 
 def ali_ccp() -> ConfigDict:
-  """Makes the section of Ali-CCP; unset keys are those of the protocol.
+  """Makes the section of Ali-CCP, read from `raw_dir`.
 
-  Leave `raw_dir` empty to use what `experiments.prepare_data` has prepared.
+  `AliCcpConfig` describes the keys and has their defaults; a protocol fills
+  unset keys first. Leave `raw_dir` empty to use data that
+  `experiments.prepare_data` has prepared.
   """
   return ConfigDict(
       dict(
@@ -298,8 +303,8 @@ def _splits():
 
 
 def smoke(config: ConfigDict) -> ConfigDict:
-  """Changes a config to a run of seconds, on the tiny funnel."""
-  config.dataset = funnel('tiny')
+  """Changes a config to a run of seconds, on the tiny simulated log."""
+  config.dataset = simulator('tiny')
   config.dataset.num_train = 40_000
   config.dataset.num_valid = 10_000
   config.dataset.num_test = 20_000
@@ -356,7 +361,6 @@ def for_kuairand(config: ConfigDict, history: bool) -> ConfigDict:
   config.model.dropout = 0.2
   if history:
     config.dataset.history = True
-    config.dataset.history_form = 'both'
     config.model.embed_dim = 8
     config.learning_rate = 1e-3
     config.embedding_l2 = 3e-3

@@ -86,9 +86,9 @@ def _prepare(options: Any) -> None:
 
 
 def _write_raw(name: str, options: dict[str, Any]) -> None:
-  """Writes the funnel's log as raw files of Ali-CCP."""
-  from esmm_jax.data.simulator.config import funnel_config
-  from esmm_jax.data.simulator.raw import write_funnel
+  """Writes the simulated log as raw files of Ali-CCP."""
+  from esmm_jax.data.simulator.config import simulator_config
+  from esmm_jax.data.simulator.raw import write_raw_files
   from tqdm import tqdm
 
   if name != 'synthetic_funnel':
@@ -96,7 +96,7 @@ def _write_raw(name: str, options: dict[str, Any]) -> None:
         f'--as_raw is for --dataset=synthetic_funnel, not {name!r}.'
     )
   folder = cli.require('raw_dir', 'raw')
-  config = funnel_config(options.pop('preset', 'default'), **options)
+  config = simulator_config(options.pop('preset', 'default'), **options)
   total = max(high for _, high in config.splits.values())
   with tqdm(
       total=total,
@@ -105,7 +105,7 @@ def _write_raw(name: str, options: dict[str, Any]) -> None:
       unit_scale=True,
       disable=None,
   ) as bar:
-    write_funnel(config, folder, bar.update)
+    write_raw_files(config, folder, bar.update)
   used = sum(
       os.path.getsize(os.path.join(folder, f))
       for f in os.listdir(folder)

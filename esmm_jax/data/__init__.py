@@ -6,13 +6,13 @@ line in `DATASETS`.
 
 from esmm_jax.data.ali_ccp.dataset import AliCcp
 from esmm_jax.data.kuairand.dataset import KuaiRand
-from esmm_jax.data.simulator.dataset import SyntheticFunnel
+from esmm_jax.data.simulator.dataset import Simulator
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular.dataset import Tabular
 
 DATASETS: dict[str, type[ColumnarBuilder]] = {
     'ali_ccp': AliCcp,
     'kuairand': KuaiRand,
-    'synthetic_funnel': SyntheticFunnel,
+    'synthetic_funnel': Simulator,
     'tabular': Tabular,
 }

@@ -7,9 +7,12 @@ import inspect
 from configs import common
 from configs.tables import architectures, networks
 from esmm_jax.data import DATASETS
+from esmm_jax.data.ali_ccp.config import AliCcpConfig
+from esmm_jax.data.kuairand.config import KuaiRandConfig
 from esmm_jax.data.kuairand.features import declared_fields
-from esmm_jax.data.simulator.config import funnel_config
-from esmm_jax.data.simulator.dataset import funnel_schema
+from esmm_jax.data.simulator.config import simulator_config, SimulatorConfig
+from esmm_jax.data.simulator.dataset import simulator_schema
+from esmm_jax.data.store.options import option_names
 from esmm_jax.estimators import ESTIMATORS
 from esmm_jax.models import MODELS
 from esmm_jax.schema import Schema
@@ -66,15 +69,25 @@ def test_unknown_variant_is_refused(name):
     module.get_config('smke')
 
 
-def test_funnel_dials_are_all_in_the_config():
-  from esmm_jax.data.simulator.config import FunnelConfig
-
-  dials = {f.name for f in dataclasses.fields(FunnelConfig)}
-  tfds_own = {
-      'name', 'version', 'release_notes', 'supported_versions', 'description',
-      'tags',
-  }
-  assert dials - tfds_own <= set(common.funnel())
+@pytest.mark.parametrize(
+    'section, config_class, others',
+    [
+        (common.simulator, SimulatorConfig, {'preset'}),
+        (common.kuairand, KuaiRandConfig, set()),
+        (common.ali_ccp, AliCcpConfig, {'history_length'}),
+    ],
+)
+def test_a_section_has_the_keys_of_its_dataclass(
+    section, config_class, others
+):
+  """And no values: the defaults are those of the dataclass."""
+  options = section()
+  names = set(option_names(config_class)) | others
+  # It changes neither the data nor the run; prepare_data takes it.
+  names -= {'threads'}
+  assert set(options) == names | {'name', *SPLITS}
+  chosen = {n: options[n] for n in names - {'raw_dir', 'preset'}}
+  assert chosen == dict.fromkeys(chosen)
 
 
 def test_options_that_a_function_lacks_are_refused():
@@ -114,7 +127,7 @@ def network_params(name, variant, **options):
   if variant == 'kuairand':
     schema = Schema(declared_fields(False, 'both'))
   else:
-    schema = funnel_schema(funnel_config('default'))
+    schema = simulator_schema(simulator_config('default'))
   section = ModelOptions.read(config.model)
   model = parts.model(section.options, section.name, schema)
   batch = toy.random_batch(1, schema, num_rows=2)

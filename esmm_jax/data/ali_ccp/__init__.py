@@ -1,1 +1,1 @@
-"""`dataset.name=ali_ccp`: Ali-CCP from its official files, memory bounded."""
+"""Ali-CCP from its official files (`dataset.name=ali_ccp`)."""

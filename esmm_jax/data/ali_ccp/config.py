@@ -1,14 +1,18 @@
-"""Options of the data set Ali-CCP."""
+"""Options of Ali-CCP: their defaults, checks and folder names."""
 
 import dataclasses
 from typing import Any
 
 from esmm_jax.data.ali_ccp.fields import PRESETS
+from esmm_jax.data.store.options import check_at_least_1, check_choices
+from esmm_jax.data.store.options import option_names
+from esmm_jax.data.store.policies import POLICIES
 from esmm_jax.types import InputError, suggest
 import tensorflow_datasets as tfds
 
-POLICIES = {
-    'conversion_without_click': ('drop', 'keep', 'click'),
+# Options with a fixed set of values.
+_CHOICES = {
+    'conversion_without_click': POLICIES,
     'without_common': ('error', 'drop', 'keep'),
     'bad_lines': ('error', 'drop'),
     'weight_dtype': ('float16', 'float32'),
@@ -17,7 +21,7 @@ POLICIES = {
 
 @dataclasses.dataclass(eq=False)
 class AliCcpConfig(tfds.core.BuilderConfig):
-  """What is read of the raw files, and how.
+  """Options of the data set.
 
   Attributes:
     name: Folder name, made from the options that change the data; leave it.
@@ -25,24 +29,22 @@ class AliCcpConfig(tfds.core.BuilderConfig):
       later only to check that the files are the same.
     preset: `esmm23` (23 fields, all values, their weights) or `aitm18` (18
       fields with one value each, no weights).
-    min_count: Training rows that hold a value at least so often make it one
-      that is kept, otherwise it is rare. The rows of validation sessions do not
-      count. 0: the preset's, 10 or 11.
+    min_count: A value in fewer training rows is rare; rows of validation
+      sessions do not count. 0: the preset's, 10 or 11.
     valid_share: Share of the sessions of the training file that become the
-      validation split, by a hash of their index; 0 makes none.
-    sample: Share of the sessions that are kept, by the same hash.
+      validation split, by a hash of their index; in [0, 1), 0 makes none.
+    sample: Share of the sessions that are kept, by the same hash; in (0, 1].
     conversion_without_click: A row with a conversion and no click is left out
       (`drop`), kept with both labels 0 (`keep`), or counted as a `click`.
     without_common: A row whose index has no line in the common file is an
       `error`, is left out (`drop`), or kept without the user's fields (`keep`).
-    bad_lines: A line that is not of the format is an `error`, or is left out
-      and counted (`drop`); so is the second line of an index in the common
-      file.
-    weight_dtype: Of the stored weights. float16 is off by up to 5e-4 of the
-      weight, and half as large.
-    check_counts: Refuse files that have the size of the official ones but other
+    bad_lines: A line that violates the format is an `error`, or is left out and
+      counted (`drop`); so is the second line of an index in the common file.
+    weight_dtype: Dtype of the stored weights. float16 has a relative error of
+      up to 5e-4, and half the size.
+    check_counts: Refuses files of the size of the official ones with other
       counts.
-    threads: That read the text; they do not change the data.
+    threads: Threads that read the text; they do not change the data.
   """
 
   name: str = ''
@@ -64,20 +66,10 @@ class AliCcpConfig(tfds.core.BuilderConfig):
           f'AliCcp: preset is {self.preset!r}, which is not known.'
           f' {suggest(self.preset, PRESETS)}'
       )
-    for option, allowed in POLICIES.items():
-      if getattr(self, option) not in allowed:
-        raise InputError(
-            f'AliCcp: {option} is {getattr(self, option)!r}; it must be one of'
-            f' {", ".join(allowed)}.'
-        )
+    check_choices(self, 'AliCcp', _CHOICES)
     if not self.min_count:
       self.min_count = PRESETS[self.preset].min_count
-    for option in ('min_count', 'threads'):
-      if getattr(self, option) < 1:
-        raise InputError(
-            f'AliCcp: {option} is {getattr(self, option)}; it must be at least'
-            ' 1.'
-        )
+    check_at_least_1(self, 'AliCcp', ('min_count', 'threads'))
     if not 0 <= self.valid_share < 1:
       raise InputError(
           f'AliCcp: valid_share is {self.valid_share}; it must be at least 0'
@@ -104,9 +96,8 @@ class AliCcpConfig(tfds.core.BuilderConfig):
     self.name = '-'.join(parts)
     self.description = 'The name lists the options.'
 
-  def describing(self) -> dict[str, Any]:
-    """The options that change the data, for the report."""
-    own = [f.name for f in dataclasses.fields(AliCcpConfig)]
-    left_out = {f.name for f in dataclasses.fields(tfds.core.BuilderConfig)}
-    left_out |= {'raw_dir', 'check_counts', 'threads'}
-    return {n: getattr(self, n) for n in own if n not in left_out}
+  def data_options(self) -> dict[str, Any]:
+    """Returns the options that change the data, for the report."""
+    left_out = ('raw_dir', 'check_counts', 'threads')
+    names = [n for n in option_names(AliCcpConfig) if n not in left_out]
+    return {n: getattr(self, n) for n in names}

@@ -1,4 +1,8 @@
-"""Counts of raw ids, and their places in a vocabulary: compiled loops."""
+"""Compiled loops that count raw ids and replace them by vocabulary ids.
+
+Beside `store.vocabulary` because ids of a field are dense integers here: arrays
+indexed by id need no hashing and no sorting, and their size is known before.
+"""
 
 from esmm_jax.schema import FIRST_KEPT, MISSING, RARE
 import numba
@@ -11,7 +15,7 @@ _compiled = numba.njit(nogil=True, cache=True, boundscheck=True)
 
 @_compiled
 def count(counts: np.ndarray, ids: np.ndarray, first: int) -> None:
-  """Adds to counts[id - first] for each id that is not absent."""
+  """Adds 1 to counts[id - first] for each id that is not absent."""
   for i in range(ids.size):
     if ids[i] >= 0:
       counts[ids[i] - first] += 1
@@ -35,7 +39,7 @@ def count_lists(
     rows: np.ndarray,
     first: int,
 ) -> None:
-  """Adds rows[i] for each entry of list i; offsets may begin past 0."""
+  """Adds rows[i] for each entry of list i; offsets may start above 0."""
   start = offsets[0]
   for i in range(rows.size):
     for k in range(offsets[i] - start, offsets[i + 1] - start):
@@ -44,12 +48,12 @@ def count_lists(
 
 @_compiled
 def encode(ids: np.ndarray, places: np.ndarray, first: int) -> None:
-  """Puts in the place of each raw id its id in the vocabulary.
+  """Replaces raw ids by their ids in the vocabulary.
 
   Args:
     ids: int32 [n], raw ids, -1 where absent; changed in place.
     places: int32, places[id - first] is the id in the vocabulary.
-    first: The smallest raw id that `places` knows.
+    first: The smallest raw id of `places`; ids outside it are rare.
   """
   for i in range(ids.size):
     k = ids[i] - first
@@ -62,20 +66,20 @@ def encode(ids: np.ndarray, places: np.ndarray, first: int) -> None:
 
 
 def vocabulary(counts: np.ndarray, first: int, min_count: int) -> np.ndarray:
-  """The raw ids to keep, int32, by falling count, ties by raw id.
+  """Returns the raw ids to keep, int32, by falling count, ties by raw id.
 
   The k-th of them gets the id k + 2.
   """
-  kept = np.flatnonzero(counts >= min_count)
-  order = np.argsort(-counts[kept], kind='stable')
-  return (kept[order] + first).astype(np.int32)
+  frequent = np.flatnonzero(counts >= min_count)
+  order = np.argsort(-counts[frequent], kind='stable')
+  return (frequent[order] + first).astype(np.int32)
 
 
-def places(kept: np.ndarray) -> tuple[np.ndarray, int]:
-  """The look-up of `encode` for a vocabulary, and its first raw id."""
-  if not len(kept):
+def places(ids: np.ndarray) -> tuple[np.ndarray, int]:
+  """Returns the look-up of `encode` for a vocabulary, and its first raw id."""
+  if not len(ids):
     return np.zeros(0, np.int32), 0
-  first = int(kept.min())
-  table = np.full(int(kept.max()) - first + 1, RARE, np.int32)
-  table[kept - first] = np.arange(len(kept), dtype=np.int32) + FIRST_KEPT
+  first = int(ids.min())
+  table = np.full(int(ids.max()) - first + 1, RARE, np.int32)
+  table[ids - first] = np.arange(len(ids), dtype=np.int32) + FIRST_KEPT
   return table, first

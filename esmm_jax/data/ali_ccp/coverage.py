@@ -1,4 +1,4 @@
-"""How many rows have a value of each field, and one that was kept."""
+"""Coverage of fields: rows that have a value, and rare values."""
 
 import os
 from typing import Any
@@ -7,7 +7,8 @@ from esmm_jax.schema import Field, MISSING, RARE, Schema
 from esmm_jax.types import Columns, Ragged
 import numpy as np
 
-_AT_ONCE = 1 << 15  # Groups.
+_GROUPS_AT_ONCE = 1 << 15
+_COUNTED = ('rows', 'values', 'rare', 'longest')
 
 
 class Coverage:
@@ -18,19 +19,24 @@ class Coverage:
     self._counts = {f.name: dict.fromkeys(_COUNTED, 0) for f in schema.inputs}
 
   def add_rows(self, columns: Columns) -> None:
-    """Takes rows in."""
+    """Adds rows."""
     for f in self._schema.row_part.fields:
       self._add(f, columns[f.name], None)
 
   def add_groups(self, folder: str, rows: np.ndarray) -> None:
-    """Takes an encoded group table in; group i has `rows[i]` rows."""
+    """Adds an encoded group table.
+
+    Args:
+      folder: Its files.
+      rows: int64 [G], the rows of each group.
+    """
     for f in self._schema.group_part.fields:
       ids = np.load(ids_path(f, folder), mmap_mode='r')
       offsets = None
       if f.kind == 'ids':
         offsets = np.load(os.path.join(folder, f'{f.name}.offsets.npy'))
-      for a in range(0, len(rows), _AT_ONCE):
-        b = min(a + _AT_ONCE, len(rows))
+      for a in range(0, len(rows), _GROUPS_AT_ONCE):
+        b = min(a + _GROUPS_AT_ONCE, len(rows))
         part = ids[a:b]
         if offsets is not None:
           low, high = offsets[a], offsets[b]
@@ -50,44 +56,41 @@ class Coverage:
       counts['rare'] += _total(column.values == RARE, weight)
       counts['longest'] = max(counts['longest'], int(lengths.max(initial=0)))
       return
-    there = _total(column != MISSING, rows)
-    counts['rows'] += there
-    counts['values'] += there
+    present = _total(column != MISSING, rows)
+    counts['rows'] += present
+    counts['values'] += present
     counts['rare'] += _total(column == RARE, rows)
 
   def to_dict(self, num_rows: int) -> dict[str, dict[str, Any]]:
-    """For the report.
+    """Returns the shares for the report.
 
     Args:
-      num_rows: Of the split.
+      num_rows: Rows of the split.
 
     Returns:
       Field -> `rows_with_value`, the share of the rows that have one, and
       `rare`, the share of the values that are rare or unseen; of lists
       `mean_length`, over all rows, and `longest`.
     """
-    found = {}
+    shares = {}
     for f in self._schema.inputs:
       c = self._counts[f.name]
-      found[f.name] = {
+      shares[f.name] = {
           'rows_with_value': c['rows'] / max(num_rows, 1),
           'rare': c['rare'] / max(c['values'], 1),
       }
       if f.kind == 'ids':
-        found[f.name]['mean_length'] = c['values'] / max(num_rows, 1)
-        found[f.name]['longest'] = c['longest']
-    return found
-
-
-_COUNTED = ('rows', 'values', 'rare', 'longest')
+        shares[f.name]['mean_length'] = c['values'] / max(num_rows, 1)
+        shares[f.name]['longest'] = c['longest']
+    return shares
 
 
 def ids_path(field: Field, folder: str) -> str:
-  """The file of a field's ids in the folder of a group table."""
+  """Returns the file of a field's ids in the folder of a group table."""
   part = '.values' if field.kind == 'ids' else ''
   return os.path.join(folder, f'{field.name}{part}.npy')
 
 
 def _total(values: np.ndarray, rows: np.ndarray | None) -> int:
-  """The sum of values, each `rows` times."""
+  """Returns the sum of values [n], value i `rows[i]` times."""
   return int(values.sum() if rows is None else np.dot(rows, values))

@@ -1,11 +1,11 @@
 """Ali-CCP: impressions of Taobao, clicks and conversions, from the raw files.
 
 All 23 fields with all their values and weights, or the 18 of AITM (`preset`).
-What the impressions of a session share is stored once, in a group table; the
-column `session` says which row of it is theirs. The publisher's training file
-makes the splits train and valid, whole sessions each, its test file is test.
-Rows are ordered by a hash of their session, so parts such as `train[:10%]` are
-random sessions and not the head of the file.
+Fields that the impressions of a session share are stored once, in a group
+table; the column `session` is the row of that table. The publisher's training
+file makes the splits train and valid, whole sessions each, its test file is
+test. Rows are ordered by a hash of their session, so parts such as
+`train[:10%]` are random sessions and not the head of the file.
 """
 
 from collections.abc import Iterator
@@ -15,12 +15,13 @@ import os
 import shutil
 from typing import Any
 
-from esmm_jax.data.ali_ccp import files as ali_ccp_files
-from esmm_jax.data.ali_ccp import report as ali_ccp_report
+from esmm_jax.data.ali_ccp import report as reports
 from esmm_jax.data.ali_ccp.config import AliCcpConfig
 from esmm_jax.data.ali_ccp.fields import HISTORIES, PRESETS
+from esmm_jax.data.ali_ccp.files import find_files, RawFiles
 from esmm_jax.data.store import same_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
+from esmm_jax.data.store.options import make_config
 from esmm_jax.schema import FIRST_KEPT, Schema
 from esmm_jax.types import Columns, InputError
 import numpy as np
@@ -42,12 +43,11 @@ _CITATION = '''@inproceedings{ma2018esmm,
 
 
 class AliCcp(ColumnarBuilder):
-  """The data set; see `AliCcpConfig` for its options.
+  """The data set; `AliCcpConfig` describes its options.
 
   Besides the fields and labels a shard holds `sample_id`, the number of the row
-  in its raw file, and `session`. The folder holds `report.json`, what was
-  counted, and `vocabulary/FIELD.npy`, the publisher's feature_id of each id
-  from 2 on.
+  in its raw file, and `session`. The folder holds the counts, `report.json`,
+  and `vocabulary/FIELD.npy`, the publisher's feature_id of each id from 2 on.
 
   References:
     Ma et al., Entire Space Multi-Task Model, SIGIR 2018.
@@ -62,31 +62,26 @@ class AliCcp(ColumnarBuilder):
       history_length: int | None = None,
       **options: Any,
   ) -> 'AliCcp':
-    """The data set with these options.
+    """Returns the data set with these options.
 
     Args:
-      data_dir: Where prepared data lies; default: as TFDS has it.
+      data_dir: Folder of prepared data; None: TFDS' default.
       history_length: Entries that are read of each of the four user lists, the
         heaviest ones; None: the preset's, 16. Changes nothing that is stored.
       **options: Attributes of `AliCcpConfig`; None keeps the default.
 
     Raises:
-      InputError: An option is not known or not one of those allowed, or
-        `raw_dir` holds other files than the data was prepared from.
+      InputError: An option does not exist or has a value that is not allowed,
+        or `raw_dir` holds other files than those that the prepared data was
+        made from.
     """
-    known = {f.name for f in dataclasses.fields(AliCcpConfig)} - {'name'}
-    for name in options:
-      if name not in known:
-        raise InputError(
-            f'dataset.{name} is set, but AliCcp has no such option. There are:'
-            f' {", ".join(sorted(known | {"history_length"}))}.'
-        )
+    owner = cls.__name__
+    config = make_config(AliCcpConfig, options, owner, ('history_length',))
     if history_length is not None and history_length < 1:
       raise InputError(
           f'dataset.history_length is {history_length}; it must be at least 1.'
       )
-    given = {n: v for n, v in options.items() if v is not None}
-    builder = cls(data_dir=data_dir, config=AliCcpConfig(**given))
+    builder = cls(data_dir=data_dir, config=config)
     builder._history_length = history_length
     return builder
 
@@ -98,7 +93,7 @@ class AliCcp(ColumnarBuilder):
 
   @property
   def schema(self) -> Schema:
-    """The schema of the prepared data, with the lists' length asked for."""
+    """The schema of the prepared data, with lists of `history_length`."""
     schema = super().schema
     if not self._history_length:
       return schema
@@ -114,17 +109,17 @@ class AliCcp(ColumnarBuilder):
 
   def report_lines(self) -> Iterator[str]:
     """See the base class."""
-    yield from ali_ccp_report.lines(self.report)
+    yield from reports.lines(self.report)
 
   def vocabulary(self, field: str) -> np.ndarray:
-    """The feature_id of each id from 2 on, int32 [size - 2]."""
+    """Returns the feature_id of each id from 2 on, int32 [size - 2]."""
     folder = os.path.join(os.fspath(self.data_path), VOCABULARY)
     return np.load(os.path.join(folder, f'{field}.npy'))
 
   def _check_same_files(self) -> None:
     raw_dir = self.builder_config.raw_dir
-    there = ali_ccp_files.find(raw_dir).sizes
-    same_files.check_raw(self.report['files'], there, self.data_dir, raw_dir)
+    present = find_files(raw_dir).sizes
+    same_files.check_raw(self.report['files'], present, self.data_dir, raw_dir)
 
   def _describe(self) -> tuple[Schema, dict[str, str]]:
     return PRESETS[self.builder_config.preset].schema, {
@@ -138,7 +133,7 @@ class AliCcp(ColumnarBuilder):
     }
 
   def _bar(self) -> tqdm:
-    files = ali_ccp_files.find(self.builder_config.raw_dir)
+    files = find_files(self.builder_config.raw_dir)
     return tqdm(
         total=files.total_bytes,
         desc='Reading Ali-CCP',
@@ -149,23 +144,22 @@ class AliCcp(ColumnarBuilder):
     )
 
   def _wrote(self, num_rows: int) -> None:
-    """The bar counts bytes read, not rows."""
+    """Does nothing: the bar counts the bytes read, not the rows written."""
 
   def _generate_splits(
       self,
   ) -> tuple[Schema, dict[str, Iterator[Columns]], dict[str, Any]]:
-    # Late, because they bring numba along.
-    from esmm_jax.data.ali_ccp import counts as ali_ccp_counts
-    from esmm_jax.data.ali_ccp import encode as ali_ccp_encode
+    # Imported late: they import numba, which only preparing needs.
+    from esmm_jax.data.ali_ccp import counts, encode
 
     config = self.builder_config
-    files = ali_ccp_files.find(config.raw_dir)
+    files = find_files(config.raw_dir)
     schema, _ = self._describe()
     report = {
         'files': {},
         'preset': config.preset,
         'schema_fingerprint': schema.fingerprint(),
-        'options': config.describing(),
+        'options': config.data_options(),
         'read': {},
         'text': {},
         'splits': {},
@@ -173,24 +167,26 @@ class AliCcp(ColumnarBuilder):
     train = ('train', 'valid') if config.valid_share else ('train',)
     pair = self._read(files, 'train', train, schema, report)
     self._progress.set_description('Encoding train')
-    kept = ali_ccp_encode.fit(
+    vocabularies = encode.fit(
         pair, 'train', schema, config, self.group_folder('train')
     )
-    self._save_vocabulary(kept)
-    sizes = {name: len(ids) + FIRST_KEPT for name, ids in kept.items()}
+    self._save_vocabularies(vocabularies)
+    sizes = {name: len(ids) + FIRST_KEPT for name, ids in vocabularies.items()}
     report['vocab_sizes'] = {f.name: sizes[f.name] for f in schema.fields}
     schema = schema.with_vocab_sizes(sizes)
-    places = {name: ali_ccp_counts.places(ids) for name, ids in kept.items()}
+    places = {name: counts.places(ids) for name, ids in vocabularies.items()}
 
     def shards(pair: Any, split: str) -> Iterator[Columns]:
       folder = self.group_folder(split)
-      ali_ccp_encode.encode_groups(schema, places, folder)
-      counts = report['splits'][split] = {}
-      yield from ali_ccp_encode.shards(
-          pair, split, schema, places, folder, counts
+      encode.encode_groups(schema, places, folder)
+      split_report = report['splits'][split] = {}
+      yield from encode.shards(
+          pair, split, schema, places, folder, split_report
       )
 
-    def of_test() -> Iterator[Columns]:
+    def test_shards() -> Iterator[Columns]:
+      # The test files are read when the other splits are written, so that the
+      # temporary files of only one pair exist at a time.
       pair = self._read(files, 'test', ('test',), schema, report)
       self._progress.set_description('Encoding test')
       yield from shards(pair, 'test')
@@ -199,19 +195,23 @@ class AliCcp(ColumnarBuilder):
 
     return (
         schema,
-        {s: shards(pair, s) for s in train} | {'test': of_test()},
+        {s: shards(pair, s) for s in train} | {'test': test_shards()},
         report,
     )
 
   def _read(
       self,
-      files: ali_ccp_files.RawFiles,
+      files: RawFiles,
       raw_split: str,
       splits: tuple[str, ...],
       schema: Schema,
       report: dict[str, Any],
   ) -> Any:
-    """The first pass over a pair of files, `Pair`; counts go to the report."""
+    """Does the first pass over a pair of files; its counts go to the report.
+
+    Returns:
+      The `Pair`.
+    """
     from esmm_jax.data.ali_ccp.first_pass import Pair
 
     config = self.builder_config
@@ -226,7 +226,7 @@ class AliCcp(ColumnarBuilder):
     )
     pair.read(files, self._progress.update)
     if config.check_counts:
-      ali_ccp_report.check_published(raw_split, pair.facts)
+      reports.check_published(raw_split, pair.facts)
     report['files'] |= files.digests
     report['read'][raw_split] = pair.facts
     report['text'] |= {n: c.to_dict() for n, c in pair.counts.items()}
@@ -235,10 +235,10 @@ class AliCcp(ColumnarBuilder):
   def _temporary(self) -> str:
     return os.path.join(os.fspath(self.data_path), _TEMPORARY)
 
-  def _save_vocabulary(self, kept: dict[str, np.ndarray]) -> None:
+  def _save_vocabularies(self, vocabularies: dict[str, np.ndarray]) -> None:
     folder = os.path.join(os.fspath(self.data_path), VOCABULARY)
     os.makedirs(folder)
-    for name, ids in kept.items():
+    for name, ids in vocabularies.items():
       np.save(os.path.join(folder, f'{name}.npy'), ids)
 
   def _save_report(self, report: dict[str, Any]) -> None:

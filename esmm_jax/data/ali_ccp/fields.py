@@ -7,8 +7,8 @@ session share:
   sample_id,click,conversion,common_feature_index,feature_num,LIST
   common_feature_index,feature_num,LIST
 
-LIST is `field \\x02 feature_id \\x03 value`, joined by `\\x01`. Fields bear the
-numbers that the publisher gave them, and they are known by nothing else.
+LIST is `field \\x02 feature_id \\x03 value`, joined by `\\x01`. The fields have
+the publisher's numbers as names; there are no others.
 """
 
 import dataclasses
@@ -26,10 +26,10 @@ class RawField(NamedTuple):
 
   Attributes:
     name: The publisher's number.
-    common: Whether it stands in the common file; otherwise in the skeleton.
-    several: Whether a line may hold several values.
-    weighted: Whether a value's weight is other than 1.
-    meaning: For people.
+    common: True in the common file, False in the skeleton.
+    several: True if a line may hold several values.
+    weighted: True if weights of values differ from 1.
+    meaning: Description for people.
   """
 
   name: str
@@ -73,12 +73,12 @@ HISTORIES = tuple(f.name for f in RAW_FIELDS if f.common and f.several)
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-  """A choice of fields that is not to change, and how they are read.
+  """A frozen choice of fields.
 
   Attributes:
     schema: Fields in the order of their numbers; no vocabulary sizes.
-    min_count: Training rows that a value must have to be kept.
-    fingerprint: `Schema.fingerprint` of the schema; a test holds it.
+    min_count: A value in fewer training rows is rare.
+    fingerprint: `Schema.fingerprint` of the schema; a test compares it.
   """
 
   schema: Schema
@@ -87,7 +87,7 @@ class Preset:
 
 
 def _esmm23() -> Schema:
-  """All fields, all values, pooled by the sum of w_l e_l."""
+  """Returns all fields with all values, pooled by the sum of w_l e_l."""
   lengths = {'210': 8, '853': 3} | dict.fromkeys(HISTORIES, 16)
   return Schema(
       fields=tuple(
@@ -105,7 +105,10 @@ def _esmm23() -> Schema:
 
 
 def _aitm18() -> Schema:
-  """The fields with one value and 853, whose last value counts; no weights."""
+  """Returns the single-valued fields and 853, of which the last value counts.
+
+  Without weights.
+  """
   left_out = HISTORIES + ('210',)
   return Schema(
       fields=tuple(

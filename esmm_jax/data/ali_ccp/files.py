@@ -1,4 +1,4 @@
-"""The raw files of Ali-CCP: found, opened, streamed out of their archives."""
+"""Finds the raw files of Ali-CCP and streams them, also out of archives."""
 
 from collections.abc import Callable, Iterator
 import gzip
@@ -40,19 +40,19 @@ class RawFiles:
 
     Args:
       split: `train` or `test`.
-      progress: Is told the bytes read from disk.
+      progress: Called with the number of bytes just read from disk.
 
     Yields:
-      Kind `common` or `skeleton`, the name for messages, and the bytes. They
-      are to be read to their end before the next is asked for. In an archive
-      either may come first.
+      Kind `common` or `skeleton`, the name for messages, and the bytes, which
+      must be read to their end before the next file. In an archive either kind
+      may come first.
 
     Raises:
-      InputError: An archive is damaged or has not the two files.
+      InputError: An archive is damaged or lacks one of the files.
     """
     paths = self.paths[split]
     if 'archive' in paths:
-      yield from self._of_archive(paths['archive'], split, progress)
+      yield from self._open_archive(paths['archive'], split, progress)
       return
     for kind in KINDS:
       path = paths[kind]
@@ -60,16 +60,16 @@ class RawFiles:
         yield kind, os.path.basename(path), stream
         self._done(stream)
 
-  def _of_archive(
+  def _open_archive(
       self, path: str, split: str, progress: Callable[[int], None]
   ) -> Iterator[tuple[str, str, BinaryIO]]:
-    """The members of an archive, which is never unpacked."""
+    """Opens the members of an archive without unpacking it."""
     archive = os.path.basename(path)
     wanted = {f'{KINDS[k]}_{split}.csv': k for k in KINDS}
-    found = set()
+    seen = set()
     with _Hashed(path, progress) as stream:
       try:
-        # Not tarfile's own way, which reads past a wrong checksum.
+        # Not tarfile's own decompression, which ignores a wrong checksum.
         unpacked = gzip.GzipFile(fileobj=stream)
         with tarfile.open(
             fileobj=unpacked, mode='r|', bufsize=_BUFFER
@@ -78,24 +78,22 @@ class RawFiles:
             name = os.path.basename(member.name)
             if name not in wanted or not member.isfile():
               continue
-            if name in found:
+            if name in seen:
               raise InputError(f'{path}: {name} is in it twice.')
-            found.add(name)
+            seen.add(name)
             text = members.extractfile(member)
             yield wanted[name], f'{archive}/{name}', _Member(text, path)
         while unpacked.read(_BUFFER):  # The checksum is at the end.
           pass
       except (EOFError, zlib.error, tarfile.TarError, OSError) as e:
-        raise InputError(
-            f'{path}: {e}. The archive is damaged or cut off; fetch it again.'
-        ) from e
-      missing = sorted(set(wanted) - found)
+        raise _damaged(path, e) from e
+      missing = sorted(set(wanted) - seen)
       if missing:
         raise InputError(f'{path}: {" and ".join(missing)} is not in it.')
       self._done(stream)
 
   def _done(self, stream: '_Hashed') -> None:
-    """Keeps the digest; what no reader wanted is read here."""
+    """Keeps the digest, after reading the bytes that no reader has read."""
     while stream.read(_BUFFER):
       pass
     name = os.path.basename(stream.path)
@@ -140,21 +138,24 @@ class _Member(io.RawIOBase):
     try:
       return self._text.readinto(buffer)
     except (EOFError, zlib.error, tarfile.TarError, OSError) as e:
-      raise InputError(
-          f'{self._archive}: {e}. The archive is damaged or cut off; fetch it'
-          ' again.'
-      ) from e
+      raise _damaged(self._archive, e) from e
 
 
-def find(raw_dir: str) -> RawFiles:
+def _damaged(path: str, error: Exception) -> InputError:
+  return InputError(
+      f'{path}: {error}. The archive is damaged or cut off; fetch it again.'
+  )
+
+
+def find_files(raw_dir: str) -> RawFiles:
   """Finds the four CSV files, or an archive for each split.
 
-  CSV files may lie in `raw_dir` or in a folder in it; where they are complete
-  archives are not looked at. An archive is a .tar.gz or .tgz with `train` or
+  CSV files may be in `raw_dir` or in a folder in it; archives are ignored where
+  the CSV files are complete. An archive is a .tar.gz or .tgz with `train` or
   `test` in its name.
 
   Raises:
-    InputError: The folder or a file is not there, is empty or twice there.
+    InputError: The folder or a file is missing, empty or there twice.
   """
   if not raw_dir:
     raise InputError(
@@ -164,14 +165,14 @@ def find(raw_dir: str) -> RawFiles:
     )
   if not os.path.isdir(raw_dir):
     raise InputError(f'raw_dir {raw_dir}: there is no such folder.')
-  here = _files(raw_dir)
+  present = _files(raw_dir)
   paths: dict[str, dict[str, str]] = {}
   missing = []
   for split in SPLITS:
-    csv = {k: _one(here, f'{KINDS[k]}_{split}.csv') for k in KINDS}
+    csv = {k: _one(present, f'{KINDS[k]}_{split}.csv') for k in KINDS}
     archives = [
         p
-        for p in here
+        for p in present
         if p.endswith(('.tar.gz', '.tgz')) and split in os.path.basename(p)
     ]
     if all(csv.values()):
@@ -186,7 +187,7 @@ def find(raw_dir: str) -> RawFiles:
     else:
       missing += [f'{KINDS[k]}_{split}.csv' for k in KINDS if not csv[k]]
   if missing:
-    names = ', '.join(sorted(os.path.basename(p) for p in here)[:10])
+    names = ', '.join(sorted(os.path.basename(p) for p in present)[:10])
     raise InputError(
         f'{raw_dir}: {", ".join(missing)} not found, and no archive'
         f' sample_SPLIT.tar.gz in their place. There is: {names or "nothing"}.'
@@ -199,23 +200,23 @@ def find(raw_dir: str) -> RawFiles:
 
 
 def _files(raw_dir: str) -> list[str]:
-  """The files of a folder and of the folders in it."""
-  found = []
-  for entry in sorted(os.scandir(raw_dir), key=lambda e: e.name):
+  """Returns the files of a folder and of the folders in it, sorted."""
+  paths = []
+  for entry in os.scandir(raw_dir):
     if entry.is_dir():
-      found += [e.path for e in os.scandir(entry.path) if e.is_file()]
+      paths += [e.path for e in os.scandir(entry.path) if e.is_file()]
     else:
-      found.append(entry.path)
-  return sorted(found)
+      paths.append(entry.path)
+  return sorted(paths)
 
 
 def _one(paths: list[str], name: str) -> str:
-  """The path with this name, or ''.
+  """Returns the path with this file name, or ''.
 
   Raises:
     InputError: There are several.
   """
-  found = [p for p in paths if os.path.basename(p) == name]
-  if len(found) > 1:
-    raise InputError(f'{name} is there twice: {" and ".join(found)}.')
-  return found[0] if found else ''
+  matches = [p for p in paths if os.path.basename(p) == name]
+  if len(matches) > 1:
+    raise InputError(f'{name} is there twice: {" and ".join(matches)}.')
+  return matches[0] if matches else ''

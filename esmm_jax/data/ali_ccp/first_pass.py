@@ -1,9 +1,9 @@
 """First pass over a pair of raw files: text -> raw ids on disk, by session.
 
-Nothing of the size of the files is held in memory. The common rows go to the
-group tables of the splits that their sessions belong to, where they stay; the
-skeleton rows go to temporary piles, a pile for each 128th of the sessions in
-the order of their hash. Ids are those of the files until `ali_ccp_encode`.
+Memory does not grow with the rows of the files, only with their sessions. The
+common rows go to the group tables of the splits of their sessions, where they
+stay; the skeleton rows go to temporary piles, one pile for each 128th of the
+sessions in the order of their hash. Ids are those of the files until `encode`.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,19 +12,20 @@ import os
 
 from esmm_jax.data.ali_ccp.config import AliCcpConfig
 from esmm_jax.data.ali_ccp.counts import ABSENT
-from esmm_jax.data.ali_ccp.fields import RAW_FIELDS
 from esmm_jax.data.ali_ccp.files import RawFiles
-from esmm_jax.data.ali_ccp.text import Counts, Layout, read_rows, Rows
+from esmm_jax.data.ali_ccp.layout import layout
+from esmm_jax.data.ali_ccp.text import Counts, read_rows, Rows
 from esmm_jax.data.store.column_files import GrowingTable, Pile
-from esmm_jax.data.store.columns import concatenate, cut
-from esmm_jax.data.store.feature_columns import take
+from esmm_jax.data.store.columns import concatenate, concatenate_rows, cut
+from esmm_jax.data.store.columns import take_rows
+from esmm_jax.data.store.policies import apply_conversion_policy
 from esmm_jax.data.store.sessions import BUCKETS, GroupIndex, place, SessionRows
 from esmm_jax.schema import Schema
 from esmm_jax.types import Columns, InputError, Ragged
 import numpy as np
 
 INDEX = 'common_feature_index'  # Column of the group table, uint64.
-_FLUSH_ROWS = 1 << 18
+_FLUSH_ROWS = 1 << 18  # Rows that are sorted into piles together.
 
 
 class Pair:
@@ -33,10 +34,10 @@ class Pair:
   Attributes:
     splits: The splits that its sessions make, in the order of the hash.
     groups: Split -> its group table.
-    piles: Split -> its rows, `BUCKETS` piles; those that are empty too.
+    piles: Split -> its rows, `BUCKETS` piles, some of them empty.
     ranges: Field -> its smallest and largest raw id; (0, -1) if it has none.
-    counts: File name -> what was counted in it.
-    facts: What was counted over the rows of the skeleton.
+    counts: File name -> counts over its lines.
+    facts: Name -> counts over the rows of the skeleton.
   """
 
   def __init__(
@@ -48,15 +49,15 @@ class Pair:
       folder_of: Callable[[str], str],
       temporary: str,
   ):
-    """Prepares the folders.
+    """Creates the folders.
 
     Args:
       raw_split: `train` or `test`.
-      splits: What its sessions become.
-      schema: Which fields are read.
+      splits: The splits that its sessions make.
+      schema: The fields to read.
       config: The policies.
-      folder_of: Gives the folder of a split's group table.
-      temporary: Folder for the piles; made here.
+      folder_of: Returns the folder of a split's group table.
+      temporary: Folder for the piles; must not exist.
     """
     self.splits = splits
     self.groups: dict[str, GroupIndex] = {}
@@ -87,9 +88,9 @@ class Pair:
     """Reads both files.
 
     Raises:
-      InputError: A file is missing or damaged, a line is not of the format, an
-        index stands twice in the common file, or is missing there, and the
-        policies do not allow it.
+      InputError: A file is missing or damaged; or a line violates the format,
+        or an index is missing or twice in the common file, and the policies do
+        not allow it.
     """
     try:
       self._read(files, progress)
@@ -126,99 +127,103 @@ class Pair:
   def _put_common(self, rows: Rows, common: '_CommonKeys') -> None:
     """Appends common rows to the group tables of their splits."""
     split = place(rows.key, self._shares, self._config.sample).split
-    dtype = self._config.weight_dtype
-    columns = {INDEX: rows.key, **rows.ids}
-    columns |= {f'{n}.weight': w.astype(dtype) for n, w in rows.weights.items()}
-    columns |= {n: _as_stored(c, dtype) for n, c in rows.lists.items()}
-    self._widen(columns)
+    columns = self._stored_columns(rows)
     for k, name in enumerate(self.splits):
-      mine = np.flatnonzero(split == k)
-      common.add(k, rows.key[mine], rows.line[mine])
-      self._tables[name].append(_rows(columns, mine))
+      index = np.flatnonzero(split == k)
+      common.add(k, rows.key[index], rows.line[index])
+      self._tables[name].append(take_rows(columns, index))
 
   def _put_skeleton(self, rows: Rows, skeleton: SessionRows) -> None:
     """Applies the policies and appends skeleton rows to their piles."""
     config, facts = self._config, self.facts
     where = place(rows.key, self._shares, config.sample)
-    alone = (rows.click == 0) & (rows.conversion == 1)
-    click, conversion = rows.click, rows.conversion
-    facts['rows_read'] += len(click)
-    facts['clicks_read'] += int(click.sum())
-    facts['conversions_read'] += int(conversion.sum())
-    facts['conversions_without_click'] += int(alone.sum())
+    labels = apply_conversion_policy(
+        rows.click, rows.conversion, config.conversion_without_click
+    )
+    facts['rows_read'] += len(rows.click)
+    facts['clicks_read'] += int(rows.click.sum())
+    facts['conversions_read'] += int(rows.conversion.sum())
+    facts['conversions_without_click'] += int(labels.unclicked.sum())
     facts['rows_not_sampled'] += int((where.split < 0).sum())
-    used = where.split >= 0
-    if config.conversion_without_click == 'drop':
-      used &= ~alone
-    elif config.conversion_without_click == 'click':
-      click = np.where(alone, np.int8(1), click)
-    else:
-      conversion = np.where(alone, np.int8(0), conversion)
+    used = (where.split >= 0) & labels.is_kept
     columns = {
         'sample_id': rows.sample_id,
-        'click': click,
-        'conversion': conversion,
-        INDEX: rows.key,
-        **rows.ids,
+        'click': labels.click,
+        'conversion': labels.conversion,
+        **self._stored_columns(rows),
     }
-    dtype = config.weight_dtype
-    columns |= {f'{n}.weight': w.astype(dtype) for n, w in rows.weights.items()}
-    columns |= {n: _as_stored(c, dtype) for n, c in rows.lists.items()}
-    self._widen(columns)
     skeleton.add(rows.key[used], rows.line[used])
     for k, name in enumerate(self.splits):
-      mine = np.flatnonzero(used & (where.split == k))
-      mine = mine[np.argsort(where.order[mine], kind='stable')]
-      ends = np.searchsorted(where.bucket[mine], np.arange(BUCKETS + 1))
-      ordered = _rows(columns, mine)
+      index = np.flatnonzero(used & (where.split == k))
+      # Stable, so that the rows of a session stay in the order of the file.
+      index = index[np.argsort(where.order[index], kind='stable')]
+      ends = np.searchsorted(where.bucket[index], np.arange(BUCKETS + 1))
+      ordered = take_rows(columns, index)
       for b in np.flatnonzero(np.diff(ends)):
-        a, z = ends[b : b + 2]
-        self.piles[name][b].put({n: cut(c, a, z) for n, c in ordered.items()})
+        low, high = ends[b : b + 2]
+        self.piles[name][b].put(
+            {n: cut(c, low, high) for n, c in ordered.items()}
+        )
+
+  def _stored_columns(self, rows: Rows) -> Columns:
+    """Returns index and fields as they are stored; widens `ranges`."""
+    dtype = self._config.weight_dtype
+    columns: Columns = {INDEX: rows.key, **rows.ids}
+    columns |= {f'{n}.weight': w.astype(dtype) for n, w in rows.weights.items()}
+    for name, c in rows.lists.items():
+      weights = None if c.weights is None else c.weights.astype(dtype)
+      columns[name] = Ragged(c.values, c.offsets, weights)
+    self._widen(columns)
+    return columns
 
   def _join(
       self, common: '_CommonKeys', skeleton: SessionRows, names: dict[str, str]
   ) -> None:
     """Counts the skeleton rows of each group, and those without."""
     config = self._config
-    keys, rows, lines = skeleton.merged()
-    alone = np.ones(len(keys), bool)
+    keys, num_rows, lines = skeleton.merged()
+    unmatched = np.ones(len(keys), bool)
     for k, name in enumerate(self.splits):
-      mine, mine_lines = common.of(k)
-      self._check_repeated(mine, mine_lines, names['common'])
-      groups = GroupIndex(mine)
-      found = groups.find(keys)
-      there = found >= 0
-      alone &= ~there
-      np.add.at(groups.rows, found[there], rows[there])
+      common_keys, common_lines = common.of_split(k)
+      self._check_repeated(common_keys, common_lines, names['common'])
+      groups = GroupIndex(common_keys)
+      group = groups.find(keys)
+      matched = group >= 0
+      unmatched &= ~matched
+      np.add.at(groups.rows, group[matched], num_rows[matched])
       self.groups[name] = groups
-    missing = int(rows[alone].sum())
+    keys, num_rows, lines = (a[unmatched] for a in (keys, num_rows, lines))
+    missing = int(num_rows.sum())
     self.facts['rows_without_common'] = missing
     if missing and config.without_common == 'error':
-      first = lines[alone].argmin()
+      first = lines.argmin()
       raise InputError(
-          f'{names["skeleton"]}, line {int(lines[alone][first])}: the index'
-          f' {int(keys[alone][first]):016x} has no line in {names["common"]};'
+          f'{names["skeleton"]}, line {int(lines[first])}: the index'
+          f' {int(keys[first]):016x} has no line in {names["common"]};'
           f' {missing} rows are so. The common file may be cut off. Otherwise'
           " set without_common='drop' to leave such rows out, or 'keep' to have"
           " them without the user's fields."
       )
-    where = place(keys[alone], self._shares, config.sample).split
+    if config.without_common != 'keep':
+      return
+    split = place(keys, self._shares, config.sample).split
     for k, name in enumerate(self.splits):
-      mine = int(rows[alone][where == k].sum())
-      if mine and config.without_common == 'keep':
-        self._tables[name].append(_nothing(self._schema, config.weight_dtype))
-        self.groups[name].keep_others(mine)
+      others = int(num_rows[split == k].sum())
+      if others:
+        empty = _empty_group(self._schema, config.weight_dtype)
+        self._tables[name].append(empty)
+        self.groups[name].keep_others(others)
 
   def _check_repeated(
       self, keys: np.ndarray, lines: np.ndarray, name: str
   ) -> None:
-    """Refuses or counts the indices that stand on several common lines."""
+    """Refuses or counts the indices that are on several common lines."""
     order = np.argsort(keys, kind='stable')
-    again = order[1:][keys[order][1:] == keys[order][:-1]]
-    if not len(again):
+    repeated = order[1:][keys[order][1:] == keys[order][:-1]]
+    if not len(repeated):
       return
     if self._config.bad_lines == 'error':
-      first = again[lines[again].argmin()]
+      first = repeated[lines[repeated].argmin()]
       raise InputError(
           f'{name}, line {int(lines[first])}: the index {int(keys[first]):016x}'
           ' stands on an earlier line too. Mend the file, or set'
@@ -226,10 +231,10 @@ class Pair:
           ' others.'
       )
     bad = self.counts[name].bad_lines
-    bad['duplicate'] = bad.get('duplicate', 0) + len(again)
+    bad['duplicate'] = bad.get('duplicate', 0) + len(repeated)
 
   def _widen(self, columns: Columns) -> None:
-    """Takes the raw ids of some rows into `ranges`."""
+    """Widens `ranges` to the raw ids of some rows."""
     for name, (low, high) in self.ranges.items():
       if name not in columns:
         continue
@@ -252,31 +257,13 @@ class _CommonKeys:
     self._keys[split].append(keys)
     self._lines[split].append(lines)
 
-  def of(self, split: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices uint64 [G] and their lines int64 [G]."""
+  def of_split(self, split: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns indices uint64 [G] and their lines int64 [G]."""
     return np.concatenate(self._keys[split]), np.concatenate(self._lines[split])
 
 
-def layout(schema: Schema, skeleton: bool) -> Layout:
-  """What of a file's fields the schema has."""
-  here = [f for f in RAW_FIELDS if f.common != skeleton]
-  used = {f.name: f for f in schema.fields}
-  read = [f for f in here if f.name in used]
-  lists = [f.name for f in read if used[f.name].kind == 'ids']
-  return Layout(
-      skeleton=skeleton,
-      singles=tuple(f.name for f in read if f.name not in lists),
-      lists=tuple(lists),
-      weighted=frozenset(f.name for f in read if used[f.name].weighted),
-      last=frozenset(
-          f.name for f in read if f.several and f.name not in lists
-      ),
-      ignored=frozenset(f.name for f in here if f.name not in used),
-  )
-
-
 def _buffered(rows: Iterator[Rows]) -> Iterator[Rows]:
-  """Puts parts together until they have `_FLUSH_ROWS` rows."""
+  """Concatenates parts until they have `_FLUSH_ROWS` rows."""
   held, num = [], 0
   for part in rows:
     held.append(part)
@@ -289,31 +276,15 @@ def _buffered(rows: Iterator[Rows]) -> Iterator[Rows]:
 
 
 def _stacked(parts: list[Rows]) -> Rows:
-  """One `Rows` from consecutive ones."""
-
-  def joined(pieces):
-    if isinstance(pieces[0], dict):
-      return {n: concatenate([p[n] for p in pieces]) for n in pieces[0]}
-    return concatenate(pieces)
-
-  return Rows(*(joined(list(pieces)) for pieces in zip(*parts)))
+  """Returns one `Rows` from consecutive ones."""
+  return Rows(*(
+      (concatenate_rows if isinstance(pieces[0], dict) else concatenate)(pieces)
+      for pieces in map(list, zip(*parts))
+  ))
 
 
-def _rows(columns: Columns, index: np.ndarray) -> Columns:
-  return {
-      n: take(c, index) if isinstance(c, Ragged) else c[index]
-      for n, c in columns.items()
-  }
-
-
-def _as_stored(lists: Ragged, dtype: str) -> Ragged:
-  if lists.weights is None:
-    return lists
-  return Ragged(lists.values, lists.offsets, lists.weights.astype(dtype))
-
-
-def _nothing(schema: Schema, dtype: str) -> Columns:
-  """One row of the group table in which every field is missing."""
+def _empty_group(schema: Schema, dtype: str) -> Columns:
+  """Returns one row of the group table in which every field is missing."""
   columns: Columns = {INDEX: np.zeros(1, np.uint64)}
   absent = np.full(1, ABSENT, np.int32)
   for f in schema.group_part.fields:

@@ -1,4 +1,4 @@
-"""What the published files hold, and what was found, for people to read."""
+"""Counts of the published files, and the report as text."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 from esmm_jax.data.ali_ccp.fields import BY_NAME
 from esmm_jax.types import InputError
 
-# Raw split -> counts of the official files, which several public sources agree
-# on: rows of the skeleton, clicks, conversions with a click, and those without.
+# Raw split -> counts of the official files, on which several public sources
+# agree: rows of the skeleton, clicks, conversions with a click, and without.
 PUBLISHED = {
     'train': dict(
         rows_read=42_300_135,
@@ -22,22 +22,22 @@ PUBLISHED = {
         conversions_without_click=226,
     ),
 }
-# A pair of files with so many rows is taken for the official one, whole or not.
+# A pair of files with more rows is meant to be the official one, whole or not.
 OFFICIAL_ROWS = 30_000_000
 
 
 def against_published(raw_split: str, facts: Mapping[str, int]) -> str:
-  """'' if the counts are the published ones, or what differs, in words."""
-  found = dict(
+  """Returns the counts that differ from the published ones as text, or ''."""
+  counts = dict(
       facts,
       conversions=facts['conversions_read']
       - facts['conversions_without_click'],
   )
   expected = PUBLISHED[raw_split]
   return '; '.join(
-      f'{name.replace("_", " ")}: {found[name]:,}, published {value:,}'
+      f'{name.replace("_", " ")}: {counts[name]:,}, published {value:,}'
       for name, value in expected.items()
-      if found[name] != value
+      if counts[name] != value
   )
 
 
@@ -45,7 +45,7 @@ def check_published(raw_split: str, facts: Mapping[str, int]) -> None:
   """Refuses files of the official size with other counts.
 
   Raises:
-    InputError: Says which counts differ.
+    InputError: Lists the counts that differ.
   """
   differs = against_published(raw_split, facts)
   if differs and facts['rows_read'] >= OFFICIAL_ROWS:
@@ -58,7 +58,7 @@ def check_published(raw_split: str, facts: Mapping[str, int]) -> None:
 
 
 def lines(report: Mapping[str, Any]) -> Iterator[str]:
-  """The report as text, line by line."""
+  """Yields the report as lines of text."""
   for name, file in report['files'].items():
     yield f'{name}: {file["bytes"]:,} bytes, sha256 {file["sha256"]}'
   for raw_split, facts in report['read'].items():
@@ -66,17 +66,17 @@ def lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield f'{raw_split} files'
     for name, value in facts.items():
       yield f'  {name.replace("_", " ")}: {_text(value)}'
-  for name, counts in report['text'].items():
+  for file, counts in report['text'].items():
     yield ''
-    yield name
-    for what, value in counts.items():
+    yield file
+    for name, value in counts.items():
       if value:
-        yield f'  {what.replace("_", " ")}: {_text(value)}'
+        yield f'  {name.replace("_", " ")}: {_text(value)}'
   splits = report['splits']
   yield ''
   yield f'{"":12}' + ''.join(f'{s:>14}' for s in splits)
-  for what in ('rows', 'clicks', 'conversions', 'sessions'):
-    yield f'{what:12}' + ''.join(f'{r[what]:>14,}' for r in splits.values())
+  for name in ('rows', 'clicks', 'conversions', 'sessions'):
+    yield f'{name:12}' + ''.join(f'{r[name]:>14,}' for r in splits.values())
   yield ''
   yield (
       f'{"field":8}{"meaning":38}{"ids":>10}'

@@ -3,48 +3,26 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 import concurrent.futures
+import contextlib
 import dataclasses
 from typing import Any, BinaryIO, NamedTuple
 
 from esmm_jax.data.ali_ccp import kernel
+from esmm_jax.data.ali_ccp.layout import code_name, Layout
 from esmm_jax.types import InputError, Ragged
 import numpy as np
 
 CHUNK_BYTES = 16 << 20
 LONGEST_LINE = 16 << 20
 _EXCERPT = 60
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-  """What is read of the lines of a file.
-
-  Attributes:
-    skeleton: Whether it is the skeleton; otherwise the common file.
-    singles: Fields with one value a line.
-    lists: Fields with several.
-    weighted: Fields whose values count as weights; of the others, values other
-      than 1 are counted.
-    last: Those of `singles` of which the last value counts. Of the others the
-      first one does, and the rest are counted as duplicates.
-    ignored: Fields that are known and not read.
-  """
-
-  skeleton: bool
-  singles: tuple[str, ...]
-  lists: tuple[str, ...]
-  weighted: frozenset[str] = frozenset()
-  last: frozenset[str] = frozenset()
-  ignored: frozenset[str] = frozenset()
-
-  def codes(self) -> np.ndarray:
-    """The look-up of `kernel.parse`, int8."""
-    codes = np.full(kernel.NAME_CODES, kernel.UNKNOWN, np.int8)
-    for k, name in enumerate(self.singles + self.lists):
-      codes[kernel.name_code(name)] = k
-    for name in self.ignored:
-      codes[kernel.name_code(name)] = kernel.IGNORED
-    return codes
+_CUT_OFF = (
+    'It is the last line and does not end: the file seems to be cut off; fetch'
+    ' it again.'
+)
+_MEND = (
+    "Mend the file, or set bad_lines='drop' to leave such lines out and count"
+    ' them.'
+)
 
 
 class Rows(NamedTuple):
@@ -75,14 +53,14 @@ class Rows(NamedTuple):
 
 @dataclasses.dataclass
 class Counts:
-  """What was met in a file.
+  """Counts over the lines of a file.
 
   Attributes:
-    lines: Lines.
-    blank_lines: Those with nothing on them, which are skipped.
+    lines: All lines.
+    blank_lines: Empty ones, which are skipped.
     rows: Lines that were read.
     tokens: Triples on them.
-    bad_lines: Reason -> lines that are not of the format.
+    bad_lines: Reason -> lines that violate the format.
     first_bad: Reason -> `line`, its number, and `text`, an excerpt.
     unknown_fields: Name -> triples of a field that the format does not have.
     duplicates: Field with one value -> values beyond the first on a line.
@@ -100,7 +78,7 @@ class Counts:
   values_not_one: dict[str, int] = dataclasses.field(default_factory=dict)
 
   def to_dict(self) -> dict[str, Any]:
-    """For a report."""
+    """Returns the counts for a report."""
     return dataclasses.asdict(self)
 
 
@@ -119,56 +97,69 @@ def read_rows(
 
   Args:
     stream: The bytes of the file.
-    name: What to call it in messages.
-    layout: What to read.
-    counts: Gets what is met.
-    bad_lines: `error`, or `drop` to leave lines out that are not of the format
-      and count them.
-    threads: That parse.
-    progress: Is told how many bytes were read.
+    name: Name of the file in messages.
+    layout: The fields to read.
+    counts: Updated as chunks are read.
+    bad_lines: `error`, or `drop` to leave out and count lines that violate the
+      format.
+    threads: Number of threads that parse.
+    progress: Called with the number of bytes just read.
     chunk_bytes: Bytes that are parsed at once.
 
   Yields:
-    The lines of a chunk; chunks without lines are passed over.
+    The rows of a chunk; chunks without rows are skipped.
 
   Raises:
-    InputError: A line is not of the format and `bad_lines` is `error`, or it is
+    InputError: A line violates the format and `bad_lines` is `error`, or it is
       longer than any line can be.
   """
   fields = layout.singles + layout.lists
-  codes = layout.codes()
-  weighted = np.array([f in layout.weighted for f in fields], bool)
-  last = np.array([f in layout.last for f in fields], bool)
+  how = (
+      layout.skeleton,
+      layout.codes(),
+      len(layout.singles),
+      np.array([f in layout.weighted for f in fields], bool),
+      np.array([f in layout.last for f in fields], bool),
+  )
 
-  def work(chunk: np.ndarray):
-    parsed = kernel.parse(
-        chunk, layout.skeleton, codes, len(layout.singles), weighted, last
-    )
-    return _columns(layout, parsed), parsed, chunk
+  def parse(piece: tuple[np.ndarray, bool]) -> tuple[Rows, kernel.Parsed]:
+    parsed = kernel.parse(piece[0], *how)
+    return _columns(layout, parsed), parsed
 
   chunks = _chunks(stream, name, chunk_bytes, progress)
+  with contextlib.closing(_map_ahead(parse, chunks, threads)) as results:
+    for (chunk, is_whole), (rows, parsed) in results:
+      if bad_lines == 'error':
+        _refuse_bad_lines(counts.lines, parsed, chunk, name, is_whole)
+      _add_counts(counts, layout, parsed, chunk)
+      # The kernel numbers lines from the chunk's beginning.
+      rows.line[:] += counts.lines - parsed.lines
+      if len(rows.key):
+        yield rows
+
+
+def _map_ahead(
+    function: Callable[[Any], Any], items: Iterator[Any], threads: int
+) -> Iterator[tuple[Any, Any]]:
+  """Yields (item, function(item)) in order, computed ahead in threads."""
   with concurrent.futures.ThreadPoolExecutor(threads) as pool:
     pending: deque[Any] = deque()
     try:
-      while True:
-        chunk, whole = next(chunks, (None, True))
-        if chunk is not None:
-          pending.append((pool.submit(work, chunk), whole))
-        while pending and (chunk is None or len(pending) > threads):
-          future, ends = pending.popleft()
-          rows, parsed, text = future.result()
-          _take_in(counts, layout, parsed, text, name, bad_lines, ends)
-          if len(rows.key):
-            yield rows
-        if chunk is None:
-          return
+      for item in items:
+        pending.append((item, pool.submit(function, item)))
+        # One more than threads, so that none is idle while the caller works.
+        if len(pending) > threads:
+          item, future = pending.popleft()
+          yield item, future.result()
+      for item, future in pending:
+        yield item, future.result()
     finally:
-      for future, _ in pending:
+      for _, future in pending:
         future.cancel()
 
 
 def _columns(layout: Layout, parsed: kernel.Parsed) -> Rows:
-  """`Rows` from what the kernel gives; line numbers are the chunk's own."""
+  """Arranges the kernel's arrays as `Rows`; line numbers are the chunk's."""
   lists = {}
   for k, name in enumerate(layout.lists):
     offsets = parsed.offsets[k]
@@ -192,58 +183,76 @@ def _columns(layout: Layout, parsed: kernel.Parsed) -> Rows:
   )
 
 
-def _take_in(
-    counts: Counts,
-    layout: Layout,
+def _bad_lines(
+    parsed: kernel.Parsed,
+) -> Iterator[tuple[str, int, int, int, int]]:
+  """Yields the reasons of bad lines, ordered by the first line of each.
+
+  Each with the number of bad lines, and of the first one the line in the chunk,
+  its first byte and the byte of the damage.
+  """
+  bad = zip(kernel.REASONS, parsed.bad.tolist())
+  present = [(reason, *record) for reason, record in bad if record[0]]
+  yield from sorted(present, key=lambda r: r[2])
+
+
+def _refuse_bad_lines(
+    lines_before: int,
     parsed: kernel.Parsed,
     chunk: np.ndarray,
     name: str,
-    bad_lines: str,
-    ends: bool,
+    is_whole: bool,
 ) -> None:
-  """Adds a chunk to the counts and shifts its line numbers to the file's."""
-  before = counts.lines
-  first = np.where(parsed.bad[:, 0] > 0, parsed.bad[:, 1], len(chunk) + 1)
-  for code in np.argsort(first, kind='stable'):
-    number, line, start, place = parsed.bad[code].tolist()
-    if not number:
-      continue
-    reason = list(kernel.REASONS)[code]
-    text = _excerpt(chunk, start)
-    if bad_lines == 'error':
-      cut = not ends and line == parsed.lines
-      raise InputError(
-          f'{name}, line {before + line}, byte {place - start + 1}:'
-          f' {kernel.REASONS[reason]}: {text}. '
-          + (
-              'It is the last line and does not end: the file seems to be cut'
-              ' off; fetch it again.'
-              if cut
-              else "Mend the file, or set bad_lines='drop' to leave such lines"
-              ' out and count them.'
-          )
-      )
-    counts.bad_lines[reason] = counts.bad_lines.get(reason, 0) + number
-    counts.first_bad.setdefault(reason, {'line': before + line, 'text': text})
-  parsed.line[:] += before
+  """Refuses a chunk with bad lines.
+
+  Args:
+    lines_before: Lines of the file before the chunk.
+    parsed: The chunk, parsed.
+    chunk: uint8, its bytes.
+    name: Of the file.
+    is_whole: False if the last line of the file has no end.
+
+  Raises:
+    InputError: Names the first bad line, the byte and the reason.
+  """
+  for reason, _, line, start, damage in _bad_lines(parsed):
+    is_cut = line == parsed.lines and not is_whole
+    raise InputError(
+        f'{name}, line {lines_before + line}, byte {damage - start + 1}:'
+        f' {kernel.REASONS[reason]}: {_excerpt(chunk, start)}.'
+        f' {_CUT_OFF if is_cut else _MEND}'
+    )
+
+
+def _add_counts(
+    counts: Counts, layout: Layout, parsed: kernel.Parsed, chunk: np.ndarray
+) -> None:
+  """Adds a chunk to the counts."""
+  for reason, number, line, start, _ in _bad_lines(parsed):
+    _add(counts.bad_lines, reason, number)
+    first = {'line': counts.lines + line, 'text': _excerpt(chunk, start)}
+    counts.first_bad.setdefault(reason, first)
   counts.lines += parsed.lines
   counts.blank_lines += parsed.blank
   counts.rows += len(parsed.key)
   counts.tokens += parsed.tokens
-  codes, times = np.unique(parsed.unknown, return_counts=True)
-  for code, n in zip(codes.tolist(), times.tolist()):
-    unknown = kernel.code_name(code)
-    counts.unknown_fields[unknown] = counts.unknown_fields.get(unknown, 0) + n
+  codes, numbers = np.unique(parsed.unknown, return_counts=True)
+  for code, number in zip(codes.tolist(), numbers.tolist()):
+    _add(counts.unknown_fields, code_name(code), number)
   fields = layout.singles + layout.lists
-  found = (counts.duplicates, counts.values_not_one)
-  for noted, numbers in zip(found, parsed.notes.tolist()):
-    for field, n in zip(fields, numbers):
-      if n:
-        noted[field] = noted.get(field, 0) + n
+  notes = (counts.duplicates, counts.values_not_one)
+  for noted, numbers in zip(notes, parsed.notes.tolist()):
+    for field, number in zip(fields, numbers):
+      if number:
+        _add(noted, field, number)
+
+
+def _add(counts: dict[str, int], key: str, number: int) -> None:
+  counts[key] = counts.get(key, 0) + number
 
 
 def _excerpt(chunk: np.ndarray, start: int) -> str:
-  """The beginning of a line, as Python would write it."""
+  """Returns the beginning of a line as a Python literal."""
   text = chunk[start : start + _EXCERPT].tobytes()
   line = text.split(b'\n')[0]
   more = '...' if len(line) == _EXCERPT else ''
@@ -256,7 +265,11 @@ def _chunks(
     size: int,
     progress: Callable[[int], None] | None,
 ) -> Iterator[tuple[np.ndarray, bool]]:
-  """Whole lines of about `size` bytes; False with the last if it has no end.
+  """Cuts a stream into chunks of whole lines; see `read_rows`.
+
+  Yields:
+    uint8, whole lines of about `size` bytes, and True; False with the file's
+    last line if it has no end, which is then added.
 
   Raises:
     InputError: A line is too long.

@@ -1,4 +1,4 @@
-"""Writes files in the raw format of Ali-CCP, for simulated and random data."""
+"""Writes simulated and random data in the raw format of Ali-CCP."""
 
 from collections.abc import Sequence
 import contextlib
@@ -12,8 +12,8 @@ from esmm_jax.types import InputError
 import numba
 import numpy as np
 
-# Field -> the first of its ids and how many there are: where those of the
-# published files lie, as public excerpts of them show.
+# Field -> the first of its ids and their number, like those in public excerpts
+# of the published files.
 RANGES = {
     '101': (1, 445_000),
     '109_14': (445_001, 13_000),
@@ -72,13 +72,13 @@ def tokens(
     num_rows: int,
     parts: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]],
 ) -> Tokens:
-  """Puts the values of several fields together, row by row.
+  """Merges the values of several fields, row by row.
 
   Args:
     num_rows: n.
-    parts: Field; rows int [t], which of the n rows has a value; ids int [t];
-      values int [t], in units of 1e-5. A row has its values in the order of
-      the parts, and a field may come several times.
+    parts: Field; rows int [t], the row of each value; ids int [t]; values int
+      [t], in units of 1e-5. The values of a row are in the order of the parts,
+      and a field may come several times.
   """
   row = np.concatenate([p[1] for p in parts])
   order = np.argsort(row, kind='stable')
@@ -96,13 +96,13 @@ def tokens(
 
 
 class RawWriter:
-  """The two files of a split; they get their names when all is written.
+  """Writes the two files of a split; they get their names when complete.
 
-  Use it in a `with` block: after an exception nothing is left.
+  Use it in a `with` block: an exception removes them.
   """
 
   def __init__(self, folder: str, split: str):
-    """Makes the folder if it is not there; `split` is `train` or `test`."""
+    """Creates the folder; `split` is `train` or `test`."""
     os.makedirs(folder, exist_ok=True)
     self._paths = {
         k: os.path.join(folder, f'{name}_{split}.csv')
@@ -121,15 +121,15 @@ class RawWriter:
   def __exit__(self, *error) -> None:
     self._stack.__exit__(*error)
 
-  def common(self, keys: np.ndarray, of: Tokens) -> None:
+  def common(self, keys: np.ndarray, triples: Tokens) -> None:
     """Appends common rows.
 
     Args:
       keys: uint64 [n], their indices.
-      of: Their triples.
+      triples: Their triples.
     """
     none = np.zeros(0, np.int64)
-    self._write('common', keys, of, none, none.astype(np.int8))
+    self._write('common', keys, triples, none, none.astype(np.int8))
 
   def skeleton(
       self,
@@ -137,7 +137,7 @@ class RawWriter:
       click: np.ndarray,
       conversion: np.ndarray,
       keys: np.ndarray,
-      of: Tokens,
+      triples: Tokens,
   ) -> None:
     """Appends skeleton rows.
 
@@ -146,25 +146,34 @@ class RawWriter:
       click: int [n], 0 or 1.
       conversion: int [n], 0 or 1.
       keys: uint64 [n], the indices of their sessions.
-      of: Their triples.
+      triples: Their triples.
     """
     labels = np.stack([click, conversion], axis=1).astype(np.int8)
-    self._write('skeleton', keys, of, sample_id, labels)
+    self._write('skeleton', keys, triples, sample_id, labels)
 
-  def _write(self, kind, keys, of, sample_id, labels) -> None:
-    if len(of.id) and (of.id.min() < 0 or of.value.min() < 0):
+  def _write(
+      self,
+      kind: str,
+      keys: np.ndarray,
+      triples: Tokens,
+      sample_id: np.ndarray,
+      labels: np.ndarray,
+  ) -> None:
+    """Appends rows to a file; those of the common file have no sample_id."""
+    if len(triples.id) and (triples.id.min() < 0 or triples.value.min() < 0):
       raise InputError('Ids and values of raw files must not be negative.')
-    room = len(keys) * _BYTES_PER_ROW + len(of.id) * _BYTES_PER_TOKEN
-    text = np.empty(room, np.uint8)
+    # The longest text possible: the compiled loop cannot grow it.
+    num_bytes = len(keys) * _BYTES_PER_ROW + len(triples.id) * _BYTES_PER_TOKEN
+    text = np.empty(num_bytes, np.uint8)
     end = _format(
-        text, keys, sample_id, labels.reshape(-1), *of, _NAMES, _NAME_ENDS
+        text, keys, sample_id, labels.reshape(-1), *triples, _NAMES, _NAME_ENDS
     )
     self._files[kind].write(memoryview(text)[:end])
 
 
 @_compiled
 def _put_number(text, p, x):
-  """Writes a number >= 0 in decimal; returns the place after."""
+  """Writes a number >= 0 in decimal. Returns the next position."""
   digits = 1
   rest = x // 10
   while rest > 0:
@@ -178,7 +187,7 @@ def _put_number(text, p, x):
 
 @_compiled
 def _put_value(text, p, x):
-  """Writes x / 1e5 with at least one decimal and no zeros behind the others."""
+  """Writes x / 1e5 with at least one decimal and no other trailing zeros."""
   p = _put_number(text, p, x // 100_000)
   text[p] = 46
   p += 1

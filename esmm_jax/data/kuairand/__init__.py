@@ -1,1 +1,1 @@
-"""`dataset.name=kuairand`: KuaiRand-Pure, with click histories by day."""
+"""KuaiRand-Pure, with click histories by day (`dataset.name=kuairand`)."""

@@ -1,13 +1,14 @@
-"""The inputs of KuaiRand-Pure: which raw column becomes what.
+"""The inputs of KuaiRand-Pure, encoded from raw columns.
 
-Left out on purpose: what is known only after the impression (play time, likes,
-stays), `video_features_statistic_pure.csv` (its counts cover the whole month,
-the days of the labels included) and `visible_status` (one value for all).
+Left out on purpose: columns that are known only after the impression (play
+time, likes, stays), `video_features_statistic_pure.csv` (its counts cover the
+whole month, including the days of the labels) and `visible_status` (one value
+for all).
 """
 
 from collections.abc import Sequence
 
-from esmm_jax.data.kuairand import history as history_lib
+from esmm_jax.data.kuairand.history import NO_KEY, out_of_time, Past
 from esmm_jax.data.kuairand.raw import look_up, Raw, to_days, USER_COLUMNS
 from esmm_jax.data.store.feature_columns import FeatureColumns, take, Values
 from esmm_jax.schema import Field, refuse_late, Schema
@@ -36,9 +37,9 @@ IMPRESSION_IDS = (
 )
 VIDEO_IDS = ('author_id', 'music_id', 'music_type', 'video_type', 'upload_type')
 USER_IDS = tuple(n for n in USER_COLUMNS if n not in (*COUNTS, 'user_id'))
-# Their values are many, so `min_count` makes the rare ones one.
+# Fields with so many values that the rare ones share an id (`min_count`).
 LONG_TAILED = ('user_id', 'video_id', 'author_id', 'music_id')
-# What the files write for "not known", besides an empty field.
+# Field -> the value that stands for "unknown" in the files, besides ''.
 UNKNOWN = {
     'author_id': 0,
     'music_id': 0,
@@ -59,21 +60,23 @@ NUM_BUCKETS = 20
 
 
 def declared_fields(history: bool, form: str) -> tuple[Field, ...]:
-  """The fields, in order; vocabulary sizes and list lengths not yet known."""
+  """Returns the fields, in order, without vocabulary sizes and list lengths."""
   declared = [Field(name) for name in IMPRESSION_IDS]
   declared.append(Field('tags', 'ids', combiner='mean'))
   declared += [Field(name) for name in USER_IDS]
   declared += [Field(name, 'float') for name in COUNTS]
-  for name in past_names() if history else ():
-    if form != 'bucket':
-      declared.append(Field(name, 'float'))
-    if form != 'float':
-      declared.append(Field(f'{name}_bucket'))
+  for key in HISTORY_KEYS if history else ():
+    for statistic in Past._fields:
+      name = f'past_{statistic}_{key}'
+      if form != 'bucket':
+        declared.append(Field(name, 'float'))
+      if form != 'float':
+        declared.append(Field(f'{name}_bucket'))
   return tuple(declared)
 
 
 def schema(fields: Sequence[Field], tasks: Tasks) -> Schema:
-  """The schema of the data.
+  """Builds the schema of the data.
 
   Raises:
     InputError: A field is known only after the impression.
@@ -82,17 +85,8 @@ def schema(fields: Sequence[Field], tasks: Tasks) -> Schema:
   return Schema(tuple(fields), tasks, group='group_user')
 
 
-def past_names() -> list[str]:
-  """The history encodings: `past_ctr_user_id`, `past_cvr_user_id`, ..."""
-  return [
-      f'past_{statistic}_{key}'
-      for key in HISTORY_KEYS
-      for statistic in history_lib.Past._fields
-  ]
-
-
 def encode(raw: Raw, train: np.ndarray, min_count: int) -> FeatureColumns:
-  """All features but the history.
+  """Encodes all features but the history.
 
   Args:
     raw: The raw tables.
@@ -105,12 +99,12 @@ def encode(raw: Raw, train: np.ndarray, min_count: int) -> FeatureColumns:
   """
   user, video = _join(raw)
   log = raw.log
-  known = np.zeros(len(train), bool)
-  own = {
-      'user_id': Values(log['user_id'], known),
-      'video_id': Values(log['video_id'], known),
-      'tab': Values(log['tab'], known),
-      'hour': Values(log['hourmin'] // 100, known),
+  none_missing = np.zeros(len(train), bool)
+  of_rows = {
+      'user_id': Values(log['user_id'], none_missing),
+      'video_id': Values(log['video_id'], none_missing),
+      'tab': Values(log['tab'], none_missing),
+      'hour': Values(log['hourmin'] // 100, none_missing),
       'duration_bucket': duration_bucket(log['duration_ms']),
       'upload_age': upload_age(raw, video, train),
   }
@@ -118,12 +112,12 @@ def encode(raw: Raw, train: np.ndarray, min_count: int) -> FeatureColumns:
   for name in IMPRESSION_IDS:
     at_least = min_count if name in LONG_TAILED else 1
     if name in VIDEO_IDS:
-      features.add_id(name, _known(raw.videos, name), video, at_least)
+      features.add_id(name, _column(raw.videos, name), video, at_least)
     else:
-      features.add_id(name, own[name], None, at_least)
+      features.add_id(name, of_rows[name], None, at_least)
   features.add_list('tags', split_tags(raw.videos['tag']), video, 'mean')
   for name in USER_IDS:
-    features.add_id(name, _known(raw.users, name), user)
+    features.add_id(name, _column(raw.users, name), user)
   for name in COUNTS:
     count = raw.users[name]
     missing = count.missing | (count.values < 0)
@@ -141,56 +135,67 @@ def add_history(
     form: str,
     strength: float,
 ) -> None:
-  """Adds the out-of-time encodings, see `history`: floats and buckets.
+  """Adds the out-of-time encodings of `history`.
 
-  A float whose key has no past is that of the prior (0 before scaling); a
-  bucket of it is id 0. `day` [n] is what a row must be after to be seen.
+  Args:
+    features: Gets `past_STATISTIC_KEY` and `past_STATISTIC_KEY_bucket`.
+    raw: The raw tables, n rows of the log.
+    day: Integers [n]; a row sees the rows of smaller days.
+    click: 0 or 1, [n].
+    conversion: The joint label, 0 or 1, [n].
+    form: One of `HISTORY_FORMS`. A float without past is that of the prior (0
+      before scaling), a bucket without past is id 0.
+    strength: Pseudo-counts of the smoothing.
   """
-  _, video = _join(raw)
-  log = raw.log
-  author = _known(raw.videos, 'author_id')
-  author = np.where(author.missing, history_lib.NO_KEY, author.values)
-  tags = split_tags(raw.videos['tag'])
-  numbered = np.unique(tags.values, return_inverse=True)[1]
-  keys = {
-      'user_id': log['user_id'],
-      'video_id': log['video_id'],
-      'author_id': np.where(video < 0, history_lib.NO_KEY, author[video]),
-      'tags': take(Ragged(numbered, tags.offsets), video),
-      'tab': log['tab'],
-      'hour': log['hourmin'] // 100,
-  }
-  past = history_lib.out_of_time(
-      {key: keys[key] for key in HISTORY_KEYS},
-      day,
-      click,
-      conversion,
-      strength,
-  )
+  past = out_of_time(_history_keys(raw), day, click, conversion, strength)
+  none_missing = np.zeros(len(day), bool)
   for key, encodings in past.items():
     for statistic, raw_values in encodings._asdict().items():
       name = f'past_{statistic}_{key}'
       if form != 'bucket':
-        nothing_missing = np.zeros(len(log['date']), bool)
-        features.add_float(name, Values(raw_values.values, nothing_missing))
+        features.add_float(name, Values(raw_values.values, none_missing))
       if form != 'float':
         features.add_buckets(f'{name}_bucket', raw_values, NUM_BUCKETS)
 
 
+def _history_keys(raw: Raw) -> dict[str, np.ndarray | Ragged]:
+  """Returns `HISTORY_KEYS` -> the key or keys of each row of the log."""
+  _, video = _join(raw)
+  log = raw.log
+  author = _column(raw.videos, 'author_id')
+  author = np.where(author.missing, NO_KEY, author.values)
+  tags = split_tags(raw.videos['tag'])
+  tag_numbers = np.unique(tags.values, return_inverse=True)[1]
+  keys = {
+      'user_id': log['user_id'],
+      'video_id': log['video_id'],
+      'author_id': np.where(video < 0, NO_KEY, author[video]),
+      'tags': take(Ragged(tag_numbers, tags.offsets), video),
+      'tab': log['tab'],
+      'hour': log['hourmin'] // 100,
+  }
+  return {key: keys[key] for key in HISTORY_KEYS}
+
+
 def duration_bucket(duration_ms: np.ndarray) -> Values:
-  """Half octaves of seconds, 2 log2(s) rounded down; 0 ms means not known."""
+  """Returns half octaves of seconds, floor(2 log2(s)); missing at 0 ms."""
   seconds = np.maximum(duration_ms, 1) / 1000
   bucket = np.floor(2 * np.log2(seconds)).astype(np.int64)
   return Values(bucket, duration_ms <= 0)
 
 
 def upload_age(raw: Raw, video: np.ndarray, train: np.ndarray) -> Values:
-  """Whole weeks from upload to impression, at most those of training rows.
+  """Returns whole weeks from upload to impression, cut off at the oldest.
 
-  All videos were uploaded within three days, so the age in days is the
-  calendar: each test day would have an age that no training row has. In weeks,
-  and with higher ages counted as the highest of the training rows, test rows
-  share their age with training rows.
+  All videos were uploaded within three days, so an age in days would tell the
+  date: each test day would have an age that no training row has. In weeks, and
+  cut off at the highest of the training rows, test rows share their age with
+  training rows.
+
+  Args:
+    raw: The raw tables.
+    video: Integers [n], each row's row in the table of videos, -1 for none.
+    train: bool [n], the training rows.
   """
   upload = raw.videos['upload_dt']
   age = to_days(raw.log['date']) - upload.values[video]
@@ -201,9 +206,9 @@ def upload_age(raw: Raw, video: np.ndarray, train: np.ndarray) -> Values:
 
 
 def split_tags(tag: Values) -> Ragged:
-  """The tags of each video, written as `12` or `12,62`; text, as in the file.
+  """Splits the tags of each video, `12` or `12,62`; they stay text.
 
-  A missing field is an empty list.
+  A missing field becomes an empty list.
   """
   lists = [
       [t for t in map(str.strip, text.split(',')) if t]
@@ -214,7 +219,7 @@ def split_tags(tag: Values) -> Ragged:
 
 
 def count_unmatched(raw: Raw) -> dict[str, int]:
-  """Rows of the log whose user or video has no row in its table."""
+  """Counts rows of the log whose user or video has no row in its table."""
   user, video = _join(raw)
   return {
       'rows_without_user_features': int((user < 0).sum()),
@@ -223,15 +228,15 @@ def count_unmatched(raw: Raw) -> dict[str, int]:
 
 
 def _join(raw: Raw) -> tuple[np.ndarray, np.ndarray]:
-  """Places of each row's user and video in their tables, -1 for none."""
+  """Returns each row's row in the tables of users and videos, -1 for none."""
   return (
       look_up(raw.users['user_id'].values, raw.log['user_id']),
       look_up(raw.videos['video_id'].values, raw.log['video_id']),
   )
 
 
-def _known(table: dict[str, Values], name: str) -> Values:
-  """A column with what the file writes for "not known" as missing."""
+def _column(table: dict[str, Values], name: str) -> Values:
+  """Returns a column in which `UNKNOWN` values are missing too."""
   column = table[name]
   if name not in UNKNOWN:
     return column

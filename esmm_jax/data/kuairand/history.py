@@ -1,11 +1,11 @@
-"""Out-of-time encodings: what was known of a key before the day of a row.
+"""Out-of-time encodings: click rates of a key before the day of a row.
 
 A target encoding replaces a key (a user, a video, a tag) by the click rate seen
-with it. Counted over all training rows it holds the label of the row itself,
+with it. Counted over all training rows it contains the label of the row itself,
 and a model that trusts it fails on new rows. Here a row of day d sees rows of
-the days before d and nothing else, as a system does that updates its counts
-every night. So no row sees its own day, whatever its split. Whether a row of
-the second test day sees the first is the caller's choice of `day`.
+the days before d and nothing else, as in a system that updates its counts every
+night. So no row sees its own day, whatever its split. The caller's `day`
+decides if rows of the second test day see the first.
 
 For each key, with n impressions, c clicks and v conversions before day d:
 
@@ -15,7 +15,7 @@ For each key, with n impressions, c clicks and v conversions before day d:
 
 with m pseudo-counts, p = (C + 1/2) / (N + 1) the click rate over all rows
 before d, and q likewise the conversion rate of clicked rows. The difference to
-the prior takes the drift of the whole log out; it is 0 where nothing is known.
+the prior removes the drift of the whole log; it is 0 for a key without past.
 Counts do grow with time: later rows have more past than training rows had. A
 list is encoded by the sums of n, c and v over its entries.
 """
@@ -27,11 +27,11 @@ from esmm_jax.data.store.feature_columns import Values
 from esmm_jax.types import InputError, Ragged
 import numpy as np
 
-NO_KEY = -1  # A key below 0 is missing: nothing is known of it.
+NO_KEY = -1  # A key below 0 is missing: it has no past.
 
 
 class Past(NamedTuple):
-  """The encodings of one key; `missing` says that nothing is known.
+  """The encodings of one key, missing where there is no past to count.
 
   Attributes:
     ctr: float64 [n], missing where the key has no earlier impression.
@@ -47,12 +47,12 @@ class Past(NamedTuple):
 def sums_before(
     key: np.ndarray, day: np.ndarray, amounts: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
-  """Sums over the rows of the same key on earlier days, for each row.
+  """Sums amounts over the rows of the same key on earlier days, for each row.
 
   Args:
     key: Integers [n].
     day: Any numbers that grow with time, [n].
-    amounts: What to add up, each an integer array [n].
+    amounts: Integer arrays [n].
 
   Returns:
     For each of `amounts` an int64 array [n].
@@ -63,9 +63,10 @@ def sums_before(
   first_of_key[1:] = k[1:] != k[:-1]
   first_of_day = first_of_key.copy()
   first_of_day[1:] |= d[1:] != d[:-1]
-  place = np.arange(len(k))
-  key_start = np.maximum.accumulate(np.where(first_of_key, place, 0))
-  day_start = np.maximum.accumulate(np.where(first_of_day, place, 0))
+  # Index of the first row of each row's key, and of its key and day.
+  index = np.arange(len(k))
+  key_start = np.maximum.accumulate(np.where(first_of_key, index, 0))
+  day_start = np.maximum.accumulate(np.where(first_of_day, index, 0))
   sums = []
   for amount in amounts:
     total = np.zeros(len(k) + 1, np.int64)
@@ -83,11 +84,10 @@ def out_of_time(
     conversion: np.ndarray,
     strength: float,
 ) -> dict[str, Past]:
-  """Encodes each key of each row by what earlier days say of it.
+  """Encodes each key of each row by the labels of earlier days.
 
-  `tests/data/kuairand/test_history.py` holds it against a slow loop, and that
-  the labels of
-  day d change no encoding of a row of day d or before.
+  `tests/data/kuairand/test_history.py` compares it with a slow loop, and checks
+  that the labels of day d change no encoding of a row of day d or before.
 
   Args:
     keys: Name -> integers [n] with `NO_KEY` for a missing one, or `Ragged`
@@ -132,7 +132,7 @@ def _smoothed(
     all_whole: np.ndarray,
     strength: float,
 ) -> np.ndarray:
-  """Log-odds of part / whole, smoothed to and measured from the prior's."""
+  """Computes smoothed log-odds of part / whole, less those of the prior."""
   prior = (all_part + 0.5) / (all_whole + 1)
   rate = (part + strength * prior) / (whole + strength)
   return np.log(rate / (1 - rate)) - np.log(prior / (1 - prior))
@@ -141,7 +141,7 @@ def _smoothed(
 def _sums_of_lists(
     lists: Ragged, day: np.ndarray, amounts: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
-  """`sums_before` of every entry, added up over the entries of each row."""
+  """Adds `sums_before` of every entry up over the entries of each row."""
   row = np.repeat(np.arange(len(lists)), np.diff(lists.offsets))
   sums = sums_before(lists.values, day[row], [a[row] for a in amounts])
   totals = []

@@ -1,4 +1,4 @@
-"""The official KuaiRand-Pure files: which there are, what they must hold."""
+"""Finds, checks and reads the official KuaiRand-Pure files."""
 
 from collections.abc import Sequence
 import hashlib
@@ -76,7 +76,7 @@ class Raw(NamedTuple):
 
   Attributes:
     log: Column -> array of all log files one after the other, with `row` (the
-      line in its file) and `log_file` (its place in `log_files`).
+      line in its file) and `log_file` (the file's index in `log_files`).
     users: Column -> values, a row for each user, by rising user_id.
     videos: Column -> values, a row for each video, by rising video_id.
     log_files: Names of the log files, in time order.
@@ -89,10 +89,10 @@ class Raw(NamedTuple):
 
 
 def find_files(raw_dir: str) -> list[str]:
-  """Paths of the files that are read: the standard logs, users and videos.
+  """Returns the paths of the standard logs, the users and the videos.
 
   Raises:
-    InputError: `raw_dir` is empty or no folder, or a file is not there.
+    InputError: `raw_dir` is empty or no folder, or a file is missing.
   """
   if not raw_dir:
     raise InputError(
@@ -115,18 +115,18 @@ def find_files(raw_dir: str) -> list[str]:
 
 
 def sizes(paths: Sequence[str]) -> dict[str, int]:
-  """File name -> bytes: what is cheap to compare."""
+  """Returns file name -> bytes, which is cheap to compare."""
   return {os.path.basename(p): os.stat(p).st_size for p in paths}
 
 
 def sha256(path: str) -> str:
-  """The checksum of a file, as hexadecimal digits."""
+  """Returns the checksum of a file, as hexadecimal digits."""
   with open(path, 'rb') as f:
     return hashlib.file_digest(f, 'sha256').hexdigest()
 
 
 def describe_files(paths: Sequence[str], raw: Raw) -> dict[str, Any]:
-  """What the report says of the files: enough to tell them from others."""
+  """Returns the report's facts that tell these files from others."""
   files = {
       os.path.basename(p): {'bytes': os.stat(p).st_size, 'sha256': sha256(p)}
       for p in paths
@@ -139,10 +139,11 @@ def describe_files(paths: Sequence[str], raw: Raw) -> dict[str, Any]:
 
 
 def read_raw(paths: Sequence[str]) -> Raw:
-  """Reads the files that `find_files` gave.
+  """Reads the files of `find_files`.
 
   Raises:
-    InputError: Something in a file is not as it must be; says where.
+    InputError: A file is damaged or has a value that is not allowed; names the
+      row and the field.
   """
   *logs, users, videos = paths
   tables = []
@@ -173,7 +174,7 @@ def read_raw(paths: Sequence[str]) -> Raw:
 def _read_entities(
     path: str, columns: dict[str, Column], key: str
 ) -> dict[str, Values]:
-  """A table with one row for each value of `key`, sorted by it."""
+  """Reads a table with one row for each value of `key`, and sorts it."""
   read = read_csv(path, columns, REPAIR)
   order = np.argsort(read[key].values, kind='stable')
   keys = read[key].values[order]
@@ -188,20 +189,20 @@ def _read_entities(
 
 
 def look_up(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-  """Places of values in the sorted `keys`, -1 for those that are not there."""
-  place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-  return np.where(keys[place] == wanted, place, -1)
+  """Returns the index of each value in the sorted `keys`, -1 if absent."""
+  index = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+  return np.where(keys[index] == wanted, index, -1)
 
 
 def to_days(date: np.ndarray) -> np.ndarray:
-  """datetime64[D] of integers yyyymmdd."""
+  """Converts integers yyyymmdd to datetime64[D]."""
   year = (date // 10000 - 1970).astype('datetime64[Y]')
   month = year.astype('datetime64[M]') + (date // 100 % 100 - 1)
   return month.astype('datetime64[D]') + (date % 100 - 1)
 
 
 def to_yyyymmdd(day: np.ndarray) -> np.ndarray:
-  """Integers yyyymmdd of datetime64[D]."""
+  """Converts datetime64[D] to integers yyyymmdd."""
   month = day.astype('datetime64[M]')
   year = month.astype('datetime64[Y]')
   return (

@@ -1,1 +1,1 @@
-"""`dataset.name=synthetic_funnel`: a simulated log with the truth per row."""
+"""A simulated log with the truth per row (`dataset.name=synthetic_funnel`)."""

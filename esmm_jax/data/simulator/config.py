@@ -1,19 +1,18 @@
-"""The dials of the simulated funnel, their presets and their folder names."""
+"""The dials of the simulated log, their presets and their folder names."""
 
 from collections.abc import Iterable
 import dataclasses
-import difflib
 import hashlib
 import math
 from typing import Any
 
-from esmm_jax.types import InputError
+from esmm_jax.types import InputError, suggest
 import tensorflow_datasets as tfds
 
 _MAX_NAME = 200  # Characters; file systems allow 255.
 _PROBABILITY = (float, 0.0, 1.0, 'open')
 
-# Dial -> (type, lowest, highest, whether the bounds are allowed).
+# Dial -> (type, lowest, highest, `closed` if the bounds are allowed).
 _RANGES = {
     'num_train': (int, 1, 10**10, 'closed'),
     'num_valid': (int, 0, 10**10, 'closed'),
@@ -34,11 +33,11 @@ _RANGES = {
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class FunnelConfig(tfds.core.BuilderConfig):
-  """Everything that the rows of a simulated log depend on.
+class SimulatorConfig(tfds.core.BuilderConfig):
+  """The dials: everything that the rows of a simulated log depend on.
 
-  Make one with `funnel_config`, which also names it: TFDS keeps each name in
-  its own folder.
+  Build one with `simulator_config`, which also names it: TFDS keeps each name
+  in its own folder.
 
   Attributes:
     num_train: Training rows, rows [0, num_train) of the log.
@@ -48,7 +47,7 @@ class FunnelConfig(tfds.core.BuilderConfig):
       conversions stay those of two stages.
     rho: Selection that the features explain: the correlation of the click
       logit and the conversion logit over logged impressions, in [-1, 1].
-    hidden: Selection that no feature explains: how many log-odds one standard
+    hidden: Selection that no feature explains: the log-odds that one standard
       deviation of an unseen common cause adds to both logits, in [0, 3].
     ctr: P(click) over logged impressions.
     cvr: P(conversion | do(click)) over all logged impressions.
@@ -56,15 +55,15 @@ class FunnelConfig(tfds.core.BuilderConfig):
       any model can reach.
     auc_cvr: AUC of `p_cvr` against `conversion_if_clicked` over all
       impressions.
-    policy: How strongly the logging policy follows the user's taste: the
-      candidate shown maximises policy * affinity + Gumbel noise. 0 shows by
+    policy: Weight of the user's taste in the logging policy, which shows the
+      candidate of the highest policy * affinity + Gumbel noise; 0 shows by
       popularity alone.
     candidates: Items that the policy chooses from, drawn by popularity.
     users: Users in the world; 0: one for 150 training rows, at least 2,000.
     items: Items in the world; 0: one for 12 training rows, at least 5,000.
     seed: Of the world and of the log.
-    uniform_test: Whether the test rows show items drawn uniformly, as a random
-      policy would. `rho`, the rates and the AUCs hold for logged rows only.
+    uniform_test: Test rows show items drawn uniformly, as a random policy
+      would. `rho`, the rates and the AUCs hold for logged rows only.
   """
 
   num_train: int = 2_000_000
@@ -121,11 +120,11 @@ DIALS = tuple(_RANGES) + ('uniform_test',)
 
 
 def checked_dial(dial: str, value: Any) -> int | float | bool:
-  """The value in the dial's own type, so that 1 and 1.0 are the same dial.
+  """Converts a value to the dial's type, so that 1 and 1.0 are the same.
 
   Args:
     dial: Its name.
-    value: What a user set it to.
+    value: The user's.
 
   Raises:
     InputError: The value is of another type or out of range.
@@ -152,42 +151,46 @@ def checked_dial(dial: str, value: Any) -> int | float | bool:
   return number + 0  # -0.0 becomes 0.0.
 
 
-def _presets() -> tuple[FunnelConfig, ...]:
+def _presets() -> tuple[SimulatorConfig, ...]:
   tiny = dict(num_train=140_000, num_valid=20_000, num_test=40_000)
   large = dict(num_train=40_000_000, num_valid=1_000_000, num_test=2_000_000)
   return (
-      FunnelConfig('default', description='2M rows, CTR 4 %, CVR 2 %.'),
-      FunnelConfig('tiny', description='200k rows, for tests.', **tiny),
-      FunnelConfig('sparse', description='CVR 0.5 %, as Ali-CCP.', cvr=0.005),
-      FunnelConfig('anti', description='Buyers click less.', rho=-0.6),
-      FunnelConfig('mnar', description='A hidden common cause.', hidden=1.0),
-      FunnelConfig('cart', description='Click, cart, purchase.', stages=3),
-      FunnelConfig('large', description='40M training rows.', **large),
+      _preset('default', '2M rows, CTR 4 %, CVR 2 %.'),
+      _preset('tiny', '200k rows, for tests.', **tiny),
+      _preset('sparse', 'CVR 0.5 %, as Ali-CCP.', cvr=0.005),
+      _preset('anti', 'Buyers click less.', rho=-0.6),
+      _preset('mnar', 'A hidden common cause.', hidden=1.0),
+      _preset('cart', 'Click, cart, purchase.', stages=3),
+      _preset('large', '40M training rows.', **large),
   )
+
+
+def _preset(name: str, description: str, **dials: Any) -> SimulatorConfig:
+  return SimulatorConfig(name=name, description=description, **dials)
 
 
 PRESETS = {config.name: config for config in _presets()}
 
 
-def funnel_config(preset: str = 'default', **dials: Any) -> FunnelConfig:
-  """A preset with some dials changed, under a name that says so.
+def simulator_config(preset: str = 'default', **dials: Any) -> SimulatorConfig:
+  """Returns a preset with some dials changed, under a name that lists them.
 
-  The name is the preset followed by each changed dial, `default-rho_0.3-seed_2`
-  say: the same dials always give the same name and different ones never do. A
-  name too long for a folder ends in a hash instead.
+  The name is the preset followed by each changed dial, for example
+  `default-rho_0.3-seed_2`: equal dials give equal names, different dials
+  different ones. A name too long for a folder ends in a hash instead.
 
   Args:
     preset: A key of `PRESETS`.
-    **dials: Attributes of `FunnelConfig`; None keeps the preset's value.
+    **dials: Attributes of `SimulatorConfig`; None keeps the preset's value.
 
   Raises:
     InputError: There is no such preset or dial, or a value is out of range.
   """
-  _check_known('preset', preset, PRESETS)
+  _check_name('preset', preset, PRESETS)
   base = PRESETS[preset]
   changed = {}
   for dial, value in dials.items():
-    _check_known('dial', dial, DIALS)
+    _check_name('dial', dial, DIALS)
     if value is not None:
       value = checked_dial(dial, value)
       if value != getattr(base, dial):
@@ -204,17 +207,14 @@ def funnel_config(preset: str = 'default', **dials: Any) -> FunnelConfig:
 
 
 def _text(value: int | float | bool) -> str:
-  """The shortest text that reads back as the value."""
+  """Returns the shortest text that reads back as the value."""
   if isinstance(value, float) and float(f'{value:g}') == value:
     return f'{value:g}'
   return str(value).lower()
 
 
-def _check_known(what: str, name: str, known: Iterable[str]) -> None:
-  if name not in known:
-    near = difflib.get_close_matches(str(name), known, 1)
-    hint = f' Did you mean {near[0]!r}?' if near else ''
+def _check_name(what: str, name: str, names: Iterable[str]) -> None:
+  if name not in names:
     raise InputError(
-        f'No {what} {name!r} of the simulated funnel; there are'
-        f' {", ".join(known)}.{hint}'
+        f'No {what} {name!r} of the simulated log. {suggest(name, names)}'
     )

@@ -1,17 +1,18 @@
-"""A simulated click and conversion log, with the truth known on every row.
+"""A simulated click and conversion log, with the truth of every row.
 
-The fields are those of Ali-CCP (its field numbers stand beside them), the
-probabilities and the conversion that each row would have had if clicked stand
-in truth columns. With three stages there is a cart between the click and the
-conversion, its label and its truth. `funnel_process` says how rows come about.
+The fields are those of Ali-CCP (its field numbers are in the comments). Truth
+columns hold the probabilities and the conversion that each row would have had
+if clicked. With three stages there is a cart between the click and the
+conversion, with its label and its truth. `process` defines the distribution.
 """
 
 from collections.abc import Iterator
 import functools
 from typing import Any
 
-from esmm_jax.data.simulator.config import funnel_config, FunnelConfig, PRESETS
-from esmm_jax.data.simulator.log import FunnelLog, HISTORY_LENGTH
+from esmm_jax.data.simulator.config import PRESETS, simulator_config
+from esmm_jax.data.simulator.config import SimulatorConfig
+from esmm_jax.data.simulator.log import HISTORY_LENGTH, SimulatedLog
 from esmm_jax.data.simulator.process import NUM_POSITIONS
 from esmm_jax.data.simulator.world import PROFILE_SIZES
 from esmm_jax.data.store.columnar import ColumnarBuilder
@@ -24,8 +25,8 @@ TRUTH = ('p_ctr', 'p_cvr', 'p_cvr_clicked', 'p_ctcvr', 'conversion_if_clicked')
 CART_TRUTH = ('p_atr', 'cart_if_clicked')  # With three stages, beside these.
 
 
-def funnel_schema(config: FunnelConfig) -> Schema:
-  """Fields, with vocabulary sizes, tasks and truth columns of a config."""
+def simulator_schema(config: SimulatorConfig) -> Schema:
+  """Builds the schema of a config, vocabulary sizes included."""
 
   def field(name: str, num_values: int, **more: Any) -> Field:
     return Field(name, vocab_size=num_values + FIRST_KEPT, **more)
@@ -58,11 +59,12 @@ def funnel_schema(config: FunnelConfig) -> Schema:
   )
 
 
-class SyntheticFunnel(ColumnarBuilder):
-  """The simulated log as a data set; see `FunnelConfig` for its dials.
+class Simulator(ColumnarBuilder):
+  """The simulated log as a data set; `SimulatorConfig` describes the dials.
 
-  Beside the fields and labels of `funnel_schema` a shard holds `group_user`,
-  int32, the user's number: the ids of `user` are 1 for all unseen users.
+  Beside the fields and labels of `simulator_schema` a shard holds `group_user`,
+  int32, the user's number: the ids of `user` are 1 for all unseen users, whom
+  GAUC must tell apart.
   """
 
   name = 'synthetic_funnel'
@@ -74,26 +76,26 @@ class SyntheticFunnel(ColumnarBuilder):
       data_dir: str | None = None,
       preset: str = 'default',
       **dials: Any,
-  ) -> 'SyntheticFunnel':
-    """The data set of a preset with some dials changed.
+  ) -> 'Simulator':
+    """Returns the data set of a preset with some dials changed.
 
     Args:
-      data_dir: Where prepared data lies; default: as TFDS has it.
+      data_dir: Folder of prepared data; None: TFDS' default.
       preset: tiny, default, sparse, anti, mnar, cart or large.
-      **dials: Attributes of `FunnelConfig`; None keeps the preset's value.
+      **dials: Attributes of `SimulatorConfig`; None keeps the preset's value.
 
     Raises:
       InputError: There is no such preset or dial, or a value is out of range.
     """
-    return cls(data_dir=data_dir, config=funnel_config(preset, **dials))
+    return cls(data_dir=data_dir, config=simulator_config(preset, **dials))
 
   def columns(self, start: int, stop: int) -> Columns:
-    """Rows [start, stop) made anew; see `FunnelLog.columns`."""
+    """Simulates rows [start, stop) again; see `SimulatedLog.columns`."""
     return self._log.columns(start, stop)
 
   @functools.cached_property
-  def _log(self) -> FunnelLog:
-    return FunnelLog(self.builder_config)
+  def _log(self) -> SimulatedLog:
+    return SimulatedLog(self.builder_config)
 
   def _num_rows(self) -> int:
     splits = self.builder_config.splits.values()
@@ -114,27 +116,28 @@ class SyntheticFunnel(ColumnarBuilder):
             ' year={2018}}'
         ),
     )
-    return funnel_schema(self.builder_config), texts
+    return simulator_schema(self.builder_config), texts
 
   def _generate_splits(
       self,
   ) -> tuple[Schema, dict[str, Iterator[Columns]], dict[str, Any]]:
     config = self.builder_config
-    log = FunnelLog(config)
-    # Training shards come first: what they hold is known to the next splits.
+    log = SimulatedLog(config)
+    # Training shards come first: the ids of the next splits depend on them.
     report = {}
     splits = {
         split: self._shards(log, split, report) for split in config.splits
     }
-    return funnel_schema(config), splits, report
+    return simulator_schema(config), splits, report
 
   def _shards(
-      self, log: FunnelLog, split: str, report: dict[str, Any]
+      self, log: SimulatedLog, split: str, report: dict[str, Any]
   ) -> Iterator[Columns]:
-    """The shards of a split; counts go to the report."""
+    """Yields the shards of a split; their counts go to the report."""
     low, high = log.config.splits[split]
-    counts = dict(rows=0, clicks=0, conversions=0, unseen_users=0)
-    counts |= dict(unseen_items=0)
+    counts = dict(
+        rows=0, clicks=0, conversions=0, unseen_users=0, unseen_items=0
+    )
     if log.config.stages == 3:
       counts['carts'] = 0
     report[split] = counts

@@ -1,17 +1,17 @@
 """Any row range of the simulated log, as columns of ids, labels and truth.
 
-An id is the value + 2. Values that no training row holds are 1 in validation
-and test rows, as they are in real data: the vocabulary is of training rows.
+An id is the value + 2. Values that no training row has are 1 in validation and
+test rows, as in real data: the vocabulary is that of the training rows.
 """
 
 from collections.abc import Iterator
 import functools
 
-from esmm_jax.data.simulator.config import FunnelConfig
-from esmm_jax.data.simulator.process import BLOCK, FunnelProcess
-from esmm_jax.data.simulator.process import Impressions, NUM_POSITIONS
-from esmm_jax.data.simulator.world import FunnelWorld
-from esmm_jax.data.store.columns import concatenate
+from esmm_jax.data.simulator.config import SimulatorConfig
+from esmm_jax.data.simulator.process import BLOCK, Impressions
+from esmm_jax.data.simulator.process import LogProcess, NUM_POSITIONS
+from esmm_jax.data.simulator.world import World
+from esmm_jax.data.store.columns import concatenate_rows
 from esmm_jax.schema import FIRST_KEPT, MISSING, RARE
 from esmm_jax.types import Columns, InputError, Ragged
 import numpy as np
@@ -20,17 +20,17 @@ HISTORY_LENGTH = 8
 
 
 class Seen:
-  """Which values the training rows hold.
+  """The values of the training rows.
 
   Attributes:
-    num_rows: Training rows looked at, from the first one on.
+    num_rows: Training rows added so far, beginning with the first.
     user: bool [users].
     item: bool [items].
     position: bool [positions].
     met: bool [categories], the values of `seen_category`.
   """
 
-  def __init__(self, world: FunnelWorld):
+  def __init__(self, world: World):
     self._category = world.category
     self.num_rows = 0
     self.user = np.zeros(world.num_users, bool)
@@ -39,9 +39,9 @@ class Seen:
     self.met = np.zeros(world.num_categories, bool)
 
   def add(self, shown: Impressions, first_row: int) -> None:
-    """Takes training rows in, if those before them are in."""
+    """Adds training rows, unless rows before them are missing."""
     if first_row > self.num_rows:
-      return
+      return  # `num_rows` would no longer say which rows are missing.
     self.user[shown.user] = True
     self.item[shown.item] = True
     self.position[shown.position] = True
@@ -59,35 +59,45 @@ class Ids:
     seen_category: int32 [categories].
     history: int32 [users, L], ids of the table of `category`.
     history_weight: float32 [users, L].
-    history_length: int32 [users], the entries that a user has.
-    history_kept: bool [users, L], where these are.
+    history_length: int32 [users], the entries of each user.
+    is_entry: bool [users, L], True for these entries, False for padding.
   """
 
-  def __init__(self, world: FunnelWorld, seen: Seen | None = None):
-    """Gives each value its id; 1 where it is not among those `seen`."""
-    everyone = np.arange(world.num_users)
-    everything = np.arange(world.num_items)
+  def __init__(self, world: World, seen: Seen | None = None):
+    """Computes the ids.
+
+    Args:
+      world: Users and items.
+      seen: The values of the training rows, others get id 1; None: no value
+        does.
+    """
+    all_users = np.arange(world.num_users)
+    all_items = np.arange(world.num_items)
     users = None if seen is None else seen.user
     items = None if seen is None else seen.item
-    self.user = {'user': _encode(everyone, _held(everyone, users))}
-    for field, values in world.profile.items():
-      self.user[field] = _encode(values, _held(values, users))
-    self.item = {'item': _encode(everything, _held(everything, items))}
-    for field, values in (('shop', world.shop), ('brand', world.brand)):
-      self.item[field] = _encode(values, _held(values, items))
+    self.user = {
+        field: _encode(values, _values_of(values, users))
+        for field, values in {'user': all_users, **world.profile}.items()
+    }
+    self.item = {
+        field: _encode(values, _values_of(values, items))
+        for field, values in (
+            ('item', all_items), ('shop', world.shop), ('brand', world.brand)
+        )
+    }
     history, self.history_weight, self.history_length = world.history_table(
         HISTORY_LENGTH
     )
-    self.history_kept = (
-        np.arange(HISTORY_LENGTH) < self.history_length[:, None]
-    )
-    known = None
-    if seen is not None:  # Items and histories share the table of categories.
-      known = np.zeros(world.num_categories, bool)
-      known[world.category[items]] = True
-      known[history[users][self.history_kept[users]]] = True
-    self.item['category'] = _encode(world.category, known)
-    self.history = _encode(history, known)
+    self.is_entry = np.arange(HISTORY_LENGTH) < self.history_length[:, None]
+    categories = None
+    if seen is not None:
+      # Items and histories share the embeddings of categories, so an id that
+      # either of them trains is not rare in the other.
+      categories = np.zeros(world.num_categories, bool)
+      categories[world.category[items]] = True
+      categories[history[users][self.is_entry[users]]] = True
+    self.item['category'] = _encode(world.category, categories)
+    self.history = _encode(history, categories)
     self.seen_category = _encode(
         np.arange(world.num_categories), None if seen is None else seen.met
     )
@@ -96,26 +106,26 @@ class Ids:
     )
 
 
-class FunnelLog:
-  """The rows of a config's log; any range of them, always the same."""
+class SimulatedLog:
+  """The rows of a config's log: any range of them, reproducible to the bit."""
 
-  def __init__(self, config: FunnelConfig):
+  def __init__(self, config: SimulatorConfig):
     self.config = config
-    self.process = FunnelProcess(config)
+    self.process = LogProcess(config)
     self._seen = Seen(self.process.world)
 
   def columns(self, start: int, stop: int) -> Columns:
-    """Rows [start, stop): training, then validation, then test rows.
+    """Simulates rows [start, stop): training, validation, then test rows.
 
-    The first call for rows after the training rows goes through the training
-    impressions that have not been asked for yet, to know their values.
+    The first call for rows after the training rows also simulates the training
+    impressions that no call has asked for yet, to know their values.
 
     Args:
       start: First row.
       stop: One past the last row.
 
     Returns:
-      The columns of `SyntheticFunnel`, features, labels and truth.
+      The columns of `Simulator`: features, labels and truth.
 
     Raises:
       InputError: The range is empty or reaches beyond the log.
@@ -123,19 +133,16 @@ class FunnelLog:
     num_rows = max(high for _, high in self.config.splits.values())
     if not 0 <= start < stop <= num_rows:
       raise InputError(
-          f'Rows {start} to {stop} of the funnel; there are {num_rows}.'
+          f'Rows {start} to {stop} of the simulated log; there are {num_rows}.'
       )
     pieces = []
     for split, (low, high) in self.config.splits.items():
       for block, rows in _blocks(max(start, low), min(stop, high)):
         pieces.append(self._piece(split, block, rows))
-    return {
-        name: concatenate([piece[name] for piece in pieces])
-        for name in pieces[0]
-    }
+    return concatenate_rows(pieces)
 
   def _piece(self, split: str, block: int, rows: slice) -> Columns:
-    """The columns of some rows of one block, all of one split."""
+    """Simulates the columns of some rows of one block, all of one split."""
     uniform = split == 'test' and self.config.uniform_test
     shown, outcomes = self.process.simulate(block, uniform)
     shown = Impressions(*(array[rows] for array in shown))
@@ -168,12 +175,12 @@ class FunnelLog:
     return Ids(self.process.world, self._seen)
 
 
-def _features(ids: Ids, world: FunnelWorld, shown: Impressions) -> Columns:
-  """The feature columns and the group column of impressions."""
+def _features(ids: Ids, world: World, shown: Impressions) -> Columns:
+  """Encodes impressions as feature columns and the group column."""
   # As intp, which `take` needs; `take` is many times faster than [].
   user, item = shown.user.astype(np.intp), shown.item.astype(np.intp)
-  columns: Columns = {name: of.take(user) for name, of in ids.user.items()}
-  columns |= {name: of.take(item) for name, of in ids.item.items()}
+  columns: Columns = {n: by_user.take(user) for n, by_user in ids.user.items()}
+  columns |= {n: by_item.take(item) for n, by_item in ids.item.items()}
   columns['position'] = ids.position.take(shown.position)
   category = world.category.take(item)
   columns['seen_category'] = np.where(
@@ -182,24 +189,31 @@ def _features(ids: Ids, world: FunnelWorld, shown: Impressions) -> Columns:
   columns['seen_count'] = shown.seen_count
   offsets = np.zeros(len(user) + 1, np.int64)
   np.cumsum(ids.history_length.take(user), out=offsets[1:])
-  kept = ids.history_kept.take(user, axis=0)
+  is_entry = ids.is_entry.take(user, axis=0)
   columns['history'] = Ragged(
-      ids.history.take(user, axis=0)[kept],
+      ids.history.take(user, axis=0)[is_entry],
       offsets,
-      ids.history_weight.take(user, axis=0)[kept],
+      ids.history_weight.take(user, axis=0)[is_entry],
   )
   columns['group_user'] = shown.user
   return columns
 
 
-def _encode(values: np.ndarray, known: np.ndarray | None) -> np.ndarray:
-  """Ids of values; 1 where known[value] is False. No `known`: all are."""
+def _encode(values: np.ndarray, in_training: np.ndarray | None) -> np.ndarray:
+  """Returns ids of values, int32; 1 where in_training[value] is False.
+
+  Without `in_training` no value is rare.
+  """
   ids = values.astype(np.int32) + FIRST_KEPT
-  return ids if known is None else np.where(known[values], ids, RARE)
+  if in_training is None:
+    return ids
+  return np.where(in_training[values], ids, RARE)
 
 
-def _held(values: np.ndarray, seen: np.ndarray | None) -> np.ndarray | None:
-  """Which values belong to a user or item that was seen.
+def _values_of(
+    values: np.ndarray, seen: np.ndarray | None
+) -> np.ndarray | None:
+  """Returns the values of the users or items that were seen.
 
   Args:
     values: int [n], the value of each user or item.
@@ -210,13 +224,13 @@ def _held(values: np.ndarray, seen: np.ndarray | None) -> np.ndarray | None:
   """
   if seen is None:
     return None
-  known = np.zeros(values.max() + 1, bool)
-  known[values[seen]] = True
-  return known
+  in_training = np.zeros(values.max() + 1, bool)
+  in_training[values[seen]] = True
+  return in_training
 
 
 def _blocks(start: int, stop: int) -> Iterator[tuple[int, slice]]:
-  """Blocks that rows [start, stop) lie in, and the rows of each."""
+  """Yields the blocks of rows [start, stop), and the rows of each."""
   if start >= stop:
     return
   for block in range(start // BLOCK, -(-stop // BLOCK)):

@@ -1,4 +1,4 @@
-"""Numerics of the simulated funnel: popularity, probabilities, calibration."""
+"""Numerics of the simulator: popularity, probabilities, calibration."""
 
 import numpy as np
 from scipy import optimize
@@ -13,7 +13,7 @@ def zipf(
     shape: int | tuple[int, ...],
     exponent: float,
 ) -> np.ndarray:
-  """Draws from 0, 1, .. num_values - 1 with popularity about 1 / (k + 1)^s.
+  """Draws k from 0, 1, .. num_values - 1 with P(k) about 1 / (k + 1)^s.
 
   Inverts the distribution function of the density x^-s on [1, num_values + 1)
   in float64: float32 would never draw part of a long tail.
@@ -41,7 +41,9 @@ def zipf(
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-  """1 / (1 + exp(-logits)) in the dtype given, above 0 and below 1."""
+  """Computes 1 / (1 + exp(-logits)) in their dtype, above 0 and below 1."""
+  # Not scipy.special.expit: it reaches 0 and 1, and it rounds a quarter of the
+  # float32 values differently, which would change the published rows.
   p = np.negative(logits)
   np.minimum(p, p.dtype.type(_LIMIT), out=p)
   np.exp(p, out=p)
@@ -51,11 +53,11 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 def cart_probability(p: np.ndarray, gamma: np.ndarray) -> np.ndarray:
-  """p ** gamma, at least p and below 1, in the dtype given.
+  """Computes p ** gamma, at least p and below 1, in the dtype of p.
 
   Args:
     p: [n], P(purchase), above 0 and below 1.
-    gamma: [n], the part of ln p that the cart takes, in (0, 1).
+    gamma: [n], the share of ln p that falls to the cart, in (0, 1).
   """
   # The power's rounding could take it below p, or to 1.
   cart = np.maximum(p**gamma, p)
@@ -63,11 +65,11 @@ def cart_probability(p: np.ndarray, gamma: np.ndarray) -> np.ndarray:
 
 
 def hidden_quadrature(hidden: float) -> tuple[np.ndarray, np.ndarray]:
-  """Nodes and weights of the mean over a hidden cause.
+  """Returns the Gauss-Hermite rule of the mean over a hidden cause.
 
-  E f(hidden * H), H ~ N(0, 1), is about sum_k weights[k] f(nodes[k]): a
-  Gauss-Hermite rule. For a sigmoid of logits above -12 its relative error is
-  below 1e-5 (test_quadrature).
+  E f(hidden * H), H ~ N(0, 1), is about sum_k weights[k] f(nodes[k]). For a
+  sigmoid of logits above -12 the relative error is below 1e-5
+  (test_quadrature).
 
   Args:
     hidden: Standard deviation of the hidden part of a logit.
@@ -83,8 +85,9 @@ def hidden_quadrature(hidden: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def expected_auc(p: np.ndarray) -> float:
-  """AUC of p against labels drawn from it, over many draws.
+  """Computes the AUC of p against labels drawn from it, over many draws.
 
+  That is
   sum_ij p_i (1 - p_j) ([p_i > p_j] + [i = j] / 2) / (sum p * sum (1 - p)).
 
   Args:
@@ -97,17 +100,17 @@ def expected_auc(p: np.ndarray) -> float:
 def fit_logit(
     score: np.ndarray, rate: float, auc: float, hidden: float
 ) -> tuple[float, float]:
-  """Finds the logit `intercept + spread * score` that has a rate and an AUC.
+  """Fits the logit `intercept + spread * score` to a rate and an AUC.
 
-  The probability meant is p = E sigmoid(intercept + spread * score + hidden *
-  H), H ~ N(0, 1). The scores are sorted and averaged in `_BINS` groups for it;
-  the intercept is solved for inside the search of the spread.
+  Both are of p = E sigmoid(intercept + spread * score + hidden * H), H ~
+  N(0, 1). Sorted scores are averaged in `_BINS` groups, and the intercept is
+  solved for inside the search of the spread.
 
   Args:
     score: float64 [n], mean 0 and standard deviation 1; n a multiple
       of `_BINS`.
-    rate: The mean of p that is wanted, in (0, 1).
-    auc: The `expected_auc` of p that is wanted, in (0.5, 1).
+    rate: Target mean of p, in (0, 1).
+    auc: Target `expected_auc` of p, in (0.5, 1).
     hidden: Standard deviation of the hidden part of the logit.
 
   Returns:
@@ -145,7 +148,7 @@ def fit_logit(
 
 
 def session_dot(users: np.ndarray, items: np.ndarray) -> np.ndarray:
-  """Dot products of items with the user of their session.
+  """Computes dot products of items with the user of their session.
 
   Args:
     users: float32 [sessions, D].

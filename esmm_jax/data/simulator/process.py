@@ -1,4 +1,4 @@
-"""Impressions of the simulated funnel, and what follows them.
+"""The random process behind the simulated log.
 
 Over the impressions that the logging policy shows,
 
@@ -6,32 +6,32 @@ Over the impressions that the logging policy shows,
   conversion logit  b = intercept' + spread' * (rho S + sqrt(1 - rho^2) T)
                         + hidden * H
 
-S and T have mean 0, variance 1 and correlation 0; both are functions of what
-the features say. H ~ N(0, 1) is in no feature. Given both logits, the click
-and the conversion that would follow it are independent. So with hidden = 0
-a clicked and an unclicked row with the same features convert alike, and `rho`
-says how much the features of clicked rows differ. With hidden > 0 clicked rows
+S and T have mean 0, variance 1 and correlation 0; both are functions of the
+features. H ~ N(0, 1) is in no feature. Given both logits, the click and the
+conversion that would follow it are independent. So with hidden = 0 a clicked
+and an unclicked row with the same features convert alike, and `rho` controls
+how much the features of clicked rows differ. With hidden > 0 clicked rows
 convert more often than unclicked ones with the same features.
 
-With `stages` = 3 what is bought was in the cart before:
+With `stages` = 3 every purchase was in the cart before:
 
   P(cart | click)     = p_cvr ** gamma
   P(purchase | cart)  = p_cvr ** (1 - gamma),  gamma = 0.45 + 0.12 tanh W
 
-W, mean 0 and variance 1, is by how much the user's budget is above the price:
-people cart what is too dear, and leave it there. The product is p_cvr, and one
-draw decides both events, so the purchases are the conversions of two stages and
-each has its cart. With hidden > 0 this holds given H, with P(conversion |
-click, H) for p_cvr.
+W, mean 0 and variance 1, is the user's budget less the price: items that are
+too dear are carted, and stay there. The product is p_cvr, and one draw decides
+both events, so the purchases are the conversions of two stages and each has its
+cart. With hidden > 0 this holds given H, with P(conversion | click, H) for
+p_cvr.
 """
 
 from typing import NamedTuple
 
-from esmm_jax.data.simulator.config import FunnelConfig
+from esmm_jax.data.simulator.config import SimulatorConfig
 from esmm_jax.data.simulator.maths import cart_probability, fit_logit
 from esmm_jax.data.simulator.maths import hidden_quadrature, session_dot
 from esmm_jax.data.simulator.maths import sigmoid, zipf
-from esmm_jax.data.simulator.world import FunnelWorld, SESSION
+from esmm_jax.data.simulator.world import World, SESSION
 from esmm_jax.types import InputError
 import numpy as np
 
@@ -42,13 +42,13 @@ _POSITION_EFFECT = np.array([0.35, 0.0, -0.35], np.float32)
 _CALIBRATION_ROWS = 1 << 18
 _HIGHEST = np.float32(1) - np.finfo(np.float32).epsneg
 
-# What a random stream is for; its seed is (seed, purpose, block). 1 is the
+# Purposes of random streams, seeded with (seed, purpose, block). 1 is the
 # world's.
 _LOGGED, _UNIFORM, _CALIBRATION = 2, 3, 4
 
 
 class Impressions(NamedTuple):
-  """Who saw what, where; numbers count from 0.
+  """Impressions: user, item and position, each numbered from 0.
 
   Attributes:
     user: int32 [n], constant over each `SESSION` rows of a block.
@@ -65,7 +65,7 @@ class Impressions(NamedTuple):
 
 
 class Outcomes(NamedTuple):
-  """What followed, and the probabilities it was drawn from.
+  """Outcomes of impressions, and the probabilities that they were drawn from.
 
   Probabilities are above 0 and below 1.
 
@@ -91,28 +91,32 @@ class Outcomes(NamedTuple):
   cart_if_clicked: np.ndarray | None = None
 
 
-class FunnelProcess:
+class LogProcess:
   """Draws the log in blocks; block k is a pure function of (dials, k).
 
   Attributes:
     world: Users and items.
   """
 
-  def __init__(self, config: FunnelConfig):
-    """Draws the world and calibrates; InputError if the dials do not allow."""
+  def __init__(self, config: SimulatorConfig):
+    """Draws the world and calibrates the logits.
+
+    Raises:
+      InputError: No logits have the rates and AUCs of the dials.
+    """
     self._config = config
-    self.world = FunnelWorld(config)
+    self.world = World(config)
     self._hidden_nodes = list(zip(*hidden_quadrature(config.hidden)))
     self._calibrate()
 
   def simulate(
       self, block: int, uniform: bool = False
   ) -> tuple[Impressions, Outcomes]:
-    """The `BLOCK` impressions of a block and what followed.
+    """Draws the `BLOCK` impressions of a block and their outcomes.
 
     Args:
       block: Its number; rows [block * BLOCK, (block + 1) * BLOCK) of the log.
-      uniform: Whether items are shown uniformly, not by the logging policy.
+      uniform: Shows items uniformly, not by the logging policy.
     """
     rng = self._rng(_UNIFORM if uniform else _LOGGED, block)
     impressions = self._expose(rng, uniform)
@@ -123,11 +127,11 @@ class FunnelProcess:
     return impressions, self._outcomes(rng, a, b, gamma)
 
   def expose(self, block: int) -> Impressions:
-    """The impressions of `simulate(block)`, at two thirds of its cost."""
+    """Draws the impressions of `simulate(block)`, at two thirds of its cost."""
     return self._expose(self._rng(_LOGGED, block), False)
 
   def calibration_draw(self) -> Impressions:
-    """The logged impressions over which rho, rates and AUCs are as asked."""
+    """Draws the impressions over which rho, rates and AUCs are calibrated."""
     draws = [
         self._expose(self._rng(_CALIBRATION, block), False)
         for block in range(_CALIBRATION_ROWS // BLOCK)
@@ -135,7 +139,9 @@ class FunnelProcess:
     return Impressions(*map(np.concatenate, zip(*draws)))
 
   def logits(self, impressions: Impressions) -> tuple[np.ndarray, np.ndarray]:
-    """Click and conversion logits without the hidden part, float32 [n].
+    """Computes click and conversion logits without the hidden part.
+
+    float32 [n] each.
 
     Args:
       impressions: Whole sessions.
@@ -149,7 +155,7 @@ class FunnelProcess:
     return a + a_spread * s, b + b_spread * mixed
 
   def cart_exponent(self, impressions: Impressions) -> np.ndarray:
-    """gamma, float32 [n]: low, and carts many, where the price is high."""
+    """Computes gamma, float32 [n]: low where the price is high."""
     w = (self._spare(impressions) - self._spare_mean) / self._spare_std
     return np.float32(0.45) + np.float32(0.12) * np.tanh(w)
 
@@ -170,17 +176,10 @@ class FunnelProcess:
     return Impressions(user, item, position, world.seen_count(user, item))
 
   def _choose(self, rng: np.random.Generator, user: np.ndarray) -> np.ndarray:
-    """Items that the logging policy shows in sessions of users.
+    """Draws the items int32 [BLOCK] that users int32 [BLOCK / SESSION] see.
 
-    Of some candidates drawn by popularity it shows the one with the highest
-    policy * affinity + Gumbel noise: P(candidate) ~ exp(policy * affinity).
-
-    Args:
-      rng: Source of the draws.
-      user: int32 [BLOCK / SESSION].
-
-    Returns:
-      int32 [BLOCK].
+    Of some candidates drawn by popularity the policy shows the one with the
+    highest policy * affinity + Gumbel noise: P ~ exp(policy * affinity).
     """
     world, policy = self.world, np.float32(self._config.policy)
     shape = (self._config.candidates, BLOCK)
@@ -197,7 +196,7 @@ class FunnelProcess:
     return choice
 
   def _scores(self, impressions: Impressions) -> tuple[np.ndarray, np.ndarray]:
-    """What S and T are before they are standardised, float32 [n]."""
+    """Computes S and T before they are standardised, float32 [n] each."""
     seen_count, world = impressions.seen_count, self.world
     # As intp, which `take` needs; `take` is many times faster than [].
     user, item = (x.astype(np.intp) for x in impressions[:2])
@@ -211,7 +210,7 @@ class FunnelProcess:
     return s, t
 
   def _spare(self, impressions: Impressions) -> np.ndarray:
-    """Budget less price, float32 [n]."""
+    """Computes budget less price, float32 [n]."""
     budget = self.world.budget.take(impressions.user)
     return budget - self.world.price.take(impressions.item)
 
@@ -222,15 +221,15 @@ class FunnelProcess:
       b: np.ndarray,
       gamma: np.ndarray | None,
   ) -> Outcomes:
-    """Draws what follows from the logits and, of three stages, gamma [n]."""
+    """Draws outcomes from logits and, with three stages, gamma, all [n]."""
     hidden = np.float32(self._config.hidden)
     # In float64: a float32 draw rounds probabilities to multiples of 2^-24.
-    # The same draws whatever `hidden` is.
+    # Drawn first, so that they do not depend on `hidden`.
     click_draw, conversion_draw = rng.random((2, len(a)))
     if not hidden:
       p_ctr, p_cvr = sigmoid(a), sigmoid(b)
       p_ctcvr, p_cvr_clicked = p_ctr * p_cvr, p_cvr
-      click, would = click_draw < p_ctr, p_cvr
+      click, p_conversion = click_draw < p_ctr, p_cvr
     else:
       p_ctr, p_cvr, p_ctcvr = np.zeros((3, len(a)), np.float32)
       for shift, weight in self._hidden_nodes:
@@ -244,18 +243,18 @@ class FunnelProcess:
       for p in (p_ctr, p_cvr, p_cvr_clicked):
         np.minimum(p, _HIGHEST, out=p)  # Sums can round to 1.
       shift = hidden * rng.standard_normal(len(a), dtype=np.float32)
-      click, would = click_draw < sigmoid(a + shift), sigmoid(b + shift)
+      click, p_conversion = click_draw < sigmoid(a + shift), sigmoid(b + shift)
     carts = ()
     if gamma is not None:
-      cart = conversion_draw < cart_probability(would, gamma)
+      cart = conversion_draw < cart_probability(p_conversion, gamma)
       carts = self._p_atr(b, gamma), cart.astype(np.int8)
     click = click.astype(np.int8)
-    conversion = (conversion_draw < would).astype(np.int8)
+    conversion = (conversion_draw < p_conversion).astype(np.int8)
     truth = p_ctr, p_cvr, p_cvr_clicked, p_ctcvr
     return Outcomes(click, conversion, *truth, *carts)
 
   def _p_atr(self, b: np.ndarray, gamma: np.ndarray) -> np.ndarray:
-    """P(cart | do(click), features), float32 [n], the mean over H."""
+    """Computes P(cart | do(click), features), float32 [n], the mean over H."""
     p_atr = np.zeros(len(b), np.float32)
     for shift, weight in self._hidden_nodes:
       p_b = sigmoid(b + np.float32(shift))
@@ -263,7 +262,7 @@ class FunnelProcess:
     return np.minimum(p_atr, _HIGHEST, out=p_atr)
 
   def _calibrate(self) -> None:
-    """Fixes scales so that rho, rates and AUCs are as the dials say."""
+    """Sets the scales that give the dials' rho, rates and AUCs."""
     shown = self.calibration_draw()
     scores = self._scores(shown)
     spare = self._spare(shown).astype(np.float64)
@@ -286,7 +285,7 @@ class FunnelProcess:
     self._conversion_logit = self._fit(rho * s + np.sqrt(1 - rho**2) * t, 'cvr')
 
   def _fit(self, score: np.ndarray, rate: str) -> np.ndarray:
-    """Intercept and spread of a logit, float32 [2], from its dials."""
+    """Fits intercept and spread of a logit, float32 [2], to its dials."""
     dials = self._config
     auc = getattr(dials, f'auc_{rate}')
     try:

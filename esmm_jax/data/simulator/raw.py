@@ -1,11 +1,11 @@
 """The simulated log as raw files of Ali-CCP.
 
 So that one path, from raw files to a trained model, serves real and simulated
-data, and the loader can be checked against what is known to be in them. The
-training file holds the rows of train and valid (a reader cuts its own
-validation sessions), the test file those of test. A session is a run of rows of
-one user. The truth goes to `truth_train/` and `truth_test/`, a column a file,
-in the order of the rows; the reader never looks there.
+data, and the loader can be compared with the simulator. The training file holds
+the rows of train and valid (a reader cuts off its own validation sessions), the
+test file those of test. A session is consecutive rows of one user. The truth is
+written to `truth_train/` and `truth_test/`, one file for each column, in the
+order of the rows; the reader never looks there.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,10 +16,11 @@ from typing import Any
 from esmm_jax.data.ali_ccp.fields import SPLITS
 from esmm_jax.data.ali_ccp.writer import ONE, RANGES, RawWriter, Tokens
 from esmm_jax.data.ali_ccp.writer import tokens
-from esmm_jax.data.simulator.config import FunnelConfig
+from esmm_jax.data.simulator.config import SimulatorConfig
+from esmm_jax.data.simulator.dataset import TRUTH
 from esmm_jax.data.simulator.log import HISTORY_LENGTH
-from esmm_jax.data.simulator.process import BLOCK, FunnelProcess, Impressions
-from esmm_jax.data.simulator.world import FunnelWorld, PROFILE_SIZES
+from esmm_jax.data.simulator.process import BLOCK, Impressions, LogProcess
+from esmm_jax.data.simulator.world import PROFILE_SIZES, World
 from esmm_jax.data.store.column_files import GrowingTable
 from esmm_jax.data.store.sessions import session_hash
 from esmm_jax.types import InputError
@@ -29,41 +30,39 @@ import numpy as np
 PROFILE = dict(
     zip(PROFILE_SIZES, ('121', '122', '124', '125', '126', '127', '128', '129'))
 )
-TRUTH = ('p_ctr', 'p_cvr', 'p_cvr_clicked', 'p_ctcvr', 'conversion_if_clicked')
 
 
-def write_funnel(
-    config: FunnelConfig,
+def write_raw_files(
+    config: SimulatorConfig,
     folder: str,
     progress: Callable[[int], None] | None = None,
 ) -> None:
   """Writes the log of a config.
 
   A raw id is the first one of the field's range plus the simulator's number,
-  in test rows too: what was not seen in training is for the reader to find out.
+  in test rows too: the reader has to recognise values unseen in training.
 
   Args:
     config: The log; two stages.
     folder: Gets the four files and the two folders with the truth.
-    progress: Is told the rows written.
+    progress: Called with the number of rows just written.
 
   Raises:
-    InputError: The files or the truth are there already, or the config does
-      not fit the format.
+    InputError: The truth exists already, or the config does not fit the format.
   """
   if config.stages != 2:
     raise InputError(
         f'stages is {config.stages}; the files of Ali-CCP have a click and a'
         ' conversion, so it must be 2.'
     )
-  process = FunnelProcess(config)
-  _check_sizes(process.world)
+  _check_sizes(config)
   for split in SPLITS:
     path = _truth_folder(folder, split)
     if os.path.exists(path):
       raise InputError(
-          f'{path} is there already. Use another folder, or delete it.'
+          f'{path} already exists. Use another folder, or delete it.'
       )
+  process = LogProcess(config)
   bounds = config.splits
   parts = {
       'train': [s for s in ('train', 'valid') if s in bounds],
@@ -71,7 +70,9 @@ def write_funnel(
   }
   for k, split in enumerate(SPLITS):
     if not parts[split]:
-      raise InputError(f'The funnel has no rows for the file of {split}.')
+      raise InputError(
+          f'The simulated log has no rows for the file of {split}.'
+      )
     try:
       _write_split(process, config, folder, k, parts[split], progress)
     except BaseException:
@@ -80,14 +81,14 @@ def write_funnel(
 
 
 def _write_split(
-    process: FunnelProcess,
-    config: FunnelConfig,
+    process: LogProcess,
+    config: SimulatorConfig,
     folder: str,
     k: int,
     splits: list[str],
     progress: Callable[[int], None] | None,
 ) -> None:
-  """Writes the files of `SPLITS[k]`, which hold these splits of the log."""
+  """Writes the files of `SPLITS[k]`, which hold `splits` of the log."""
   history = process.world.history_table(HISTORY_LENGTH)
   truth = GrowingTable(_truth_folder(folder, SPLITS[k]))
   row = session = 0
@@ -97,19 +98,21 @@ def _write_split(
       starts = np.ones(n, bool)
       starts[1:] = shown.user[1:] != shown.user[:-1]
       first = np.flatnonzero(starts)
-      # One to one, so that no two sessions share an index.
+      # A bijection of (seed, file, session): no two sessions share an index.
       keys = session_hash(
           (np.uint64(config.seed) << np.uint64(34))
           + (np.uint64(k) << np.uint64(33))
           + (session + np.arange(len(first), dtype=np.uint64))
       )
-      writer.common(keys, _of_users(process.world, history, shown.user[first]))
+      writer.common(
+          keys, _common_triples(process.world, history, shown.user[first])
+      )
       writer.skeleton(
           np.arange(row + 1, row + 1 + n),
           outcomes['click'],
           outcomes['click'] * outcomes['conversion_if_clicked'],
           keys[np.cumsum(starts) - 1],
-          _of_rows(process.world, shown),
+          _skeleton_triples(process.world, shown),
       )
       truth.append({name: outcomes[name] for name in TRUTH})
       row += n
@@ -120,9 +123,9 @@ def _write_split(
 
 
 def _blocks(
-    process: FunnelProcess, config: FunnelConfig, splits: list[str]
+    process: LogProcess, config: SimulatorConfig, splits: list[str]
 ) -> Iterator[tuple[Impressions, dict[str, Any]]]:
-  """The rows of some splits, in order, a block of the simulator at a time."""
+  """Simulates the rows of some splits, in order, one block at a time."""
   for split in splits:
     low, high = config.splits[split]
     uniform = split == 'test' and config.uniform_test
@@ -141,71 +144,76 @@ def _blocks(
       )
 
 
-def _of_users(
-    world: FunnelWorld,
+def _common_triples(
+    world: World,
     history: tuple[np.ndarray, np.ndarray, np.ndarray],
     user: np.ndarray,
 ) -> Tokens:
-  """The common triples of sessions of these users."""
-  everyone = np.arange(len(user))
-  parts = [_part('101', everyone, user)]
+  """Returns the common triples of sessions of users, int32 [n]."""
+  session = np.arange(len(user))
+  parts = [_part('101', session, user)]
   parts += [
-      _part(PROFILE[name], everyone, values[user])
+      _part(PROFILE[name], session, values[user])
       for name, values in world.profile.items()
   ]
   categories, weights, lengths = history
-  kept = np.arange(categories.shape[1]) < lengths[user][:, None]
+  is_entry = np.arange(categories.shape[1]) < lengths[user][:, None]
   parts.append(
       _part(
           '109_14',
-          np.repeat(everyone, lengths[user]),
-          categories[user][kept],
-          weights[user][kept],
+          np.repeat(session, lengths[user]),
+          categories[user][is_entry],
+          weights[user][is_entry],
       )
   )
   return tokens(len(user), parts)
 
 
-def _of_rows(world: FunnelWorld, shown: Impressions) -> Tokens:
-  """The triples of skeleton rows."""
-  everywhere = np.arange(len(shown.item))
+def _skeleton_triples(world: World, shown: Impressions) -> Tokens:
+  """Returns the triples of skeleton rows."""
+  row = np.arange(len(shown.item))
   met = np.flatnonzero(shown.seen_count > 0)
   category = world.category[shown.item]
   return tokens(
-      len(everywhere),
+      len(row),
       [
-          _part('205', everywhere, shown.item),
-          _part('206', everywhere, category),
-          _part('207', everywhere, world.shop[shown.item]),
-          _part('216', everywhere, world.brand[shown.item]),
-          _part('301', everywhere, shown.position),
+          _part('205', row, shown.item),
+          _part('206', row, category),
+          _part('207', row, world.shop[shown.item]),
+          _part('216', row, world.brand[shown.item]),
+          _part('301', row, shown.position),
           _part('508', met, category[met], shown.seen_count[met]),
       ],
   )
 
 
-def _part(field, row, value, weight=None):
-  """A part of `tokens`, from the simulator's numbers and weights."""
+def _part(
+    field: str,
+    row: np.ndarray,
+    value: np.ndarray,
+    weight: np.ndarray | None = None,
+) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
+  """Returns a part of `tokens` from the simulator's numbers and weights [t]."""
   units = np.full(len(row), ONE, np.int32)
   if weight is not None:
     units = np.rint(weight.astype(np.float64) * ONE).astype(np.int32)
   return field, row, RANGES[field][0] + value.astype(np.int64), units
 
 
-def _check_sizes(world: FunnelWorld) -> None:
+def _check_sizes(config: SimulatorConfig) -> None:
   """Refuses a world with more values than a field of the format has ids.
 
   Raises:
     InputError: Names the field.
   """
   sizes = {
-      '101': world.num_users,
-      '109_14': world.num_categories,
-      '205': world.num_items,
-      '206': world.num_categories,
-      '207': int(world.shop.max()) + 1,
-      '216': int(world.brand.max()) + 1,
-      '508': world.num_categories,
+      '101': config.num_users,
+      '109_14': config.num_categories,
+      '205': config.num_items,
+      '206': config.num_categories,
+      '207': config.num_shops,
+      '216': config.num_brands,
+      '508': config.num_categories,
   }
   for field, size in sizes.items():
     if size > RANGES[field][1]:

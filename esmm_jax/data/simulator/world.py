@@ -1,13 +1,13 @@
-"""The users and items of the simulated funnel.
+"""The users and items of the simulator.
 
-Users and items have latent factors, others for clicks than for conversions.
-They are sums of one part for each profile field, category, shop or brand, and
-a part of their own: fields tell much, ids more.
+Users and items have latent factors, different ones for clicks and conversions.
+A factor is a sum of one term for each profile field, category, shop or brand
+and an individual term: fields tell much, ids more.
 """
 
 from typing import NamedTuple
 
-from esmm_jax.data.simulator.config import FunnelConfig
+from esmm_jax.data.simulator.config import SimulatorConfig
 from esmm_jax.data.simulator.maths import session_dot, zipf
 import numpy as np
 
@@ -25,11 +25,11 @@ PROFILE_SIZES = {
 SESSION = 8  # Consecutive impressions of one user.
 
 _DIM = 8  # Of the latent factors.
-_MAX_MEETINGS = 80  # Draws of a category that make up a user's history.
+_MAX_MEETINGS = 80  # Most draws of a category for a user's history.
 
 
 class Factors(NamedTuple):
-  """What users and items have to do with one kind of event.
+  """Latent factors of users and items for one kind of event.
 
   Attributes:
     user: float32 [users, D].
@@ -46,14 +46,15 @@ class Factors(NamedTuple):
   def match(
       self, user: np.ndarray, item: np.ndarray
   ) -> tuple[np.ndarray, np.ndarray]:
-    """Products of factors and sums of levels of users and items.
+    """Matches users with items.
 
     Args:
       user: intp [n], whole sessions.
       item: intp [n].
 
     Returns:
-      float32 [n] and float32 [n].
+      Dot products of their factors, float32 [n], and sums of their levels,
+      float32 [n].
     """
     product = session_dot(
         self.user.take(user[::SESSION], axis=0), self.item.take(item, axis=0)
@@ -61,12 +62,12 @@ class Factors(NamedTuple):
     return product, self.user_level.take(user) + self.item_level.take(item)
 
 
-class FunnelWorld:
-  """Everything about users and items; a pure function of the dials.
+class World:
+  """Users and items; a pure function of the dials.
 
   It depends on `seed`, `users` and `items` only (these two follow `num_train`
-  where they are 0). Numbers of users, items, categories... count from 0, and
-  the most popular come first.
+  where they are 0). Users, items, categories... are numbered from 0, the most
+  popular first.
 
   Attributes:
     num_users: Users.
@@ -76,18 +77,18 @@ class FunnelWorld:
     category: int32 [items].
     shop: int32 [items].
     brand: int32 [items].
-    click: What makes users click items.
-    conversion: What makes them convert, beside prices.
+    click: Factors of clicks.
+    conversion: Factors of conversions, which prices influence too.
     price: float32 [items].
     budget: float32 [users]; a price near the budget converts best.
-    activity_ends: float64 [users], cumulated shares of all sessions.
+    activity_ends: float64 [users], cumulative shares of all sessions.
     history_user: int32 [H], ascending: with `history_category`, the pairs of a
       user and a category that the user met before the log starts.
     history_category: int32 [H], ascending for each user.
     history_weight: float32 [H], ln(1 + times met).
   """
 
-  def __init__(self, config: FunnelConfig):
+  def __init__(self, config: SimulatorConfig):
     self.num_users, self.num_items = config.num_users, config.num_items
     self.num_categories = config.num_categories
     rng = np.random.default_rng([config.seed, 1])
@@ -101,10 +102,10 @@ class FunnelWorld:
     self._draw_histories(rng)
 
   def seen_count(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-    """How often users met the categories of items before the log starts.
+    """Looks up how often users met the categories of items before the log.
 
     Args:
-      user: int32 [n]; runs of one user are looked up fastest.
+      user: int32 [n]; equal users side by side are fastest.
       item: int32 [n].
 
     Returns:
@@ -112,18 +113,18 @@ class FunnelWorld:
     """
     key = user.astype(np.int64) * self.num_categories
     key += self.category.take(item)
-    place = np.searchsorted(self._history_keys, key)
-    place = np.minimum(place, len(self._history_keys) - 1)
-    met = self._history_keys.take(place) == key
-    return self.history_weight.take(place) * met
+    index = np.searchsorted(self._history_keys, key)
+    index = np.minimum(index, len(self._history_keys) - 1)
+    met = self._history_keys.take(index) == key
+    return self.history_weight.take(index) * met
 
   def history_table(
       self, max_len: int
   ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The heaviest categories of each user's history.
+    """Returns the heaviest categories of each user's history.
 
     Args:
-      max_len: L, categories kept.
+      max_len: L, the most categories of a user.
 
     Returns:
       categories int32 [users, L] and their weights float32 [users, L], by
@@ -137,12 +138,12 @@ class FunnelWorld:
     count = np.bincount(user, minlength=self.num_users)
     start = np.cumsum(count) - count
     rank = np.arange(len(user)) - start[user]
-    kept = rank < max_len
+    heaviest = rank < max_len
     categories = np.zeros((self.num_users, max_len), np.int32)
     weights = np.zeros((self.num_users, max_len), np.float32)
-    place = user[kept], rank[kept]
-    categories[place] = self.history_category[order[kept]]
-    weights[place] = self.history_weight[order[kept]]
+    entry = user[heaviest], rank[heaviest]
+    categories[entry] = self.history_category[order[heaviest]]
+    weights[entry] = self.history_weight[order[heaviest]]
     return categories, weights, np.minimum(count, max_len).astype(np.int32)
 
   def _draw_fields(
@@ -188,7 +189,7 @@ class FunnelWorld:
     self.budget += 0.4 * self._effect(rng, 'consumption_2')
 
   def _draw_histories(self, rng: np.random.Generator) -> None:
-    """Each meeting is with the one of two popular categories liked better."""
+    """Draws meetings with the better liked of two popular categories."""
     length = np.clip(rng.lognormal(2.3, 0.7, self.num_users), 1, _MAX_MEETINGS)
     length = length.astype(np.int64)
     user = np.repeat(np.arange(self.num_users, dtype=np.int64), length)
@@ -218,7 +219,11 @@ class FunnelWorld:
   def _effect(
       self, rng: np.random.Generator, field: str, *dims: int
   ) -> np.ndarray:
-    """A normal effect for each value of a profile field, given to users."""
+    """Draws a normal effect for each value of a profile field.
+
+    Returns:
+      float32 [users, *dims], the effect of each user's value.
+    """
     return _normal(rng, PROFILE_SIZES[field], *dims)[self.profile[field]]
 
 

@@ -9,16 +9,17 @@ import subprocess
 import sys
 import time
 
-from esmm_jax.data.ali_ccp import report as ali_ccp_report
+from esmm_jax.data.ali_ccp import report as reports
 from esmm_jax.data.ali_ccp.dataset import AliCcp
 from esmm_jax.data.ali_ccp.fields import BY_NAME, PRESETS, RAW_FIELDS
-from esmm_jax.data.ali_ccp.random_files import random_block, write_random
 from esmm_jax.data.store.sessions import place
 from esmm_jax.types import InputError, Ragged
 import numpy as np
 import pytest
 
+from benchmarks.ali_ccp_files import random_block, write_random
 from tests import ROOT
+from tests.parallel import forking
 
 pytestmark = pytest.mark.slow
 
@@ -35,8 +36,13 @@ def raw(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def ali_ccp(raw, tmp_path_factory):
-  return prepare(raw, tmp_path_factory.mktemp('prepared'), **OPTIONS)
+def data_dir(tmp_path_factory):
+  return str(tmp_path_factory.mktemp('prepared'))
+
+
+@pytest.fixture(scope='module')
+def ali_ccp(raw, data_dir):
+  return prepare(raw, data_dir, **OPTIONS)
 
 
 def prepare(raw, data_dir, **options) -> AliCcp:
@@ -111,12 +117,14 @@ def check_split(builder, split, common, rows, counts, dtype=np.float16):
   """Every id, weight, length, label and join of a split."""
   source = builder.as_data_source(split)
   columns, groups = source.read(0, len(source)), source.groups
-  vocabulary = {f.name: builder.vocabulary(f.name) for f in RAW_FIELDS}
+  id_of = {
+      f.name: {int(v): k + 2 for k, v in enumerate(builder.vocabulary(f.name))}
+      for f in RAW_FIELDS
+  }
   minimum = builder.builder_config.min_count
 
   def expected(name, values):
-    ids, weights = [], []
-    kept = {int(v): k + 2 for k, v in enumerate(vocabulary[name])}
+    ids, weights, kept = [], [], id_of[name]
     for i, w in heaviest_first(name, values):
       assert (i in kept) == (counts[name][i] >= minimum), (name, i)
       ids.append(kept.get(i, 1))
@@ -284,16 +292,14 @@ def test_aitm18_has_one_value_a_field(raw, tmp_path):
       assert k != 1 and raw_id == (vocabulary[name][k - 2] if k else None)
 
 
-def test_another_reading_of_the_lists(ali_ccp):
-  again = AliCcp.from_options(
-      data_dir=ali_ccp._data_dir_root, history_length=5, **OPTIONS
-  )
+def test_another_reading_of_the_lists(ali_ccp, data_dir):
+  again = AliCcp.from_options(data_dir=data_dir, history_length=5, **OPTIONS)
   lengths = {f.name: f.max_len for f in again.schema.fields}
   assert lengths['109_14'] == lengths['150_14'] == 5 and lengths['210'] == 8
   whole = {f.name: f.max_len for f in ali_ccp.schema.fields}
   assert whole['109_14'] == 16
   with pytest.raises(InputError, match='history_length is 0'):
-    AliCcp.from_options(data_dir=ali_ccp._data_dir_root, history_length=0)
+    AliCcp.from_options(data_dir=data_dir, history_length=0)
 
 
 # The policies, on files written by hand.
@@ -463,13 +469,13 @@ def test_published_counts():
           conversions_without_click=226),
   }
   for split, facts in good.items():
-    ali_ccp_report.check_published(split, facts)
+    reports.check_published(split, facts)
     for name in facts:
       bad = facts | {name: facts[name] - 1}
       with pytest.raises(InputError, match='check_counts=False'):
-        ali_ccp_report.check_published(split, bad)
+        reports.check_published(split, bad)
     few = facts | {'rows_read': 1000}
-    ali_ccp_report.check_published(split, few)
+    reports.check_published(split, few)
   # After dropping: the rows that three public sources agree on.
   dropped = lambda f: f['rows_read'] - f['conversions_without_click']
   assert dropped(good['train']) == 42_299_905
@@ -498,12 +504,13 @@ def test_a_killed_preparation_leaves_nothing_that_is_taken_for_finished(
   raw = tmp_path / 'raw'
   write_random(str(raw), 'train', 1500)
   write_random(str(raw), 'test', 5)
-  command = [
-      sys.executable, '-m', 'experiments.prepare_data', '--dataset=ali_ccp',
-      f'--raw_dir={raw}', f'--data_dir={tmp_path / "data"}',
+  arguments = [
+      '--dataset=ali_ccp', f'--raw_dir={raw}',
+      f'--data_dir={tmp_path / "data"}',
   ]
   process = subprocess.Popen(
-      command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+      [sys.executable, '-m', 'experiments.prepare_data', *arguments],
+      cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
   data = tmp_path / 'data'
   while process.poll() is None and not list(data.rglob('temporary')):
     time.sleep(0.02)
@@ -511,11 +518,11 @@ def test_a_killed_preparation_leaves_nothing_that_is_taken_for_finished(
   process.wait()
   assert list(data.rglob('temporary')), 'it ended too early to be killed'
   assert not AliCcp.from_options(data_dir=str(data)).info.splits
-  for said in ('Prepared: ', 'Prepared before: '):
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(said)
+  with forking.Program('experiments.prepare_data') as program:
+    for said in ('Prepared: ', 'Prepared before: '):
+      done = program.run(*arguments)
+      assert done.returncode == 0, done.stderr
+      assert done.stdout.startswith(said)
   assert not list(data.rglob('temporary'))
   assert not list(data.rglob('*incomplete*'))
   assert 'Reading' not in done.stderr

@@ -7,10 +7,11 @@ import random
 import tarfile
 
 from esmm_jax.data.ali_ccp.dataset import AliCcp
-from esmm_jax.data.ali_ccp.files import find
-from esmm_jax.data.ali_ccp.random_files import write_random
+from esmm_jax.data.ali_ccp.files import find_files
 from esmm_jax.types import InputError
 import pytest
+
+from benchmarks.ali_ccp_files import write_random
 
 COMMON, SKELETON = 'common_features_{}.csv', 'sample_skeleton_{}.csv'
 NAMES = [n.format(s) for s in ('train', 'test') for n in (COMMON, SKELETON)]
@@ -76,7 +77,7 @@ def test_csv_files_in_the_folder_and_in_one_in_it(tmp_path, sub):
   # Complete CSV files are taken, and archives are not looked at.
   for name in ('a_train.tar.gz', 'b_train.tgz', 'in/test.tgz'):
     (tmp_path / name).write_bytes(b'no archive')
-  files = find(str(tmp_path))
+  files = find_files(str(tmp_path))
   assert files.sizes == {n: len(content(n)) for n in NAMES}
   assert files.total_bytes == sum(files.sizes.values())
   (train, told), (test, more) = read(files, 'train'), read(files, 'test')
@@ -89,7 +90,7 @@ def test_csv_files_in_the_folder_and_in_one_in_it(tmp_path, sub):
 @pytest.mark.parametrize('folder', ['', './', 'sample/train/'])
 def test_archives(tmp_path, order, folder):
   data = of_split('train', order, folder)
-  files = find(str(put(tmp_path, sample_train=data)))
+  files = find_files(str(put(tmp_path, sample_train=data)))
   assert list(files.sizes) == ['sample_train.tar.gz', 'sample_test.tar.gz']
   found, told = read(files, 'train')
   assert found == expected('train', 'sample_train.tar.gz/')[::order]
@@ -102,7 +103,7 @@ def test_csv_files_of_one_split_and_an_archive_of_the_other(tmp_path):
   (tmp_path / 'in' / 'my-train.tgz').write_bytes(of_split('train'))
   for name in NAMES[1:]:
     (tmp_path / name).write_bytes(content(name))
-  files = find(str(tmp_path))
+  files = find_files(str(tmp_path))
   assert read(files, 'train')[0] == expected('train', 'my-train.tgz/')
   assert read(files, 'test')[0] == expected('test')
 
@@ -110,14 +111,14 @@ def test_csv_files_of_one_split_and_an_archive_of_the_other(tmp_path):
 def test_an_archive_larger_than_what_is_read_at_once(tmp_path):
   data = of_split('train', rows=40_000)
   assert len(data) > 1 << 20
-  files, told = find(str(put(tmp_path, sample_train=data))), []
+  files, told = find_files(str(put(tmp_path, sample_train=data))), []
   heads = [s.read(10) for _, _, s in files.open('train', told.append)]
   assert heads == [content(n)[:10] for n in NAMES[:2]]
   # What no one read is hashed too.
   assert sum(told) == len(data)
   assert files.digests == {'sample_train.tar.gz': digest(data)}
   put(tmp_path, sample_train=data[:-5000])
-  opened = find(str(tmp_path)).open('train', told.append)
+  opened = find_files(str(tmp_path)).open('train', told.append)
   assert next(opened)[2].read() == content(NAMES[0], 40_000)
   with pytest.raises(InputError, match='sample_train.tar.gz: .*fetch it again'):
     next(opened)[2].read()
@@ -126,7 +127,7 @@ def test_an_archive_larger_than_what_is_read_at_once(tmp_path):
 def outcome(path, good):
   """The error that reading an archive gives, or '' if all its bytes come."""
   try:
-    found, _ = read(find(str(path.parent)), 'train')
+    found, _ = read(find_files(str(path.parent)), 'train')
   except InputError as e:
     assert str(e).startswith((f'{path}: ', f'{path.parent}: ')), e
     return str(e)
@@ -198,7 +199,7 @@ def test_members(damaged, members, said):
 
 def refused(folder, *words):
   with pytest.raises(InputError) as e:
-    find(str(folder) if folder else '')
+    find_files(str(folder) if folder else '')
   assert all(w in str(e.value) for w in words), str(e.value)
 
 
@@ -213,7 +214,7 @@ def test_what_is_not_found(tmp_path):
   (tmp_path / NAMES[3]).write_bytes(b'')
   refused(tmp_path, f'{NAMES[3]} is empty.')
   (tmp_path / NAMES[3]).write_bytes(b'x')
-  assert find(str(tmp_path)).total_bytes == 4
+  assert find_files(str(tmp_path)).total_bytes == 4
   (tmp_path / 'in').mkdir()
   (tmp_path / 'in' / NAMES[2]).write_bytes(b'x')
   refused(tmp_path, f'{NAMES[2]} is there twice', 'in/')

@@ -3,9 +3,9 @@
 import io
 
 from esmm_jax.data.ali_ccp.fields import PRESETS
-from esmm_jax.data.ali_ccp.first_pass import layout
 from esmm_jax.data.ali_ccp.kernel import REASONS
-from esmm_jax.data.ali_ccp.text import Counts, Layout, read_rows
+from esmm_jax.data.ali_ccp.layout import Layout, layout
+from esmm_jax.data.ali_ccp.text import Counts, read_rows
 from esmm_jax.types import InputError
 from hypothesis import given, settings, strategies as st
 import pytest

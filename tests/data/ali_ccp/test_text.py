@@ -10,8 +10,8 @@ import threading
 
 from esmm_jax.data.ali_ccp import text as ali_ccp_text
 from esmm_jax.data.ali_ccp.fields import PRESETS
-from esmm_jax.data.ali_ccp.first_pass import layout
-from esmm_jax.data.ali_ccp.kernel import code_name, name_code, REASONS
+from esmm_jax.data.ali_ccp.kernel import REASONS
+from esmm_jax.data.ali_ccp.layout import code_name, layout, name_code
 from esmm_jax.data.ali_ccp.text import Counts, read_rows
 from esmm_jax.types import InputError
 import numpy as np

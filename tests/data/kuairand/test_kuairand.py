@@ -698,7 +698,7 @@ def test_other_raw_files_than_prepared(fake, prepared, data_dir, tmp_path):
 
 
 def real_raw_dir():
-  default = pathlib.Path(__file__).parents[2] / 'shared/data/kuairand_pure'
+  default = pathlib.Path(__file__).parents[4] / 'shared/data/kuairand_pure'
   path = os.environ.get('ESMM_JAX_KUAIRAND', default / 'KuaiRand-Pure')
   if not pathlib.Path(path, 'data', LOG).exists():
     pytest.skip(f'no KuaiRand-Pure at {path}; set ESMM_JAX_KUAIRAND')

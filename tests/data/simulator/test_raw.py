@@ -1,14 +1,13 @@
-"""The writer of raw files; the simulated log through them and back."""
+"""The simulated log through raw files of Ali-CCP and back."""
 
 import os
 
 from esmm_jax.data.ali_ccp.dataset import AliCcp
-from esmm_jax.data.ali_ccp.random_files import random_block, write_random
-from esmm_jax.data.ali_ccp.writer import CODES, RANGES, RawWriter, tokens
-from esmm_jax.data.simulator.config import funnel_config
-from esmm_jax.data.simulator.dataset import SyntheticFunnel
-from esmm_jax.data.simulator.process import FunnelProcess
-from esmm_jax.data.simulator.raw import PROFILE, TRUTH, write_funnel
+from esmm_jax.data.ali_ccp.writer import RANGES
+from esmm_jax.data.simulator.config import simulator_config
+from esmm_jax.data.simulator.dataset import Simulator
+from esmm_jax.data.simulator.process import LogProcess
+from esmm_jax.data.simulator.raw import PROFILE, TRUTH, write_raw_files
 from esmm_jax.types import InputError
 import numpy as np
 import pytest
@@ -21,14 +20,14 @@ ROWS = {'train': 22_000, 'test': 4_000}
 
 @pytest.fixture(scope='module')
 def config():
-  return funnel_config('tiny', **DIALS)
+  return simulator_config('tiny', **DIALS)
 
 
 @pytest.fixture(scope='module')
 def raw(config, tmp_path_factory):
   folder = str(tmp_path_factory.mktemp('raw'))
   done = []
-  write_funnel(config, folder, done.append)
+  write_raw_files(config, folder, done.append)
   assert sum(done) == 26_000
   return folder
 
@@ -41,80 +40,11 @@ def ali_ccp(raw, tmp_path_factory):
   ).prepare()
 
 
-def test_bytes(tmp_path):
-  """The first published lines have this form."""
-  with RawWriter(str(tmp_path), 'train') as writer:
-    of = tokens(
-        2,
-        [
-            ('210', [0, 0], [9052218, 9064553], [100_000, 100_000]),
-            ('853', [1], [7], [69_315]),
-            ('508', [1], [8], [239_790]),
-            ('210', [0], [1], [1_234_500_000]),
-        ],
-    )
-    keys = np.array([0xBACFF91692951881, 0xA], np.uint64)
-    writer.skeleton(np.array([1, 20]), [0, 1], [0, 1], keys, of)
-    writer.common(keys, tokens(2, [('101', [1], [10], [0])]))
-  assert (tmp_path / 'sample_skeleton_train.csv').read_bytes() == (
-      b'1,0,0,bacff91692951881,3,210\x029052218\x031.0\x01210\x029064553\x03'
-      b'1.0\x01210\x021\x0312345.0\n'
-      b'20,1,1,000000000000000a,2,853\x027\x030.69315\x01508\x028\x032.3979\n'
-  )
-  assert (tmp_path / 'common_features_train.csv').read_bytes() == (
-      b'bacff91692951881,0,\n000000000000000a,1,101\x0210\x030.0\n'
-  )
-  assert len(os.listdir(tmp_path)) == 2
-
-
-def test_after_an_exception_nothing_is_left(tmp_path):
-  with pytest.raises(InputError, match='negative'):
-    with RawWriter(str(tmp_path), 'test') as writer:
-      keys = np.zeros(1, np.uint64)
-      writer.common(keys, tokens(1, [('101', [0], [1], [100_000])]))
-      writer.common(keys, tokens(1, [('101', [0], [-1], [100_000])]))
-  assert not os.listdir(tmp_path)
-
-
-def test_ranges_are_in_order_and_apart():
-  ends = 0
-  for first, size in sorted(RANGES.values()):
-    assert first >= ends and size > 0
-    ends = first + size
-  assert set(RANGES) == set(CODES)
-
-
-def test_random_files_have_the_shape_of_the_published_ones(tmp_path):
-  n = write_random(str(tmp_path), 'train', 1500)
-  again = tmp_path / 'again'
-  write_random(str(again), 'train', 1500)
-  for name in ('common_features_train.csv', 'sample_skeleton_train.csv'):
-    assert (tmp_path / name).read_bytes() == (again / name).read_bytes()
-  blocks = [random_block('train', k, num) for k, num in ((0, 1000), (1, 500))]
-  assert sum(len(b.of) for b in blocks) == n
-  rate = sum(b.click.sum() for b in blocks) / n
-  assert abs(rate - 0.0389) < 5 * np.sqrt(0.0389 / n)
-  assert 50 < n / 1500 < 66
-  per_row = sum(len(b.skeleton.id) for b in blocks) / n
-  per_session = sum(len(b.common.id) for b in blocks) / 1500
-  assert 12 < per_row < 14 and 420 < per_session < 620
-  for b in blocks:
-    for code, name in enumerate(RANGES):
-      first, size = RANGES[name]
-      for of in (b.common, b.skeleton):
-        ids = of.id[of.field == CODES[name]]
-        assert not len(ids) or (
-            first <= ids.min() and ids.max() < first + size
-        ), (code, name)
-  other = random_block('test', 0, 1000)
-  assert (other.keys != blocks[0].keys).all()
-
-
 @pytest.mark.parametrize('raw_split', ['train', 'test'])
 def test_labels_and_ids_come_back(config, ali_ccp, raw_split):
   """Row by row what the simulator has, though read from text."""
   splits = ('train', 'valid') if raw_split == 'train' else ('test',)
-  process = FunnelProcess(config)
+  process = LogProcess(config)
   low = 0 if raw_split == 'train' else ROWS['train']
   shown, outcomes = process.simulate(0)
   world = process.world
@@ -179,20 +109,20 @@ def test_labels_and_ids_come_back(config, ali_ccp, raw_split):
 
 
 def test_the_truth_stands_beside(config, raw):
-  builder = SyntheticFunnel(config=config)
+  builder = Simulator(config=config)
   for split, low in (('train', 0), ('test', 22_000)):
     expected = builder.columns(low, low + ROWS[split])
     for name in TRUTH:
       found = np.load(os.path.join(raw, f'truth_{split}', f'{name}.npy'))
       np.testing.assert_array_equal(found, expected[name])
-  with pytest.raises(InputError, match='truth_train is there already'):
-    write_funnel(config, raw)
+  with pytest.raises(InputError, match='truth_train already exists'):
+    write_raw_files(config, raw)
 
 
 def test_what_does_not_fit_is_refused(tmp_path):
   with pytest.raises(InputError, match='stages is 3'):
-    write_funnel(funnel_config('cart'), str(tmp_path))
-  many = funnel_config('tiny', users=500_000)
+    write_raw_files(simulator_config('cart'), str(tmp_path))
+  many = simulator_config('tiny', users=500_000)
   with pytest.raises(InputError, match='500000 values of field 101'):
-    write_funnel(many, str(tmp_path))
+    write_raw_files(many, str(tmp_path))
   assert not os.listdir(tmp_path)

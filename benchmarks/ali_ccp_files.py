@@ -1,8 +1,8 @@
 """Random files in the raw format, of the shape and size of the published ones.
 
-Ids, list lengths, rates, gaps and the order of fields are like those of
-Ali-CCP, labels depend on nothing. For tests and timings of the reader: what was
-written can be made again, block by block, and compared.
+Ids, list lengths, rates, gaps and the order of fields resemble those of
+Ali-CCP; labels depend on nothing. For tests and timings of the reader: the
+content can be drawn again, block by block, and compared.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ _MEAN_LENGTHS = {'150_14': 113, '127_14': 124, '109_14': 69, '110_14': 203}
 _LONGEST = 1200
 # Field with one value -> share of the rows that have it, weighted or not.
 _MET = {'508': 0.75, '509': 0.3, '702': 0.3}
-_ITEM = ('216', '205', '207')  # Follow from the item.
+_ITEM = ('216', '205', '207')  # Functions of the item.
 
 
 class Block(NamedTuple):
@@ -55,14 +55,17 @@ def write_random(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> int:
-  """Writes the two files of a split. Returns the rows of the skeleton.
+  """Writes the two files of a split.
 
   Args:
-    folder: Where; made if it is not there.
-    split: `train` or `test`; others are made by other numbers.
+    folder: Created if it does not exist.
+    split: `train` or `test`, which are drawn from different streams.
     num_sessions: Common rows; there are about 58 times as many skeleton rows.
     seed: Of all numbers.
-    progress: Is told the skeleton rows written.
+    progress: Called with the number of skeleton rows just written.
+
+  Returns:
+    The rows of the skeleton.
   """
   row = 0
   with RawWriter(folder, split) as writer:
@@ -84,7 +87,7 @@ def write_random(
 
 
 def random_block(split: str, block: int, num: int, seed: int = 0) -> Block:
-  """The `num` sessions of a block, always the same."""
+  """Draws the `num` sessions of a block, a pure function of the arguments."""
   rng = np.random.default_rng([seed, split == 'test', block])
   keys = rng.integers(0, 2**64, num, dtype=np.uint64)
   size = rng.lognormal(np.log(_MEAN_ROWS) - 0.32, 0.8, num)
@@ -98,12 +101,12 @@ def random_block(split: str, block: int, num: int, seed: int = 0) -> Block:
 
 
 def _common(rng: np.random.Generator, num: int) -> Tokens:
-  """Profiles and the four long lists of sessions, 518 triples in the mean."""
+  """Draws profiles and four long lists, 518 triples a session on average."""
   parts = []
   for field, gap in _COMMON_GAPS.items():
     has = np.flatnonzero(rng.random(num) >= gap)
     skew = 0.3 if field == '101' else 0.9
-    parts.append(_part(field, has, _ids(rng, field, len(has), skew)))
+    parts.append(_unweighted(field, has, _ids(rng, field, len(has), skew)))
   scale = np.exp(rng.normal(-0.45, 0.95, num))
   for field, mean in _MEAN_LENGTHS.items():
     lengths = np.clip(rng.poisson(mean * scale), 0, _LONGEST)
@@ -114,22 +117,26 @@ def _common(rng: np.random.Generator, num: int) -> Tokens:
 
 
 def _skeleton(rng: np.random.Generator, n: int) -> Tokens:
-  """The fields of rows, 13 triples in the mean; 210 stands in two places."""
+  """Draws the fields of rows, 13 triples a row on average.
+
+  Field 210 comes in two parts: a reader must not rely on the values of a field
+  standing side by side.
+  """
   everywhere = np.arange(n)
   lengths = np.clip(rng.geometric(1 / 5.5, n), 1, 40)
   front = (lengths + 1) // 2
   parts = []
   for k in (front, lengths - front):
     row = np.repeat(everywhere, k)
-    parts.append(_part('210', row, _ids(rng, '210', len(row), 0.95)))
+    parts.append(_unweighted('210', row, _ids(rng, '210', len(row), 0.95)))
   item = _zipf(rng, RANGES['205'][1], n, 0.85)
   for k, field in enumerate(_ITEM):
     first, size = RANGES[field]
     of_item = item if field == '205' else item * (2_654_435_761 + 2 * k) // 7
-    parts.insert(1, _part(field, everywhere, first + of_item % size))
+    parts.insert(1, _unweighted(field, everywhere, first + of_item % size))
   for field, skew in (('301', 0.5), ('206', 1.0)):
     ids = _ids(rng, field, n, skew)
-    parts.insert(1, _part(field, everywhere, ids))
+    parts.insert(1, _unweighted(field, everywhere, ids))
   for field, share in _MET.items():
     row = np.flatnonzero(rng.random(n) < share)
     ids = _ids(rng, field, len(row), 1.0)
@@ -141,12 +148,15 @@ def _skeleton(rng: np.random.Generator, n: int) -> Tokens:
   return tokens(n, parts)
 
 
-def _part(field, row, ids):
+def _unweighted(
+    field: str, row: np.ndarray, ids: np.ndarray
+) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
+  """A part for `tokens` in which all weights are 1."""
   return field, row, ids, np.full(len(row), ONE, np.int32)
 
 
 def _weights(rng: np.random.Generator, n: int) -> np.ndarray:
-  """ln(1 + count) of mostly small counts, in units of 1e-5, int32 [n]."""
+  """Draws ln(1 + count) of mostly small counts, in units of 1e-5, int32 [n]."""
   count = rng.geometric(0.25, n)
   count += (rng.random(n) < 0.02) * rng.integers(0, 3000, n)
   return np.rint(np.log1p(count) * ONE).astype(np.int32)
@@ -155,7 +165,7 @@ def _weights(rng: np.random.Generator, n: int) -> np.ndarray:
 def _ids(
     rng: np.random.Generator, field: str, n: int, skew: float
 ) -> np.ndarray:
-  """Ids of a field, int64 [n], some of them far more often than others."""
+  """Draws ids of a field, int64 [n], with a skewed popularity."""
   first, size = RANGES[field]
   # A step with no factor in common with the size visits every id once.
   step = 40_503 * (2 * CODES[field] + 1)
@@ -167,7 +177,7 @@ def _ids(
 def _zipf(
     rng: np.random.Generator, size: int, n: int, skew: float
 ) -> np.ndarray:
-  """Ranks below `size`, int64 [n], with P(r) about (r + 1) ** -skew."""
+  """Draws ranks below `size`, int64 [n], with P(r) about (r + 1) ** -skew."""
   u = rng.random(n)
   if skew == 1.0:
     rank = np.exp(u * np.log(size + 1)) - 1

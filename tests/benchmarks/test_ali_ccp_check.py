@@ -1,17 +1,17 @@
-"""The comparison finds nothing in what is right, and all that is wrong."""
+"""The comparison passes correct data and reports every kind of damage."""
 
-from esmm_jax.data.ali_ccp import check as ali_ccp_check
-from esmm_jax.data.ali_ccp.check import differences
 from esmm_jax.types import Ragged
 import numpy as np
 import pytest
 
+from benchmarks.ali_ccp_check import differences
 from tests.data.ali_ccp import test_ali_ccp
 from tests.data.ali_ccp.test_ali_ccp import SESSIONS
 
 pytestmark = pytest.mark.slow
 
-raw, ali_ccp = test_ali_ccp.raw, test_ali_ccp.ali_ccp
+raw, data_dir = test_ali_ccp.raw, test_ali_ccp.data_dir
+ali_ccp = test_ali_ccp.ali_ccp
 
 
 class Changed:
@@ -97,11 +97,15 @@ def test_what_is_right(ali_ccp):
   assert found['values'] > own + shared
 
 
+def last_id_lost(ids):
+  """Makes the largest sample_id another one, below all that are stored."""
+  return np.where(ids == ids.max(), 0, ids)
+
+
 @pytest.mark.parametrize('name, change', [
     ('click', at_row_1(lambda x: 1 - x)),
     ('conversion', at_row_1(lambda x: 1 - x)),
     ('session', at_row_1(lambda x: 1 - x if x < 2 else x - 1)),
-    ('sample_id', at_row_1(lambda x: x + 10**6)),
     ('101', at_row_1(lambda x: x + 1)),
     ('205', at_row_1(lambda x: x + 1)),
     ('508.weight', at_row_1(lambda x: x + np.float16(0.5))),
@@ -115,16 +119,18 @@ def test_what_is_right(ali_ccp):
 ])
 def test_what_is_wrong(ali_ccp, name, change):
   found = differences(Changed(ali_ccp, name, change), SESSIONS)
-  of = {'508.weight': '508', 'sample_id': 'rows'}.get(name, name)
-  assert found.get(of, 0) >= 1, found
+  reported = '508' if name == '508.weight' else name
+  assert found.get(reported, 0) >= 1, found
+
+
+@pytest.mark.parametrize('change', [
+    at_row_1(lambda x: x + 10**6), last_id_lost])
+def test_a_row_missing_and_one_too_many(ali_ccp, change):
+  """Of each split: the row that the files have, and the one that they lack."""
+  found = differences(Changed(ali_ccp, 'sample_id', change), SESSIONS)
+  assert found['rows'] == 2 * 3 and set(found) == {'values', 'rows'}
 
 
 def test_other_files_differ(ali_ccp):
   found = differences(ali_ccp, SESSIONS, seed=1)
   assert {'rows', 'session', '101', '205', '109_14'} <= set(found)
-
-
-def test_positions():
-  index = ali_ccp_check._index(np.array([4, 1, 2]))
-  assert ali_ccp_check._positions(
-      index, np.array([1, 2, 3, 4, 5, 99])).tolist() == [1, 2, -1, 0, -1, -1]

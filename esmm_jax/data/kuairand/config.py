@@ -1,0 +1,94 @@
+"""Options of KuaiRand-Pure: their defaults, checks and folder names."""
+
+import dataclasses
+
+from esmm_jax.data.kuairand.features import HISTORY_FORMS
+from esmm_jax.data.store.options import check_at_least_1, check_choices
+from esmm_jax.data.store.policies import POLICIES
+from esmm_jax.tasks import FUNNEL, Task, Tasks
+from esmm_jax.types import InputError
+import tensorflow_datasets as tfds
+
+# Name of the conversion -> the raw column that must go with a click.
+CONVERSIONS = {'long_view': 'long_view', 'like': 'is_like'}
+PLAY_TIME = Task('play_time', 'play_time', 'ctr', kind='regression')
+
+
+@dataclasses.dataclass(eq=False)
+class KuaiRandConfig(tfds.core.BuilderConfig):
+  """Options of the data set.
+
+  Attributes:
+    name: Folder name, made from the options that change the data; leave it.
+    raw_dir: Folder `KuaiRand-Pure` of the official archive, which holds data/.
+      Needed to prepare; later only to check that the files are the same.
+    conversion: `long_view` (dense, 70 % of clicks) or `like` (sparse, 3 %).
+    play_time: Adds the task `play_time`, a regression on the clicked rows.
+    test_days: The last days of the log are the test split.
+    valid_days: The days before them are the validation split.
+    history: Adds out-of-time encodings of keys, see
+      `esmm_jax.data.kuairand.history`.
+    history_form: `float`, `bucket` (ids of equal-mass buckets) or `both`.
+    history_strength: Pseudo-counts of the smoothing, above 0.
+    history_live: Rows of a later test day see the earlier test days, as they
+      would in production. Otherwise test rows see only the days before the test
+      split, and no test label enters an input.
+    min_count: A user, video, author or piece of music with fewer training rows
+      is rare. At 1 no training row is rare, and the embedding that unseen
+      values get is never trained.
+    conversion_without_click: Policy for a long view or like without click:
+      `keep` the row with both labels 0, `drop` the row, or count it as a
+      `click`.
+    drop_duplicates: Keeps only the first of the rows that agree on (user_id,
+      video_id, time_ms).
+  """
+
+  name: str = ''
+  raw_dir: str = ''
+  conversion: str = 'long_view'
+  play_time: bool = False
+  test_days: int = 2
+  valid_days: int = 1
+  history: bool = False
+  history_form: str = 'both'
+  history_strength: float = 20.0
+  history_live: bool = False
+  min_count: int = 2
+  conversion_without_click: str = 'keep'
+  drop_duplicates: bool = False
+
+  def __post_init__(self):
+    choices = {
+        'conversion': CONVERSIONS,
+        'conversion_without_click': POLICIES,
+        'history_form': HISTORY_FORMS,
+    }
+    check_choices(self, 'KuaiRand', choices)
+    check_at_least_1(self, 'KuaiRand', ('test_days', 'valid_days', 'min_count'))
+    if self.history_strength <= 0:
+      raise InputError(
+          f'KuaiRand: history_strength is {self.history_strength}; it must be'
+          ' above 0.'
+      )
+    parts = [
+        self.conversion,
+        f'test{self.test_days}',
+        f'valid{self.valid_days}',
+        f'min{self.min_count}',
+        f'{self.conversion_without_click}_unclicked',
+    ]
+    if self.play_time:
+      parts.append('play_time')
+    if self.drop_duplicates:
+      parts.append('no_duplicates')
+    if self.history:
+      strength = repr(float(self.history_strength)).removesuffix('.0')
+      live = '_live' if self.history_live else ''
+      parts.append(f'history_{self.history_form}_{strength}{live}')
+    self.name = '-'.join(parts)
+    self.description = 'The name lists the options.'
+
+  @property
+  def tasks(self) -> Tasks:
+    """The tasks that the data set has labels for."""
+    return (*FUNNEL, PLAY_TIME) if self.play_time else FUNNEL

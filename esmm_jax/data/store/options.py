@@ -1,0 +1,70 @@
+"""Options of a data set: from a config's section to its config dataclass."""
+
+from collections.abc import Collection, Mapping
+import dataclasses
+from typing import Any, TypeVar
+
+from esmm_jax.options import refuse_unknown
+from esmm_jax.types import InputError
+import tensorflow_datasets as tfds
+
+_Config = TypeVar('_Config', bound=tfds.core.BuilderConfig)
+_TFDS_OWN = {f.name for f in dataclasses.fields(tfds.core.BuilderConfig)}
+
+
+def option_names(config_class: type[tfds.core.BuilderConfig]) -> list[str]:
+  """Returns the fields of a config dataclass that are not TFDS' own."""
+  names = [f.name for f in dataclasses.fields(config_class)]
+  return [n for n in names if n not in _TFDS_OWN]
+
+
+def make_config(
+    config_class: type[_Config],
+    options: Mapping[str, Any],
+    owner: str,
+    others: Collection[str] = (),
+) -> _Config:
+  """Builds the config of a data set.
+
+  Args:
+    config_class: Its fields have the defaults and its constructor the checks.
+    options: Field -> value; None keeps the default.
+    owner: The data set in error messages.
+    others: Options of the data set that are no fields.
+
+  Raises:
+    InputError: The data set has no such option, or the constructor refuses a
+      value.
+  """
+  choices = [*option_names(config_class), *others]
+  refuse_unknown(options, choices, 'dataset', owner)
+  return config_class(**{n: v for n, v in options.items() if v is not None})
+
+
+def check_choices(
+    config: Any, owner: str, choices: Mapping[str, Collection[str]]
+) -> None:
+  """Refuses options that are not among their choices.
+
+  Raises:
+    InputError: Names the option, its value and the choices.
+  """
+  for option, allowed in choices.items():
+    value = getattr(config, option)
+    if value not in allowed:
+      raise InputError(
+          f'{owner}: {option} is {value!r}; it must be one of'
+          f' {", ".join(allowed)}.'
+      )
+
+
+def check_at_least_1(config: Any, owner: str, names: Collection[str]) -> None:
+  """Refuses numeric options below 1.
+
+  Raises:
+    InputError: Names the option and its value.
+  """
+  for option in names:
+    value = getattr(config, option)
+    if value < 1:
+      raise InputError(f'{owner}: {option} is {value}; it must be at least 1.')
