@@ -12,7 +12,7 @@ from esmm_jax.json_files import read_json
 from esmm_jax.sweeps.points import settings
 from esmm_jax.sweeps.table import Table
 from esmm_jax.types import InputError, suggest
-from esmm_jax.workdir import folder as workdirs
+from esmm_jax.workdir import folder
 from esmm_jax.workdir.folder import flatten
 from ml_collections import config_dict
 
@@ -66,7 +66,7 @@ def full_key(key: str) -> str:
     key: A dotted key; `=VALUE` may follow.
   """
   first = key.partition('=')[0].partition('.')[0]
-  return f'run.{key}' if first in workdirs.MACHINE_KEYS else key
+  return f'run.{key}' if first in folder.MACHINE_KEYS else key
 
 
 def check_key(tree: config_dict.ConfigDict, key: str) -> None:
@@ -186,7 +186,7 @@ def finished(tree: config_dict.ConfigDict, folder: str) -> bool:
     as_saved.dataset.raw_dir = flatten(saved).get(_RAW_DIR)
   done = workdirs.finished(workdirs.record(as_saved), folder) is not None
   if moved and not done:
-    workdirs.claim(workdirs.record(tree), folder)
+    folder.claim(folder.record(tree), workdir)
   return done
 
 

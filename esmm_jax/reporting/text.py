@@ -19,7 +19,8 @@ from esmm_jax.reporting.front_grid import front_grid
 from esmm_jax.reporting.gain_grid import gain_grid
 from esmm_jax.reporting.grid import ARROWS, counted, Grid, number, pipes, short
 from esmm_jax.reporting.grid import tabular, text, titled  # fmt: skip
-from esmm_jax.sweeps.results import Block, Row, Run
+from esmm_jax.sweeps.results import Block, Row
+from esmm_jax.sweeps.saved_runs import SavedRun
 from esmm_jax.sweeps.table import Column, Table
 
 FEWER = '†'

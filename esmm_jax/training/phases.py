@@ -24,10 +24,10 @@ from esmm_jax.training.predict import common_ctr_order, SplitPredictor, Split
 from esmm_jax.training.replica_run import Run
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import init_state, replica, reset_sums, TrainState
-from esmm_jax.workdir import folder as workdir_
 from esmm_jax.workdir import lock, manifest, provenance
 from esmm_jax.workdir import stopping
 from esmm_jax.workdir.checkpoint import Checkpoints
+from esmm_jax.workdir.folder import claim, versions
 import jax
 import numpy as np
 
@@ -213,7 +213,7 @@ def _claim(job: Job, resumes: bool) -> list[str]:
     for run, now in zip(job.runs, manifests):
       warnings += manifest.check(run.workdir, now)
   for run, now in zip(job.runs, manifests):
-    workdir_.claim(
+    claim(
         run.record, run.workdir, job.program.schema, builder.encoder_folder
     )
     if not compares:
@@ -328,7 +328,7 @@ def write_results(job: Job, state: TrainState) -> None:
       ),
       'replicas': len(runs),
       'traces': job.traces,
-      'versions': workdir_.versions(),
+      'versions': versions(),
   }
   for r in job.alive():
     run, steps = runs[r], runs[r].steps or int(state.step)

@@ -89,7 +89,7 @@ def _short(space: str) -> str:
 
 
 def _state(
-    run: Run, lines: Sequence[Mapping[str, Any]], workdir: str
+    run: SavedRun, lines: Sequence[Mapping[str, Any]], workdir: str
 ) -> Section:
   """Reports an unfinished run and the command that resumes it."""
   if run.results is not None:

@@ -13,7 +13,7 @@ from esmm_jax.reporting.page import meanings
 from esmm_jax.reporting.page.parts import Code, Missing, Picture, Section, Table
 from esmm_jax.reporting.page.parts import Terms, Text
 from esmm_jax.reporting.text import spread
-from esmm_jax.sweeps.results import read_run, Run
+from esmm_jax.sweeps.saved_runs import read_run, SavedRun
 from esmm_jax.workdir.folder import flatten
 
 _SEEDS = ('seed', 'init_seed', 'dataset.raw_dir')
