@@ -45,8 +45,8 @@ def _call(spec: str, function: str, flag: str) -> Any:
   """Calls function(variant) of the Python file that FILE:variant names."""
   path, _, variant = spec.partition(':')
   if not os.path.isfile(path):
-    folder = os.path.dirname(path) or '.'
-    files = sorted(glob.glob(os.path.join(folder, '*.py')))
+    parent = os.path.dirname(path) or '.'
+    files = sorted(glob.glob(os.path.join(parent, '*.py')))
     near = difflib.get_close_matches(path, files, n=1)
     hint = f' did you mean {near[0]}?' if near else ''
     raise InputError(f'--{flag}={spec}: there is no file {path};{hint}')
@@ -170,7 +170,7 @@ def override(
       set_key(tree, key, _parsed(tree, key, value))
 
 
-def finished(tree: config_dict.ConfigDict, folder: str) -> bool:
+def finished(tree: config_dict.ConfigDict, workdir: str) -> bool:
   """Returns whether a run is finished, also after its raw data has moved.
 
   The path of the raw data is no part of the run: config.json of an unfinished
@@ -179,12 +179,12 @@ def finished(tree: config_dict.ConfigDict, folder: str) -> bool:
   Raises:
     InputError: The folder is of a run with another config.
   """
-  saved = read_json(os.path.join(folder, 'config.json'))
+  saved = read_json(os.path.join(workdir, 'config.json'))
   as_saved = tree.copy_and_resolve_references()
   moved = saved is not None and has_key(tree, _RAW_DIR)
   if moved:
     as_saved.dataset.raw_dir = flatten(saved).get(_RAW_DIR)
-  done = workdirs.finished(workdirs.record(as_saved), folder) is not None
+  done = folder.finished(folder.record(as_saved), workdir) is not None
   if moved and not done:
     folder.claim(folder.record(tree), workdir)
   return done

@@ -76,7 +76,7 @@ def _plan(spec: str) -> sweep_runs.Plan:
   """Loads the table file and groups its runs."""
   from esmm_jax.protocols import use as protocols
   from esmm_jax.sweeps import points as sweep_points, replicas
-  from esmm_jax.workdir.folder import flatten
+  from esmm_jax.workdir.folder import flatten, with_run_section
 
   table = load.table(spec)
   points = sweep_points.runs(table.points)

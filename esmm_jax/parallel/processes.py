@@ -219,7 +219,7 @@ def _watch(folder: str, timeout: float, over: threading.Event) -> None:
         )
 
 
-def is_of_connection(error: Exception) -> bool:
+def is_connection_error(error: Exception) -> bool:
   """Returns whether an error means that another process cannot be reached.
 
   A failed all-gather is a JaxRuntimeError with `error_code`, but a jitted

@@ -273,7 +273,7 @@ def _published(table: Table, row: Row, metric: str) -> tuple[float, float]:
   return value if isinstance(value, tuple) else (value, math.nan)
 
 
-def _origins(runs: Iterable[Run], key: str) -> list[str]:
+def _origins(runs: Iterable[SavedRun], key: str) -> list[str]:
   """Returns a fact of each run, joined if it was resumed under another one."""
   texts = (' then '.join(dict.fromkeys(o[key] for o in r.origin)) for r in runs)
   return [fact or 'not recorded' for fact in texts]

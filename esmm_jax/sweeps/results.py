@@ -27,14 +27,15 @@ class Gain(NamedTuple):
   """A row's differences to the baseline at the same seeds.
 
   Attributes:
-    paired: Over the seeds that both have.
-    p_holm: The t test's p-value, adjusted over the rows of the block.
+    paired: The differences at the seeds that both have.
+    p_holm: p-value of the t test, adjusted over the rows of the block.
     minimum_detectable_difference: Difference found with 80 % power by this many
       seeds.
-    p_wilcoxon_holm: The signed-rank test's, likewise; five seeds give .0625
-      before the adjustment at best.
-    test_error: Over the seeds, DeLong's standard errors of the difference on
-      the test rows; of none where it was not asked for or not saved.
+    p_wilcoxon_holm: p-value of the signed-rank test, adjusted likewise; five
+      seeds give at best .0625 before the adjustment.
+    test_error: DeLong's standard errors of the difference on the test rows,
+      summarized over the seeds; n is 0 where the table does not ask for them or
+      no predictions were saved.
   """
 
   paired: Paired

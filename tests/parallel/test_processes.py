@@ -174,7 +174,7 @@ LOST = jax.errors.JaxRuntimeError
     (KeyError('connection'), False),
 ])
 def test_is_of_connection(error, expected):
-  assert processes.is_of_connection(error) == expected
+  assert processes.is_connection_error(error) == expected
 
 
 @pytest.mark.parametrize('arguments, words', [

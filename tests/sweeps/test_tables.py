@@ -119,7 +119,7 @@ def test_smoke_variants(tmp_path_factory):
         rows, metric, method='ESMM')
 
   # The seesaw; the architectures are points of its curves.
-  weights, equal = results['seesaw_weights'], blocks['seesaw_architectures']
+  weights, equal = results['seesaw_weights'], results['seesaw_architectures']
   assert did['seesaw_architectures'] == 0
   for objective in ('click space', 'entire space'):
     one = cell(

@@ -7,7 +7,7 @@ import platform
 from esmm_jax.json_files import write_json
 from esmm_jax.types import InputError
 from esmm_jax.workdir.folder import claim, finished, flatten, record
-from esmm_jax.workdir.folder import versions
+from esmm_jax.workdir.folder import read_schema, versions
 from ml_collections import config_dict
 import pytest
 
@@ -155,11 +155,11 @@ def test_versions():
 
 
 def test_schema(tmp_path):
-  assert workdirs.read_schema(str(tmp_path)) is None  # Of an older version.
+  assert read_schema(str(tmp_path)) is None  # Of an older version.
   path = tmp_path / 'schema.json'
   path.write_text(json.dumps(toys.SCHEMA.to_dict()))
-  assert workdirs.read_schema(str(tmp_path)) == toys.SCHEMA
+  assert read_schema(str(tmp_path)) == toys.SCHEMA
   for text in ('{"fields": [{"nonsense": 1}]}', '{}', '[]'):
     path.write_text(text)
     with pytest.raises(InputError, match='schema.json is damaged .*Train'):
-      workdirs.read_schema(str(tmp_path))
+      read_schema(str(tmp_path))
