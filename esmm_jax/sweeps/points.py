@@ -126,6 +126,7 @@ def _plain(key: str, value: Any) -> Any:
 
 
 def _merged(parts: Iterable[Point]) -> Point:
+  """Merges points; refuses a key that two of them set."""
   merged: Point = {}
   for part in parts:
     if both := sorted(merged.keys() & part.keys()):
@@ -135,20 +136,15 @@ def _merged(parts: Iterable[Point]) -> Point:
 
 
 def _canonical(point: Mapping[str, Any]) -> str:
+  """Returns a text that is the same for equal points, in any key order."""
   return json.dumps(point, sort_keys=True, separators=(',', ':'))
 
 
-def _first_double(items: Iterable[Any]) -> Any:
-  seen = set()
-  for item in items:
-    if item in seen:
-      return item
-    seen.add(item)
-  return None
-
-
 def _distinct(points: Sweep) -> Sweep:
-  double = _first_double(map(_canonical, points))
-  if double is not None:
-    raise InputError(f'The point {double} is there twice.')
+  """Returns the points; refuses one that occurs twice."""
+  seen = set()
+  for point in map(_canonical, points):
+    if point in seen:
+      raise InputError(f'The point {point} is there twice.')
+    seen.add(point)
   return points

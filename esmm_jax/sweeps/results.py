@@ -17,7 +17,7 @@ from esmm_jax.metrics.significance import Paired, Summary
 from esmm_jax.sweeps.choice import choose, Chosen
 from esmm_jax.sweeps.points import Point, run_name
 from esmm_jax.sweeps.row_noise import auc_difference
-from esmm_jax.sweeps.saved_runs import find_run, NAN, run_folder, SavedRun
+from esmm_jax.sweeps.saved_runs import find_run, run_folder, SavedRun
 from esmm_jax.sweeps.table import Column, Table
 from esmm_jax.types import InputError
 from esmm_jax.workdir.folder import decisive, differences
@@ -41,13 +41,14 @@ class Gain(NamedTuple):
   paired: Paired
   p_holm: float
   minimum_detectable_difference: float
-  p_wilcoxon_holm: float = NAN
-  test_error: Summary = Summary(NAN, NAN, 0)
+  p_wilcoxon_holm: float = math.nan
+  test_error: Summary = Summary(math.nan, math.nan, 0)
 
   @property
   def seed_error(self) -> float:
     """Standard error of the mean difference over seeds."""
-    return self.paired.std / math.sqrt(self.paired.n) if self.paired.n else NAN
+    n = self.paired.n
+    return self.paired.std / math.sqrt(n) if n else math.nan
 
   @property
   def combined(self) -> tuple[float, float]:
@@ -231,7 +232,7 @@ def _row(
       detectable = significance.minimum_detectable_difference(
           paired.std, paired.n
       )
-      gains[metric] = Gain(paired, NAN, detectable)
+      gains[metric] = Gain(paired, math.nan, detectable)
       if metric in table.test_noise:
         error = _test_error(metric, runs, others, workdir)
         gains[metric] = gains[metric]._replace(test_error=error)

@@ -6,6 +6,7 @@ difference has it, computed from the predictions of both runs for each row:
 `predictions/test.parquet`, written with --config.save_predictions=true.
 """
 
+import math
 import os
 from typing import NamedTuple
 
@@ -13,8 +14,6 @@ from esmm_jax.metrics.significance import DeLong, delong
 from esmm_jax.types import InputError
 from esmm_jax.workdir.folder import predictions_file
 import numpy as np
-
-_NAN = float('nan')
 
 
 class _Space(NamedTuple):
@@ -61,7 +60,7 @@ def auc_difference(run: str, baseline: str, metric: str) -> DeLong:
   space = SPACES[metric]
   paths = [predictions_file(folder) for folder in (run, baseline)]
   if not all(map(os.path.exists, paths)):
-    return DeLong(*[_NAN] * 6)
+    return DeLong(*[math.nan] * 6)
   names = dict.fromkeys((space.score, *space.labels, space.where))
   a, b = (_read(path, list(filter(None, names))) for path in paths)
   for name in filter(None, (*space.labels, space.where)):

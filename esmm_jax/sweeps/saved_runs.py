@@ -1,16 +1,15 @@
 """Reads the folders of a sweep's runs, finished or not.
 
-A run's folder is WORKDIR/runs/NAME with what training writes and `origin.json`,
-which the sweep adds: command, commit, device and data. The reason of a failure
+A run's folder is WORKDIR/runs/NAME with what training writes, and `origin.json`
+with command, commit, device and data of each start. The reason of a failure
 lies outside of it, in WORKDIR/failed, as the folder may not exist yet.
 """
 
+import math
 import os
 from typing import Any, NamedTuple
 
 from esmm_jax.json_files import read_json
-
-NAN = float('nan')
 
 
 class SavedRun(NamedTuple):
@@ -34,7 +33,7 @@ class SavedRun(NamedTuple):
   def value(self, metric: str) -> float:
     """Returns a number of results.json; nan if it is absent or null."""
     value = (self.results or {}).get(metric)
-    return NAN if value is None else float(value)
+    return math.nan if value is None else float(value)
 
 
 def read_run(workdir: str) -> SavedRun:

@@ -12,26 +12,29 @@ _ROOT = os.path.abspath(os.path.join(__file__, '../../..'))
 _SOURCE = ('esmm_jax', 'experiments', 'configs')
 
 
-def commit() -> str:
+def commit(root: str = _ROOT) -> str:
   """Returns the git commit of the code.
+
+  Args:
+    root: Folder that holds the package.
 
   Returns:
     Twelve digits, followed by '(changed)' if source files differ from the
     commit; 'unknown' if the package is not in a git checkout of its own.
   """
-  top = _git('rev-parse', '--show-toplevel')
-  if top is None or os.path.realpath(top) != os.path.realpath(_ROOT):
+  top = _git(root, 'rev-parse', '--show-toplevel')
+  if top is None or os.path.realpath(top) != os.path.realpath(root):
     return 'unknown'
-  head = _git('rev-parse', '--short=12', 'HEAD')
-  changed = _git('status', '--porcelain', '--', *_SOURCE)
+  head = _git(root, 'rev-parse', '--short=12', 'HEAD')
+  changed = _git(root, 'status', '--porcelain', '--', *_SOURCE)
   return f'{head} (changed)' if changed else f'{head}'
 
 
-def _git(*arguments: str) -> str | None:
+def _git(root: str, *arguments: str) -> str | None:
   """Returns what a git command prints; None if it fails."""
   try:
     done = subprocess.run(
-        ['git', '-C', _ROOT, *arguments],
+        ['git', '-C', root, *arguments],
         capture_output=True,
         text=True,
         check=True,

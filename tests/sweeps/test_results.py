@@ -17,7 +17,6 @@ from esmm_jax.sweeps.results import Gain, tabulate
 from esmm_jax.sweeps.saved_runs import read_run
 from esmm_jax.sweeps.table import Choice, Column, Paper, Table
 from esmm_jax.types import InputError
-from esmm_jax.workdir import provenance
 import pytest
 from scipy import stats
 
@@ -657,10 +656,3 @@ def test_the_data_hash_is_of_names_and_contents(tmp_path):
   a, b, c, d = (
       checksums.folder_hash(os.fspath(tmp_path / name)) for name in 'abcd')
   assert a == b and len({a, c, d}) == 3
-
-
-def test_device_and_commit_are_found(monkeypatch):
-  assert provenance.device().endswith(' x cpu')
-  assert provenance.commit()
-  monkeypatch.setattr(provenance, '_ROOT', os.path.expanduser('~'))
-  assert provenance.commit() == 'unknown'
