@@ -1,4 +1,4 @@
-"""JSON on disk: read with an error that helps, written whole or not at all."""
+"""Reads JSON with a helpful error; writes files whole or not at all."""
 
 from collections.abc import Iterator, Mapping
 import contextlib
@@ -12,7 +12,7 @@ import numpy as np
 
 
 def to_json(value: Any) -> Any:
-  """A value that JSON can hold: nan and infinity become null."""
+  """Converts a value to what JSON can hold: nan and infinity become null."""
   if isinstance(value, Mapping):
     return {k: to_json(v) for k, v in value.items()}
   if isinstance(value, (list, tuple)):
@@ -26,17 +26,17 @@ def to_json(value: Any) -> Any:
 
 @contextlib.contextmanager
 def replacing(path: str) -> Iterator[str]:
-  """Gives a temporary path whose file replaces `path` when it is complete.
+  """Yields a temporary path whose file replaces `path` when it is complete.
 
   The file and then its folder are synchronised with the disk, so that after a
-  crash of the machine either the old file is there or the whole new one. Where
-  the body raises, `path` is left as it was and the temporary file is removed.
+  crash of the machine either the old file is there or the whole new one. If the
+  body raises, `path` is left as it was and the temporary file is removed.
 
   Args:
-    path: The file; its folder is there.
+    path: The file; its folder must exist.
 
   Yields:
-    A path in the same folder, `path` with the process id and .tmp behind it.
+    A path in the same folder, `path` followed by the process id and .tmp.
   """
   temporary = f'{path}.{os.getpid()}.tmp'
   try:
@@ -72,14 +72,14 @@ def write_json(path: str, value: Any, indent: int = 2) -> None:
 
 
 def read_json(path: str, remedy: str = 'Delete its folder.') -> Any:
-  """What a JSON file holds, None if it is not there.
+  """Reads a JSON file; None if it does not exist.
 
   Args:
     path: The file.
     remedy: A sentence for the error: what to do.
 
   Raises:
-    InputError: It is not JSON, or cannot be read.
+    InputError: The file is not JSON, or cannot be read.
   """
   try:
     with open(path, encoding='utf-8') as f:
@@ -93,15 +93,15 @@ def read_json(path: str, remedy: str = 'Delete its folder.') -> Any:
 
 
 def read_jsonl(path: str, strict: bool = True) -> list[dict[str, Any]]:
-  """The complete lines of a file; a last one cut short is left out.
+  """Reads the complete lines of a file; a last one cut short is left out.
 
   Args:
-    path: The file; none is one without lines.
-    strict: Whether a line that is no object with a `step` is an error;
-      otherwise it is left out.
+    path: The file; an absent one has no lines.
+    strict: Refuses a line that is no object with a `step`; otherwise the line
+      is left out.
 
   Raises:
-    InputError: There is such a line.
+    InputError: A line is damaged and `strict` is set.
   """
   if not os.path.exists(path):
     return []

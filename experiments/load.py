@@ -12,7 +12,7 @@ from esmm_jax.json_files import read_json
 from esmm_jax.sweeps.points import settings
 from esmm_jax.sweeps.table import Table
 from esmm_jax.types import InputError, suggest
-from esmm_jax.workdir import folder as workdirs
+from esmm_jax.workdir import folder
 from esmm_jax.workdir.folder import flatten
 from ml_collections import config_dict
 
@@ -45,8 +45,8 @@ def _call(spec: str, function: str, flag: str) -> Any:
   """Calls function(variant) of the Python file that FILE:variant names."""
   path, _, variant = spec.partition(':')
   if not os.path.isfile(path):
-    folder = os.path.dirname(path) or '.'
-    files = sorted(glob.glob(os.path.join(folder, '*.py')))
+    parent = os.path.dirname(path) or '.'
+    files = sorted(glob.glob(os.path.join(parent, '*.py')))
     near = difflib.get_close_matches(path, files, n=1)
     hint = f' did you mean {near[0]}?' if near else ''
     raise InputError(f'--{flag}={spec}: there is no file {path};{hint}')
@@ -66,7 +66,7 @@ def full_key(key: str) -> str:
     key: A dotted key; `=VALUE` may follow.
   """
   first = key.partition('=')[0].partition('.')[0]
-  return f'run.{key}' if first in workdirs.MACHINE_KEYS else key
+  return f'run.{key}' if first in folder.MACHINE_KEYS else key
 
 
 def check_key(tree: config_dict.ConfigDict, key: str) -> None:
@@ -170,7 +170,7 @@ def override(
       set_key(tree, key, _parsed(tree, key, value))
 
 
-def finished(tree: config_dict.ConfigDict, folder: str) -> bool:
+def finished(tree: config_dict.ConfigDict, workdir: str) -> bool:
   """Returns whether a run is finished, also after its raw data has moved.
 
   The path of the raw data is no part of the run: config.json of an unfinished
@@ -179,14 +179,14 @@ def finished(tree: config_dict.ConfigDict, folder: str) -> bool:
   Raises:
     InputError: The folder is of a run with another config.
   """
-  saved = read_json(os.path.join(folder, 'config.json'))
+  saved = read_json(os.path.join(workdir, 'config.json'))
   as_saved = tree.copy_and_resolve_references()
   moved = saved is not None and has_key(tree, _RAW_DIR)
   if moved:
     as_saved.dataset.raw_dir = flatten(saved).get(_RAW_DIR)
-  done = workdirs.finished(workdirs.record(as_saved), folder) is not None
+  done = folder.finished(folder.record(as_saved), workdir) is not None
   if moved and not done:
-    workdirs.claim(workdirs.record(tree), folder)
+    folder.claim(folder.record(tree), workdir)
   return done
 
 

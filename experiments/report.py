@@ -37,7 +37,7 @@ flags.adopt_module_key_flags(cli)
 def main() -> None:
   from esmm_jax.json_files import read_json
   from esmm_jax.reporting.page import parts, sweep_page
-  from esmm_jax.sweeps.results import run_folder
+  from esmm_jax.sweeps.saved_runs import run_folder
 
   workdir = cli.require('workdir', 'runs/esmm')
   output = _OUTPUT.value or os.path.join(workdir, 'report.html')
@@ -58,7 +58,7 @@ def main() -> None:
 
 def _run_page(workdir: str):
   from esmm_jax.reporting.page import run_page
-  from esmm_jax.sweeps.results import read_run
+  from esmm_jax.sweeps.saved_runs import read_run
   from esmm_jax.types import InputError
   from esmm_jax.workdir.folder import predictions_file
 

@@ -76,14 +76,17 @@ def _plan(spec: str) -> sweep_runs.Plan:
   """Loads the table file and groups its runs."""
   from esmm_jax.protocols import use as protocols
   from esmm_jax.sweeps import points as sweep_points, replicas
-  from esmm_jax.workdir.folder import flatten
+  from esmm_jax.workdir.folder import flatten, with_run_section
 
   table = load.table(spec)
   points = sweep_points.runs(table.points)
   configs = {name: load.point(point) for name, point in points.items()}
   load.override(configs, _OVERRIDE.value)
   configs = {name: protocols.resolve(c) for name, c in configs.items()}
-  flat = {name: flatten(c.to_dict()) for name, c in configs.items()}
+  flat = {
+      name: flatten(with_run_section(c.to_dict()))
+      for name, c in configs.items()
+  }
   groups = replicas.replica_groups(flat, _REPLICAS.value)
   # Bundles are divided, not groups: a run may read another one's predictions.
   bundles = _shard(replicas.bundles(groups, flat), _SHARD.value)
@@ -128,7 +131,7 @@ def _shard(bundles: list[Any], text: str) -> list[Any]:
 
 def _list(plan: sweep_runs.Plan, workdir: str) -> None:
   """Prints each run's state, name and point."""
-  from esmm_jax.sweeps.results import find_run, state
+  from esmm_jax.sweeps.saved_runs import find_run, state
 
   count = 0
   for name in plan.names:

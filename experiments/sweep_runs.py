@@ -78,7 +78,7 @@ def _unfinished(
     plan: Plan, workdir: str
 ) -> tuple[set[str], dict[str, Exception]]:
   """Returns the runs to train, and the errors of folders that refuse."""
-  from esmm_jax.sweeps.results import run_folder
+  from esmm_jax.sweeps.saved_runs import run_folder
   from esmm_jax.types import InputError
 
   to_do, failed = set(), {}
@@ -116,7 +116,7 @@ def _train(
   from esmm_jax.training import parts
   from esmm_jax.workdir import provenance
   from esmm_jax.sweeps import replicas
-  from esmm_jax.sweeps.results import run_folder
+  from esmm_jax.sweeps.saved_runs import run_folder
   from esmm_jax.training.loop import train_replicas
   from esmm_jax.types import InputError
   import jax
@@ -213,7 +213,7 @@ def _note(
 ) -> None:
   """Writes the error of a run, or removes that of an earlier try."""
   from esmm_jax.json_files import write_json
-  from esmm_jax.sweeps.results import failure_file
+  from esmm_jax.sweeps.saved_runs import failure_file
 
   path = failure_file(workdir, name)
   if error is not None:

@@ -61,7 +61,7 @@ def _as_one_of_many(config: Any, workdir: str) -> None:
   except cli.EXPECTED:
     raise
   except Exception as e:
-    if processes.is_of_connection(e):
+    if processes.is_connection_error(e):
       reason = str(e).splitlines()[0]
       processes.lost(f'the connection with another one was lost ({reason}).')
     traceback.print_exc()

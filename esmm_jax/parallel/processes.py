@@ -2,10 +2,10 @@
 
 `jax.distributed` connects them. All run the same program on the same data; the
 first one alone writes what people read. A process that is killed or stopped
-leaves the others waiting in a collective, which may last for ever; so each
-shows that it lives in a file beside the checkpoints, and ends when another has
-not for too long. The folder must be one that all processes see, as that of the
-checkpoints must be.
+leaves the others waiting in a collective, possibly for ever. So each process
+writes a heartbeat to a file beside the checkpoints, and ends when the heartbeat
+of another one is too old. All processes must see that folder, as they must see
+the checkpoints.
 """
 
 from collections.abc import Iterator, Sequence
@@ -43,18 +43,20 @@ _COLLECTIVE = re.compile(
 def join(
     coordinator: str, num_processes: int | None, process_id: int | None
 ) -> None:
-  """Connects this process with the others; before anything else uses JAX.
+  """Connects this process with the others.
+
+  It must be called before anything else uses JAX.
 
   Args:
-    coordinator: host:port where the first process listens, or 'auto': what the
-      cluster says (Slurm, Open MPI, Kubernetes, Cloud TPU).
-    num_processes: How many there are; not with 'auto'.
-    process_id: Which this is, from 0; not with 'auto'.
+    coordinator: host:port where the first process listens, or 'auto' to ask
+      the cluster (Slurm, Open MPI, Kubernetes, Cloud TPU).
+    num_processes: Number of processes; unused with 'auto'.
+    process_id: Number of this process, from 0; unused with 'auto'.
 
   Raises:
-    InputError: They cannot be connected.
+    InputError: A flag is wrong, or the processes cannot be connected.
   """
-  found = {}
+  address = {}
   if coordinator != AUTO:
     if num_processes is None or process_id is None:
       raise InputError(
@@ -72,7 +74,7 @@ def join(
           f'--coordinator={coordinator} must be HOST:PORT, where process 0 can'
           ' be reached.'
       )
-    found = {
+    address = {
         'coordinator_address': coordinator,
         'num_processes': num_processes,
         'process_id': process_id,
@@ -81,11 +83,11 @@ def join(
   # A pool of threads that is as small as the machine can be used up by
   # collectives that wait for each other.
   os.environ.setdefault('NPROC', '16')
-  # It would swallow SIGTERM, which `stopping` notes.
+  # The service would swallow SIGTERM, which `stopping` notes.
   jax.config.update('jax_enable_preemption_service', False)
   try:
-    # Who has died is found out by `watching`, which can say it.
-    jax.distributed.initialize(**found, heartbeat_timeout_seconds=86_400)
+    # JAX's own heartbeat is off: `watching` names the process that was lost.
+    jax.distributed.initialize(**address, heartbeat_timeout_seconds=86_400)
   except (RuntimeError, ValueError) as e:
     raise InputError(
         f'--coordinator={coordinator}: the processes cannot be connected:'
@@ -94,11 +96,12 @@ def join(
 
 
 def _end_without_a_dump() -> None:
-  """Makes SIGABRT the exit code 6, as of any process that lost another.
+  """Makes SIGABRT end the process with exit code 6 and without a core dump.
 
-  JAX aborts, with a message, where the first process is lost, which has the
-  service that connects them. The handler is `_exit` of the C library, which
-  gets the number of the signal.
+  JAX aborts, with a message, if the first process is lost, which runs the
+  coordination service. The handler is `_exit` of the C library, called with the
+  number of the signal; so the exit code is that of any process that lost
+  another.
   """
   if os.name != 'posix':
     return
@@ -109,16 +112,17 @@ def _end_without_a_dump() -> None:
 
 
 def is_first() -> bool:
-  """Whether this process writes what people read."""
+  """Returns whether this process writes what people read."""
   return jax.process_index() == 0
 
 
 def own_folders(
     folders: Sequence[str], stack: contextlib.ExitStack
 ) -> list[str]:
-  """Where this process writes what the first one writes into `folders`.
+  """Returns the folders that this process writes to instead of `folders`.
 
-  Those that people do not read are removed when `stack` is closed.
+  The first process writes to `folders`; the others to temporary folders, which
+  are removed when `stack` is closed.
   """
   folders = list(dict.fromkeys(folders))
   if is_first():
@@ -129,25 +133,25 @@ def own_folders(
 
 
 def wait_for_all(name: str) -> None:
-  """Returns when every process has come here."""
+  """Waits until every process has called this with the same name."""
   if jax.process_count() > 1:
     from jax.experimental import multihost_utils
 
     multihost_utils.sync_global_devices(name)
 
 
-def any_of(mine: bool) -> bool:
-  """Whether it holds in any process; all must ask at the same time."""
+def any_of(value: bool) -> bool:
+  """Returns whether any process has True; all must call it together."""
   if jax.process_count() == 1:
-    return mine
+    return value
   from jax.experimental import multihost_utils
 
-  return bool(multihost_utils.process_allgather(np.int32(mine)).any())
+  return bool(multihost_utils.process_allgather(np.int32(value)).any())
 
 
 @contextlib.contextmanager
 def first_alone(name: str) -> Iterator[None]:
-  """What is in here the first process does before the others do it."""
+  """Runs the block in the first process before it runs in the others."""
   if not is_first():
     wait_for_all(name)
   yield
@@ -157,18 +161,18 @@ def first_alone(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def watching(workdir: str, timeout: float) -> Iterator[None]:
-  """Ends this process if another one is not heard of for too long.
+  """Ends this process if the heartbeat of another one is too old.
 
   Args:
-    workdir: A folder that all of them see.
-    timeout: Seconds.
+    workdir: A folder that all processes see.
+    timeout: Greatest age of a heartbeat, in seconds.
   """
   if jax.process_count() == 1:
     yield
     return
   from jax.experimental import multihost_utils
 
-  # A name that no earlier start had.
+  # A name that no earlier start had, so that no old heartbeat is read.
   start = np.int64(time.time_ns() if is_first() else 0)
   start = int(multihost_utils.broadcast_one_to_all(start))
   folder = os.path.join(workdir, FOLDER, str(start))
@@ -193,7 +197,7 @@ def watching(workdir: str, timeout: float) -> Iterator[None]:
 
 
 def _watch(folder: str, timeout: float, over: threading.Event) -> None:
-  """Shows that this process lives, and looks whether the others do."""
+  """Writes the heartbeat of this process and checks those of the others."""
   me, num = jax.process_index(), jax.process_count()
   others = [k for k in range(num) if k != me]
   every = min(1.0, timeout / 4)
@@ -215,7 +219,7 @@ def _watch(folder: str, timeout: float, over: threading.Event) -> None:
         )
 
 
-def is_of_connection(error: Exception) -> bool:
+def is_connection_error(error: Exception) -> bool:
   """Returns whether an error means that another process cannot be reached.
 
   A failed all-gather is a JaxRuntimeError with `error_code`, but a jitted
@@ -240,7 +244,7 @@ def lost(message: str) -> None:
 
 
 def _show(folder: str, text: str) -> None:
-  """Writes this process's file, whole."""
+  """Writes this process's heartbeat, whole or not at all."""
   path = os.path.join(folder, str(jax.process_index()))
   try:
     with open(path + '.tmp', 'w', encoding='utf-8') as f:
@@ -251,6 +255,7 @@ def _show(folder: str, text: str) -> None:
 
 
 def _read(folder: str, process: int) -> str:
+  """Reads the heartbeat of a process; '' if there is none."""
   try:
     with open(os.path.join(folder, str(process)), encoding='utf-8') as f:
       return f.read()

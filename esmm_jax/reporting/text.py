@@ -19,7 +19,8 @@ from esmm_jax.reporting.front_grid import front_grid
 from esmm_jax.reporting.gain_grid import gain_grid
 from esmm_jax.reporting.grid import ARROWS, counted, Grid, number, pipes, short
 from esmm_jax.reporting.grid import tabular, text, titled  # fmt: skip
-from esmm_jax.sweeps.results import Block, Row, Run
+from esmm_jax.sweeps.results import Block, Row
+from esmm_jax.sweeps.saved_runs import SavedRun
 from esmm_jax.sweeps.table import Column, Table
 
 FEWER = '†'
@@ -272,7 +273,7 @@ def _published(table: Table, row: Row, metric: str) -> tuple[float, float]:
   return value if isinstance(value, tuple) else (value, math.nan)
 
 
-def _origins(runs: Iterable[Run], key: str) -> list[str]:
+def _origins(runs: Iterable[SavedRun], key: str) -> list[str]:
   """Returns a fact of each run, joined if it was resumed under another one."""
   texts = (' then '.join(dict.fromkeys(o[key] for o in r.origin)) for r in runs)
   return [fact or 'not recorded' for fact in texts]

@@ -1,8 +1,8 @@
-"""Sweeps as plain data: which configs to run.
+"""Sweeps as plain data: the configs to run.
 
-A point says what one run is: {'config': 'configs/mmoe.py:kuairand',
+A point describes one run: {'config': 'configs/mmoe.py:kuairand',
 'estimator': 'click_space', 'seed': 3}. `config` is the config file and its
-variant, every other key one of its keys, as behind --config on the command
+variant, every other key one of its keys, as after --config on the command
 line. A key that begins with @ is a label for the table: it is neither part of
 the run nor of its name.
 
@@ -35,22 +35,22 @@ _READABLE = 100  # Characters of a run's name before its hash.
 
 
 def sweep(key: str, values: Iterable[Any]) -> Sweep:
-  """One point for each value of a key."""
+  """Makes one point for each value of a key."""
   return _distinct([{key: _plain(key, value)} for value in values])
 
 
 def fixed(key: str, value: Any) -> Sweep:
-  """One point that sets one key."""
+  """Makes one point that sets one key."""
   return sweep(key, [value])
 
 
 def product(*sweeps: Sweep) -> Sweep:
-  """Every combination of a point from each sweep; the last varies fastest."""
+  """Combines each point with each of the others; the last varies fastest."""
   return _distinct([_merged(parts) for parts in itertools.product(*sweeps)])
 
 
 def zipped(*sweeps: Sweep) -> Sweep:
-  """The first points of all sweeps together, then the second ones, and so on.
+  """Merges the first points of all sweeps, then the second ones, and so on.
 
   Raises:
     InputError: They differ in length.
@@ -62,17 +62,17 @@ def zipped(*sweeps: Sweep) -> Sweep:
 
 
 def chain(*sweeps: Sweep) -> Sweep:
-  """The points of all sweeps, one sweep after the other."""
+  """Concatenates sweeps."""
   return _distinct(list(itertools.chain(*sweeps)))
 
 
 def settings(point: Mapping[str, Any]) -> Point:
-  """The point without its labels: all that makes the run."""
+  """Returns the point without its labels: the settings of the run."""
   return {k: v for k, v in point.items() if not k.startswith('@')}
 
 
 def run_name(point: Mapping[str, Any]) -> str:
-  """The folder name of a point's run, readable and of its settings alone.
+  """Returns a readable folder name that depends on a run's settings alone.
 
   Config, then the values by key, then 8 hexadecimal digits of the sha256 of the
   settings: mmoe-kuairand-estimator=click_space-seed=3-1a2b3c4d. The order of
@@ -92,28 +92,28 @@ def run_name(point: Mapping[str, Any]) -> str:
 
 
 def runs(points: Iterable[Point]) -> dict[str, Point]:
-  """Run name -> settings; points that differ in labels alone share a run.
+  """Returns run name -> settings; labels alone make no other run.
 
   Raises:
-    InputError: Two runs have one name.
+    InputError: Two runs have the same name.
   """
-  found: dict[str, Point] = {}
+  by_name: dict[str, Point] = {}
   for point in points:
     run = settings(point)
-    other = found.setdefault(run_name(point), run)
+    other = by_name.setdefault(run_name(point), run)
     if _canonical(other) != _canonical(run):
       raise InputError(
           f'Two runs have the name {run_name(point)}: {other} and {run}.'
           ' Change a value of one of them.'
       )
-  return found
+  return by_name
 
 
 def _plain(key: str, value: Any) -> Any:
-  """The value, lists as tuples.
+  """Returns the value with lists as tuples.
 
   Raises:
-    InputError: It is not one that a config can hold.
+    InputError: A config cannot hold the value.
   """
   if isinstance(value, (list, tuple)):
     return tuple(_plain(key, v) for v in value)
@@ -126,6 +126,7 @@ def _plain(key: str, value: Any) -> Any:
 
 
 def _merged(parts: Iterable[Point]) -> Point:
+  """Merges points; refuses a key that two of them set."""
   merged: Point = {}
   for part in parts:
     if both := sorted(merged.keys() & part.keys()):
@@ -135,20 +136,15 @@ def _merged(parts: Iterable[Point]) -> Point:
 
 
 def _canonical(point: Mapping[str, Any]) -> str:
+  """Returns a text that is the same for equal points, in any key order."""
   return json.dumps(point, sort_keys=True, separators=(',', ':'))
 
 
-def _first_double(items: Iterable[Any]) -> Any:
-  seen = set()
-  for item in items:
-    if item in seen:
-      return item
-    seen.add(item)
-  return None
-
-
 def _distinct(points: Sweep) -> Sweep:
-  double = _first_double(map(_canonical, points))
-  if double is not None:
-    raise InputError(f'The point {double} is there twice.')
+  """Returns the points; refuses one that occurs twice."""
+  seen = set()
+  for point in map(_canonical, points):
+    if point in seen:
+      raise InputError(f'The point {point} is there twice.')
+    seen.add(point)
   return points

@@ -1,4 +1,4 @@
-"""Which runs of a sweep are trained side by side, as replicas of one program.
+"""Groups the runs of a sweep that train side by side, as replicas.
 
 The rule: two runs are of one group if their configs agree in every key but
 
@@ -8,11 +8,12 @@ The rule: two runs are of one group if their configs agree in every key but
   * sampling: all of it,
   * estimator_options.propensity_floor,
   * selection: metric, mode and patience,
-  * save_predictions and common_ctr.
+  * run.save_predictions and common_ctr.
 
-What is left says the data, its order (`seed`), the shapes of all arrays and the
-program. A group reads its data once, is compiled once and is evaluated in one
-pass. Everything here is plain data: no jax.
+The other keys decide the data, its order (`seed`), the shapes of all arrays and
+the program. Those of the section `run` are no part of a run's identity, but a
+program has one value of each. A group reads its data once, is compiled once and
+is evaluated in one pass. Everything here is plain data: no jax.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ from typing import Any
 
 from esmm_jax.types import InputError
 
-# Keys, and sections by their dot at the end, in which replicas may differ.
+# Keys in which replicas may differ; one that ends in a dot is a whole section.
 FREE = (
     'init_seed',
     'learning_rate',
@@ -32,7 +33,7 @@ FREE = (
     'sampling.',
     'estimator_options.propensity_floor',
     'selection.',
-    'save_predictions',
+    'run.save_predictions',
     'common_ctr',
 )
 
@@ -40,11 +41,11 @@ FREE = (
 def replica_groups(
     configs: Mapping[str, Mapping[str, Any]], limit: int
 ) -> list[list[str]]:
-  """Runs that can be replicas of one program, at most `limit` of them.
+  """Groups runs that can be replicas of one program.
 
   Args:
     configs: Run name -> flat config, dotted key -> value.
-    limit: Replicas of a program.
+    limit: Most replicas of a program.
 
   Returns:
     Groups of names; groups and their members in the order of `configs`.
@@ -56,7 +57,7 @@ def replica_groups(
     raise InputError(f'--replicas={limit}: it must be at least 1.')
   by_key: dict[str, list[str]] = {}
   for name, config in configs.items():
-    fixed = {k: v for k, v in config.items() if not k.startswith(FREE)}
+    fixed = {k: v for k, v in config.items() if not _is_free(k)}
     key = json.dumps(fixed, sort_keys=True, default=str)
     by_key.setdefault(key, []).append(name)
   cut = [
@@ -72,21 +73,22 @@ def bundles(
     groups: Sequence[Sequence[str]],
     configs: Mapping[str, Mapping[str, Any]],
 ) -> list[list[list[str]]]:
-  """Groups that one machine has to run, one after the other.
+  """Bundles groups that one machine has to run, one after the other.
 
   A run whose `common_ctr` names another one needs that one's predictions.
 
   Args:
-    groups: As `replica_groups` makes them.
-    configs: As for it; `common_ctr` is a folder beside the run's own.
+    groups: Groups as `replica_groups` returns them.
+    configs: Run name -> flat config; `common_ctr` is a path from the run's
+      folder.
 
   Returns:
     Bundles of groups, in order; in a bundle those that others need come first.
 
   Raises:
-    InputError: Runs of two groups need each other's.
+    InputError: Runs of two groups need each other's predictions.
   """
-  place = {name: k for k, names in enumerate(groups) for name in names}
+  group_of = {name: k for k, names in enumerate(groups) for name in names}
   parent = list(range(len(groups)))
 
   def root(k: int) -> int:
@@ -95,8 +97,8 @@ def bundles(
     return k
 
   needs: dict[int, set[int]] = {k: set() for k in range(len(groups))}
-  for name, k in place.items():
-    other = place.get(_sibling(name, configs[name].get('common_ctr') or ''))
+  for name, k in group_of.items():
+    other = group_of.get(_sibling(name, configs[name].get('common_ctr') or ''))
     if other not in (None, k):  # Inside a group `train_replicas` orders them.
       needs[k].add(other)
       a, b = sorted((root(k), root(other)))
@@ -120,13 +122,19 @@ def bundles(
 
 
 def group_name(names: Iterable[str]) -> str:
-  """A folder name for the group of these runs; 12 hexadecimal digits."""
+  """Returns a folder name for a group of runs; 12 hexadecimal digits."""
   text = '\n'.join(names)
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def _is_free(key: str) -> bool:
+  """Returns whether replicas may differ in a flat config key."""
+  section, dot, _ = key.partition('.')
+  return key in FREE or bool(dot) and f'{section}.' in FREE
+
+
 def _sibling(name: str, folder: str) -> str:
-  """The run that a path from the run `name` leads to, if it stands beside."""
+  """Resolves a path relative to the run `name`; '' for none or itself."""
   if not folder:
     return ''
   path = os.path.normpath(os.path.join(name, folder))

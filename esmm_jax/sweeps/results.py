@@ -1,81 +1,54 @@
-"""Many runs -> rows: mean and spread over seeds, and gains over a baseline.
+"""Tabulates runs: mean and spread over seeds, and gains over a baseline.
 
-A run's folder is WORKDIR/runs/NAME with what training writes and `origin.json`,
-which the sweep adds: command, commit, device and data. `tabulate` reads the
-runs of a `Table`; `esmm_jax.reporting.text` makes text of what it returns.
+`tabulate` reads the runs of a `Table` (`esmm_jax.sweeps.saved_runs`);
+`esmm_jax.reporting.text` makes text of what it returns.
 
-A run that is not finished is missing. A mean is over the runs that are there,
-and its row says how many of how many. Where a table has a choice, a row holds
-the runs of the value that the validation split chose
-(`esmm_jax.sweeps.choice`).
+A run that is not finished is missing. A mean is over the finished runs, and its
+row says how many of how many. Where a table has a choice, a row holds the runs
+of the value that the validation split chose (`esmm_jax.sweeps.choice`).
 """
 
 from collections.abc import Mapping
 import math
-import os
 from typing import Any, NamedTuple
 
-from esmm_jax.json_files import read_json
 from esmm_jax.metrics import significance
 from esmm_jax.metrics.significance import Paired, Summary
 from esmm_jax.sweeps.choice import choose, Chosen
 from esmm_jax.sweeps.points import Point, run_name
 from esmm_jax.sweeps.row_noise import auc_difference
+from esmm_jax.sweeps.saved_runs import find_run, run_folder, SavedRun
 from esmm_jax.sweeps.table import Column, Table
 from esmm_jax.types import InputError
 from esmm_jax.workdir.folder import decisive, differences
-
-NAN = float('nan')
-
-
-class Run(NamedTuple):
-  """What a run's folder holds.
-
-  Attributes:
-    name: The folder's.
-    results: results.json, or None if the run is not finished.
-    config: config.json, or None if it has not begun.
-    origin: The entries of origin.json, one for each start under other
-      circumstances; empty where there is none.
-    failure: What kind of error ended it, or ''.
-  """
-
-  name: str
-  results: dict[str, Any] | None
-  config: dict[str, Any] | None
-  origin: tuple[dict[str, Any], ...] = ()
-  failure: str = ''
-
-  def value(self, metric: str) -> float:
-    """A number of results.json; nan if it is not there or not a number."""
-    value = (self.results or {}).get(metric)
-    return NAN if value is None else float(value)
 
 
 class Gain(NamedTuple):
   """A row's differences to the baseline at the same seeds.
 
   Attributes:
-    paired: Over the seeds that both have.
-    p_holm: The t test's p-value, adjusted over the rows of the block.
+    paired: The differences at the seeds that both have.
+    p_holm: p-value of the t test, adjusted over the rows of the block.
     minimum_detectable_difference: Difference found with 80 % power by this many
       seeds.
-    p_wilcoxon_holm: The signed-rank test's, likewise; five seeds give .0625
-      before the adjustment at best.
-    test_error: Over the seeds, DeLong's standard errors of the difference on
-      the test rows; of none where it was not asked for or not saved.
+    p_wilcoxon_holm: p-value of the signed-rank test, adjusted likewise; five
+      seeds give at best .0625 before the adjustment.
+    test_error: DeLong's standard errors of the difference on the test rows,
+      summarized over the seeds; n is 0 where the table does not ask for them or
+      no predictions were saved.
   """
 
   paired: Paired
   p_holm: float
   minimum_detectable_difference: float
-  p_wilcoxon_holm: float = NAN
-  test_error: Summary = Summary(NAN, NAN, 0)
+  p_wilcoxon_holm: float = math.nan
+  test_error: Summary = Summary(math.nan, math.nan, 0)
 
   @property
   def seed_error(self) -> float:
-    """Standard error of the mean over seeds."""
-    return self.paired.std / math.sqrt(self.paired.n) if self.paired.n else NAN
+    """Standard error of the mean difference over seeds."""
+    n = self.paired.n
+    return self.paired.std / math.sqrt(n) if n else math.nan
 
   @property
   def combined(self) -> tuple[float, float]:
@@ -88,30 +61,30 @@ class Row(NamedTuple):
   """One row of a block.
 
   Attributes:
-    values: Of the table's row keys.
+    values: Values of the table's row keys.
     runs: Seed -> run, finished or not.
-    cells: Metric -> its mean and spread, of columns and extra columns.
+    cells: Metric -> mean and spread, for columns and extra columns.
     gains: Metric -> gain; empty for the baseline itself and without one.
-    candidates: Value -> seed -> run, of all values that were chosen from; the
-      row's own runs alone without a choice.
-    chosen: The choice, None in a table without one.
+    candidates: Value -> seed -> run, for all values that were chosen from;
+      without a choice {None: runs}.
+    chosen: The choice; None in a table without one.
   """
 
   values: tuple[Any, ...]
-  runs: dict[Any, Run]
+  runs: dict[Any, SavedRun]
   cells: dict[str, Summary]
   gains: dict[str, Gain]
-  candidates: dict[Any, dict[Any, Run]]
+  candidates: dict[Any, dict[Any, SavedRun]]
   chosen: Chosen | None = None
 
   @property
   def name(self) -> str:
-    """The values as one text."""
+    """The values, joined by commas."""
     return ', '.join(map(str, self.values))
 
   @property
   def missing(self) -> int:
-    """Runs that are not finished."""
+    """Number of runs that are not finished."""
     return sum(run.results is None for run in self.runs.values())
 
 
@@ -119,10 +92,10 @@ class Block(NamedTuple):
   """The rows that agree in the table's block keys.
 
   Attributes:
-    values: Of those keys.
-    rows: In the order of the points.
-    columns: Those of the table that any finished run here has.
-    extra_columns: Likewise.
+    values: Values of the block keys.
+    rows: Rows in the order of the points.
+    columns: Columns of the table that any finished run of the block has.
+    extra_columns: Extra columns, likewise.
   """
 
   values: tuple[Any, ...]
@@ -131,54 +104,15 @@ class Block(NamedTuple):
   extra_columns: list[Column]
 
 
-def read_run(workdir: str) -> Run:
-  """Reads a run's folder, which need not be there.
-
-  Raises:
-    InputError: A file in it is not JSON.
-  """
-  return Run(
-      os.path.basename(os.path.normpath(workdir)),
-      read_json(os.path.join(workdir, 'results.json')),
-      read_json(os.path.join(workdir, 'config.json')),
-      tuple(read_json(os.path.join(workdir, 'origin.json')) or ()),
-  )
-
-
-def run_folder(workdir: str, name: str) -> str:
-  """Where a sweep's run lies."""
-  return os.path.join(workdir, 'runs', name)
-
-
-def failure_file(workdir: str, name: str) -> str:
-  """Where a sweep says why a run failed."""
-  return os.path.join(workdir, 'failed', f'{name}.json')
-
-
-def find_run(workdir: str, name: str) -> Run:
-  """A run of a sweep, with its failure if it is not finished."""
-  run = read_run(run_folder(workdir, name))
-  if run.results is not None:
-    return run
-  failed = read_json(failure_file(workdir, name)) or {}
-  return run._replace(failure=failed.get('error', ''))
-
-
-def state(run: Run) -> str:
-  """Returns how far a run is: to do, begun, failed or finished."""
-  if run.results is not None:
-    return 'finished'
-  if run.failure:
-    return 'failed'
-  return 'to do' if run.config is None else 'begun'
-
-
 def tabulate(table: Table, workdir: str) -> list[Block]:
   """Reads the runs of a table.
 
   Args:
-    table: What to show.
-    workdir: Of the sweep.
+    table: The results table.
+    workdir: Folder of the sweep.
+
+  Returns:
+    The blocks in the order of the points; one if the table has no block keys.
 
   Raises:
     InputError: A file is not JSON, or the runs of a row do not belong together.
@@ -201,12 +135,12 @@ def tabulate(table: Table, workdir: str) -> list[Block]:
 
 
 class _Pick(NamedTuple):
-  """What a row is made of: its values, the points and runs it keeps."""
+  """The selected points and runs of a row."""
 
   values: tuple[Any, ...]
   points: list[Point]
-  runs: dict[Any, Run]
-  candidates: dict[Any, dict[Any, Run]]
+  runs: dict[Any, SavedRun]
+  candidates: dict[Any, dict[Any, SavedRun]]
   chosen: Chosen | None
 
 
@@ -214,46 +148,47 @@ def _pick(
     table: Table,
     values: tuple,
     points: list[Point],
-    runs: Mapping[str, Run],
+    runs: Mapping[str, SavedRun],
 ) -> _Pick:
-  """Keeps the points of the value that is chosen, all without a choice."""
+  """Selects the row's points: the chosen candidate's, or all."""
   by_value: dict[Any, list[Point]] = {}
   for point in points:
     by_value.setdefault(table.candidate(point), []).append(point)
   candidates = {
-      value: {p[table.seed]: runs[run_name(p)] for p in own}
-      for value, own in by_value.items()
+      value: {p[table.seed]: runs[run_name(p)] for p in candidate}
+      for value, candidate in by_value.items()
   }
-  for value, own in by_value.items():
-    _check_alike(table, own, candidates[value])
+  for value, candidate in by_value.items():
+    _check_alike(table, candidate, candidates[value])
   if table.choice is None:
     return _Pick(values, points, candidates[None], candidates, None)
   metric, mode = table.choice.metric, table.choice.mode
   chosen = choose(
       {
-          value: {seed: run.value(metric) for seed, run in own.items()}
-          for value, own in candidates.items()
+          value: {seed: run.value(metric) for seed, run in by_seed.items()}
+          for value, by_seed in candidates.items()
       },
       mode,
   )
   if chosen.taken:
-    kept, kept_runs = by_value[chosen.value], candidates[chosen.value]
-  else:  # Runs of which nothing is known.
-    kept = list({p[table.seed]: p for p in points}.values())
-    kept_runs = {p[table.seed]: Run('', None, None) for p in kept}
-  return _Pick(values, kept, kept_runs, candidates, chosen)
+    selected, by_seed = by_value[chosen.value], candidates[chosen.value]
+  else:  # The row still shows its seeds, as missing runs.
+    selected = list({p[table.seed]: p for p in points}.values())
+    by_seed = {p[table.seed]: SavedRun('', None, None) for p in selected}
+  return _Pick(values, selected, by_seed, candidates, chosen)
 
 
 def _block(
     table: Table,
     values: tuple,
     picks: list[_Pick],
-    by_cell: Mapping[Any, Run],
+    by_cell: Mapping[Any, SavedRun],
     workdir: str,
 ) -> Block:
-  made = [_row(table, pick, by_cell, workdir) for pick in picks]
+  """Makes the rows of a block and adjusts their p-values together."""
+  rows = [_row(table, pick, by_cell, workdir) for pick in picks]
   for metric in table.gain_columns:
-    gaining = [row for row in made if metric in row.gains]
+    gaining = [row for row in rows if metric in row.gains]
     pairs = [row.gains[metric].paired for row in gaining]
     adjusted = significance.holm(p.p_t for p in pairs)
     ranked = significance.holm(p.p_wilcoxon for p in pairs)
@@ -263,23 +198,24 @@ def _block(
       )
   finished = [
       run.results
-      for row in made
+      for row in rows
       for run in row.runs.values()
       if run.results is not None
   ]
-  known = set().union(*finished)
-  there = lambda c: c.metric in known or not finished
+  metrics = set().union(*finished)
+  is_shown = lambda c: c.metric in metrics or not finished
   return Block(
       values,
-      made,
-      list(filter(there, table.columns)),
-      list(filter(there, table.extra_columns)),
+      rows,
+      list(filter(is_shown, table.columns)),
+      list(filter(is_shown, table.extra_columns)),
   )
 
 
 def _row(
-    table: Table, pick: _Pick, by_cell: Mapping[Any, Run], workdir: str
+    table: Table, pick: _Pick, by_cell: Mapping[Any, SavedRun], workdir: str
 ) -> Row:
+  """Summarizes the runs of a row and compares them with the baseline's."""
   runs = pick.runs
   others = {}
   if table.baseline is not None:
@@ -296,7 +232,7 @@ def _row(
       detectable = significance.minimum_detectable_difference(
           paired.std, paired.n
       )
-      gains[metric] = Gain(paired, NAN, detectable)
+      gains[metric] = Gain(paired, math.nan, detectable)
       if metric in table.test_noise:
         error = _test_error(metric, runs, others, workdir)
         gains[metric] = gains[metric]._replace(test_error=error)
@@ -309,26 +245,29 @@ def _row(
 
 def _test_error(
     metric: str,
-    runs: Mapping[Any, Run],
-    others: Mapping[Any, Run],
+    runs: Mapping[Any, SavedRun],
+    others: Mapping[Any, SavedRun],
     workdir: str,
 ) -> Summary:
-  """DeLong's standard errors at the seeds where both runs have the metric."""
+  """Summarizes DeLong's errors over the seeds where both have the metric."""
   errors = []
   for seed, other in others.items():
     pair = (runs[seed], other)
     if not any(math.isnan(run.value(metric)) for run in pair):
-      ours, theirs = (run_folder(workdir, run.name) for run in pair)
-      errors.append(auc_difference(ours, theirs, metric).error)
+      folders = (run_folder(workdir, run.name) for run in pair)
+      errors.append(auc_difference(*folders, metric).error)
   return significance.summarize(errors)
 
 
 def _check_alike(
-    table: Table, points: list[Point], runs: Mapping[Any, Run]
+    table: Table, points: list[Point], runs: Mapping[Any, SavedRun]
 ) -> None:
   """Refuses to average runs whose configs differ in more than the points do.
 
   They do when a config file was changed between two parts of a sweep.
+
+  Raises:
+    InputError: Two configs differ in a key that the points do not set.
   """
   absent = object()  # A point may lack a key that another one sets.
   free = {
@@ -337,15 +276,15 @@ def _check_alike(
       if len({point.get(key, absent) for point in points}) > 1
   }
   free |= {table.seed, 'dataset.raw_dir'}
-  first, known = '', {}
+  first, expected = '', {}
   for run in runs.values():
     if run.results is None or run.config is None:
       continue
     config = decisive(run.config)
     config = {k: v for k, v in config.items() if k not in free}
     if not first:
-      first, known = run.name, config
-    if differing := differences(config, known):
+      first, expected = run.name, config
+    if differing := differences(config, expected):
       raise InputError(
           f'The runs {run.name} and {first} are of one row, but'
           f' {differing[0]}. A config file was changed in between; delete the'

@@ -1,11 +1,12 @@
-"""How much of a difference between two runs the test rows alone could make.
+"""Standard error of an AUC difference due to the finite test set (DeLong).
 
-The spread over seeds is that of training again; all runs are scored on the same
-test rows, so their own noise is not in it. It is in DeLong's standard error of
-the difference, from what both runs predict for each row:
+The spread over seeds measures training again; all runs are scored on the same
+test rows, so it lacks the noise of the rows. DeLong's standard error of the
+difference has it, computed from the predictions of both runs for each row:
 `predictions/test.parquet`, written with --config.save_predictions=true.
 """
 
+import math
 import os
 from typing import NamedTuple
 
@@ -14,16 +15,14 @@ from esmm_jax.types import InputError
 from esmm_jax.workdir.folder import predictions_file
 import numpy as np
 
-_NAN = float('nan')
-
 
 class _Space(NamedTuple):
-  """Where an AUC comes from in the file of predictions.
+  """Columns of the file of predictions that an AUC is computed from.
 
   Attributes:
     score: Column of the probabilities.
-    labels: Columns that are all 1 in a positive row.
-    where: Column that is 1 in the rows that count; '' for all rows.
+    labels: Columns that are all 1 in a positive example.
+    where: Column that is 1 in the examples that count; '' for all.
   """
 
   score: str
@@ -39,29 +38,29 @@ SPACES = {
 }
 
 
-def auc_difference(ours: str, theirs: str, metric: str) -> DeLong:
-  """DeLong's test of one AUC of two runs.
+def auc_difference(run: str, baseline: str, metric: str) -> DeLong:
+  """Tests the difference between the AUCs of two runs (DeLong).
 
   Args:
-    ours: A run's folder.
-    theirs: The other run's.
+    run: A run's folder.
+    baseline: Folder of the run that it is compared with.
     metric: One of `SPACES`.
 
   Returns:
     The test; nan throughout where a run has no saved predictions.
 
   Raises:
-    InputError: The metric is not known, a column is not there, or the runs did
-      not predict the same rows.
+    InputError: The metric is not one of `SPACES`, a column is absent, or the
+      runs did not predict the same rows.
   """
   if metric not in SPACES:
     raise InputError(
         f'No test noise of {metric!r} is known, only of {", ".join(SPACES)}.'
     )
   space = SPACES[metric]
-  paths = [predictions_file(folder) for folder in (ours, theirs)]
+  paths = [predictions_file(folder) for folder in (run, baseline)]
   if not all(map(os.path.exists, paths)):
-    return DeLong(*[_NAN] * 6)
+    return DeLong(*[math.nan] * 6)
   names = dict.fromkeys((space.score, *space.labels, space.where))
   a, b = (_read(path, list(filter(None, names))) for path in paths)
   for name in filter(None, (*space.labels, space.where)):
@@ -78,6 +77,7 @@ def auc_difference(ours: str, theirs: str, metric: str) -> DeLong:
 
 
 def _read(path: str, columns: list[str]) -> dict[str, np.ndarray]:
+  """Reads columns [N] of a file of predictions."""
   from pyarrow import parquet
 
   file = parquet.ParquetFile(path)

@@ -1,7 +1,4 @@
-"""Results tables of sweeps: rows, columns and gains, checked when made.
-
-A `Table` that cannot be made of its points is refused before anything has run.
-"""
+"""Describes results tables of sweeps and validates them before a run starts."""
 
 from collections.abc import Iterable, Mapping
 import dataclasses
@@ -21,12 +18,12 @@ FIGURES = ('fronts', 'training_size', 'cvr_by_ctr_decile')
 
 
 class Column(NamedTuple):
-  """A column of a table.
+  """A column of a results table.
 
   Attributes:
-    header: What stands above it.
+    header: Text at the top of the column.
     metric: Key of results.json.
-    decimals: Digits behind the point.
+    decimals: Digits after the point.
     better: 'higher', 'lower', or None where neither is.
   """
 
@@ -37,12 +34,13 @@ class Column(NamedTuple):
 
 
 class Paper(NamedTuple):
-  """Published numbers that stand beside ours.
+  """Published numbers to compare ours with.
 
   Attributes:
     source: Paper, table and data.
     values: (row, metric) -> number or (mean, standard deviation), in the unit
-      of our metric. A row's name is the values of its keys, joined by ', '.
+      of our metric. The name of a row is the values of its keys, joined by
+      ', '.
   """
 
   source: str
@@ -56,9 +54,9 @@ class Choice(NamedTuple):
     key: Key of the points whose values are the candidates; a point without it
       has None.
     metric: Key of results.json that begins with 'valid/'. The value with the
-      best mean over the seeds that all of the row's values have is taken, the
+      best mean over the seeds that all of the row's values have is chosen, the
       first of equal ones.
-    mode: 'max' or 'min', which mean is the best.
+    mode: 'max' or 'min'; selects the best mean.
   """
 
   key: str
@@ -71,9 +69,9 @@ class Front(NamedTuple):
 
   Attributes:
     series: Key of the rows that names the curve.
-    along: Key of the rows that orders its points, the weight of a loss say.
+    along: Key of the rows that orders its points, such as the weight of a loss.
     x: Metric, one of the columns; higher is better.
-    y: Likewise.
+    y: Metric, one of the columns; higher is better.
     single: Value of `series` of the reference, one row a block; its `along` is
       None.
   """
@@ -87,10 +85,10 @@ class Front(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """Which runs a table is made of, and how.
+  """A results table: its runs, rows, columns and gains.
 
   Attributes:
-    title: Its heading.
+    title: Heading of the table.
     points: The runs. One row holds the points that agree in `rows` and
       `blocks`; they differ in `seed`, and in the key of `choice`.
     columns: Shown as mean and standard deviation over seeds. A column that no
@@ -106,14 +104,14 @@ class Table:
     gain_columns: Metrics, each one of `columns`, that get a gain: the
       difference to the baseline's run of the same seed.
     extra_columns: Facts shown as their mean alone.
-    paper: Published numbers, if there are.
-    note: What a reader has to know; stands under the title.
-    choice: What each row chooses on the validation split, if anything.
+    paper: Published numbers; None without any.
+    note: Explanation for readers, printed under the title.
+    choice: The choice that each row makes on the validation split, if any.
     test_noise: Those of `gain_columns` whose gain gets a standard error of the
       test rows too; each one of `TEST_NOISE`.
-    verdict: Two of `gain_columns`, CTR and CVR AUC say: whether one task gains
-      while the other one loses.
-    front: The curves that the rows make, if they do.
+    verdict: Two of `gain_columns`, such as CTR and CVR AUC: tells whether one
+      task gains while the other one loses.
+    front: The curves that the rows form, if any.
     figures: Each one of `FIGURES`.
   """
 
@@ -138,19 +136,19 @@ class Table:
     _check(self)
 
   def cell(self, point: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """What a point is in the table: its row, block and seed."""
+    """Returns the point's block, row and seed as (key, value) pairs."""
     return tuple(
         (k, point[k]) for k in (*self.blocks, *self.rows, self.seed)
     )
 
   def candidate(self, point: Mapping[str, Any]) -> Any:
-    """The point's value of what the row chooses; None without a choice."""
+    """Returns the point's candidate value; None without a choice."""
     return point.get(self.choice.key) if self.choice else None
 
   def baseline_cell(
       self, point: Mapping[str, Any]
   ) -> tuple[tuple[str, Any], ...]:
-    """The same of the point that `point` is compared with."""
+    """Returns the cell of the point that `point` is compared with."""
     return self.cell({**point, **(self.baseline or {})})
 
 
@@ -158,7 +156,7 @@ def _check(table: Table) -> None:
   """Refuses a table that cannot be made of its points.
 
   Raises:
-    InputError: It says what is wrong.
+    InputError: The first mistake; names the table and its field.
   """
   if not table.points:
     raise InputError(f'Table {table.title!r} has no points.')
@@ -222,13 +220,13 @@ def _check_columns(table: Table) -> None:
 
 
 def _check_among(
-    table: Table, name: str, given: Iterable[str], known: Iterable[str]
+    table: Table, name: str, items: Iterable[str], choices: Iterable[str]
 ) -> None:
-  for item in given:
-    if item not in known:
+  for item in items:
+    if item not in choices:
       raise InputError(
           f'Table {table.title!r}: {item!r} in {name} is not one of'
-          f' {", ".join(known) or "any, there are no gain_columns"}.'
+          f' {", ".join(choices) or "any, there are no gain_columns"}.'
       )
 
 

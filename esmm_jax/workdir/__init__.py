@@ -5,6 +5,7 @@
               disk_errors: what the operating system refused
   manifest    data and versions that a resumed run is compared with
   provenance  commit and data of a run
-  lock        one process at a time; stopping: SIGTERM
+  lock        one process at a time
+  stopping    notes SIGTERM
   writer      metrics.jsonl, TensorBoard, console
 """

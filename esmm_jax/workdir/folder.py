@@ -27,7 +27,7 @@ MACHINE_KEYS = (
     'eval_batch_size',
     'save_predictions',
 )
-# Of earlier versions; it had no other value but in tests.
+# Keys of earlier versions; in runs they had no other value.
 _RETIRED = {'table_update': 'lazy'}
 _REMEDY = 'Delete the folder or use another --workdir.'
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
@@ -72,12 +72,12 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
   checkpoint is tested again, with the same numbers.
 
   Args:
-    config: As `record` gives it.
-    workdir: The run's folder, which need not be there yet.
+    config: A config as `record` returns it.
+    workdir: The run's folder, which need not exist yet.
 
   Raises:
     InputError: The folder belongs to a run with another config, or its
-      predictions are asked for and it has no checkpoint to make them of.
+      predictions are asked for and it has no checkpoint to compute them with.
   """
   path = os.path.join(workdir, 'config.json')
   saved = read_json(path, _REMEDY)
@@ -113,13 +113,13 @@ def claim(
   """Makes the folder and writes config.json into it.
 
   Args:
-    config: As `record` gives it.
+    config: A config as `record` returns it.
     workdir: The run's folder.
-    schema: Goes into schema.json, so that the run predicts without its data.
-    encoder: Folder that is copied, for the same.
+    schema: Written to schema.json, so that the run predicts without its data.
+    encoder: Folder of the encoder, copied for the same reason; '' for none.
 
   Raises:
-    InputError: The folder cannot be written.
+    InputError: The folder cannot be written to.
   """
   try:
     os.makedirs(workdir, exist_ok=True)
@@ -144,7 +144,7 @@ def _copy(folder: str, to: str) -> None:
 
 
 def decisive(tree: dict[str, Any]) -> dict[str, Any]:
-  """Returns the flat keys that make a run another one, without the machine's.
+  """Returns the flat keys that identify a run, without the machine's.
 
   Args:
     tree: A config as config.json holds it, also one of an earlier version.
@@ -182,7 +182,7 @@ def predictions_file(workdir: str) -> str:
 
 
 def config_hash(config: dict[str, Any]) -> str:
-  """Returns the sha256 over `decisive`, without where the raw data lies."""
+  """Returns the sha256 of `decisive`, without the path of the raw data."""
   flat = decisive(config)
   flat.pop('dataset.raw_dir', None)
   text = json.dumps(flat, sort_keys=True)
@@ -199,14 +199,14 @@ def flatten(tree: Any, prefix: str = '') -> dict[str, Any]:
   return flat
 
 
-def differences(mine: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-  """Returns a text for each key that differs."""
+def differences(now: dict[str, Any], saved: dict[str, Any]) -> list[str]:
+  """Returns a text for each key in which two flat dicts differ."""
   absent = 'absent'
   return [
-      f'{key} is {mine.get(key, absent)} here and {theirs.get(key, absent)}'
+      f'{key} is {now.get(key, absent)} here and {saved.get(key, absent)}'
       ' there'
-      for key in sorted(mine.keys() | theirs.keys())
-      if mine.get(key, absent) != theirs.get(key, absent)
+      for key in sorted(now.keys() | saved.keys())
+      if now.get(key, absent) != saved.get(key, absent)
   ]
 
 

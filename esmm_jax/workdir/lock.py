@@ -1,4 +1,4 @@
-"""One process a folder."""
+"""A lock that lets only one process use a folder at a time."""
 
 from collections.abc import Iterator
 import contextlib
@@ -17,16 +17,16 @@ _NAME = '.lock'
 
 @contextlib.contextmanager
 def held(folder: str, flag: str = '--workdir') -> Iterator[None]:
-  """Keeps other processes out of a folder while it lasts.
+  """Locks a folder against other processes for the duration of the block.
 
-  The lock is the operating system's, so that of a killed process is free.
+  The operating system holds the lock, so it frees that of a killed process.
 
   Args:
-    folder: The folder, which need not be there yet.
-    flag: Which flag names it, for messages.
+    folder: The folder, which need not exist yet.
+    flag: The flag that names the folder, for messages.
 
   Raises:
-    InputError: Another process is in there, or the lock cannot be written.
+    InputError: Another process holds the lock, or the lock cannot be written.
   """
   if fcntl is None:
     yield

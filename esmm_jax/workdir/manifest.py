@@ -1,4 +1,4 @@
-"""What a run began with, so that it goes on with the same or not at all."""
+"""Records what a run began with, so that it resumes with the same only."""
 
 from collections.abc import Mapping
 import json
@@ -13,11 +13,14 @@ NAME = 'manifest.json'
 
 
 def make(config: dict[str, Any], data: str) -> dict[str, Any]:
-  """What decides a run's numbers.
+  """Collects what decides a run's numbers.
 
   Args:
-    config: As `folder.record` gives it.
-    data: Name and hash of the data, as `provenance.data` gives them.
+    config: A config as `folder.record` returns it.
+    data: Name and hash of the data, as `provenance.data` returns them.
+
+  Returns:
+    Hash of the config, name and hash of the data, versions of the packages.
   """
   return {
       'config_sha256': config_hash(config),
@@ -26,22 +29,22 @@ def make(config: dict[str, Any], data: str) -> dict[str, Any]:
   }
 
 
-def write(workdir: str, mine: Mapping[str, Any]) -> None:
-  """Writes it into the folder of a run that begins."""
-  write_json(os.path.join(workdir, NAME), mine)
+def write(workdir: str, manifest: Mapping[str, Any]) -> None:
+  """Writes the manifest into the folder of a run that begins."""
+  write_json(os.path.join(workdir, NAME), manifest)
 
 
 def read(workdir: str) -> dict[str, Any]:
-  """What `write` wrote.
+  """Reads the manifest of a run.
 
   Raises:
-    InputError: It cannot be read.
+    InputError: The file is absent or damaged.
   """
   path = os.path.join(workdir, NAME)
   try:
     with open(path, encoding='utf-8') as f:
-      found = json.load(f)
-    return {k: found[k] for k in ('config_sha256', 'data', 'versions')}
+      manifest = json.load(f)
+    return {k: manifest[k] for k in ('config_sha256', 'data', 'versions')}
   except (OSError, ValueError, KeyError, TypeError) as e:
     raise InputError(
         f'{path} cannot be read ({e}), so it is not known what this run began'
@@ -49,31 +52,31 @@ def read(workdir: str) -> dict[str, Any]:
     ) from e
 
 
-def check(workdir: str, mine: Mapping[str, Any]) -> list[str]:
-  """Compares a run that goes on with what it began with.
+def check(workdir: str, now: Mapping[str, Any]) -> list[str]:
+  """Compares a run that resumes with what it began with.
 
   Args:
-    workdir: Its folder.
-    mine: What `make` gives now.
+    workdir: The run's folder.
+    now: What `make` returns now.
 
   Returns:
     Warnings: libraries of other versions.
 
   Raises:
-    InputError: It was another config or other data, or cannot be read.
+    InputError: The run began with another config or other data, or its
+      manifest cannot be read.
   """
-  theirs = read(workdir)
-  then = theirs['versions']
-  began = {k: theirs[k] for k in ('config_sha256', 'data')}
-  now = {k: mine[k] for k in began}
-  if differing := differences(now, began):
+  began = read(workdir)
+  versions_then = began.pop('versions')
+  if differing := differences({k: now[k] for k in began}, began):
     raise InputError(
         f'--workdir={workdir} cannot go on: {"; ".join(differing)} ({NAME}).'
         ' Use the same data, another --workdir, or delete that one.'
     )
   return [
-      f'This run began with {name} {then.get(name, "absent")} and goes on with'
-      f' {version}; numbers may differ from those of an uninterrupted run.'
-      for name, version in mine['versions'].items()
-      if then.get(name) != version
+      f'This run began with {name} {versions_then.get(name, "absent")}'
+      f' and goes on with {version}; numbers may differ from those of an'
+      ' uninterrupted run.'
+      for name, version in now['versions'].items()
+      if versions_then.get(name) != version
   ]

@@ -1,4 +1,4 @@
-"""Where numbers come from: the commit, the device, and a hash of the data."""
+"""Provenance of results: the commit, the device, and a hash of the data."""
 
 from collections.abc import Mapping
 import os
@@ -8,29 +8,33 @@ from typing import Any
 from esmm_jax.json_files import read_json, write_json
 import jax
 
-_ROOT = os.path.abspath(
-    os.path.join(__file__, '../../..')
-)
+_ROOT = os.path.abspath(os.path.join(__file__, '../../..'))
 _SOURCE = ('esmm_jax', 'experiments', 'configs')
 
 
-def commit() -> str:
-  """The git commit of the code, '(changed)' behind it if files differ from it.
+def commit(root: str = _ROOT) -> str:
+  """Returns the git commit of the code.
 
-  'unknown' where the package is not in a git checkout of its own.
+  Args:
+    root: Folder that holds the package.
+
+  Returns:
+    Twelve digits, followed by '(changed)' if source files differ from the
+    commit; 'unknown' if the package is not in a git checkout of its own.
   """
-  top = _git('rev-parse', '--show-toplevel')
-  if top is None or os.path.realpath(top) != os.path.realpath(_ROOT):
+  top = _git(root, 'rev-parse', '--show-toplevel')
+  if top is None or os.path.realpath(top) != os.path.realpath(root):
     return 'unknown'
-  head = _git('rev-parse', '--short=12', 'HEAD')
-  changed = _git('status', '--porcelain', '--', *_SOURCE)
+  head = _git(root, 'rev-parse', '--short=12', 'HEAD')
+  changed = _git(root, 'status', '--porcelain', '--', *_SOURCE)
   return f'{head} (changed)' if changed else f'{head}'
 
 
-def _git(*arguments: str) -> str | None:
+def _git(root: str, *arguments: str) -> str | None:
+  """Returns what a git command prints; None if it fails."""
   try:
     done = subprocess.run(
-        ['git', '-C', _ROOT, *arguments],
+        ['git', '-C', root, *arguments],
         capture_output=True,
         text=True,
         check=True,
@@ -41,13 +45,13 @@ def _git(*arguments: str) -> str | None:
 
 
 def device() -> str:
-  """Kind and number of the devices that JAX uses: '1 x NVIDIA H100'."""
+  """Returns number and kind of the devices of JAX: '1 x NVIDIA H100'."""
   devices = jax.devices()
   return f'{len(devices)} x {devices[0].device_kind}'
 
 
 def data(builder: Any) -> str:
-  """Name, config and version of prepared data, and a hash of its columns.
+  """Returns name, config and version of prepared data, and its hash.
 
   Args:
     builder: A prepared `ColumnarBuilder`.

@@ -1,7 +1,7 @@
-"""Stopping when the system asks for it, so that nothing is lost.
+"""Notes SIGTERM, so that a run can save its state before it ends.
 
 Batch systems send SIGTERM some time before they take a machine away. The run
-then saves where it is and ends with exit code 75, "try again later".
+then saves a checkpoint and ends with exit code 75, "try again later".
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h.
 
 
 class Stopped(SystemExit):
-  """The run was asked to stop and has saved where it is."""
+  """Ends the program after a run was asked to stop and has saved its state."""
 
   def __init__(self, message: str):
     super().__init__(EXIT_CODE)
@@ -24,10 +24,10 @@ class Stopped(SystemExit):
 
 
 class Asked:
-  """Whether the process was asked to stop.
+  """A flag that is true once the process was asked to stop.
 
   Attributes:
-    now: True once it was.
+    now: The flag.
   """
 
   def __init__(self):
@@ -39,9 +39,12 @@ class Asked:
 
 @contextlib.contextmanager
 def asked() -> Iterator[Asked]:
-  """While it lasts, the first SIGTERM is noted; a second one ends the process.
+  """Notes the first SIGTERM within the block; a second one ends the process.
 
-  Signals reach the main thread alone; in another one nothing is noted.
+  Signals reach the main thread alone; in other threads nothing is noted.
+
+  Yields:
+    The flag, set by the signal.
   """
   noted = Asked()
   if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""What a run leaves to read: metrics.jsonl, TensorBoard, a line, a bar."""
+"""Writes the metrics of a run to metrics.jsonl, TensorBoard and the console."""
 
 from collections.abc import Mapping
 import hashlib
@@ -13,10 +13,10 @@ from esmm_jax.json_files import read_jsonl, to_json, write_text
 from tqdm import tqdm
 
 
-def _stays(line: Mapping[str, Any], start_step: int) -> bool:
-  """Whether a line is not written again by a run that goes on at a step.
+def _is_before(line: Mapping[str, Any], start_step: int) -> bool:
+  """Returns whether a run that resumes at a step will not write a line again.
 
-  The test split comes after the last checkpoint.
+  It tests again in any case: the test split follows the last checkpoint.
   """
   tested = any(key.startswith('test/') for key in line)
   return line['step'] <= start_step and not tested
@@ -29,8 +29,8 @@ class Writer:
   """Writes the metrics of a run and shows its progress.
 
   metrics.jsonl holds one line a report, with `step`, `time` (seconds since
-  1970) and the metrics. When a run goes on from a checkpoint, the lines behind
-  it are cut away first, so no line stands there twice.
+  1970) and the metrics. When a run resumes from a checkpoint, the lines after
+  it are removed first, so no line is repeated.
   """
 
   def __init__(
@@ -41,22 +41,24 @@ class Writer:
       shows: bool = True,
       speaks: bool = True,
   ):
-    """Opens the files of a run that goes on at `start_step`.
+    """Opens the files of a run that starts or resumes at `start_step`.
 
     Args:
       workdir: The run's folder.
       start_step: Steps done.
-      total_steps: Of the whole run.
-      shows: Whether it has a progress bar; one of several replicas does.
-      speaks: Whether `say` prints; one of several processes does.
+      total_steps: Steps of the whole run.
+      shows: Shows a progress bar; true for one of several replicas.
+      speaks: Lets `say` print; true for one of several processes.
     """
     from tensorboardX import SummaryWriter  # Imports slowly.
 
     self._path = os.path.join(workdir, 'metrics.jsonl')
     lines = read_jsonl(self._path, strict=False)
-    kept = [json.dumps(r) + '\n' for r in lines if _stays(r, start_step)]
-    self._sha256 = hashlib.sha256(''.join(kept).encode())
-    write_text(self._path, ''.join(kept))
+    text = ''.join(
+        json.dumps(r) + '\n' for r in lines if _is_before(r, start_step)
+    )
+    self._sha256 = hashlib.sha256(text.encode())
+    write_text(self._path, text)
     self._file = open(self._path, 'a', encoding='utf-8')
     self._events = SummaryWriter(
         os.path.join(workdir, 'tensorboard'),
@@ -78,7 +80,7 @@ class Writer:
 
   @property
   def digest(self) -> str:
-    """sha256 of what metrics.jsonl holds, or should hold."""
+    """sha256 of the text written to metrics.jsonl."""
     return self._sha256.hexdigest()
 
   def progress(self, step: int, loss: float, rate: float) -> None:
@@ -120,6 +122,7 @@ class Writer:
       self._bar.write(text)
 
   def close(self) -> None:
+    """Closes the bar and the files."""
     self._bar.close()
     self._file.close()
     self._events.close()

@@ -49,8 +49,8 @@ def data_dir(tmp_path_factory):
 def alone(tmp_path_factory, data_dir):
   """Two runs side by side on one device."""
   folder = tmp_path_factory.mktemp('alone')
-  found = meshes.call('train', (1, 1, 1), folder, data_dir, devices=1)
-  return folder, found
+  result = meshes.call('train', (1, 1, 1), folder, data_dir, devices=1)
+  return folder, result
 
 
 @pytest.mark.slow
@@ -60,17 +60,17 @@ def alone(tmp_path_factory, data_dir):
     pytest.param((1, 8, 1), marks=pytest.mark.long),
 ])
 def test_rows_travel_and_tables_do_not(sizes):
-  found = meshes.call('rows', *sizes, devices=8)
+  result = meshes.call('rows', *sizes, devices=8)
   replicas, _, rows = sizes
-  assert found['parts'] == 1
-  assert found['part'] == [
+  assert result['parts'] == 1
+  assert result['part'] == [
       -(-meshes.NUM_ROWS // rows), meshes.NUM_REPLICAS // replicas,
       meshes.WIDTH]
   # No more numbers than those of the rows that are taken.
-  most = found['touched'] * meshes.NUM_REPLICAS // replicas * meshes.WIDTH
-  assert all(size <= most for size, _ in found['moves']), found
-  assert any(kind == 'all-reduce' for _, kind in found['moves']) == (rows > 1)
-  assert most < found['table'] / 20
+  most = result['touched'] * meshes.NUM_REPLICAS // replicas * meshes.WIDTH
+  assert all(size <= most for size, _ in result['moves']), result
+  assert any(kind == 'all-reduce' for _, kind in result['moves']) == (rows > 1)
+  assert most < result['table'] / 20
 
 
 @pytest.mark.long
@@ -78,15 +78,15 @@ def test_rows_travel_and_tables_do_not(sizes):
 def test_eight_devices_are_as_one(sizes, alone, tmp_path, data_dir):
   """40 steps of SGD in float32, with two replicas."""
   folder, expected = alone
-  found = meshes.call('train', sizes, tmp_path, data_dir, devices=8)
+  result = meshes.call('train', sizes, tmp_path, data_dir, devices=8)
   for k in range(2):
     worst = largest_difference(folder / str(k), tmp_path / str(k))
     print(f'mesh {sizes}, replica {k}: largest difference {worst:.2e}')
     assert worst <= 1e-6
-    assert found[k]['traces'] == 1
-    assert found[k]['steps'] == expected[k]['steps'] == 40
-    assert found[k]['num_params'] == expected[k]['num_params']
-    assert found[k]['test/ctcvr/logloss'] == pytest.approx(
+    assert result[k]['traces'] == 1
+    assert result[k]['steps'] == expected[k]['steps'] == 40
+    assert result[k]['num_params'] == expected[k]['num_params']
+    assert result[k]['test/ctcvr/logloss'] == pytest.approx(
         expected[k]['test/ctcvr/logloss'], rel=1e-5)
 
 

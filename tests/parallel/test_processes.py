@@ -173,8 +173,8 @@ LOST = jax.errors.JaxRuntimeError
     (ValueError('The number of connections must be positive.'), False),
     (KeyError('connection'), False),
 ])
-def test_is_of_connection(error, expected):
-  assert processes.is_of_connection(error) == expected
+def test_is_connection_error(error, expected):
+  assert processes.is_connection_error(error) == expected
 
 
 @pytest.mark.parametrize('arguments, words', [

@@ -6,7 +6,7 @@ import shutil
 
 from esmm_jax import checksums
 from esmm_jax.serving import run_predictions
-from esmm_jax.sweeps.results import read_run
+from esmm_jax.sweeps.saved_runs import read_run
 from esmm_jax.training.loop import train_and_evaluate
 from esmm_jax.types import InputError
 from experiments import load

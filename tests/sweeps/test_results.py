@@ -13,10 +13,10 @@ from esmm_jax.reporting.gain_grid import verdict
 from esmm_jax.reporting.grid import Grid, pipes, tabular
 from esmm_jax.sweeps.choice import choose
 from esmm_jax.sweeps.points import chain, fixed, product, run_name, sweep
-from esmm_jax.sweeps.results import Gain, read_run, tabulate
+from esmm_jax.sweeps.results import Gain, tabulate
+from esmm_jax.sweeps.saved_runs import read_run
 from esmm_jax.sweeps.table import Choice, Column, Paper, Table
 from esmm_jax.types import InputError
-from esmm_jax.workdir import provenance
 import pytest
 from scipy import stats
 
@@ -426,11 +426,11 @@ def test_the_choice_in_csv(tmp_path):
   write_choice(table, tmp_path, gone={(0.01, 2)})
   rows = list(csv.DictReader(
       io.StringIO(report.to_csv(table, tabulate(table, tmp_path)))))
-  found = [
+  shown = [
       (r['method'], r['rate'], r['metric'], r['n'], r['planned'], r['chosen'])
       for r in rows
   ]
-  assert found == [
+  assert shown == [
       ('BASE', '', AUC, '3', '3', ''),
       ('BASE', '', VALID, '3', '3', '1'),
       ('ESMM', '0.1', AUC, '3', '3', ''),
@@ -558,9 +558,9 @@ def test_verdicts_in_the_table(tmp_path):
           config={'seed': point['seed']})
   blocks = tabulate(table, tmp_path)
   text = report.markdown(table, blocks)
-  found = {(line[0], line[-1]) for line in cells(text.split('### ')[4])}
-  assert ('ple', 'seesaw') in found and ('mmoe', 'noise') in found
-  assert ('model', 'verdict') in found
+  shown = {(line[0], line[-1]) for line in cells(text.split('### ')[4])}
+  assert ('ple', 'seesaw') in shown and ('mmoe', 'noise') in shown
+  assert ('model', 'verdict') in shown
   assert 'Verdict on CTR AUC and CVR AUC (clicked): a gain counts' in text
 
 
@@ -656,10 +656,3 @@ def test_the_data_hash_is_of_names_and_contents(tmp_path):
   a, b, c, d = (
       checksums.folder_hash(os.fspath(tmp_path / name)) for name in 'abcd')
   assert a == b and len({a, c, d}) == 3
-
-
-def test_device_and_commit_are_found(monkeypatch):
-  assert provenance.device().endswith(' x cpu')
-  assert provenance.commit()
-  monkeypatch.setattr(provenance, '_ROOT', os.path.expanduser('~'))
-  assert provenance.commit() == 'unknown'

@@ -7,11 +7,10 @@ import os
 
 from esmm_jax.metrics.significance import delong
 from esmm_jax.reporting import text as report
-from esmm_jax.sweeps import points as sweep, row_noise as test_noise
-from esmm_jax.sweeps import table as table_checks
-from esmm_jax.sweeps.points import chain, fixed, product, run_name
+from esmm_jax.sweeps import row_noise
+from esmm_jax.sweeps.points import chain, fixed, product, run_name, sweep
 from esmm_jax.sweeps.results import tabulate
-from esmm_jax.sweeps.table import Column, Table
+from esmm_jax.sweeps.table import Column, Table, TEST_NOISE
 from esmm_jax.types import InputError
 from esmm_jax.workdir.folder import predictions_file
 import numpy as np
@@ -46,12 +45,12 @@ def save(folder, columns):
 
 
 def test_the_known_metrics_are_those_a_table_may_name():
-  assert set(test_noise.SPACES) == set(table_checks.TEST_NOISE)
+  assert set(row_noise.SPACES) == set(TEST_NOISE)
 
 
 def test_it_is_delong_on_the_rows_of_the_space(tmp_path):
   a, b = make_rows(1), make_rows(2)
-  ours, theirs = save(tmp_path / 'a', a), save(tmp_path / 'b', b)
+  run, baseline = save(tmp_path / 'a', a), save(tmp_path / 'b', b)
   click, both = a['click'], a['click'] * a['conversion']
   expected = {
       CTR: delong(a['p_ctr'], b['p_ctr'], click),
@@ -61,7 +60,7 @@ def test_it_is_delong_on_the_rows_of_the_space(tmp_path):
           a['p_ctcvr_common'], b['p_ctcvr_common'], both),
   }
   for metric, value in expected.items():
-    assert test_noise.auc_difference(ours, theirs, metric) == value
+    assert row_noise.auc_difference(run, baseline, metric) == value
     assert value.error > 0
   assert len({value.error for value in expected.values()}) == 4
 
@@ -69,36 +68,36 @@ def test_it_is_delong_on_the_rows_of_the_space(tmp_path):
 def test_a_conversion_without_a_click_is_no_ctcvr(tmp_path):
   a, b = make_rows(1), make_rows(2)
   a['conversion'] = b['conversion'] = np.ones(N, np.int8)
-  ours, theirs = save(tmp_path / 'a', a), save(tmp_path / 'b', b)
-  found = test_noise.auc_difference(ours, theirs, 'test/ctcvr/auc')
-  assert found == delong(a['p_ctcvr'], b['p_ctcvr'], a['click'])
+  run, baseline = save(tmp_path / 'a', a), save(tmp_path / 'b', b)
+  result = row_noise.auc_difference(run, baseline, 'test/ctcvr/auc')
+  assert result == delong(a['p_ctcvr'], b['p_ctcvr'], a['click'])
 
 
 def test_without_predictions_it_is_nan(tmp_path):
-  ours = save(tmp_path / 'a', make_rows(1))
-  for pair in ((ours, 'none'), ('none', ours)):
-    assert all(map(math.isnan, test_noise.auc_difference(*pair, CTR)))
+  run = save(tmp_path / 'a', make_rows(1))
+  for pair in ((run, 'none'), ('none', run)):
+    assert all(map(math.isnan, row_noise.auc_difference(*pair, CTR)))
 
 
 def test_runs_of_other_rows_are_refused(tmp_path):
   rows = make_rows(1)
-  ours = save(tmp_path / 'a', rows)
+  run = save(tmp_path / 'a', rows)
   short = save(tmp_path / 'b', {k: v[:-1] for k, v in rows.items()})
   with pytest.raises(InputError, match='400 rows.* 399.*one test split'):
-    test_noise.auc_difference(ours, short, CTR)
+    row_noise.auc_difference(run, short, CTR)
   other = save(tmp_path / 'c', rows | {'click': 1 - rows['click']})
-  for metric in test_noise.SPACES:
+  for metric in row_noise.SPACES:
     with pytest.raises(InputError, match="'click' not the same"):
-      test_noise.auc_difference(ours, other, metric)
+      row_noise.auc_difference(run, other, metric)
   other = save(tmp_path / 'd', rows | {'conversion': rows['click']})
   with pytest.raises(InputError, match="'conversion' not the same"):
-    test_noise.auc_difference(ours, other, CVR)
+    row_noise.auc_difference(run, other, CVR)
   with pytest.raises(InputError, match="'test/ctr/kl' is known, only of test/"):
-    test_noise.auc_difference(ours, ours, 'test/ctr/kl')
+    row_noise.auc_difference(run, run, 'test/ctr/kl')
   del rows['p_cvr']
   other = save(tmp_path / 'e', rows)
   with pytest.raises(InputError, match="no column 'p_cvr', only p_ctr, p"):
-    test_noise.auc_difference(ours, other, CVR)
+    row_noise.auc_difference(run, other, CVR)
 
 
 def make_table(**changes):
@@ -109,7 +108,7 @@ def make_table(**changes):
               product(fixed('@model', m), fixed('config', f'configs/{m}.py'))
               for m in ('single', 'mmoe')
           )),
-          sweep.sweep('seed', range(2)),
+          sweep('seed', range(2)),
       ),
       columns=(Column('CTR AUC', CTR), Column('CVR AUC', CVR)),
       rows=('@model',),

@@ -18,7 +18,7 @@ from esmm_jax.sweeps.points import settings
 from esmm_jax.sweeps.points import sweep, zipped
 from esmm_jax.sweeps.table import Column, Table
 from esmm_jax.types import InputError
-from esmm_jax.workdir import folder as workdirs
+from esmm_jax.workdir.folder import claim, record
 from experiments import load
 from hypothesis import given, strategies as st
 import pytest
@@ -244,7 +244,7 @@ def test_raw_data_may_move(tmp_path):
   config = load.config('configs/esmm.py:kuairand')
   assert not load.finished(config, folder) and not os.listdir(folder)
   config.dataset.raw_dir = 'here'
-  workdirs.claim(workdirs.record(config), folder)
+  claim(record(config), folder)
   config.dataset.raw_dir = 'there'
   assert not load.finished(config, folder)
   there = json.loads((tmp_path / 'config.json').read_text())

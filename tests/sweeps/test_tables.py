@@ -64,40 +64,40 @@ def tabulated(name, workdir):
 
 
 def cell(rows, metric, column='mean', **names):
-  (found,) = [
+  (value,) = [
       r[column]
       for r in rows
       if r['metric'] == metric
       and not r.get('chosen')
       and all(r[k] == v for k, v in names.items())
   ]
-  return float(found)
+  return float(value)
 
 
 @pytest.mark.long
 def test_smoke_variants(tmp_path_factory):
   workdir = tmp_path_factory.mktemp('sweep')
   data_dir = tmp_path_factory.mktemp('data')
-  found, texts, did = {}, {}, {}
+  results, texts, did = {}, {}, {}
   for name in TABLES:
     did[name] = sweep(name, workdir, data_dir)
-    found[name], texts[name] = tabulated(name, workdir)
+    results[name], texts[name] = tabulated(name, workdir)
   files = (pathlib.Path(ROOT) / 'configs' / 'tables').glob('*.py')
   assert set(TABLES) == {
       p.stem for p in files if 'def get_table' in p.read_text('utf-8')
   } - {'architectures', 'esmm', 'protocols'}
 
   # Table 2.
-  rows = found['esmm_table2']
+  rows = results['esmm_table2']
   common, own = 'test/ctcvr_common/auc', 'test/ctcvr/auc'
   for method in ('BASE', 'AMAN', 'OVERSAMPLING', 'DIVISION'):
     assert cell(rows, common, method=method) == pytest.approx(
         cell(rows, own, method=method), abs=2e-3)
   ctr = {cell(rows, 'test/ctr/auc', method=m) for m in ('BASE', 'AMAN')}
   assert max(ctr) - min(ctr) < 1e-6
-  theirs = [
+  published = [
       cell(rows, common, f'paper_{k}', method='ESMM') for k in ('mean', 'std')]
-  assert theirs == pytest.approx([0.6532, 0.0049])
+  assert published == pytest.approx([0.6532, 0.0049])
   assert cell(rows, common, 'se_test', method='ESMM') > 0
   rates = {r['rate'] for r in rows if r['method'] == 'AMAN'}
   assert rates == {'0.1', '1.0'}
@@ -111,7 +111,7 @@ def test_smoke_variants(tmp_path_factory):
       k: str(int(k == best)) for k in valid}
 
   # Figure 3 shares the runs on all rows.
-  three = found['esmm_figure3']
+  three = results['esmm_figure3']
   assert did['esmm_figure3'] < len(
       load.table('configs/tables/esmm_figure3.py:smoke').points)
   for metric in (common, 'test/cvr_clicked/auc'):
@@ -119,7 +119,7 @@ def test_smoke_variants(tmp_path_factory):
         rows, metric, method='ESMM')
 
   # The seesaw; the architectures are points of its curves.
-  weights, equal = found['seesaw_weights'], found['seesaw_architectures']
+  weights, equal = results['seesaw_weights'], results['seesaw_architectures']
   assert did['seesaw_architectures'] == 0
   for objective in ('click space', 'entire space'):
     one = cell(
@@ -131,12 +131,12 @@ def test_smoke_variants(tmp_path_factory):
   assert 'front volume gain' in texts['seesaw_weights']
 
   # The truth is known, and bounds what can be had.
-  bias = found['selection_bias']
+  bias = results['selection_bias']
   for hidden in ('0.0', '1.0'):
     assert cell(
         bias, 'test/cvr_entire/kl', method='bound', hidden=hidden) > 0
 
   # Eight replicas; alone they give the same.
-  eight = found['replicas']
+  eight = results['replicas']
   assert did['replicas'] == 8
   assert cell(eight, 'replicas', ratio='1.0') == 8

@@ -9,7 +9,7 @@ from esmm_jax.training import phases
 from esmm_jax.training.loop import train_and_evaluate, train_replicas
 from esmm_jax.types import InputError
 from esmm_jax.workdir.checkpoint import Checkpoints
-from esmm_jax.workdir.folder import flatten
+from esmm_jax.workdir.folder import flatten, with_run_section
 import jax
 import numpy as np
 from pyarrow import parquet
@@ -30,7 +30,9 @@ BASE = {
     'sampling.unclicked_rate': 0.0,
     'estimator_options.propensity_floor': None,
     'selection.metric': '',
-    'save_predictions': False,
+    'run.save_predictions': False,
+    'run.eval_batch_size': 8192,
+    'run.mesh.data': -1,
     'common_ctr': '',
     'model.name': 'mmoe',
     'model.tower_units': (8, 4),
@@ -47,7 +49,7 @@ BASE = {
         ('sampling.unclicked_rate', 0.5),
         ('estimator_options.propensity_floor', 0.1),
         ('selection.metric', 'valid/ctr/auc'),
-        ('save_predictions', True),
+        ('run.save_predictions', True),
         ('common_ctr', '../a'),
     ],
 )
@@ -66,12 +68,50 @@ def test_what_replicas_may_differ_in(key, value):
         ('model.name', 'ple'),
         ('model.tower_units', (8,)),
         ('dataset.seed', 1),
+        ('run.eval_batch_size', 64),
+        ('run.mesh.data', 2),
     ],
 )
 def test_what_they_may_not_differ_in(key, value):
   assert key in BASE
   configs = {'a': BASE, 'b': BASE | {key: value}}
   assert replica_groups(configs, 8) == [['a'], ['b']]
+
+
+@pytest.mark.parametrize(
+    'key',
+    [
+        'init_seed_of_tables',
+        'learning_rate_decay',
+        'common_ctr_scale',
+        'run.save_predictions_every',
+        'estimator_options.propensity_floor_decay',
+        'loss_weights_schedule',
+        'sampling',
+        'selections.metric',
+        'model.learning_rate',
+    ],
+)
+def test_a_key_is_free_by_its_whole_name(key):
+  configs = {'a': BASE | {key: 0}, 'b': BASE | {key: 1}}
+  assert replica_groups(configs, 8) == [['a'], ['b']]
+
+
+def test_whole_configs_that_differ_in_saved_predictions_are_replicas():
+  """The flat keys of a config file are those that the rule names."""
+  groups = replica_groups(
+      {
+          str(k): flatten(with_run_section(smoke('esmm', **changes).to_dict()))
+          for k, changes in enumerate([
+              {},
+              {'save_predictions': True},
+              {'log_every': 7},
+              {'log_every': 7, 'save_predictions': True},
+          ])
+      },
+      8,
+  )
+  assert groups == [['0', '1'], ['2', '3']]
 
 
 def test_groups_are_cut_and_keep_the_order():

@@ -6,7 +6,8 @@ import platform
 
 from esmm_jax.json_files import write_json
 from esmm_jax.types import InputError
-from esmm_jax.workdir import folder as workdirs
+from esmm_jax.workdir.folder import claim, finished, flatten, record
+from esmm_jax.workdir.folder import read_schema, versions
 from ml_collections import config_dict
 import pytest
 
@@ -14,7 +15,7 @@ from tests import toy as toys
 
 
 def make(**changes):
-  return workdirs.record(tree(**changes))
+  return record(tree(**changes))
 
 
 def tree(**changes):
@@ -34,22 +35,22 @@ def tree(**changes):
 @pytest.fixture
 def folder(tmp_path):
   path = os.fspath(tmp_path / 'runs' / 'one')
-  workdirs.claim(make(), path)
+  claim(make(), path)
   return path
 
 
 def test_a_folder_that_is_not_there_or_empty(tmp_path):
-  assert workdirs.finished(make(), os.fspath(tmp_path / 'none')) is None
-  assert workdirs.finished(make(), os.fspath(tmp_path)) is None
+  assert finished(make(), os.fspath(tmp_path / 'none')) is None
+  assert finished(make(), os.fspath(tmp_path)) is None
 
 
 def test_the_same_config(folder):
   """Unfinished, then finished; tuples and unset values survive JSON."""
-  assert workdirs.finished(make(), folder) is None
+  assert finished(make(), folder) is None
   write_json(os.path.join(folder, 'results.json'), {'test/ctr/auc': 0.7})
-  assert workdirs.finished(make(), folder) == {'test/ctr/auc': 0.7}
-  workdirs.claim(make(), folder)
-  assert workdirs.finished(make(), folder) == {'test/ctr/auc': 0.7}
+  assert finished(make(), folder) == {'test/ctr/auc': 0.7}
+  claim(make(), folder)
+  assert finished(make(), folder) == {'test/ctr/auc': 0.7}
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_another_config_is_refused(folder, changes, words):
   """Finished or not; the message names what differs and nothing else."""
   for _ in range(2):
     with pytest.raises(InputError) as e:
-      workdirs.finished(make(**changes), folder)
+      finished(make(**changes), folder)
     message = str(e.value)
     assert all(word in message for word in words), message
     assert f'--workdir={folder}' in message
@@ -82,15 +83,15 @@ def test_another_config_is_refused(folder, changes, words):
 def test_a_key_that_is_gone(folder):
   config = tree()
   del config.model.name
-  config = workdirs.record(config)
+  config = record(config)
   with pytest.raises(InputError, match='model.name is absent here and shared'):
-    workdirs.finished(config, folder)
+    finished(config, folder)
 
 
 def test_many_differences_are_counted(folder):
   changes = {f'key{k}': k for k in range(8)}
   with pytest.raises(InputError, match='key4 is 4.*; and 3 more') as e:
-    workdirs.finished(make(**changes), folder)
+    finished(make(**changes), folder)
   assert 'key5' not in str(e.value)
 
 
@@ -99,14 +100,14 @@ def test_config_that_is_not_json(folder, text):
   with open(os.path.join(folder, 'config.json'), 'w') as f:
     f.write(text)
   with pytest.raises(InputError, match='config.json is not JSON') as e:
-    workdirs.finished(make(), folder)
+    finished(make(), folder)
   assert folder in str(e.value) and 'another --workdir' in str(e.value)
 
 
 def test_config_that_is_another_kind_of_json(folder):
   write_json(os.path.join(folder, 'config.json'), [1, 2])
   with pytest.raises(InputError, match='another config'):
-    workdirs.finished(make(), folder)
+    finished(make(), folder)
 
 
 @pytest.mark.parametrize('where', ['', 'below'])
@@ -114,7 +115,7 @@ def test_a_file_in_the_way(tmp_path, where):
   (tmp_path / 'file').write_text('')
   path = os.path.join(tmp_path, 'file', where).rstrip('/')
   with pytest.raises(InputError, match=f'--workdir={path}: .* can be written'):
-    workdirs.claim(make(), path)
+    claim(make(), path)
   assert (tmp_path / 'file').read_text() == ''
 
 
@@ -124,7 +125,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     if os.access(tmp_path, os.W_OK):
       pytest.skip('modes do not stop this user (root)')
     with pytest.raises(InputError, match='Permission denied'):
-      workdirs.claim(make(), os.fspath(tmp_path / 'run'))
+      claim(make(), os.fspath(tmp_path / 'run'))
   finally:
     tmp_path.chmod(0o700)
 
@@ -144,21 +145,21 @@ def test_config_json_is_what_a_person_can_read(folder):
      ({'a': {'b': {'c': 2}}, 'd': [1]}, {'a.b.c': 2, 'd': [1]})],
 )
 def test_flatten(tree, flat):
-  assert workdirs.flatten(tree) == flat
+  assert flatten(tree) == flat
 
 
 def test_versions():
-  got = workdirs.versions()
+  got = versions()
   assert got['python'] == platform.python_version()
   assert {'jax', 'flax', 'numpy'} < set(got)
 
 
 def test_schema(tmp_path):
-  assert workdirs.read_schema(str(tmp_path)) is None  # Of an older version.
+  assert read_schema(str(tmp_path)) is None  # Of an older version.
   path = tmp_path / 'schema.json'
   path.write_text(json.dumps(toys.SCHEMA.to_dict()))
-  assert workdirs.read_schema(str(tmp_path)) == toys.SCHEMA
+  assert read_schema(str(tmp_path)) == toys.SCHEMA
   for text in ('{"fields": [{"nonsense": 1}]}', '{}', '[]'):
     path.write_text(text)
     with pytest.raises(InputError, match='schema.json is damaged .*Train'):
-      workdirs.read_schema(str(tmp_path))
+      read_schema(str(tmp_path))

@@ -37,11 +37,11 @@ def test_the_hash_of_a_config():
 
 
 def test_the_same_goes_on(tmp_path):
-  mine = manifest.make(config(), DATA)
-  manifest.write(str(tmp_path), mine)
-  assert manifest.check(str(tmp_path), mine) == []
-  assert json.loads((tmp_path / 'manifest.json').read_text()) == mine
-  assert mine['data'] == DATA and 'jaxlib' in mine['versions']
+  now = manifest.make(config(), DATA)
+  manifest.write(str(tmp_path), now)
+  assert manifest.check(str(tmp_path), now) == []
+  assert json.loads((tmp_path / 'manifest.json').read_text()) == now
+  assert now['data'] == DATA and 'jaxlib' in now['versions']
 
 
 def test_other_data_or_another_config_is_refused(tmp_path):

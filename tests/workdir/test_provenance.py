@@ -1,4 +1,7 @@
-"""origin.json: an entry for each start under other circumstances."""
+"""Commit and device, and origin.json: an entry for each changed start."""
+
+import os
+import re
 
 from esmm_jax.json_files import read_json
 from esmm_jax.workdir import provenance
@@ -18,3 +21,11 @@ def test_origin():
   assert list(origin) == ['command', 'commit', 'device']
   assert origin['command'] == 'python -m experiments.train'
   assert origin['device'].startswith('1 x ')
+
+
+def test_device_and_commit(tmp_path):
+  assert provenance.device().endswith(' x cpu')
+  assert re.fullmatch('[0-9a-f]{12}( .changed.)?|unknown', provenance.commit())
+  # Outside of a checkout, and in a folder of one that is not its top.
+  assert provenance.commit(str(tmp_path)) == 'unknown'
+  assert provenance.commit(os.path.dirname(__file__)) == 'unknown'

@@ -10,7 +10,7 @@ from esmm_jax.reporting import plots
 from esmm_jax.reporting.page import meanings, scores, sections
 from esmm_jax.reporting.page.parts import Missing, Page, Picture, Section, Text
 from esmm_jax.serving.calibrators import probability_maps
-from esmm_jax.sweeps.results import read_run, Run
+from esmm_jax.sweeps.saved_runs import read_run, SavedRun
 from esmm_jax.tasks import FUNNEL
 from esmm_jax.types import InputError
 from esmm_jax.workdir.folder import predictions_file, read_schema
@@ -89,7 +89,7 @@ def _short(space: str) -> str:
 
 
 def _state(
-    run: Run, lines: Sequence[Mapping[str, Any]], workdir: str
+    run: SavedRun, lines: Sequence[Mapping[str, Any]], workdir: str
 ) -> Section:
   """Reports an unfinished run and the command that resumes it."""
   if run.results is not None:

@@ -13,7 +13,7 @@ from esmm_jax.reporting.page import meanings
 from esmm_jax.reporting.page.parts import Code, Missing, Picture, Section, Table
 from esmm_jax.reporting.page.parts import Terms, Text
 from esmm_jax.reporting.text import spread
-from esmm_jax.sweeps.results import read_run, Run
+from esmm_jax.sweeps.saved_runs import read_run, SavedRun
 from esmm_jax.workdir.folder import flatten
 
 _SEEDS = ('seed', 'init_seed', 'dataset.raw_dir')
@@ -181,7 +181,7 @@ def calibrated(
   return Section('Calibration after training', parts)
 
 
-def other_seeds(workdir: str, run: Run) -> Section:
+def other_seeds(workdir: str, run: SavedRun) -> Section:
   """Averages over finished sibling runs that differ only in the seed."""
   title = 'Other seeds'
   folder = os.path.dirname(os.path.abspath(workdir))
@@ -223,7 +223,7 @@ def _without_seeds(config: Any) -> dict[str, Any]:
   return {k: v for k, v in flat.items() if k not in _SEEDS}
 
 
-def _seed(run: Run) -> Any:
+def _seed(run: SavedRun) -> Any:
   """Returns the seed, with that of the initialisation if it differs."""
   config = run.config or {}
   init_seed = config.get('init_seed')
@@ -231,7 +231,7 @@ def _seed(run: Run) -> Any:
   return seed if init_seed is None else f'{seed} (initialisation {init_seed})'
 
 
-def made_by(run: Run, manifest: Mapping[str, Any] | None) -> Section:
+def made_by(run: SavedRun, manifest: Mapping[str, Any] | None) -> Section:
   """Shows command, commit, device, data, versions, seed and config."""
   manifest = manifest or {}
   results = run.results or {}
@@ -272,7 +272,7 @@ def made_by(run: Run, manifest: Mapping[str, Any] | None) -> Section:
   return Section('How it was made', parts)
 
 
-def rerun(run: Run, workdir: str) -> str:
+def rerun(run: SavedRun, workdir: str) -> str:
   """Returns the command that resumes a run."""
   commands = [e['command'] for e in run.origin if e.get('command')]
   if commands:

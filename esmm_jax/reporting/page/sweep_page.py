@@ -12,8 +12,8 @@ from esmm_jax.reporting.page import sections
 from esmm_jax.reporting.page.parts import Code, Missing, Page, Picture, Section
 from esmm_jax.reporting.page.parts import Table, Text
 from esmm_jax.sweeps.points import run_name
-from esmm_jax.sweeps.results import Block, find_run, Row, run_folder, state
-from esmm_jax.sweeps.results import tabulate
+from esmm_jax.sweeps.results import Block, Row, tabulate
+from esmm_jax.sweeps.saved_runs import find_run, run_folder, state
 from esmm_jax.sweeps.table import Table as SweepTable
 
 _CAPTIONS = {
