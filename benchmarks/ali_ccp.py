@@ -149,7 +149,7 @@ def _batches(builder: Any, batch_size: int) -> Iterator[dict[str, Any]]:
     )
     num = min(_BATCHES, max(1, len(batches) - 1))
     start, cpu = time.perf_counter(), time.process_time()
-    groups = [np.ptp(b.groups.of) + 1 for b in batches.iterate(0, num)]
+    groups = [np.ptp(b.groups.segment_ids) + 1 for b in batches.iterate(0, num)]
     seconds = time.perf_counter() - start
     yield _line(
         name,

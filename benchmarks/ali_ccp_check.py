@@ -118,7 +118,7 @@ class _Comparison:
     if raw_split == 'test':
       split[:] = 0
     dropped = (block.click == 0) & (block.conversion == 1)
-    return np.where(dropped, -1, split[block.of])
+    return np.where(dropped, -1, split[block.segment_ids])
 
   def _count_training_values(self) -> dict[str, np.ndarray]:
     """Field -> int64, by raw id less the first: training rows that hold it."""
@@ -127,7 +127,8 @@ class _Comparison:
     }
     for block in self._blocks('train'):
       is_train = self._splits_of('train', block) == 0
-      times = np.bincount(block.of[is_train], minlength=len(block.keys))
+      segments = block.segment_ids[is_train]
+      times = np.bincount(segments, minlength=len(block.keys))
       for name, count in counts.items():
         common = BY_NAME[name].common
         written = _written(block.common if common else block.skeleton, name)
@@ -160,7 +161,7 @@ class _Comparison:
       split = self._splits_of(raw_split, block)
       for k, part in enumerate(stored):
         self._compare_rows(block, np.flatnonzero(split == k), first_id, part)
-      first_id += len(block.of)
+      first_id += len(block.segment_ids)
     for part in stored:
       self._add('rows', np.ones(len(part) - part.num_compared))
 
@@ -186,10 +187,10 @@ class _Comparison:
       self._add(name, columns[name][at] != written[rows])
     session = columns['session'][at]
     keys = stored.groups['common_feature_index'][session]
-    self._add('session', keys != block.keys[block.of[rows]])
+    self._add('session', keys != block.keys[block.segment_ids[rows]])
     # Each session once: its row in the group table, and one of its rows here.
     sessions, first = np.unique(session, return_index=True)
-    of_session = block.of[rows][first]
+    of_session = block.segment_ids[rows][first]
     for field in self._builder.schema.fields:
       if field.by_group:
         tokens, index = block.common, of_session

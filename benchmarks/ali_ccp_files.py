@@ -33,7 +33,7 @@ class Block(NamedTuple):
 
   Attributes:
     keys: uint64 [G], the sessions' indices.
-    of: int64 [n], each row's session.
+    segment_ids: int64 [n], each row's session.
     click: int8 [n].
     conversion: int8 [n]; a few have no click.
     common: Triples of the sessions.
@@ -41,7 +41,7 @@ class Block(NamedTuple):
   """
 
   keys: np.ndarray
-  of: np.ndarray
+  segment_ids: np.ndarray
   click: np.ndarray
   conversion: np.ndarray
   common: Tokens
@@ -74,15 +74,15 @@ def write_random(
       block = random_block(split, k, num, seed)
       writer.common(block.keys, block.common)
       writer.skeleton(
-          np.arange(row + 1, row + 1 + len(block.of)),
+          np.arange(row + 1, row + 1 + len(block.segment_ids)),
           block.click,
           block.conversion,
-          block.keys[block.of],
+          block.keys[block.segment_ids],
           block.skeleton,
       )
-      row += len(block.of)
+      row += len(block.segment_ids)
       if progress is not None:
-        progress(len(block.of))
+        progress(len(block.segment_ids))
   return row
 
 
@@ -91,13 +91,14 @@ def random_block(split: str, block: int, num: int, seed: int = 0) -> Block:
   rng = np.random.default_rng([seed, split == 'test', block])
   keys = rng.integers(0, 2**64, num, dtype=np.uint64)
   size = rng.lognormal(np.log(_MEAN_ROWS) - 0.32, 0.8, num)
-  of = np.repeat(np.arange(num), np.clip(size, 1, 900).astype(np.int64))
-  n = len(of)
+  lengths = np.clip(size, 1, 900).astype(np.int64)
+  segment_ids = np.repeat(np.arange(num), lengths)
+  n = len(segment_ids)
   click = (rng.random(n) < _CTR).astype(np.int8)
   conversion = ((rng.random(n) < _CVR) & (click == 1)).astype(np.int8)
   conversion[rng.random(n) < _ALONE] = 1
   common, skeleton = _common(rng, num), _skeleton(rng, n)
-  return Block(keys, of, click, conversion, common, skeleton)
+  return Block(keys, segment_ids, click, conversion, common, skeleton)
 
 
 def _common(rng: np.random.Generator, num: int) -> Tokens:

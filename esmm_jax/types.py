@@ -62,12 +62,12 @@ class Groups(NamedTuple):
     slots: int32 [G, S], like `Batch.slots`, for the fields that are `by_group`.
       Padding repeats the first group.
     weights: float32 [G, W].
-    of: int32 [B], the group of each example, a row of `slots`.
+    segment_ids: int32 [B], the group of each example, a row of `slots`.
   """
 
   slots: Array
   weights: Array
-  of: Array
+  segment_ids: Array
 
 
 class Batch(NamedTuple):

@@ -99,14 +99,14 @@ def _data(variant: str) -> list[tuple[str, Sweep]]:
 
 def _cells(models: tuple[str, ...], data: list[tuple[str, Sweep]]) -> Sweep:
   """Every model, estimator and data set, at one seed."""
-  found = []
+  sweeps = []
   for variant, points in data:
     rows = [_row(m, m, variant) for m in models]
     if size := MATCHED_PARAMS.get(variant):
       row = _row('single_task, matched', 'single_task', variant)
       rows.insert(1, product(row, fixed('model.match_params', size)))
-    found.append(product(points, chain(*rows), sweep('estimator', ESTIMATORS)))
-  return chain(*found)
+    sweeps.append(product(points, chain(*rows), sweep('estimator', ESTIMATORS)))
+  return chain(*sweeps)
 
 
 def _row(label: str, model: str, variant: str) -> Sweep:

@@ -51,8 +51,8 @@ def get_table(variant: str = '') -> Table:
   """Makes the table in one of `VARIANTS`."""
   variants.check(variant, VARIANTS)
   points = _smoke() if variant == 'smoke' else _funnel(variant == 'cpu')
-  kept = {m for m, _ in PAPER.values}
-  points = [p for p in points if f'{p["@method"]}, {p["@share"]}' in kept]
+  plotted = {m for m, _ in PAPER.values}
+  points = [p for p in points if f'{p["@method"]}, {p["@share"]}' in plotted]
   return Table(
       title='ESMM, Figure 3',
       note=NOTE,

@@ -53,7 +53,7 @@ def methods(
     rates: Candidates for AMAN.
     copies: Candidates for OVERSAMPLING.
   """
-  found = []
+  sweeps = []
   for seed in range(seeds):
     common = product(fixed('seed', seed), shared)
     base = _one(common, 'BASE', 'base', variant, {'common_ctr': '.'})
@@ -79,8 +79,8 @@ def methods(
             (('ESMM', 'esmm', variant), None),
         )
     ]
-    found.append(chain(base, *others))
-  return chain(*found)
+    sweeps.append(chain(base, *others))
+  return chain(*sweeps)
 
 
 def _one(

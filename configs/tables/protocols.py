@@ -112,10 +112,10 @@ def _rows(protocol: Protocol, small: bool) -> Sweep:
       methods.settings({
           '@method': method,
           'config': f'configs/{config}.py:{variant}',
-          **own,
+          **options,
           **({} if small else sizes),
       })
-      for method, (config, own, sizes) in ROWS[protocol.name].items()
+      for method, (config, options, sizes) in ROWS[protocol.name].items()
   ]
   shared = methods.settings(_shared(protocol, small))
   return product(sweep('seed', range(seeds)), shared, chain(*rows))

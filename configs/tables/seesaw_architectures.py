@@ -78,7 +78,7 @@ def _points(variant: str) -> Sweep:
         ('kuairand', methods.settings(kuairand)),
         ('', methods.settings({'@data': 'simulated funnel'} | last)),
     ]
-  found = [
+  sweeps = [
       seesaw_weights.cell(
           product(fixed('seed', seed), shared),
           objective,
@@ -92,4 +92,4 @@ def _points(variant: str) -> Sweep:
       for objective in seesaw_weights.OBJECTIVES
   ]
   drop = '@ratio'
-  return [{k: v for k, v in p.items() if k != drop} for p in chain(*found)]
+  return [{k: v for k, v in p.items() if k != drop} for p in chain(*sweeps)]

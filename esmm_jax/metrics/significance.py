@@ -153,8 +153,8 @@ def holm(p_values: Iterable[float]) -> np.ndarray:
   """
   p = np.asarray(list(p_values), np.float64)
   adjusted = np.full(p.shape, NAN)
-  known = np.flatnonzero(~np.isnan(p))
-  order = known[np.argsort(p[known], kind='stable')]
+  ranked = np.flatnonzero(~np.isnan(p))
+  order = ranked[np.argsort(p[ranked], kind='stable')]
   factors = len(order) - np.arange(len(order))
   adjusted[order] = np.maximum.accumulate(np.minimum(1, factors * p[order]))
   return adjusted

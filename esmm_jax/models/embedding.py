@@ -42,7 +42,7 @@ class FeatureEmbedding(nn.Module):
       by_group = _pooled(
           schema.group_part, table, groups.slots, groups.weights
       )  # [G, F', .]
-      joined = jnp.concatenate([joined, by_group[groups.of]], axis=1)
+      joined = jnp.concatenate([joined, by_group[groups.segment_ids]], axis=1)
     parts = jnp.split(joined, self.num_tables, axis=-1)  # each [B, F, D]
     return [
         jnp.concatenate([p.reshape(size, -1), batch.floats], axis=-1)

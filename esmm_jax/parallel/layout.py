@@ -100,11 +100,14 @@ class Layout:
       )
 
   def padded(self, num_rows: int) -> int:
-    """Rows of a table with those that make all parts of one size."""
+    """Returns the rows of a table after padding all parts to one size."""
     return -(-num_rows // self.num_rows) * self.num_rows
 
   def active(self) -> contextlib.AbstractContextManager[Any]:
-    """In here functions that are traced know the mesh; see `table_rows`."""
+    """Returns a context in which traced functions see the mesh.
+
+    `embeddings.lookup` reads it there.
+    """
     active = jax.sharding.get_abstract_mesh() == self.mesh.abstract_mesh
     if active or self.num_devices == 1:
       return contextlib.nullcontext()
@@ -117,9 +120,9 @@ class Layout:
     shardings = jax.tree.map(lambda _: self._by_example, batch)
     shardings = shardings._replace(rows=self._everywhere)
     if batch.groups is not None:
-      everywhere = self._everywhere
-      of = self._by_example
-      shardings = shardings._replace(groups=Groups(everywhere, everywhere, of))
+      # The groups are on each device; their index has an axis of examples.
+      groups = Groups(self._everywhere, self._everywhere, self._by_example)
+      shardings = shardings._replace(groups=groups)
     return _put(batch, shardings)
 
   def put_state(self, state: Any) -> Any:
@@ -129,11 +132,11 @@ class Layout:
     return _put(state, self.shardings(state))
 
   def placed(self, state: Any) -> Any:
-    """What `init_state` made for this layout: on one device, moved there."""
+    """Moves the result of `init_state` to the device, if there is only one."""
     return self.put_state(state) if self.num_devices == 1 else state
 
   def abstract(self, state: Any) -> Any:
-    """Shapes of a state -> the same with where `put_state` would put them."""
+    """Adds to the shapes of a state the shardings of `put_state`."""
     shardings = self.shardings(state)
     if self.num_devices == 1:
       here = SingleDeviceSharding(self.mesh.devices.flat[0])
@@ -147,7 +150,7 @@ class Layout:
     )
 
   def shardings(self, state: Any) -> Any:
-    """The sharding of each leaf of a state, of its shapes or parameters."""
+    """Returns the sharding of each leaf of a state or of parameters."""
     divided = {axes.BY_ROW: self._by_row, axes.BY_REPLICA: self._by_replica}
     return jax.tree.map_with_path(
         lambda path, leaf: divided.get(
@@ -158,12 +161,12 @@ class Layout:
 
   @property
   def everywhere(self) -> NamedSharding | None:
-    """That of arrays which each device has; None with one device."""
+    """The sharding of arrays that each device holds; None with one device."""
     return None if self.num_devices == 1 else self._everywhere
 
 
 def _put(tree: Any, shardings: Any) -> Any:
-  """`jax.device_put` of host arrays, of which each process places its part.
+  """Moves host arrays to the devices; each process places its part.
 
   Between processes `jax.device_put` would compare what they have, and a
   thread that makes batches ahead must not wait for another process.

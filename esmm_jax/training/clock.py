@@ -1,4 +1,4 @@
-"""How many examples a second are trained, over all processes of a run."""
+"""Measures the examples trained a second, over all processes of a run."""
 
 from collections.abc import Mapping
 import contextlib

@@ -1,4 +1,4 @@
-"""What a network costs: floating-point operations of one prediction."""
+"""Counts the floating-point operations of one prediction."""
 
 from esmm_jax.training.state import StepSpec
 from esmm_jax.types import Batch

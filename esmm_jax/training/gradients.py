@@ -138,7 +138,7 @@ def _accumulate(
     net_grads, row_grads, sums, stats = carry
     part, group_index, key = part_and_key
     if group_index is not None:
-      groups = batch.groups._replace(of=group_index)
+      groups = batch.groups._replace(segment_ids=group_index)
       part = part._replace(groups=groups)
     (dnet, drow), (dsum, stats) = grad_fn(net, touched, stats, part, key)
     add = functools.partial(jax.tree.map, jnp.add)
@@ -156,7 +156,9 @@ def _accumulate(
   )
   # Rows and groups have no axis of examples; each part embeds all groups.
   parts = split(batch._replace(rows=jnp.zeros(num, jnp.int32), groups=None))
-  group_index = None if batch.groups is None else split(batch.groups.of)
+  group_index = None
+  if batch.groups is not None:
+    group_index = split(batch.groups.segment_ids)
   zeros = functools.partial(jax.tree.map, jnp.zeros_like)
   start = (
       zeros(net),

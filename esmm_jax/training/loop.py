@@ -120,7 +120,7 @@ def train_replicas(
 
 
 def train(job: Job, state: TrainState, best: Any) -> tuple[TrainState, Any]:
-  """Steps, reports, evaluates and saves to the end.
+  """Runs the loop: steps, reports, evaluations, checkpoints.
 
   Args:
     job: The training.
@@ -172,7 +172,7 @@ def _look(
     evaluates: bool,
     batch_hash: int,
 ) -> tuple[TrainState, Any]:
-  """Reports, evaluates and saves where it is time, stops where asked to.
+  """Writes a report; evaluates, saves and stops where it is time.
 
   Raises:
     Stopped: The process got SIGTERM; the run is saved.

@@ -39,7 +39,7 @@ class MemoryItem(NamedTuple):
 
 
 class Request(NamedTuple):
-  """What decides the memory of a table and its state.
+  """A table whose memory is to be estimated.
 
   Attributes:
     num_rows: V.
@@ -188,7 +188,7 @@ def _bytes(tree: Any) -> int:
 
 
 def _shapes(tree: Any) -> str:
-  """The leaves as 'V x R x D x bytes', joined."""
+  """Formats the leaves as 'V x R x D x bytes', joined."""
   texts = [
       ' x '.join([*(f'{n:,}' for n in leaf.shape), f'{leaf.dtype.itemsize} B'])
       for leaf in jax.tree.leaves(tree)

@@ -3,7 +3,7 @@
 `non_finite='stop'` ends a run at the first such step. With 'skip' the step
 changes nothing of the replica: parameters, moments and statistics stay, and it
 is counted; `non_finite_ceiling` says how many there may be. Adam's count of
-steps, which replicas share, goes on if one of them does.
+steps, which replicas share, advances if one of them does.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ FOLDER = 'non_finite'
 
 
 def good(loss: Array, net_grads: Any, row_grads: Array) -> Array:
-  """bool [R]: whether a replica's loss and all of its gradients are finite.
+  """Returns which replicas have a finite loss and finite gradients, bool [R].
 
   A sum of numbers is finite only if they are (or overflows, which is no better
   where squares of gradients are kept).
@@ -70,11 +70,11 @@ def write(
   rows = batch.rows if len(batch.rows) else np.unique(batch.slots)
   table = params['table']
   rows = np.asarray(rows)[np.asarray(rows) < len(table)]
-  small = {'table': np.asarray(table[rows]), 'net': params['net']}
+  arrays_of_state = {'table': np.asarray(table[rows]), 'net': params['net']}
   leaves = {
       jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(leaf)
       for path, leaf in jax.tree_util.tree_leaves_with_path(
-          small | {'stats': params['stats']}
+          arrays_of_state | {'stats': params['stats']}
       )
   }
   np.savez(os.path.join(folder, 'state.npz'), table_rows=rows, **leaves)

@@ -153,7 +153,7 @@ def prefixed(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def _params(state: TrainState, r: int) -> dict[str, Any]:
-  """The parameters of one replica, without the replica axis."""
+  """Returns the parameters of one replica, without the replica axis."""
   cut = lambda axis, x: jax.lax.index_in_dim(x, r, axis, keepdims=False)
   return axes.map_replicas(cut, state.params)
 

@@ -59,7 +59,7 @@ class Run:
 
   @property
   def active(self) -> bool:
-    """Whether it is still trained."""
+    """True while it is trained."""
     return not self.failure and not self.steps
 
   def open(self, start: int, total: int, shows: bool) -> None:
@@ -74,14 +74,14 @@ class Run:
       )
 
   def update(self, step: int, metrics: Mapping[str, float]) -> bool:
-    """Takes note of an evaluation; returns whether it is the best so far."""
+    """Records an evaluation; returns True if it is the best so far."""
     better = self.selection.update(step, metrics)
     if self.selection.stopped:
       self.steps = step
     return better
 
   def position(self) -> dict[str, Any]:
-    """What a checkpoint needs to know, as JSON."""
+    """Returns the content of a checkpoint besides arrays, as JSON."""
     return {
         'selection': self.selection.position(),
         'steps': self.steps,
@@ -89,7 +89,7 @@ class Run:
     }
 
   def load(self, position: Mapping[str, Any]) -> None:
-    """Takes over what `position` gave."""
+    """Restores what `position` returned."""
     self.selection.load(position['selection'])
     self.steps = position['steps']
     self._digest = position.get('metrics', '')
@@ -131,10 +131,9 @@ class Run:
 
 
 def line(step: int, epoch: float, metrics: Mapping[str, float]) -> str:
-  """An evaluation in at most 100 columns.
+  """Formats an evaluation in at most 100 columns.
 
-  What does not fit is counted at the end (`+2`), not cut; metrics.jsonl has it
-  all.
+  Metrics that do not fit are counted at the end (`+2`); metrics.jsonl has all.
   """
   text = f'step {step:,} epoch {epoch:.2f} loss {metrics["train/loss"]:.4f}'
   parts = []

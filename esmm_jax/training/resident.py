@@ -103,7 +103,7 @@ class Resident:
     """
     self._batches, self._layout = batches, layout
     host = whole(batches)
-    self._of = host.of
+    self._segment_ids = host.segment_ids
     try:
       self._whole = jax.block_until_ready(layout.put_state(host))
     except jax.errors.JaxRuntimeError as e:
@@ -189,9 +189,9 @@ class Resident:
       pad = -len(order) % size
       order = np.concatenate([order, np.repeat(order[-1:], pad)])
       room = batches.group_capacity
-      if self._of is not None:
+      if self._segment_ids is not None:
         most = max(
-            1 + np.count_nonzero(np.diff(np.sort(self._of[rows])))
+            1 + np.count_nonzero(np.diff(np.sort(self._segment_ids[rows])))
             for rows in order.reshape(-1, size)
         )
         room = min(grown(room, most), size, len(batches.groups.slots))
@@ -257,15 +257,15 @@ def gather(
 
   slots, groups = rows.slots[at], None
   flat = slots.reshape(-1)
-  if rows.of is not None:
+  if rows.segment_ids is not None:
     # Padding repeats the first group.
-    unique, of = jnp.unique(
-        rows.of[at], size=num_groups, return_inverse=True
+    unique, segment_ids = jnp.unique(
+        rows.segment_ids[at], size=num_groups, return_inverse=True
     )
     groups = Groups(
         rows.group_slots[unique],
         rows.group_weights[unique].astype(jnp.float32),
-        of.astype(jnp.int32),
+        segment_ids.astype(jnp.int32),
     )
     flat = jnp.concatenate([flat, groups.slots.reshape(-1)])
   touched = jnp.zeros(0, jnp.int32)

@@ -1,4 +1,4 @@
-"""Which evaluation's parameters are kept, and when to stop."""
+"""Selects the evaluation whose parameters count, and stops early."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -79,11 +79,11 @@ class Selection:
 
   @property
   def keeps(self) -> bool:
-    """Whether the best parameters count, not the last."""
+    """True if the best parameters count, not the last."""
     return bool(self._metric)
 
   def update(self, step: int, metrics: Mapping[str, float]) -> bool:
-    """Takes note of an evaluation; returns whether it is the best so far.
+    """Records an evaluation; returns True if it is the best so far.
 
     Raises:
       InputError: There is no such metric.
@@ -92,10 +92,10 @@ class Selection:
       self.metrics = dict(metrics)
       return False
     if self._metric not in metrics:
-      known = sorted(k for k in metrics if k.startswith('valid/'))
+      computed = sorted(k for k in metrics if k.startswith('valid/'))
       raise InputError(
           f'selection.metric is {self._metric!r}, which was not computed; there'
-          f' are: {", ".join(known)}.'
+          f' are: {", ".join(computed)}.'
       )
     value = self._sign * metrics[self._metric]
     before = self._sign * self.metrics.get(self._metric, np.inf * self._sign)
@@ -107,7 +107,7 @@ class Selection:
     return False
 
   def position(self) -> dict[str, Any]:
-    """What a checkpoint needs to know, as JSON."""
+    """Returns the content of a checkpoint besides arrays, as JSON."""
     return {
         'metrics': {k: repr(float(v)) for k, v in self.metrics.items()},
         'step': self.step,
@@ -115,36 +115,38 @@ class Selection:
     }
 
   def load(self, position: Mapping[str, Any]) -> None:
-    """Takes over what `position` gave."""
+    """Restores what `position` returned."""
     self.metrics = {k: float(v) for k, v in position['metrics'].items()}
     self.step, self._waited = position['step'], position['waited']
 
 
 def copy(params: Any) -> Any:
-  """A copy of the parameters; the next step consumes the originals."""
+  """Copies the parameters, because the next step consumes the originals."""
   return jax.tree.map(jnp.copy, params)
 
 
 def chosen(
     selections: Sequence[Selection], best: Any, params: dict[str, Any]
 ) -> dict[str, Any]:
-  """The parameters that the test split sees: of each replica best or last.
+  """Returns the parameters that the test split sees: best or last of each.
 
   Args:
     selections: Of the replicas.
     best: What was kept, as `merge` made it; {} where nothing was.
     params: The last parameters.
   """
-  kept = [s.keeps and s.step > 0 for s in selections]
-  if not any(kept):
+  takes_best = [s.keeps and s.step > 0 for s in selections]
+  if not any(takes_best):
     return params
-  return best if all(kept) else _merge(params, best, np.asarray(kept))
+  if all(takes_best):
+    return best
+  return _merge(params, best, np.asarray(takes_best))
 
 
 def merge(
     old: dict[str, Any], new: dict[str, Any], replicas: Sequence[bool]
 ) -> dict[str, Any]:
-  """`new` for the replicas where it says so, `old` for the others.
+  """Takes `new` for some replicas and `old` for the others.
 
   Args:
     old: `table` [V, R, .], `net` and `stats`, each leaf [R, ...]; the result

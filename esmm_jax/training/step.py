@@ -48,14 +48,9 @@ def train_step(
   )
   # Checked before L2 and clipping, which could hide an inf.
   good = non_finite.good(means['loss'], net_grads, row_grads)
-  if plan.embedding_l2:
-    row_grads = row_grads + plan.embedding_l2 * touched
-  if plan.tower_l2:
-    net_grads = _add_tower_l2(net_grads, state.net, plan.tower_l2)
-  # After L2: the norm is that of the gradient that the optimizers see.
-  if plan.clip_norm:
-    net_grads, row_grads = _clip(net_grads, row_grads, plan.clip_norm)
-
+  net_grads, row_grads = _regularize(
+      plan, net_grads, row_grads, state.net, touched
+  )
   # Transformations give directions: each replica has its own learning rate.
   rate = -hyper.learning_rate * plan.schedule(state.step)  # [R]
   directions, net_opt = plan.net_tx.update(net_grads, state.net_opt, state.net)
@@ -100,6 +95,20 @@ def train_step(
       bad_step=jnp.where(bad, state.step, state.bad_step),
       skipped=skipped,
   )
+
+
+def _regularize(
+    plan: StepSpec, net_grads: Any, row_grads: Array, net: Any, touched: Array
+) -> tuple[Any, Array]:
+  """Adds the L2 terms to the gradients, then clips them."""
+  if plan.embedding_l2:
+    row_grads = row_grads + plan.embedding_l2 * touched
+  if plan.tower_l2:
+    net_grads = _add_tower_l2(net_grads, net, plan.tower_l2)
+  # After L2: the norm is that of the gradient that the optimizers see.
+  if plan.clip_norm:
+    net_grads, row_grads = _clip(net_grads, row_grads, plan.clip_norm)
+  return net_grads, row_grads
 
 
 def _add_tower_l2(net_grads: Any, net: Any, l2: float) -> Any:

@@ -1,26 +1,24 @@
 """Saving and restoring a run: state, the best parameters, the position.
 
 The data order is a pure function of the step, so a position is one number.
-The tables and their moments are written without a copy (`table_files`), the
-rest as Orbax does it. Orbax writes a checkpoint to a temporary folder and
+The tables and their moments are written without a copy (`table_checkpoint`),
+the rest as Orbax does it. Orbax writes a checkpoint to a temporary folder and
 renames it when complete, so a run killed while saving finds the one before.
 Each has a seal (`checksums`): one that is cut off or damaged is found, and the
 one before is used.
 """
 
 from collections.abc import Mapping, Sequence
-import dataclasses
-import functools
 import logging
 import os
 import shutil
 from typing import Any
 
 from esmm_jax import checksums
-from esmm_jax.embeddings import files as table_files
 from esmm_jax.parallel import axes, processes
 from esmm_jax.types import InputError
 from esmm_jax.workdir import disk_errors
+from esmm_jax.workdir.table_checkpoint import TableRestore, TableSave
 import jax
 import orbax.checkpoint as ocp
 
@@ -28,82 +26,6 @@ _KEPT = 2
 # Between the parts of the name of a large array.
 _JOIN = '.'
 Path = tuple[str, ...]
-
-
-class TableHandler(ocp.AsyncCheckpointHandler):
-  """How Orbax has large arrays written and read: by `table_files`."""
-
-  async def async_save(
-      self, directory: Any, args: 'TableSave'
-  ) -> list[ocp.future.Future]:
-    return [_Writing(os.fspath(directory), args)]
-
-  def save(self, directory: Any, args: 'TableSave') -> None:
-    table_files.write(os.fspath(directory), args.arrays, args.num_rows)
-
-  def restore(
-      self, directory: Any, args: 'TableRestore'
-  ) -> dict[str, jax.Array]:
-    folder = os.fspath(directory)
-    found = table_files.saved(folder)
-    like = args.like
-    if args.only:
-      found = {name: found[name] for name in args.only}
-    if like is None:
-      like = {name: _on_one_device(entry) for name, entry in found.items()}
-    shapes = {name: (e.shape, e.dtype) for name, e in found.items()}
-    wanted = {
-        name: (table_files.cut(a.shape, args.num_rows), a.dtype)
-        for name, a in like.items()
-    }
-    if wanted != shapes:
-      raise ValueError(f'it has the tables {shapes}, not {wanted}.')
-    return {
-        name: table_files.read(
-            folder, found[name], leaf.sharding, leaf.shape[0]
-        )
-        for name, leaf in like.items()
-    }
-
-
-class _Writing(ocp.future.Future):
-  """Writes when it is waited for.
-
-  So that an error comes when the other parts are also waited for; Orbax would
-  drop coroutines that nobody awaited.
-  """
-
-  def __init__(self, folder: str, args: 'TableSave'):
-    self._write = functools.partial(
-        table_files.write, folder, args.arrays, args.num_rows
-    )
-
-  def result(self, timeout: float | None = None) -> None:
-    del timeout
-    self._write()
-    self._write = lambda: None
-
-
-@ocp.args.register_with_handler(TableHandler, for_save=True)
-@dataclasses.dataclass
-class TableSave(ocp.args.CheckpointArgs):
-  """Large arrays by name, and how many of their rows count."""
-
-  arrays: dict[str, jax.Array]
-  num_rows: int | None = None
-
-
-@ocp.args.register_with_handler(TableHandler, for_restore=True)
-@dataclasses.dataclass
-class TableRestore(ocp.args.CheckpointArgs):
-  """Shapes and shardings by name; None: as they were, on one device.
-
-  `only` names those to read; all where it names none.
-  """
-
-  like: dict[str, Any] | None = None
-  num_rows: int | None = None
-  only: tuple[str, ...] = ()
 
 
 class Checkpoints:
@@ -234,7 +156,7 @@ class Checkpoints:
     return arrays, restored['position']
 
   def restore_as_saved(self) -> Any:
-    """The arrays of the last checkpoint as nested dicts, on one device."""
+    """Reads the last checkpoint as nested dicts of arrays, on one device."""
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     restored = self._manager.restore(
         self.latest_step,
@@ -249,12 +171,12 @@ class Checkpoints:
     return _nested(leaves)
 
   def restore_params(self, best: bool) -> dict[str, Any]:
-    """`table`, `net` and `stats` of the last checkpoint, on one device.
+    """Reads `table`, `net` and `stats` of the last checkpoint, on one device.
 
-    Of what is as large as the table nothing else is read.
+    The moments, which are as large as the table, are not read.
 
     Args:
-      best: Whether those that were kept, or the last ones.
+      best: Reads the parameters of the best evaluation, not the last ones.
     """
     part = 'best' if best else 'state'
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -275,7 +197,7 @@ class Checkpoints:
 
 
 def _examine(folder: str) -> tuple[int | None, list[tuple[int, str]]]:
-  """The last sound step; those after it that are damaged, and how.
+  """Finds the last sound step, and the damage of the steps after it.
 
   Raises:
     OSError: A file cannot be read, whatever is in it.
@@ -307,7 +229,7 @@ def _remove(folder: str, steps: Sequence[int]) -> None:
 
 
 def _divided(tree: Any) -> tuple[dict[Path, Any], dict[str, Any]]:
-  """Its small leaves by path and the large ones by name."""
+  """Divides a tree: small leaves by path, large ones by name."""
   small, large = {}, {}
   for path, leaf in jax.tree.leaves_with_path(tree):
     if axes.axes_of(path, leaf) == axes.BY_ROW:
@@ -318,7 +240,7 @@ def _divided(tree: Any) -> tuple[dict[Path, Any], dict[str, Any]]:
 
 
 def _nested(leaves: Mapping[Path, Any]) -> dict[str, Any]:
-  """Nested dicts from leaves by path."""
+  """Builds nested dicts from leaves by path."""
   tree: dict[str, Any] = {}
   for (*folders, name), leaf in leaves.items():
     at = tree
@@ -329,7 +251,7 @@ def _nested(leaves: Mapping[Path, Any]) -> dict[str, Any]:
 
 
 def _flat(tree: Any) -> dict[Path, Any]:
-  """The inverse of `_nested`."""
+  """Returns the leaves by path; the inverse of `_nested`."""
   return {
       axes.names(path): leaf
       for path, leaf in jax.tree.leaves_with_path(tree)
@@ -337,17 +259,12 @@ def _flat(tree: Any) -> dict[Path, Any]:
 
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
-  """Shape, dtype and sharding of an array, or of what stands for one."""
+  """Returns the shape, dtype and sharding of an array or of its abstraction."""
   return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
 
 
-def _on_one_device(entry: table_files.Saved) -> jax.ShapeDtypeStruct:
-  here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  return jax.ShapeDtypeStruct(entry.shape, entry.dtype, sharding=here)
-
-
 def _of_disk(error: Exception) -> bool:
-  """Whether the operating system refused a file, not a library its content."""
+  """Returns True if the operating system, not a library, refused a file."""
   return isinstance(error, OSError) or disk_errors.code_of(error) is not None
 
 

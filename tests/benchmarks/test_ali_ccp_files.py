@@ -15,7 +15,7 @@ def test_random_files_have_the_shape_of_the_published_ones(tmp_path):
   for name in ('common_features_train.csv', 'sample_skeleton_train.csv'):
     assert (tmp_path / name).read_bytes() == (again / name).read_bytes()
   blocks = [random_block('train', k, num) for k, num in ((0, 1000), (1, 500))]
-  assert sum(len(b.of) for b in blocks) == n
+  assert sum(len(b.segment_ids) for b in blocks) == n
   rate = sum(b.click.sum() for b in blocks) / n
   assert abs(rate - 0.0389) < 5 * np.sqrt(0.0389 / n)
   assert 50 < n / 1500 < 66

@@ -64,13 +64,13 @@ RULES = [
     ('esmm_jax.parallel', LAYERS, JAX),
     ('esmm_jax.protocols', ['esmm_jax.metrics', 'esmm_jax.types'], []),
     (
+        'esmm_jax.workdir.table_checkpoint',
+        ['esmm_jax.embeddings.files'],
+        ['jax', 'orbax'],
+    ),
+    (
         'esmm_jax.workdir.checkpoint',
-        [
-            'esmm_jax.embeddings.files',
-            'esmm_jax.parallel',
-            'esmm_jax.workdir',
-            *LAYERS,
-        ],
+        ['esmm_jax.parallel', 'esmm_jax.workdir', *LAYERS],
         ['jax', 'orbax'],
     ),
     ('esmm_jax.workdir', LAYERS, [*JAX, 'tensorboardX', 'tqdm']),

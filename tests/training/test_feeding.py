@@ -77,10 +77,10 @@ def test_the_order_is_that_of_the_batches(
       np.testing.assert_array_equal(batch.floats[real], rows.floats[at])
       for name, label in batch.labels.items():
         np.testing.assert_array_equal(label[real], rows.labels[name][at])
-      if rows.of is not None:
+      if rows.segment_ids is not None:
         np.testing.assert_array_equal(
-            batch.groups.slots[batch.groups.of[real]],
-            rows.group_slots[rows.of[at]])
+            batch.groups.slots[batch.groups.segment_ids[real]],
+            rows.group_slots[rows.segment_ids[at]])
   assert (orders[0].tolist() == orders[1].tolist()) != shuffle
 
 
@@ -90,7 +90,7 @@ def test_what_is_held(make):
   assert rows.slots.dtype == np.int32 and rows.floats.dtype == np.float32
   assert {label.dtype for label in rows.labels.values()} == {np.dtype(np.int8)}
   # The toy's weights need all of float32; the sessions' are stored in half.
-  half = rows.of is not None
+  half = rows.segment_ids is not None
   assert rows.weights.dtype == (np.float16 if half else np.float32)
   total = sum(x.nbytes for x in jax.tree.leaves(rows))
   assert total + 8 * batches.num_rows <= most_bytes(batches) < 2 * total

@@ -199,9 +199,9 @@ class Batches:
       return *self._compacter(slots, self.capacity), None
     flat = np.concatenate([slots.reshape(-1), groups.slots.reshape(-1)])
     rows, flat = self._compacter(flat, self.capacity)
-    own, shared = np.split(flat, [slots.size])
+    of_rows, shared = np.split(flat, [slots.size])
     groups = groups._replace(slots=shared.reshape(groups.slots.shape))
-    return rows, own.reshape(slots.shape), groups
+    return rows, of_rows.reshape(slots.shape), groups
 
   def _rows(self, epoch: int, start: int, stop: int) -> list[np.ndarray]:
     """Returns examples [start, stop) of the epoch's order."""

@@ -37,7 +37,7 @@ def content_hash(batch: Batch) -> int:
     digest.update(name.encode())
     add(batch.labels[name][real], np.float32)
   if batch.groups is not None:
-    index = batch.groups.of[real]
+    index = batch.groups.segment_ids[real]
     add(rows(batch.groups.slots)[index], np.int32)
     add(batch.groups.weights[index], np.float32)
   return int.from_bytes(digest.digest(), 'big')

@@ -18,7 +18,7 @@ class Whole(NamedTuple):
     floats: float32 [n, N].
     labels: Label name -> [n], int8 where it holds every label exactly,
       otherwise float32.
-    of: int32 [n], the group of each row; None without groups.
+    segment_ids: int32 [n], the group of each row; None without groups.
     group_slots: int32 [number of groups, S'], or None.
     group_weights: float16 or float32 [number of groups, W'], or None.
   """
@@ -27,7 +27,7 @@ class Whole(NamedTuple):
   weights: Array
   floats: Array
   labels: dict[str, Array]
-  of: Array | None = None
+  segment_ids: Array | None = None
   group_slots: Array | None = None
   group_weights: Array | None = None
 
@@ -53,7 +53,7 @@ def whole(batches: Batches) -> Whole:
   if groups is None:
     return rows
   return rows._replace(
-      of=group, group_slots=groups.slots, group_weights=groups.weights
+      segment_ids=group, group_slots=groups.slots, group_weights=groups.weights
   )
 
 

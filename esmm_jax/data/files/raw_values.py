@@ -1,7 +1,7 @@
-"""Raw columns of people's files, as arrow arrays, -> values of one kind.
+"""Converts raw columns, as Arrow arrays, to values of one kind.
 
-An identifier is a text, however it was stored: 7, 7.0, '7' and ' 7' are '7', so
-that a CSV file and a Parquet file of the same log give the same ids.
+An identifier is a text, however it was stored: 7, 7.0 and ' 7' are '7', so that
+a CSV file and a Parquet file of the same log give the same ids.
 """
 
 import dataclasses
@@ -52,9 +52,8 @@ class Location:
 
   def refusal(self, row: int, value: Any, must: str) -> InputError:
     """Makes the error of a value; `must` ends 'it must be'."""
-    return InputError(
-        f'{self.at(row)}: column {self.name!r} is {value!r}; it must be {must}.'
-    )
+    text = f'column {self.name!r} is {value!r}; it must be {must}.'
+    return InputError(f'{self.at(row)}: {text}')
 
 
 def arrow(value: Any, location: Location) -> pa.Array:

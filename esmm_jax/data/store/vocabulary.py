@@ -120,8 +120,8 @@ class ValueCounts:
     total = self._total()
     total = total.filter(pc.greater_equal(total['count'], min_count))
     total = total.sort_by([('count', 'descending'), ('value', 'ascending')])
-    kept = total['value'].slice(0, max_values or None)
-    return Vocabulary(pa.concat_arrays(kept.chunks or [_empty(kept.type)]))
+    values = total['value'].slice(0, max_values or None)
+    return Vocabulary(pa.concat_arrays(values.chunks or [_empty(values.type)]))
 
   def _total(self) -> pa.Table:
     if not self._waiting:

@@ -74,10 +74,10 @@ def written(raw_split: str):
       (
           int(block.click[i]),
           int(block.conversion[i]),
-          keys[block.of[i]],
+          keys[block.segment_ids[i]],
           triples(block.skeleton, i),
       )
-      for i in range(len(block.of))
+      for i in range(len(block.segment_ids))
   ]
   return common, skeleton
 

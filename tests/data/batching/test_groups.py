@@ -100,7 +100,7 @@ def looked_up(batch, schema: Schema, row: int) -> dict[str, tuple]:
   found = {}
   parts = [(schema.row_part, batch.slots[row], batch.weights[row])]
   if batch.groups is not None:
-    of = batch.groups.of[row]
+    of = batch.groups.segment_ids[row]
     parts.append(
         (schema.group_part, batch.groups.slots[of], batch.groups.weights[of])
     )
@@ -190,8 +190,9 @@ def test_runs_of_a_session_stay_together(grouped, run):
       batch.labels['click'], whole['click'][order].astype(np.float32)
   )
   # Of the batch's own numbers of the groups, each is one session.
-  assert len({*zip(batch.groups.of.tolist(), session.tolist())}) == len(
-      set(session.tolist())) == len(set(batch.groups.of.tolist()))
+  segments = batch.groups.segment_ids.tolist()
+  assert len({*zip(segments, session.tolist())}) == len(
+      set(session.tolist())) == len(set(segments))
   changes = 1 + np.count_nonzero(np.diff(session))
   runs = sum(-(-n // run) for n in np.bincount(whole['session']) if n)
   assert changes <= runs
@@ -217,19 +218,19 @@ def test_the_model_sees_the_same(grouped):
   batch = Batches(source, SCHEMA, 40, shuffle=False)(0)
   table = np.random.default_rng(0).normal(size=(len(batch.rows), 4))
   table = jnp.asarray(table, jnp.float32)
-  groups = batch.groups
+  groups, segments = batch.groups, batch.groups.segment_ids
   flat = batch._replace(
       slots=np.concatenate(
           [
               batch.slots[:, : len(SCHEMA.row_part.id_fields)],
-              groups.slots[groups.of][:, : len(SCHEMA.group_part.id_fields)],
+              groups.slots[segments][:, : len(SCHEMA.group_part.id_fields)],
               batch.slots[:, len(SCHEMA.row_part.id_fields) :],
-              groups.slots[groups.of][:, len(SCHEMA.group_part.id_fields) :],
+              groups.slots[segments][:, len(SCHEMA.group_part.id_fields) :],
           ],
           axis=1,
       ),
       weights=np.concatenate(
-          [batch.weights, groups.weights[groups.of]], axis=1
+          [batch.weights, groups.weights[segments]], axis=1
       ),
       groups=None,
   )
