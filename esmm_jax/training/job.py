@@ -20,9 +20,9 @@ from esmm_jax.training.predict import Split, SplitPredictor
 from esmm_jax.training.replica_run import Run
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import init_state, TrainState
-from esmm_jax.workdir import folder as folders
 from esmm_jax.workdir import lock, manifest, provenance, stopping
 from esmm_jax.workdir.checkpoint import Checkpoints
+from esmm_jax.workdir.folder import claim
 import jax
 
 
@@ -207,7 +207,7 @@ def _claim(job: Job, resumes: bool) -> list[str]:
     for run, now in zip(job.runs, manifests):
       warnings += manifest.check(run.workdir, now)
   for run, now in zip(job.runs, manifests):
-    folders.claim(
+    claim(
         run.record, run.workdir, job.program.schema, builder.encoder_folder
     )
     if not compares:

@@ -112,7 +112,7 @@ def test_every_optimizer_of_the_table(most, settings, tmp_path, data_dir):
 @pytest.mark.long
 @pytest.mark.parametrize('before, after', [
     ((1, 2, 4), (1, 1, 1)), ((1, 1, 1), (2, 2, 2)), ((1, 8, 1), (1, 1, 8))])
-def test_another_mesh_goes_on(before, after, alone, tmp_path, data_dir):
+def test_another_mesh_resumes(before, after, alone, tmp_path, data_dir):
   """A run that stops at its first checkpoint, and the rest elsewhere."""
   folder, _ = alone
   stopped = meshes.call(

@@ -110,8 +110,8 @@ def test_as_one(num, more, alone, data_dir, tmp_path):
 
 @pytest.mark.long
 @pytest.mark.parametrize('before, after', [(2, 1), (1, 2), (4, 2)])
-def test_another_number_goes_on(before, after, alone, data_dir, tmp_path):
-  """SIGTERM to one of them: all save, and others go on."""
+def test_another_number_resumes(before, after, alone, data_dir, tmp_path):
+  """SIGTERM to one of them: all save, and others resume."""
   folder = tmp_path / 'run'
   rows = lambda n: (f'--config.mesh.rows={n}',)
   started = start(folder, data_dir, before, *rows(before))

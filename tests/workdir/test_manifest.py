@@ -36,7 +36,7 @@ def test_the_hash_of_a_config():
   assert len(config_hash(config())) == 64
 
 
-def test_the_same_goes_on(tmp_path):
+def test_the_same_config_resumes(tmp_path):
   now = manifest.make(config(), DATA)
   manifest.write(str(tmp_path), now)
   assert manifest.check(str(tmp_path), now) == []

@@ -142,7 +142,7 @@ def test_all_damaged(workdir):
   assert os.listdir(workdir / 'checkpoints') == []
 
 
-def test_saving_goes_on_after_damage(workdir):
+def test_saving_resumes_after_damage(workdir):
   flip(files(workdir, 20)[0])
   checkpoints = Checkpoints(str(workdir))
   checkpoints.save(20, arrays(21), {})

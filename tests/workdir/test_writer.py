@@ -133,7 +133,7 @@ def test_metrics_of_a_run(tmp_path):
     'start, kept',
     [(20, [10, 20]), (25, [10, 20]), (0, []), (30, [10, 20, 30])],
 )
-def test_a_run_that_goes_on_cuts_what_lies_behind_its_checkpoint(
+def test_a_resumed_run_cuts_what_lies_behind_its_checkpoint(
     tmp_path, start, kept
 ):
   write(tmp_path, 0, [10, 20, 30], 1.0)
