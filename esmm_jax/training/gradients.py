@@ -101,6 +101,35 @@ def _gradients_of_one(
   return net_grads, row_grads, stats, means
 
 
+def _grad_fn(
+    plan: StepSpec,
+    loss_terms: Callable[..., LossTerms],
+    coefficients: Mapping[str, Array],
+) -> Callable[..., Any]:
+  """Makes the gradient of one replica's loss on a part of the batch.
+
+  Returns:
+    (net, touched, stats, part, key) -> the gradients of `net` and `touched`,
+    and the sums of the terms with the new batch norm statistics.
+  """
+
+  def loss_fn(net, touched, stats, part, key):
+    logits, updated = plan.model.apply(
+        {'params': net, 'batch_stats': stats},
+        touched,
+        part,
+        train=True,
+        rngs={'dropout': key},
+        mutable=['batch_stats'],
+    )
+    terms = loss_terms(logits, part.labels, part.where)
+    sums = {name: total for name, (total, _) in terms.items()}
+    loss = sum(coefficients[name] * total for name, total in sums.items())
+    return loss, (sums, updated.get('batch_stats', {}))
+
+  return jax.grad(loss_fn, argnums=(0, 1), has_aux=True)
+
+
 def _accumulate(
     plan: StepSpec,
     loss_terms: Callable[..., LossTerms],
@@ -118,21 +147,7 @@ def _accumulate(
     each term.
   """
 
-  def loss_fn(net, touched, stats, part, key):
-    logits, updated = plan.model.apply(
-        {'params': net, 'batch_stats': stats},
-        touched,
-        part,
-        train=True,
-        rngs={'dropout': key},
-        mutable=['batch_stats'],
-    )
-    terms = loss_terms(logits, part.labels, part.where)
-    sums = {name: total for name, (total, _) in terms.items()}
-    loss = sum(coefficients[name] * total for name, total in sums.items())
-    return loss, (sums, updated.get('batch_stats', {}))
-
-  grad_fn = jax.grad(loss_fn, argnums=(0, 1), has_aux=True)
+  grad_fn = _grad_fn(plan, loss_terms, coefficients)
 
   def work(carry, part_and_key):
     net_grads, row_grads, sums, stats = carry

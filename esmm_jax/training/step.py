@@ -41,7 +41,6 @@ def train_step(
   # Padding ids must lie past the padded table too: a scatter drops them.
   rows = mask_padding_rows(batch.rows, plan.model.schema.num_rows, padded)
   touched = state.table if plan.dense else gather_rows(state.table, rows)
-  num = state.keys.shape[0]
   keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(state.keys, state.step)
   net_grads, row_grads, stats, means = gradients(
       plan, state.net, touched, state.stats, batch, keys, hyper
@@ -51,25 +50,9 @@ def train_step(
   net_grads, row_grads = _regularize(
       plan, net_grads, row_grads, state.net, touched
   )
-  # Transformations give directions: each replica has its own learning rate.
-  rate = -hyper.learning_rate * plan.schedule(state.step)  # [R]
-  directions, net_opt = plan.net_tx.update(net_grads, state.net_opt, state.net)
-  net = jax.tree.map(
-      lambda p, d: p + rate.reshape((num,) + (1,) * (p.ndim - 1)) * d,
-      state.net,
-      directions,
+  moved, net, net_opt, table_opt = _optimize(
+      plan, state, hyper, touched, rows, net_grads, row_grads, good
   )
-  directions, table_opt = plan.row_tx.update(
-      row_grads,
-      state.table_opt,
-      touched,
-      rows,
-      padded,
-      good if plan.skip_ceiling else None,
-  )
-  # One replica: a scalar, so that XLA sees a flat loop.
-  row_rate = rate[0] if num == 1 else rate[:, None]
-  moved = touched + row_rate * directions
   skipped, bad = state.skipped, ~good
   if plan.skip_ceiling:
     # The optimizers ran on all replicas; those that are not good keep what they
@@ -95,6 +78,44 @@ def train_step(
       bad_step=jnp.where(bad, state.step, state.bad_step),
       skipped=skipped,
   )
+
+
+def _optimize(
+    plan: StepSpec,
+    state: TrainState,
+    hyper: TracedHyperparameters,
+    touched: Array,
+    rows: Array,
+    net_grads: Any,
+    row_grads: Array,
+    good: Array,
+) -> tuple[Array, Any, Any, Any]:
+  """Runs the optimizers on the touched rows and on the network.
+
+  Returns:
+    The new rows [U, R, D], the new network, and the states of its optimizer
+    and of the table's.
+  """
+  num = state.keys.shape[0]
+  # Transformations give directions: each replica has its own learning rate.
+  rate = -hyper.learning_rate * plan.schedule(state.step)  # [R]
+  directions, net_opt = plan.net_tx.update(net_grads, state.net_opt, state.net)
+  net = jax.tree.map(
+      lambda p, d: p + rate.reshape((num,) + (1,) * (p.ndim - 1)) * d,
+      state.net,
+      directions,
+  )
+  directions, table_opt = plan.row_tx.update(
+      row_grads,
+      state.table_opt,
+      touched,
+      rows,
+      state.table.shape[0],
+      good if plan.skip_ceiling else None,
+  )
+  # One replica: a scalar, so that XLA sees a flat loop.
+  row_rate = rate[0] if num == 1 else rate[:, None]
+  return touched + row_rate * directions, net, net_opt, table_opt
 
 
 def _regularize(
