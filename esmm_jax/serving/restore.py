@@ -134,7 +134,7 @@ def _params(
       raise InputError(
           f'--workdir={run} has no sound checkpoint of its last step. {why}'
           ' Delete its results.json and train again with the same command; it'
-          ' goes on from the checkpoint that is left.'
+          ' resumes from the checkpoint that is left.'
       )
     try:
       params = checkpoints.restore_params(selects)

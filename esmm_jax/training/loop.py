@@ -236,7 +236,7 @@ def _steps_between_evaluations(job: Job) -> int:
 def _stopped(step: int, total: int) -> stopping.Stopped:
   return stopping.Stopped(
       f'stopped by SIGTERM, saved at step {step} of {total}; the same command'
-      ' goes on.'
+      ' resumes it.'
   )
 
 

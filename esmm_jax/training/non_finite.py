@@ -95,7 +95,7 @@ def write(
           'note': (
               'Counts are of numbers that are not finite. The parameters are'
               ' those after the step; the last checkpoint is from before it,'
-              ' and the same command goes on from there.'
+              ' and the same command resumes there.'
           ),
       },
   )

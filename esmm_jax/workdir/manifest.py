@@ -75,7 +75,7 @@ def check(workdir: str, now: Mapping[str, Any]) -> list[str]:
     )
   return [
       f'This run began with {name} {versions_then.get(name, "absent")}'
-      f' and goes on with {version}; numbers may differ from those of an'
+      f' and resumes with {version}; numbers may differ from those of an'
       ' uninterrupted run.'
       for name, version in now['versions'].items()
       if versions_then.get(name) != version

@@ -61,7 +61,7 @@ def test_other_versions_warn(tmp_path):
   manifest.write(str(tmp_path), then)
   warnings = manifest.check(str(tmp_path), manifest.make(config(), DATA))
   assert len(warnings) == 2
-  assert 'began with jax 0.0.1 and goes on with' in warnings[0]
+  assert 'began with jax 0.0.1 and resumes with' in warnings[0]
   assert 'numpy absent' in warnings[1]
 
 

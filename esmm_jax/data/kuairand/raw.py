@@ -1,11 +1,11 @@
 """Finds, checks and reads the official KuaiRand-Pure files."""
 
 from collections.abc import Sequence
-import hashlib
 import os
 import re
 from typing import Any, NamedTuple
 
+from esmm_jax.checksums import sha256
 from esmm_jax.data.files.checked_csv import Column, read_csv, refuse
 from esmm_jax.data.store.feature_columns import Values
 from esmm_jax.types import InputError
@@ -117,12 +117,6 @@ def find_files(raw_dir: str) -> list[str]:
 def sizes(paths: Sequence[str]) -> dict[str, int]:
   """Returns file name -> bytes, which is cheap to compare."""
   return {os.path.basename(p): os.stat(p).st_size for p in paths}
-
-
-def sha256(path: str) -> str:
-  """Returns the checksum of a file, as hexadecimal digits."""
-  with open(path, 'rb') as f:
-    return hashlib.file_digest(f, 'sha256').hexdigest()
 
 
 def describe_files(paths: Sequence[str], raw: Raw) -> dict[str, Any]:
