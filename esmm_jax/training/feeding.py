@@ -1,12 +1,11 @@
-"""Training on batches that the host makes, and the interface of both feeds.
+"""Training on batches that the host makes, a call for each step.
 
-`Streamed` here and `resident.Resident` train on the same rows in the same
-order. The results agree up to the order in which float32 sums are added
-(`tests/training/test_feeding.py`).
+`Streamed` here and `resident.Resident` have one interface and train on the same
+rows in the same order. The results agree up to the order in which float32 sums
+are added (`tests/training/test_feeding.py`).
 """
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.batching.contents import content_hash
@@ -16,29 +15,6 @@ from esmm_jax.training.state import StepSpec, TracedHyperparameters, TrainState
 from esmm_jax.training.step import train_step
 from esmm_jax.types import Batch
 import jax
-
-
-class Feed(Protocol):
-  """The interface through which training takes its steps."""
-
-  def advance(
-      self,
-      state: TrainState,
-      start: int,
-      stop: int,
-      hyper: TracedHyperparameters,
-  ) -> TrainState:
-    """Does steps [start, stop); each call begins where the last one ended."""
-
-  @property
-  def traces(self) -> int:
-    """The number of times that the step was compiled."""
-
-  def hash_after(self, step: int) -> int:
-    """Returns the `content_hash` of batch `step`, where `hashed` is true."""
-
-  def close(self) -> None:
-    """Ends the thread that works ahead."""
 
 
 class Streamed:
@@ -83,10 +59,12 @@ class Streamed:
       yield batch
 
   def hash_after(self, step: int) -> int:
+    """Returns the `content_hash` of the last batch of `step` steps."""
     return self._hashes.pop(step)
 
   @property
   def traces(self) -> int:
+    """The number of times that the step was compiled."""
     return self._traces
 
   def advance(
@@ -96,6 +74,7 @@ class Streamed:
       stop: int,
       hyper: TracedHyperparameters,
   ) -> TrainState:
+    """Takes the steps [start, stop); each call begins where the last ended."""
     if self._step is None:
       divided = self._layout.num_devices > 1
       where = self._layout.shardings(state) if divided else None
@@ -106,10 +85,11 @@ class Streamed:
     return state
 
   def close(self) -> None:
+    """Ends the thread that works ahead."""
     self._ahead.close()
 
   def _traced(
       self, state: TrainState, batch: Batch, hyper: TracedHyperparameters
   ) -> TrainState:
-    self._traces += 1  # Not when it runs.
+    self._traces += 1  # Runs when the step is traced, not when it is called.
     return train_step(state, batch, hyper, plan=self._plan)
