@@ -1,6 +1,6 @@
 """Times the way from Ali-CCP's raw files to batches; one JSON object a line.
 
-  python -m benchmarks.ali_ccp [--rows=4e6] [--batch_size=4096] [--data_dir=DIR]
+  python -m benchmarks.ali_ccp --rows=4e6 --batch_size=4096 --data_dir=DIR
 
 Random raw files of the published shape are written, prepared by
 `experiments.prepare_data` in a process of its own (`prepare`), compared with

@@ -123,9 +123,9 @@ class Toy(ColumnarBuilder):
   def _generate_splits(
       self,
   ) -> tuple[Schema, dict[str, Iterator[Columns]], dict[str, Any]]:
-    return SCHEMA, {s: self._shards(s) for s in SHARDS}, {'rows': SIZES}
+    return SCHEMA, {s: self.shards_of(s) for s in SHARDS}, {'rows': SIZES}
 
-  def _shards(self, split: str) -> Iterator[Columns]:
+  def shards_of(self, split: str) -> Iterator[Columns]:
     whole, start = columns(split), 0
     for n in SHARDS[split]:
       yield {k: cut(c, start, start + n) for k, c in whole.items()}

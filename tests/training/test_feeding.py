@@ -10,7 +10,7 @@ import types
 
 from esmm_jax.data.batching import order as order_lib
 from esmm_jax.data.batching.batches import Batches
-from esmm_jax.data.batching.whole import _smaller, most_bytes, whole
+from esmm_jax.data.batching.whole import most_bytes, narrow, whole
 from esmm_jax.estimators import ESTIMATORS, funnel
 from esmm_jax.models import MODELS
 from esmm_jax.optim import lazy, network
@@ -100,7 +100,7 @@ def test_numbers_are_held_exactly():
   for values, small in (
       ([0, 1, 127], True), ([0, 128], False), ([0.5], False), ([1e9], False)):
     values = np.array(values, np.float32)
-    held = _smaller(values, np.int8)
+    held = narrow(values, np.int8)
     assert held.dtype == (np.int8 if small else np.float32)
     np.testing.assert_array_equal(held, values)
 
@@ -111,7 +111,7 @@ def test_batches_of_the_device_are_those_of_the_host(make, compacted):
   """Bit for bit, padding too; only there is more room for table rows."""
   batches = make(compacted=compacted)
   rows = whole(batches)
-  num_rows = batches._schema.num_rows
+  num_rows = batches.schema.num_rows
   order = batches.order(1).astype(np.int32)
   order = np.append(order, np.repeat(order[-1:], -len(order) % SIZE))
   room = batches.most_rows(batches.group_capacity) if compacted else 0
@@ -134,7 +134,7 @@ def test_batches_of_the_device_are_those_of_the_host(make, compacted):
 
 
 def make_plan(batches, name='entire_space', dense=False, **more):
-  schema = batches._schema
+  schema = batches.schema
   tx = network.optimizer(network.OptimizerOptions('adam'))
   terms, _ = parts.estimator(name, {}, schema.tasks)
   return StepSpec(
@@ -153,7 +153,7 @@ def make_plan(batches, name='entire_space', dense=False, **more):
 def beginning(plan, batches, hyper):
   num = len(hyper.learning_rate)
   return Layout().put_state(init_state(
-      plan, batches._schema.num_rows, 4, list(range(num)), batches(0),
+      plan, batches.schema.num_rows, 4, list(range(num)), batches(0),
       list(hyper.loss_weights), 0.1))
 
 

@@ -5,7 +5,6 @@ import os
 
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.training import non_finite
-from esmm_jax.training.feeding import Streamed
 from esmm_jax.training.loop import train_and_evaluate
 from esmm_jax.training.settings import TrainingOptions
 from esmm_jax.training.state import reset_sums
@@ -129,15 +128,15 @@ def short(**more):
 @pytest.fixture
 def poisoned(monkeypatch):
   """The batches of steps 4 and 7, from 0, have a click that is no number."""
-  made = Streamed._made
+  iterate = Batches.iterate
 
-  def change(self, batches, start, *more):
-    for step, batch in enumerate(made(self, batches, start, *more), start):
+  def poisoning(self, start, stop):
+    for step, batch in enumerate(iterate(self, start, stop), start):
       if step in (4, 7):
         batch.labels['click'][3] = NAN
       yield batch
 
-  monkeypatch.setattr(Streamed, '_made', change)
+  monkeypatch.setattr(Batches, 'iterate', poisoning)
 
 
 @pytest.mark.slow

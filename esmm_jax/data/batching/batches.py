@@ -29,6 +29,7 @@ class Batches:
   """The batches of a split.
 
   Attributes:
+    schema: The columns that it reads.
     batch_size: Examples of a batch over all hosts.
     steps_per_epoch: Batches in one pass, the padded last one included.
     num_rows: Rows of the split.
@@ -78,7 +79,7 @@ class Batches:
         truth_labels are asked of a data set that has no truth.
     """
     _check_sizes(schema, batch_size, num_hosts, group_run)
-    self._schema = schema
+    self.schema = schema
     self._reader = RowReader(source, schema, group_run > 1, truth, truth_labels)
     self.label_names = self._reader.label_names
     self.groups = self._reader.groups
@@ -116,7 +117,7 @@ class Batches:
       # example of the last batch takes id 0 of each table.
       filler = slots[-1:]
       if not len(slots):
-        filler = table_offsets(self._schema, self._schema.row_part)[None]
+        filler = table_offsets(self.schema, self.schema.row_part)[None]
       slots = np.concatenate([slots, np.repeat(filler, pad, 0)])
       weights, floats = _pad(weights, pad), _pad(floats, pad)
       last = group[-1:] if len(group) else 0
@@ -168,7 +169,7 @@ class Batches:
     A table is touched at most once for each slot, and for each of its rows.
     """
     slots, sizes = {}, {}
-    for f in self._schema.inputs:
+    for f in self.schema.inputs:
       num = self._local_size
       num = min(num, num_groups) if f.by_group else num
       slots[f.table] = slots.get(f.table, 0) + num * f.max_len

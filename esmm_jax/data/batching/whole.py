@@ -40,9 +40,9 @@ def whole(batches: Batches) -> Whole:
   """
   columns: list[list[np.ndarray]] = []
   for slots, weights, floats, group, *labels in batches.pieces():
-    piece = [slots, _smaller(weights, np.float16), floats]
+    piece = [slots, narrow(weights, np.float16), floats]
     piece.append(group.astype(np.int32))
-    piece += [_smaller(label, np.int8) for label in labels]
+    piece += [narrow(label, np.int8) for label in labels]
     columns.append(piece)
   # Pieces of two precisions make a column of the higher one.
   slots, weights, floats, group, *labels = map(
@@ -69,7 +69,7 @@ def most_bytes(batches: Batches) -> int:
   return 4 * (numbers + 1) * batches.num_rows + groups
 
 
-def _smaller(array: np.ndarray, dtype: Any) -> np.ndarray:
+def narrow(array: np.ndarray, dtype: Any) -> np.ndarray:
   """Casts to a smaller type if that holds every number exactly."""
   with np.errstate(over='ignore', invalid='ignore'):
     small = array.astype(dtype)

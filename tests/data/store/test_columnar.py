@@ -357,7 +357,7 @@ def assert_nothing_is_there(data_dir):
 def test_an_interrupted_build_is_not_taken_for_finished(
     tmp_path, monkeypatch, error
 ):
-  shards = Toy._shards
+  shards = Toy.shards_of
 
   def stop_in_test(self, split):
     for k, shard in enumerate(shards(self, split)):
@@ -366,7 +366,7 @@ def test_an_interrupted_build_is_not_taken_for_finished(
       yield shard
 
   with monkeypatch.context() as patch:
-    patch.setattr(Toy, '_shards', stop_in_test)
+    patch.setattr(Toy, 'shards_of', stop_in_test)
     with pytest.raises(error, match='stop'):
       Toy(data_dir=tmp_path).prepare()
   assert_nothing_is_there(tmp_path)
@@ -379,11 +379,11 @@ def test_a_killed_build_is_not_taken_for_finished(tmp_path, root):
   program = (
       'import os, sys\n'
       'from tests.toy import Toy\n'
-      'shards = Toy._shards\n'
+      'shards = Toy.shards_of\n'
       'def die(self, split):\n'
       '  yield from shards(self, split)\n'
       '  if split == "test": os._exit(9)\n'
-      'Toy._shards = die\n'
+      'Toy.shards_of = die\n'
       'Toy(data_dir=sys.argv[1]).prepare()\n'
   )
   done = subprocess.run(
