@@ -86,10 +86,11 @@ class TrainingOptions(Section):
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions(Section, prefix='run'):
-  """The section `run`: the machine's part, which decides no number.
+  """The section `run`: the machine's part, which decides no metric.
 
   It is no part of a run's identity: a run resumes with other values, on
-  another machine say.
+  another machine say. Sums may then be added in another order, and `train/...`
+  are means since the last report, which `log_every` places.
 
   Attributes:
     mesh: Devices along each axis.

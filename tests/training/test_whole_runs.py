@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 import os
+import shutil
 
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL, spaces, Task
 from esmm_jax.training.cost import flops_per_example
@@ -270,3 +271,65 @@ def test_refused_data_changes_no_file_of_an_unfinished_run(data_dir, tmp_path):
   with pytest.raises(InputError, match='cannot go on: data is synthetic'):
     train_and_evaluate(short(), str(tmp_path), data_dir)
   assert (tmp_path / 'schema.json').read_text() == 'the schema of other data'
+
+
+# The keys of the machine are no part of a run.
+
+MACHINE = {
+    'log_every': 1, 'eval_batch_size': 64, 'memory_limit_gb': 8.0,
+    'micro_batches': 1, 'device_resident': 'off', 'save_predictions': True}
+
+
+@pytest.mark.slow
+def test_a_run_resumes_on_another_machine(data_dir, tmp_path, monkeypatch):
+  """With every key of the section `run` changed, but for the devices."""
+  train_and_evaluate(short(), str(tmp_path / 'whole'), data_dir)
+  save = Checkpoints.save
+
+  def stop(self, step, arrays, position):
+    save(self, step, arrays, position)
+    raise Killed
+
+  with monkeypatch.context() as m:
+    m.setattr(Checkpoints, 'save', stop)
+    with pytest.raises(Killed):
+      train_and_evaluate(short(), str(tmp_path / 'run'), data_dir)
+  train_and_evaluate(short(**MACHINE), str(tmp_path / 'run'), data_dir)
+  whole, resumed = written(tmp_path / 'whole'), written(tmp_path / 'run')
+  for key in ('train_seconds', 'examples_per_second', 'traces'):
+    whole.pop(key), resumed.pop(key)
+  # Means since the last report, which is another one.
+  means = [k for k in whole if k.startswith('train/')]
+  for key in means:
+    whole.pop(key), resumed.pop(key)
+  assert resumed.pop('versions') == whole.pop('versions')
+  assert resumed == pytest.approx(whole, rel=1e-5)
+  saved = json.loads((tmp_path / 'run' / 'config.json').read_text('utf-8'))
+  assert {k: saved['run'][k] for k in MACHINE} == MACHINE
+  assert (tmp_path / 'run' / 'predictions' / 'test.parquet').exists()
+
+
+@pytest.mark.slow
+def test_predictions_of_a_finished_run(data_dir, tmp_path):
+  """Asked for afterwards, they are those that it would have written."""
+  asked = short(save_predictions=True)
+  train_and_evaluate(asked, str(tmp_path / 'at_once'), data_dir)
+  train_and_evaluate(short(), str(tmp_path / 'later'), data_dir)
+  before = written(tmp_path / 'later')
+  assert not (tmp_path / 'later' / 'predictions').exists()
+  train_and_evaluate(asked, str(tmp_path / 'later'), data_dir)
+  assert written(tmp_path / 'later') == before
+  one, other = (
+      parquet.read_table(tmp_path / name / 'predictions' / 'test.parquet')
+      for name in ('at_once', 'later'))
+  assert one.equals(other)
+
+
+@pytest.mark.slow
+def test_predictions_without_a_checkpoint(data_dir, tmp_path):
+  train_and_evaluate(short(), str(tmp_path), data_dir)
+  shutil.rmtree(tmp_path / 'checkpoints')
+  before = written(tmp_path)
+  with pytest.raises(InputError, match='finished without predictions'):
+    train_and_evaluate(short(save_predictions=True), str(tmp_path), data_dir)
+  assert written(tmp_path) == before
