@@ -22,7 +22,7 @@ AXES = ('replica', 'data', 'rows')
 
 
 @dataclasses.dataclass(frozen=True)
-class MeshOptions(Section, prefix='mesh'):
+class MeshOptions(Section, prefix='run.mesh'):
   """Devices along each axis (docs/scale.md).
 
   Attributes:

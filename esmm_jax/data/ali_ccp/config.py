@@ -4,12 +4,13 @@ import dataclasses
 from typing import Any
 
 from esmm_jax.data.ali_ccp.fields import PRESETS
-from esmm_jax.data.store.options import check_at_least_1, check_choices
 from esmm_jax.data.store.options import option_names
 from esmm_jax.data.store.policies import POLICIES
-from esmm_jax.types import InputError, suggest
+from esmm_jax.options import BELOW_ONE, check_choice, check_number, COUNT
+from esmm_jax.options import Range
 import tensorflow_datasets as tfds
 
+_PART = Range(0, 1, open_low=True)
 # Options with a fixed set of values.
 _CHOICES = {
     'conversion_without_click': POLICIES,
@@ -61,24 +62,15 @@ class AliCcpConfig(tfds.core.BuilderConfig):
   threads: int = 2
 
   def __post_init__(self):
-    if self.preset not in PRESETS:
-      raise InputError(
-          f'AliCcp: preset is {self.preset!r}, which is not known.'
-          f' {suggest(self.preset, PRESETS)}'
-      )
-    check_choices(self, 'AliCcp', _CHOICES)
+    check_choice('dataset.preset', self.preset, PRESETS)
+    for name, choices in _CHOICES.items():
+      check_choice(f'dataset.{name}', getattr(self, name), choices)
     if not self.min_count:
       self.min_count = PRESETS[self.preset].min_count
-    check_at_least_1(self, 'AliCcp', ('min_count', 'threads'))
-    if not 0 <= self.valid_share < 1:
-      raise InputError(
-          f'AliCcp: valid_share is {self.valid_share}; it must be at least 0'
-          ' and below 1.'
-      )
-    if not 0 < self.sample <= 1:
-      raise InputError(
-          f'AliCcp: sample is {self.sample}; it must be above 0 and at most 1.'
-      )
+    for name in ('min_count', 'threads'):
+      check_number(f'dataset.{name}', getattr(self, name), COUNT)
+    check_number('dataset.valid_share', self.valid_share, BELOW_ONE)
+    check_number('dataset.sample', self.sample, _PART)
     parts = [
         self.preset,
         f'min{self.min_count}',

@@ -3,10 +3,9 @@
 import dataclasses
 
 from esmm_jax.data.kuairand.features import HISTORY_FORMS
-from esmm_jax.data.store.options import check_at_least_1, check_choices
 from esmm_jax.data.store.policies import POLICIES
+from esmm_jax.options import check_choice, check_number, COUNT, POSITIVE
 from esmm_jax.tasks import FUNNEL, Task, Tasks
-from esmm_jax.types import InputError
 import tensorflow_datasets as tfds
 
 # Name of the conversion -> the raw column that must go with a click.
@@ -63,13 +62,11 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
         'conversion_without_click': POLICIES,
         'history_form': HISTORY_FORMS,
     }
-    check_choices(self, 'KuaiRand', choices)
-    check_at_least_1(self, 'KuaiRand', ('test_days', 'valid_days', 'min_count'))
-    if self.history_strength <= 0:
-      raise InputError(
-          f'KuaiRand: history_strength is {self.history_strength}; it must be'
-          ' above 0.'
-      )
+    for name, values in choices.items():
+      check_choice(f'dataset.{name}', getattr(self, name), values)
+    for name in ('test_days', 'valid_days', 'min_count'):
+      check_number(f'dataset.{name}', getattr(self, name), COUNT)
+    check_number('dataset.history_strength', self.history_strength, POSITIVE)
     parts = [
         self.conversion,
         f'test{self.test_days}',

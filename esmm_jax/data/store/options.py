@@ -5,7 +5,6 @@ import dataclasses
 from typing import Any, TypeVar
 
 from esmm_jax.options import refuse_unknown
-from esmm_jax.types import InputError
 import tensorflow_datasets as tfds
 
 _Config = TypeVar('_Config', bound=tfds.core.BuilderConfig)
@@ -39,32 +38,3 @@ def make_config(
   choices = [*option_names(config_class), *others]
   refuse_unknown(options, choices, 'dataset', owner)
   return config_class(**{n: v for n, v in options.items() if v is not None})
-
-
-def check_choices(
-    config: Any, owner: str, choices: Mapping[str, Collection[str]]
-) -> None:
-  """Refuses options that are not among their choices.
-
-  Raises:
-    InputError: Names the option, its value and the choices.
-  """
-  for option, allowed in choices.items():
-    value = getattr(config, option)
-    if value not in allowed:
-      raise InputError(
-          f'{owner}: {option} is {value!r}; it must be one of'
-          f' {", ".join(allowed)}.'
-      )
-
-
-def check_at_least_1(config: Any, owner: str, names: Collection[str]) -> None:
-  """Refuses numeric options below 1.
-
-  Raises:
-    InputError: Names the option and its value.
-  """
-  for option in names:
-    value = getattr(config, option)
-    if value < 1:
-      raise InputError(f'{owner}: {option} is {value}; it must be at least 1.')
