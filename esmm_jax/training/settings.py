@@ -141,8 +141,10 @@ class ModelOptions:
         options.check_number(f'model.{name}', value, _MODEL_RANGES[name])
       elif name.endswith('_units'):
         options.check_units(f'model.{name}', value)
-    rest = dict(section)
-    return cls(rest.pop('name'), rest.pop('embed_dim'), rest)
+    required = ('name', 'embed_dim')
+    values = [_required(section, name, 'model') for name in required]
+    rest = {k: v for k, v in section.items() if k not in required}
+    return cls(*values, rest)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +171,8 @@ class DatasetOptions:
   def read(cls, section: Mapping[str, Any]) -> Self:
     """Reads the section; the data set refuses options that it does not have."""
     names = [f.name for f in dataclasses.fields(cls)][1:]
-    return cls(section, **{name: section[name] for name in names})
+    values = {name: _required(section, name, 'dataset') for name in names}
+    return cls(section, **values)
 
   def eval_splits(self) -> dict[str, str]:
     """Returns `valid` and `test` -> the split, of those that there are."""
@@ -204,9 +207,12 @@ class ObjectiveOptions:
     weights = _set(config.get('loss_weights', {}))
     for name, value in weights.items():
       options.check_number(f'loss_weights.{name}', value, _LOSS_WEIGHT)
-    sampling = Sampling(**config.get('sampling', {}))
+    rates = config.get('sampling', {})
+    options.refuse_unknown(rates, Sampling._fields, 'sampling', 'a config')
+    sampling = Sampling(**rates)
     sampling.check()
-    return cls(config['estimator'], values, weights, sampling)
+    estimator = _required(config, 'estimator', 'the config')
+    return cls(estimator, values, weights, sampling)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,11 +256,11 @@ class Settings:
         training=TrainingOptions.read(top[TrainingOptions]),
         table=TableOptions.read(top[TableOptions]),
         objective=ObjectiveOptions.read(config),
-        model=ModelOptions.read(config.pop('model')),
-        dataset=DatasetOptions.read(config.pop('dataset')),
+        model=ModelOptions.read(_required(config, 'model', 'the config')),
+        dataset=DatasetOptions.read(_required(config, 'dataset', 'the config')),
         **{n: s.read(config.pop(n, {})) for n, s in sections.items()},
     )
-    for key in _OBJECTIVE:
+    for key in _READ:
       config.pop(key, None)
     # Of earlier versions: only touched rows are trained now.
     if config.pop('table_update', 'lazy') != 'lazy':
@@ -262,7 +268,7 @@ class Settings:
           "table_update='dense' is no option of a run any more; leave it out."
       )
     for key in config:
-      names = [*top[TrainingOptions], *sections, *_OBJECTIVE]
+      names = [*TrainingOptions.names(), *sections, *_READ]
       raise InputError(
           f'the config has a key {key!r}, which no part of a run reads.'
           f' {suggest(key, names)}'
@@ -271,6 +277,20 @@ class Settings:
 
 
 _OBJECTIVE = ('estimator', 'estimator_options', 'loss_weights', 'sampling')
+_READ = ('model', 'dataset', *_OBJECTIVE)
+
+
+def _required(section: Mapping[str, Any], name: str, owner: str) -> Any:
+  """Returns a value that has no default.
+
+  Raises:
+    InputError: It is absent.
+  """
+  if name not in section:
+    raise InputError(
+        f'{owner} has no {name!r}; take one of configs/ as it is, or add it.'
+    )
+  return section[name]
 
 
 def _set(section: Mapping[str, Any]) -> dict[str, Any]:

@@ -102,6 +102,23 @@ def test_a_key_that_nothing_reads():
     Settings.read(config)
 
 
+@pytest.mark.parametrize('section, key', [
+    ('', 'model'), ('', 'dataset'), ('', 'estimator'), ('model', 'name'),
+    ('model', 'embed_dim'), ('dataset', 'train_split')])
+def test_a_key_without_a_default(section, key):
+  config = smoke()
+  del (config[section] if section else config)[key]
+  with pytest.raises(InputError, match=f'has no {key!r}'):
+    Settings.read(config)
+
+
+def test_a_rate_that_nothing_reads():
+  config = smoke().to_dict()
+  config['sampling']['unclicked'] = 0.5
+  with pytest.raises(InputError, match='sampling.unclicked is set.*_rate'):
+    Settings.read(config)
+
+
 def test_dense_tables_are_of_the_tests():
   config = smoke()
   config.table_update = 'lazy'  # As configs of earlier versions say.
