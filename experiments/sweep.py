@@ -12,8 +12,10 @@ others are trained, and the exit code is not 0; the same command tries it again.
 
 --override=KEY=VALUE, any number of times, changes a key in every config that
 has it, and no name. It is for the paths of this machine, as in
---override=dataset.raw_dir=KuaiRand-Pure. Any other change makes another run,
-and finished runs refuse it; put it into the table's file.
+--override=dataset.raw_dir=KuaiRand-Pure. Keys of the section `run` may change
+too: save_predictions=True makes the predictions of finished runs. Any other
+change makes another run, and finished runs refuse it; put it into the table's
+file.
 
 Points that share data order and shapes (loss weights, learning rates, initial
 keys, sampling rates; the rule is in `esmm_jax/sweeps/replicas.py`) are trained

@@ -1,6 +1,6 @@
 """Training of the runs of a sweep, for `experiments.sweep`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import gc
@@ -57,10 +57,7 @@ def train(
   num = len(plan.names)
   overall = _Overall(num, num - len(to_do))
   with contextlib.closing(overall):
-    for group in plan.groups:
-      names = [name for name in group if name in to_do]
-      if not names:
-        continue
+    for names in _side_by_side(plan, to_do, workdir):
       overall.begin(names)
       with overall.quiet():
         ends = _train(names, plan.configs, workdir, origin, data_dir)
@@ -90,6 +87,24 @@ def _unfinished(
       failed[name] = e
       _note(workdir, name, e, plan.points[name])
   return to_do, failed
+
+
+def _side_by_side(
+    plan: Plan, to_do: set[str], workdir: str
+) -> Iterator[list[str]]:
+  """Yields the runs that are trained together.
+
+  A run with results lacks only its predictions. It resumes from its own last
+  checkpoint, which the checkpoint of a group would not know, so it is alone.
+  """
+  from esmm_jax.sweeps.saved_runs import find_run
+
+  for group in plan.groups:
+    names = [name for name in group if name in to_do]
+    trained = [n for n in names if find_run(workdir, n).results is not None]
+    yield from ([name] for name in trained)
+    if rest := [name for name in names if name not in trained]:
+      yield rest
 
 
 def _cache_compiled(folder: str) -> None:

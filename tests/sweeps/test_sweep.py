@@ -449,3 +449,26 @@ def test_a_run_may_take_the_pctr_of_a_later_run(tmp_path, data_dir):
   ends = [json.loads(pathlib.Path(f).read_text('utf-8')) for f in files]
   assert [end['replicas'] for end in ends] == [2, 2]
   assert all(end['test/ctcvr_common/auc'] > 0 for end in ends)
+
+
+@pytest.mark.long
+def test_predictions_asked_for_afterwards(tmp_path, data_dir):
+  """Finished replicas write them from their own checkpoints, alone."""
+  table = write_table(
+      tmp_path, 1, one=('learning_rate', 1e-2), other=('learning_rate', 1e-3))
+  workdir = tmp_path / 'sweep'
+  arguments = (
+      'sweep', table, workdir, f'--data_dir={data_dir}',
+      '--override=dataset.num_train=2000')
+  assert run(*arguments).returncode == 0
+  files = lambda name: list(workdir.glob(f'runs/*/{name}'))
+  read = lambda: {p: json.loads(p.read_bytes()) for p in files('results.json')}
+  before = read()
+  assert [r.pop('replicas') for r in before.values()] == [2, 2]
+  again = run(*arguments, '--override=save_predictions=True')
+  assert again.returncode == 0, again.stderr
+  assert len(files('predictions/test.parquet')) == 2
+  after = read()
+  assert [r.pop('replicas') for r in after.values()] == [1, 1]
+  assert after == before
+  assert 'finished' in run(*arguments, '--dry_run').stdout
