@@ -71,6 +71,11 @@ class Predictor:
     else:
       self.names = inputs.needed(self.schema)
 
+  @property
+  def num_compiled(self) -> int:
+    """The number of batch sizes that have been compiled."""
+    return self._step._cache_size()
+
   def predict(
       self,
       columns: Mapping[str, Any],

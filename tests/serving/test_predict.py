@@ -219,7 +219,7 @@ def test_nothing_is_compiled_for_each_number_of_rows(finished, table):
   for num in (1, 3, 31, 40, 1000, 1024, 2100):
     rows = table.slice(0, num)
     mine.predict({n: rows[n] for n in rows.column_names})
-  assert mine._step._cache_size() == 3
+  assert mine.num_compiled == 3
   assert finished.predictor(batch_size=7).sizes == [1, 7]
 
 
