@@ -126,11 +126,14 @@ def needed(request: Request) -> Sequence[MemoryItem]:
   return parts
 
 
-def available() -> float:
+def available(limit_files: Sequence[str] = _CGROUPS) -> float:
   """Returns the bytes of the first device, or of the system if it is the CPU.
 
   Devices that are emulated on a CPU share its memory. Infinite if neither is
   known.
+
+  Args:
+    limit_files: Files that hold a limit of the system in bytes, or 'max'.
   """
   stats = jax.local_devices()[0].memory_stats() or {}
   if 'bytes_limit' in stats:
@@ -144,7 +147,7 @@ def available() -> float:
     limits.append(int(lines['MemAvailable'].split()[0]) * 1024)
   except (OSError, ValueError, KeyError):
     pass  # Not Linux.
-  for path in filter(os.path.exists, _CGROUPS):
+  for path in filter(os.path.exists, limit_files):
     try:
       with open(path, encoding='ascii') as f:
         limits.append(int(f.read()))
