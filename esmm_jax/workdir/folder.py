@@ -29,6 +29,18 @@ MACHINE_KEYS = (
 )
 # Keys of earlier versions; in runs they had no other value.
 _RETIRED = {'table_update': 'lazy'}
+# Defaults of a data set that configs of earlier versions wrote: whether they
+# are written or left unset, the run is the same.
+DATASET_DEFAULTS = {
+    'kuairand': {
+        'dataset.conversion': 'long_view',
+        'dataset.history': False,
+        'dataset.history_form': 'both',
+        'dataset.play_time': False,
+        'dataset.test_days': 2,
+        'dataset.valid_days': 1,
+    }
+}
 _REMEDY = 'Delete the folder or use another --workdir.'
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
@@ -151,14 +163,17 @@ def decisive(tree: dict[str, Any]) -> dict[str, Any]:
   """
   if isinstance(tree, dict):  # A damaged file may hold anything.
     tree = with_run_section(tree)
+  flat = flatten(tree)
+  defaults = DATASET_DEFAULTS.get(str(flat.get('dataset.name')), {})
+  implied = (_RETIRED | defaults).items()
   return {
       key: value
-      for key, value in flatten(tree).items()
+      for key, value in flat.items()
       # Unset is absent, so that a run stays the same when an option is added.
       if value is not None
       and value != {}
       and not key.startswith('run.')
-      and (key, value) not in _RETIRED.items()
+      and (key, value) not in implied
   }
 
 

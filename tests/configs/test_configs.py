@@ -4,7 +4,7 @@ import dataclasses
 import importlib
 import inspect
 
-from configs import common
+from configs import common, esmm
 from configs.tables import architectures, networks
 from esmm_jax.data import DATASETS
 from esmm_jax.data.ali_ccp.config import AliCcpConfig
@@ -19,6 +19,7 @@ from esmm_jax.schema import Schema
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Task
 from esmm_jax.training import parts
 from esmm_jax.training.settings import ModelOptions
+from esmm_jax.workdir import folder
 import jax
 import jax.numpy as jnp
 import pytest
@@ -88,6 +89,24 @@ def test_a_section_has_the_keys_of_its_dataclass(
   assert set(options) == names | {'name', *SPLITS}
   chosen = {n: options[n] for n in names - {'raw_dir', 'preset'}}
   assert chosen == dict.fromkeys(chosen)
+
+
+def test_a_default_that_is_written_makes_no_other_run():
+  """Configs of earlier versions wrote some of KuaiRand's."""
+  defaults = folder.DATASET_DEFAULTS['kuairand']
+  fields = {f.name: f.default for f in dataclasses.fields(KuaiRandConfig)}
+  assert defaults == {f'dataset.{n}': fields[n] for n in (
+      'conversion', 'history', 'history_form', 'play_time', 'test_days',
+      'valid_days')}
+  unset, written, other = (esmm.get_config('kuairand') for _ in range(3))
+  written.update_from_flattened_dict(defaults)
+  other.dataset.conversion = 'like'
+  unset, written, other = (
+      folder.decisive(folder.record(c)) for c in (unset, written, other))
+  assert written == unset != other
+  # A column of a user's log may have that name.
+  mine = {'dataset': {'name': 'tabular', 'conversion': 'long_view'}}
+  assert folder.decisive(mine)['dataset.conversion'] == 'long_view'
 
 
 def test_options_that_a_function_lacks_are_refused():
