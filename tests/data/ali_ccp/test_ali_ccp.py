@@ -427,12 +427,12 @@ def test_weights_in_float32(tmp_path):
     'options, words',
     [
         (dict(preset='esmm32'), ["'esmm32'", "'esmm23'"]),
-        (dict(valid_share=1.0), ['valid_share', 'below 1']),
-        (dict(sample=0.0), ['sample', 'above 0']),
-        (dict(bad_lines='ignore'), ['bad_lines', "'ignore'", 'error, drop']),
+        (dict(valid_share=1.0), ['dataset.valid_share is 1.0', 'in [0, 1).']),
+        (dict(sample=0.0), ['dataset.sample is 0.0', 'in (0, 1].']),
+        (dict(bad_lines='ignore'), ['bad_lines', "'ignore'", 'drop, error']),
         (dict(without_common='x'), ['without_common', 'keep']),
-        (dict(conversion_without_click='x'), ['drop, keep, click']),
-        (dict(min_count=-1), ['min_count', 'at least 1']),
+        (dict(conversion_without_click='x'), ['click, drop, keep']),
+        (dict(min_count=-1), ['min_count is -1', 'in [1, ']),
         (dict(smaple=0.5), ['smaple', 'sample']),
     ],
 )

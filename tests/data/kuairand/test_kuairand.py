@@ -640,19 +640,20 @@ def test_too_few_days(fake, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'option, value',
+    'option, value, words',
     [
-        ('conversion', 'follow'),
-        ('conversion_without_click', 'ignore'),
-        ('history_form', 'int'),
-        ('test_days', 0),
-        ('valid_days', 0),
-        ('min_count', 0),
-        ('history_strength', 0.0),
+        ('conversion', 'follow', ', .*: like, long_view'),
+        ('conversion_without_click', 'ignore', ', .*: click, drop, keep'),
+        ('history_form', 'int', ', .*: both, bucket, float'),
+        ('test_days', 0, '; it must be a whole number in \\[1, '),
+        ('valid_days', 0, '; it must be a whole number in \\[1, '),
+        ('min_count', 0, '; it must be a whole number in \\[1, '),
+        ('history_strength', 0.0, '; it must be a number in \\(0, '),
     ],
 )
-def test_options_refused(tmp_path, option, value):
-  with pytest.raises(InputError, match=f'{option} is {value!r}; it must be'):
+def test_options_refused(tmp_path, option, value, words):
+  words = f'dataset.{option} is {value!r}{words}'
+  with pytest.raises(InputError, match=words):
     KuaiRand.from_options(str(tmp_path), **{option: value})
 
 
