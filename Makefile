@@ -36,11 +36,16 @@ lint: setup
 # API documentation in build/docs; a warning is an error, but for those of two
 # annotations that classes of tensorflow-datasets bring along.
 TFDS := ignore:Error parsing type annotation
+# The package's __all__ would leave its modules out, so they are named.
+MODULES := esmm_jax \
+  $(patsubst esmm_jax/%/__init__.py,esmm_jax.%,$(wildcard esmm_jax/*/__init__.py)) \
+  $(patsubst esmm_jax/%.py,esmm_jax.%,\
+    $(filter-out %/__init__.py,$(wildcard esmm_jax/*.py)))
 docs: setup
 	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[docs]'
 	$(RUN) -W error -W '$(TFDS) utils.VersionOrStr' \
 	  -W '$(TFDS) list[utils.VersionOrStr]' \
-	  -m pdoc --docformat google -o build/docs esmm_jax
+	  -m pdoc --docformat google -o build/docs $(MODULES)
 
 # Runs the notebooks and keeps what they print and draw.
 notebooks: setup

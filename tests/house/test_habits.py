@@ -104,13 +104,19 @@ def test_moved_modules():
 def test_api_documentation(tmp_path):
   """Without a warning, but for those of another package."""
   ignored = 'ignore:Error parsing type annotation'
+  # As `make docs` has them.
+  modules = ['esmm_jax'] + sorted(
+      f'esmm_jax.{p.stem}' for p in (ROOT / 'esmm_jax').iterdir()
+      if (p / '__init__.py').exists() or (
+          p.suffix == '.py' and p.stem != '__init__'))
   done = subprocess.run(
       [sys.executable, '-W', 'error', '-W', f'{ignored} utils.VersionOrStr',
        '-W', f'{ignored} list[utils.VersionOrStr]', '-m', 'pdoc',
-       '--docformat', 'google', '-o', str(tmp_path), 'esmm_jax'],
+       '--docformat', 'google', '-o', str(tmp_path), *modules],
       cwd=ROOT, env=dict(os.environ, JAX_PLATFORMS='cpu'), text=True,
       capture_output=True, check=False)
   if 'No module named pdoc' in done.stderr:
     pytest.skip('needs the extra `docs`; make docs installs it')
   assert done.returncode == 0, done.stderr
-  assert (tmp_path / 'esmm_jax' / 'models' / 'ple.html').exists()
+  for page in ('models/ple', 'data/tabular/dataset', 'options', 'workdir/lock'):
+    assert (tmp_path / 'esmm_jax' / f'{page}.html').exists(), page
