@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 from absl import app, flags, logging
-from esmm_jax.doctor.allocator import keep_scratch
+from esmm_jax.doctor.allocator import keep_scratch, return_arrow_memory
 from esmm_jax.reporting.grid import digits
 from esmm_jax.types import InputError
 from esmm_jax.workdir.stopping import Stopped
@@ -165,6 +165,7 @@ def run(main: Callable[..., Any], positional: bool = False) -> None:
       _exit(2, f'unexpected argument {argv[1]!r}; flags begin with --.')
     if 'keep_scratch' not in flags.FLAGS or flags.FLAGS['keep_scratch'].value:
       keep_scratch()
+    return_arrow_memory()
     try:
       main(*([argv] if positional else []))
     except UsageError as e:
