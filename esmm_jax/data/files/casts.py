@@ -1,12 +1,17 @@
 """Casts that name the entry that cannot be cast."""
 
+from esmm_jax.data.files.kinds import shown
 from esmm_jax.data.files.location import Location
-from esmm_jax.types import InputError
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-ERRORS = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError)
+ERRORS = (
+    pa.ArrowInvalid,
+    pa.ArrowTypeError,
+    pa.ArrowNotImplementedError,
+    OverflowError,
+)
 
 
 def cast(
@@ -31,14 +36,22 @@ def cast(
   try:
     return pc.cast(array, to)
   except ERRORS as e:
-    # arrow does not name the entry that failed: cast them one by one.
-    for k, entry in enumerate(array):
-      try:
-        pc.cast(pa.array([entry.as_py()], array.type), to)
-      except ERRORS:
-        row = k if rows is None else rows[k]
-        raise location.refusal(row, entry.as_py(), must) from e
-    raise InputError(f'{location}: {e}') from e
+    k = first_bad(array, to)
+    row = k if rows is None else rows[k]
+    raise location.refusal(row, shown(array, k), must) from e
+
+
+def first_bad(array: pa.Array, to: pa.DataType) -> int:
+  """Returns the first entry that cannot be cast; arrow does not name it."""
+  low, high = 0, len(array)  # All before `low` can be cast; one of [low, high).
+  while high - low > 1:
+    middle = (low + high) // 2
+    try:
+      pc.cast(array.slice(low, middle - low), to)
+      low = middle
+    except ERRORS:
+      high = middle
+  return low
 
 
 def refuse(
@@ -54,4 +67,4 @@ def refuse(
   if bad.any():
     k = int(np.flatnonzero(bad)[0])
     row = k if rows is None else rows[k]
-    raise location.refusal(row, array[k].as_py(), must)
+    raise location.refusal(row, shown(array, k), must)

@@ -6,6 +6,8 @@ from typing import Any
 from esmm_jax.data.files import csv_rows
 from esmm_jax.types import InputError
 
+_MAX_SHOWN = 120  # Characters of a value.
+
 
 @dataclasses.dataclass(frozen=True)
 class Location:
@@ -39,5 +41,8 @@ class Location:
 
   def refusal(self, row: int, value: Any, must: str) -> InputError:
     """Makes the error of a value; `must` ends 'it must be'."""
-    text = f'column {self.name!r} is {value!r}; it must be {must}.'
+    shown = repr(value)
+    if len(shown) > _MAX_SHOWN:
+      shown = f'{shown[:_MAX_SHOWN]}...'
+    text = f'column {self.name!r} is {shown}; it must be {must}.'
     return InputError(f'{self.at(row)}: {text}')

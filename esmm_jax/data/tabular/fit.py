@@ -15,6 +15,7 @@ class Moments:
 
   def __init__(self):
     self.num, self.mean, self._squares = 0, 0.0, 0.0
+    self._low, self._high = np.inf, -np.inf
 
   def add(self, values: np.ndarray) -> None:
     """Adds numbers, by the formula of Chan et al. (1983); nan is left out."""
@@ -27,6 +28,10 @@ class Moments:
     self._squares += delta**2 * self.num * len(values) / num
     self.mean += delta * len(values) / num
     self.num = num
+    self._low = min(self._low, values.min())
+    self._high = max(self._high, values.max())
+    if self._low == self._high:  # Not what rounding makes of it.
+      self.mean, self._squares = self._low, 0.0
 
   @property
   def std(self) -> float:
@@ -62,14 +67,16 @@ class Fit:
       InputError: A value is of another kind.
     """
     for c in self._config.inputs:
-      offsets, values = read(c, columns, location)
+      raw = read(c, columns, location)
       if c.kind == 'float':
-        values = values[train]
+        values = raw.values[train]
         values = logarithm(values) if c.scaling == 'log' else values
         self._moments[c.name].add(values)
       else:
-        rows = train if offsets is None else np.repeat(train, np.diff(offsets))
-        self._counts[c.table].add(values.filter(pa.array(rows)))
+        rows = train
+        if raw.offsets is not None:
+          rows = np.repeat(train, np.diff(raw.offsets))
+        self._counts[c.table].add(raw.values.filter(pa.array(rows)))
 
   def encoder(self) -> Encoder:
     """Makes the encoder of the rows added."""
