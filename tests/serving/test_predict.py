@@ -329,7 +329,7 @@ def test_what_columns_become():
         ),
         (
             {'history.weight': ['0.5|2', '1|x']},
-            "row 11: column 'history.weight' is 'x'; it must be numbers",
+            "row 11: column 'history.weight' is 'x'; it must be a number",
         ),
     ],
 )

@@ -83,6 +83,7 @@ def _is_missing(value: Any) -> bool:
 
 def _joined(pieces: list[pa.Array], location: Location) -> pa.Array:
   """Joins plain arrays; those without a value take the type of the others."""
+  pieces = [p for p in pieces if len(p)]
   types = [p.type for p in pieces]
   wanted = next((t for t in types if not _is_empty(t)), (types or [None])[0])
   try:
@@ -117,9 +118,12 @@ def plain(
   if isinstance(array, pa.ExtensionArray):
     return plain(_stored(array), location, rows)
   if pa.types.is_dictionary(kind):
-    return plain(array.dictionary_decode(), location, rows)
+    return _taken(array.dictionary, array.indices, location, rows)
   if pa.types.is_run_end_encoded(kind):
-    return plain(pc.run_end_decode(array), location, rows)
+    ends = array.run_ends.to_numpy()
+    entries = array.offset + np.arange(len(array))
+    runs = np.searchsorted(ends, entries, side='right')
+    return _taken(array.values, pa.array(runs), location, rows)
   if array.null_count == len(array):
     return pa.nulls(len(array))
   name = kind_of(kind)
@@ -136,6 +140,24 @@ def plain(
   if name == 'list':
     return _list(array, location)
   return array
+
+
+def _taken(
+    values: pa.Array,
+    index: pa.Array,
+    location: Location,
+    rows: np.ndarray | None,
+) -> pa.Array:
+  """Returns plain values of an index; arrow takes fewer types itself."""
+  if kind_of(values.type) == 'other' and not isinstance(
+      values, pa.ExtensionArray
+  ):
+    return values  # Nobody reads them.
+  at = pc.fill_null(index, 0).to_numpy(zero_copy_only=False)
+  # The first row of each value, for messages.
+  first = np.zeros(len(values), np.int64)
+  first[at[::-1]] = np.arange(len(at))[::-1] if rows is None else rows[::-1]
+  return plain(plain(values, location, first).take(index), location, rows)
 
 
 def _list(array: pa.Array, location: Location) -> pa.Array:
