@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 # The largest number that the model's float32 holds.
 LARGEST = float(np.finfo(np.float32).max)
+_POWERS = 10.0 ** np.arange(23)
 _TRUTHS = {'0': 0, '1': 1, 'false': 0, 'true': 1}
 
 
@@ -48,6 +49,11 @@ def _float64(
   kind = require('number', array, must, location, rows)
   if kind == 'integer':
     return pc.cast(array, pa.float64(), safe=False)  # Rounding is no loss here.
+  if pa.types.is_float32(array.type):
+    numbers = _shortest(array.to_numpy(zero_copy_only=False))
+    return pa.array(numbers, mask=array.is_null().to_numpy(False))
+  if kind == 'decimal':  # A cast to floats would not round it right.
+    array = pc.cast(array, pa.string())
   if kind == 'text':
     array = trimmed(array, location, rows)
     try:
@@ -58,6 +64,33 @@ def _float64(
       digits = pa.array(list(truths.values())).take(index)
       array = pc.coalesce(digits, array)
   return cast(array, pa.float64(), must, location, rows)
+
+
+def _shortest(values: np.ndarray) -> np.ndarray:
+  """Converts float32 to the float64 of its shortest decimal.
+
+  That is what a CSV file holds: .1 of a float32 is .1, not .100000001.
+  """
+  numbers = values.astype(np.float64)
+  size = np.abs(numbers)
+  left = np.flatnonzero((size % 1 != 0) | (size >= 1 << 24))
+  left = left[np.isfinite(numbers[left])]
+  # Powers of ten are exact up to 1e22, and so is one step with them.
+  near = (size[left] > 1e-13) & (size[left] < 1e22)
+  far, left = left[~near], left[near]
+  numbers[far] = [float(str(v)) for v in values[far]]
+  wanted, exact = values[left], numbers[left]
+  places = 5 - np.floor(np.log10(size[left])).astype(np.int64)
+  for digits in range(4):  # Six and more.
+    up = _POWERS[np.maximum(places + digits, 0)]
+    down = _POWERS[np.maximum(-digits - places, 0)]
+    rounded = np.rint(exact * (up / down)) / up * down
+    is_it = rounded.astype(np.float32) == wanted
+    numbers[left[is_it]] = rounded[is_it]
+    left, wanted, exact, places = (
+        a[~is_it] for a in (left, wanted, exact, places)
+    )
+  return numbers
 
 
 def whole(
