@@ -1,5 +1,6 @@
 """Columns of any library and Arrow arrays of any type, in few plain types."""
 
+import contextlib
 from typing import Any
 import uuid
 
@@ -52,14 +53,18 @@ def arrow(value: Any, location: Location) -> pa.Array:
 
 
 def _converted(value: Any) -> pa.Array | pa.ChunkedArray:
-  try:
-    return pa.array(value, from_pandas=True)
-  except (*ERRORS, TypeError):
-    pass
-  try:
-    return pa.chunked_array(value)  # Of polars, say.
-  except (*ERRORS, TypeError):
-    pass
+  is_pandas = type(value).__module__.startswith('pandas')
+  if hasattr(value, '__arrow_c_stream__') and not is_pandas:  # Polars, say.
+    with contextlib.suppress(*ERRORS, TypeError):
+      return pa.chunked_array(value)
+  with contextlib.suppress(*ERRORS, TypeError):
+    array = pa.array(value, from_pandas=True)
+    is_objects = getattr(value, 'dtype', object) == object
+    if pa.types.is_timestamp(array.type) and is_objects and any(
+        getattr(v, 'nanosecond', 0) for v in value
+    ):  # Objects of pandas, whose nanoseconds arrow leaves out.
+      return pa.array(value, pa.timestamp('ns', array.type.tz))
+    return array
   # Texts and numbers beside each other, or numbers past 64 bits.
   missing = pa.array([_is_missing(v) for v in value])
   texts = [
