@@ -140,4 +140,6 @@ def _weighted(
   values = floats(weights, location, rows)
   bad = np.isnan(values) & names.is_valid().to_numpy(zero_copy_only=False)
   refuse(bad, entries, must, location, rows)
+  must = f'{must} with a weight of at least 0'
+  refuse(values < 0, entries, must, location, rows)
   return names, np.where(np.isnan(values), 0, values)

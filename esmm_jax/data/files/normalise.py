@@ -59,7 +59,8 @@ def _converted(value: Any) -> pa.Array | pa.ChunkedArray:
       return pa.chunked_array(value)
   with contextlib.suppress(*ERRORS, TypeError):
     array = pa.array(value, from_pandas=True)
-    is_objects = getattr(value, 'dtype', object) == object
+    dtype = getattr(value, 'dtype', None)
+    is_objects = getattr(dtype, 'kind', 'O') == 'O'
     if pa.types.is_timestamp(array.type) and is_objects and any(
         getattr(v, 'nanosecond', 0) for v in value
     ):  # Objects of pandas, whose nanoseconds arrow leaves out.

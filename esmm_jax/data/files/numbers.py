@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# The largest number that the model's float32 holds.
-LARGEST = float(np.finfo(np.float32).max)
+# The largest number that the model's float32 holds, as people write it.
+LARGEST = 3.4028235e38
 _POWERS = 10.0 ** np.arange(23)
 _TRUTHS = {'0': 0, '1': 1, 'false': 0, 'true': 1}
 

@@ -3,12 +3,26 @@
 from collections.abc import Mapping
 from typing import Any
 
+from esmm_jax.data.files import raw_values
 from esmm_jax.data.files.raw_values import Location
 from esmm_jax.data.store.vocabulary import ValueCounts
 from esmm_jax.data.tabular.config import TabularConfig
-from esmm_jax.data.tabular.encoder import Encoder, logarithm, read, Scaling
+from esmm_jax.data.tabular.encoder import Encoder, logarithm, Raw, read
+from esmm_jax.data.tabular.encoder import Scaling
+from esmm_jax.types import InputError
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+
+# Name -> a separator that hardly stands inside of an identifier.
+_UNLIKELY = {
+    '^': '^',
+    'semicolon': ';',
+    'comma': ',',
+    'tab': '\t',
+    **{rf'\x{code:02x}': chr(code) for code in (1, 2, 3, 29)},
+}
+
 
 class Moments:
   """Number, mean and variance of a stream of numbers, in float64."""
@@ -46,6 +60,12 @@ class Fit:
     self._config = config
     self._counts: dict[str, ValueCounts] = {}
     self._moments: dict[str, Moments] = {}
+    # List column without a list of two entries so far -> some of its values.
+    self._single: dict[str, pa.Array] = {
+        c.name: pa.array([], pa.string())
+        for c in config.inputs
+        if c.kind == 'ids' and not c.separator
+    }
     for c in config.inputs:
       if c.kind == 'float':
         self._moments[c.name] = Moments()
@@ -76,10 +96,35 @@ class Fit:
         rows = train
         if raw.offsets is not None:
           rows = np.repeat(train, np.diff(raw.offsets))
+          self._note(c.name, columns[c.name], raw)
         self._counts[c.table].add(raw.values.filter(pa.array(rows)))
 
+  def _note(self, name: str, column: Any, raw: Raw) -> None:
+    """Remembers values of a column of texts that have one entry at most."""
+    if np.diff(raw.offsets).max(initial=0) > 1:
+      self._single.pop(name, None)
+    elif name in self._single and not len(self._single[name]):
+      texts = raw_values.arrow(column[:1000], Location('', name=name))
+      if pa.types.is_string(texts.type):
+        self._single[name] = pc.unique(texts.drop_null())
+
   def encoder(self) -> Encoder:
-    """Makes the encoder of the rows added."""
+    """Makes the encoder of the rows added.
+
+    Raises:
+      InputError: A column of lists seems to have another separator.
+    """
+    for name, values in self._single.items():
+      values = values.filter(pc.invert(pc.starts_with(values, '[')))
+      for word, separator in _UNLIKELY.items():
+        has = pc.match_substring(values, separator)
+        if 2 * (pc.sum(has).as_py() or 0) > len(values):
+          example = values.filter(has)[0].as_py()
+          raise InputError(
+              f'dataset.ids: no value of column {name!r} has two entries, but'
+              f' most are like {example!r}; write {name}:separator={word}, or'
+              f' {name}:separator=pipe if these are no lists.'
+          )
     vocabularies, scalings = {}, {}
     for c in self._config.inputs:
       if c.kind == 'float':

@@ -170,7 +170,8 @@ def test_what_wraps_a_type(case, use):
     assert_read(use, array, case[1 + USES.index(use)])
 
 
-@pytest.mark.parametrize('case', [c for c in CASES if c[1]], ids=lambda c: str(c[0].type))
+@pytest.mark.parametrize(
+    'case', [c for c in CASES if c[1]], ids=lambda c: str(c[0].type))
 def test_entries_of_lists_and_nulls(case):
   array, texts, numbers = case[:3]
   wanted = [[texts[0]], [], [t for t in texts if t is not None][-1:]]
