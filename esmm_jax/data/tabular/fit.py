@@ -106,7 +106,10 @@ class Fit:
     elif name in self._single and not len(self._single[name]):
       texts = raw_values.arrow(column[:1000], Location('', name=name))
       if pa.types.is_string(texts.type):
-        self._single[name] = pc.unique(texts.drop_null())
+        texts = pc.utf8_trim_whitespace(texts.drop_null())
+        self._single[name] = pc.unique(
+            texts.filter(pc.greater(pc.binary_length(texts), 0))
+        )
 
   def encoder(self) -> Encoder:
     """Makes the encoder of the rows added.

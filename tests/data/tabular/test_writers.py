@@ -6,7 +6,10 @@ import decimal
 import esmm_jax
 from esmm_jax.data.files import row_files
 from esmm_jax.data.tabular.dataset import Tabular
+from esmm_jax.data.tabular.encoder import Encoder
+from esmm_jax.serving import exporting, model_inputs
 from esmm_jax.training.loop import train_and_evaluate
+from esmm_jax.types import InputError
 import numpy as np
 from pyarrow import csv, parquet
 import pyarrow as pa
@@ -52,6 +55,8 @@ def frame():
       'ratio': pa.array([j / 10 for j in k], pa.float32()),
       'large': [1e16 * (j % 5) + 0.5 for j in k],
       'count': pa.array(some(j % 9 for j in k), pa.int64()),
+      'tags': some(f't{j % 3}:{j % 4 / 4}|u{j % 5}:1' for j in k),
+      'words': some(f'["w{j % 3}", "x, {j % 2}"]' for j in k),
       'time': pa.array(hours, pa.timestamp('us', 'Asia/Shanghai')),
       'clicked': [j % 2 == 0 for j in k],
       'bought': [int(j % 4 == 0) for j in k],
@@ -149,7 +154,8 @@ def files(tmp_path_factory):
 
 def options(path):
   return dict(
-      files=path, id=IDS, float=FLOATS, click='clicked', conversion='bought',
+      files=path, id=IDS, float=FLOATS,
+      ids='tags:weights=colon:max_len=2,words:combiner=sum', click='clicked', conversion='bought',
       split='time', time='time', valid_from='2022-04-09T00:00+08:00',
       test_from='2022-04-10 04:00:00Z', min_count=1)
 
@@ -163,6 +169,11 @@ def reference(files, tmp_path_factory):
   return prepared(tmp_path_factory.mktemp('data'), files['pyarrow.parquet'])
 
 
+def frame_of_floats():
+  rows = frame().to_pydict()
+  return rows | {'size2': rows['size'], 'flag2': rows['flag']}
+
+
 def sizes(data):
   return [s.num_examples for s in data.info.splits.values()]
 
@@ -171,6 +182,15 @@ def test_the_reference(reference):
   # 20:00 in Shanghai is the first time: 172 hours to the 9th, 36 more.
   assert sizes(reference) == [172, 36, 32]
   assert reference.report['vocab_sizes']['fine'] == 2 + 3
+  tags = read(reference)['train']['tags']
+  # t1 and u2 of row 7; by falling weight.
+  names = Encoder.load(reference.encoder_folder).values('tags')
+  entries = slice(*tags.offsets[7:9])
+  assert [names[k - 2] for k in tags.values[entries]] == ['u2', 't1']
+  assert tags.weights[entries].tolist() == [1, 0.75]
+  assert tags.weights.dtype == np.float32
+  fields = {f.name: f for f in reference.schema.fields}
+  assert fields['tags'].weighted and not fields['words'].weighted
 
 
 @pytest.mark.parametrize('writer, hours', [
@@ -233,3 +253,39 @@ def test_the_same_scores(files, run):
     if not isinstance(columns, pa.Table):
       columns = {name: columns[name] for name in run.names}
     np.testing.assert_array_equal(scores(run, columns), wanted, err_msg=way)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('quick_compilation')
+def test_an_export_of_the_run(files, run, tmp_path):
+  """Weights are an input of their own."""
+  rows = parquet.read_table(files['pyarrow.parquet'])
+  wanted = run.predict(rows)
+  exporting.export(run, str(tmp_path / 'model'))
+  call, params = exporting.load(str(tmp_path / 'model'))
+  encoder = Encoder.load(str(tmp_path / 'model' / 'encoder'))
+  features = model_inputs.features(
+      run.schema, encoder.encode({n: rows[n] for n in run.names}))
+  assert features['tags.weight'].shape == (NUM, 2)
+  found = call(params, features)
+  for name in wanted:
+    np.testing.assert_allclose(found[name], wanted[name], rtol=1e-5)
+  features['tags.weight'] = features['tags.weight'][::-1]
+  assert np.abs(call(params, features)['p_ctr'] - wanted['p_ctr']).max() > 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('quick_compilation')
+def test_what_a_run_refuses(run):
+  """With the row, in the words of the data's preparation."""
+  rows = {n: frame_of_floats()[n] for n in run.names}
+  for name, value, words in (
+      ('price', 1.7976931348623157e308, 'at most 3.4028235e38'),
+      ('price', 'x', 'a number'),
+      ('code', 7.5, 'a whole number or a text'),
+      ('tags', 'a', "a pair like 'sport:0.5'"),
+      ('words', '["a"', 'a list like')):
+    values = [rows[name][0], value]
+    changed = {n: v[:2] for n, v in rows.items()} | {name: values}
+    with pytest.raises(InputError, match=f'log, row 1: .*{words}'):
+      run.predict(changed, where='log')
