@@ -89,7 +89,8 @@ def test_a_text_that_begins_with_a_bracket_and_is_no_list(text):
 @pytest.mark.parametrize('values, row', [
     (['[1]', '2|3'], 1), (['2|3', '[1]'], 0), (['', 'x', '[1]'], 1)])
 def test_all_texts_of_a_column_are_such_lists_or_none(values, row):
-  with pytest.raises(InputError, match=rf'row {row}: .*a list in \[ and \], as'):
+  message = rf'row {row}: .*a list in \[ and \], as'
+  with pytest.raises(InputError, match=message):
     read(values)
 
 

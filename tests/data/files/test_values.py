@@ -60,7 +60,7 @@ SAME = {
         '2022-04-01 01:00:00.5-03:30'],
     '2022-03-31 00:00:00Z': [
         '2022-03-31 00:00:00Z', '2022-03-31T00:00Z',
-        datetime.datetime(2022, 3, 31, tzinfo=datetime.timezone.utc)],
+        datetime.datetime(2022, 3, 31, tzinfo=datetime.UTC)],
     '12:30:00.5': ['12:30:00.500000', datetime.time(12, 30, 0, 500000)],
     # No times: they are what they are.
     '2022-02-30 00:00:00Z': ['2022-02-30 00:00:00Z'],
@@ -130,10 +130,10 @@ def test_missing_values_are_those_of_the_writer():
 NO_TEXTS = {
     'fraction': ([1.5], '1.5; it must be a whole number or a text'),
     'infinite': ([np.inf], r'inf; it must be a whole number up to 2\^53'),
-    'rounded': ([2.0**53 + 2], r'9007199254740994.0; it must be a whole .*2\^53'),
+    'rounded': ([2.0**53 + 2], r'9007199254740994.0; it must be .*2\^53'),
     'rounded float32': (
         np.array([2.0**24 + 2], 'float32'), r'16777218.0; .* up to 2\^24'),
-    'rounded text': (['1.8446744073709552e+19'], "e.19'; it must be written wi"),
+    'rounded text': (['1.8446744073709552e+19'], "e.19'; it must be writ"),
     'of a spreadsheet': (['x', '1.23457E+11'], 'row 1: .*all its digits'),
     'not UTF-8': ([b'a', b'\xff'], r"row 1: column 'a' is b'.xff'; .* UTF-8"),
     'duration': (
@@ -187,8 +187,8 @@ LARGEST = float(np.finfo('float32').max)
 
 
 @pytest.mark.parametrize('form', [
-    list, lambda v: pa.array(v).cast(pa.string()), lambda v: np.array(v, object),
-    lambda v: [str(x) for x in v]])
+    list, lambda v: pa.array(v).cast(pa.string()),
+    lambda v: np.array(v, object), lambda v: [str(x) for x in v]])
 @pytest.mark.parametrize('sign', [1, -1])
 def test_numbers_that_no_float32_holds(form, sign):
   fine = form([0.5, sign * LARGEST])
@@ -264,7 +264,8 @@ def test_forms_of_dates(text, nanoseconds):
     (np.array([1], 'timedelta64[s]'), 0, 'a number or a date'),
 ])
 def test_what_is_no_time(values, row, must):
-  with pytest.raises(InputError, match=f"^log, row {row}: column 'a' is .*{must}"):
+  message = f"^log, row {row}: column 'a' is .*{must}"
+  with pytest.raises(InputError, match=message):
     times(values)
 
 
@@ -309,7 +310,7 @@ def test_boundaries(text, column, wanted):
 @pytest.mark.parametrize('text, column, words', [
     ('soon', NAIVE, " is 'soon'; it must be a number or a date like 2022-04"),
     ('20220401', NAIVE, "'ts' holds dates without a zone; give a date like"),
-    ('2022-04-01', [20220405], "'ts' holds numbers; give a number like 20220405"),
+    ('2022-04-01', [20220405], "'ts' holds numbers; give a number like 202204"),
     ('2022-04-01Z', NAIVE, 'dates without a zone; leave the offset away'),
     ('2022-04-01', ['2022-04-05Z', '2022-04-05 00:00:00+08'],
      'of several offsets; give it an offset too'),

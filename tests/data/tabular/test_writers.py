@@ -84,7 +84,8 @@ def pandas_arrow_csv(rows, path):
 
 
 def pandas_index_parquet(rows, path):
-  rows.to_pandas().sample(frac=1.0, random_state=0).sort_index().to_parquet(path)
+  frame_ = rows.to_pandas().set_index('midnight', drop=False)
+  frame_.rename_axis('day of the index').to_parquet(path)
 
 
 def polars_csv(rows, path):
@@ -155,9 +156,10 @@ def files(tmp_path_factory):
 def options(path):
   return dict(
       files=path, id=IDS, float=FLOATS,
-      ids='tags:weights=colon:max_len=2,words:combiner=sum', click='clicked', conversion='bought',
+      ids='tags:weights=colon:max_len=2,words:combiner=sum',
+      click='clicked', conversion='bought', min_count=1,
       split='time', time='time', valid_from='2022-04-09T00:00+08:00',
-      test_from='2022-04-10 04:00:00Z', min_count=1)
+      test_from='2022-04-10 04:00:00Z')
 
 
 def prepared(folder, path, **more):
