@@ -15,8 +15,8 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 # The ground floor, which every layer may use.
 LAYERS = [
     f'esmm_jax.{module}'
-    for module in ('checksums', 'json_files', 'options', 'schema', 'tasks',
-                   'types')
+    for module in ('checksums', 'json_files', 'options', 'paths', 'schema',
+                   'tasks', 'types')
 ]
 # What a data set is made of.
 SET = ['esmm_jax.data.files', 'esmm_jax.data.store', *LAYERS]

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from esmm_jax.data.files.quoted_names import split, unquote
 from esmm_jax.options import check_choice
 from esmm_jax.schema import COMBINERS, Field
 from esmm_jax.types import InputError, suggest
@@ -74,17 +75,22 @@ def parse_inputs(kind: str, text: str, min_count: int) -> list[Input]:
 
   Args:
     kind: `id`, `ids` or `float`.
-    text: The columns, with commas between.
+    text: The columns, with commas between; a name with a comma or a colon in it
+      stands in quotes.
     min_count: Of the columns that have none of their own.
 
   Raises:
     InputError: Names the column and the option that is not possible.
   """
-  return [_parse_input(kind, part, min_count) for part in split_commas(text)]
+  try:
+    parts = split(text)
+  except InputError as e:
+    raise InputError(f'dataset.{kind}: {e}') from e
+  return [_parse_input(kind, part, min_count) for part in parts]
 
 
 def _parse_input(kind: str, part: str, min_count: int) -> Input:
-  name, *texts = part.split(':')
+  name, *texts = split(part, ':') or ['']
   options: dict[str, Any] = {} if kind == 'float' else {'min_count': min_count}
   try:
     for text in texts:
@@ -95,14 +101,9 @@ def _parse_input(kind: str, part: str, min_count: int) -> Input:
             f' {suggest(key, _OPTIONS[kind])}'
         )
       try:
-        options[key] = _OPTIONS[kind][key](value)
+        options[key] = _OPTIONS[kind][key](unquote(value))
       except ValueError as e:
         raise InputError(f'{value!r} is no whole number.') from e
-    return Input(name, kind, **options)
+    return Input(unquote(name), kind, **options)
   except InputError as e:
     raise InputError(f'dataset.{kind}: {part!r}: {e}') from e
-
-
-def split_commas(text: str) -> list[str]:
-  """Returns the parts between commas, without blanks and empty parts."""
-  return [p.strip() for p in text.split(',') if p.strip()]
