@@ -9,7 +9,6 @@ what to do. Exit code 1 if runs could not be trusted.
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile

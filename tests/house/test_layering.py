@@ -32,6 +32,7 @@ RULES = [
     ('esmm_jax.checksums', ['esmm_jax.json_files', 'esmm_jax.types'], []),
     ('esmm_jax.json_files', ['esmm_jax.types'], ['numpy']),
     ('esmm_jax.options', ['esmm_jax.types'], []),
+    ('esmm_jax.paths', [], []),
     ('esmm_jax.data.files', ['esmm_jax.data.store', *LAYERS], FILES),
     ('esmm_jax.data.store', LAYERS, [*NUMERIC, *STORE]),
     (

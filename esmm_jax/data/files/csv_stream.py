@@ -227,7 +227,7 @@ def _refusal(path: str, dialect: Dialect, error: Malformed) -> InputError:
   begin, end = lines_of(path, dialect, [error.begin, error.end])
   problem = error.problem.replace('{end}', str(end))
   advice = error.advice
-  for name in ('quote', 'encoding'):
+  for name in ('quote', 'encoding', 'separator'):
     advice = advice.replace(f'{{{name}}}', dialect.option(name))
   return InputError(f'{path}, line {begin}: {problem}. {advice}')
 

@@ -115,7 +115,7 @@ class Dialect:
 
   @property
   def has_header(self) -> bool:
-    """Whether the first line of a file holds the names."""
+    """True where the first line of a file holds the names."""
     return not self.header
 
   @property

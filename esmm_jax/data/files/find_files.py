@@ -107,6 +107,8 @@ def _list(fs: fsspec.AbstractFileSystem, path: str, where: str) -> list[str]:
   matches = sorted(fs.glob(path))
   files = [p for p in matches if fs.isfile(p) and not _is_aside(p, path)]
   folders = [p for p in matches if fs.isdir(p) and not _is_aside(p, path)]
+  if matches:
+    _refuse_tables(fs, matches[0].rpartition('/')[0], where)
   if files:
     # `log/*` means its files, and folders that are data sets by their name.
     folders = [p for p in folders if file_kinds.by_name(p) or '=' in _last(p)]
@@ -143,12 +145,7 @@ def _last(path: str) -> str:
 def _folder(fs: fsspec.AbstractFileSystem, path: str, where: str) -> list[str]:
   """Returns the files in a folder, and in those in it."""
   root = path.rstrip('/')
-  for entry in fs.ls(root, detail=False):
-    if maker := _TABLES.get(_last(entry)):
-      raise InputError(
-          f'{where}: {root} is a table of {maker}, whose files hold rows that'
-          ' were deleted too. Export it as Parquet.'
-      )
+  _refuse_tables(fs, root, where)
   files = []
   for p in sorted(fs.find(root)):
     parts = p[len(root) :].strip('/').split('/')
@@ -165,6 +162,18 @@ def _folder(fs: fsspec.AbstractFileSystem, path: str, where: str) -> list[str]:
         ' count.'
     )
   return files
+
+
+def _refuse_tables(
+    fs: fsspec.AbstractFileSystem, folder: str, where: str
+) -> None:
+  """Refuses a folder that only another program can read right."""
+  for entry in fs.ls(folder, detail=False):
+    if maker := _TABLES.get(_last(entry)):
+      raise InputError(
+          f'{where}: {folder} is a table of {maker}, whose files hold rows that'
+          ' were deleted too. Export it as Parquet.'
+      )
 
 
 def _protocols(fs: fsspec.AbstractFileSystem) -> tuple[str, ...]:

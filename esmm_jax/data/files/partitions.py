@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Mapping
+import re
 import urllib.parse
 
 from esmm_jax.data.files import raw_values
@@ -12,6 +13,7 @@ from esmm_jax.types import InputError
 import pyarrow as pa
 import pyarrow.compute as pc
 
+_NUMBER = re.compile(r'[+-]?\d+(\.\d+)?')
 _NULL = '__HIVE_DEFAULT_PARTITION__'
 
 
@@ -67,6 +69,10 @@ def _compare(
   same = pc.fill_null(pc.equal(texts, wanted[0]), False)
   if text is None:
     same = texts.is_null()
+  elif _NUMBER.fullmatch(text) and not pa.types.is_string(values.type):
+    # `month=03` and 3; the file's own value is read.
+    numbers = pc.cast(values, pa.float64(), safe=False)
+    same = pc.fill_null(pc.equal(numbers, float(text)), False)
   bad = pc.index(same, False).as_py()
   if bad >= 0:
     raise InputError(

@@ -7,8 +7,7 @@ a CSV file and a Parquet file of the same log give the same ids.
 import dataclasses
 from typing import Any
 
-from esmm_jax.data.files import csv_rows
-from esmm_jax.data.files import dialect as dialects
+from esmm_jax.data.files import csv_rows, dialect as dialects
 from esmm_jax.data.files.dialect import Dialect
 from esmm_jax.types import InputError
 import numpy as np
@@ -96,15 +95,12 @@ def arrow(value: Any, location: Location) -> pa.Array:
 def texts(
     array: pa.Array, location: Location, rows: np.ndarray | None = None
 ) -> pa.Array:
-  """Converts identifiers to texts; null where a value is missing.
+  """Converts identifiers to pyarrow strings; null where a value is missing.
 
   Args:
     array: Integers, whole floats, booleans, texts, dates: anything but lists.
     location: The column's.
     rows: The row of each entry; None: entry k is in row k.
-
-  Returns:
-    pyarrow strings.
 
   Raises:
     InputError: Entries are lists, or floats that are not whole.

@@ -16,6 +16,7 @@ from esmm_jax.data.files.dialect import Dialect
 
 # Bytes that pyarrow parses at once; it cannot read a longer row.
 BLOCK = 1 << 22
+_SEPARATORS = {b'\t': '\\t', b';': ';', b'|': '|', b'\x01': '\\x01', b',': ','}
 _BREAK = re.compile(rb'\r\n|\n|\r')
 
 
@@ -134,10 +135,15 @@ class Grammar:
         raise _not_closed(at, len(data) - 1)
       return b'', len(data)
     end = match.end()
-    if data[end : end + 1] not in (b'', self.separator, b'\r', b'\n'):
+    following = data[end : end + 1]
+    if following not in (b'', self.separator, b'\r', b'\n'):
+      advice = _DOUBLE
+      if separator := _SEPARATORS.get(following):
+        advice = f"If {separator} separates the columns, set {{separator}}"
+        advice += f"='{separator}'. {_DOUBLE}"
       raise Malformed(
           at, end - 1, 'a value begins with a quote, which closes in line'
-          ' {end} before other text'
+          f' {{end}} before {following.decode(errors="replace")!r}', advice
       )
     value = match[0][1:-1].replace(self.quote * 2, self.quote)
     return value, end

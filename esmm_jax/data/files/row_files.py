@@ -1,7 +1,7 @@
 """Parquet and CSV files as a stream of rows, local and remote."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from esmm_jax.data.files import csv_rows, csv_stream
 from esmm_jax.data.files import dialect as dialects
@@ -165,7 +165,8 @@ def _batches(
   """Yields those of the columns that the file has; at least one."""
 
   def own(present: list[str]) -> list[str]:
-    require(columns, [*present, *more], path, dialect=dialect)
+    added = [n for n in more if n not in present]
+    require(columns, [*present, *added], path, dialect=dialect)
     return [n for n in columns if n in present] or present[:1]
 
   if file_kinds.is_csv(path, dialect):
