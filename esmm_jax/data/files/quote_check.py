@@ -114,9 +114,11 @@ def check_pairs(
   word = int(last[-1])
   bits = int(breaks[word] & ~is_open[word])
   end = word * _WORD + bits.bit_length()
+  inside = breaks & is_open
   # Of the last word only what is before the end counts.
-  quotes[word + 1 :] = 0
-  quotes[word] &= np.uint64((1 << bits.bit_length()) - 1)
+  for words in (quotes, inside):
+    words[word + 1 :] = 0
+    words[word] &= np.uint64((1 << bits.bit_length()) - 1)
   before = may_stand << np.uint64(1)
   before[1:] |= may_stand[:-1] >> np.uint64(_WORD - 1)
   before[0] |= np.uint64(1)  # A row begins there.
@@ -125,11 +127,10 @@ def check_pairs(
   bad = quotes & ((is_open & ~before) | (~is_open & ~after))
   if bad.any():
     return end, False
-  if columns > 1 and (breaks & is_open)[: word + 1].any():
-    if _may_be_rows(array[:end], is_quote[:end], is_break[:end], grammar,
-                    columns):
-      return end, False
-  return end, True
+  if columns == 1 or not inside.any():
+    return end, True
+  rows = array[:end], is_quote[:end], is_break[:end]
+  return end, not _may_be_rows(*rows, grammar, columns)
 
 
 def _words(mask: np.ndarray) -> np.ndarray:
