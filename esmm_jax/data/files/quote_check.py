@@ -156,7 +156,7 @@ def _may_be_rows(
     grammar: Grammar,
     columns: int,
 ) -> bool:
-  """Returns whether a value's first and last line might be parts of rows.
+  """Returns whether a value's lines might be rows; see `Grammar.check_lines`.
 
   Args:
     array: Bytes, uint8 [n], whole rows.
@@ -183,7 +183,12 @@ def _may_be_rows(
   before = _count(outer, begin, first)
   rest = _count(separators, first, inside[low])
   start = _count(separators, inside[high - 1], last)
-  return bool(((rest == columns - 1 - before) & (start == before)).any())
+  is_likely = (rest == columns - 1 - before) & (start == before)
+  # Those between the first and the last line, as many as two rows at least.
+  inner = _count(separators, inside[low], inside[high - 1])
+  rows = inner // (columns - 1)
+  is_likely |= (inner % (columns - 1) == 0) & (rows > 1) & (rows < high - low)
+  return bool(is_likely.any())
 
 
 def _count(

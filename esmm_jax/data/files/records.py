@@ -199,18 +199,20 @@ class Grammar:
         raise ambiguous(begin, end)
 
   def _is_rows(self, value: bytes, before: int, columns: int) -> bool:
-    """Returns whether a value holds the rest, rows and the begin of one."""
+    """Returns whether a value may be the rest of a row, rows and a beginning.
+
+    Also where the ends do not fit: two lines between them are not by chance as
+    long as rows.
+    """
     lines = _BREAK.split(value)
     counts = [line.count(self.separator) for line in lines]
+    inner = [n for n, line in zip(counts[1:-1], lines[1:-1]) if line]
+    fits = counts[0] == columns - 1 - before and counts[-1] == before
     return (
         columns > 1
         and len(lines) > 1
-        and counts[0] == columns - 1 - before
-        and counts[-1] == before
-        and all(
-            n == columns - 1 for n, line in zip(counts[1:-1], lines[1:-1])
-            if line
-        )
+        and (fits or len(inner) > 1)
+        and all(n == columns - 1 for n in inner)
     )
 
 
