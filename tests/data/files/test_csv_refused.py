@@ -271,8 +271,9 @@ def test_parquet_without_an_ending(tmp_path):
 
 # Rows never vanish.
 
-SOUND = st.lists(
-    st.tuples(*[st.text('ab, "\n', max_size=4)] * 3), min_size=1, max_size=9)
+def frames(alphabet):
+  row = st.tuples(*[st.text(alphabet, max_size=4)] * 3)
+  return st.lists(row, min_size=1, max_size=9)
 
 
 def csv_text(rows, all_quoted):
@@ -281,15 +282,17 @@ def csv_text(rows, all_quoted):
   return ''.join(','.join(map(field, r)) + '\n' for r in rows)
 
 
-@settings(deadline=None, max_examples=300)
-@given(SOUND, st.booleans(), st.data())
-def test_a_quote_too_many_or_too_few(tmp_path_factory, rows, all_quoted, data):
+@pytest.mark.parametrize('alphabet, changes', [('ab, "\n', 1), ('ab ', 2)])
+@settings(deadline=None, max_examples=100)
+@given(data=st.data())
+def test_quotes_too_many_or_too_few(
+    tmp_path_factory, alphabet, changes, data):
   """The file is refused, or has as many rows as before, or more.
 
   Rows that hold line breaks may become two, never one of two.
   """
-  text = csv_text(rows, all_quoted)
-  changes = data.draw(st.integers(1, 2))
+  rows = data.draw(frames(alphabet))
+  text = csv_text(rows, data.draw(st.booleans()))
   for _ in range(changes):
     at = data.draw(st.integers(0, len(text) - 1))
     removed = text[at] == '"' and data.draw(st.booleans())
@@ -301,3 +304,14 @@ def test_a_quote_too_many_or_too_few(tmp_path_factory, rows, all_quoted, data):
   except InputError:
     return
   assert len(read) >= len(rows), (text, read)
+
+
+@pytest.mark.parametrize('piece', [1, 2, 3, 7])
+@pytest.mark.parametrize('case', [
+    c for c in WRONG if WRONG[c][0] == 'log.csv' and b'"' in WRONG[c][1]
+    and len(WRONG[c][1]) < 100])
+def test_wherever_the_file_is_cut_to_be_read(case, piece, tmp_path, monkeypatch):
+  from esmm_jax.data.files import quote_check
+
+  monkeypatch.setattr(quote_check, '_PIECE', piece)
+  assert re.search(WRONG[case][-1], refusal(tmp_path, case))
