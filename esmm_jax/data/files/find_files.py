@@ -90,7 +90,7 @@ def _refuse_twice(
     number = (status.st_dev, status.st_ino)
     key = number if status.st_ino else os.path.realpath(path)
   if key in seen:
-    if seen[key] == path:
+    if os.path.normpath(seen[key]) == os.path.normpath(path):
       what = f'{path} is named twice'
     else:
       what = f'{path} and {seen[key]} are one file, by a link'

@@ -93,6 +93,8 @@ def _parse_input(kind: str, part: str, min_count: int) -> Input:
   name, *texts = split(part, ':') or ['']
   options: dict[str, Any] = {} if kind == 'float' else {'min_count': min_count}
   try:
+    if not (name := unquote(name)):
+      raise InputError('the name of the column is empty.')
     for text in texts:
       key, equals, value = text.partition('=')
       if key not in _OPTIONS[kind] or not equals:
@@ -104,6 +106,6 @@ def _parse_input(kind: str, part: str, min_count: int) -> Input:
         options[key] = _OPTIONS[kind][key](unquote(value))
       except ValueError as e:
         raise InputError(f'{value!r} is no whole number.') from e
-    return Input(unquote(name), kind, **options)
+    return Input(name, kind, **options)
   except InputError as e:
     raise InputError(f'dataset.{kind}: {part!r}: {e}') from e

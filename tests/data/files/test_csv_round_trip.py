@@ -43,8 +43,9 @@ def written(case):
   """The bytes of the file, and its form."""
   names = ['x y', 'b', ':', 'd'][:case['columns']]
   file = io.StringIO(newline='')
-  # Python leaves \r without quotes where lines end otherwise.
-  style = 'all' if '\r' in str(case['rows']) else case['style']
+  # Python leaves a line break without quotes where lines end otherwise.
+  breaks = any('\n' in t or '\r' in t for row in case['rows'] for t in row)
+  style = 'all' if breaks and case['end'] != '\r\n' else case['style']
   writer = csv.writer(
       file, delimiter=case['separator'], quotechar=case['quote'],
       quoting=STYLES[style], lineterminator=case['end'])
