@@ -52,6 +52,11 @@ class Dialect:
           f' {quote!r}; they must differ.'
       )
     self._check_encoding()
+    for option in ('header', 'null_values'):
+      try:
+        quoted_names.split(getattr(self, option))
+      except InputError as e:
+        raise InputError(f'{self.option(option)}: {e}') from e
     names = self.header_names
     for name in names:
       if names.count(name) > 1:

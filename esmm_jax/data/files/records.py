@@ -138,6 +138,8 @@ class Grammar:
     following = data[end : end + 1]
     if following not in (b'', self.separator, b'\r', b'\n'):
       advice = _DOUBLE
+      if data[end - 2 : end - 1] == b'\\':
+        advice = f'A backslash before a quote is no escape here. {_DOUBLE}'
       if separator := _SEPARATORS.get(following):
         advice = f"If {separator} separates the columns, set {{separator}}"
         advice += f"='{separator}'. {_DOUBLE}"

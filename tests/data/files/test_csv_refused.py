@@ -61,9 +61,10 @@ WRONG = {
         'log.csv', H + b'"x,2,3\n1,", y",2\n', {}, 'line 2: a row with line'
         ' breaks between quotes, up to line 3, holds another quote'),
     'text behind a quote': (
-        'log.csv', H + b'1,"x"y,3\n', {}, "line 2: .* in line 2 before 'y'. Wri"),
+        'log.csv', H + b'1,"x"y,3\n', {}, "line 2: .* line 2 before 'y'"),
     'a backslash before a quote': (
-        'log.csv', H + b'1,"x \\"y\\"",3\n', {}, r"line 2: .* before 'y'"),
+        'log.csv', H + b'1,"x \\"y\\"",3\n', {}, r"line 2: .* before"
+        " 'y'. A backslash before a quote is no escape here"),
     'a blank before a quote': (
         'log.csv', H + b'1, "x",3\n', {}, 'line 2: a blank stands between a'
         ' separator and a quote. Remove it'),
@@ -95,14 +96,14 @@ WRONG = {
         'log.csv', b'"a";"b"\n"1";"2"\n', {}, "If ; separates the columns, set"
         " dataset.separator=';'"),
     # Rows.
-    'too few': ('log.csv', H + b'1,2,3\n\n4,5\n', {}, 'line 4: the row has 2 f'),
+    'too few': ('log.csv', H + b'1,2,3\n\n4,5\n', {}, 'line 4: the row has'),
     'a separator at the end': (
         'log.csv', H + b'1,2,3,\n', {}, 'line 2: the row has 4 fields, the head'
         'er 3'),
     'a comment': ('log.csv', H + b'# x\n1,2,3\n', {}, 'line 2: the row has 1'),
     'a line of blanks': ('log.csv', H + b'1,2,3\n  \n', {}, 'line 3: the row'),
     'a zero byte': (
-        'log.csv', H + b'1,2,3\n4,\x005,6\n', {}, 'line 3: there is a zero byt'),
+        'log.csv', H + b'1,2,3\n4,\x005,6\n', {}, 'line 3: there is a zero'),
     'two names that are one': (
         'log.csv', b'a, a,b\n1,2,3\n', {}, "there are 2 columns 'a'; rename"),
     # Headers.
@@ -111,7 +112,7 @@ WRONG = {
         'ataset.header lists 1 names'),
     'more names': ('log.csv', b'1,2\n', dict(header='a,b,c'), 'lists 3 names'),
     'a row of another length': (
-        'log.csv', b'1,2\n3\n', dict(header='a,b'), 'line 2: the row has 1 fie'),
+        'log.csv', b'1,2\n3\n', dict(header='a,b'), 'line 2: the row has'),
     'there is a header': (
         'log.csv', b'a,b\n1,2\n', dict(header='a,b'), 'line 1: the first row ho'
         'lds the names that dataset.header lists; leave dataset.header unset'),
