@@ -150,11 +150,11 @@ WRONG = {
         ' is CSV, set dataset.format=csv'),
     'said to be Parquet': (
         'part-00000', H, dict(format='parquet'), 'does not begin as a Parquet'),
-    'ZIP': ('log.csv', b'PK\x03\x04\x14\0', {}, 'it is a ZIP archive or an Exc'),
-    'XLS': ('log.csv', b'\xd0\xcf\x11\xe0\xa1\xb1', {}, 'it is an Excel workbo'),
+    'ZIP': ('log.csv', b'PK\x03\x04\x14\0', {}, 'it is a ZIP archive or an E'),
+    'XLS': ('log.csv', b'\xd0\xcf\x11\xe0\xa1\xb1', {}, 'it is an Excel work'),
     'ORC': ('log.csv', b'ORC\n\x1d\n', {}, 'it is an ORC file. Convert it to'),
     'Avro': ('log.csv', b'Obj\x01\x04\x16', {}, 'it is an Avro file. Convert'),
-    'Arrow': ('log.csv', b'ARROW1\0\0\xff', {}, 'it is an Arrow .Feather. file'),
+    'Arrow': ('log.csv', b'ARROW1\0\0\xff', {}, 'it is an Arrow .Feather. fi'),
     'HDF5': ('log.csv', b'\x89HDF\r\n\x1a\n', {}, 'it is an HDF5 file'),
     'JSON': (
         'log.csv', b'{"a": 1, "b": 2}\n', {}, 'it looks like JSON or HTML'),
@@ -311,7 +311,7 @@ def test_quotes_too_many_or_too_few(
 @pytest.mark.parametrize('case', [
     c for c in WRONG if WRONG[c][0] == 'log.csv' and b'"' in WRONG[c][1]
     and len(WRONG[c][1]) < 100])
-def test_wherever_the_file_is_cut_to_be_read(case, piece, tmp_path, monkeypatch):
+def test_wherever_the_file_is_cut(case, piece, tmp_path, monkeypatch):
   from esmm_jax.data.files import quote_check
 
   monkeypatch.setattr(quote_check, '_PIECE', piece)

@@ -109,5 +109,6 @@ def test_a_file_of_many_pieces(encoding, tmp_path):
   dialect = Dialect(encoding=encoding)
   for piece in row_files.read(str(path), ['a', 'b', 'c'], 7000, dialect):
     assert piece.first == len(read)
-    read += [tuple(v or '' for v in r.values()) for r in piece.table.to_pylist()]
+    for row in piece.table.to_pylist():
+      read.append(tuple(v or '' for v in row.values()))
   assert path.stat().st_size > 1 << 22 and read == rows

@@ -6,7 +6,7 @@ import pytest
 
 # Options and what they are refused with.
 WRONG = {
-    'two characters': (dict(separator='||'), "separator is '||'; it must be on"),
+    'two characters': (dict(separator='||'), "separator is '||'; it must"),
     'a letter': (dict(separator='t'), 'separator is .t.; it must be one ASCII'),
     'a digit': (dict(separator='0'), 'separator is .0.; it must be one ASCII'),
     'a line break': (dict(separator='\n'), 'separator is .* one ASCII'),
@@ -23,7 +23,7 @@ WRONG = {
     'codec of bytes': (dict(encoding='base64'), 'no encoding of texts'),
     'codec with a zero byte': (dict(encoding='a\0'), 'no encoding of texts'),
     'a name twice': (dict(header='a,b,a'), "dataset.header names 'a' twice"),
-    'an open quote': (dict(header='"a,b'), 'dataset.header: .* a quote " is not'),
+    'an open quote': (dict(header='"a,b'), 'dataset.header: .* quote " is not'),
     'format': (dict(format='xml'), "dataset.format is 'xml', which is not"),
 }
 
