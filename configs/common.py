@@ -255,7 +255,8 @@ def tabular() -> ConfigDict:
   return ConfigDict(
       dict(
           name='tabular',
-          # CSV and Parquet files: paths, globs, remote paths; with commas.
+          # CSV and Parquet files: paths, globs, folders, remote paths; with
+          # commas.
           files='',
           # Columns, separated by commas; options follow a name, as in
           # 'user:min_count=5,item'. Categorical, lists of such, numbers.
@@ -285,6 +286,15 @@ def tabular() -> ConfigDict:
           # Training rows below which a value is rare.
           min_count=2,
           shard_rows=1 << 20,
+          # The form of CSV files: a character or 'tab'; 'none' or the names;
+          # a codec of Python; texts that are missing values, with commas; a
+          # character or 'none'; 'csv' where the files' names do not say so.
+          separator=placeholder(str),
+          header=placeholder(str),
+          encoding=placeholder(str),
+          null_values=placeholder(str),
+          quote=placeholder(str),
+          format=placeholder(str),
           **_splits(),
       )
   )

@@ -14,11 +14,12 @@ import sys
 from typing import Any
 
 from absl import app, flags, logging
+from esmm_jax import paths
 from esmm_jax.doctor.allocator import keep_scratch, return_arrow_memory
 from esmm_jax.reporting.grid import digits
 from esmm_jax.types import InputError
 from esmm_jax.workdir.stopping import Stopped
-from experiments import load
+from experiments import file_flags, load
 from ml_collections import config_flags
 
 HELP = ('--help', '-help', '-h', '--helpshort', '-helpshort', '--helpfull')
@@ -67,7 +68,7 @@ def define_config() -> None:
 
 def define_data_dir() -> None:
   """Defines --data_dir."""
-  flags.DEFINE_string(
+  file_flags.define_path(
       'data_dir',
       None,
       'Where prepared data lives; made on first use. Default:'
@@ -257,7 +258,13 @@ def _load_config(argv: list[str]) -> Any:
 
 
 def _with_full_key(arg: str) -> str:
-  """Completes `--config.log_every=20` to `--config.run.log_every=20`."""
+  """Completes `--config.log_every=20` to `--config.run.log_every=20`.
+
+  The path of --config is expanded too: its flag reads the file itself.
+  """
+  if arg.lstrip('-').startswith('config='):
+    name, _, path = arg.partition('=')
+    return f'{name}={paths.expand(path)}'
   flag = re.match(r'--?(no)?config\.', arg)
   return flag[0] + load.full_key(arg[flag.end() :]) if flag else arg
 

@@ -8,6 +8,7 @@ import os
 import runpy
 from typing import Any
 
+from esmm_jax import paths
 from esmm_jax.json_files import read_json
 from esmm_jax.sweeps.points import settings
 from esmm_jax.sweeps.table import Table
@@ -43,7 +44,7 @@ def table(spec: str) -> Table:
 
 def _call(spec: str, function: str, flag: str) -> Any:
   """Calls function(variant) of the Python file that FILE:variant names."""
-  path, _, variant = spec.partition(':')
+  path, _, variant = paths.expand(spec).partition(':')
   if not os.path.isfile(path):
     parent = os.path.dirname(path) or '.'
     files = sorted(glob.glob(os.path.join(parent, '*.py')))

@@ -15,16 +15,18 @@ import time
 
 from absl import flags
 
-from experiments import cli
+from experiments import cli, file_flags
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a finished run.')
-_INPUT = flags.DEFINE_list(
-    'input', None, 'Files, globs, remote paths of fsspec; with commas between.'
+_WORKDIR = file_flags.define_path('workdir', None, 'Folder of a finished run.')
+_INPUT = flags.DEFINE_string(
+    'input',
+    None,
+    'Files, folders, globs, remote paths of fsspec; with commas between.',
 )
 _SPLIT = flags.DEFINE_string(
     'split', None, "Instead of --input: a split of the run's data, as test."
 )
-_OUTPUT = flags.DEFINE_string('output', None, 'Parquet file to write.')
+_OUTPUT = file_flags.define_path('output', None, 'Parquet file to write.')
 _KEY = flags.DEFINE_string(
     'key', '', 'Column of the input to copy; default: file and row number.'
 )
@@ -47,6 +49,7 @@ _PART_ROWS = flags.DEFINE_integer(
     'part_rows', 1 << 18, 'Rows of a part; a killed command repeats one.'
 )
 cli.define_data_dir()
+file_flags.define_form()
 flags.adopt_module_key_flags(cli)
 
 
@@ -62,12 +65,14 @@ def main() -> None:
 
   import esmm_jax
   from esmm_jax.training import parts
-  from esmm_jax.data.files import row_files
+  from esmm_jax.data.files import quoted_names, row_files
   from esmm_jax.serving import scoring
 
-  files = row_files.find(_INPUT.value) if _INPUT.value else []
   data_dir = flags.FLAGS.data_dir
   predictor = esmm_jax.load(workdir, _BATCH_SIZE.value, data_dir)
+  form = file_flags.form(predictor.config.dataset)
+  patterns = quoted_names.split_names(_INPUT.value or '')
+  files = row_files.find(patterns, dialect=form)
   options = dict(
       calibrated=_CALIBRATED.value,
       joint=_JOINT.value,
@@ -80,7 +85,9 @@ def main() -> None:
         predictor, builder, _SPLIT.value, output, **options
     )
   else:
-    num = scoring.score_files(predictor, files, output, _KEY.value, **options)
+    num = scoring.score_files(
+        predictor, files, output, _KEY.value, dialect=form, **options
+    )
   rate = num / (time.perf_counter() - start)
   print(f'{output}: {num:,} rows, {rate:,.0f} rows/s')
 

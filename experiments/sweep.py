@@ -36,13 +36,13 @@ from typing import Any
 from absl import flags
 from esmm_jax.types import InputError
 
-from experiments import cli, load, sweep_runs
+from experiments import cli, file_flags, load, sweep_runs
 
 cli.define_data_dir()
-_SWEEP = flags.DEFINE_string(
+_SWEEP = file_flags.define_path(
     'sweep', None, 'Table file and variant: configs/tables/NAME.py:smoke.'
 )
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Gets the runs.')
+_WORKDIR = file_flags.define_path('workdir', None, 'Gets the runs.')
 _SHARD = flags.DEFINE_string('shard', '0/1', 'i/n: every n-th group, from i.')
 _REPLICAS = flags.DEFINE_integer(
     'replicas', 16, 'Most points that are trained side by side; 1: each alone.'

@@ -16,11 +16,11 @@ from typing import Any
 from absl import flags
 from esmm_jax.types import InputError
 
-from experiments import cli
+from experiments import cli, file_flags
 
 cli.define_config()
 cli.define_data_dir()
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = file_flags.define_path(
     'workdir', None, 'Folder of the run; the same command again resumes it.'
 )
 _COORDINATOR = flags.DEFINE_string(

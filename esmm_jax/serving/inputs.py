@@ -9,6 +9,7 @@ import dataclasses
 from typing import Any
 
 from esmm_jax.data.files import raw_values, row_files
+from esmm_jax.data.files.dialect import Dialect
 from esmm_jax.data.files.raw_values import Location
 from esmm_jax.data.store.checks import check_columns
 from esmm_jax.schema import Field, MISSING, Schema
@@ -77,10 +78,13 @@ def encoded(
 
 
 def require(
-    names: list[str], columns: Mapping[str, Any] | list[str], where: str
+    names: list[str],
+    columns: Mapping[str, Any] | list[str],
+    where: str,
+    dialect: Dialect | None = None,
 ) -> None:
   """Raises InputError for a column that is missing, or there twice."""
-  row_files.require(names, columns, where, ', which the model reads')
+  row_files.require(names, columns, where, ', which the model reads', dialect)
 
 
 def _plain(schema: Schema) -> Schema:

@@ -5,6 +5,7 @@ import functools
 import os
 from typing import Any
 
+from esmm_jax import paths
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.schema import Schema
@@ -221,7 +222,7 @@ def load(
   Raises:
     InputError: There is no finished run.
   """
-  return Predictor(restore(run, data_dir), batch_size)
+  return Predictor(restore(paths.expand(run), data_dir), batch_size)
 
 
 def _encoder(folder: str, schema: Schema) -> Any:

@@ -12,7 +12,8 @@ import shutil
 from typing import Any, NamedTuple
 
 from esmm_jax.data.batching.prefetching import prefetch
-from esmm_jax.data.files import row_files
+from esmm_jax.data.files import dialect as dialects, row_files
+from esmm_jax.data.files.dialect import Dialect
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.json_files import read_json, replacing, write_json
 from esmm_jax.serving import calibrators, inputs
@@ -51,6 +52,7 @@ def score_files(
     calibrated: str = 'none',
     joint: str = 'product',
     part_rows: int = PART_ROWS,
+    dialect: Dialect = dialects.DEFAULT,
 ) -> int:
   """Scores all rows of files, in their order.
 
@@ -63,6 +65,7 @@ def score_files(
     calibrated: See `Predictor.predict`.
     joint: See there.
     part_rows: Rows of a part.
+    dialect: The form of CSV files.
 
   Returns:
     The number of rows.
@@ -73,11 +76,13 @@ def score_files(
   """
   wanted = list(dict.fromkeys([*predictor.names, *([key] if key else [])]))
   for file in sources:
-    inputs.require(wanted, row_files.names(file.path), file.path)
+    present = row_files.names(file.path, dialect)
+    inputs.require(wanted, present, file.path, dialect)
 
   def parts() -> Iterator[Part]:
     for k, file in enumerate(sources):
-      for path, first, table in row_files.read(file.path, wanted, part_rows):
+      pieces = row_files.read(file.path, wanted, part_rows, dialect)
+      for path, first, table in pieces:
         columns = {name: table[name] for name in predictor.names}
         keys = {key: table[key]} if key else _numbered(path, first, len(table))
         yield Part(
@@ -89,6 +94,8 @@ def score_files(
         )
 
   job = {'input': {f.path: f.size for f in sources}, 'key': key}
+  if dialect.options:  # Absent from jobs before it was an option.
+    job['form'] = dialect.options
   return _score(predictor, job, parts, output, calibrated, joint, part_rows)
 
 

@@ -6,6 +6,7 @@ import math
 import shutil
 from typing import Any
 
+from esmm_jax import paths
 from esmm_jax.parallel import processes
 from esmm_jax.protocols import use as protocols
 from esmm_jax.training import job as jobs
@@ -96,6 +97,7 @@ def train_replicas(
     Stopped: The process got SIGTERM; the runs are saved.
   """
   configs = [protocols.resolve(c) for c in configs]
+  workdirs = [paths.expand(w) for w in workdirs]
   records = [folder.record(c) for c in configs]
   results = [folder.finished(r, w) for r, w in zip(records, workdirs)]
   if None not in results:

@@ -8,6 +8,7 @@ import math
 import os
 from typing import Any
 
+from esmm_jax import paths
 from esmm_jax.data import DATASETS
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.estimators import Estimator, ESTIMATORS
@@ -68,7 +69,7 @@ def data_builder(
   for key in ('train_split', 'valid_split', 'test_split', 'fields', 'tasks'):
     options.pop(key, None)
   cls = named(DATASETS, options.pop('name'), 'dataset.name')
-  data_dir = os.path.expanduser(data_dir or DEFAULT_DATA_DIR)
+  data_dir = paths.expand(data_dir or DEFAULT_DATA_DIR)
   return call(cls.from_options, options, 'dataset', data_dir=data_dir)
 
 

@@ -8,9 +8,11 @@ prints them as tables.
 import pathlib
 import tempfile
 
+from esmm_jax.data.files.dialect import Dialect
 from esmm_jax.types import InputError
 
 from tests import ROOT
+from tests.data.files import test_csv_refused, test_dialect
 from tests.data.tabular import test_tabular, test_tabular_errors
 from tests.experiments import test_cli
 from tests.parallel import forking
@@ -43,6 +45,17 @@ def logs(home):
     yield case, refusal(home, {'files': log} | more)
 
 
+def files(home):
+  """Yields those of `test_dialect` and `test_csv_refused`."""
+  for case, (options, _) in test_dialect.WRONG.items():
+    try:
+      Dialect(**options)
+    except InputError as e:
+      yield case, str(e)
+  for case in test_csv_refused.WRONG:
+    yield case, test_csv_refused.refusal(home, case)
+
+
 def refusal(home, options):
   try:
     test_tabular.prepared(home, **options)
@@ -53,7 +66,7 @@ def refusal(home, options):
 
 def main():
   with tempfile.TemporaryDirectory() as home:
-    for rows in (command_lines, logs):
+    for rows in (command_lines, logs, files):
       print('\n| case | message |\n|---|---|')
       for case, said in rows(pathlib.Path(home)):
         said = said.replace('|', '\\|')

@@ -15,8 +15,8 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 # The ground floor, which every layer may use.
 LAYERS = [
     f'esmm_jax.{module}'
-    for module in ('checksums', 'json_files', 'options', 'schema', 'tasks',
-                   'types')
+    for module in ('checksums', 'json_files', 'options', 'paths', 'schema',
+                   'tasks', 'types')
 ]
 # What a data set is made of.
 SET = ['esmm_jax.data.files', 'esmm_jax.data.store', *LAYERS]
@@ -32,6 +32,7 @@ RULES = [
     ('esmm_jax.checksums', ['esmm_jax.json_files', 'esmm_jax.types'], []),
     ('esmm_jax.json_files', ['esmm_jax.types'], ['numpy']),
     ('esmm_jax.options', ['esmm_jax.types'], []),
+    ('esmm_jax.paths', [], []),
     ('esmm_jax.data.files', ['esmm_jax.data.store', *LAYERS], FILES),
     ('esmm_jax.data.store', LAYERS, [*NUMERIC, *STORE]),
     (

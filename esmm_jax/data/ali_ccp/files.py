@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import zlib
 
 from esmm_jax.data.ali_ccp.fields import SPLITS
+from esmm_jax.paths import expand
 from esmm_jax.types import InputError
 
 _BUFFER = 1 << 20
@@ -163,6 +164,7 @@ def find_files(raw_dir: str) -> RawFiles:
         ' Set it to the folder of sample_train.tar.gz and sample_test.tar.gz,'
         ' or of the CSV files in them.'
     )
+  raw_dir = expand(raw_dir)
   if not os.path.isdir(raw_dir):
     raise InputError(f'raw_dir {raw_dir}: there is no such folder.')
   present = _files(raw_dir)

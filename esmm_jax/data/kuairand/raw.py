@@ -5,6 +5,7 @@ import os
 import re
 from typing import Any, NamedTuple
 
+from esmm_jax import paths
 from esmm_jax.checksums import sha256
 from esmm_jax.data.files.checked_csv import Column, read_csv, refuse
 from esmm_jax.data.store.feature_columns import Values
@@ -98,7 +99,7 @@ def find_files(raw_dir: str) -> list[str]:
     raise InputError(
         f'KuaiRand-Pure is not prepared yet and raw_dir is empty. {DOWNLOAD}'
     )
-  folder = os.path.join(os.path.expanduser(raw_dir), 'data')
+  folder = os.path.join(paths.expand(raw_dir), 'data')
   if not os.path.isdir(folder):
     raise InputError(f'raw_dir {raw_dir!r} holds no folder data/. {DOWNLOAD}')
   present = sorted(os.listdir(folder))

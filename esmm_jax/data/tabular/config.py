@@ -4,12 +4,15 @@ from collections.abc import Mapping
 import dataclasses
 import hashlib
 import json
-import os
 from typing import Any
 
+from esmm_jax import paths
+from esmm_jax.data.files import dialect as dialects
+from esmm_jax.data.files.dialect import Dialect
+from esmm_jax.data.files.quoted_names import split_names, unquote
 from esmm_jax.data.files.raw_values import boundary, Times
 from esmm_jax.data.store.policies import POLICIES
-from esmm_jax.data.tabular.inputs import KINDS, parse_inputs, split_commas
+from esmm_jax.data.tabular.inputs import KINDS, parse_inputs
 from esmm_jax.options import check_choice, refuse_unknown
 from esmm_jax.schema import Schema
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Tasks
@@ -22,6 +25,12 @@ UNCLICKED = ('error', *POLICIES)
 # Columns that are stored beside the fields and labels.
 GROUP, ROW, FILE = 'group_key', 'row_number', 'file_number'
 
+# Options that are the name of one column.
+_ONE_COLUMN = (
+    *('click', 'cart', 'conversion', 'group', 'time', 'split_by'),
+    'split_column',
+)
+
 
 @dataclasses.dataclass(eq=False)
 class TabularConfig(tfds.core.BuilderConfig):
@@ -29,8 +38,8 @@ class TabularConfig(tfds.core.BuilderConfig):
 
   Attributes:
     name: Folder name, made from the options; do not set it.
-    files: CSV and Parquet files: paths, globs and remote paths of fsspec, with
-      commas between.
+    files: CSV and Parquet files: paths, globs, folders and remote paths of
+      fsspec, with commas between.
     valid_files: Those of the validation split, for `split='files'`.
     test_files: Those of the test split.
     id: Columns of one categorical value, with commas between. A name may be
@@ -57,6 +66,12 @@ class TabularConfig(tfds.core.BuilderConfig):
     split_seed: Of `random`.
     min_count: Of the columns that have none of their own.
     shard_rows: Rows of a file of the prepared data.
+    separator: Of CSV files, as the next ones; see `Dialect`.
+    header: See there.
+    encoding: See there.
+    null_values: See there.
+    quote: See there.
+    format: See there.
   """
 
   name: str = ''
@@ -82,8 +97,17 @@ class TabularConfig(tfds.core.BuilderConfig):
   split_seed: int = 0
   min_count: int = 2
   shard_rows: int = 1 << 20
+  separator: str = ''
+  header: str = ''
+  encoding: str = ''
+  null_values: str = ''
+  quote: str = ''
+  format: str = ''
 
   def __post_init__(self):
+    self.dialect = Dialect.read({n: getattr(self, n) for n in dialects.NAMES})
+    for option in _ONE_COLUMN:
+      setattr(self, option, unquote(getattr(self, option)))
     self.inputs = [
         column
         for kind in KINDS
@@ -95,7 +119,10 @@ class TabularConfig(tfds.core.BuilderConfig):
     options = {name: getattr(self, name) for name in self._defaults()}
     # The same files make the same data, whatever folder the program runs in.
     for key in ('files', 'valid_files', 'test_files'):
-      options[key] = [_absolute(p) for p in split_commas(options[key])]
+      options[key] = list(map(paths.absolute, split_names(options[key])))
+    for name in dialects.NAMES:
+      if not options[name]:  # Data that was prepared before it was an option.
+        del options[name]
     text = json.dumps(options, sort_keys=True)
     self.name = hashlib.sha256(text.encode()).hexdigest()[:12]
     self.description = 'The name is a hash of the options.'
@@ -234,7 +261,3 @@ def _like(value: Any, default: Any, option: str) -> Any:
         f'dataset.{option} is {value!r}; it must be {nouns[kind]}.'
     )
   return kind(value)
-
-
-def _absolute(path: str) -> str:
-  return path if '://' in path else os.path.abspath(path)

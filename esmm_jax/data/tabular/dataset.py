@@ -183,7 +183,11 @@ class Tabular(ColumnarBuilder):
     labels, is_kept = joint_labels(chunk, self.builder_config)
     location = chunk.location
     columns = encoder.encode(
-        chunk.columns, location.where, location.first, location.noun
+        chunk.columns,
+        location.where,
+        location.first,
+        location.noun,
+        location.dialect,
     )
     columns |= labels
     num = len(split)

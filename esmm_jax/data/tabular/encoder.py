@@ -11,7 +11,9 @@ import json
 import os
 from typing import Any, NamedTuple
 
+from esmm_jax.data.files import dialect as dialects
 from esmm_jax.data.files import raw_values, row_files
+from esmm_jax.data.files.dialect import Dialect
 from esmm_jax.data.files.raw_values import Location
 from esmm_jax.data.store.vocabulary import Vocabulary
 from esmm_jax.data.tabular.inputs import Input
@@ -149,6 +151,7 @@ class Encoder:
       where: str = 'columns',
       first_row: int = 0,
       noun: str = 'row',
+      dialect: Dialect = dialects.DEFAULT,
   ) -> Columns:
     """Encodes rows.
 
@@ -159,6 +162,7 @@ class Encoder:
       where: The file, for messages.
       first_row: Number of the first row, for messages.
       noun: See `Location`.
+      dialect: See there.
 
     Returns:
       Field -> int32 [n] (0: missing, 1: rare or never seen in training), a
@@ -167,7 +171,7 @@ class Encoder:
     Raises:
       InputError: A column is missing, or a value is of another kind.
     """
-    location = Location(where, first_row, noun)
+    location = Location(where, first_row, noun, dialect=dialect)
     encoded: Columns = {}
     row_files.require(self.raw_names, columns, where)
     for c in self.inputs:

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import zlib
 
 from esmm_jax.data.files import raw_values, row_files
+from esmm_jax.data.files.quoted_names import split_names
 from esmm_jax.data.files.raw_values import Location, NOUNS, Times
 from esmm_jax.data.store.policies import apply_conversion_policy
 from esmm_jax.data.store.sessions import session_hash
 from esmm_jax.data.tabular.config import SPLITS, TabularConfig
-from esmm_jax.data.tabular.inputs import split_commas
 from esmm_jax.types import InputError
 import numpy as np
 import pyarrow as pa
@@ -71,19 +71,17 @@ class Log:
     self.paths: list[str] = []
     self.sizes: dict[str, int] = {}
     options = ('files', 'valid_files', 'test_files')
+    seen: dict[object, str] = {}
     for split, option in enumerate(options):
-      patterns = split_commas(getattr(config, option))
+      patterns = split_names(getattr(config, option))
       if option == 'files' and not patterns:
         raise InputError(
             "dataset.files is empty; name the log, as in"
             " --config.dataset.files='log/*.parquet'."
         )
-      for path, size in row_files.find(patterns, f'dataset.{option}'):
-        if path in self.sizes:
-          raise InputError(
-              f'dataset.{option}: {path} is named twice; its rows would count'
-              ' twice.'
-          )
+      for path, size in row_files.find(
+          patterns, f'dataset.{option}', config.dialect, seen
+      ):
         self.paths.append(path)
         self.sizes[path] = size
         self._splits.append(split if config.split == 'files' else LEFT_OUT)
@@ -95,13 +93,14 @@ class Log:
       names: The columns to read; default: all that the config names.
     """
     names = self._config.read if names is None else names
+    dialect = self._config.dialect
+    why = ', which the dataset section names'
     total = 0
     for number, path in enumerate(self.paths):
-      why = ', which the dataset section names'
-      row_files.require(names, row_files.names(path), path, why)
-      for _, first, table in row_files.read(path, names, READ_ROWS):
-        is_csv = '.csv' in path.rpartition('/')[2]
-        location = Location(path, first, 'line' if is_csv else 'row')
+      present = row_files.names(path, dialect)
+      row_files.require(names, present, path, why, dialect)
+      for _, first, table in row_files.read(path, names, READ_ROWS, dialect):
+        location = row_files.location(path, first, dialect)
         columns = {n: table[n] for n in table.column_names}
         split = self._splits[number]
         yield Chunk(columns, location, number, first, total, split)

@@ -151,7 +151,7 @@ def test_lines_of_csv_files(tmp_path):
                      'the header 8'):
     prepared(tmp_path, path)
   (tmp_path / 'log.csv').write_text('')
-  with pytest.raises(InputError, match='log.csv cannot be read: Empty CSV'):
+  with pytest.raises(InputError, match='log.csv is empty; there is no header'):
     prepared(tmp_path, path)
   (tmp_path / 'log.parquet').write_bytes(b'PAR1 no')
   with pytest.raises(InputError, match='log.parquet cannot be read'):
