@@ -1,8 +1,10 @@
 """Gradients of the loss of every replica, on the touched rows and the network.
 
-The loss of a replica is sum_k c_k sum_i l_k(i) with c_k = w_k / n_k: its terms
-are sums, and n_k counts the sample space of the whole batch. So the gradients
-of parts of a batch add up to that of the whole (`StepSpec.micro_batches`).
+The loss of a replica is sum_k c_k sum_i v_i l_k(i) with c_k = w_k / n_k and
+n_k = sum_i v_i over the sample space of term k in the whole batch; the weight
+v_i of a row is 1 unless the data has weights (`Schema.weight`). The terms are
+sums, so the gradients of parts of a batch add up to that of the whole
+(`StepSpec.micro_batches`).
 """
 
 from collections.abc import Callable, Mapping
@@ -88,17 +90,25 @@ def _gradients_of_one(
   # A sample space depends on the labels alone, so its size is known before any
   # logits are: the coefficients are those of the whole batch in each part.
   zeros = {t: jnp.zeros_like(batch.where) for t in plan.model.tasks}
+  rows = _weighted(plan, batch)
   counts = {
       name: count
-      for name, (_, count) in terms(zeros, batch.labels, batch.where).items()
+      for name, (_, count) in terms(zeros, batch.labels, rows).items()
   }
   coefficients = balancing.static(counts, hyper.loss_weights)
   net_grads, row_grads, stats, sums = _accumulate(
       plan, terms, net, touched, stats, batch, key, coefficients
   )
-  means = {k: sums[k] / jnp.maximum(counts[k], 1.0) for k in sums}
+  means = {k: sums[k] / balancing.divisor(counts[k]) for k in sums}
   means['loss'] = sum(coefficients[k] * sums[k] for k in sums)
   return net_grads, row_grads, stats, means
+
+
+def _weighted(plan: StepSpec, batch: Batch) -> Array:
+  """Returns what each row counts in the loss, float32 [B]; 0 for padding."""
+  # Not in `batch.where`: batch norm and the gates' use are of unweighted rows.
+  weight = plan.model.schema.weight
+  return batch.where * batch.labels[weight] if weight else batch.where
 
 
 def _grad_fn(
@@ -122,7 +132,7 @@ def _grad_fn(
         rngs={'dropout': key},
         mutable=['batch_stats'],
     )
-    terms = loss_terms(logits, part.labels, part.where)
+    terms = loss_terms(logits, part.labels, _weighted(plan, part))
     sums = {name: total for name, (total, _) in terms.items()}
     loss = sum(coefficients[name] * total for name, total in sums.items())
     return loss, (sums, updated.get('batch_stats', {}))
