@@ -11,7 +11,8 @@ import re
 from esmm_jax.data.files import raw_values
 from esmm_jax.data.files.raw_values import Location
 from esmm_jax.data.tabular.inputs import split_quoted, unquoted
-from esmm_jax.tasks import CART_FUNNEL, CLICKED, FUNNEL, ordered, spaces
+from esmm_jax.options import check_choice
+from esmm_jax.tasks import CART_FUNNEL, CLICKED, FUNNEL, KINDS, ordered, spaces
 from esmm_jax.tasks import Task, Tasks
 from esmm_jax.types import InputError, suggest
 import numpy as np
@@ -247,6 +248,7 @@ def _parse_label(text: str) -> tuple[Task, Event]:
         f'dataset.labels: {text!r} is 0 or 1; kind=regression is for a column'
         ' of numbers.'
     )
+  check_choice('dataset.labels: kind', kind, KINDS)
   past = f'{name}d' if name.endswith('e') else f'{name}ed'
   parent = options.get('after', '')
   return Task(name, name, parent, kind, past=past), event
@@ -265,7 +267,10 @@ def _checked(tasks: list[Task], events: Mapping[str, Event]) -> Tasks:
       raise InputError(
           f'{str(event)!r} is two labels of the dataset section; name it once.'
       )
-  in_order = ordered(tasks)
+  try:
+    in_order = ordered(tasks)
+  except InputError as e:
+    raise InputError(f'dataset.labels: {e}') from e
   # An output of one name would take the place of another.
   for names in (
       [s.key for s in spaces(in_order)],
