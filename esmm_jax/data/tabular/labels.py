@@ -261,16 +261,16 @@ def _checked(tasks: list[Task], events: Mapping[str, Event]) -> Tasks:
         'dataset.click, dataset.conversion and dataset.labels name no label;'
         ' there is nothing to learn.'
     )
+  try:
+    in_order = ordered(tasks)
+  except InputError as e:
+    raise InputError(f'dataset.labels: {e}') from e
   read = [events[t.label] for t in tasks]
   for event in read:
     if read.count(event) > 1:
       raise InputError(
           f'{str(event)!r} is two labels of the dataset section; name it once.'
       )
-  try:
-    in_order = ordered(tasks)
-  except InputError as e:
-    raise InputError(f'dataset.labels: {e}') from e
   # An output of one name would take the place of another.
   for names in (
       [s.key for s in spaces(in_order)],
