@@ -91,24 +91,27 @@ def _gradients_of_one(
   # logits are: the coefficients are those of the whole batch in each part.
   zeros = {t: jnp.zeros_like(batch.where) for t in plan.model.tasks}
   rows = _weighted(plan, batch)
+  where = batch.where if rows is None else rows
   counts = {
       name: count
-      for name, (_, count) in terms(zeros, batch.labels, rows).items()
+      for name, (_, count) in terms(zeros, batch.labels, where).items()
   }
   coefficients = balancing.static(counts, hyper.loss_weights)
   net_grads, row_grads, stats, sums = _accumulate(
-      plan, terms, net, touched, stats, batch, key, coefficients
+      plan, terms, net, touched, stats, (batch, rows), key, coefficients
   )
   means = {k: sums[k] / balancing.divisor(counts[k]) for k in sums}
   means['loss'] = sum(coefficients[k] * sums[k] for k in sums)
   return net_grads, row_grads, stats, means
 
 
-def _weighted(plan: StepSpec, batch: Batch) -> Array:
-  """Returns what each row counts in the loss, float32 [B]; 0 for padding."""
-  # Not in `batch.where`: batch norm and the gates' use are of unweighted rows.
+def _weighted(plan: StepSpec, batch: Batch) -> Array | None:
+  """Returns what each row counts in the loss, float32 [B]; None without weights.
+
+  It is no part of `batch.where`: batch norm is of unweighted rows.
+  """
   weight = plan.model.schema.weight
-  return batch.where * batch.labels[weight] if weight else batch.where
+  return batch.where * batch.labels[weight] if weight else None
 
 
 def _grad_fn(
@@ -120,10 +123,12 @@ def _grad_fn(
 
   Returns:
     (net, touched, stats, part, key) -> the gradients of `net` and `touched`,
-    and the sums of the terms with the new batch norm statistics.
+    and the sums of the terms with the new batch norm statistics. A part is of
+    the batch and of `_weighted`.
   """
 
   def loss_fn(net, touched, stats, part, key):
+    part, rows = part
     logits, updated = plan.model.apply(
         {'params': net, 'batch_stats': stats},
         touched,
@@ -132,7 +137,8 @@ def _grad_fn(
         rngs={'dropout': key},
         mutable=['batch_stats'],
     )
-    terms = loss_terms(logits, part.labels, _weighted(plan, part))
+    where = part.where if rows is None else rows
+    terms = loss_terms(logits, part.labels, where)
     sums = {name: total for name, (total, _) in terms.items()}
     loss = sum(coefficients[name] * total for name, total in sums.items())
     return loss, (sums, updated.get('batch_stats', {}))
@@ -146,26 +152,38 @@ def _accumulate(
     net: Any,
     touched: Array,
     stats: Any,
-    batch: Batch,
+    whole: tuple[Batch, Array | None],
     key: Array,
     coefficients: Mapping[str, Array],
 ) -> tuple[Any, Array, Any, dict[str, Array]]:
   """Sums the gradients of one replica over the parts of the batch.
 
+  Args:
+    plan: See `gradients`, as for the next four.
+    loss_terms: The estimator.
+    net: Without the axis R.
+    touched: Without the axis R.
+    stats: Without the axis R.
+    whole: The batch and what `_weighted` returns of it.
+    key: Random key of the replica.
+    coefficients: Term -> factor on its sum.
+
   Returns:
     Gradients of `net` and `touched`, new batch norm statistics, and the sum of
     each term.
   """
-
+  batch, rows = whole
   grad_fn = _grad_fn(plan, loss_terms, coefficients)
 
   def work(carry, part_and_key):
     net_grads, row_grads, sums, stats = carry
-    part, group_index, key = part_and_key
+    (part, part_rows), group_index, key = part_and_key
     if group_index is not None:
       groups = batch.groups._replace(segment_ids=group_index)
       part = part._replace(groups=groups)
-    (dnet, drow), (dsum, stats) = grad_fn(net, touched, stats, part, key)
+    (dnet, drow), (dsum, stats) = grad_fn(
+        net, touched, stats, (part, part_rows), key
+    )
     add = functools.partial(jax.tree.map, jnp.add)
     carry = add(net_grads, dnet), row_grads + drow, add(sums, dsum), stats
     return carry, None
@@ -173,14 +191,16 @@ def _accumulate(
   num = plan.micro_batches
   if num == 1:
     (net_grads, row_grads), (sums, stats) = grad_fn(
-        net, touched, stats, batch, key
+        net, touched, stats, whole, key
     )
     return net_grads, row_grads, stats, sums
   split = functools.partial(
       jax.tree.map, lambda x: x.reshape(num, x.shape[0] // num, *x.shape[1:])
   )
   # Rows and groups have no axis of examples; each part embeds all groups.
-  parts = split(batch._replace(rows=jnp.zeros(num, jnp.int32), groups=None))
+  parts = split(
+      (batch._replace(rows=jnp.zeros(num, jnp.int32), groups=None), rows)
+  )
   group_index = None
   if batch.groups is not None:
     group_index = split(batch.groups.segment_ids)

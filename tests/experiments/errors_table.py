@@ -8,10 +8,12 @@ prints them as tables.
 import pathlib
 import tempfile
 
+from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.types import InputError
 
 from tests import ROOT
-from tests.data.tabular import test_tabular, test_tabular_errors
+from tests.data.tabular import test_labels, test_tabular
+from tests.data.tabular import test_tabular_errors
 from tests.experiments import test_cli
 from tests.parallel import forking
 
@@ -43,6 +45,15 @@ def logs(home):
     yield case, refusal(home, {'files': log} | more)
 
 
+def labels(_):
+  """Yields those of `test_labels`: options of labels."""
+  for case, (options, _) in test_labels.REFUSED.items():
+    try:
+      TabularConfig(id='user', **options)
+    except InputError as e:
+      yield case, str(e)
+
+
 def refusal(home, options):
   try:
     test_tabular.prepared(home, **options)
@@ -53,7 +64,7 @@ def refusal(home, options):
 
 def main():
   with tempfile.TemporaryDirectory() as home:
-    for rows in (command_lines, logs):
+    for rows in (command_lines, logs, labels):
       print('\n| case | message |\n|---|---|')
       for case, said in rows(pathlib.Path(home)):
         said = said.replace('|', '\\|')
