@@ -263,12 +263,19 @@ def tabular() -> ConfigDict:
           id='',
           ids='',
           float='',
-          # Columns of the labels, 0 or 1.
+          # Columns of the labels, 0 or 1, or comparisons: 'rating>=4'.
           click='click',
           cart='',
           conversion='conversion',
+          # More labels: 'like:after=click,share,watch_seconds:after=click
+          # :kind=regression'.
+          labels=placeholder(str),
           # A conversion without a click: error, drop, keep or click.
           conversion_without_click='error',
+          # A conversion that is null or -1: error, zero or drop.
+          unknown_conversion=placeholder(str),
+          # Column of the weight of each row in the loss.
+          weight=placeholder(str),
           # Column whose values GAUC groups by.
           group='',
           # random, time, column or files.

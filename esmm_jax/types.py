@@ -99,7 +99,8 @@ class Batch(NamedTuple):
     weights: float32 [B, W], the weights of the list entries (the last W
       columns of `slots`); 0 marks padding.
     floats: float32 [B, N], the float fields.
-    labels: label name -> float32 [B].
+    labels: label name -> float32 [B]; of data with weights of rows also
+      `Schema.weight`.
     where: float32 [B], 1 for an example, 0 for padding of the last batch.
     groups: The groups of data with fields that are `by_group`, else None.
   """

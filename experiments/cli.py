@@ -63,6 +63,9 @@ def define_config() -> None:
       None,
       'Config file and variant, for example configs/esmm.py:smoke. A key of it'
       ' is changed by --config.key=value behind it.',
+      # For loss weights of one's own labels; `_check_keys` refuses the rest.
+      lock_config=False,
+      accept_new_attributes=True,
   )
 
 

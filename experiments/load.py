@@ -70,6 +70,17 @@ def full_key(key: str) -> str:
   return f'run.{key}' if first in folder.MACHINE_KEYS else key
 
 
+def is_term(tree: config_dict.ConfigDict, key: str) -> bool:
+  """Returns whether a key can be the loss weight of one's own labels.
+
+  The terms follow from `dataset.labels`, so no config lists them; a run refuses
+  those that it does not have.
+  """
+  section, _, name = key.rpartition('.')
+  is_own = tree.get('dataset', {}).get('name') == 'tabular'
+  return is_own and section == 'loss_weights' and name.isidentifier()
+
+
 def check_key(tree: config_dict.ConfigDict, key: str) -> None:
   """Refuses a dotted key that the config lacks; suggests a similar one.
 
@@ -77,6 +88,8 @@ def check_key(tree: config_dict.ConfigDict, key: str) -> None:
     InputError: There is no such key.
     SectionError: It is a section.
   """
+  if is_term(tree, key):
+    return
   node = tree
   for part in full_key(key).split('.'):
     keys = list(node) if isinstance(node, config_dict.ConfigDict) else []
@@ -107,6 +120,9 @@ def set_key(tree: config_dict.ConfigDict, key: str, value: Any) -> None:
     check_key(tree, key)
     section, _, name = full_key(key).rpartition('.')
     node = tree[section] if section else tree
+    if is_term(tree, key) and name not in node:
+      with node.unlocked():
+        node[name] = config_dict.placeholder(float)
     kind = node.get_type(name)
     fields = dict(node.items(preserve_field_references=True))
     placeholder = isinstance(fields[name], config_dict.FieldReference)

@@ -9,11 +9,12 @@ import pathlib
 import tempfile
 
 from esmm_jax.data.files.dialect import Dialect
+from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.types import InputError
 
 from tests import ROOT
 from tests.data.files import test_csv_refused, test_dialect
-from tests.data.tabular import test_tabular, test_tabular_errors
+from tests.data.tabular import test_labels, test_tabular, test_tabular_errors
 from tests.experiments import test_cli
 from tests.parallel import forking
 
@@ -56,6 +57,15 @@ def files(home):
     yield case, test_csv_refused.refusal(home, case)
 
 
+def labels(_):
+  """Yields those of `test_labels`: options of labels."""
+  for case, (options, _) in test_labels.REFUSED.items():
+    try:
+      TabularConfig(id='user', **options)
+    except InputError as e:
+      yield case, str(e)
+
+
 def refusal(home, options):
   try:
     test_tabular.prepared(home, **options)
@@ -66,7 +76,7 @@ def refusal(home, options):
 
 def main():
   with tempfile.TemporaryDirectory() as home:
-    for rows in (command_lines, logs, files):
+    for rows in (command_lines, logs, files, labels):
       print('\n| case | message |\n|---|---|')
       for case, said in rows(pathlib.Path(home)):
         said = said.replace('|', '\\|')

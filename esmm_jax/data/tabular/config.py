@@ -12,10 +12,10 @@ from esmm_jax.data.files.dialect import Dialect
 from esmm_jax.data.files.quoted_names import split_names, unquote
 from esmm_jax.data.files.raw_values import boundary, Times
 from esmm_jax.data.store.policies import POLICIES
+from esmm_jax.data.tabular import labels
 from esmm_jax.data.tabular.inputs import KINDS, parse_inputs
 from esmm_jax.options import check_choice, refuse_unknown
 from esmm_jax.schema import Schema
-from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Tasks
 from esmm_jax.types import InputError
 import tensorflow_datasets as tfds
 
@@ -24,11 +24,13 @@ RULES = ('random', 'time', 'column', 'files')
 UNCLICKED = ('error', *POLICIES)
 # Columns that are stored beside the fields and labels.
 GROUP, ROW, FILE = 'group_key', 'row_number', 'file_number'
+WEIGHT = 'row_weight'
+# Options that earlier versions lacked: unset, they are no part of the hash.
+_NEW = ('labels', 'unknown_conversion', 'weight')
 
 # Options that are the name of one column.
 _ONE_COLUMN = (
-    *('click', 'cart', 'conversion', 'group', 'time', 'split_by'),
-    'split_column',
+    *('group', 'time', 'split_by', 'split_column', 'weight'),
 )
 
 
@@ -47,12 +49,19 @@ class TabularConfig(tfds.core.BuilderConfig):
     ids: Columns of lists of such values (in CSV with `|` between them):
       `tags:max_len=20:combiner=sum`.
     float: Columns of numbers: `price:scaling=log`.
-    click: Column of the label, 0 or 1.
-    cart: Column of the label between click and conversion; '' for none.
-    conversion: Column of the label.
+    click: Column of the label, 0 or 1, or a comparison (`dwell>30`,
+      `action==buy`); '' in a log of clicks.
+    cart: The same, of the label between click and conversion; '' for none.
+    conversion: The same; '' for none.
+    labels: More labels, with commas between: `like:after=click,share`; see
+      `labels.make_tasks`.
     conversion_without_click: A row with a later event and without an earlier
       one is an `error`, is left out (`drop`), has the later one made 0 (`keep`)
       or the earlier one made 1 (`click`).
+    unknown_conversion: A later event that is null or -1 is an `error`, or 0
+      where the earlier one is 0; where that is 1 it is an error (`zero`) or
+      the row is left out (`drop`).
+    weight: Column of the weight of each row in the loss; '' for none.
     group: Column whose values GAUC groups by, a user or a session.
     time: Column of the time, for `split='time'`.
     split: `random`, `time`, `column` or `files`.
@@ -84,7 +93,10 @@ class TabularConfig(tfds.core.BuilderConfig):
   click: str = 'click'
   cart: str = ''
   conversion: str = 'conversion'
+  labels: str = ''
   conversion_without_click: str = 'error'
+  unknown_conversion: str = 'error'
+  weight: str = ''
   group: str = ''
   time: str = ''
   split: str = 'random'
@@ -113,15 +125,16 @@ class TabularConfig(tfds.core.BuilderConfig):
         for kind in KINDS
         for column in parse_inputs(kind, getattr(self, kind), self.min_count)
     ]
-    self._check_inputs()
     self._check_labels()
+    self._check_inputs()
     self._check_split()
     options = {name: getattr(self, name) for name in self._defaults()}
     # The same files make the same data, whatever folder the program runs in.
     for key in ('files', 'valid_files', 'test_files'):
       options[key] = list(map(paths.absolute, split_names(options[key])))
-    for name in dialects.NAMES:
-      if not options[name]:  # Data that was prepared before it was an option.
+    for name in (*dialects.NAMES, *_NEW):
+      # Data that was prepared before it was an option.
+      if options[name] in ('', None, self._defaults()[name]):
         del options[name]
     text = json.dumps(options, sort_keys=True)
     self.name = hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -139,12 +152,13 @@ class TabularConfig(tfds.core.BuilderConfig):
         raise InputError(
             f'Column {name!r} stands twice in the dataset section.'
         )
-      if name in (self.click, self.cart, self.conversion):
+      if name in [event.column for event in self.events.values()]:
         raise InputError(
             f'Column {name!r} is a label; it cannot be an input too.'
         )
       # A column is a file of its name, a label one of its task's label.
-      stored = (GROUP, ROW, FILE, *self.events)
+      stored = [GROUP, ROW, FILE, *self.events]
+      stored += [WEIGHT] if self.weight else []
       if name in stored or '/' in name or name.startswith('.'):
         raise InputError(
             f'Column {name!r}: a column cannot have that name here; rename it.'
@@ -153,9 +167,12 @@ class TabularConfig(tfds.core.BuilderConfig):
   def _check_labels(self) -> None:
     policy = self.conversion_without_click
     check_choice('dataset.conversion_without_click', policy, UNCLICKED)
-    for option in ('click', 'conversion'):
-      if not getattr(self, option):
-        raise InputError(f'dataset.{option} names no column; it must.')
+    unknown = self.unknown_conversion
+    check_choice('dataset.unknown_conversion', unknown, labels.UNKNOWN)
+    # Label -> what it is read from, earlier events first.
+    self.tasks, self.events = labels.make_tasks(
+        self.click, self.cart, self.conversion, self.labels
+    )
 
   def _check_split(self) -> None:
     check_choice('dataset.split', self.split, RULES)
@@ -216,31 +233,24 @@ class TabularConfig(tfds.core.BuilderConfig):
     }
 
   @property
-  def tasks(self) -> Tasks:
-    return CART_FUNNEL if self.cart else FUNNEL
-
-  @property
-  def events(self) -> dict[str, str]:
-    """Label -> column of the file, earlier events first."""
-    return {t.label: getattr(self, t.label) for t in self.tasks}
-
-  @property
   def schema(self) -> Schema:
     """The schema, vocabulary sizes 0."""
     return Schema(
         tuple(c.field() for c in self.inputs),
         self.tasks,
         group=GROUP if self.group else '',
+        weight=WEIGHT if self.weight else '',
     )
 
   @property
   def read(self) -> list[str]:
     """The columns that are read from the files."""
-    more = [self.group]
+    more = [self.weight, self.group]
     more += [self.time] if self.split == 'time' else []
     more += [self.split_by] if self.split == 'random' else []
     more += [self.split_column] if self.split == 'column' else []
-    names = [c.name for c in self.inputs] + [*self.events.values(), *more]
+    events = [event.column for event in self.events.values()]
+    names = [c.name for c in self.inputs] + [*events, *more]
     return list(dict.fromkeys(filter(None, names)))
 
   def boundary(self, option: str, column: Times) -> Any:

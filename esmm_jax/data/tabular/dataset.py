@@ -17,11 +17,11 @@ from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.columns import cut, open_folder, take_rows
 from esmm_jax.data.store.vocabulary import ValueCounts, Vocabulary
 from esmm_jax.data.tabular.config import FILE, GROUP, ROW, SPLITS
-from esmm_jax.data.tabular.config import TabularConfig
+from esmm_jax.data.tabular.config import TabularConfig, WEIGHT
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.tabular.fit import Fit
 from esmm_jax.data.tabular.rows import Chunk, ends_of_time, joint_labels
-from esmm_jax.data.tabular.rows import LEFT_OUT, Log, split_of
+from esmm_jax.data.tabular.rows import LEFT_OUT, Log, row_weights, split_of
 from esmm_jax.schema import Schema
 from esmm_jax.types import Columns, InputError
 import numpy as np
@@ -33,7 +33,7 @@ class Tabular(ColumnarBuilder):
   Besides the fields and labels a shard holds `file_number` (an index of
   `report['files']`), `row_number` (the row in that file, from 0) and, where a
   group is named, `group_key`: a number for each of its values, 0 for rows
-  without one.
+  without one; where a weight is named, `row_weight`.
   """
 
   name = 'tabular'
@@ -133,14 +133,12 @@ class Tabular(ColumnarBuilder):
       split = split_of(chunk, config, ends)
       labels, is_kept = joint_labels(chunk, config)
       split = np.where(is_kept, split, LEFT_OUT)
+      weights = row_weights(chunk, config)
       fit.add(chunk.columns, split == 0, chunk.location)
       if config.group:
         groups.add(chunk.texts(config.group))
       for k, name in enumerate(SPLITS):
-        num[name]['rows'] += int((split == k).sum())
-        for label, values in labels.items():
-          events = int(values[split == k].sum())
-          num[name][label] = num[name].get(label, 0) + events
+        _add(num[name], split == k, labels, weights)
       left_out += int((split == LEFT_OUT).sum())
       total += len(split)
       self._progress.update(len(split))
@@ -150,7 +148,7 @@ class Tabular(ColumnarBuilder):
     report = {'rows': total, 'left_out': left_out, 'splits': splits}
     return fit, groups.vocabulary() if config.group else None, report
 
-  def _refuse_empty(self, num: dict[str, dict[str, int]]) -> None:
+  def _refuse_empty(self, num: dict[str, dict[str, Any]]) -> None:
     config = self.builder_config
     wanted = {'train': True}
     if config.split in ('random', 'time'):
@@ -164,13 +162,21 @@ class Tabular(ColumnarBuilder):
             f'tabular: split {name!r} is empty; no row fell into it. Check'
             f' dataset.split={config.split} and what belongs to it.'
         )
-    for label, name in config.events.items():
+    rows = num['train']['rows']
+    for label, event in config.events.items():
       if not num['train'][label]:
+        option = label if getattr(config, label, '') else 'labels'
+        noun = 'label' if event.operator else 'column'
         raise InputError(
-            f'tabular: column {name!r} is 0 in all {num["train"]["rows"]}'
-            ' training rows; there is nothing to learn from. Is it the right'
-            f' column for dataset.{label}?'
+            f'tabular: {noun} {str(event)!r} is 0 in all {rows} training rows;'
+            ' there is nothing to learn from. Is it the right column for'
+            f' dataset.{option}?'
         )
+    if config.weight and not num['train'][WEIGHT]:
+      raise InputError(
+          f'tabular: dataset.weight, column {config.weight!r}, is 0 in all'
+          f' {rows} training rows; there is nothing to learn from.'
+      )
 
   def _encode(
       self,
@@ -190,6 +196,8 @@ class Tabular(ColumnarBuilder):
         location.dialect,
     )
     columns |= labels
+    weights = row_weights(chunk, self.builder_config)
+    columns |= {} if weights is None else {WEIGHT: weights}
     num = len(split)
     columns[ROW] = np.arange(chunk.row, chunk.row + num, dtype=np.int64)
     columns[FILE] = np.full(num, chunk.file, np.int32)
@@ -198,6 +206,28 @@ class Tabular(ColumnarBuilder):
       # All rows were counted, so none is rare: id 1 is free.
       columns[GROUP] = np.maximum(ids - 1, 0)
     return columns, np.where(is_kept, split, LEFT_OUT)
+
+
+def _add(
+    num: dict[str, Any],
+    rows: np.ndarray,
+    labels: Columns,
+    weights: np.ndarray | None,
+) -> None:
+  """Adds rows to the counts of a split.
+
+  Args:
+    num: `rows`; label -> rows where it is not 0; `row_weight`, their sum.
+    rows: bool [n], those of the split.
+    labels: Label -> [n].
+    weights: float32 [n], or None.
+  """
+  num['rows'] += int(rows.sum())
+  for label, values in labels.items():
+    num[label] = num.get(label, 0) + int(np.count_nonzero(values[rows]))
+  if weights is not None:
+    total = float(weights[rows].sum(dtype=np.float64))
+    num[WEIGHT] = num.get(WEIGHT, 0.0) + total
 
 
 def _shards(folder: str, num_rows: int) -> Iterator[Columns]:

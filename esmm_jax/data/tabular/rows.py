@@ -1,15 +1,14 @@
 """Rows of a user's log: their labels and their splits."""
 
 from collections.abc import Iterator, Mapping
-import itertools
 from typing import Any, NamedTuple
 import zlib
 
 from esmm_jax.data.files import raw_values, row_files
 from esmm_jax.data.files.quoted_names import split_names
 from esmm_jax.data.files.raw_values import Location, NOUNS, Times
-from esmm_jax.data.store.policies import apply_conversion_policy
 from esmm_jax.data.store.sessions import session_hash
+from esmm_jax.data.tabular import joint, labels
 from esmm_jax.data.tabular.config import SPLITS, TabularConfig
 from esmm_jax.types import InputError
 import numpy as np
@@ -110,37 +109,47 @@ class Log:
 def joint_labels(
     chunk: Chunk, config: TabularConfig
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-  """Reads the labels of rows and applies `conversion_without_click`.
+  """Reads the labels of rows and makes them joint (`joint.make_joint`).
 
   Returns:
-    Label -> int8 [n]; bool [n], the rows that are kept.
+    Label -> int8 [n], of a regression float32 [n]; bool [n], the rows that are
+    kept.
 
   Raises:
-    InputError: A label is not 0 or 1, or an event comes without the one before
-      and the policy is `error`.
+    InputError: A label is not possible, or the options refuse a row.
   """
-  labels = {
-      label: raw_values.labels(chunk.arrow(name), chunk.location.column(name))
-      for label, name in config.events.items()
-  }
-  policy = config.conversion_without_click
-  is_kept = np.ones(len(labels['click']), bool)
-  pairs = list(itertools.pairwise(labels))
-  # A purchase makes the cart 1, which makes the click 1; but a click of 0 makes
-  # the cart 0, which makes the purchase 0.
-  for before, after in pairs[::-1] if policy == 'click' else pairs:
-    joint = apply_conversion_policy(labels[before], labels[after], policy)
-    if policy == 'error' and joint.unclicked.any():
-      row = np.flatnonzero(joint.unclicked)[0]
-      raise InputError(
-          f'{chunk.location.at(row)}: {config.events[after]!r} is 1 and'
-          f' {config.events[before]!r} is 0. Say what such rows are with'
-          ' --config.dataset.conversion_without_click: drop, keep (the later'
-          ' event is made 0) or click (the earlier one is made 1).'
-      )
-    labels[before], labels[after] = joint.click, joint.conversion
-    is_kept &= joint.is_kept
-  return labels, is_kept
+  values = {}
+  for task in config.tasks:
+    event = config.events[task.label]
+    location = chunk.location.column(event.column)
+    array = chunk.arrow(event.column)
+    if task.kind == 'regression':
+      values[task.label] = labels.read_numbers(array, location)
+    else:
+      values[task.label] = event.read(array, location)
+    if not task.parent:  # No event before it says what null means.
+      unknown = joint.is_unknown(values[task.label])
+      must = '0 or 1' if task.kind == 'binary' else 'a number'
+      raw_values.refuse(unknown, array, must, location)
+  return joint.make_joint(
+      values,
+      config.tasks,
+      {label: str(event) for label, event in config.events.items()},
+      joint.Rules(config.conversion_without_click, config.unknown_conversion),
+      chunk.location,
+  )
+
+
+def row_weights(chunk: Chunk, config: TabularConfig) -> np.ndarray | None:
+  """Reads the weights of rows, float32 [n]; None where no column is named.
+
+  Raises:
+    InputError: A weight is missing, negative or too large.
+  """
+  if not config.weight:
+    return None
+  location = chunk.location.column(config.weight)
+  return labels.read_weights(chunk.arrow(config.weight), location)
 
 
 def ends_of_time(

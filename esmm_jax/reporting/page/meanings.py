@@ -1,5 +1,7 @@
 """The meaning of each sample space and metric, in one line."""
 
+from esmm_jax.tasks import spaces, Tasks
+
 SPACES = {
     'ctr': 'click, over all impressions.',
     'cvr_clicked': (
@@ -97,6 +99,15 @@ METRICS = {
 }
 
 
-def of_space(space: str) -> str:
-  """Returns the meaning of a sample space; '' if it has no entry."""
-  return SPACES.get(space, '')
+def of_space(space: str, tasks: Tasks = ()) -> str:
+  """Returns the meaning of a sample space; '' if it has no entry.
+
+  Args:
+    space: Its key.
+    tasks: The run's tasks, which say what the others' labels are.
+  """
+  labels = {s.key: (s.label, s.given) for s in spaces(tasks)}
+  if space in SPACES or space not in labels:
+    return SPACES.get(space, '')
+  label, given = labels[space]
+  return f'{label}, over ' + (f'rows with {given}.' if given else 'all rows.')

@@ -31,7 +31,7 @@ OPTION = {
     'no inputs': (dict(id='', ids='', float=''), 'name no column'),
     'no column': (dict(id='usr'), r"no column 'usr'.*'user'\?"),
     'no label': (dict(click='klicked'), r"no column 'klicked'.*'clicked'\?"),
-    'empty label': (dict(conversion=''), 'dataset.conversion names no column'),
+    'empty label': (dict(conversion='', click=''), 'name no label'),
     'label read': (dict(id='clicked'), "'clicked' is a label"),
     'name of a label': (
         dict(float='price,click'), "'click': a column cannot have that name"),
@@ -88,7 +88,10 @@ def changed(name, row, value):
 VALUES = {
     'label': (changed('clicked', 3, 2), 'row 3: column .clicked. is 2; it must'
               ' be 0 or 1'),
-    'no label': (changed('bought', 4, None), 'row 4: column .bought. is None'),
+    'no label': (changed('clicked', 4, None), 'row 4: column .clicked. is No'),
+    'not known': (
+        changed('bought', 4, None), "row 4: 'bought' is null or -1, so it is"
+        " not known. .* --config.dataset.unknown_conversion: zero .*'clicked'"),
     'bought unclicked': (
         changed('bought', 1, 1), "row 1: 'bought' is 1 and 'clicked' is 0. S"),
     'no number': (
