@@ -15,8 +15,8 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 # The ground floor, which every layer may use.
 LAYERS = [
     f'esmm_jax.{module}'
-    for module in ('checksums', 'json_files', 'options', 'schema', 'tasks',
-                   'types')
+    for module in ('checksums', 'json_files', 'metric_names', 'options',
+                   'schema', 'tasks', 'types')
 ]
 # What a data set is made of.
 SET = ['esmm_jax.data.files', 'esmm_jax.data.store', *LAYERS]
@@ -29,6 +29,7 @@ RULES = [
     ('esmm_jax.types', [], ['numpy']),
     ('esmm_jax.tasks', ['esmm_jax.types'], []),
     ('esmm_jax.schema', ['esmm_jax.tasks', 'esmm_jax.types'], []),
+    ('esmm_jax.metric_names', [], []),
     ('esmm_jax.checksums', ['esmm_jax.json_files', 'esmm_jax.types'], []),
     ('esmm_jax.json_files', ['esmm_jax.types'], ['numpy']),
     ('esmm_jax.options', ['esmm_jax.types'], []),
@@ -60,7 +61,11 @@ RULES = [
         ['esmm_jax.embeddings', *LAYERS],
         [*JAX, 'optax'],
     ),
-    ('esmm_jax.metrics', ['esmm_jax.tasks', 'esmm_jax.types'], NUMERIC),
+    (
+        'esmm_jax.metrics',
+        ['esmm_jax.metric_names', 'esmm_jax.tasks', 'esmm_jax.types'],
+        NUMERIC,
+    ),
     ('esmm_jax.parallel', LAYERS, JAX),
     ('esmm_jax.protocols', ['esmm_jax.metrics', 'esmm_jax.types'], []),
     (
@@ -77,7 +82,7 @@ RULES = [
     ('esmm_jax.sweeps.points', ['esmm_jax.types'], []),
     (
         'esmm_jax.sweeps.table',
-        ['esmm_jax.sweeps.points', 'esmm_jax.types'],
+        ['esmm_jax.metric_names', 'esmm_jax.sweeps.points', 'esmm_jax.types'],
         [],
     ),
     ('esmm_jax.sweeps.replicas', ['esmm_jax.types'], []),
@@ -118,7 +123,7 @@ RULES = [
     ),
     (
         'esmm_jax.reporting.plots',
-        ['esmm_jax.metrics', 'esmm_jax.types'],
+        ['esmm_jax.metric_names', 'esmm_jax.metrics', 'esmm_jax.types'],
         [*NUMERIC, 'matplotlib'],
     ),
     (

@@ -125,6 +125,20 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     return Schema.from_dict(self.info.metadata['schema'])
 
   @property
+  def split_names(self) -> tuple[str, ...]:
+    """Names of the splits; before they are prepared, those that may be."""
+    return tuple(self.info.splits or self._expected_splits())
+
+  def _expected_splits(self) -> Iterable[str]:
+    """Returns the splits that preparing can make."""
+    return ('train', 'valid', 'test')
+
+  @property
+  def warnings(self) -> list[str]:
+    """Texts for people, of what the data lacks; each run says them."""
+    return list(self.report.get('warnings', ()))
+
+  @property
   def report(self) -> dict[str, Any]:
     """The counts and facts noted while the data was prepared."""
     return self.info.metadata['report']
