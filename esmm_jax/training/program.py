@@ -67,7 +67,7 @@ def program(settings: Sequence[Settings], data_dir: str | None) -> Program:
   builder = parts.dataset(
       common.dataset.section,
       data_dir,
-      functools.partial(_check_before_preparing, settings),
+      functools.partial(check_before_preparing, settings),
   )
   schema = parts.schema(builder, common.dataset.fields, common.dataset.tasks)
   objectives = [s.objective for s in settings]
@@ -132,7 +132,7 @@ def _check_before_data(settings: Sequence[Settings]) -> Layout:
   return layout
 
 
-def _check_before_preparing(
+def check_before_preparing(
     settings: Sequence[Settings], builder: ColumnarBuilder
 ) -> None:
   """Refuses settings that do not agree with the data set, prepared or not.

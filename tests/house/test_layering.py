@@ -80,9 +80,15 @@ RULES = [
     ),
     ('esmm_jax.workdir', LAYERS, [*JAX, 'tensorboardX', 'tqdm']),
     ('esmm_jax.sweeps.points', ['esmm_jax.types'], []),
+    ('esmm_jax.sweeps.table_parts', ['esmm_jax.metric_names'], []),
     (
         'esmm_jax.sweeps.table',
-        ['esmm_jax.metric_names', 'esmm_jax.sweeps.points', 'esmm_jax.types'],
+        [
+            'esmm_jax.metric_names',
+            'esmm_jax.sweeps.points',
+            'esmm_jax.sweeps.table_parts',
+            'esmm_jax.types',
+        ],
         [],
     ),
     ('esmm_jax.sweeps.replicas', ['esmm_jax.types'], []),
