@@ -278,8 +278,9 @@ def tabular() -> ConfigDict:
           split_column='',
           split_seed=0,
           time='',
-          valid_share=0.1,
-          test_share=0.1,
+          # Unset: .1, and no rows of training files.
+          valid_share=placeholder(float),
+          test_share=placeholder(float),
           valid_from='',
           test_from='',
           valid_files='',

@@ -183,6 +183,10 @@ def initialise_or_restore(job: Job) -> tuple[TrainState, Any]:
     best = selection.copy(state.params) if job.keeps_best else {}
   warnings = [*checkpoints.messages, *_claim(job, resumes)]
   warnings += program.builder.warnings
+  dataset = job.common.dataset
+  splits = parts.eval_splits(dataset, program.builder)
+  splits = {'train': dataset.train_split, **splits}
+  warnings += parts.shared_rows(splits, program.builder)
   warnings += [w for run in runs for w in run.selection.warnings]
   if resumes:
     with layout.active():  # There is memory for one state, not for two.

@@ -42,6 +42,11 @@ DATASET_DEFAULTS = {
         'dataset.valid_days': 1,
     }
 }
+# The other way round: what configs of earlier versions always wrote, and new
+# ones leave unset.
+_WRITTEN = {
+    'tabular': {'dataset.valid_share': 0.1, 'dataset.test_share': 0.1}
+}
 # What a section `selection` without a metric selects on.
 _SELECTS_ON = 'valid/ctcvr/logloss'
 _REMEDY = 'Delete the folder or use another --workdir.'
@@ -169,6 +174,9 @@ def decisive(tree: dict[str, Any]) -> dict[str, Any]:
   flat = flatten(tree)
   if isinstance(tree, dict) and 'selection' in tree:
     flat |= _selection(flat)
+  for key, value in _WRITTEN.get(str(flat.get('dataset.name')), {}).items():
+    if flat.get(key) is None:
+      flat[key] = value
   defaults = DATASET_DEFAULTS.get(str(flat.get('dataset.name')), {})
   implied = (_RETIRED | defaults).items()
   return {

@@ -261,6 +261,19 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
       return None
     return ColumnarSource(self._parts(split, TRUTH), str(split))
 
+  def num_shared(self, split: str, other: str) -> int:
+    """Counts the rows that two splits have in common.
+
+    Raises:
+      InputError: See `as_data_source`.
+    """
+    return sum(
+        max(min(skip + take, skip_2 + take_2) - max(skip, skip_2), 0)
+        for shard, skip, take in self._parts(split, '')
+        for shard_2, skip_2, take_2 in self._parts(other, '')
+        if shard == shard_2
+    )
+
   def _parts(self, split: str, sub: str) -> list[tuple[str, int, int]]:
     try:
       instructions = tfds_sources.file_instructions(self.info, split)

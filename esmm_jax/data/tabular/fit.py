@@ -10,6 +10,7 @@ from esmm_jax.data.tabular.encoder import Encoder, logarithm, read, Scaling
 import numpy as np
 import pyarrow as pa
 
+
 class Moments:
   """Number, mean and variance of a stream of numbers, in float64."""
 
@@ -41,6 +42,8 @@ class Fit:
     self._config = config
     self._counts: dict[str, ValueCounts] = {}
     self._moments: dict[str, Moments] = {}
+    # Column -> its first two different values, texts, None for missing.
+    self._values: dict[str, set] = {c.name: set() for c in config.inputs}
     for c in config.inputs:
       if c.kind == 'float':
         self._moments[c.name] = Moments()
@@ -65,11 +68,24 @@ class Fit:
       offsets, values = read(c, columns, location)
       if c.kind == 'float':
         values = values[train]
+        self._see(c.name, values)
         values = logarithm(values) if c.scaling == 'log' else values
         self._moments[c.name].add(values)
       else:
         rows = train if offsets is None else np.repeat(train, np.diff(offsets))
-        self._counts[c.table].add(values.filter(pa.array(rows)))
+        values = values.filter(pa.array(rows))
+        self._see(c.name, values)
+        self._counts[c.table].add(values)
+
+  def _see(self, name: str, values: pa.Array | np.ndarray) -> None:
+    """Notes values of a column until two of them differ."""
+    if len(self._values[name]) < 2:
+      distinct = pa.array(values, from_pandas=True).unique()
+      self._values[name].update(distinct[:2].to_pylist())
+
+  def first_values(self, name: str) -> set:
+    """Returns up to two different values of a column; None is missing."""
+    return self._values[name]
 
   def encoder(self) -> Encoder:
     """Makes the encoder of the rows added."""

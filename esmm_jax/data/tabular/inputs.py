@@ -87,6 +87,10 @@ def _parse_input(kind: str, part: str, min_count: int) -> Input:
   name, *texts = part.split(':')
   options: dict[str, Any] = {} if kind == 'float' else {'min_count': min_count}
   try:
+    keys = [text.partition('=')[0] for text in texts]
+    for key in keys:
+      if keys.count(key) > 1:
+        raise InputError(f'{key!r} is set twice.')
     for text in texts:
       key, equals, value = text.partition('=')
       if key not in _OPTIONS[kind] or not equals:
