@@ -132,7 +132,9 @@ def check_splits(
         )
 
 
-def shared_rows(splits: Mapping[str, str], builder: ColumnarBuilder) -> list[str]:
+def shared_rows(
+    splits: Mapping[str, str], builder: ColumnarBuilder
+) -> list[str]:
   """Warns of splits that have rows in common.
 
   Args:
