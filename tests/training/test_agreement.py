@@ -42,7 +42,8 @@ def log(tmp_path_factory):
 
 WRONG = {
     'typo': ({'selection.metric': 'valid/ctcvr/acu'}, "'valid/ctcvr/auc'?"),
-    'space': ({'selection.metric': 'valid/atr_clicked/auc'}, 'does not compute'),
+    'space': (
+        {'selection.metric': 'valid/atr_clicked/auc'}, 'does not compute'),
     'task': (
         {'dataset.tasks': ('ctr',), 'selection.metric': 'valid/ctcvr/auc'},
         'There are: valid/ctr/auc'),
