@@ -92,9 +92,11 @@ def base() -> ConfigDict:
           evals_per_epoch=1,
           selection=dict(
               # The parameters that the test split sees are those of the best
-              # evaluation; '' takes the last.
-              metric='valid/ctcvr/logloss',
-              mode='min',
+              # evaluation; '' takes the last. Unset: valid/ctcvr/logloss, or
+              # the like where the tasks have no ctcvr.
+              metric=placeholder(str),
+              # min or max. Unset: as the metric's name says.
+              mode=placeholder(str),
               # Evaluations without improvement before training stops; 0 never.
               patience=0,
           ),
@@ -284,8 +286,9 @@ def tabular() -> ConfigDict:
           split_column='',
           split_seed=0,
           time='',
-          valid_share=0.1,
-          test_share=0.1,
+          # Unset: .1, and no rows of training files.
+          valid_share=placeholder(float),
+          test_share=placeholder(float),
           valid_from='',
           test_from='',
           valid_files='',

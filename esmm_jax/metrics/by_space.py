@@ -7,21 +7,18 @@ CTCVR label over all impressions is not computed: it ranks plain CTR above the
 truth.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
+from esmm_jax.metric_names import DECILE_RATIOS, ENTIRE, GROUPED
 from esmm_jax.metrics import METRICS
 from esmm_jax.metrics.ranking import grouped_auc, weighted_auc
 from esmm_jax.metrics.regression import REGRESSION_METRICS
 from esmm_jax.metrics.truth import kl_divergence, mean_ratio, ratio_by_decile
-from esmm_jax.tasks import FUNNEL, spaces, Tasks
+from esmm_jax.tasks import FUNNEL, Space, spaces, Tasks
 from esmm_jax.types import Array
 import numpy as np
 from scipy import special
-
-
-# Metrics of `cvr_entire`: predicted over true, by decile of the true pCTR.
-DECILE_RATIOS = tuple(f'ratio_ctr_decile_{d}' for d in range(1, 11))
 
 
 class Observed(NamedTuple):
@@ -43,6 +40,32 @@ class Observed(NamedTuple):
   groups: Array | None
   truth: Mapping[str, Array]
   tasks: Tasks = FUNNEL
+
+
+def metric_keys(
+    tasks: Tasks, has_groups: bool, truth: Collection[str] = ()
+) -> list[str]:
+  """Lists the keys of what `evaluate` computes, in its order.
+
+  >>> from esmm_jax.metrics.by_space import metric_keys
+  >>> from esmm_jax.tasks import FUNNEL
+  >>> metric_keys(FUNNEL, has_groups=False)[:2]
+  ['ctr/auc', 'ctr/logloss']
+
+  Args:
+    tasks: Tasks of the labels.
+    has_groups: Whether there are groups, for GAUC.
+    truth: Names of the truth columns.
+  """
+  keys = []
+  for space in spaces(tasks):
+    names = list(_functions(space))
+    if has_groups and space.kind == 'binary':
+      names += GROUPED
+    keys += [f'{space.key}/{name}' for name in names]
+  for output in _outputs_with_truth(tasks, truth):
+    keys += [f'{output}_entire/{name}' for name in ENTIRE]
+  return keys
 
 
 def evaluate(
@@ -80,28 +103,76 @@ def evaluate(
       where = labels[space.given] == 1
       scores, label = scores[where], label[where]
       groups = None if groups is None else groups[where]
-    if space.kind == 'regression':
-      for name, metric in REGRESSION_METRICS.items():
-        metrics[f'{space.key}/{name}'] = metric(scores, label, None)
-      continue
-    for name, metric in METRICS.items():
+    for name, metric in _functions(space).items():
       metrics[f'{space.key}/{name}'] = metric(scores, label, None)
-    if groups is not None and group_metrics:
+    if space.kind == 'binary' and groups is not None and group_metrics:
       grouped = grouped_auc(scores, label, groups)
       metrics[f'{space.key}/gauc'] = grouped.value
       metrics[f'{space.key}/gauc_coverage'] = grouped.coverage
-  for name in _outputs_with_truth(observed):
+  for name in _outputs_with_truth(observed.tasks, observed.truth):
     clicked = labels['click'] == 1
     metrics |= against_truth(name, outputs[name], observed.truth, clicked)
   return metrics
 
 
-def _outputs_with_truth(observed: Observed) -> list[str]:
+def undefined(
+    metrics: Mapping[str, float], observed: Observed, split: str
+) -> list[str]:
+  """Says which metrics of a split are no numbers, and why.
+
+  Args:
+    metrics: As `evaluate` returns them.
+    observed: The rows that they are of.
+    split: `valid` or `test`, for the text.
+
+  Returns:
+    A line for each sample space that has such metrics.
+  """
+  lines = []
+  for space in spaces(observed.tasks):
+    names = [
+        name.replace('_', ' ')
+        for name in (*_functions(space), *GROUPED)
+        if not np.isfinite(metrics.get(f'{space.key}/{name}', 0.0))
+    ]
+    if names:
+      lines.append(
+          f'{split}/{space.key}: {", ".join(names)} cannot be computed and'
+          f' {"are" if len(names) > 1 else "is"} null in results.json, because'
+          f' {_reason(space, observed)}.'
+      )
+  return lines
+
+
+def _reason(space: Space, observed: Observed) -> str:
+  """Returns what the rows of a space lack for its metrics."""
+  labels = np.asarray(observed.labels[space.label])
+  rows = 'rows'
+  if space.given:
+    labels = labels[np.asarray(observed.labels[space.given]) == 1]
+    rows = f'rows with {space.given} 1'
+  if not len(labels):
+    return f'there are no {rows}'
+  if (labels == labels[0]).all():
+    return f'{space.label} is {labels[0]:g} in all {len(labels)} {rows}'
+  if space.kind == 'binary':
+    return f'no group of {rows} has both values of {space.label}'
+  return f'all predictions for the {rows} are equal'
+
+
+def _functions(
+    space: Space,
+) -> Mapping[str, Callable[[Array, Array, Array | None], float]]:
+  """Returns name -> metric of a space, without those of groups."""
+  return REGRESSION_METRICS if space.kind == 'regression' else METRICS
+
+
+def _outputs_with_truth(tasks: Tasks, truth: Collection[str]) -> list[str]:
   """Lists the outputs given the click whose true probability is a column."""
   return [
       s.output
-      for s in spaces(observed.tasks)
-      if s.given == 'click' and f'p_{s.output}' in observed.truth
+      for s in spaces(tasks)
+      if s.given == 'click' and f'p_{s.output}' in truth
   ]
 
 

@@ -56,8 +56,12 @@ def restore(run: str, data_dir: str | None = None) -> Trained:
   config = to_config(_read(run, 'config.json'))
   results = _read(run, 'results.json')
   schema = _schema(run, config, data_dir)
-  params = _params(run, bool(config.selection.metric), results)
-  model = plan(Settings.read(config), schema)
+  settings = Settings.read(config)
+  selects = settings.selection.keeps
+  if settings.selection.metric is None:  # Then the validation split decides.
+    selects = any(key.startswith('valid/') for key in results)
+  params = _params(run, selects, results)
+  model = plan(settings, schema)
   return Trained(config, schema, model, params, results, run)
 
 

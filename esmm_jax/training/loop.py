@@ -219,6 +219,7 @@ def _evaluate(
   if 'valid' in job.splits:
     scored = job.predictor.metrics(state.params, job.splits['valid'], active)
     valid = {r: metrics for r, metrics, _ in scored}
+    phases.warn_of_undefined(job, 'valid', valid.values())
   better = [False] * len(runs)
   step = int(state.step)
   epoch = step / job.program.batches.steps_per_epoch

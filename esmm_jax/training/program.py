@@ -8,6 +8,8 @@ from esmm_jax.balancing import static as balancing
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.estimators import Estimator, ESTIMATORS, funnel, sampling
+from esmm_jax.metrics import choosing
+from esmm_jax.metrics.by_space import metric_keys
 from esmm_jax.models import Architecture, MODELS
 from esmm_jax.optim import network as optim
 from esmm_jax.optim.tables import table_optimizer
@@ -15,6 +17,7 @@ from esmm_jax.parallel.layout import Layout
 from esmm_jax.schema import Schema
 from esmm_jax.tasks import spaces, Tasks
 from esmm_jax.training import memory, parts, resident
+from esmm_jax.training.selection import Selection
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import TracedHyperparameters, MICRO_BATCH, StepSpec
 from esmm_jax.types import InputError
@@ -61,8 +64,11 @@ def program(settings: Sequence[Settings], data_dir: str | None) -> Program:
   """
   common = settings[0]  # Replicas share the rest.
   layout = _check_before_data(settings)
-  _check_tasks(settings, parts.data_builder(common.dataset.section, data_dir))
-  builder = parts.dataset(common.dataset.section, data_dir)
+  builder = parts.dataset(
+      common.dataset.section,
+      data_dir,
+      functools.partial(check_before_preparing, settings),
+  )
   schema = parts.schema(builder, common.dataset.fields, common.dataset.tasks)
   objectives = [s.objective for s in settings]
   estimator, _ = parts.estimator(
@@ -83,7 +89,7 @@ def program(settings: Sequence[Settings], data_dir: str | None) -> Program:
           common.table,
           common.optimizer,
           common.run.mesh,
-          any(s.selection.metric for s in settings),
+          any(s.selection.keeps for s in settings),
       ),
       common.run.memory_limit_gb,
   )
@@ -158,6 +164,26 @@ def _check_tasks(
         ' another estimator.'
     )
   parts.model(common.model.options, common.model.name, schema)
+
+
+def check_before_preparing(
+    settings: Sequence[Settings], builder: ColumnarBuilder
+) -> None:
+  """Refuses settings that do not agree with the data set, prepared or not.
+
+  Raises:
+    InputError: A field, task, split, objective, model or selection metric
+      cannot be.
+  """
+  _check_tasks(settings, builder)
+  for s in settings:
+    dataset = s.dataset
+    schema = parts.schema(builder, dataset.fields, dataset.tasks)
+    splits = parts.eval_splits(dataset, builder)
+    parts.check_splits({'train': dataset.train_split, **splits}, builder)
+    keys = metric_keys(schema.tasks, bool(schema.group), schema.truth)
+    choosing.check_metric(s.selection.metric, keys)
+    Selection(s.selection, 'valid' in splits, schema.tasks)
 
 
 def _batches(

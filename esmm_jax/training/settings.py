@@ -174,11 +174,6 @@ class DatasetOptions:
     values = {name: _required(section, name, 'dataset') for name in names}
     return cls(section, **values)
 
-  def eval_splits(self) -> dict[str, str]:
-    """Returns `valid` and `test` -> the split, of those that there are."""
-    splits = {'valid': self.valid_split, 'test': self.test_split}
-    return {name: split for name, split in splits.items() if split}
-
 
 @dataclasses.dataclass(frozen=True)
 class ObjectiveOptions:

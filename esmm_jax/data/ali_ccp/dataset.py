@@ -8,7 +8,7 @@ test. Rows are ordered by a hash of their session, so parts such as
 `train[:10%]` are random sessions and not the head of the file.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import dataclasses
 import json
 import os
@@ -131,6 +131,10 @@ class AliCcp(ColumnarBuilder):
         'citation': _CITATION,
         'homepage': 'https://tianchi.aliyun.com/dataset/408',
     }
+
+  def _expected_splits(self) -> Iterable[str]:
+    valid = ('valid',) if self.builder_config.valid_share else ()
+    return ('train', *valid, 'test')
 
   def _bar(self) -> tqdm:
     files = find_files(self.builder_config.raw_dir)

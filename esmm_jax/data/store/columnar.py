@@ -125,6 +125,20 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     return Schema.from_dict(self.info.metadata['schema'])
 
   @property
+  def split_names(self) -> tuple[str, ...]:
+    """Names of the splits; before they are prepared, those that may be."""
+    return tuple(self.info.splits or self._expected_splits())
+
+  def _expected_splits(self) -> Iterable[str]:
+    """Returns the splits that preparing can make."""
+    return ('train', 'valid', 'test')
+
+  @property
+  def warnings(self) -> list[str]:
+    """Texts for people, of what the data lacks; each run says them."""
+    return list(self.report.get('warnings', ()))
+
+  @property
   def report(self) -> dict[str, Any]:
     """The counts and facts noted while the data was prepared."""
     return self.info.metadata['report']
@@ -246,6 +260,19 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     if not self.schema.truth:
       return None
     return ColumnarSource(self._parts(split, TRUTH), str(split))
+
+  def num_shared(self, split: str, other: str) -> int:
+    """Counts the rows that two splits have in common.
+
+    Raises:
+      InputError: See `as_data_source`.
+    """
+    return sum(
+        max(min(skip + take, skip_2 + take_2) - max(skip, skip_2), 0)
+        for shard, skip, take in self._parts(split, '')
+        for shard_2, skip_2, take_2 in self._parts(other, '')
+        if shard == shard_2
+    )
 
   def _parts(self, split: str, sub: str) -> list[tuple[str, int, int]]:
     try:

@@ -12,15 +12,15 @@ from esmm_jax.data.files.dialect import Dialect
 from esmm_jax.data.files.quoted_names import split_names, unquote
 from esmm_jax.data.files.raw_values import boundary, Times
 from esmm_jax.data.store.policies import POLICIES
-from esmm_jax.data.tabular import labels
+from esmm_jax.data.tabular import agreement, labels, splits
 from esmm_jax.data.tabular.inputs import KINDS, parse_inputs
 from esmm_jax.options import check_choice, refuse_unknown
 from esmm_jax.schema import Schema
 from esmm_jax.types import InputError
 import tensorflow_datasets as tfds
 
-SPLITS = ('train', 'valid', 'test')
-RULES = ('random', 'time', 'column', 'files')
+SPLITS = splits.SPLITS
+_SHARES = ('valid_share', 'test_share')
 UNCLICKED = ('error', *POLICIES)
 # Columns that are stored beside the fields and labels.
 GROUP, ROW, FILE = 'group_key', 'row_number', 'file_number'
@@ -65,14 +65,18 @@ class TabularConfig(tfds.core.BuilderConfig):
     group: Column whose values GAUC groups by, a user or a session.
     time: Column of the time, for `split='time'`.
     split: `random`, `time`, `column` or `files`.
-    split_by: `random`: rows with one value of this column stay together.
-    split_column: `column`: holds train, valid or test; other rows are left out.
-    valid_share: `random`, `time`: of the rows (of the values of `split_by`).
-    test_share: The same, of the test split; in time the latest rows.
+    split_by: `random`: rows with one value of this column stay together; with
+      `files` those that `valid_share` takes.
+    split_column: `column`: holds train, valid or test, or what people write for
+      them (`splits.of_names`); other rows are left out.
+    valid_share: `random`, `time`: of the rows (of the values of `split_by`);
+      with `test_from` of the rows before it. `files`: of the rows of `files`,
+      taken as `random` does; unset, none. None, unset, is .1 otherwise.
+    test_share: `random`, `time`: of the rows; in time the latest ones.
     valid_from: `time`: a number or date at which validation begins, instead of
-      the shares.
+      the share.
     test_from: The same, of the test split.
-    split_seed: Of `random`.
+    split_seed: Of `random`, and as `split_by` of `files`.
     min_count: Of the columns that have none of their own.
     shard_rows: Rows of a file of the prepared data.
     separator: Of CSV files, as the next ones; see `Dialect`.
@@ -102,8 +106,8 @@ class TabularConfig(tfds.core.BuilderConfig):
   split: str = 'random'
   split_by: str = ''
   split_column: str = ''
-  valid_share: Any = 0.1
-  test_share: Any = 0.1
+  valid_share: Any = None
+  test_share: Any = None
   valid_from: str = ''
   test_from: str = ''
   split_seed: int = 0
@@ -136,7 +140,7 @@ class TabularConfig(tfds.core.BuilderConfig):
       # Data that was prepared before it was an option.
       if options[name] in ('', None, self._defaults()[name]):
         del options[name]
-    text = json.dumps(options, sort_keys=True)
+    text = json.dumps(options | self._new_rules(), sort_keys=True)
     self.name = hashlib.sha256(text.encode()).hexdigest()[:12]
     self.description = 'The name is a hash of the options.'
 
@@ -175,32 +179,44 @@ class TabularConfig(tfds.core.BuilderConfig):
     )
 
   def _check_split(self) -> None:
-    check_choice('dataset.split', self.split, RULES)
-    needed = {'time': 'time', 'column': 'split_column', 'files': 'test_files'}
-    option = needed.get(self.split)
-    if option and not getattr(self, option):
-      raise InputError(
-          f"dataset.split is '{self.split}', but dataset.{option} is empty."
-      )
-    if (self.valid_files or self.test_files) and self.split != 'files':
-      raise InputError(
-          "dataset.valid_files and test_files are of dataset.split='files'."
-      )
-    for option in ('valid_share', 'test_share'):
-      if not 0 <= getattr(self, option) < 1:
-        raise InputError(
-            f'dataset.{option} is {getattr(self, option)}; it must be at least'
-            ' 0 and below 1.'
-        )
-    if self.valid_share + self.test_share >= 1:
-      raise InputError(
-          'dataset.valid_share and test_share leave nothing to train on; their'
-          ' sum must be below 1.'
-      )
     if self.shard_rows < 1:
       raise InputError(
           f'dataset.shard_rows is {self.shard_rows}; it must be at least 1.'
       )
+    chosen = {
+        name: value
+        for name, default in self._defaults().items()
+        if (value := getattr(self, name)) != default or name == 'split'
+    }
+    splits.check(chosen)
+    self.split_names = splits.names(chosen)
+    agreement.check_columns(
+        self.inputs,
+        self.events,
+        {
+            name: getattr(self, name)
+            for name in ('group', 'time', 'split_by', 'split_column', 'weight')
+        },
+    )
+    agreement.check_tables(self.inputs)
+    self.valid_of_train = 0.0
+    if self.split == 'files':
+      self.valid_of_train = self.valid_share or 0.0
+    for name in _SHARES:
+      if getattr(self, name) is None:
+        setattr(self, name, splits.DEFAULT_SHARE)
+
+  def _new_rules(self) -> dict[str, Any]:
+    """Returns the rules that earlier versions lacked and this log is split by.
+
+    They are part of the hash, so that no data of earlier versions is used.
+    """
+    rules: dict[str, Any] = {}
+    if self.valid_of_train:
+      rules['valid_of_train'] = self.valid_of_train
+    if self.split == 'time' and self.test_from and not self.valid_from:
+      rules['valid_share_of'] = 'rows before test_from'
+    return rules
 
   @classmethod
   def from_options(cls, options: Mapping[str, Any]) -> 'TabularConfig':
@@ -218,7 +234,7 @@ class TabularConfig(tfds.core.BuilderConfig):
         **{
             name: _like(options[name], default, name)
             for name, default in defaults.items()
-            if name in options
+            if options.get(name) is not None
         }
     )
 
@@ -247,7 +263,7 @@ class TabularConfig(tfds.core.BuilderConfig):
     """The columns that are read from the files."""
     more = [self.weight, self.group]
     more += [self.time] if self.split == 'time' else []
-    more += [self.split_by] if self.split == 'random' else []
+    more += [self.split_by] if self.split in ('random', 'files') else []
     more += [self.split_column] if self.split == 'column' else []
     events = [event.column for event in self.events.values()]
     names = [c.name for c in self.inputs] + [*events, *more]
@@ -265,7 +281,7 @@ def _like(value: Any, default: Any, option: str) -> Any:
   """Converts an option to the type of its default."""
   kinds = {str: (str, int, float), int: (int,), float: (int, float)}
   nouns = {str: 'a text', int: 'a whole number', float: 'a number'}
-  kind = type(default)
+  kind = float if option in _SHARES else type(default)
   if isinstance(value, bool) or not isinstance(value, kinds[kind]):
     raise InputError(
         f'dataset.{option} is {value!r}; it must be {nouns[kind]}.'

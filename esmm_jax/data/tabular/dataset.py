@@ -6,7 +6,8 @@ shard and, where a split is by shares of the time, of 8 bytes a row; on disk a
 split is there twice while its shards are written.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 import os
 import shutil
 from typing import Any
@@ -16,12 +17,14 @@ from esmm_jax.data.store.column_files import GrowingTable
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.columns import cut, open_folder, take_rows
 from esmm_jax.data.store.vocabulary import ValueCounts, Vocabulary
+from esmm_jax.data.tabular import splits, warnings
 from esmm_jax.data.tabular.config import FILE, GROUP, ROW, SPLITS
 from esmm_jax.data.tabular.config import TabularConfig, WEIGHT
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.tabular.fit import Fit
 from esmm_jax.data.tabular.rows import Chunk, ends_of_time, joint_labels
-from esmm_jax.data.tabular.rows import LEFT_OUT, Log, row_weights, split_of
+from esmm_jax.data.tabular.rows import Log, row_weights, split_of
+from esmm_jax.data.tabular.splits import LEFT_OUT
 from esmm_jax.schema import Schema
 from esmm_jax.types import Columns, InputError
 import numpy as np
@@ -82,6 +85,16 @@ class Tabular(ColumnarBuilder):
         'homepage': '',
     }
 
+  def _expected_splits(self) -> Iterable[str]:
+    return self.builder_config.split_names
+
+  @property
+  def warnings(self) -> list[str]:
+    """See the base class."""
+    report = self.report if self.info.splits else {}
+    earlier = warnings.of_earlier_version(self.builder_config, report)
+    return [*super().warnings, *earlier]
+
   def _wrote(self, num_rows: int) -> None:
     """Does nothing: the passes advance the bar themselves."""
 
@@ -95,6 +108,8 @@ class Tabular(ColumnarBuilder):
       ends = ends_of_time(log, config)
     fit, groups, report = self._count(log, ends)
     encoder = fit.encoder()
+    if texts := warnings.of_log(config, report, fit, encoder.schema):
+      report['warnings'] = texts
     encoder.save(self.encoder_folder)
     # All splits grow in one pass; then their shards are cut off one by one.
     folders = {
@@ -128,9 +143,12 @@ class Tabular(ColumnarBuilder):
     config = self.builder_config
     fit, groups = Fit(config), ValueCounts()
     num = {name: {'rows': 0} for name in SPLITS}
+    others: Counter[str] = Counter()
     left_out = total = 0
     for chunk in log.chunks():
       split = split_of(chunk, config, ends)
+      if config.split == 'column':
+        others += splits.of_names(chunk.texts(config.split_column))[1]
       labels, is_kept = joint_labels(chunk, config)
       split = np.where(is_kept, split, LEFT_OUT)
       weights = row_weights(chunk, config)
@@ -143,25 +161,30 @@ class Tabular(ColumnarBuilder):
       total += len(split)
       self._progress.update(len(split))
     self._progress.total = 2 * total
-    self._refuse_empty(num)
-    splits = {name: n for name, n in num.items() if n['rows']}
-    report = {'rows': total, 'left_out': left_out, 'splits': splits}
+    self._refuse_empty(num, others)
+    filled = {name: n for name, n in num.items() if n['rows']}
+    report = {'rows': total, 'left_out': left_out, 'splits': filled}
+    if config.split == 'column':
+      report['other_splits'] = dict(others)
     return fit, groups.vocabulary() if config.group else None, report
 
-  def _refuse_empty(self, num: dict[str, dict[str, Any]]) -> None:
+  def _refuse_empty(
+      self, num: dict[str, dict[str, Any]], others: Mapping[str, int]
+  ) -> None:
     config = self.builder_config
-    wanted = {'train': True}
-    if config.split in ('random', 'time'):
-      wanted['valid'] = bool(config.valid_share or config.valid_from)
-      wanted['test'] = bool(config.test_share or config.test_from)
-    if config.split == 'files':
-      wanted['valid'] = bool(config.valid_files)
-    for name, is_wanted in wanted.items():
-      if is_wanted and not num[name]['rows']:
-        raise InputError(
-            f'tabular: split {name!r} is empty; no row fell into it. Check'
-            f' dataset.split={config.split} and what belongs to it.'
+    wanted = ['train'] if config.split == 'column' else config.split_names
+    for name in wanted:
+      if num[name]['rows']:
+        continue
+      advice = f'Check dataset.split={config.split} and what belongs to it.'
+      if others:
+        advice = (
+            f'Column {config.split_column!r} holds {splits.describe(others)};'
+            f' write {splits.known_names()}.'
         )
+      raise InputError(
+          f'tabular: split {name!r} is empty; no row fell into it. {advice}'
+      )
     rows = num['train']['rows']
     for label, event in config.events.items():
       if not num['train'][label]:

@@ -24,6 +24,7 @@ _UNLIKELY = {
 }
 
 
+
 class Moments:
   """Number, mean and variance of a stream of numbers, in float64."""
 
@@ -67,6 +68,8 @@ class Fit:
         for c in config.inputs
         if c.kind == 'ids' and not c.separator
     }
+    # Column -> its first two different values, texts, None for missing.
+    self._values: dict[str, set] = {c.name: set() for c in config.inputs}
     for c in config.inputs:
       if c.kind == 'float':
         self._moments[c.name] = Moments()
@@ -92,6 +95,7 @@ class Fit:
       raw = read(c, columns, location)
       if c.kind == 'float':
         values = raw.values[train]
+        self._see(c.name, values)
         values = logarithm(values) if c.scaling == 'log' else values
         self._moments[c.name].add(values)
       else:
@@ -99,7 +103,19 @@ class Fit:
         if raw.offsets is not None:
           rows = np.repeat(train, np.diff(raw.offsets))
           self._note(c.name, columns[c.name], raw)
-        self._counts[c.table].add(raw.values.filter(pa.array(rows)))
+        values = raw.values.filter(pa.array(rows))
+        self._see(c.name, values)
+        self._counts[c.table].add(values)
+
+  def _see(self, name: str, values: pa.Array | np.ndarray) -> None:
+    """Notes values of a column until two of them differ."""
+    if len(self._values[name]) < 2:
+      distinct = pa.array(values, from_pandas=True).unique()
+      self._values[name].update(distinct[:2].to_pylist())
+
+  def first_values(self, name: str) -> set:
+    """Returns up to two different values of a column; None is missing."""
+    return self._values[name]
 
   def _note(self, name: str, column: Any, raw: Raw) -> None:
     """Remembers values of a column of texts that have one entry at most."""

@@ -121,6 +121,10 @@ def _parse_input(kind: str, part: str, min_count: int) -> Input:
   try:
     if not (name := unquote(name)):
       raise InputError('the name of the column is empty.')
+    keys = [text.partition('=')[0] for text in texts]
+    for key in keys:
+      if keys.count(key) > 1:
+        raise InputError(f'{key!r} is set twice.')
     for text in texts:
       key, equals, value = text.partition('=')
       if key not in _OPTIONS[kind] or not equals:

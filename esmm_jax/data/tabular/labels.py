@@ -266,12 +266,6 @@ def _checked(tasks: list[Task], events: Mapping[str, Event]) -> Tasks:
     in_order = ordered(tasks)
   except InputError as e:
     raise InputError(f'dataset.labels: {e}') from e
-  read = [events[t.label] for t in tasks]
-  for event in read:
-    if read.count(event) > 1:
-      raise InputError(
-          f'{str(event)!r} is two labels of the dataset section; name it once.'
-      )
   # An output of one name would take the place of another.
   for names in (
       [s.key for s in spaces(in_order)],

@@ -8,15 +8,15 @@ from esmm_jax.data.files import raw_values, row_files
 from esmm_jax.data.files.quoted_names import split_names
 from esmm_jax.data.files.raw_values import Location, NOUNS, Times
 from esmm_jax.data.store.sessions import session_hash
-from esmm_jax.data.tabular import joint, labels
-from esmm_jax.data.tabular.config import SPLITS, TabularConfig
+from esmm_jax.data.tabular import joint, labels, splits
+from esmm_jax.data.tabular.config import TabularConfig
+from esmm_jax.data.tabular.splits import LEFT_OUT
 from esmm_jax.types import InputError
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 READ_ROWS = 1 << 17
-LEFT_OUT = -1
 
 
 class Chunk(NamedTuple):
@@ -157,8 +157,10 @@ def ends_of_time(
 ) -> tuple[int | float, int | float]:
   """Finds the times at which validation and test begin.
 
-  These are the config's, or follow from its shares. Takes 8 bytes a row. Rows
-  of one time are in one split, the later one.
+  These are the config's, or follow from its shares: the last `test_share` of
+  the rows, and `valid_share` of all rows before it; where `test_from` says
+  where the test split begins, the last `valid_share` of the rows before that.
+  Takes 8 bytes a row. Rows of one time are in one split, the later one.
 
   Returns:
     Values comparable with `Times.values`.
@@ -170,15 +172,20 @@ def ends_of_time(
   column = _all_times(log, name)
   times = column.values
   num = len(times)
-  ends = []
+  ends: list[int | float] = []
   for option, share in (
-      ('valid_from', config.valid_share + config.test_share),
       ('test_from', config.test_share),
+      ('valid_from', config.valid_share + config.test_share),
   ):
     first = num - round(share * num)
+    if option == 'valid_from' and config.test_from:
+      # The share is of the rows before the test split, so that no boundary of
+      # validation can come after it.
+      before = int((~raw_values.reached(times, ends[0])).sum())
+      first = before - round(config.valid_share * before)
     by_share = times[first].item() if first < num else np.inf
     boundary = config.boundary(option, column) if num else None
-    ends.append(by_share if boundary is None else boundary)
+    ends.insert(0, by_share if boundary is None else boundary)
     if boundary is not None and num and not times[0] < boundary <= times[-1]:
       raise InputError(
           f'dataset.{option} is {getattr(config, option)}, but column'
@@ -186,9 +193,12 @@ def ends_of_time(
           f' {column.words(times[-1].item())}.'
       )
   if ends[0] > ends[1]:
+    test = f'test_from, {config.test_from}'
+    if not config.test_from:
+      test = f'the last test_share={config.test_share} of the rows begins'
     raise InputError(
-        'dataset.valid_from comes after test_from; validation rows are those'
-        ' between the two.'
+        f'dataset.valid_from, {config.valid_from}, comes after {test};'
+        ' validation rows are those between the two.'
     )
   return ends[0], ends[1]
 
@@ -231,7 +241,10 @@ def split_of(
   """
   num = len(next(iter(chunk.columns.values())))
   if config.split == 'files':
-    return np.full(num, chunk.split, np.int8)
+    split = np.full(num, chunk.split, np.int8)
+    if chunk.split or not config.valid_of_train:
+      return split
+    return splits.by_share(_positions(chunk, config), config.valid_of_train, 0)
   if config.split == 'time':
     times = chunk.times(config.time).values
     split = np.zeros(num, np.int8)
@@ -239,9 +252,14 @@ def split_of(
       split += raw_values.reached(times, end)
     return split
   if config.split == 'column':
-    names = chunk.texts(config.split_column)
-    split = pc.fill_null(pc.index_in(names, pa.array(SPLITS)), LEFT_OUT)
-    return split.to_numpy(zero_copy_only=False).astype(np.int8)
+    return splits.of_names(chunk.texts(config.split_column))[0]
+  position = _positions(chunk, config)
+  return splits.by_share(position, config.valid_share, config.test_share)
+
+
+def _positions(chunk: Chunk, config: TabularConfig) -> np.ndarray:
+  """Returns numbers of rows as if drawn evenly, float64 [n] in [0, 1)."""
+  num = len(next(iter(chunk.columns.values())))
   keys = np.arange(chunk.total, chunk.total + num, dtype=np.uint64)
   if config.split_by:
     values = chunk.texts(config.split_by).dictionary_encode()
@@ -252,8 +270,4 @@ def split_of(
   # By a hash, so that a row's split depends neither on the other rows nor on
   # how the files are read.
   seed = session_hash(np.array([config.split_seed], np.uint64))
-  position = (session_hash(keys ^ seed) >> np.uint64(11)) * (1.0 / (1 << 53))
-  test = 1 - config.test_share
-  return np.searchsorted(
-      [test - config.valid_share, test], position, side='right'
-  ).astype(np.int8)
+  return (session_hash(keys ^ seed) >> np.uint64(11)) * (1.0 / (1 << 53))

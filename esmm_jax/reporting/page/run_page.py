@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from esmm_jax.json_files import read_json, read_jsonl
-from esmm_jax.metrics.by_space import DECILE_RATIOS
+from esmm_jax.metric_names import DECILE_RATIOS
 from esmm_jax.reporting import plots
 from esmm_jax.reporting.page import meanings, scores, sections
 from esmm_jax.reporting.page.parts import Missing, Page, Picture, Section, Text

@@ -60,7 +60,7 @@ def metrics(results: Mapping[str, Any], tasks: Tasks = ()) -> Section:
   if parts:
     meaning = {s: meanings.of_space(s, tasks) for s in spaces(results)}
     parts.append(Terms([item for item in meaning.items() if item[1]]))
-    parts.append(Terms([meanings.METRICS[name][:2] for name in shown]))
+    parts.append(Terms([meanings.METRICS[name] for name in shown]))
   return Section('Metrics by space', parts)
 
 

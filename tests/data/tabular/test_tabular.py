@@ -65,6 +65,8 @@ def prepared(tmp_path, files, **options):
   """The data set of files."""
   files = files if isinstance(files, str) else ','.join(map(str, files))
   options = OPTIONS | options
+  if options['split'] != 'time':  # Those are of that rule alone.
+    options |= dict(time='', valid_from='', test_from='')
   return Tabular.from_options(
       str(tmp_path / 'data'), files=files, **options).prepare()
 
@@ -224,7 +226,12 @@ def test_remote_files(tmp_path):
     # Rows of one time stay together, in the later split.
     (dict(valid_from='', test_from='', valid_share=0.2, test_share=0.1),
      [6, 2, 2]),
-    (dict(valid_from='', valid_share=0.0, test_share=0.2), [8, 2]),
+    (dict(valid_from='', valid_share=0.0), [8, 2]),
+    (dict(valid_from='', test_from='', valid_share=0.0, test_share=0.2),
+     [8, 2]),
+    # With test_from the share is of the rows before it.
+    (dict(valid_from='', valid_share=0.25), [6, 2, 2]),
+    (dict(valid_from='', valid_share=0.5, test_from='3'), [3, 3, 4]),
 ])
 def test_the_rules_of_splits(options, days, tmp_path):
   data = prepared(tmp_path, write(table(), tmp_path / 'x.parquet'), **options)
@@ -253,9 +260,9 @@ def test_the_same_options_are_the_same_data():
   """Numbers on a command line, texts in a config."""
   config = dict(id='a', time='t', split='time')
   typed = TabularConfig.from_options(
-      config | dict(valid_from=20220503, valid_share=0))
+      config | dict(valid_from=20220503, test_share=0))
   written = TabularConfig.from_options(
-      config | dict(valid_from='20220503', valid_share=0.0))
+      config | dict(valid_from='20220503', test_share=0.0))
   assert typed.name == written.name
   other = TabularConfig.from_options(config | dict(valid_from='20220504'))
   assert other.name != written.name

@@ -50,7 +50,8 @@ OPTION = {
     'scaling': (dict(float='price:scaling=lg'), "scaling is 'lg'"),
     'min_count': (dict(min_count=0), "'user': min_count must be at least 1"),
     'shares': (
-        dict(valid_share=0.5, test_share=0.5), 'leave nothing to train on'),
+        dict(valid_from='', test_from='', valid_share=0.5, test_share=0.5),
+        'leave nothing to train on'),
     'share': (dict(test_share=1.5), 'dataset.test_share is 1.5'),
     'boundary': (
         dict(valid_from='May'), "dataset.valid_from is 'May'; it must be a"
@@ -62,7 +63,21 @@ OPTION = {
     'nothing to learn from': (
         dict(valid_from='1'), "valid_from is 1, but column 'day' goes from"),
     'nothing between': (dict(valid_from='4'), "split 'valid' is empty"),
-    'files': (dict(valid_files='x.csv'), "are of dataset.split='files'"),
+    'files': (dict(valid_files='x.csv'), "is of dataset.split='files'"),
+    'late test': (
+        dict(valid_from='4', test_from='', test_share=0.4),
+        'valid_from, 4, comes after the last test_share=0.4'),
+    'all before': (
+        dict(valid_from='', test_from='2', valid_share=0.9),
+        "split 'train' is empty"),
+    'other table': (
+        dict(id='user:table=t:min_count=2,item:table=t:min_count=5'),
+        "'user' and 'item' share the table 't', but min_count is 2 of the one"
+        ' and 5 of the other'),
+    'set twice': (
+        dict(id='user:min_count=2:min_count=5'), "'min_count' is set twice"),
+    'two labels': (
+        dict(conversion='clicked'), "click and conversion are both 'clicked'"),
 }
 
 
