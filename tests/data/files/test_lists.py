@@ -5,7 +5,7 @@ import json
 from esmm_jax.data.files import raw_values
 from esmm_jax.data.files.raw_values import Location
 from esmm_jax.types import InputError
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -97,6 +97,7 @@ def test_all_texts_of_a_column_are_such_lists_or_none(values, row):
 WORDS = st.text('ab1. ,|[]\'"\\\näé', max_size=4)
 
 
+@settings(max_examples=60)
 @given(st.lists(st.lists(WORDS, max_size=4), max_size=4))
 def test_json_and_python(rows):
   """Whatever is in the entries."""
@@ -105,6 +106,7 @@ def test_json_and_python(rows):
   assert read(pa.array([str(r) for r in rows], pa.string())) == wanted
 
 
+@settings(max_examples=60)
 @given(st.lists(st.lists(WORDS, min_size=1, max_size=4), max_size=4))
 def test_numpy(rows):
   wanted = read(pa.array(rows, pa.list_(pa.string())))
@@ -112,6 +114,7 @@ def test_numpy(rows):
   assert read(pa.array(texts, pa.string())) == wanted
 
 
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.integers(-99, 99), max_size=60), max_size=4))
 def test_numpys_numbers(rows):
   wanted = [[str(v) for v in r] for r in rows]
