@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _NAIVE, _UTC = pa.timestamp('ns'), pa.timestamp('ns', 'UTC')
+_UTC_NAMES = ('UTC', 'Etc/UTC', 'GMT', 'Z', '+00:00')
 _ZONE = r'(?P<zone>Z|[+-]\d\d(?::?\d\d)?)$'
 # Kind -> in words.
 NOUNS = {
@@ -78,6 +79,7 @@ def times(array: pa.Array, location: Location) -> Times:
     zone = (array.type.tz or '') if kind == 'timestamp' else ''
     to = pa.timestamp('ns', zone or None)
     array = cast(array, to, f'{must} from 1678 to 2261', location)
+    zone = 'UTC' if zone in _UTC_NAMES else zone
     return Times(_integers(array), 'moment' if zone else 'date', zone)
   if kind == 'text':
     texts = trimmed(array, location)

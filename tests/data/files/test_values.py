@@ -34,7 +34,8 @@ SAME = {
           np.uint64(7), np.float32(7)],
     '+7': ['+7', '+7.0'],
     '007': ['007', '007.0'],
-    '0': ['0', '0.0', '-0.0', -0.0, D('-0')],
+    '0': ['0', '0.0', '-0.0', -0.0, D('-0'), D('0E-10')],
+    '0.00000010': ['0.00000010', D('1.0E-7')],
     '-3': ['-3.0', -3, D('-3')],
     '1.50': ['1.50', D('1.50')],
     str(2**64 - 1): [str(2**64 - 1), 2**64 - 1, D(2**64 - 1)],
@@ -65,6 +66,7 @@ SAME = {
     # No times: they are what they are.
     '2022-02-30 00:00:00Z': ['2022-02-30 00:00:00Z'],
     '2022-04-01 12': ['2022-04-01 12'],
+    '2022-04-01 12+08:00': ['2022-04-01 12+08:00'],
     '2022-13-01 00:00:00': ['2022-13-01 00:00:00'],
     'a-b:c': ['a-b:c'],
     '9999-12-31 23:59:59.5': ['9999-12-31 23:59:59.500'],
@@ -179,6 +181,12 @@ def test_what_is_no_identifier(case):
   with pytest.raises(InputError, match=message) as e:
     texts(values)
   assert len(str(e.value)) < 300
+
+
+def test_rows_of_a_column_in_pieces():
+  pieces = pa.chunked_array([[b'a', b'b'], [b'c', b'\xff']])
+  with pytest.raises(InputError, match="row 13: column 'a' is .*UTF-8"):
+    raw_values.arrow(pieces, Location('log', 10, name='a'))
 
 
 def test_texts_that_are_not_utf8():
