@@ -16,11 +16,11 @@ HERE = Location('log', name='a')
 def read(values, max_len=50, **options):
   """Rows of entries, or of pairs of an entry and its weight."""
   array = raw_values.arrow(values, HERE)
-  found = raw_values.lists(array, HERE, max_len, **options)
-  entries = found.entries.to_pylist()
-  if found.weights is not None:
-    entries = list(zip(entries, found.weights.tolist()))
-  return [entries[a:b] for a, b in zip(found.offsets, found.offsets[1:])]
+  result = raw_values.lists(array, HERE, max_len, **options)
+  entries = result.entries.to_pylist()
+  if result.weights is not None:
+    entries = list(zip(entries, result.weights.tolist()))
+  return [entries[a:b] for a, b in zip(result.offsets, result.offsets[1:])]
 
 
 def rows_of(text):
@@ -119,8 +119,8 @@ def test_numpy(rows):
 def test_numpys_numbers(rows):
   wanted = [[str(v) for v in r] for r in rows]
   for form in (np.array, lambda r: np.array(r, float), list):
-    found = read(pa.array([str(form(r)) for r in rows], pa.string()), 60)
-    assert found == wanted
+    result = read(pa.array([str(form(r)) for r in rows], pa.string()), 60)
+    assert result == wanted
 
 
 def test_what_pandas_and_duckdb_write(tmp_path):
@@ -138,14 +138,14 @@ def test_what_pandas_and_duckdb_write(tmp_path):
   rows.to_pandas().to_csv(tmp_path / 'numpy.csv')
   pandas.DataFrame(rows.to_pydict()).to_csv(tmp_path / 'python.csv')
   for name in ('duckdb', 'numpy', 'python'):
-    found = csv.read_csv(
+    result = csv.read_csv(
         tmp_path / f'{name}.csv',
         parse_options=csv.ParseOptions(newlines_in_values=True),
         convert_options=csv.ConvertOptions(
             column_types=dict.fromkeys(wanted, pa.string()),
             strings_can_be_null=True))
     for column in wanted:
-      assert read(found[column]) == wanted[column], (name, column)
+      assert read(result[column]) == wanted[column], (name, column)
 
 
 @pytest.mark.parametrize('separator', ['^', ' ', ',', '\t', '\x01', '||', ']['])
