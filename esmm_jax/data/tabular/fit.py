@@ -14,13 +14,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Name -> a separator that hardly stands inside of an identifier.
-_UNLIKELY = {
-    '^': '^',
-    'semicolon': ';',
-    'comma': ',',
-    'tab': '\t',
-    **{rf'\x{code:02x}': chr(code) for code in (1, 2, 3, 29)},
+# Texts that are lists more likely than identifiers -> their separator, '' if
+# they are of none that can be named.
+_LIST_LIKE = {
+    r'^\(.*\)$|^\{.*\}$': '',
+    r'\^': '^',
+    ';': 'semicolon',
+    ',': 'comma',
+    '\t': 'tab',
+    # Numbers, and identifiers of one or two letters and a number.
+    r'^-?[A-Za-z]{0,2}\d+( -?[A-Za-z]{0,2}\d+)+$': 'space',
+    **{rf'\x{code:02x}': rf'\x{code:02x}' for code in (1, 2, 3, 29)},
 }
 
 
@@ -137,14 +141,17 @@ class Fit:
     """
     for name, values in self._single.items():
       values = values.filter(pc.invert(pc.starts_with(values, '[')))
-      for word, separator in _UNLIKELY.items():
-        has = pc.match_substring(values, separator)
+      for pattern, word in _LIST_LIKE.items():
+        has = pc.match_substring_regex(values, pattern)
         if 10 * (pc.sum(has).as_py() or 0) > len(values):
           example = values.filter(has)[0].as_py()
+          do = 'write such lists as JSON, [1, 2]'
+          if word:
+            do = f'write {name}:separator={word} in dataset.ids'
           raise InputError(
               f'{self._where}: no value of column {name!r} has two entries, but'
-              f' some are like {example!r}; write {name}:separator={word} in'
-              f' dataset.ids, or {name}:separator=pipe if these are no lists.'
+              f' some are like {example!r}; {do}, or {name}:separator=pipe if'
+              ' these are no lists.'
           )
     vocabularies, scalings = {}, {}
     for c in self._config.inputs:
