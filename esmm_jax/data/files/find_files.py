@@ -154,8 +154,14 @@ def _folder(fs: fsspec.AbstractFileSystem, path: str, where: str) -> list[str]:
           f'{where}: {root} is a table of Iceberg, whose files hold rows that'
           ' were deleted too. Export it as Parquet.'
       )
-    if not any(map(_is_hidden, parts)):
-      files.append(p)
+    if any(map(_is_hidden, parts)):
+      continue
+    # fsspec does not follow it, so that no loop is endless.
+    if 'file' in _protocols(fs) and os.path.isdir(p):
+      raise InputError(
+          f'{where}: {p} is a link to a folder; name that folder itself.'
+      )
+    files.append(p)
   if not files:
     raise InputError(
         f'{where}: the folder holds no file; what begins with _ or . does not'

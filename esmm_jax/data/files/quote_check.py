@@ -36,16 +36,20 @@ class QuoteCheck:
     Raises:
       Malformed: See `Grammar.check`, or there is a zero byte.
     """
+    refuse_zero(data, self._offset + len(self._rest))
+    quote = self._grammar.quote
+    if not quote:
+      return
+    if quote not in data and quote not in self._rest:
+      self._feed(data, final)
+      return
     # In pieces that stay in the processor's cache.
     for low in range(0, max(len(data), 1), _PIECE):
       high = low + _PIECE
       self._feed(data[low:high], final and high >= len(data))
 
   def _feed(self, data: bytes, final: bool) -> None:
-    refuse_zero(data, self._offset + len(self._rest))
     quote = self._grammar.quote
-    if not quote:
-      return
     if quote not in data and quote not in self._rest:
       cut = max(data.rfind(b'\n'), data.rfind(b'\r')) + 1
       self._offset += cut + (len(self._rest) if cut else 0)

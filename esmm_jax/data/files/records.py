@@ -5,7 +5,7 @@ so that a quote which is not closed, or is not meant as one, swallows rows up to
 the next quote; the row that comes of it may have the right number of fields.
 Here a quote opens only where a field begins, and closes only where a separator
 or the end of the line follows. Values with line breaks are read, but not where
-each of their lines would be a row by itself. A quote inside a field that does
+their lines might be rows. A quote inside a field that does
 not begin with one, as in 5" disk, is a character like others.
 """
 
@@ -18,8 +18,6 @@ from esmm_jax.data.files.dialect import Dialect
 BLOCK = 1 << 22
 _SEPARATORS = {b'\t': '\\t', b';': ';', b'|': '|', b'\x01': '\\x01', b',': ','}
 _BREAK = re.compile(rb'\r\n|\n|\r')
-
-
 _DOUBLE = (
     'Write a quote inside a value twice and close those that open, or set'
     ' {quote}=none if quotes are characters like others.'

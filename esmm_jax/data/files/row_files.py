@@ -1,6 +1,7 @@
 """Parquet and CSV files as a stream of rows, local and remote."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+import dataclasses
 from typing import NamedTuple
 
 from esmm_jax.data.files import csv_rows, csv_stream
@@ -133,11 +134,11 @@ def read(
   """
   waiting: list[pa.RecordBatch] = []
   num = first = 0
-  where = location(path, 0, dialect)
+  begin = location(path, 0, dialect)
   more = {k: v for k, v in partitions.partitions(path).items() if k in columns}
 
   def piece(table: pa.Table) -> Rows:
-    at = Location(path, first, where.noun, dialect=dialect)
+    at = dataclasses.replace(begin, first=first)
     return Rows(path, first, partitions.add(table, more, at).select(columns))
 
   try:

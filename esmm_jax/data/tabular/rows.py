@@ -1,6 +1,7 @@
 """Rows of a user's log: their labels and their splits."""
 
 from collections.abc import Iterator, Mapping
+import dataclasses
 from typing import Any, NamedTuple
 import zlib
 
@@ -98,8 +99,9 @@ class Log:
     for number, path in enumerate(self.paths):
       present = row_files.names(path, dialect)
       row_files.require(names, present, path, why, dialect)
+      begin = row_files.location(path, 0, dialect)
       for _, first, table in row_files.read(path, names, READ_ROWS, dialect):
-        location = row_files.location(path, first, dialect)
+        location = dataclasses.replace(begin, first=first)
         columns = {n: table[n] for n in table.column_names}
         split = self._splits[number]
         yield Chunk(columns, location, number, first, total, split)

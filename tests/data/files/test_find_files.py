@@ -121,6 +121,7 @@ REFUSED = {
     'delta': 'delta is a table of Delta Lake, whose files hold rows that were',
     'delta/*': 'is a table of Delta Lake', 'delta/*.parquet': 'of Delta Lake',
     'hudi': 'is a table of Hudi', 'ice': 'ice is a table of Iceberg',
+    'loop': 'loop/again is a link to a folder; name that folder itself',
     'nothing://x': 'nothing://x: Protocol not known',
 }
 
@@ -131,6 +132,8 @@ def test_what_is_not_found(pattern, home):
                'hudi/.hoodie/x', 'hudi/p.parquet', 'ice/data/p.parquet',
                'ice/metadata/v1.metadata.json'):
     write(home / name)
+  (home / 'loop').mkdir()
+  os.symlink('.', home / 'loop/again')
   with pytest.raises(InputError, match=REFUSED[pattern]):
     row_files.find([pattern])
 
