@@ -111,8 +111,8 @@ def check_metric(metric: str | None, keys: Collection[str]) -> None:
     why = ' It needs the true probabilities, which only a simulated log has.'
   choices = [f'valid/{k}' for k in keys if direction(k)]
   raise InputError(
-      f'selection.metric is {metric!r}, which this run does not'
-      f' compute.{why} {suggest(metric, choices)}'
+      f'selection.metric is {metric!r}, which is none of the metrics that can'
+      f' select this run.{why} {suggest(metric, choices)}'
   )
 
 

@@ -69,10 +69,11 @@ def test_what_is_computed_is_what_is_foretold(name, groups, truth):
     ('valid/ctcvr/gauc', 'GAUC needs a group.*dataset.group'),
     ('valid/cvr_entire/auc', 'only a simulated log has'),
     ('valid/ctcvr_common/auc', 'valid/ctcvr/auc'),
+    ('valid/gate_ctr/entropy', 'valid/ctr/auc'),
 ])
 def test_what_is_not_computed(metric, words):
   keys = metric_keys(FUNNEL, has_groups=False)
-  with pytest.raises(InputError, match=f"'{metric}', which this run does not"
+  with pytest.raises(InputError, match=f"'{metric}', which is none of the metr"
                      f'.*{words}') as e:
     check_metric(metric, keys)
   assert 'calibration' not in str(e.value)  # It could not choose.

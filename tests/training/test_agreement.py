@@ -43,7 +43,7 @@ def log(tmp_path_factory):
 WRONG = {
     'typo': ({'selection.metric': 'valid/ctcvr/acu'}, "'valid/ctcvr/auc'?"),
     'space': (
-        {'selection.metric': 'valid/atr_clicked/auc'}, 'does not compute'),
+        {'selection.metric': 'valid/atr_clicked/auc'}, 'none of the metrics'),
     'task': (
         {'dataset.tasks': ('ctr',), 'selection.metric': 'valid/ctcvr/auc'},
         'There are: valid/ctr/auc'),

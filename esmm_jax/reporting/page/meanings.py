@@ -45,7 +45,7 @@ METRICS = {
         'GAUC cover',
         'share of the impressions whose user counts in GAUC.',
     ),
-    'logloss': ('log-loss', 'mean cross-entropy in nats.', 'lower'),
+    'logloss': ('log-loss', 'mean cross-entropy in nats.'),
     'normalized_entropy': (
         'NE',
         'log-loss over that of always predicting the base rate; below 1 the'
