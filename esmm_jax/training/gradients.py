@@ -106,7 +106,7 @@ def _gradients_of_one(
 
 
 def _weighted(plan: StepSpec, batch: Batch) -> Array | None:
-  """Returns what each row counts in the loss, float32 [B]; None without weights.
+  """Returns what a row counts in the loss, float32 [B]; None without weights.
 
   It is no part of `batch.where`: batch norm is of unweighted rows.
   """

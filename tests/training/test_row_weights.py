@@ -121,7 +121,9 @@ def test_the_scale_of_the_weights_does_not_count(case):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('optimized', [False, True])
-@pytest.mark.parametrize('case', CASES)
+@pytest.mark.parametrize('case', [
+    c if c == 'entire_space' else pytest.param(c, marks=pytest.mark.long)
+    for c in CASES])
 @pytest.mark.parametrize('options', [
     {}, {'micro_batches': 2}, {'replicas': 2},
     {'m': {'norm': 'batch', 'dropout': 0.1}}], ids=str)
