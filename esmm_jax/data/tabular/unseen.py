@@ -71,7 +71,7 @@ class Counts:
       column = columns[f.name]
       if isinstance(column, Ragged):
         self.add(f.name, column.values, column.offsets)
-      elif f.kind != 'float':
+      else:
         self.add(f.name, column)
 
   def add_all(self, fields: Mapping[str, list[int]]) -> None:
