@@ -9,7 +9,7 @@ from typing import Any
 from esmm_jax.parallel import processes
 from esmm_jax.protocols import use as protocols
 from esmm_jax.training import job as jobs
-from esmm_jax.training import phases, selection
+from esmm_jax.training import parts, phases, selection
 from esmm_jax.training.feeding import Streamed
 from esmm_jax.training.job import Job
 from esmm_jax.training.replica_run import line
@@ -21,7 +21,10 @@ import jax
 
 
 def train_and_evaluate(
-    config: Any, workdir: str, data_dir: str | None = None
+    config: Any,
+    workdir: str,
+    data_dir: str | None = None,
+    log: Any = None,
 ) -> dict[str, Any]:
   """Trains, selects on the validation split, evaluates on the test split once.
 
@@ -42,6 +45,10 @@ def train_and_evaluate(
     workdir: Gets config.json, metrics.jsonl, results.json, checkpoints/,
       tensorboard/ and, when asked, predictions/.
     data_dir: Where prepared data lives; default ~/.cache/esmm_jax.
+    log: The rows of a config of `tabular`, instead of `dataset.files`: a pandas
+      or polars DataFrame, a pyarrow Table and so on, as `Predictor.predict`
+      takes them; or a tuple of such, of training, validation (or None) and
+      test. They are saved in `data_dir`, under a hash of their values.
 
   Returns:
     The content of results.json.
@@ -51,6 +58,8 @@ def train_and_evaluate(
     FloatingPointError: A loss was not finite.
     Stopped: The process got SIGTERM; the run is saved.
   """
+  if log is not None:
+    config = parts.with_log(config, log, data_dir)
   (result,) = train_replicas([config], [workdir], data_dir)
   if isinstance(result, FloatingPointError):
     raise result

@@ -1,6 +1,7 @@
 """The parts of a run by the names that its config gives them."""
 
 from collections.abc import Mapping, Sequence
+import copy
 import dataclasses
 import functools
 import inspect
@@ -10,6 +11,7 @@ from typing import Any
 
 from esmm_jax.data import DATASETS
 from esmm_jax.data.store.columnar import ColumnarBuilder
+from esmm_jax.data.tabular import frame_files
 from esmm_jax.estimators import Estimator, ESTIMATORS
 from esmm_jax.models import Architecture, MODELS
 from esmm_jax.options import refuse_unknown
@@ -19,6 +21,8 @@ from esmm_jax.tasks import Tasks
 from esmm_jax.types import InputError, suggest
 
 DEFAULT_DATA_DIR = os.path.join('~', '.cache', 'esmm_jax')
+# Keys of the section `dataset` that choose from the data set, in every config.
+_CHOICES = ('train_split', 'valid_split', 'test_split', 'fields', 'tasks')
 _LINEN_FIELDS = ('parent', 'name', 'schema')
 
 
@@ -64,12 +68,36 @@ def data_builder(
     options: Mapping[str, Any], data_dir: str | None
 ) -> ColumnarBuilder:
   """Makes the data set of the section `dataset`, without preparing it."""
-  options = dict(options)
-  for key in ('train_split', 'valid_split', 'test_split', 'fields', 'tasks'):
-    options.pop(key, None)
+  options = {k: v for k, v in options.items() if k not in _CHOICES}
   cls = named(DATASETS, options.pop('name'), 'dataset.name')
   data_dir = os.path.expanduser(data_dir or DEFAULT_DATA_DIR)
   return call(cls.from_options, options, 'dataset', data_dir=data_dir)
+
+
+def with_log(config: Any, log: Any, data_dir: str | None) -> Any:
+  """Returns a copy of a config whose data set is a log in memory.
+
+  Args:
+    config: As `configs/*.py` make it for `tabular`.
+    log: See `Tabular.from_frame`.
+    data_dir: Where prepared data lives, and the file of the log.
+
+  Raises:
+    InputError: It is a config of another data set, or see there.
+  """
+  config = copy.deepcopy(config)
+  if config.dataset.name != 'tabular':
+    raise InputError(
+        f'a log in memory is of dataset.name=tabular, not'
+        f" {config.dataset.name!r}; make the config with get_config('tabular')."
+    )
+  data_dir = os.path.expanduser(data_dir or DEFAULT_DATA_DIR)
+  options = {
+      k: v for k, v in config.dataset.items() if k not in (*_CHOICES, 'name')
+  }
+  options = {k: v for k, v in options.items() if v is not None}
+  config.dataset.update(frame_files.saved(log, data_dir, options))
+  return config
 
 
 def schema(

@@ -16,6 +16,7 @@ from esmm_jax.data.store.column_files import GrowingTable
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.columns import cut, open_folder, take_rows
 from esmm_jax.data.store.vocabulary import ValueCounts, Vocabulary
+from esmm_jax.data.tabular import frame_files
 from esmm_jax.data.tabular.config import FILE, GROUP, ROW, SPLITS
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
@@ -53,6 +54,23 @@ class Tabular(ColumnarBuilder):
         the prepared data was made from.
     """
     return cls(data_dir=data_dir, config=TabularConfig.from_options(options))
+
+  @classmethod
+  def from_frame(cls, log: Any, data_dir: str, **options: Any) -> 'Tabular':
+    """Makes the data set of a log in memory, which is saved in `data_dir`.
+
+    Args:
+      log: Rows as `frames.read` takes them; or a tuple of such, of training,
+        validation (or None) and test.
+      data_dir: Folder of all prepared data.
+      **options: See `TabularConfig`; no files.
+
+    Raises:
+      InputError: See `from_options`.
+    """
+    return cls.from_options(
+        data_dir, **frame_files.saved(log, data_dir, options)
+    )
 
   def __init__(self, **kwargs: Any):
     super().__init__(**kwargs)
