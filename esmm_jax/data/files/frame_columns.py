@@ -26,6 +26,13 @@ def is_of(value: Any, package: str, *names: str) -> bool:
   )
 
 
+def is_series(value: Any) -> bool:
+  """Returns whether a value is one column of pandas or polars."""
+  return is_of(value, 'pandas', 'Series', 'Index', 'ExtensionArray') or is_of(
+      value, 'polars', 'Series'
+  )
+
+
 def column(value: Any, name: str, where: str) -> Any:
   """Converts a column to what `raw_values.arrow` takes.
 
@@ -42,10 +49,10 @@ def column(value: Any, name: str, where: str) -> Any:
   if isinstance(value, np.ndarray):
     return _numpy(value, name, where)
   try:
-    if is_of(value, 'pandas', 'Series', 'Index', 'ExtensionArray'):
-      return _pandas(value)
-    if is_of(value, 'polars', 'Series'):
-      return _polars(value)
+    if is_series(value):
+      return _polars(value) if is_of(value, 'polars', 'Series') else (
+          _pandas(value)
+      )
     if hasattr(value, '__arrow_c_array__'):
       return pa.array(value)
     if hasattr(value, '__arrow_c_stream__'):

@@ -134,6 +134,8 @@ def _read(
           f'{where}: columns differ in length: {next(iter(sizes))!r} has {num}'
           f' rows, {name!r} {size}.'
       )
+  if not num:  # A list of nothing has no type, or a wrong one.
+    columns = {name: pa.nulls(0) for name in columns}
   return Frame(columns, num)
 
 
@@ -171,7 +173,7 @@ def _source(data: Any, names: Sequence[str] | None, where: str) -> _Source:
   if frame_columns.is_of(data, 'pyarrow', 'Dataset', 'Scanner'):
     return _dataset(data)
   try:
-    if frame_columns.is_of(data, 'pandas', 'Series', 'Index'):
+    if frame_columns.is_series(data):
       raise TypeError('it is one column or one row')
     if hasattr(data, '__arrow_c_stream__'):
       reader = pa.RecordBatchReader.from_stream(data)

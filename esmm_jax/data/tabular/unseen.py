@@ -34,9 +34,8 @@ class Counts:
     fields: Field -> rows, missing rows, values, unseen values.
   """
 
-  def __init__(self, fields: Mapping[str, list[int]] | None = None):
-    """Takes counts to begin with, as `fields` holds them."""
-    self.fields = {name: list(counts) for name, counts in (fields or {}).items()}
+  def __init__(self):
+    self.fields: dict[str, list[int]] = {}
 
   def add(
       self,
