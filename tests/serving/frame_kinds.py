@@ -126,6 +126,7 @@ KINDS = {
     'polars': pl.from_arrow,
     'polars_lazy': lambda t: pl.from_arrow(t).lazy(),
     'polars_categories': polars_categories,
+    'polars_to_arrow': lambda t: polars_categories(t).to_arrow(),
     'table': lambda t: t,
     'table_in_chunks': chunked,
     'record_batch': lambda t: t.combine_chunks().to_batches()[0],

@@ -8,6 +8,7 @@ from esmm_jax.data.tabular import unseen
 from esmm_jax.data.tabular.dataset import Tabular
 from esmm_jax.data.tabular.encoder import Encoder
 from esmm_jax.types import InputError
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -154,8 +155,9 @@ def test_parts_of_a_log(tmp_path):
   assert counts == {'train': 200, 'valid': 40, 'test': 60}
   two = Tabular.from_frame((parts[0], parts[2]), str(tmp_path), **OPTIONS)
   assert set(two.prepare().info.splits) == {'train', 'test'}
-  none = Tabular.from_frame((parts[0], None, parts[2]), str(tmp_path), **OPTIONS)
-  assert none.columns_sha256 if False else none.data_path == two.data_path
+  none = Tabular.from_frame(
+      (parts[0], None, parts[2]), str(tmp_path), **OPTIONS)
+  assert none.data_path == two.data_path
 
 
 @pytest.mark.parametrize('frame, options, words', [
@@ -257,7 +259,7 @@ REFUSED = {
     'row': (lambda: frame().iloc[0], 'a Series cannot be read as rows'),
     'column': (lambda: pl.from_arrow(log(4))['user'], 'cannot be read as rows'),
     'scalars': (lambda: log(1).to_pylist()[0],
-                r"column 'item' is 5; it must be.*\{'item': \[\.\.\.\]\}"),
+                r"column 'user' is 'u7'; it must be.*\{'user': \[\.\.\.\]\}"),
     'lengths': (lambda: columns(price=[1.0]),
                 "'user' has 4 rows, 'price' 1"),
     'path': (lambda: 'new.csv', "columns is 'new.csv'; it must be a DataFrame"),
@@ -298,11 +300,10 @@ ONE_KIND = {
     'large': ([2**64, 1], ['18446744073709551616', '1']),
     'booleans': (np.array([True, False]), ['True', 'False']),
     'masked': (np.ma.array([1, 2], mask=[1, 0]), ['None', '2']),
-    'hours': (np.array([1], 'M8[h]'), ['1970-01-01 01:00:00']),
+    'hours': (np.array([1], 'M8[h]'), ['1970-01-01T01:00:00']),
     'periods': (pd.Series(pd.period_range('2020-01', periods=1, freq='M')),
                 ['2020-01']),
-    'bfloat16': (KINDS['dict_of_jax'](log(3))['item'].astype('bfloat16'),
-                 ['5.0', '4.0', '3.0']),
+    'bfloat16': (jnp.asarray([1, 2.5], 'bfloat16'), ['1.0', '2.5']),
     'lists': ([['a', 1], [None, 2.5], None], [['a', '1'], [None, '2.5'], None]),
     'arrays': (np.array([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
     'wide': (pl.Series([2**100], dtype=pl.Int128), [str(2**100)]),
@@ -336,7 +337,7 @@ def test_unseen_values_are_counted(raw):
   lines = list(unseen.lines(raw.unseen(rows.slice(1))))
   assert lines == [
       'rare or never seen in training: item 66.7%, user 50.0%',
-      'missing: price 66.7%, tags 66.7%, user 33.3%',
+      'missing: tags 66.7%, price 66.7%, user 33.3%',
       "warning: 66.7% of the values of column 'item' are rare or were never"
       ' seen in training; is it the right column, with the values that it had'
       ' there?']

@@ -44,8 +44,10 @@ def column(value: Any, name: str, where: str) -> Any:
   Raises:
     InputError: It is no column.
   """
-  if isinstance(value, (pa.Array, pa.ChunkedArray, Ragged)):
+  if isinstance(value, Ragged):
     return value
+  if isinstance(value, (pa.Array, pa.ChunkedArray)):
+    return _without_views(value)
   if isinstance(value, np.ndarray):
     return _numpy(value, name, where)
   try:
@@ -151,7 +153,25 @@ def _pandas(series: Any) -> Any:
 def _polars(series: Any) -> Any:
   if str(series.dtype) in ('Int128', 'UInt128'):  # Not of arrow.
     series = series.cast(type(series)('', ['']).dtype)
-  return pa.chunked_array(series)
+  return _without_views(pa.chunked_array(series))
+
+
+def _without_views(array: pa.Array | pa.ChunkedArray) -> Any:
+  """Replaces a dictionary of text views, which arrow cannot decode."""
+  kind = array.type
+  if not pa.types.is_dictionary(kind) or not (
+      pa.types.is_string_view(kind.value_type)
+  ):
+    return array
+  chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
+  texts = pa.large_string()
+  return pa.chunked_array(
+      [
+          pa.DictionaryArray.from_arrays(c.indices, c.dictionary.cast(texts))
+          for c in chunks
+      ],
+      pa.dictionary(kind.index_type, texts),
+  )
 
 
 def _entries(values: Any) -> pa.Array:
