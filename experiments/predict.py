@@ -7,9 +7,10 @@ r"""Scores new rows with a finished run.
 
 --input is one or many Parquet or CSV files, with the columns that the data of
 the run had; the output, Parquet or CSV as its ending says, has a row for each,
-in their order: the key (or file and row number) and p_ctr, p_cvr, p_ctcvr; p_cvr
-is given the click, of every row. Values that training never saw are counted.
-After a kill the same command resumes. docs/predictions.md has the details.
+in their order: the key (or file and row number) and p_ctr, p_cvr, p_ctcvr.
+p_cvr is given the click, of every row. Values that training never saw are
+counted. After a kill the same command resumes. docs/predictions.md has the
+details.
 """
 
 import time

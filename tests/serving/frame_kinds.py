@@ -18,7 +18,8 @@ class Holder:
 
 
 def stream(table):
-  return type('Stream', (Holder,), {})(__arrow_c_stream__=table.__arrow_c_stream__)
+  return type('Stream', (Holder,), {})(
+      __arrow_c_stream__=table.__arrow_c_stream__)
 
 
 def array(table):

@@ -266,7 +266,7 @@ REFUSED = {
     'nothing': (lambda: None, 'columns is None; it must be'),
     'tuples': (lambda: [(1, 2)], r'row 0 is \(1, 2\); a list must hold dicts'),
     'matrix': (lambda: np.ones((3, 4)), 'it must be a DataFrame'),
-    'set': (lambda: columns(user={1, 2, 3, 4}), "column 'user' is {1, 2, 3, 4}"),
+    'set': (lambda: columns(user={1, 2, 3, 4}), "'user' is {1, 2, 3, 4}; it"),
     'generator': (lambda: columns(user=iter('abcd')), "column 'user' is <"),
     'cube': (lambda: columns(tags=np.ones((4, 2, 2))), r'shape \(4, 2, 2\)'),
     'complex': (lambda: columns(price=np.ones(4) * 1j), 'complex numbers'),
