@@ -23,6 +23,8 @@ _TAKEN = (
     'a DataFrame of pandas or polars, a pyarrow Table, RecordBatch, reader or'
     ' Dataset, a dict of arrays or lists, or a list of dicts'
 )
+# Methods of other libraries that give one of these.
+_CONVERTERS = ('to_arrow_table', 'to_arrow', 'to_pandas', 'toPandas', 'compute')
 
 
 class Frame(NamedTuple):
@@ -192,7 +194,8 @@ def _source(data: Any, names: Sequence[str] | None, where: str) -> _Source:
     ) from e
   shown = repr(data)
   shown = shown if len(shown) < 60 else f'a {type(data).__name__}'
-  advice = ''
+  named = [name for name in _CONVERTERS if hasattr(data, name)]
+  advice = f' Give its {named[0]}().' if named else ''
   if isinstance(data, (str, bytes)) or hasattr(data, '__fspath__'):
     advice = (
         ' Files are read by experiments.predict and by'

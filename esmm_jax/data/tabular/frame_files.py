@@ -129,7 +129,10 @@ def _write(path: str, frame: Any, names: Sequence[str], where: str) -> str:
 
 
 def _storable(array: pa.Array) -> pa.Array:
-  """Converts an array to a type that Parquet has, and `_Hash` knows."""
+  """Converts an array to a type that Parquet has.
+
+  Of texts and lists it is one, so that the same rows give the same file.
+  """
   if isinstance(array, pa.ExtensionArray):
     array = array.storage
   if pa.types.is_run_end_encoded(array.type):
@@ -141,9 +144,9 @@ def _storable_type(kind: pa.DataType) -> pa.DataType:
   kinds = pa.types
   if kinds.is_dictionary(kind):
     return _storable_type(kind.value_type)
-  if kinds.is_string_view(kind):
+  if kinds.is_string(kind) or kinds.is_string_view(kind):
     return pa.large_string()
-  if kinds.is_binary_view(kind):
+  if kinds.is_binary(kind) or kinds.is_binary_view(kind):
     return pa.large_binary()
   if kinds.is_list(kind) or kinds.is_large_list(kind) or (
       kinds.is_list_view(kind) or kinds.is_large_list_view(kind)
@@ -176,9 +179,7 @@ class _Hash:
   def add(self, array: pa.Array) -> None:
     """Adds values; all arrays are of one type."""
     kinds, kind = pa.types, array.type
-    if kinds.is_list(kind) or kinds.is_large_list(kind) or (
-        kinds.is_fixed_size_list(kind)
-    ):
+    if kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
       self._kind = 'list'
       self._update('valid', array.is_valid())
       self._update('lengths', pc.fill_null(pc.list_value_length(array), 0))
@@ -217,11 +218,10 @@ class _Hash:
 
   def _add_texts(self, array: pa.Array) -> None:
     kinds, kind = pa.types, array.type
-    is_text = kinds.is_string(kind) or kinds.is_large_string(kind)
-    is_bytes = kinds.is_binary(kind) or kinds.is_large_binary(kind)
-    self._kind = 'text' if is_text or is_bytes else str(kind)
+    is_text = kinds.is_large_string(kind) or kinds.is_large_binary(kind)
+    self._kind = 'text' if is_text else str(kind)
     self._update('valid', array.is_valid())
-    if not is_text and not is_bytes:
+    if not is_text:
       texts = [None if v is None else str(v) for v in array.to_pylist()]
       array = pa.array(texts, pa.string())
     array = array.cast(pa.large_binary()).fill_null(b'')
