@@ -58,9 +58,7 @@ def train_and_evaluate(
     FloatingPointError: A loss was not finite.
     Stopped: The process got SIGTERM; the run is saved.
   """
-  if log is not None:
-    config = parts.with_log(config, log, data_dir)
-  (result,) = train_replicas([config], [workdir], data_dir)
+  (result,) = train_replicas([config], [workdir], data_dir, log=log)
   if isinstance(result, FloatingPointError):
     raise result
   return result
@@ -71,6 +69,7 @@ def train_replicas(
     workdirs: Sequence[str],
     data_dir: str | None = None,
     home: str | None = None,
+    log: Any = None,
 ) -> list[dict[str, Any] | FloatingPointError]:
   """Trains several runs as replicas of one program.
 
@@ -96,6 +95,7 @@ def train_replicas(
     data_dir: Where prepared data lives; default ~/.cache/esmm_jax.
     home: Folder for the checkpoints of the group until it is finished; needed
       where there are several runs, and different for other groups.
+    log: The rows, as for `train_and_evaluate`.
 
   Returns:
     For each run the content of results.json, or why it failed.
@@ -104,6 +104,8 @@ def train_replicas(
     InputError: A config, the data or a folder is wrong.
     Stopped: The process got SIGTERM; the runs are saved.
   """
+  if log is not None:
+    configs = parts.with_log(configs, log, data_dir)
   configs = [protocols.resolve(c) for c in configs]
   records = [folder.record(c) for c in configs]
   results = [folder.finished(r, w) for r, w in zip(records, workdirs)]

@@ -74,30 +74,39 @@ def data_builder(
   return call(cls.from_options, options, 'dataset', data_dir=data_dir)
 
 
-def with_log(config: Any, log: Any, data_dir: str | None) -> Any:
-  """Returns a copy of a config whose data set is a log in memory.
+def with_log(
+    configs: Sequence[Any], log: Any, data_dir: str | None
+) -> list[Any]:
+  """Returns copies of configs whose data set is a log in memory.
 
   Args:
-    config: As `configs/*.py` make it for `tabular`.
+    configs: As `configs/*.py` make them for `tabular`, with one section
+      `dataset`.
     log: See `Tabular.from_frame`.
     data_dir: Where prepared data lives, and the file of the log.
 
   Raises:
-    InputError: It is a config of another data set, or see there.
+    InputError: One is a config of another data set, or see there.
   """
-  config = copy.deepcopy(config)
-  if config.dataset.name != 'tabular':
-    raise InputError(
-        f'a log in memory is of dataset.name=tabular, not'
-        f" {config.dataset.name!r}; make the config with get_config('tabular')."
-    )
+  configs = [copy.deepcopy(config) for config in configs]
+  for config in configs:
+    if config.dataset.name != 'tabular':
+      raise InputError(
+          f'a log in memory is of dataset.name=tabular, not'
+          f' {config.dataset.name!r}; make the config with'
+          " get_config('tabular')."
+      )
   data_dir = os.path.expanduser(data_dir or DEFAULT_DATA_DIR)
   options = {
-      k: v for k, v in config.dataset.items() if k not in (*_CHOICES, 'name')
+      key: value
+      for key, value in configs[0].dataset.items()
+      if key not in (*_CHOICES, 'name') and value is not None
   }
-  options = {k: v for k, v in options.items() if v is not None}
-  config.dataset.update(frame_files.saved(log, data_dir, options))
-  return config
+  # Once: a stream can be read no second time.
+  options = frame_files.saved(log, data_dir, options)
+  for config in configs:
+    config.dataset.update(options)
+  return configs
 
 
 def schema(

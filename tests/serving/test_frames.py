@@ -150,6 +150,31 @@ def test_training_resumes_with_the_frame_of_another_library(folder):
     esmm_jax.train_and_evaluate(config(), run, data, log=other)
 
 
+@pytest.mark.slow
+def test_replicas_of_a_frame(folder, tmp_path):
+  """A stream is read once for all; one is the run that was trained alone."""
+  configs = [config(), config()]
+  configs[1].init_seed = 7
+  runs = [str(tmp_path / name) for name in 'ab']
+  ends = esmm_jax.train_replicas(
+      configs, runs, str(folder / 'data'), str(tmp_path / 'group'),
+      log=log().to_reader(50))
+  alone = esmm_jax.load(str(folder / 'run'))
+  assert [end['replicas'] for end in ends] == [2, 2]
+  scores = [esmm_jax.load(run).predict(log()) for run in runs]
+  np.testing.assert_allclose(
+      scores[0]['p_ctr'], alone.predict(log())['p_ctr'], rtol=1e-5)
+  assert np.abs(scores[1]['p_ctr'] - scores[0]['p_ctr']).max() > 0.01
+
+
+def test_names_of_columns_may_be_numbers(tmp_path):
+  rows = log().to_pandas()
+  rows.columns = range(len(rows.columns))
+  options = dict(id='0,1', click='4', conversion='5')
+  data = Tabular.from_frame(rows, str(tmp_path), **options).prepare()
+  assert data.report['rows'] == 300
+
+
 def test_parts_of_a_log(tmp_path):
   rows = log()
   parts = rows.slice(0, 200), rows.slice(200, 40), rows.slice(240)
@@ -172,6 +197,7 @@ def test_parts_of_a_log(tmp_path):
     ((log(9),), {}, 'a log in parts is a tuple'),
     ((log(9), log(9).drop_columns('item')), {},
      "test: there is no column 'item'"),
+    (log(0), {}, "split 'train' is empty"),
     (log(9), {'files': 'x.csv'}, 'the log is given in memory'),
     (log(9), {'idd': 'x'}, 'dataset.idd is set, but Tabular has no such'),
     ('log.csv', {}, "log is 'log.csv'; it must be a DataFrame"),
