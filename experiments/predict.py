@@ -95,7 +95,7 @@ def main() -> None:
     )
   rate = num / (time.perf_counter() - start)
   print(f'{output}: {num:,} rows, {rate:,.0f} rows/s')
-  for line in unseen.lines(counts.shares()):
+  for line in unseen.lines(counts.shares(), predictor.unseen_in_log):
     print(line)
 
 

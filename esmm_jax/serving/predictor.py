@@ -46,6 +46,8 @@ class Predictor:
     batch_size: Rows of the largest batch.
     sizes: Rows of the batches that are compiled, ascending.
     names: The columns that `predict` reads.
+    unseen_in_log: Field -> shares of missing and unseen values in the log that
+      was trained on; {} where they are not known.
     trained: Model and parameters.
   """
 
@@ -69,8 +71,11 @@ class Predictor:
     self.trained = trained
     self._step = jax.jit(functools.partial(predict_step, plan=trained.plan))
     self._encoder = _encoder(self.folder, self.schema)
+    self.unseen_in_log: dict[str, Share] = {}
     if self._encoder is not None:
       self.names = list(self._encoder.raw_names)
+      counts = Counts.load(os.path.join(self.folder, FOLDER))
+      self.unseen_in_log = counts.shares()
     else:
       self.names = inputs.needed(self.schema)
 

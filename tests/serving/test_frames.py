@@ -375,6 +375,21 @@ def test_unseen_values_are_counted(raw):
       ' there?']
 
 
+def test_shares_are_compared_with_those_of_the_log(raw):
+  """Many rare values are no sign of a wrong column where there always were."""
+  shares = raw.unseen_in_log
+  assert shares == raw.unseen(log())
+  assert shares['user'].missing > 0.05 and shares['price'].missing == 24 / 300
+  share = unseen.Share(0.0, 0.6)
+  for before, num in ((None, 1), ({'x': unseen.Share(0, 0.1)}, 1),
+                      ({'x': unseen.Share(0, 0.4)}, 0)):
+    warnings = [
+        line for line in unseen.lines({'x': share}, before)
+        if line.startswith('warning')]
+    assert len(warnings) == num
+    assert not before or not num or '(10.0% in its log)' in warnings[0]
+
+
 def test_unseen_ids(ids, finished):
   rows = finished.table(0, 50)
   shares = ids.unseen(rows.set_column(

@@ -23,6 +23,7 @@ from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.tabular.fit import Fit
 from esmm_jax.data.tabular.rows import Chunk, ends_of_time, joint_labels
 from esmm_jax.data.tabular.rows import LEFT_OUT, Log, split_of
+from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.schema import Schema
 from esmm_jax.types import Columns, InputError
 import numpy as np
@@ -120,13 +121,15 @@ class Tabular(ColumnarBuilder):
         for name in report['splits']
     }
     tables = {name: GrowingTable(folder) for name, folder in folders.items()}
+    counts = Counts()
     for chunk in log.chunks():
       split = split_of(chunk, config, ends)
-      columns, split = self._encode(chunk, split, encoder, groups)
+      columns, split = self._encode(chunk, split, encoder, groups, counts)
       for name, table in tables.items():
         rows = np.flatnonzero(split == SPLITS.index(name))
         table.append(take_rows(columns, rows))
       self._progress.update(len(split))
+    counts.save(self.encoder_folder)
     for table in tables.values():
       table.close()
     report['files'] = log.sizes
@@ -196,12 +199,13 @@ class Tabular(ColumnarBuilder):
       split: np.ndarray,
       encoder: Encoder,
       groups: Vocabulary | None,
+      counts: Counts,
   ) -> tuple[Columns, np.ndarray]:
     """Returns all columns of rows, and their splits."""
     labels, is_kept = joint_labels(chunk, self.builder_config)
     location = chunk.location
     columns = encoder.encode(
-        chunk.columns, location.where, location.first, location.noun
+        chunk.columns, location.where, location.first, location.noun, counts
     )
     columns |= labels
     num = len(split)
