@@ -299,8 +299,8 @@ REFUSED = {
     'tuples': (lambda: [(1, 2)], r'row 0 is \(1, 2\); a list must hold dicts'),
     'matrix': (lambda: np.ones((3, 4)), 'it must be a DataFrame'),
     'set': (lambda: columns(user={1, 2, 3, 4}), "'user' is {1, 2, 3, 4}; it"),
-    'generator': (lambda: columns(user=iter('abcd')), "column 'user' is <"),
-    'cube': (lambda: columns(tags=np.ones((4, 2, 2))), r'shape \(4, 2, 2\)'),
+    'generator': (lambda: columns(user=iter('abcd')), "column 'user' is of type str_ascii_iterator"),
+    'cube': (lambda: columns(tags=np.ones((4, 2, 2))), r'shape \(4, 2, 2\); it must have one'),
     'complex': (lambda: columns(price=np.ones(4) * 1j), 'complex numbers'),
     'no key': (lambda: [{'user': 'a'}], "there is no column 'item'"),
     'indexes': (

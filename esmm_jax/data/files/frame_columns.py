@@ -16,6 +16,7 @@ _ERRORS = (
 # Of numpy; arrow has no type for the other ones.
 _TIMES = ('s', 'ms', 'us', 'ns', 'D')
 _MAX_DIMS = 2
+_MAX_SHOWN = 60
 
 
 def is_of(value: Any, package: str, *names: str) -> bool:
@@ -24,6 +25,14 @@ def is_of(value: Any, package: str, *names: str) -> bool:
       cls.__name__ in names and cls.__module__.split('.')[0] == package
       for cls in type(value).__mro__
   )
+
+
+def shown(value: Any) -> str:
+  """Returns a short value as Python writes it, of others the type."""
+  text = repr(value)
+  if len(text) > _MAX_SHOWN or ' at 0x' in text or '\n' in text:
+    return f'of type {type(value).__name__}'
+  return text
 
 
 def is_series(value: Any) -> bool:
@@ -100,10 +109,8 @@ def check_indexes(columns: Mapping[str, Any], where: str) -> None:
 
 
 def _no_column(value: Any, name: str, where: str) -> InputError:
-  shown = repr(value)
-  shown = shown if len(shown) < 60 else f'a {type(value).__name__}'
   return InputError(
-      f'{where}: column {name!r} is {shown}; it must be an array or a list, of'
+      f'{where}: column {name!r} is {shown(value)}; it must be an array or a list, of'
       f' one row too, as in {{{name!r}: [...]}}.'
   )
 
@@ -114,10 +121,12 @@ def _numpy(value: np.ndarray, name: str, where: str) -> Any:
       raise _no_column(value.item(), name, where)
     raise InputError(
         f'{where}: column {name!r} is an array of shape {value.shape}; it must'
-        ' have one number a row, or a row of ids.'
+        ' have one value a row, or for a column of lists one row of values.'
     )
   if value.dtype.kind == 'c':
-    raise InputError(f'{where}: column {name!r} holds complex numbers.')
+    raise InputError(
+        f'{where}: column {name!r} holds complex numbers; it must hold real ones.'
+    )
   if value.dtype.kind == 'V' or value.dtype == np.longdouble:  # bfloat16, say.
     value = value.astype(np.float64)
   if value.dtype.kind in 'mM' and np.datetime_data(value.dtype) not in [

@@ -192,8 +192,6 @@ def _source(data: Any, names: Sequence[str] | None, where: str) -> _Source:
         f'{where}: a {type(data).__name__} cannot be read as rows ({reason});'
         f' give {_TAKEN}.'
     ) from e
-  shown = repr(data)
-  shown = shown if len(shown) < 60 else f'a {type(data).__name__}'
   named = [name for name in _CONVERTERS if hasattr(data, name)]
   advice = f' Give its {named[0]}().' if named else ''
   if isinstance(data, (str, bytes)) or hasattr(data, '__fspath__'):
@@ -201,6 +199,7 @@ def _source(data: Any, names: Sequence[str] | None, where: str) -> _Source:
         ' Files are read by experiments.predict and by'
         ' pyarrow.parquet.read_table.'
     )
+  shown = frame_columns.shown(data)
   raise InputError(f'{where} is {shown}; it must be {_TAKEN}.{advice}')
 
 
@@ -222,8 +221,7 @@ def _transposed(rows: Sequence[Any], where: str) -> dict[Any, list[Any]]:
   """Turns rows, dicts, into columns; a key that a row lacks is None there."""
   for number, row in enumerate(rows):
     if not isinstance(row, Mapping):
-      shown = repr(row)
-      shown = shown if len(shown) < 60 else f'a {type(row).__name__}'
+      shown = frame_columns.shown(row)
       raise InputError(
           f'{where}, row {number} is {shown}; a list must hold dicts, a row'
           f' each. Or give {_TAKEN}.'
