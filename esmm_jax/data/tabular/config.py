@@ -7,7 +7,7 @@ import json
 import os
 from typing import Any
 
-from esmm_jax.data.files.raw_values import arrow, Location, times
+from esmm_jax.data.files.raw_values import boundary, Times
 from esmm_jax.data.store.policies import POLICIES
 from esmm_jax.data.tabular.inputs import KINDS, parse_inputs, split_commas
 from esmm_jax.options import check_choice, refuse_unknown
@@ -216,13 +216,12 @@ class TabularConfig(tfds.core.BuilderConfig):
     names = [c.name for c in self.inputs] + [*self.events.values(), *more]
     return list(dict.fromkeys(filter(None, names)))
 
-  def boundary(self, option: str) -> Any:
-    """Returns `valid_from` or `test_from` as `times` reads it, or None."""
-    text = getattr(self, option)
+  def boundary(self, option: str, column: Times) -> Any:
+    """Returns `valid_from` or `test_from` as a time of the column, or None."""
+    text = str(getattr(self, option))
     if not text:
       return None
-    location = Location(f'dataset.{option}', name=option)
-    return times(arrow([str(text)], location), location).item()
+    return boundary(text, f'dataset.{option}', column, self.time)
 
 
 def _like(value: Any, default: Any, option: str) -> Any:

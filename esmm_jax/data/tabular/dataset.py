@@ -143,7 +143,7 @@ class Tabular(ColumnarBuilder):
     return encoder.schema, shards, report
 
   def _count(
-      self, log: Log, ends: tuple[float, float] | None
+      self, log: Log, ends: tuple[int | float, int | float] | None
   ) -> tuple[Fit, Vocabulary | None, dict[str, Any]]:
     """Makes the first pass; checks every value of every row."""
     config = self.builder_config

@@ -53,14 +53,14 @@ OPTION = {
         dict(valid_share=0.5, test_share=0.5), 'leave nothing to train on'),
     'share': (dict(test_share=1.5), 'dataset.test_share is 1.5'),
     'boundary': (
-        dict(valid_from='May'), "dataset.valid_from, row 0: column 'valid_from'"
-        " is 'May'; it must be a number or a date"),
+        dict(valid_from='May'), "dataset.valid_from is 'May'; it must be a"
+        ' number or a date'),
     'order': (dict(valid_from='4', test_from='3'), 'comes after test_from'),
     'empty split': (
-        dict(test_from='9'), "test_from is 9, 9 as a number, but column 'day'"
-        ' goes from 1 to 4'),
+        dict(test_from='9'), "test_from is 9, but column 'day' goes from 1 to"
+        ' 4'),
     'nothing to learn from': (
-        dict(valid_from='1'), 'dataset.valid_from is 1, 1 as a number'),
+        dict(valid_from='1'), "valid_from is 1, but column 'day' goes from"),
     'nothing between': (dict(valid_from='4'), "split 'valid' is empty"),
     'files': (dict(valid_files='x.csv'), "are of dataset.split='files'"),
 }
@@ -197,7 +197,7 @@ def test_any_arrow_type(kind, array):
   """Is read, or refused with the place."""
   try:
     found = getattr(raw_values, kind)(array, HERE)
-    assert len(found) == 2
+    assert len(getattr(found, 'values', found)) == 2
   except InputError as e:
     assert str(e).startswith("x, row 0: column 'a' is "), e
 
@@ -284,7 +284,7 @@ def test_lists(rows, most):
       [None if r is None else '|'.join(t or '' for t in r) for r in rows],
       pa.string())
   for form in (as_lists, as_texts):
-    offsets, entries = raw_values.lists(form, HERE, most)
+    offsets, entries, _ = raw_values.lists(form, HERE, most)
     found = [
         entries[a:b].to_pylist() for a, b in zip(offsets, offsets[1:])]
     assert found == clean
