@@ -4,10 +4,11 @@ import os
 
 import esmm_jax
 from esmm_jax.data.files import frames
-from esmm_jax.data.tabular import unseen
+from esmm_jax.data.tabular import frame_files, unseen
 from esmm_jax.data.tabular.dataset import Tabular
 from esmm_jax.data.tabular.encoder import Encoder
 from esmm_jax.types import InputError
+import duckdb
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -148,6 +149,22 @@ def test_training_resumes_with_the_frame_of_another_library(folder):
   other = log().set_column(1, 'item', pa.array(np.zeros(300, int)))
   with pytest.raises(InputError, match='another config: dataset.files is'):
     esmm_jax.train_and_evaluate(config(), run, data, log=other)
+
+
+def test_pieces_of_a_stream_without_a_value(tmp_path, monkeypatch):
+  """A piece whose values are all null is of the type of the others."""
+  rows = log()
+  for k, name in enumerate(('user', 'item', 'tags', 'price')):
+    values = rows[name].to_pylist()
+    low = 64 * k
+    values[low : low + 64] = [None] * 64
+    rows = rows.set_column(k, name, pa.array(values, rows.schema.types[k]))
+  monkeypatch.setattr(frame_files, '_ROWS', 64)
+  for frame in (rows, rows.to_reader(32), pl.from_arrow(rows),
+                duckdb.from_arrow(rows), rows.to_pandas()):
+    Tabular.from_frame(frame, str(tmp_path), **OPTIONS)
+  (path,) = (tmp_path / 'frames').iterdir()
+  assert parquet.read_table(path).to_pydict() == rows.to_pydict()
 
 
 @pytest.mark.slow
@@ -299,8 +316,10 @@ REFUSED = {
     'tuples': (lambda: [(1, 2)], r'row 0 is \(1, 2\); a list must hold dicts'),
     'matrix': (lambda: np.ones((3, 4)), 'it must be a DataFrame'),
     'set': (lambda: columns(user={1, 2, 3, 4}), "'user' is {1, 2, 3, 4}; it"),
-    'generator': (lambda: columns(user=iter('abcd')), "column 'user' is of type str_ascii_iterator"),
-    'cube': (lambda: columns(tags=np.ones((4, 2, 2))), r'shape \(4, 2, 2\); it must have one'),
+    'generator': (lambda: columns(user=iter('abcd')),
+                  "column 'user' is of type str_ascii_iterator; it must"),
+    'cube': (lambda: columns(tags=np.ones((4, 2, 2))),
+             r'shape \(4, 2, 2\); it must have one'),
     'complex': (lambda: columns(price=np.ones(4) * 1j), 'complex numbers'),
     'no key': (lambda: [{'user': 'a'}], "there is no column 'item'"),
     'indexes': (

@@ -110,8 +110,8 @@ def check_indexes(columns: Mapping[str, Any], where: str) -> None:
 
 def _no_column(value: Any, name: str, where: str) -> InputError:
   return InputError(
-      f'{where}: column {name!r} is {shown(value)}; it must be an array or a list, of'
-      f' one row too, as in {{{name!r}: [...]}}.'
+      f'{where}: column {name!r} is {shown(value)}; it must be an array or a'
+      f' list, of one row too, as in {{{name!r}: [...]}}.'
   )
 
 
@@ -125,7 +125,8 @@ def _numpy(value: np.ndarray, name: str, where: str) -> Any:
     )
   if value.dtype.kind == 'c':
     raise InputError(
-        f'{where}: column {name!r} holds complex numbers; it must hold real ones.'
+        f'{where}: column {name!r} holds complex numbers; it must hold'
+        ' real ones.'
     )
   if value.dtype.kind == 'V' or value.dtype == np.longdouble:  # bfloat16, say.
     value = value.astype(np.float64)

@@ -113,7 +113,7 @@ def _write(path: str, frame: Any, names: Sequence[str], where: str) -> str:
     for first, piece in frames.pieces(frame, names, _ROWS, where, why):
       location = Location(where, first)
       table = pa.table({
-          name: _storable(raw_values.arrow(column, location.column(name)))
+          name: _storable(column, location.column(name))
           for name, column in piece.columns.items()
       })
       writer = writer or stack.enter_context(
@@ -128,21 +128,33 @@ def _write(path: str, frame: Any, names: Sequence[str], where: str) -> str:
   return hashlib.sha256(' '.join(texts).encode()).hexdigest()[:16]
 
 
-def _storable(array: pa.Array) -> pa.Array:
-  """Converts an array to a type that Parquet has.
+def _storable(column: Any, location: Location) -> pa.Array:
+  """Converts a column to a type that Parquet has.
 
-  Of texts and lists it is one, so that the same rows give the same file.
+  Of texts and lists it is one, so that the same rows give the same file. It
+  does not depend on the values, which may all be null in a piece.
   """
+  if isinstance(column, pa.ChunkedArray):
+    kind = _storable_type(column.type)
+    pieces = [_storable(chunk, location) for chunk in column.chunks]
+    return pa.concat_arrays(pieces or [pa.nulls(0, kind)])
+  array = column
+  if not isinstance(column, pa.Array):
+    array = raw_values.arrow(column, location)
   if isinstance(array, pa.ExtensionArray):
     array = array.storage
   if pa.types.is_run_end_encoded(array.type):
     array = pc.run_end_decode(array)
+  if pa.types.is_dictionary(array.type):
+    array = array.dictionary_decode()
   return array.cast(_storable_type(array.type))
 
 
 def _storable_type(kind: pa.DataType) -> pa.DataType:
   kinds = pa.types
-  if kinds.is_dictionary(kind):
+  if isinstance(kind, pa.BaseExtensionType):
+    return _storable_type(kind.storage_type)
+  if kinds.is_dictionary(kind) or kinds.is_run_end_encoded(kind):
     return _storable_type(kind.value_type)
   if kinds.is_string(kind) or kinds.is_string_view(kind):
     return pa.large_string()
