@@ -1,5 +1,7 @@
 """Rows of every library: the same scores, and the same log to train on."""
 
+import datetime
+import decimal
 import os
 
 import esmm_jax
@@ -149,6 +151,42 @@ def test_training_resumes_with_the_frame_of_another_library(folder):
   other = log().set_column(1, 'item', pa.array(np.zeros(300, int)))
   with pytest.raises(InputError, match='another config: dataset.files is'):
     esmm_jax.train_and_evaluate(config(), run, data, log=other)
+
+
+# Not duckdb: a time has the zone of its session there, whatever it had before.
+RICH = [
+    'pandas', 'pandas_objects', 'polars', 'rows', 'dict_of_numpy',
+    'dict_of_polars']
+
+
+@pytest.fixture(scope='module')
+def rich():
+  """Times with a zone, dates, truths, decimals, a split by time."""
+  start = datetime.datetime(2022, 4, 1, tzinfo=datetime.timezone.utc)
+  times = [start + datetime.timedelta(hours=k) for k in range(100)]
+  return pa.table({
+      'user': pa.array([f'u{k % 7}' for k in range(100)]),
+      'day': pa.array([t.date() for t in times]),
+      'cost': pa.array([decimal.Decimal(k) / 4 for k in range(100)]),
+      'time': pa.array(times, pa.timestamp('us', 'Asia/Shanghai')),
+      'clicked': pa.array([k % 2 == 0 for k in range(100)]),
+      'bought': pa.array([k % 4 == 0 for k in range(100)]),
+  })
+
+
+@pytest.mark.parametrize('kind', RICH)
+def test_times_and_truths_of_every_library(kind, rich, tmp_path):
+  options = dict(
+      id='user,day', float='cost', click='clicked', conversion='bought',
+      split='time', time='time', valid_from='2022-04-04 08:00:00',
+      test_from='2022-04-05 00:00:00', group='user')
+  path = str(tmp_path / 'log.parquet')
+  parquet.write_table(rich, path)
+  of_file = Tabular.from_options(str(tmp_path), files=path, **options)
+  of_frame = Tabular.from_frame(KINDS[kind](rich), str(tmp_path), **options)
+  assert of_frame.prepare().report['splits'] == (
+      of_file.prepare().report['splits'])
+  assert of_frame.columns_sha256 == of_file.columns_sha256
 
 
 def test_pieces_of_a_stream_without_a_value(tmp_path, monkeypatch):
