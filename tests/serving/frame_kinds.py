@@ -147,6 +147,7 @@ KINDS = {
     'dict_of_polars': lambda t: pl.from_arrow(t).to_dict(),
     'rows': lambda t: t.to_pylist(),
     'rows_without_nulls': without_nulls,
+    'named_tuples': lambda t: list(t.to_pandas().itertuples()),
     'structured_array': structured,
     'texts_in_table': texts,
 }

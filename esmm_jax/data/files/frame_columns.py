@@ -15,6 +15,7 @@ _ERRORS = (
 )
 # Of numpy; arrow has no type for the other ones.
 _TIMES = ('s', 'ms', 'us', 'ns', 'D')
+_SETS = (set, frozenset)
 _MAX_DIMS = 2
 _MAX_SHOWN = 60
 
@@ -57,9 +58,9 @@ def column(value: Any, name: str, where: str) -> Any:
     return value
   if isinstance(value, (pa.Array, pa.ChunkedArray)):
     return _without_views(value)
-  if isinstance(value, np.ndarray):
-    return _numpy(value, name, where)
   try:
+    if isinstance(value, np.ndarray):
+      return _numpy(value, name, where)
     if is_series(value):
       return _polars(value) if is_of(value, 'polars', 'Series') else (
           _pandas(value)
@@ -70,19 +71,21 @@ def column(value: Any, name: str, where: str) -> Any:
       return pa.chunked_array(value)
     if hasattr(value, '__array__') and not isinstance(value, np.generic):
       return _numpy(np.asarray(value), name, where)
+    if (
+        not hasattr(value, '__len__')
+        or not hasattr(value, '__iter__')
+        or isinstance(value, (str, bytes, *_SETS, Mapping, np.generic))
+    ):
+      raise _no_column(value, name, where)
+    return _entries(value)
+  except InputError:
+    raise
   except (*_ERRORS, RuntimeError) as e:
     reason = str(e).splitlines()[0]
     raise InputError(
-        f'{where}: column {name!r}, a {type(value).__name__}, cannot be read'
-        f' ({reason}).'
+        f'{where}: column {name!r}, of type {type(value).__name__}, cannot be'
+        f' read ({reason}).'
     ) from e
-  if (
-      not hasattr(value, '__len__')
-      or not hasattr(value, '__iter__')
-      or isinstance(value, (str, bytes, set, frozenset, Mapping, np.generic))
-  ):
-    raise _no_column(value, name, where)
-  return _entries(value)
 
 
 def check_indexes(columns: Mapping[str, Any], where: str) -> None:
@@ -185,11 +188,29 @@ def _without_views(array: pa.Array | pa.ChunkedArray) -> Any:
 
 
 def _entries(values: Any) -> pa.Array:
-  """Converts entries of any kind; as texts where they are of several kinds."""
+  """Converts entries of any kind; as texts where they are of several kinds.
+
+  Raises:
+    TypeError: Some are no values, or lists stand beside single values.
+  """
+  if any(isinstance(value, _SETS) for value in values):
+    # In an order that is the same in every process.
+    values = [
+        sorted(v, key=str) if isinstance(v, _SETS) else v for v in values
+    ]
   try:
     return pa.array(values, from_pandas=True)
   except _ERRORS:
-    return pa.array([_text(value) for value in values])
+    texts = []
+  for row, value in enumerate(values):
+    try:
+      texts.append(_text(value))
+    except _ERRORS as e:
+      raise TypeError(f'row {row}: {e}') from e
+  is_list = {isinstance(text, list) for text in texts if text is not None}
+  if len(is_list) > 1:
+    raise TypeError('it has lists beside single values; write all as lists')
+  return pa.array(texts)
 
 
 def _text(value: Any) -> Any:
@@ -200,5 +221,9 @@ def _text(value: Any) -> Any:
     return None
   if isinstance(value, bytes):
     return value.decode()
+  has_text = type(value).__str__ is not object.__str__
+  has_text |= type(value).__repr__ is not object.__repr__
+  if isinstance(value, (Mapping, *_SETS)) or not has_text:
+    raise TypeError(f'an entry of type {type(value).__name__} is no value')
   # NaN, and numpy's NaT, are not what they are.
   return str(value) if value == value else None

@@ -61,11 +61,10 @@ def read(
     where: str = 'columns',
     why: str = '',
 ) -> Frame:
-  """Reads columns of rows that people hold; the order of rows is kept.
+  """Reads columns of rows that people hold, in the order of the rows.
 
   The index of a pandas frame is left out. In a list of dicts a key that a row
-  lacks is a null there. What is not a text among the names of columns is taken
-  as the text that Python makes of it.
+  lacks is a null there. A name that is no text is taken as its text.
 
   Args:
     data: See the module.
@@ -219,15 +218,18 @@ def _table(table: pa.Table) -> _Source:
 
 def _transposed(rows: Sequence[Any], where: str) -> dict[Any, list[Any]]:
   """Turns rows, dicts, into columns; a key that a row lacks is None there."""
+  dicts = []
   for number, row in enumerate(rows):
-    if not isinstance(row, Mapping):
-      shown = frame_columns.shown(row)
+    if hasattr(row, '_asdict'):  # A named tuple.
+      row = row._asdict()
+    if not hasattr(row, 'keys'):
       raise InputError(
-          f'{where}, row {number} is {shown}; a list must hold dicts, a row'
-          f' each. Or give {_TAKEN}.'
+          f'{where}, row {number} is {frame_columns.shown(row)}; a list must'
+          f' hold dicts, a row each. Or give {_TAKEN}.'
       )
-  keys = dict.fromkeys(key for row in rows for key in row)
-  return {key: [row.get(key) for row in rows] for key in keys}
+    dicts.append(dict(row))
+  keys = dict.fromkeys(key for row in dicts for key in row)
+  return {key: [row.get(key) for row in dicts] for key in keys}
 
 
 def _pandas(frame: Any, where: str) -> _Source:
