@@ -97,7 +97,7 @@ def require(
 
   Args:
     use: A key of `READ`.
-    array: As `arrow` returns it.
+    array: As `arrow` returns it: with a value, unless it is of kind none.
     must: In words, for the message.
     location: The column's.
     rows: The row of each entry; None: entry k is in row k.
@@ -107,8 +107,10 @@ def require(
   """
   kind = kind_of(array.type)
   if kind not in READ[use]:
-    row = 0 if rows is None or not len(rows) else rows[0]
-    raise location.refusal(row, shown(array, 0), must)
+    k = array.is_valid().index(True).as_py()
+    raise location.refusal(
+        k if rows is None else rows[k], shown(array, k), must
+    )
   return kind
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+_MAX_BYTES = (1 << 31) - 1  # Of the texts of one array.
+
 
 def arrow(value: Any, location: Location) -> pa.Array:
   """Converts a column of any library to one arrow array of a plain type.
@@ -33,16 +35,18 @@ def arrow(value: Any, location: Location) -> pa.Array:
     return plain(value, location)
   if isinstance(value, pa.ChunkedArray):
     return _joined([plain(c, location) for c in value.chunks], location)
-  if getattr(value, 'ndim', 1) == 2:
+  if isinstance(value, np.ndarray) and value.ndim == 2:
     value = list(value)
   if (
       isinstance(value, (str, bytes))
       or not hasattr(value, '__len__')
       or getattr(value, 'ndim', 1) != 1
   ):
+    shown = repr(value)
+    if len(shown) > 80 or '\n' in shown:  # A table, say.
+      shown = f'of the type {type(value).__name__}'
     raise InputError(
-        f'{location} is {value!r}; it must be an array or a list, of one row'
-        ' too.'
+        f'{location} is {shown}; it must be an array or a list, of one row too.'
     )
   try:
     return arrow(_converted(value), location)
@@ -66,6 +70,10 @@ def _converted(value: Any) -> pa.Array | pa.ChunkedArray:
     ):  # Objects of pandas, whose nanoseconds arrow leaves out.
       return pa.array(value, pa.timestamp('ns', array.type.tz))
     return array
+  if hasattr(value, '__array__'):  # Of JAX, say.
+    array = np.asarray(value)
+    if array.dtype.kind in 'biuf':
+      return pa.array(array, from_pandas=True)
   # Texts and numbers beside each other, or numbers past 64 bits.
   missing = pa.array([_is_missing(v) for v in value])
   texts = [
@@ -134,6 +142,10 @@ def plain(
     return pa.nulls(len(array))
   name = kind_of(kind)
   if name == 'text' and not pa.types.is_string(kind):
+    if array.nbytes > _MAX_BYTES:
+      raise InputError(
+          f'{location} has more than 2 GB of texts; pass fewer rows at once.'
+      )
     if pa.types.is_fixed_size_binary(kind):
       array = pc.cast(array, pa.binary())
       array = pc.replace_substring_regex(array, b'\\x00+$', b'')  # Padding.

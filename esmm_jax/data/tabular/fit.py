@@ -60,6 +60,7 @@ class Fit:
     self._config = config
     self._counts: dict[str, ValueCounts] = {}
     self._moments: dict[str, Moments] = {}
+    self._where = ''
     # List column without a list of two entries so far -> some of its values.
     self._single: dict[str, pa.Array] = {
         c.name: pa.array([], pa.string())
@@ -86,6 +87,7 @@ class Fit:
     Raises:
       InputError: A value is of another kind.
     """
+    self._where = self._where or location.where
     for c in self._config.inputs:
       raw = read(c, columns, location)
       if c.kind == 'float':
@@ -121,12 +123,12 @@ class Fit:
       values = values.filter(pc.invert(pc.starts_with(values, '[')))
       for word, separator in _UNLIKELY.items():
         has = pc.match_substring(values, separator)
-        if 2 * (pc.sum(has).as_py() or 0) > len(values):
+        if 10 * (pc.sum(has).as_py() or 0) > len(values):
           example = values.filter(has)[0].as_py()
           raise InputError(
-              f'dataset.ids: no value of column {name!r} has two entries, but'
-              f' most are like {example!r}; write {name}:separator={word}, or'
-              f' {name}:separator=pipe if these are no lists.'
+              f'{self._where}: no value of column {name!r} has two entries, but'
+              f' some are like {example!r}; write {name}:separator={word} in'
+              f' dataset.ids, or {name}:separator=pipe if these are no lists.'
           )
     vocabularies, scalings = {}, {}
     for c in self._config.inputs:

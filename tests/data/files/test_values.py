@@ -126,6 +126,37 @@ def test_missing_values_are_those_of_the_writer():
   assert texts([[1], 'x', None]) == ['[1]', 'x', None]
 
 
+def test_columns_of_other_libraries():
+  jnp = pytest.importorskip('jax.numpy')
+  polars = pytest.importorskip('polars')
+  pandas = pytest.importorskip('pandas')
+  assert texts(jnp.array([1, 2])) == ['1', '2']
+  assert floats(jnp.array([1.5, jnp.nan]))[0] == 1.5
+  assert texts(polars.Series(['a', None])) == ['a', None]
+  assert texts(polars.Series(['b', 'a'], dtype=polars.Categorical)) == [
+      'b', 'a']
+  assert raw_values.lists(
+      raw_values.arrow(polars.Series([[1], [2, 3]]), HERE), HERE, 9
+  ).entries.to_pylist() == ['1', '2', '3']
+  for series in (
+      pandas.Series([1, None], dtype='Int64'), pandas.Series([1.0, None]),
+      pandas.Series([1, None], dtype='category'),
+      pandas.Series([1, None], dtype='int64[pyarrow]'),
+      np.ma.array([1, 2], mask=[False, True]), (1, None)):
+    assert texts(series) == ['1', None]
+  frame = pandas.DataFrame({'a': range(99)})
+  for value in ('x', b'x', 3, np.array(3), frame, None):
+    with pytest.raises(InputError, match="'a' is .*; it must be an array") as e:
+      raw_values.arrow(value, HERE)
+    assert '\n' not in str(e.value)
+
+
+def test_the_first_value_is_shown():
+  values = pa.array([None, 5], pa.duration('s'))
+  with pytest.raises(InputError, match="row 1: column 'a' is 5 s; it must be"):
+    raw_values.texts(values, HERE)
+
+
 # Values that are no identifiers, and why.
 NO_TEXTS = {
     'fraction': ([1.5], '1.5; it must be a whole number or a text'),

@@ -72,7 +72,7 @@ def fitted(columns, **options):
     (['0^1', '2^1', None, '4'], '^'), (['a,b', 'c,d', 'e'], 'comma'),
     (['a;b', ''], 'semicolon'), (['a\tb'], 'tab'), (['a\x01b'], r'\\x01')])
 def test_lists_with_another_separator_are_noticed(values, name):
-  words = f"dataset.ids: no value of column 'a' has two.*a:separator={name}"
+  words = f"log: no value of column 'a' has two.*a:separator={name}"
   words = words.replace('^', r'\^')
   with pytest.raises(InputError, match=words):
     fitted({'a': values}, ids='a')
@@ -85,7 +85,7 @@ def test_lists_with_another_separator_are_noticed(values, name):
   fitted({'a': [*values, 'x|y']}, ids='a')
   fitted({'a': [[v] for v in values]}, ids='a')
   fitted({'a': [json.dumps([v]) for v in values]}, ids='a')
-  fitted({'a': [*values, *map(str, range(9))]}, ids='a')
+  fitted({'a': [*values, *map(str, range(40))]}, ids='a')
 
 
 def test_weights_in_prepared_data(tmp_path):

@@ -96,6 +96,20 @@ VALUES = {
         ' a number'),
     'infinite': (
         changed('price', 9, np.inf), "row 9: column 'price' is inf; it must"),
+    'past float32': (
+        changed('price', 2, 1.7976931348623157e308), "row 2: column 'price' is"
+        ' 1.79.*e.308; it must be at most 3.4028235e38 in size'),
+    'lost digits': (
+        {'item': [2.0**53 + 2] * 10}, r"row 0: column 'item' is 90071.*2\^53"),
+    'another separator': (
+        {'tags': ['x^y'] * 10}, "column 'tags' has two entries, but some are"
+        " like 'x.y'; write tags:separator=. in"),
+    'broken list': (
+        {'tags': ['["x", "y"]'] * 9 + ['["x"']}, "row 9: column 'tags' is .*; it"
+        ' must be a list like'),
+    'offset left out': (
+        {'day': ['2022-04-01T00:00Z'] * 9 + ['2022-04-01']}, "row 9: column"
+        " 'day' is '2022-04-01'; it must be a date with an offset"),
     'no list': (
         {'tags': list(range(10))}, "column 'tags' is 0; it must be a list"),
     'list': ({'user': [['a']] * 10}, r"column 'user' is \['a'\]; it must be one"
@@ -119,7 +133,7 @@ def test_values(case, tmp_path):
   changes, message = VALUES[case]
   path = write(table(**changes), tmp_path / 'log.parquet')
   more = {}
-  if case == 'time':
+  if case in ('time', 'offset left out'):
     more = dict(valid_from='2022-04-02', test_from='2022-04-03')
   with pytest.raises(InputError, match=message) as e:
     prepared(tmp_path, path, **more)
