@@ -6,6 +6,8 @@ Nulls are what the library calls null: None, NaN, NaT, pd.NA, a masked entry.
 from collections.abc import Mapping
 from typing import Any
 
+from esmm_jax.data.files import raw_values
+from esmm_jax.data.files.raw_values import Location
 from esmm_jax.types import InputError, Ragged
 import numpy as np
 import pyarrow as pa
@@ -146,6 +148,8 @@ def _numpy(value: np.ndarray, name: str, where: str) -> Any:
 
 def _pandas(series: Any) -> Any:
   kind = type(series.dtype).__name__
+  if series.dtype == object:
+    return _entries(series.to_numpy())
   if kind == 'SparseDtype':
     series = series.astype(series.dtype.subtype)
   if kind not in ('PeriodDtype', 'IntervalDtype'):
@@ -199,7 +203,10 @@ def _entries(values: Any) -> pa.Array:
         sorted(v, key=str) if isinstance(v, _SETS) else v for v in values
     ]
   try:
-    return pa.array(values, from_pandas=True)
+    array = pa.array(values, from_pandas=True)
+    if pa.types.is_timestamp(array.type):  # It may lack nanoseconds.
+      return raw_values.arrow(values, Location('columns'))
+    return array
   except _ERRORS:
     texts = []
   for row, value in enumerate(values):
