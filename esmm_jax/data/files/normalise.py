@@ -1,6 +1,8 @@
 """Columns of any library and Arrow arrays of any type, in few plain types."""
 
 import contextlib
+import dataclasses
+import itertools
 from typing import Any
 import uuid
 
@@ -34,7 +36,12 @@ def arrow(value: Any, location: Location) -> pa.Array:
   if isinstance(value, pa.Array):
     return plain(value, location)
   if isinstance(value, pa.ChunkedArray):
-    return _joined([plain(c, location) for c in value.chunks], location)
+    starts = itertools.accumulate(map(len, value.chunks), initial=0)
+    pieces = [
+        plain(chunk, dataclasses.replace(location, first=location.first + k))
+        for chunk, k in zip(value.chunks, starts)
+    ]
+    return _joined(pieces, location)
   if isinstance(value, np.ndarray) and value.ndim == 2:
     value = list(value)
   if (

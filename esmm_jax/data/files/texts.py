@@ -72,8 +72,8 @@ def texts(
     return cast(_whole(array, location, rows), pa.string(), '', location)
   if kind == 'truth':
     return pc.if_else(array, 'True', 'False')
-  if kind == 'decimal' and array.type.scale < 0:
-    array = pc.cast(array, pa.decimal256(76, 0))
+  if kind == 'decimal':
+    return _decimals(array)
   if kind == 'timestamp':
     return _written(array)
   array = cast(array, pa.string(), 'a text', location, rows)
@@ -96,6 +96,16 @@ def _whole(
   )
   refuse(large, array, must, location, rows)
   return pc.cast(array, pa.int64())
+
+
+def _decimals(array: pa.Array) -> pa.Array:
+  """Converts decimals to texts with all digits, and the zeros of their type."""
+  try:
+    return pc.cast(pc.cast(array, pa.decimal256(76, 0)), pa.string())
+  except ERRORS:  # Some are not whole; arrow would write 1E-7.
+    numbers = array.to_pylist()
+    digits = [None if d is None else format(d, 'f') for d in numbers]
+    return canonical(pa.array(digits, pa.string()))
 
 
 def trimmed(
@@ -148,7 +158,9 @@ def _timestamps(array: pa.Array) -> pa.Array:
   """Returns strings with one form for all timestamps among them."""
   lengths = pc.binary_length(array)
   # 2022-04-09 12 has 13 characters; the pattern below leaves it as it is.
-  if pc.all(pc.or_(pc.equal(lengths, 10), pc.greater(lengths, 15))).as_py():
+  has_minutes = pc.equal(pc.utf8_slice_codeunits(array, 13, 14), ':')
+  has_minutes = pc.and_(has_minutes, pc.greater(lengths, 15))
+  if pc.all(pc.or_(pc.equal(lengths, 10), has_minutes)).as_py():
     for zone in (None, 'UTC'):
       with contextlib.suppress(*ERRORS):
         return _written(pc.cast(array, pa.timestamp('ns', zone)))

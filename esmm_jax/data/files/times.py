@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _NAIVE, _UTC = pa.timestamp('ns'), pa.timestamp('ns', 'UTC')
+_UTC_NAMES = ('UTC', 'Etc/UTC', 'GMT', 'Z', '+00:00')
 _ZONE = r'(?P<zone>Z|[+-]\d\d(?::?\d\d)?)$'
 # Kind -> in words.
 NOUNS = {
@@ -78,6 +79,7 @@ def times(array: pa.Array, location: Location) -> Times:
     zone = (array.type.tz or '') if kind == 'timestamp' else ''
     to = pa.timestamp('ns', zone or None)
     array = cast(array, to, f'{must} from 1678 to 2261', location)
+    zone = 'UTC' if zone in _UTC_NAMES else zone
     return Times(_integers(array), 'moment' if zone else 'date', zone)
   if kind == 'text':
     texts = trimmed(array, location)
@@ -161,17 +163,17 @@ def _zone(offsets: pa.Array) -> str:
   return zones.pop() if len(zones) == 1 else ''
 
 
-def boundary(text: str, option: str, of: Times, column: str) -> int | float:
+def boundary(text: str, option: str, held: Times, column: str) -> int | float:
   """Reads an option that is a time of a column.
 
   Args:
     text: A number or a date. A date without an offset is in the column's zone.
     option: The option's name, for messages.
-    of: Some times of the column.
+    held: Some times of the column.
     column: The column's name, for messages.
 
   Returns:
-    A value comparable with `of.values`.
+    A value comparable with `held.values`.
 
   Raises:
     InputError: It is no time of the column's kind, or its zone is not known.
@@ -182,16 +184,17 @@ def boundary(text: str, option: str, of: Times, column: str) -> int | float:
     must = f'a number or {_FORMS}'
     raise InputError(f'{option} is {text!r}; it must be {must}.') from e
   value = read.values[0].item()
-  if read.kind == of.kind:
+  if read.kind == held.kind:
     return value
-  says = f'{option} is {text!r}, but column {column!r} holds {NOUNS[of.kind]}'
-  if of.kind == 'number':
-    raise InputError(f'{says}; give a number like {of.words(of.values[0])}.')
+  says = f'{option} is {text!r}, but column {column!r} holds {NOUNS[held.kind]}'
+  if held.kind == 'number':
+    example = held.words(held.values[0].item())
+    raise InputError(f'{says}; give a number like {example}.')
   if read.kind == 'number':
     raise InputError(f'{says}; give a date like 2022-04-09.')
-  if of.kind == 'date':
+  if held.kind == 'date':
     raise InputError(f'{says}; leave the offset away.')
-  if not of.zone:
+  if not held.zone:
     raise InputError(
         f'{says} of several offsets; give it an offset too, as in'
         ' 2022-04-09T00:00:00+08:00.'
@@ -199,14 +202,14 @@ def boundary(text: str, option: str, of: Times, column: str) -> int | float:
   try:
     local = pc.assume_timezone(
         pa.array([value], _NAIVE),
-        of.zone,
+        held.zone,
         ambiguous='earliest',
         nonexistent='latest',
     )
   except ERRORS as e:
     raise InputError(
-        f'{says} {of.zone!r}, which is not known here; give it an offset, as in'
-        ' 2022-04-09T00:00:00+08:00.'
+        f'{says} {held.zone!r}, which is not known here; give it an offset, as'
+        ' in 2022-04-09T00:00:00+08:00.'
     ) from e
   return _integers(local)[0].item()
 

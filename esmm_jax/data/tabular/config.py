@@ -35,8 +35,8 @@ class TabularConfig(tfds.core.BuilderConfig):
     test_files: Those of the test split.
     id: Columns of one categorical value, with commas between. A name may be
       followed by options: `user:min_count=5:table=person`; see `Input`.
-    ids: Columns of lists of such values (in CSV with `|` between them):
-      `tags:max_len=20:combiner=sum`.
+    ids: Columns of lists of such values (in CSV with `|` or the column's
+      separator between them, or as JSON): `tags:max_len=20:combiner=sum`.
     float: Columns of numbers: `price:scaling=log`.
     click: Column of the label, 0 or 1.
     cart: Column of the label between click and conversion; '' for none.

@@ -96,9 +96,9 @@ USES = ('id', 'number', 'time', 'label', 'list')
 
 
 def lists(array, location=HERE, **options):
-  found = raw_values.lists(array, location, 50, **options)
-  return [found.entries[a:b].to_pylist()
-          for a, b in zip(found.offsets, found.offsets[1:])]
+  result = raw_values.lists(array, location, 50, **options)
+  return [result.entries[a:b].to_pylist()
+          for a, b in zip(result.offsets, result.offsets[1:])]
 
 
 READERS = {
@@ -122,11 +122,11 @@ def read(use, array):
 
 
 def assert_read(use, array, wanted):
-  found = read(use, raw_values.arrow(array, HERE))
+  result = read(use, raw_values.arrow(array, HERE))
   if use == 'number' and wanted is not NO:
-    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(result, wanted)
   else:
-    assert found == wanted
+    assert result == wanted
   # As the column is, too, without `arrow` before.
   assert (read(use, array) is NO) == (wanted is NO)
 

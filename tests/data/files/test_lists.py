@@ -5,7 +5,7 @@ import json
 from esmm_jax.data.files import raw_values
 from esmm_jax.data.files.raw_values import Location
 from esmm_jax.types import InputError
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -16,11 +16,11 @@ HERE = Location('log', name='a')
 def read(values, max_len=50, **options):
   """Rows of entries, or of pairs of an entry and its weight."""
   array = raw_values.arrow(values, HERE)
-  found = raw_values.lists(array, HERE, max_len, **options)
-  entries = found.entries.to_pylist()
-  if found.weights is not None:
-    entries = list(zip(entries, found.weights.tolist()))
-  return [entries[a:b] for a, b in zip(found.offsets, found.offsets[1:])]
+  result = raw_values.lists(array, HERE, max_len, **options)
+  entries = result.entries.to_pylist()
+  if result.weights is not None:
+    entries = list(zip(entries, result.weights.tolist()))
+  return [entries[a:b] for a, b in zip(result.offsets, result.offsets[1:])]
 
 
 def rows_of(text):
@@ -97,6 +97,7 @@ def test_all_texts_of_a_column_are_such_lists_or_none(values, row):
 WORDS = st.text('ab1. ,|[]\'"\\\näé', max_size=4)
 
 
+@settings(max_examples=60)
 @given(st.lists(st.lists(WORDS, max_size=4), max_size=4))
 def test_json_and_python(rows):
   """Whatever is in the entries."""
@@ -105,6 +106,7 @@ def test_json_and_python(rows):
   assert read(pa.array([str(r) for r in rows], pa.string())) == wanted
 
 
+@settings(max_examples=60)
 @given(st.lists(st.lists(WORDS, min_size=1, max_size=4), max_size=4))
 def test_numpy(rows):
   wanted = read(pa.array(rows, pa.list_(pa.string())))
@@ -112,12 +114,13 @@ def test_numpy(rows):
   assert read(pa.array(texts, pa.string())) == wanted
 
 
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.integers(-99, 99), max_size=60), max_size=4))
 def test_numpys_numbers(rows):
   wanted = [[str(v) for v in r] for r in rows]
   for form in (np.array, lambda r: np.array(r, float), list):
-    found = read(pa.array([str(form(r)) for r in rows], pa.string()), 60)
-    assert found == wanted
+    result = read(pa.array([str(form(r)) for r in rows], pa.string()), 60)
+    assert result == wanted
 
 
 def test_what_pandas_and_duckdb_write(tmp_path):
@@ -135,14 +138,14 @@ def test_what_pandas_and_duckdb_write(tmp_path):
   rows.to_pandas().to_csv(tmp_path / 'numpy.csv')
   pandas.DataFrame(rows.to_pydict()).to_csv(tmp_path / 'python.csv')
   for name in ('duckdb', 'numpy', 'python'):
-    found = csv.read_csv(
+    result = csv.read_csv(
         tmp_path / f'{name}.csv',
         parse_options=csv.ParseOptions(newlines_in_values=True),
         convert_options=csv.ConvertOptions(
             column_types=dict.fromkeys(wanted, pa.string()),
             strings_can_be_null=True))
     for column in wanted:
-      assert read(found[column]) == wanted[column], (name, column)
+      assert read(result[column]) == wanted[column], (name, column)
 
 
 @pytest.mark.parametrize('separator', ['^', ' ', ',', '\t', '\x01', '||', ']['])

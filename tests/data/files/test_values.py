@@ -2,6 +2,8 @@
 
 import datetime
 import decimal
+import subprocess
+import sys
 import warnings
 
 from esmm_jax.data.files import raw_values
@@ -34,7 +36,8 @@ SAME = {
           np.uint64(7), np.float32(7)],
     '+7': ['+7', '+7.0'],
     '007': ['007', '007.0'],
-    '0': ['0', '0.0', '-0.0', -0.0, D('-0')],
+    '0': ['0', '0.0', '-0.0', -0.0, D('-0'), D('0E-10')],
+    '0.00000010': ['0.00000010', D('1.0E-7')],
     '-3': ['-3.0', -3, D('-3')],
     '1.50': ['1.50', D('1.50')],
     str(2**64 - 1): [str(2**64 - 1), 2**64 - 1, D(2**64 - 1)],
@@ -65,6 +68,7 @@ SAME = {
     # No times: they are what they are.
     '2022-02-30 00:00:00Z': ['2022-02-30 00:00:00Z'],
     '2022-04-01 12': ['2022-04-01 12'],
+    '2022-04-01 12+08:00': ['2022-04-01 12+08:00'],
     '2022-13-01 00:00:00': ['2022-13-01 00:00:00'],
     'a-b:c': ['a-b:c'],
     '9999-12-31 23:59:59.5': ['9999-12-31 23:59:59.500'],
@@ -118,8 +122,8 @@ def test_missing_values_are_those_of_the_writer():
   for value in ('x', 1, 1.0, True, D('1'), datetime.datetime(2022, 4, 1)):
     for kind in (list, lambda v: np.array(v, object),
                  lambda v: pandas.Series(v, dtype=object)):
-      found = texts(kind([value, *missing, 'y']))
-      assert found == [texts([value])[0], *[None] * len(missing), 'y']
+      result = texts(kind([value, *missing, 'y']))
+      assert result == [texts([value])[0], *[None] * len(missing), 'y']
   assert np.isnan(floats([*missing, 2])[:-1]).all()
   assert floats([1, None, 2.5, np.nan]) == pytest.approx(
       [1, np.nan, 2.5, np.nan], nan_ok=True)
@@ -181,6 +185,12 @@ def test_what_is_no_identifier(case):
   assert len(str(e.value)) < 300
 
 
+def test_rows_of_a_column_in_pieces():
+  pieces = pa.chunked_array([[b'a', b'b'], [b'c', b'\xff']])
+  with pytest.raises(InputError, match="row 13: column 'a' is .*UTF-8"):
+    raw_values.arrow(pieces, Location('log', 10, name='a'))
+
+
 def test_texts_that_are_not_utf8():
   """A file's strings are not checked when they are read."""
   array = pa.Array.from_buffers(
@@ -188,6 +198,39 @@ def test_texts_that_are_not_utf8():
                        pa.py_buffer(b'a\xff ')])
   with pytest.raises(InputError, match="row 1: column 'a' is .*UTF-8"):
     raw_values.texts(array, HERE)
+
+
+@pytest.mark.slow
+def test_nanoseconds_without_pandas():
+  """Neither values nor messages need it."""
+  program = '''
+import sys
+
+class Refuse:
+  def find_spec(self, name, path=None, target=None):
+    if name.split('.')[0] == 'pandas':
+      raise ImportError(name)
+
+sys.meta_path.insert(0, Refuse())
+from esmm_jax.data.files import raw_values
+from esmm_jax.types import InputError
+import pyarrow as pa
+here = raw_values.Location('log', name='a')
+array = pa.array([1650000000000000001], pa.timestamp('ns'))
+print(raw_values.texts(array, here)[0])
+for values in (array, pa.array([[1650000000000000001]], pa.list_(array.type))):
+  try:
+    raw_values.floats(values, here)
+  except InputError as e:
+    print(e)
+'''
+  done = subprocess.run(
+      [sys.executable, '-c', program], text=True, capture_output=True,
+      check=True)
+  text = '2022-04-15 05:20:00.000000001'
+  assert done.stdout.splitlines() == [
+      text, f"log, row 0: column 'a' is {text}; it must be a number.",
+      f"log, row 0: column 'a' is [ [ {text} ] ]; it must be a number."]
 
 
 # Numbers.
@@ -267,11 +310,11 @@ APRIL = 1648771200 * 10**9  # 2022-04-01 in UTC.
 ])
 def test_forms_of_dates(text, nanoseconds):
   for values in ([text], [text, text]):
-    found = times(values)
-    assert found.values.tolist() == [APRIL + nanoseconds] * len(values)
+    result = times(values)
+    assert result.values.tolist() == [APRIL + nanoseconds] * len(values)
   has_zone = 'Z' in text or '08' in text[10:] or 'UTC' in text
-  assert found.kind == ('moment' if has_zone else 'date')
-  assert found.zone == (
+  assert result.kind == ('moment' if has_zone else 'date')
+  assert result.zone == (
       '+08:00' if '08' in text[10:] else 'UTC' if has_zone else '')
   # Beside another form of the same kind.
   other = '2022/4/01 00:00' + ('Z' if has_zone else '')
@@ -334,8 +377,8 @@ HOURS = 3600 * 10**9
 ])
 def test_boundaries(text, column, wanted):
   column = times(column)
-  found = raw_values.boundary(text, 'dataset.valid_from', column, 'ts')
-  assert found == wanted and isinstance(found, type(wanted))
+  result = raw_values.boundary(text, 'dataset.valid_from', column, 'ts')
+  assert result == wanted and isinstance(result, type(wanted))
 
 
 @pytest.mark.parametrize('text, column, words', [

@@ -158,9 +158,9 @@ def test_an_encoder_of_an_earlier_version(tmp_path):
   values = pa.table({'value': ['true', '2022-04-01T12:30:00.000000', 'x']})
   parquet.write_table(values, os.path.join(folder, 'vocabulary-000.parquet'))
   again = Encoder.load(folder)
-  found = again.encode({
+  result = again.encode({
       'a': [True, 'TRUE', '2022-04-01 12:30', 'x', 'y'], 'b': [['u']] * 5})
-  assert found['a'].tolist() == [2, 2, 3, 4, 1]
+  assert result['a'].tolist() == [2, 2, 3, 4, 1]
   encoder = fitted({'b': ['u^v']}, ids='b:separator=^')
   encoder.save(str(tmp_path / 'other'))
   assert Encoder.load(str(tmp_path / 'other')).inputs == encoder.inputs

@@ -105,8 +105,8 @@ VALUES = {
         {'tags': ['x^y'] * 10}, "column 'tags' has two entries, but some are"
         " like 'x.y'; write tags:separator=. in"),
     'broken list': (
-        {'tags': ['["x", "y"]'] * 9 + ['["x"']}, "row 9: column 'tags' is .*; it"
-        ' must be a list like'),
+        {'tags': ['["x", "y"]'] * 9 + ['["x"']}, "row 9: column 'tags' is .*; "
+        'it must be a list like'),
     'offset left out': (
         {'day': ['2022-04-01T00:00Z'] * 9 + ['2022-04-01']}, "row 9: column"
         " 'day' is '2022-04-01'; it must be a date with an offset"),

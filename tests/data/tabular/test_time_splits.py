@@ -76,8 +76,8 @@ def test_nanoseconds_decide(kind, tmp_path):
       'ns': pa.array(values, pa.timestamp('ns')),
       'ns in a zone': pa.array(values, pa.timestamp('ns', 'UTC')),
       'number': values, 'text': [str(v) for v in values]}[kind]
-  found = sizes(tmp_path, column, valid_from=ends[0], test_from=ends[1])
-  assert found == [6, 2, 2]
+  result = sizes(tmp_path, column, valid_from=ends[0], test_from=ends[1])
+  assert result == [6, 2, 2]
   by_share = dict(valid_from='', test_from='', valid_share=0.2, test_share=0.3)
   assert sizes(tmp_path, column, 'shares.csv', **by_share) == [5, 2, 3]
 

@@ -236,9 +236,9 @@ def test_the_same_scores(files, run):
   wanted = None
   for path in files.values():
     (part,) = row_files.read(path, run.names, NUM)
-    found = scores(run, part.table)
-    wanted = found if wanted is None else wanted
-    np.testing.assert_array_equal(found, wanted, err_msg=path)
+    result = scores(run, part.table)
+    wanted = result if wanted is None else wanted
+    np.testing.assert_array_equal(result, wanted, err_msg=path)
   rows = parquet.read_table(files['pyarrow.parquet'])
   # Python's own float of a float32 is another number.
   tenths = {'ratio': [j / 10 for j in range(NUM)]}
@@ -269,9 +269,9 @@ def test_an_export_of_the_run(files, run, tmp_path):
   features = model_inputs.features(
       run.schema, encoder.encode({n: rows[n] for n in run.names}))
   assert features['tags.weight'].shape == (NUM, 2)
-  found = call(params, features)
+  result = call(params, features)
   for name in wanted:
-    np.testing.assert_allclose(found[name], wanted[name], rtol=1e-5)
+    np.testing.assert_allclose(result[name], wanted[name], rtol=1e-5)
   features['tags.weight'] = features['tags.weight'][::-1]
   assert np.abs(call(params, features)['p_ctr'] - wanted['p_ctr']).max() > 1e-6
 
