@@ -1,14 +1,16 @@
 r"""Scores new rows with a finished run.
 
   python -m experiments.predict --workdir=runs/esmm --input='log/*.parquet' \
-    --output=scores.parquet [--key=impression_id] [--calibrated=platt]
+    --output=scores.parquet [--key=user,item] [--calibrated=platt]
   python -m experiments.predict --workdir=runs/esmm --split=test \
     --output=scores.parquet
 
 --input is one or many Parquet or CSV files, with the columns that the data of
-the run had; the output has a row for each, in their order: the key (or file and
-row number) and p_ctr, p_cvr, p_ctcvr. p_cvr is given the click, of every row.
-After a kill the same command resumes. docs/predictions.md has the details.
+the run had; the output, Parquet or CSV as its ending says, has a row for each,
+in their order: the key (or file and row number) and p_ctr, p_cvr, p_ctcvr.
+p_cvr is given the click, of every row. Values that training never saw are
+counted. After a kill the same command resumes. docs/predictions.md has the
+details.
 """
 
 import time
@@ -26,9 +28,14 @@ _INPUT = flags.DEFINE_string(
 _SPLIT = flags.DEFINE_string(
     'split', None, "Instead of --input: a split of the run's data, as test."
 )
-_OUTPUT = file_flags.define_path('output', None, 'Parquet file to write.')
+_OUTPUT = file_flags.define_path(
+    'output', None, 'File to write: .parquet, .pq, .csv or .csv.gz.'
+)
 _KEY = flags.DEFINE_string(
-    'key', '', 'Column of the input to copy; default: file and row number.'
+    'key',
+    '',
+    'Columns of the input to copy, with commas between; default: file and row'
+    ' number.',
 )
 _CALIBRATED = flags.DEFINE_enum(
     'calibrated',
@@ -66,8 +73,10 @@ def main() -> None:
   import esmm_jax
   from esmm_jax.training import parts
   from esmm_jax.data.files import quoted_names, row_files
-  from esmm_jax.serving import scoring
+  from esmm_jax.data.tabular import unseen
+  from esmm_jax.serving import outputs, scoring
 
+  outputs.check(output)
   data_dir = flags.FLAGS.data_dir
   predictor = esmm_jax.load(workdir, _BATCH_SIZE.value, data_dir)
   form = file_flags.form(predictor.config.dataset)
@@ -78,6 +87,7 @@ def main() -> None:
       joint=_JOINT.value,
       part_rows=_PART_ROWS.value,
   )
+  counts = unseen.Counts()
   start = time.perf_counter()
   if _SPLIT.value:
     builder = parts.dataset(predictor.config.dataset, data_dir)
@@ -86,10 +96,18 @@ def main() -> None:
     )
   else:
     num = scoring.score_files(
-        predictor, files, output, _KEY.value, dialect=form, **options
+        predictor,
+        files,
+        output,
+        _KEY.value,
+        dialect=form,
+        counts=counts,
+        **options,
     )
   rate = num / (time.perf_counter() - start)
   print(f'{output}: {num:,} rows, {rate:,.0f} rows/s')
+  for line in unseen.lines(counts.shares(), predictor.unseen_in_log):
+    print(line)
 
 
 if __name__ == '__main__':

@@ -6,7 +6,8 @@
   predictor        columns -> probabilities, in batches of a few sizes
   calibrators      Platt and isotonic: the fitted maps, and fitting one
   calibrate        fits the calibrators of a run on its validation split
-  scoring          a stream of rows -> one Parquet file, resumes after a kill
+  scoring          a stream of rows -> one file, resumes after a kill
+  outputs          the file of scores, Parquet or CSV
   run_predictions  predictions and truth of a run's own test split
   exporting        the model as StableHLO that runs without this package
 

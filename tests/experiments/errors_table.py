@@ -1,4 +1,4 @@
-"""Wrong command lines and wrong logs that the tests try, and their messages.
+"""Wrong command lines, logs and frames that the tests try; their messages.
 
   python -m tests.experiments.errors_table
 
@@ -8,8 +8,10 @@ prints them as tables.
 import pathlib
 import tempfile
 
+from esmm_jax.data.files import frames as frame_reader
 from esmm_jax.data.files.dialect import Dialect
 from esmm_jax.data.tabular.config import TabularConfig
+from esmm_jax.serving import inputs
 from esmm_jax.types import InputError
 
 from tests import ROOT
@@ -17,6 +19,7 @@ from tests.data.files import test_csv_refused, test_dialect
 from tests.data.tabular import test_labels, test_tabular, test_tabular_errors
 from tests.experiments import test_cli
 from tests.parallel import forking
+from tests.serving import test_frames
 
 
 def command_lines(home):
@@ -66,6 +69,17 @@ def labels(_):
       yield case, str(e)
 
 
+def frames(home):
+  """Yields those of `test_frames`: rows in memory."""
+  del home
+  names = ['user', 'item', 'tags', 'price']
+  for case, (frame, _) in test_frames.REFUSED.items():
+    try:
+      frame_reader.read(frame(), names, why=inputs.READS)
+    except InputError as e:
+      yield case, str(e)
+
+
 def refusal(home, options):
   try:
     test_tabular.prepared(home, **options)
@@ -76,7 +90,7 @@ def refusal(home, options):
 
 def main():
   with tempfile.TemporaryDirectory() as home:
-    for rows in (command_lines, logs, files, labels):
+    for rows in (command_lines, logs, files, labels, frames):
       print('\n| case | message |\n|---|---|')
       for case, said in rows(pathlib.Path(home)):
         said = said.replace('|', '\\|')

@@ -142,15 +142,15 @@ def test_it_goes_on_where_it_was_killed(
   whole, killed = str(tmp_path / 'w.parquet'), str(tmp_path / 'k.parquet')
   scoring.score_files(predictor, found, whole, part_rows=500)
   calls = []
-  predict = Predictor.predict
+  encode = Predictor.encode
 
   def counted(self, columns, *rest):
     calls.append(len(columns['user']))
     if len(calls) == 4:
       raise KeyboardInterrupt
-    return predict(self, columns, *rest)
+    return encode(self, columns, *rest)
 
-  monkeypatch.setattr(Predictor, 'predict', counted)
+  monkeypatch.setattr(Predictor, 'encode', counted)
   with pytest.raises(KeyboardInterrupt):
     scoring.score_files(predictor, found, killed, part_rows=500)
   assert not os.path.exists(killed)
@@ -249,7 +249,7 @@ class Hashed:
     assert 'user' in names
     return self
 
-  def encode(self, columns, where, first_row):
+  def encode(self, columns, where, first_row, counts):
     if len(columns['who']) == 3:
       raise InputError(f'{where}, row {first_row}: three.')
     known = [str(who).startswith('u') for who in columns['who']]

@@ -9,4 +9,5 @@ Errors name the file, the row and the column.
   row_files                the rows of a file, of any kind
   csv_rows, checked_csv    line by line; columns of types that are known
   raw_values               columns as texts, numbers, times and labels
+  frames                   what people hold in memory: DataFrames, tables, dicts
 """

@@ -11,12 +11,12 @@ import json
 import os
 from typing import Any, NamedTuple
 
-from esmm_jax.data.files import dialect as dialects
-from esmm_jax.data.files import raw_values, row_files
+from esmm_jax.data.files import dialect as dialects, frames, raw_values
 from esmm_jax.data.files.dialect import Dialect
 from esmm_jax.data.files.raw_values import Location
 from esmm_jax.data.store.vocabulary import Vocabulary
 from esmm_jax.data.tabular.inputs import Input
+from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.schema import FIRST_KEPT, Schema
 from esmm_jax.types import Columns, InputError, Ragged
 import numpy as np
@@ -147,22 +147,24 @@ class Encoder:
 
   def encode(
       self,
-      columns: Mapping[str, Any],
+      columns: Any,
       where: str = 'columns',
       first_row: int = 0,
       noun: str = 'row',
       dialect: Dialect = dialects.DEFAULT,
+      counts: Counts | None = None,
   ) -> Columns:
     """Encodes rows.
 
     Args:
-      columns: Name -> list, numpy or pyarrow array [n], raw values of any type:
-        7, '7' and 7.0 are the same identifier, see `files.texts`. Lists may be
+      columns: Rows as `frames.read` takes them, of raw values of any type: 7,
+        '7' and 7.0 are the same identifier, see `files.texts`. Lists may be
         texts, see `files.lists`. Columns besides `raw_names` are ignored.
       where: The file, for messages.
       first_row: Number of the first row, for messages.
       noun: See `Location`.
       dialect: See there.
+      counts: Gets the missing and unseen values of each column.
 
     Returns:
       Field -> int32 [n] (0: missing, 1: rare or never seen in training), a
@@ -173,21 +175,24 @@ class Encoder:
     """
     location = Location(where, first_row, noun, dialect=dialect)
     encoded: Columns = {}
-    row_files.require(self.raw_names, columns, where)
+    rows = frames.read(columns, self.raw_names, where)
     for c in self.inputs:
-      raw = read(c, columns, location)
+      raw = read(c, rows.columns, location)
       if c.kind == 'float':
+        values = raw.values
         encoded[c.name] = self._scalings[c.name].apply(
-            raw.values, location.column(c.name)
+            values, location.column(c.name)
         )
-        continue
-      ids = self._vocabularies[c.table].encode(raw.values)
-      if raw.offsets is not None:
-        weights = raw.weights
-        if weights is not None:
-          weights = weights.astype(np.float32)
-        ids = Ragged(ids, raw.offsets, weights)
-      encoded[c.name] = ids
+      else:
+        values = self._vocabularies[c.table].encode(raw.values)
+        encoded[c.name] = values
+        if raw.offsets is not None:
+          weights = raw.weights
+          if weights is not None:
+            weights = weights.astype(np.float32)
+          encoded[c.name] = Ragged(values, raw.offsets, weights)
+      if counts is not None:
+        counts.add(c.name, values, raw.offsets)
     return encoded
 
   def values(self, table: str) -> list[str]:

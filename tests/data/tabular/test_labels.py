@@ -96,7 +96,8 @@ REFUSED = {
         dict(labels='x==1:name=click'), "Two tasks have the label 'click'"),
     'joint': (
         dict(labels='like:after=click,ctlike'), "have the name 'ctlike'; add"),
-    'one column': (dict(click='a', conversion='a'), "click and conversion are both 'a'"),
+    'one column': (
+        dict(click='a', conversion='a'), "click and conversion are both 'a'"),
     'an input': (dict(click='user>3'), "'user' is a label; it cannot be an in"),
     'name of an input': (
         dict(labels='a==1:name=user'), "'user': a column cannot have that"),
