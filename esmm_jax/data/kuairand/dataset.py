@@ -10,6 +10,7 @@ With `play_time` there is a third label, how long a clicked video was watched.
 """
 
 from collections.abc import Iterator
+import dataclasses
 from typing import Any
 
 from esmm_jax.data.kuairand import features, raw as raw_files, rows
@@ -77,6 +78,12 @@ class KuaiRand(ColumnarBuilder):
     if self.builder_config.raw_dir and self.info.splits:
       self._check_same_files()
 
+  @property
+  def schema(self) -> Schema:
+    """The schema of the prepared data, with days apart if they are seen."""
+    live = self.builder_config.history and self.builder_config.history_live
+    return dataclasses.replace(super().schema, period='day' if live else '')
+
   def _check_same_files(self) -> None:
     raw_dir = self.builder_config.raw_dir
     present = raw_files.sizes(raw_files.find_files(raw_dir))
@@ -138,8 +145,7 @@ def _encode_features(
   if config.history:
     day = raw.log['date']
     if not config.history_live:
-      # So that a row of a later test day does not see labels of an earlier one.
-      day = np.minimum(day, day[splits['test']].min())
+      day = rows.first_days(day, splits)
     features.add_history(
         encoded,
         raw,
