@@ -16,6 +16,7 @@ from esmm_jax.tasks import Space
 from esmm_jax.training import parts
 from esmm_jax.training.predict import observe
 from esmm_jax.types import Array, InputError
+from esmm_jax.workdir import manifest
 import numpy as np
 
 SHOWN = ('logloss', 'calibration', 'ece', 'auc')
@@ -49,6 +50,7 @@ def calibrate(run: str, data_dir: str | None = None) -> dict[str, Any]:
           ' split. Train with both.'
       )
   builder = parts.dataset(dataset, data_dir)
+  manifest.require_data(run, builder)
 
   def predict(split: str) -> tuple[Any, Any]:
     outputs = predictor.split_outputs(builder, split)

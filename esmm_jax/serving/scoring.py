@@ -12,7 +12,7 @@ import shutil
 from typing import Any, NamedTuple
 
 from esmm_jax.data.batching.prefetching import prefetch
-from esmm_jax.data.files import row_files
+from esmm_jax.data.files import file_hashes, row_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.json_files import read_json, replacing, write_json
 from esmm_jax.serving import calibrators, inputs
@@ -75,6 +75,8 @@ def score_files(
   for file in sources:
     inputs.require(wanted, row_files.names(file.path), file.path)
 
+  states = {f.path: file_hashes.state(f.path) for f in sources}
+
   def parts() -> Iterator[Part]:
     for k, file in enumerate(sources):
       for path, first, table in row_files.read(file.path, wanted, part_rows):
@@ -87,8 +89,14 @@ def score_files(
                 c, calibrated, joint, p, n
             ),
         )
+      if file_hashes.state(file.path) != states[file.path]:
+        raise InputError(
+            f'{file.path} was changed while it was read. Delete {output}.parts'
+            ' and score it again.'
+        )
 
-  job = {'input': {f.path: f.size for f in sources}, 'key': key}
+  # A part scored before a kill is of the same rows, so not their number alone.
+  job = {'input': states, 'key': key}
   return _score(predictor, job, parts, output, calibrated, joint, part_rows)
 
 
@@ -105,7 +113,11 @@ def score_split(
 
   Args and Returns are those of `score_files`. With the run's own batch size the
   scores are its own to the bit, because parts are whole batches.
+
+  Raises:
+    InputError: As there; or the data is another one than the run's.
   """
+  manifest.require_data(predictor.folder, builder)
   size = predictor.batch_size
   part_rows = -(-part_rows // size) * size
   source = builder.as_data_source(split)

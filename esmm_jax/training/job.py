@@ -172,6 +172,7 @@ def initialise_or_restore(job: Job) -> tuple[TrainState, Any]:
     state = layout.placed(init())
     best = selection.copy(state.params) if job.keeps_best else {}
   warnings = [*checkpoints.messages, *_claim(job, resumes)]
+  warnings += program.builder.warnings
   if resumes:
     with layout.active():  # There is memory for one state, not for two.
       state = layout.abstract(jax.eval_shape(init))
@@ -200,7 +201,7 @@ def _claim(job: Job, resumes: bool) -> list[str]:
     InputError: An old run began with other data; no file is changed.
   """
   builder, warnings = job.program.builder, []
-  data = provenance.data(builder)
+  data = provenance.fingerprint(builder)
   manifests = [manifest.make(run.record, data) for run in job.runs]
   compares = resumes and processes.is_first()
   if compares:  # All of them before the schema of one is replaced.

@@ -32,7 +32,11 @@ RULES = [
     ('esmm_jax.checksums', ['esmm_jax.json_files', 'esmm_jax.types'], []),
     ('esmm_jax.json_files', ['esmm_jax.types'], ['numpy']),
     ('esmm_jax.options', ['esmm_jax.types'], []),
-    ('esmm_jax.data.files', ['esmm_jax.data.store', *LAYERS], FILES),
+    (
+        'esmm_jax.data.files',
+        ['esmm_jax.data.store', *LAYERS],
+        [*FILES, 'tqdm'],
+    ),
     ('esmm_jax.data.store', LAYERS, [*NUMERIC, *STORE]),
     (
         'esmm_jax.data.batching',

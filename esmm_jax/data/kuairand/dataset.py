@@ -11,11 +11,12 @@ With `play_time` there is a third label, how long a clicked video was watched.
 
 from collections.abc import Iterator
 import dataclasses
+import os
 from typing import Any
 
 from esmm_jax.data.kuairand import features, raw as raw_files, rows
 from esmm_jax.data.kuairand.config import KuaiRandConfig
-from esmm_jax.data.store import same_files
+from esmm_jax.data.files import file_hashes, same_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.columns import take_rows
 from esmm_jax.data.store.feature_columns import FeatureColumns
@@ -86,8 +87,13 @@ class KuaiRand(ColumnarBuilder):
 
   def _check_same_files(self) -> None:
     raw_dir = self.builder_config.raw_dir
-    present = raw_files.sizes(raw_files.find_files(raw_dir))
-    same_files.check_raw(self.report['files'], present, self.data_dir, raw_dir)
+    paths = raw_files.find_files(raw_dir)
+    self.raw_warnings += same_files.check_raw(
+        self.report['files'],
+        {os.path.basename(p): p for p in paths},
+        os.fspath(self.data_path),
+        raw_dir,
+    )
 
   def _describe(self) -> tuple[Schema, dict[str, str]]:
     config = self.builder_config
@@ -109,8 +115,12 @@ class KuaiRand(ColumnarBuilder):
   ) -> tuple[Schema, dict[str, Iterator[Columns]], dict[str, Any]]:
     config = self.builder_config
     paths = raw_files.find_files(config.raw_dir)
+    hashes = file_hashes.Hashes(os.fspath(self.data_path))
+    files = {os.path.basename(p): hashes.facts(p) for p in paths}
     raw = raw_files.read_raw(paths)
-    report = raw_files.describe_files(paths, raw)
+    hashes.refuse_changed()
+    hashes.save()
+    report = raw_files.describe_files(files, raw)
     labelled, counts = rows.select_rows(raw.log, config)
     raw = raw._replace(log=labelled.log)
     splits = rows.split_by_day(raw.log['date'], config)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 
 import esmm_jax
@@ -406,6 +407,12 @@ def test_what_is_prepared_is_of_these_files(tmp_path):
   data = prepared(tmp_path, path)
   again = prepared(tmp_path, path)
   assert again.data_path == data.data_path
+  whole = pathlib.Path(path).read_bytes()
+  pathlib.Path(path).write_bytes(whole.replace(b'a', b'b'))
+  with pytest.raises(InputError, match='log.csv has as many .* other content'):
+    prepared(tmp_path, path)
+  pathlib.Path(path).write_bytes(whole)
+  prepared(tmp_path, path)
   os.remove(path)
   prepared(tmp_path, path)  # It is not needed any more.
   write(table().slice(0, 8), path)
