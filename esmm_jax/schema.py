@@ -151,16 +151,12 @@ class Schema:
       Where fields are `by_group` it is the row of the group table.
     truth: Columns that only a simulator can know. They are stored apart and
       are never inputs of a batch.
-    period: Column with the key (a day) of the rows that AUC and GAUC compare
-      with each other, or '' for all rows of a split. Needed where inputs tell
-      of the labels of earlier periods of the same split.
   """
 
   fields: tuple[Field, ...]
   tasks: Tasks = FUNNEL
   group: str = ''
   truth: tuple[str, ...] = ()
-  period: str = ''
 
   def __post_init__(self):
     object.__setattr__(self, 'tasks', ordered(self.tasks))
@@ -287,10 +283,7 @@ class Schema:
     return dataclasses.replace(self, tasks=tuple(by_name[n] for n in names))
 
   def to_dict(self) -> dict[str, Any]:
-    tree = dataclasses.asdict(self)
-    if not self.period:
-      del tree['period']  # Files stay as those of versions without it.
-    return tree
+    return dataclasses.asdict(self)
 
   @classmethod
   def from_dict(cls, d: dict[str, Any]) -> 'Schema':
@@ -299,5 +292,4 @@ class Schema:
         tasks=tuple(Task(**t) for t in d['tasks']),
         group=d['group'],
         truth=tuple(d['truth']),
-        period=d.get('period', ''),
     )

@@ -80,6 +80,8 @@ def check(workdir: str, now: Mapping[str, Any]) -> list[str]:
   versions_then = began.pop('versions')
   if _hash(began['data']) == _hash(now['data']):
     began['data'] = now['data']  # Under another name, of a moved file say.
+  else:
+    began.pop(ENCODER, None)  # Other data has another one, and its name says.
   if differing := differences({k: now[k] for k in began}, began):
     raise InputError(
         f'--workdir={workdir} cannot go on: {"; ".join(differing)} ({NAME}).'
@@ -122,8 +124,8 @@ def require_data(workdir: str, builder: Any) -> None:
   if _hash(began['data']) != _hash(now['data']):
     raise InputError(
         f'{workdir} was trained on the data {began["data"]}, and here is'
-        f' {now["data"]}. Name the --data_dir of its data, or prepare that again'
-        ' from the same files.'
+        f' {now["data"]}. Name the --data_dir of its data, or prepare that'
+        ' again from the same files.'
     )
   if began.get(ENCODER, now[ENCODER]) != now[ENCODER]:
     raise InputError(
@@ -145,12 +147,12 @@ def require_encoder(workdir: str, sha256: str) -> None:
   Raises:
     InputError: It is another one.
   """
-  began = read_json(os.path.join(workdir, NAME)) or {}
+  began = read_json(os.path.join(workdir, NAME), 'Train again.') or {}
   if began.get(ENCODER, sha256) != sha256:
     raise InputError(
-        f'{workdir}/encoder is not the one that the run was trained with:'
-        f' its sha256 is {sha256[:16]}, not {began[ENCODER][:16]} ({NAME}). Copy'
-        ' encoder/ of the run or of its prepared data there again.'
+        f'{workdir}/encoder is not the one that the run was trained with: its'
+        f' sha256 is {sha256[:16]}, not {began[ENCODER][:16]} ({NAME}).'
+        ' Copy the folder encoder/ of the prepared data there again.'
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 
 from esmm_jax import checksums
@@ -69,7 +70,7 @@ def test_truth_of_other_data(run, tmp_path):
   began = json.loads(pathlib.Path(workdir, 'manifest.json').read_text())
   began['data'] = 'synthetic_funnel/other, sha256 0f'
   (tmp_path / 'manifest.json').write_text(json.dumps(began))
-  with pytest.raises(InputError, match='trained on the data .*other, sha256 0f'):
+  with pytest.raises(InputError, match='trained on the data .*, sha256 0f'):
     run_predictions.open_truth(
         read_run(workdir).config, str(tmp_path), data_dir)
 

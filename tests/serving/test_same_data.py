@@ -102,7 +102,7 @@ def test_raw_files_that_were_changed(own, use, change):
   size = os.path.getsize(own.log)
   change(own.log)
   assert os.path.getsize(own.log) == size
-  with pytest.raises(InputError, match='prepared from other.*log.csv has as man'):
+  with pytest.raises(InputError, match='from other files: .*log.csv has as m'):
     USES[use](own, own.data)
   assert not os.path.exists(own.run + '.parquet')
 
@@ -160,7 +160,7 @@ def test_the_encoder_of_another_log(own, tmp_path):
   shutil.copytree(encoder, tmp_path / 'encoder')
   shutil.rmtree(encoder)
   shutil.copytree(other.encoder_folder, encoder)
-  with pytest.raises(InputError, match='run/encoder is not the one that the run'):
+  with pytest.raises(InputError, match='run/encoder is not the one that'):
     esmm_jax.load(own.run)
   shutil.rmtree(encoder)
   shutil.copytree(tmp_path / 'encoder', encoder)

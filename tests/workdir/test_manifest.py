@@ -56,8 +56,11 @@ def test_other_data_or_another_config_is_refused(tmp_path):
     manifest.check(str(tmp_path), manifest.make(config(), now))
   for part in (str(tmp_path), f'data is {then}! here and {then} there'):
     assert part in str(e.value)
+  now = data(data='other, sha256 0', encoder_sha256='6f')
+  with pytest.raises(InputError, match='go on: data is other, [^;]* there \\('):
+    manifest.check(str(tmp_path), manifest.make(config(), now))
   now = data(encoder_sha256='6f')
-  with pytest.raises(InputError, match='encoder_sha256 is 6f here and 5e there'):
+  with pytest.raises(InputError, match='encoder_sha256 is 6f here and 5e'):
     manifest.check(str(tmp_path), manifest.make(config(), now))
   with pytest.raises(InputError, match='config_sha256 is'):
     manifest.check(str(tmp_path), manifest.make(config(seed=1), DATA))

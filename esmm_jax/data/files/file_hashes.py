@@ -94,7 +94,7 @@ class Hashes:
     Returns:
       `bytes`, and what tells its content: `sha256`; of a remote file `tag`, the
       checksum or ETag of its file system, if there is one; of a remote file of
-      more than `SMALL` bytes without one `modified`, its time, if that is known.
+      more than `SMALL` bytes without one `modified`, its time, where known.
 
     Raises:
       InputError: It is changed while it is read.

@@ -26,7 +26,7 @@ def check_raw(
       present,
       folder,
       f'raw files than those in {raw_dir}',
-      ', or leave raw_dir empty to use what is prepared',
+      ', leave raw_dir empty to use what is prepared,',
   )
 
 
@@ -62,8 +62,8 @@ def check(
   def refuse(name: str, problem: str) -> None:
     raise InputError(
         f'{folder} was prepared from other {which}: {name} {problem}. Delete'
-        ' that folder to prepare from the new files, use another --data_dir'
-        f'{advice}.'
+        f' that folder to prepare from the new files{advice} or use another'
+        ' --data_dir.'
     )
 
   for name in [*then, *present]:
@@ -84,6 +84,6 @@ def check(
   more = f' and {len(unknown) - 1} more' if len(unknown) > 1 else ''
   return [
       f'{folder} has noted the size of {unknown[0]}{more} only, as earlier'
-      ' versions did: other content of the same size is not noticed. Delete that'
-      ' folder, and it is prepared again.'
+      ' versions did: other content of the same size is not noticed. Delete'
+      ' that folder, and it is prepared again.'
   ]

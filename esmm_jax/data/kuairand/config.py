@@ -31,8 +31,8 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
     history_strength: Pseudo-counts of the smoothing, above 0.
     history_live: Rows of a later day of validation or test see the earlier
       days of it, as they would in production; AUC and GAUC then compare rows of
-      one day (`Schema.period`). Otherwise these rows see only the days before
-      their split, and no label of it enters an input.
+      one day (`ColumnarBuilder.period`). Otherwise these rows see only the days
+      before their split, and no label of it enters an input.
     min_count: A user, video, author or piece of music with fewer training rows
       is rare. At 1 no training row is rare, and the embedding that unseen
       values get is never trained.

@@ -10,7 +10,6 @@ With `play_time` there is a third label, how long a clicked video was watched.
 """
 
 from collections.abc import Iterator
-import dataclasses
 import os
 from typing import Any
 
@@ -80,10 +79,10 @@ class KuaiRand(ColumnarBuilder):
       self._check_same_files()
 
   @property
-  def schema(self) -> Schema:
-    """The schema of the prepared data, with days apart if they are seen."""
-    live = self.builder_config.history and self.builder_config.history_live
-    return dataclasses.replace(super().schema, period='day' if live else '')
+  def period(self) -> str:
+    """See the base class."""
+    config = self.builder_config
+    return 'day' if config.history and config.history_live else ''
 
   def _check_same_files(self) -> None:
     raw_dir = self.builder_config.raw_dir

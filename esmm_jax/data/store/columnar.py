@@ -126,6 +126,15 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     return ''
 
   @property
+  def period(self) -> str:
+    """Column with the key (a day) of the rows that AUC and GAUC compare.
+
+    '' for all rows of a split. A period is needed where inputs tell of the
+    labels of earlier rows of the same split.
+    """
+    return ''
+
+  @property
   def schema(self) -> Schema:
     """The schema of the prepared data."""
     return Schema.from_dict(self.info.metadata['schema'])

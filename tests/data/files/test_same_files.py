@@ -219,7 +219,7 @@ def test_sizes_of_an_earlier_version_warn(log):
 
 def test_files_that_come_and_go(log):
   with pytest.raises(InputError, match='other raw files than those in R: new.*'
-                     'absent then.*leave raw_dir empty'):
+                     'absent then.*files, leave raw_dir empty'):
     check_raw(
         log.facts, {log.path: log.path, 'new': log.path}, log.prepared, 'R')
   with pytest.raises(InputError, match='log.csv was 19 bytes.*is absent now'):

@@ -73,7 +73,7 @@ def test_prepared_data_of_random_labels(options, tmp_path):
       str(tmp_path / 'd'), fake.raw_dir, history=True, history_form='float',
       min_count=20, **options).prepare()
   live = options.get('history_live', False)
-  assert builder.schema.period == ('day' if live else '')
+  assert builder.period == ('day' if live else '')
   assert ('capped' in builder.builder_config.name) == (not live)
   for split in ('valid', 'test'):
     observed = observe(builder, split)
