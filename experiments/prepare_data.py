@@ -17,6 +17,7 @@ training prepares it too where it is missing.
 import ast
 import os
 import shutil
+import sys
 from typing import Any
 
 from absl import flags
@@ -83,6 +84,8 @@ def _prepare(options: Any) -> None:
     print(f'Prepared: {builder.data_path}')
   for line in builder.report_lines():
     print(line)
+  for text in builder.warnings:
+    print(f'warning: {text}', file=sys.stderr)
 
 
 def _write_raw(name: str, options: dict[str, Any]) -> None:

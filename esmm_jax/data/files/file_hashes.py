@@ -3,7 +3,8 @@
 To read gigabytes before each run would take minutes, so a note has the size,
 the times, the inode and the hash of the files that were read. A file that has
 all of them still is not read again. The time of modification can be set at will
-(`touch -d`, `cp -p`); that of the last change of the inode (ctime) cannot.
+(`touch -d`, `cp -p`); that of the last change of the inode (ctime), which local
+file systems and NFS keep, cannot.
 
 A file that was changed less than two seconds before it was read is not noted:
 it may be changed once more at what the file system takes for the same time.
