@@ -231,7 +231,7 @@ def _encoder(folder: str, schema: Schema) -> Any:
   if not folder or not os.path.isdir(path):
     return None
   encoder = Encoder.load(path)
-  manifest.require_encoder(folder, encoder.sha256())
+  manifest.require_encoder(folder, encoder)
   return encoder.select([f.name for f in schema.fields])
 
 

@@ -136,23 +136,24 @@ def require_data(workdir: str, builder: Any) -> None:
     )
 
 
-def require_encoder(workdir: str, sha256: str) -> None:
+def require_encoder(workdir: str, encoder: Any) -> None:
   """Refuses an encoder other than that a run was trained with.
 
   Args:
-    workdir: The run's folder; without a manifest, or with one of an earlier
-      version, every encoder is accepted.
-    sha256: Hash of the encoder that is in it now.
+    workdir: The run's folder; if it has not noted an encoder, as in earlier
+      versions, every one is accepted.
+    encoder: The `Encoder` that is in it now.
 
   Raises:
     InputError: It is another one.
   """
   began = read_json(os.path.join(workdir, NAME), 'Train again.') or {}
-  if began.get(ENCODER, sha256) != sha256:
+  then = began.get(ENCODER)
+  if then and then != (now := encoder.sha256()):
     raise InputError(
         f'{workdir}/encoder is not the one that the run was trained with: its'
-        f' sha256 is {sha256[:16]}, not {began[ENCODER][:16]} ({NAME}).'
-        ' Copy the folder encoder/ of the prepared data there again.'
+        f' sha256 is {now[:16]}, not {then[:16]} ({NAME}). Copy the folder'
+        ' encoder/ of the prepared data there again.'
     )
 
 
