@@ -12,6 +12,7 @@ out.
 """
 
 import os
+import sys
 
 from absl import flags
 
@@ -85,6 +86,7 @@ def _run_page(workdir: str):
       lack = 'truth is not shown' if predicted_before else (
           'test split was not predicted')
       why = f'The {lack}: {e}'
+      print(f'warning: {why}', file=sys.stderr)
   return run_page.make(workdir, truth, why)
 
 

@@ -34,12 +34,15 @@ class Observed(NamedTuple):
     groups: Keys for GAUC, [n], or None.
     truth: Truth columns, [n] each; {} where there is none.
     tasks: The tasks that the labels belong to.
+    periods: Keys of the rows that AUC and GAUC compare, [n] integers or
+      strings, or None: all rows.
   """
 
   labels: Mapping[str, Array]
   groups: Array | None
   truth: Mapping[str, Array]
   tasks: Tasks = FUNNEL
+  periods: Array | None = None
 
 
 def metric_keys(
@@ -81,7 +84,9 @@ def evaluate(
 
   Returns:
     `space/metric` -> value, for example `cvr_clicked/auc`. GAUC comes with its
-    coverage, the share of impressions in groups that have both classes.
+    coverage, the share of impressions in groups that have both classes. Where
+    there are periods AUC is the mean of those of each, weighted by its rows,
+    and a group of GAUC is the rows of a group in one period.
 
   >>> import numpy as np
   >>> from esmm_jax.metrics.by_space import evaluate, Observed
@@ -98,15 +103,20 @@ def evaluate(
   for space in spaces(observed.tasks):
     # One space at a time: with 43 million rows each copy is 170 MB.
     scores, label = outputs[space.output], labels[space.label]
-    groups = observed.groups
+    groups, periods = observed.groups, observed.periods
     if space.given:
       where = labels[space.given] == 1
       scores, label = scores[where], label[where]
       groups = None if groups is None else groups[where]
-    for name, metric in _functions(space).items():
-      metrics[f'{space.key}/{name}'] = metric(scores, label, None)
-    if space.kind == 'binary' and groups is not None and group_metrics:
-      grouped = grouped_auc(scores, label, groups)
+      periods = None if periods is None else np.asarray(periods)[where]
+    if space.kind == 'regression':
+      for name, metric in _functions(space).items():
+        metrics[f'{space.key}/{name}'] = metric(scores, label, None)
+      continue
+    for name, value in of_events(scores, label, periods).items():
+      metrics[f'{space.key}/{name}'] = value
+    if groups is not None and group_metrics:
+      grouped = grouped_auc(scores, label, _within(groups, periods))
       metrics[f'{space.key}/gauc'] = grouped.value
       metrics[f'{space.key}/gauc_coverage'] = grouped.coverage
   for name in _outputs_with_truth(observed.tasks, observed.truth):
@@ -165,6 +175,32 @@ def _functions(
 ) -> Mapping[str, Callable[[Array, Array, Array | None], float]]:
   """Returns name -> metric of a space, without those of groups."""
   return REGRESSION_METRICS if space.kind == 'regression' else METRICS
+
+
+def of_events(
+    logits: Array, labels: Array, periods: Array | None = None
+) -> dict[str, float]:
+  """Computes `METRICS` of one task.
+
+  Args:
+    logits: float32 [n].
+    labels: 0 or 1 [n].
+    periods: See `Observed`.
+  """
+  values = {n: metric(logits, labels, None) for n, metric in METRICS.items()}
+  if periods is not None:
+    values['auc'] = grouped_auc(logits, labels, periods).value
+  return values
+
+
+def _within(groups: Array, periods: Array | None) -> Array:
+  """Returns keys [n] that are one where group and period are."""
+  if periods is None:
+    return groups
+  group, period = (
+      np.unique(x, return_inverse=True)[1] for x in (groups, periods)
+  )
+  return group * (period.max(initial=0) + 1) + period
 
 
 def _outputs_with_truth(tasks: Tasks, truth: Collection[str]) -> list[str]:

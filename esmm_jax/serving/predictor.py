@@ -17,6 +17,7 @@ from esmm_jax.tasks import spaces
 from esmm_jax.training.predict import predict_step, scores
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import Array, Columns, InputError
+from esmm_jax.workdir import manifest
 import jax
 import numpy as np
 
@@ -280,7 +281,9 @@ def _encoder(folder: str, schema: Schema) -> Any:
   path = os.path.join(folder, FOLDER)
   if not folder or not os.path.isdir(path):
     return None
-  return Encoder.load(path).select([f.name for f in schema.fields])
+  encoder = Encoder.load(path)
+  manifest.require_encoder(folder, encoder)
+  return encoder.select([f.name for f in schema.fields])
 
 
 def _pad(features: Mapping[str, Array], size: int) -> dict[str, Array]:

@@ -13,6 +13,7 @@ from esmm_jax.training import parts
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import StepSpec
 from esmm_jax.types import InputError
+from esmm_jax.workdir import manifest
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import read_schema
 from ml_collections import ConfigDict
@@ -117,6 +118,7 @@ def _schema(run: str, config: ConfigDict, data_dir: str | None) -> Schema:
   if schema := read_schema(run):
     return schema
   data = parts.dataset(config.dataset, data_dir)
+  manifest.require_data(run, data)
   return parts.schema(data, config.dataset.fields, config.dataset.tasks)
 
 

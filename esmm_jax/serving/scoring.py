@@ -12,7 +12,7 @@ import shutil
 from typing import Any, NamedTuple
 
 from esmm_jax.data.batching.prefetching import prefetch
-from esmm_jax.data.files import dialect as dialects, row_files
+from esmm_jax.data.files import dialect as dialects, file_hashes, row_files
 from esmm_jax.data.files.dialect import Dialect
 from esmm_jax.data.files.quoted_names import split_names
 from esmm_jax.data.store.columnar import ColumnarBuilder
@@ -89,6 +89,8 @@ def score_files(
     row_files.require(predictor.names, present, path, inputs.READS, dialect)
     row_files.require(copied, present, path, ', which --key names', dialect)
 
+  states = {f.path: file_hashes.state(f.path) for f in sources}
+
   def parts() -> Iterator[Part]:
     for k, file in enumerate(sources):
       pieces = row_files.read(file.path, wanted, part_rows, dialect)
@@ -105,8 +107,14 @@ def score_files(
                 joint,
             ),
         )
+      if file_hashes.state(file.path) != states[file.path]:
+        raise InputError(
+            f'{file.path} was changed while it was read. Delete {output}.parts'
+            ' and score it again.'
+        )
 
-  job = {'input': {f.path: f.size for f in sources}, 'key': key}
+  # A part scored before a kill is of the same rows, so not their number alone.
+  job = {'input': states, 'key': key}
   if dialect.options:  # Absent from jobs before it was an option.
     job['form'] = dialect.options
   return _score(
@@ -127,7 +135,11 @@ def score_split(
 
   Args and Returns are those of `score_files`. With the run's own batch size the
   scores are its own to the bit, because parts are whole batches.
+
+  Raises:
+    InputError: As there; or the data is another one than the run's.
   """
+  manifest.require_data(predictor.folder, builder)
   size = predictor.batch_size
   part_rows = -(-part_rows // size) * size
   source = builder.as_data_source(split)

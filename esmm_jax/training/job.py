@@ -215,7 +215,7 @@ def _claim(job: Job, resumes: bool) -> list[str]:
     InputError: An old run began with other data; no file is changed.
   """
   builder, warnings = job.program.builder, []
-  data = provenance.data(builder)
+  data = provenance.fingerprint(builder)
   manifests = [manifest.make(run.record, data) for run in job.runs]
   compares = resumes and processes.is_first()
   if compares:  # All of them before the schema of one is replaced.

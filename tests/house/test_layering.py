@@ -34,7 +34,11 @@ RULES = [
     ('esmm_jax.json_files', ['esmm_jax.types'], ['numpy']),
     ('esmm_jax.options', ['esmm_jax.types'], []),
     ('esmm_jax.paths', [], []),
-    ('esmm_jax.data.files', ['esmm_jax.data.store', *LAYERS], FILES),
+    (
+        'esmm_jax.data.files',
+        ['esmm_jax.data.store', *LAYERS],
+        [*FILES, 'tqdm'],
+    ),
     ('esmm_jax.data.store', LAYERS, [*NUMERIC, *STORE]),
     (
         'esmm_jax.data.batching',

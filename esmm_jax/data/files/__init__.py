@@ -9,5 +9,6 @@ Errors name the file, the row and the column.
   row_files                the rows of a file, of any kind
   csv_rows, checked_csv    line by line; columns of types that are known
   raw_values               columns as texts, numbers, times and labels
+  same_files, file_hashes  raw files against those that data was made from
   frames                   what people hold in memory: DataFrames, tables, dicts
 """

@@ -50,11 +50,13 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
   Attributes:
     columns_sha256: The hash of all columns (`checksums.folder_hash`); set by
       `prepare`.
+    raw_warnings: What the raw files could not be compared by, a line each.
   """
 
   VERSION = tfds.core.Version('1.1.0')
 
   def __init__(self, **kwargs: Any):
+    self.raw_warnings: list[str] = []
     # TFDS warns of every config that is not in a fixed list; ours are made from
     # options.
     logger = logging.getLogger('absl')
@@ -119,6 +121,19 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     """Folder of the encoder of raw values, which runs copy; '' if none."""
     return ''
 
+  def encoder_sha256(self) -> str:
+    """Hashes the encoder of raw values, whatever files hold it; '' if none."""
+    return ''
+
+  @property
+  def period(self) -> str:
+    """Column with the key (a day) of the rows that AUC and GAUC compare.
+
+    '' for all rows of a split. A period is needed where inputs tell of the
+    labels of earlier rows of the same split.
+    """
+    return ''
+
   @property
   def schema(self) -> Schema:
     """The schema of the prepared data."""
@@ -136,7 +151,7 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
   @property
   def warnings(self) -> list[str]:
     """Texts for people, of what the data lacks; each run says them."""
-    return list(self.report.get('warnings', ()))
+    return [*self.report.get('warnings', ()), *self.raw_warnings]
 
   @property
   def report(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import os
 import shutil
 from typing import Any
 
-from esmm_jax.data.store import same_files
+from esmm_jax.data.files import file_hashes, same_files
 from esmm_jax.data.store.column_files import GrowingTable
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.columns import cut, open_folder, take_rows
@@ -85,15 +85,22 @@ class Tabular(ColumnarBuilder):
     """Folder of the prepared data's encoder, which runs on it copy."""
     return os.path.join(os.fspath(self.data_path), FOLDER)
 
+  def encoder_sha256(self) -> str:
+    """See the base class."""
+    return Encoder.load(self.encoder_folder).sha256()
+
   def _check_same_files(self) -> None:
     """Refuses raw files that are not those the data was prepared from."""
+    used = dict(self.report['files'])
     try:
-      sizes = Log(self.builder_config).sizes
+      paths = Log(self.builder_config).paths
     except InputError:
-      # Files may be removed once they are prepared: the data is complete.
-      return
-    same_files.check(
-        self.report['files'], sizes, os.fspath(self.data_dir), 'files', ''
+      # Files may be removed once they are prepared: the data is complete. Those
+      # that are left are compared.
+      used = {p: f for p, f in used.items() if os.path.exists(p)}
+      paths = list(used)
+    self.raw_warnings += same_files.check(
+        used, {p: p for p in paths}, os.fspath(self.data_path), 'files', ''
     )
 
   def _describe(self) -> tuple[Schema, dict[str, str]]:
@@ -121,6 +128,8 @@ class Tabular(ColumnarBuilder):
   ) -> tuple[Schema, dict[str, Iterator[Columns]], dict[str, Any]]:
     config = self.builder_config
     log = Log(config)
+    hashes = file_hashes.Hashes(os.fspath(self.data_path))
+    files = {path: hashes.facts(path) for path in log.paths}
     ends = None
     if config.split == 'time':
       ends = ends_of_time(log, config)
@@ -146,7 +155,9 @@ class Tabular(ColumnarBuilder):
     counts.save(self.encoder_folder)
     for table in tables.values():
       table.close()
-    report['files'] = log.sizes
+    hashes.refuse_changed()
+    hashes.save()
+    report['files'] = files
     report['vocab_sizes'] = {
         f.name: f.vocab_size for f in encoder.schema.inputs
     }

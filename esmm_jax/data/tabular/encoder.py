@@ -7,6 +7,7 @@ encodes new rows there.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import hashlib
 import json
 import os
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ import pyarrow as pa
 FOLDER = 'encoder'
 _FILE = 'encoder.json'
 _VERSION = 1
+_HASHED_VALUES = 1 << 16  # At once.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,6 +200,24 @@ class Encoder:
   def values(self, table: str) -> list[str]:
     """Returns the texts with the ids 2, 3 and so on."""
     return self._vocabularies[table].values.to_pylist()
+
+  def sha256(self) -> str:
+    """Hashes the vocabularies and scalings, as hexadecimal digits.
+
+    What is hashed is their values and not a file, so that the same values are
+    the same encoder, whatever version wrote it.
+    """
+    scalings = {n: dataclasses.asdict(s) for n, s in self._scalings.items()}
+    whole = hashlib.sha256(json.dumps(scalings, sort_keys=True).encode())
+    for table in sorted(self._vocabularies):
+      values = self._vocabularies[table].values
+      whole.update(json.dumps([table, len(values)]).encode())
+      for low in range(0, len(values), _HASHED_VALUES):
+        some = values[low : low + _HASHED_VALUES].to_pylist()
+        texts = [text.encode() for text in some]
+        whole.update(np.array([len(t) for t in texts], '<i8').tobytes())
+        whole.update(b''.join(texts))
+    return whole.hexdigest()
 
   def save(self, folder: str) -> None:
     """Writes the encoder into a folder, which is created."""
