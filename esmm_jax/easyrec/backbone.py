@@ -109,16 +109,16 @@ def _aitm(
           tower.line, 'dnn',
           f'{after}, after the transfer, is not carried over; the output is'
           ' linear in it')
+  if by_tower[0].transfer:
+    raise InputError(
+        f'line {by_tower[0].transfer.line}: the tower of {towers.labels[0]!r}'
+        ' attends to another one; only that of the conversion does here. If it'
+        ' is the conversion, list the other task_tower first.')
   stop = True
-  for path, task in zip(by_tower, ('click', 'conversion')):
+  for path in by_tower:
     if not path.transfer:
       continue
     stop = path.transfer.get('stop_gradient', True)
-    path.transfer.get('project_dim')
-    if task == 'click':
-      notes.add(
-          path.transfer.line, 'aitm',
-          'the tower of the click attends to nothing here')
     if path.transfer.has('transfer_mlp'):
       width = parts.widths(path.transfer.message('transfer_mlp'))
       if width != units[1][-1:]:
@@ -166,7 +166,13 @@ def _path(name: str, blocks: dict[str, Message]) -> _Path:
     names.append(name)
     layer = block.message('keras_layer')
     kind = str(layer.get('class_name', ''))
+    inputs = block.messages('inputs')
+    for other in inputs:
+      other.get('feature_group_name')
+      other.get('block_name')
+      other.get('input_slice')
     if block.has('input_layer') and not kind:
+      block.message('input_layer').get('only_output_feature_list')
       break
     if kind not in _LAYERS:
       raise InputError(
@@ -179,15 +185,10 @@ def _path(name: str, blocks: dict[str, Message]) -> _Path:
       mmoe = layer.message('mmoe')
     else:
       transfer_layer = layer.message('aitm')
-    inputs = block.messages('inputs')
     if kind != 'AITMTower' and len(inputs) != 1:
       raise InputError(
           f'line {block.line}: block {name!r} has {len(inputs)} inputs; one can'
           ' be carried over.')
     block.get('merge_inputs_into_list')
-    for other in inputs:
-      other.get('feature_group_name')
-      other.get('block_name')
-      other.get('input_slice')
     name = str(inputs[0].get('block_name', '')) if inputs else ''
   return _Path(tuple(reversed(names)), mlps, mmoe, transfer_layer)

@@ -112,6 +112,8 @@ def _group(root: Message, model: Message, notes: Notes) -> str:
   columns_of_groups = []
   for message in [root.message('eval_config'), *_towers(model)]:
     for metric in message.messages('metrics_set'):
+      for field in metric.fields:
+        field.used = True  # All metrics are computed, on the space of each.
       for name, option in (
           ('gauc', 'uid_field'), ('session_auc', 'session_id_field')):
         if metric.has(name):
@@ -160,6 +162,6 @@ def _field_options(data: Message, used: set[str], notes: Notes) -> None:
           message.line, name,
           f'an empty field is {default!r} there, here a missing value')
     for option, why in _FIELD_OPTIONS.items():
-      if (value := message.get(option, 1)) != 1 and name in used:
+      if (value := message.get(option)) not in (None, 1) and name in used:
         notes.add(
             message.line, name, f'{option} {value} is not carried over; {why}')

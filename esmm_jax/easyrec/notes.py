@@ -20,7 +20,10 @@ _NEEDLESS = frozenset(
     ' sparse_accumulator_type incr_save_config selected_cols tf_summary'
     ' selected_col_types features_name max_partitions precision'
     ' embedding_on_cpu expert_name fg_mode fg_threads feature_fields'
-    ' force_restore_shape_compatible restore_filters'.split()
+    ' force_restore_shape_compatible restore_filters odps_data_quota_name'
+    ' odps_data_compression is_orderby_partition pai_worker_queue'
+    ' pai_worker_slice_num eval_interval_secs max_evals save_graph'
+    ' file_shard shard cudnn_allow_tf32 cuda_matmul_allow_tf32'.split()
 )
 # Why a setting is not carried over, where its name does not say it.
 _REASONS = {
@@ -38,6 +41,8 @@ _REASONS = {
     'variational_dropout': 'features are not dropped',
     'bottom_cmbf': 'there is no such network below the towers',
     'bottom_uniter': 'there is no such network below the towers',
+    'ait_project_dim': 'the transfer is as wide as the tower',
+    'project_dim': 'the transfer is as wide as the tower',
     'mask_net': 'there is no such network below the towers',
     'use_feature_bn': 'the input vector is not normalised',
     'gate_dnn': 'the gates have no hidden layer',
@@ -51,6 +56,7 @@ _REASONS = {
     'embedding_learning_rate_multiplier': 'there is one learning rate',
     'bias': 'every hidden layer has a bias',
     'mixed_precision': "model.dtype='bfloat16' is what there is",
+    'num_class': 'a label is 0 or 1',
     'label_sep': 'a label is one number',
     'label_dim': 'a label is one number',
     'extra_label_func': 'make such a column in the log',
@@ -89,7 +95,7 @@ class Notes:
     """Adds the settings that no conversion has read."""
     for path, line, value in root.unused():
       name = path.rpartition('.')[2]
-      needless = name in _NEEDLESS or not line
+      needless = name in _NEEDLESS or not line or value == ''
       # A setting that is switched off, or a part that has its only value.
       if needless or value is False or (name, value) in _DEFAULTS:
         continue
@@ -102,5 +108,6 @@ class Notes:
 _DEFAULTS = {
     ('loss_weight_strategy', 'Fixed'), ('wide_deep', 'DEEP'),
     ('group_type', 'DEEP'), ('num_class', 1), ('bias', True),
+    ('rtp_separator', ';'), ('sub_feature_type', 'IdFeature'),
     ('trainable', True), ('data_type', 'FP32'), ('raw_input_dim', 1),
 }

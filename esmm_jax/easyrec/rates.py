@@ -91,10 +91,11 @@ def _exponential(
   if end < 1:
     smooth = max(factor**decays, floor)
     converted |= {'schedule.name': 'exponential', 'schedule.end_factor': smooth}
+    how = 'decays smoothly,' if staircase else 'decays'
     notes.add(
         options.line, 'exponential_decay_learning_rate',
-        f'decays smoothly, to {smooth:.3g} of it at the last step of the run,'
-        f' as after {steps} steps there')
+        f'{how} to {smooth:.3g} of it at the last step of the run, as after'
+        f' {steps} steps there')
   return converted
 
 

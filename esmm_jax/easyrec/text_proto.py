@@ -204,11 +204,12 @@ def _values(
   if kind == 'mark' and text in '{<':
     message, at = _message(tokens, at + 1, '}' if text == '{' else '>', line)
     return [message], at + 1
-  if kind == 'mark' and text == '[' and colon:
+  if kind == 'mark' and text == '[' and (colon or tokens[at + 1][1] in '{<'):
     values: list[Any] = []
     at += 1
     while tokens[at][1] != ']' or tokens[at][0] != 'mark':
-      more, at = _values(tokens, at, True, name)
+      # Only messages may stand without a colon before them.
+      more, at = _values(tokens, at, colon, name)
       values += more
       if tokens[at][:2] == ('mark', ','):
         at += 1

@@ -114,7 +114,7 @@ def losses(name: str, towers: Towers, notes: Notes) -> dict[str, Any]:
       'estimator': 'end_to_end',
       'loss_weights.ctr': weights[0],
       'loss_weights.ctcvr': weights[1] * (inside if space else 1.0),
-      'loss_weights.calibrator': sum(calibrators),
+      'loss_weights.calibrator': float(sum(calibrators)),
   }
 
 
@@ -166,7 +166,6 @@ def _weight(tower: Message, notes: Notes) -> float:
 
 def _calibrator(tower: Message) -> float:
   """Returns the weight of the loss that keeps pCTCVR below pCTR."""
-  return sum(
-      float(tower.get('weight', 1.0)) * float(loss.get('weight', 1.0))
-      for loss in tower.messages('losses')
+  return float(tower.get('weight', 1.0)) * sum(
+      float(loss.get('weight', 1.0)) for loss in tower.messages('losses')
       if loss.get('loss_type') == _CALIBRATOR)

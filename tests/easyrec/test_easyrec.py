@@ -25,9 +25,11 @@ COMMON = {
     'dataset.test_files': 'later.csv', 'dataset.click': 'clicked',
     'dataset.conversion': 'bought', 'dataset.valid_split': '',
     'dataset.id': 'user:max_values=100,item:max_values=50',
-    'dataset.ids': 'tags:max_values=10', 'dataset.float': 'price',
+    'dataset.ids': 'tags:max_values=10:combiner=sum',
+    'dataset.float': 'price', 'dataset.min_count': 1,
     'selection.metric': '', 'batch_size': 64, 'num_epochs': 2,
-    'optimizer.name': 'adam', 'optimizer.b1': 0.8, 'learning_rate': 0.01,
+    'optimizer.name': 'adam', 'optimizer.b1': 0.8, 'optimizer.b2': 0.999,
+    'learning_rate': 0.01,
     'schedule.name': 'exponential', 'schedule.end_factor': 0.25,
     'model.embed_dim': 8,
 }
@@ -127,6 +129,12 @@ WRONG = {
     'no such feature': (("feature_names: 'user'", "feature_names: 'usr'"),
                         "'usr' is no feature"),
     'no label': (("label_name: 'clicked'", ''), 'line 41: a tower has no'),
+    'a text for a number': (
+        ('batch_size: 64', "batch_size: 'x'"),
+        "line 18: batch_size is 'x'; it must be a whole number"),
+    'a number for a switch': (
+        ('with_header: true', 'with_header: 3'),
+        'line 18: with_header is 3; it must be true or false'),
     'cut off': (('l2_regularization: 1e-4\n  }\n}', ''),
                 "the end is found where a field of what begins in line 37, or"
                 " '}'"),
@@ -142,6 +150,8 @@ def test_wrong_configs(case):
   (before, after), message = WRONG[case]
   text = easyrec_configs.config('ESMM')
   assert before in text
+  if case == 'no label':
+    text = text.replace("label_fields: ['bought', 'clicked']", '')
   if case == 'odd':
     message = re.escape(message)
   with pytest.raises(InputError, match=message):
