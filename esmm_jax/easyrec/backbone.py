@@ -49,11 +49,11 @@ def network(
         ' task_towers; there must be one output, or one for each.')
   paths *= len(order) if len(paths) == 1 else 1
   by_tower = [paths[order.index(t)] for t in towers.both]
-  own = [
+  private = [
       parts.widths(t.message('dnn')) if t.has('dnn') else ()
       for t in towers.both]
   if any(p.transfer for p in by_tower):
-    return 'aitm', _aitm(by_tower, own, towers, parts, notes)
+    return 'aitm', _aitm(by_tower, private, towers, parts, notes)
   shared = 0
   while all(
       shared < len(p.blocks) and p.blocks[shared] == by_tower[0].blocks[shared]
@@ -61,9 +61,9 @@ def network(
     shared += 1
   chains = [[parts.widths(p.mlps[b]) for b in p.blocks if b in p.mlps]
             for p in by_tower]
-  common = len([b for b in by_tower[0].blocks[:shared] if b in by_tower[0].mlps])
+  common = sum(b in by_tower[0].mlps for b in by_tower[0].blocks[:shared])
   units = [
-      sum(chain[common:], ()) + tower for chain, tower in zip(chains, own)]
+      sum(chain[common:], ()) + tower for chain, tower in zip(chains, private)]
   settings = {
       'model.tower_units': notes.same(
           units, 'towers: hidden_units', 'one width for all towers'),
@@ -82,28 +82,28 @@ def transfer(
 ) -> dict[str, Any]:
   """Converts DBMTL's towers with use_ait_module to AITM."""
   empty = _Path(('bottom_dnn',), {}, None, None)
-  own = [parts.widths(t.message('dnn')) for t in towers.both]
+  private = [parts.widths(t.message('dnn')) for t in towers.both]
   for tower in towers.both:
     tower.get('use_ait_module', False)
     tower.all('relation_tower_names')
   bottom = [parts.widths(b) for b in net.messages('bottom_dnn')]
-  settings = _aitm([empty, empty], [sum(bottom, ()) + o for o in own], towers,
-                   parts, notes)
+  settings = _aitm([empty, empty], [sum(bottom, ()) + o for o in private],
+                   towers, parts, notes)
   if bottom:
     _not_shared(net.line, 'bottom_dnn', notes)
   return settings
 
 
 def _aitm(
-    by_tower: list[_Path], own: list[tuple[int, ...]], towers: Towers,
+    by_tower: list[_Path], private: list[tuple[int, ...]], towers: Towers,
     parts: Parts, notes: Notes,
 ) -> dict[str, Any]:
   """Converts towers of which the conversion's attends to the click's."""
   chains = [
       sum((parts.widths(p.mlps[b]) for b in p.blocks if b in p.mlps), ())
       for p in by_tower]
-  units = chains if any(chains) else own
-  for tower, chain, after in zip(towers.both, chains, own):
+  units = chains if any(chains) else private
+  for tower, chain, after in zip(towers.both, chains, private):
     if chain and after:
       notes.add(
           tower.line, 'dnn',

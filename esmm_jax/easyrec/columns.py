@@ -9,6 +9,11 @@ _KINDS = {
     'IdFeature': 'id', 'TagFeature': 'ids', 'SequenceFeature': 'ids',
     'RawFeature': 'float',
 }
+# Separators that have a name, because options stand between commas and colons.
+_SPELLED = {
+    ',': 'comma', ':': 'colon', '=': 'equals', ' ': 'space', '\t': 'tab',
+    '\n': 'newline',
+}
 
 
 class Columns:
@@ -99,13 +104,18 @@ class Columns:
           line, feature.name,
           'all its entries count there, here the first 50; max_len is another'
           ' number')
-    separator = message.get('separator', SEPARATOR)
-    if separator != SEPARATOR:
+    options = f':combiner={combiner}' + (f':max_len={length}' if length else '')
+    separator = str(message.get('separator', SEPARATOR))
+    if len(separator) > 1:
       self._notes.add(
           line, feature.name,
-          f'its separator {separator!r} must be {SEPARATOR} in CSV files; in'
-          ' Parquet, lists')
-    return f':combiner={combiner}' + (f':max_len={length}' if length else '')
+          f'each character of {separator!r} separates entries there, the whole'
+          ' of it here')
+    if separator != SEPARATOR:
+      options += f':separator={option_text(separator)}'
+    if weights := str(message.get('kv_separator', '')):
+      options += f':weights={option_text(weights)}'
+    return options
 
   def _number(self, feature: Feature) -> str:
     """Returns the options of a number; notes what is done to it there."""
@@ -149,6 +159,20 @@ def columns(root: Message, model: Message, notes: Notes) -> Columns:
   return converted
 
 
+def option_text(separator: str) -> str:
+  r"""Returns a separator as an option of a column names it.
+
+  >>> option_text(';'), option_text(':'), option_text('\x1d')
+  (';', 'colon', '\\x1d')
+  """
+  if separator in _SPELLED:
+    return _SPELLED[separator]
+  plain = separator.isascii() and separator.isprintable()
+  if plain and not set(separator) & set(',:=\\ '):
+    return separator
+  return ''.join(f'\\x{ord(c):02x}' for c in separator)
+
+
 def dimensions(root: Message, fields: dict[str, str]) -> list[int]:
   """Lists the embedding_dim of the fields that have one."""
   return [
@@ -164,8 +188,6 @@ def _why_not(feature: Feature) -> str:
   if kind in ('TagFeature', 'SequenceFeature'):
     if len(inputs) == 2:
       parts = f'; the weights of {inputs[0]} in {inputs[1]} are not read'
-    elif message.get('kv_separator'):
-      parts = '; its entries have weights'
     elif message.get('seq_multi_sep'):
       parts = '; its entries are lists'
   if kind == 'SequenceFeature':

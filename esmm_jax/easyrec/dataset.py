@@ -52,9 +52,7 @@ def dataset(
     section |= {'dataset.split': 'files', 'dataset.test_files': test}
   section |= _file_form(root, data, section, notes)
   if weight := data.get('sample_weight'):
-    notes.add(
-        data.line, 'sample_weight',
-        f'{weight}: every row has weight 1')
+    section['dataset.weight'] = str(weight)
   if group := _group(root, model, notes):
     section['dataset.group'] = group
   _early_stop(root, notes)
@@ -90,21 +88,29 @@ def _file_form(
         f'{kind} cannot be read; write its rows to CSV or Parquet files')
   if not kind.startswith('CSV'):
     return {}
+  form: dict[str, Any] = {}
+  names = [name for name, _ in input_fields(data)]
   if not data.get('with_header', False):
-    names = [name for name, _ in input_fields(data)]
-    notes.add(
-        data.line, 'input_type',
-        'EasyRec\'s CSV files have no line with the names; ours must begin with'
-        f' {",".join(names)}')
-  if (separator := data.get('separator', ',')) != ',':
-    notes.add(
-        data.line, 'separator',
-        f'{separator!r}: fields must be separated by commas')
-  for path in paths:
-    if not os.path.splitext(path)[1]:
+    if names:
+      form['dataset.header'] = ','.join(names)
+    else:
       notes.add(
-          0, path, 'has no ending; a CSV file must be named .csv here')
-  return {}
+          data.line, 'input_fields',
+          'are not there; name the columns of the files in dataset.header')
+  if (separator := str(data.get('separator', ','))) != ',':
+    plain = separator.isprintable() and separator != ' '
+    form['dataset.separator'] = separator if plain else _escaped(separator)
+    if len(separator) > 1:
+      notes.add(
+          data.line, 'separator',
+          f'{separator!r} is no single character; write the files with one')
+  if any(not os.path.splitext(path)[1] for path in paths):
+    form['dataset.format'] = 'csv'
+  return form
+
+
+def _escaped(text: str) -> str:
+  return ''.join(f'\\x{ord(c):02x}' for c in text)
 
 
 def _group(root: Message, model: Message, notes: Notes) -> str:
@@ -119,10 +125,11 @@ def _group(root: Message, model: Message, notes: Notes) -> str:
         if metric.has(name):
           options = metric.message(name)
           columns_of_groups.append(str(options.get(option)))
-          if (reduction := options.get('reduction', 'mean')) != 'mean':
+          reduction = options.get('reduction', 'mean')
+          if reduction != 'mean_by_sample_num':
             notes.add(
                 options.line, name,
-                f'{reduction} became the mean over groups by their impressions')
+                f'{reduction} became the mean weighted by impressions')
   if not columns_of_groups:
     return ''
   return notes.same(columns_of_groups, 'gauc', 'one dataset.group')

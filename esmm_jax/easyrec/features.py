@@ -128,6 +128,6 @@ def input_fields(data: Message) -> Iterator[tuple[str, Message]]:
       yield column, message
 
 
-def given(name: str, value: object, line: int = 0) -> Field:
+def default_field(name: str, value: object, line: int = 0) -> Field:
   """Makes a field that is not written, with the default of its form."""
   return Field(name, value, line, used=True)

@@ -11,8 +11,8 @@ _NEEDLESS = frozenset(
     'model_dir model_name log_step_count_steps save_checkpoints_steps'
     ' sync_replicas save_checkpoints_secs save_checkpoints_epochs'
     ' keep_checkpoint_max save_summary_steps startup_delay_steps prefetch_size'
-    ' input_fields input_fields_str metrics_set metrics train_metrics tower_name'
-    ' group_name eval_config input_type shuffle shuffle_buffer_size'
+    ' input_fields input_fields_str metrics_set metrics train_metrics'
+    ' tower_name group_name eval_config input_type shuffle shuffle_buffer_size'
     ' num_readers num_workers num_parallel_calls network_name train_distribute'
     ' num_gpus_per_worker protocol inter_op_parallelism_threads'
     ' intra_op_parallelism_threads write_graph use_tensorboard pin_memory'
@@ -27,13 +27,11 @@ _NEEDLESS = frozenset(
 )
 # Why a setting is not carried over, where its name does not say it.
 _REASONS = {
-    'negative_sampler': 'no negatives are drawn; the rows of the log are all',
-    'negative_sampler_v2': 'no negatives are drawn; the rows of the log are all',
-    'negative_sampler_in_memory': (
-        'no negatives are drawn; the rows of the log are all'),
-    'hard_negative_sampler': (
-        'no negatives are drawn; the rows of the log are all'),
-    'hard_negative_sampler_v2': (
+    **dict.fromkeys(
+        (
+            'negative_sampler', 'negative_sampler_v2',
+            'negative_sampler_in_memory', 'hard_negative_sampler',
+            'hard_negative_sampler_v2'),
         'no negatives are drawn; the rows of the log are all'),
     'use_moving_average': 'no average of the parameters is evaluated',
     'loss_weight_strategy': 'the weights of the losses are fixed',
@@ -60,7 +58,7 @@ _REASONS = {
     'label_sep': 'a label is one number',
     'label_dim': 'a label is one number',
     'extra_label_func': 'make such a column in the log',
-    'fg_json_path': 'its features are not read; name them in dataset.id and so on',
+    'fg_json_path': 'name the columns of its features in dataset.id',
     'wide_deep': 'there is no wide part; its features go into the input vector',
 }
 

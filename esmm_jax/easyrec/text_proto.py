@@ -21,7 +21,10 @@ _TOKEN = re.compile(
     |(?P<mark>[{}<>\[\]:,;])""",
     re.VERBOSE,
 )
-_ESCAPES = {'n': '\n', 't': '\t', 'r': '\r'}
+_ESCAPES = {
+    'n': '\n', 't': '\t', 'r': '\r', 'a': '\a', 'b': '\b', 'f': '\f', 'v': '\v',
+}
+_ESCAPE = re.compile(r'\\([0-7]{1,3}|[xX][0-9a-fA-F]{1,2}|.)')
 _WORDS = {'true': True, 'True': True, 'false': False, 'False': False}
 
 
@@ -99,7 +102,8 @@ class Message:
     values = self.all(name)
     for value in values:
       if not isinstance(value, Message):
-        raise InputError(f'line {self.line}: {name} must be a message, {{...}}.')
+        raise InputError(
+            f'line {self.line}: {name} must be a message, {{...}}.')
     return values
 
   def message(self, name: str) -> 'Message':
@@ -141,7 +145,8 @@ def _like(field: Field, default: Any) -> Any:
   if not right:
     shown = 'a message' if isinstance(value, Message) else repr(value)
     name = field.written or field.name
-    raise InputError(f'line {field.line}: {name} is {shown}; it must be {noun}.')
+    raise InputError(
+        f'line {field.line}: {name} is {shown}; it must be {noun}.')
   return convert(value)
 
 
@@ -240,5 +245,14 @@ def _number(text: str) -> int | float:
 
 
 def _unescaped(text: str) -> str:
-  escape = lambda m: _ESCAPES.get(m.group(1), m.group(1))
-  return re.sub(r'\\(.)', escape, text)
+  return _ESCAPE.sub(_character, text)
+
+
+def _character(match: re.Match[str]) -> str:
+  """Returns what an escape stands for: \\n, \\x01 and \\001 too."""
+  text = match.group(1)
+  if text[0] in '01234567':
+    return chr(int(text, 8) & 0xFF)
+  if text[0] in 'xX' and len(text) > 1:
+    return chr(int(text[1:], 16))
+  return _ESCAPES.get(text, text)

@@ -1,6 +1,6 @@
 """Rewrites the features of TorchEasyRec in the form of EasyRec."""
 
-from esmm_jax.easyrec.features import given
+from esmm_jax.easyrec.features import default_field
 from esmm_jax.easyrec.notes import Notes
 from esmm_jax.easyrec.text_proto import Field, Message, Word
 
@@ -46,9 +46,9 @@ def _feature(kind: str, options: Message, notes: Notes) -> Message:
       or options.has('separator'))
   type_name = 'TagFeature' if several else _TYPES.get(kind, kind)
   fields = [
-      given('feature_name', name),
-      given('feature_type', Word(type_name)),
-      *(given('input_names', column) for column in inputs or [name])]
+      default_field('feature_name', name),
+      default_field('feature_type', Word(type_name)),
+      *(default_field('input_names', column) for column in inputs or [name])]
   if kind == 'id_feature' and not several and not options.has('value_dim'):
     notes.add(
         0, 'id_feature',
@@ -63,7 +63,8 @@ def _feature(kind: str, options: Message, notes: Notes) -> Message:
         notes.add(
             f.line, name,
             f'an empty field is {f.value!r} there, here a missing value')
-    elif f.name == 'value_dim' and kind != 'raw_feature':
+    elif f.name == 'weighted' or (
+        f.name == 'value_dim' and kind != 'raw_feature'):
       f.used = True
     elif f.name in ('zch', 'dynamicemb') and isinstance(f.value, Message):
       fields.append(_capacity(f, name, notes))
@@ -71,13 +72,14 @@ def _feature(kind: str, options: Message, notes: Notes) -> Message:
       fields.append(Field(
           _RENAMED.get(f.name, f.name), f.value, f.line, False, f.name))
   if options.get('weighted', False):
-    fields.append(given('kv_separator', ':'))
+    fields.append(default_field('kv_separator', ':'))
   if several and not options.has('separator'):
-    fields.append(given('separator', _SEPARATOR))
+    fields.append(default_field('separator', _SEPARATOR))
   if kind == 'sequence_id_feature':
     # What is between the entries; `separator` is inside of one.
     fields = [f for f in fields if f.name not in ('separator', 'combiner')]
-    fields.append(given('separator', options.get('sequence_delim', ';')))
+    between = options.get('sequence_delim', ';')
+    fields.append(default_field('separator', between))
   return Message(fields, options.line)
 
 
@@ -91,7 +93,7 @@ def _capacity(field: Field, name: str, notes: Notes) -> Field:
       field.line, name,
       f'the {size} values of {field.name} are the most frequent ones of the'
       ' training rows here')
-  return given('num_buckets', size)
+  return default_field('num_buckets', size)
 
 
 def _sequence(options: Message, notes: Notes) -> list[Message]:
@@ -110,12 +112,13 @@ def _sequence(options: Message, notes: Notes) -> list[Message]:
           g for g in inner.fields
           if g.name not in ('feature_name', 'input_names', 'separator')]
       fields += [
-          given('feature_name', column), given('input_names', column),
-          given('separator', separator)]
+          default_field('feature_name', column),
+          default_field('input_names', column),
+          default_field('separator', separator)]
       if length:
-        fields.append(given('max_seq_len', length))
+        fields.append(default_field('max_seq_len', length))
       if f.name != 'id_feature':
         sub = Word(_TYPES.get(f.name, f.name))
-        fields.append(given('sub_feature_type', sub))
+        fields.append(default_field('sub_feature_type', sub))
       listed.append(Message(fields, f.line))
   return listed

@@ -5,7 +5,7 @@ Names that differ are exchanged, and the defaults that differ are written out.
 
 from collections.abc import Callable
 
-from esmm_jax.easyrec.features import given
+from esmm_jax.easyrec.features import default_field
 from esmm_jax.easyrec.notes import Notes
 from esmm_jax.easyrec.text_proto import Field, Message, Word
 from esmm_jax.easyrec.torch_features import feature_configs
@@ -19,7 +19,8 @@ _MODELS = {
 _NETS = {
     'mlp': 'dnn', 'expert_mlp': 'expert_dnn', 'bottom_mlp': 'bottom_dnn',
     'relation_mlp': 'relation_dnn', 'gate_mlp': 'gate_dnn',
-    'task_expert_net': 'task_expert_net', 'share_expert_net': 'share_expert_net',
+    'task_expert_net': 'task_expert_net',
+    'share_expert_net': 'share_expert_net',
 }
 _LOSSES = {'binary_cross_entropy': 'CLASSIFICATION'}
 _INPUTS = {'CsvDataset': 'CSVInput', 'ParquetDataset': 'ParquetInput'}
@@ -49,8 +50,9 @@ def rewritten(root: Message, notes: Notes) -> Message:
     others = [p for p in parts if p not in (
         'feature_groups', 'losses', 'metrics', 'train_metrics')]
     raise InputError(
-        f'model_config of TorchEasyRec has {", ".join(others) or "no model"}; of'
-        f' its models {", ".join(_MODELS)} can be carried over.')
+        'model_config of TorchEasyRec has'
+        f' {", ".join(others) or "no model"}; of its models'
+        f' {", ".join(_MODELS)} can be carried over.')
   epochs = _peek(root, 'train_config').get('num_epochs')
   rewrite: dict[str, Callable[[Field], list[Field]]] = {
       'train_config': lambda f: [_with(f, train_config(f.value, notes))],
@@ -66,7 +68,7 @@ def rewritten(root: Message, notes: Notes) -> Message:
     message = isinstance(field.value, Message)
     fields += change(field) if change and message else [field]
   if not root.has('data_config'):
-    fields.append(given('data_config', _data(Message([]), epochs)))
+    fields.append(default_field('data_config', _data(Message([]), epochs)))
   return Message(fields, root.line)
 
 
@@ -95,17 +97,17 @@ def _data(data: Message, epochs: int | None) -> Message:
     else:
       fields.append(f)
   if not data.has('batch_size'):
-    fields.append(given('batch_size', 1024))
+    fields.append(default_field('batch_size', 1024))
   if not data.has('dataset_type'):
-    fields.append(given('input_type', Word('OdpsDataset')))
+    fields.append(default_field('input_type', Word('OdpsDataset')))
   if epochs is not None:
-    fields.append(given('num_epochs', epochs))
+    fields.append(default_field('num_epochs', epochs))
   return Message(fields, data.line)
 
 
 def _model(model: Message, name: str) -> Message:
   """Rewrites model_config."""
-  fields = [given('model_class', _MODELS[name])]
+  fields = [default_field('model_class', _MODELS[name])]
   for f in model.fields:
     fields.append(_with(f, _net(f.value, name)) if f.name == name else f)
   return Message(fields, model.line)
@@ -115,14 +117,15 @@ def _net(net: Message, name: str) -> Message:
   """Rewrites the message of a model."""
   fields = []
   for f in net.fields:
-    if f.name in ('task_towers', 'extraction_networks'):
+    inside = isinstance(f.value, Message)
+    if inside and f.name in ('task_towers', 'extraction_networks'):
       fields.append(_with(f, _tower(f.value)))
     else:
       fields.append(_layers(f))
   # No penalty but the optimizer's; three experts unless another number is said.
-  fields.append(given('l2_regularization', 0.0))
+  fields.append(default_field('l2_regularization', 0.0))
   if name in ('mmoe', 'dbmtl') and not net.has('num_expert'):
-    fields.append(given('num_expert', 3))
+    fields.append(default_field('num_expert', 3))
   return Message(fields, net.line)
 
 
@@ -132,7 +135,7 @@ def _layers(field: Field) -> Field:
     return field
   inside = list(field.value.fields)
   if not field.value.has('use_bn'):
-    inside.append(given('use_bn', False))
+    inside.append(default_field('use_bn', False))
   return Field(
       _NETS[field.name], Message(inside, field.value.line), field.line, False,
       field.name)
@@ -162,8 +165,8 @@ def _metric(metric: Message) -> Message:
     if f.name == 'grouped_auc' and isinstance(f.value, Message):
       group = f.value.get('grouping_key', '')
       inside = Message([
-          given('uid_field', group, f.line),
-          given('reduction', 'mean', f.line)], f.line)
+          default_field('uid_field', group, f.line),
+          default_field('reduction', 'mean', f.line)], f.line)
       fields.append(Field('gauc', inside, f.line, False, f.name))
     else:
       fields.append(f)

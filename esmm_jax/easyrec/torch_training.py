@@ -1,6 +1,6 @@
 """Rewrites the optimizers of TorchEasyRec in the form of EasyRec."""
 
-from esmm_jax.easyrec.features import given
+from esmm_jax.easyrec.features import default_field
 from esmm_jax.easyrec.notes import Notes
 from esmm_jax.easyrec.text_proto import Field, Message
 
@@ -52,7 +52,7 @@ def _clipping(clipping: Message, notes: Notes) -> list[Field]:
       clipping.line, 'grad_clipping',
       'clips the gradient of the network there, with that of the embeddings'
       ' here')
-  return [given('gradient_clipping_by_norm', most)]
+  return [default_field('gradient_clipping_by_norm', most)]
 
 
 def _optimizer(config: Message, part: str, notes: Notes) -> Message:
@@ -67,22 +67,21 @@ def _optimizer(config: Message, part: str, notes: Notes) -> Message:
       continue
     rate = f.value.get('lr', _RATE)
     inside = [g for g in f.value.fields if g.name not in ('lr', 'momentum')]
+    forms = schedules or [default_field('constant_learning_rate', Message([]))]
     learning_rate = Message(
-        [_schedule(s, rate, notes) for s in schedules]
-        or [_schedule(given('constant_learning_rate', Message([])), rate, notes)],
-        f.line)
-    inside.append(given('learning_rate', learning_rate))
+        [_schedule(s, rate, notes) for s in forms], f.line)
+    inside.append(default_field('learning_rate', learning_rate))
     if f.name.endswith('adagrad_optimizer') and not f.value.has(
         'initial_accumulator_value'):
-      inside.append(given('initial_accumulator_value', 0.0))
+      inside.append(default_field('initial_accumulator_value', 0.0))
     if f.name == 'sgd_optimizer':
       momentum = 0.9 if part == 'dense_optimizer' else 0.0
-      inside.append(given(
+      inside.append(default_field(
           'momentum_optimizer_value', f.value.get('momentum', momentum)))
     if not f.value.has('weight_decay'):
-      inside.append(given('weight_decay', 0.0))
+      inside.append(default_field('weight_decay', 0.0))
     form = _DECAYS.get(f.name, 'in the gradient')
-    inside.append(given('decay_form', form))
+    inside.append(default_field('decay_form', form))
     fields.append(Field(
         _NAMES.get(f.name, f.name), Message(inside, f.line), f.line, False,
         f.name))
@@ -95,19 +94,19 @@ def _schedule(schedule: Field, rate: float, notes: Notes) -> Field:
   if not isinstance(options, Message):
     options = Message([], schedule.line)
   if schedule.name == 'constant_learning_rate':
-    fields = [given('learning_rate', rate)]
+    fields = [default_field('learning_rate', rate)]
   else:
-    fields = [given('initial_learning_rate', rate)]
+    fields = [default_field('initial_learning_rate', rate)]
     for f in options.fields:
       name = _RENAMED.get(f.name, f.name)
       fields.append(Field(name, f.value, f.line, False, f.name))
     # A rise from 0 is one here, unlike EasyRec's.
-    fields.append(given('rises', True))
+    fields.append(default_field('rises', True))
   if options.get('by_epoch', False):
     notes.add(
         schedule.line, schedule.name,
         f'goes by epochs there; here the learning rate stays {rate:g}')
-    fields = [given('learning_rate', rate)]
+    fields = [default_field('learning_rate', rate)]
     return Field(
         'constant_learning_rate', Message(fields, schedule.line),
         schedule.line, False, schedule.name)

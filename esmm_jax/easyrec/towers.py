@@ -94,7 +94,10 @@ def losses(name: str, towers: Towers, notes: Notes) -> dict[str, Any]:
   inside = conversion.get('in_task_space_weight', 1.0)
   outside = conversion.get('out_task_space_weight', 1.0)
   for tower in towers.both:
-    tower.get('use_sample_weight', True)
+    if not tower.get('use_sample_weight', True):
+      notes.add(
+          tower.line, 'use_sample_weight',
+          'dataset.weight is on the losses of both towers')
   if name == 'ESMM':
     return {
         'estimator': 'entire_space',

@@ -7,8 +7,10 @@ The table is that of easy_rec/python/protos/*.proto: message -> field ->
 from esmm_jax.easyrec import convert
 import pytest
 
-DNN = {'dropout_ratio': ('0.0', '0.5'), 'activation': ("'tf.nn.relu'", "'dice'"),
-       'use_bn': ('true', 'false')}
+DNN = {
+    'dropout_ratio': ('0.0', '0.5'), 'use_bn': ('true', 'false'),
+    'activation': ("'tf.nn.relu'", "'dice'"),
+}
 RATES = {'initial_learning_rate': ('0.002', '0.1')}
 ADAM = {'beta1': ('0.9', '0.5'), 'beta2': ('0.999', '0.99')}
 TOWER = {
@@ -142,9 +144,8 @@ PROTOS = {
 }
 # Read for nothing: their value shows in no number of a run here.
 WITHOUT_EFFECT = {
-    ('EasyRecConfig', 'eval_config'), ('DatasetConfig', 'with_header'),
+    ('EasyRecConfig', 'eval_config'),
     ('DatasetConfig', 'auto_expand_input_fields'),
-    ('TaskTower', 'use_sample_weight'), ('BayesTaskTower', 'use_sample_weight'),
 }
 FEATURES = """
 features { input_names: 'user' feature_type: IdFeature @IdFeature@ }
@@ -253,7 +254,7 @@ def settings(message, written=''):
 
 
 def test_what_nothing_says():
-  found = settings('EasyRecConfig')
+  result = settings('EasyRecConfig')
   for key, value in {
       'batch_size': 32, 'learning_rate': 0.002, 'optimizer.name': 'adam',
       'optimizer.b1': 0.9, 'optimizer.b2': 0.999, 'dataset.min_count': 1,
@@ -265,9 +266,9 @@ def test_what_nothing_says():
       'estimator': 'end_to_end', 'loss_weights.calibrator': 0.0,
       'model.norm': 'batch', 'model.activation': 'relu', 'model.dropout': 0.0,
       'tower_l2': 1e-4, 'embedding_l2': 0.0}.items():
-    assert found[key] == value, key
+    assert result[key] == value, key
   assert not {'clip_norm', 'seed', 'weight_decay', 'num_epochs',
-              'schedule.name', 'dataset.split'} & found.keys()
+              'schedule.name', 'dataset.split'} & result.keys()
 
 
 # TensorFlow's decay of a step is ours times the learning rate, here 0.002.
@@ -292,9 +293,9 @@ def test_what_nothing_says():
     ('ManualStepLearningRate', {'learning_rate': 0.002}),
 ])
 def test_what_an_empty_optimizer_means(message, expected):
-  found = settings(message)
-  assert {k: found.get(k) for k in expected} == pytest.approx(expected)
-  assert 'weight_decay' in expected or 'weight_decay' not in found
+  result = settings(message)
+  assert {k: result.get(k) for k in expected} == pytest.approx(expected)
+  assert 'weight_decay' in expected or 'weight_decay' not in result
 
 
 def test_no_rise_where_none_is_written():
@@ -308,9 +309,9 @@ def test_no_rise_where_none_is_written():
 @pytest.mark.parametrize('name', ['rms_prop_optimizer', 'ftrl_optimizer'])
 def test_an_optimizer_without_counterpart(name):
   config = text('AdamOptimizer').replace('adam_optimizer', name)
-  found = convert(config)
-  assert found.settings['optimizer.name'] == 'adam'
-  assert f'{name}: is none of ours; Adam is taken' in '\n'.join(found.notes)
+  result = convert(config)
+  assert result.settings['optimizer.name'] == 'adam'
+  assert f'{name}: is none of ours; Adam is taken' in '\n'.join(result.notes)
 
 
 def test_labels_by_order():
@@ -318,6 +319,6 @@ def test_labels_by_order():
   simple = text('SimpleMultiTask').replace("label_name: 'clicked'", '')
   assert convert(simple).settings['dataset.click'] == 'clicked'
   esmm = text('ESMM').replace("label_name: 'clicked'", '')
-  found = convert(esmm.replace("label_name: 'bought'", '')).settings
-  assert found['dataset.conversion'] == 'clicked'
-  assert found['dataset.click'] == 'bought'
+  result = convert(esmm.replace("label_name: 'bought'", '')).settings
+  assert result['dataset.conversion'] == 'clicked'
+  assert result['dataset.click'] == 'bought'

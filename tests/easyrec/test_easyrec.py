@@ -181,6 +181,7 @@ def test_what_is_not_known_is_named(more, note):
 def test_the_text_form():
   found = parse(
       'a: 1  # one\nb { c: "x" \'y\\n\' d: [1, 2.5e-3, -inf], }\n'
+      'm: "\\001|\\x1d|\\t|\\\\|\\1" n [{ o: 1 }, { o: 2 }]\n'
       'e: <f: A>; g: true, h: 0x1F a: -2 i: [] j { } k: 1.5f l: .5')
   assert found.all('a') == [1, -2] and found.get('a') == -2
   inside = found.message('b')
@@ -189,8 +190,11 @@ def test_the_text_form():
   assert found.message('e').get('f') == Word('A')
   assert found.get('g') is True and found.get('h') == 31
   assert found.all('i') == []
+  # Control characters, which separate fields and entries.
+  assert found.get('m') == '\x01|\x1d|\t|\\|\x01'
+  assert [n.get('o') for n in found.messages('n')] == [1, 2]
   assert found.get('k') == 1.5 and found.get('l') == 0.5
-  assert list(found.unused()) == [('j', 3, found.fields[-3].value)]
+  assert list(found.unused()) == [('j', 4, found.fields[-3].value)]
 
 
 NAMES = st.from_regex(r'[a-z_][a-z0-9_]{0,8}', fullmatch=True)
@@ -248,14 +252,18 @@ def test_the_document_names_keys_that_are_there():
   with open(os.path.join(ROOT, 'docs', 'easyrec.md'), encoding='utf-8') as f:
     text = f.read()
   known = set()
-  for name in ('esmm', 'mmoe', 'ple', 'dbmtl'):
+  for name in ('esmm', 'mmoe', 'ple', 'dbmtl', 'aitm'):
     path = os.path.join(ROOT, 'configs', f'{name}.py')
     config = runpy.run_path(path)['get_config']('tabular')
     known |= set(flatten(config.to_dict()))
   rows = [line.split(' | ') for line in text.splitlines() if ' | ' in line]
   keys = {k for row in rows[1:] for k in re.findall(r'`([a-z_0-9.]+)`', row[1])}
   assert len(keys) > 30
-  options = {'max_values', 'max_len', 'combiner', 'table'}
+  options = {'max_values', 'max_len', 'combiner', 'table', 'separator',
+             'weights', 'scaling', 'kv_separator', 'max_seq_len',
+             'ev_params.filter_freq', 'burnin_learning_rate', 'boundaries'}
+  options |= {f'dataset.{k}' for k in ('format', 'separator', 'header',
+                                       'weight')}
   values = {'entire_space', 'click_space', 'end_to_end', 'batch', 'none'}
   assert keys <= known | options | values
   made = set().union(COMMON, *(own for _, own in OWN.values()))
