@@ -1,14 +1,18 @@
 """Models beside the four that name their network: AITM, backbones, PyTorch."""
 
+import re
 import runpy
 
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.easyrec import convert
+from esmm_jax.training.loop import train_and_evaluate
 from esmm_jax.types import InputError
+from pyarrow import csv
 import pytest
 
 from configs import common
 from tests import ROOT
+from tests.data.tabular import test_tabular
 from tests.easyrec import easyrec_configs
 
 HEAD = easyrec_configs.HEAD.format(train='log.csv', test='later.csv')
@@ -163,6 +167,11 @@ FORMS = {
 }
 
 
+def base_config(name):
+  path = str(ROOT / 'configs' / f'{name}.py')
+  return runpy.run_path(path)['get_config']('tabular')
+
+
 @pytest.mark.parametrize('name', FORMS)
 def test_settings(name):
   text, base, expected = FORMS[name]
@@ -172,9 +181,7 @@ def test_settings(name):
     if isinstance(value, float):
       value = pytest.approx(value)
     assert result.settings[key] == value, key
-  path = str(ROOT / 'configs' / f'{base}.py')
-  config = runpy.run_path(path)['get_config']('tabular')
-  config.update_from_flattened_dict({
+  base_config(base).update_from_flattened_dict({
       k: v for k, v in result.settings.items() if not k.startswith('dataset.')})
   # Every key is one of the data set's.
   options = {
@@ -294,3 +301,40 @@ def test_one_table_has_one_size():
   assert result.settings['dataset.id'] == (
       'user:max_values=100:table=e,item:max_values=100:table=e')
   assert 'item: 50 values became 100' in '\n'.join(result.notes)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.parametrize('name', ['AITM', 'SimpleMultiTask'])
+def test_it_trains(name, tmp_path):
+  log = test_tabular.many(1200)
+  tags = ['a|b' if k % 3 else '' for k in range(len(log))]
+  for column in (('tags', [tags]), ('price', [[0.5, 1.0, 2.0] * 400])):
+    log = log.append_column(*column)
+  text, base, _ = FORMS[name]
+  for k, part in enumerate(('log.csv', 'later.csv')):
+    csv.write_csv(log.slice(600 * k, 600), str(tmp_path / part))
+    text = text.replace(f'{part}', str(tmp_path / part))
+  config = base_config(base)
+  config.update_from_flattened_dict(convert(text).settings)
+  results = train_and_evaluate(
+      config, str(tmp_path / 'run'), str(tmp_path / 'data'))
+  assert 0.4 < results['test/ctr/auc'] < 1 and results['steps'] == 20
+
+
+@pytest.mark.parametrize('name', ['AITM', 'backbone with experts', 'mmoe'])
+@pytest.mark.parametrize('value', ['zz', "'zz'", '-1', '{ a: 1 }', '[]'])
+def test_any_value_is_read_or_refused(name, value):
+  """Each value of a config in turn is another one."""
+  text, _, _ = FORMS[name]
+  places = list(re.finditer(r"\w: *('[^']*'|[\w.-]+)", text))
+  assert len(places) > 40
+  refused = 0
+  for place in places:
+    changed = text[:place.start(1)] + value + text[place.end(1):]
+    try:
+      convert(changed)
+    except InputError as e:
+      refused += 1
+      assert str(e) and '\n' not in str(e)
+  assert refused
