@@ -59,7 +59,7 @@ class Columns:
         options += self._list(feature)
     if name != column:
       self._notes.add(line, name, f'stands under its column, {column}')
-    self._columns[kind].append(column + options)
+    self._columns[kind].append(quoted(column) + options)
     self.fields[name] = column
 
   def _size(self, feature: Feature) -> str:
@@ -157,6 +157,18 @@ def columns(root: Message, model: Message, notes: Notes) -> Columns:
           'is in no feature group and is left out')
       _read_all(feature.message)
   return converted
+
+
+def quoted(name: str) -> str:
+  """Returns the name of a column as an option of the dataset section has it.
+
+  >>> quoted('user_id'), quoted('user:token')
+  ('user_id', '"user:token"')
+  """
+  if not set(name) & set(',:" '):
+    return name
+  doubled = name.replace('"', '""')
+  return f'"{doubled}"'
 
 
 def option_text(separator: str) -> str:

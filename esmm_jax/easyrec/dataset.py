@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from esmm_jax.easyrec.columns import columns
+from esmm_jax.easyrec.columns import columns, quoted
 from esmm_jax.easyrec.features import features, input_fields, unknown
 from esmm_jax.easyrec.notes import Notes
 from esmm_jax.easyrec.text_proto import Message
@@ -39,8 +39,8 @@ def dataset(
   data = root.message('data_config')
   section: dict[str, Any] = {
       'dataset.files': _path(root, 'train'),
-      'dataset.click': labels[0],
-      'dataset.conversion': labels[1],
+      'dataset.click': quoted(labels[0]),
+      'dataset.conversion': quoted(labels[1]),
       'dataset.valid_split': '',
       'selection.metric': '',
       # Each value has its embedding there, however rare it is.
@@ -52,9 +52,9 @@ def dataset(
     section |= {'dataset.split': 'files', 'dataset.test_files': test}
   section |= _file_form(root, data, section, notes)
   if weight := data.get('sample_weight'):
-    section['dataset.weight'] = str(weight)
+    section['dataset.weight'] = quoted(str(weight))
   if group := _group(root, model, notes):
-    section['dataset.group'] = group
+    section['dataset.group'] = quoted(group)
   _early_stop(root, notes)
   unknown(model, {f.name for f in features(root)})
   converted = columns(root, model, notes)
@@ -92,7 +92,7 @@ def _file_form(
   names = [name for name, _ in input_fields(data)]
   if not data.get('with_header', False):
     if names:
-      form['dataset.header'] = ','.join(names)
+      form['dataset.header'] = ','.join(map(quoted, names))
     else:
       notes.add(
           data.line, 'input_fields',

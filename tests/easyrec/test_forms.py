@@ -270,6 +270,14 @@ def test_entries_and_fields_have_separators():
   assert result['dataset.format'] == 'csv'
 
 
+def test_names_with_colons_stand_between_quotes():
+  text = HEAD.replace("'user'", "'user:id'").replace("'clicked'", "'is click'")
+  text += easyrec_configs.MODELS['MMoE'].replace("'clicked'", "'is click'")
+  result = convert(text).settings
+  assert result['dataset.id'].startswith('"user:id":max_values=100,')
+  assert result['dataset.click'] == '"is click"'
+
+
 def test_names_in_a_range():
   text = HEAD.replace("input_names: 'item'", "input_names: 'f0' shared_names:"
                       " 'f[1-3]' embedding_name: 'f'")
