@@ -16,8 +16,7 @@ from absl import flags
 
 from experiments import cli
 
-_INPUT = flags.DEFINE_string(
-    'input', None, 'Pipeline config of EasyRec or TorchEasyRec.')
+_INPUT = flags.DEFINE_string('input', None, 'Pipeline config of EasyRec.')
 _OUTPUT = flags.DEFINE_string('output', None, 'Config file to write, NAME.py.')
 flags.adopt_module_key_flags(cli)
 

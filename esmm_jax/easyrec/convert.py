@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from esmm_jax.easyrec import backbone, torch_form, training
 from esmm_jax.easyrec.columns import dimensions
-from esmm_jax.easyrec.dataset import dataset
+from esmm_jax.easyrec.dataset import dataset, row_weight
 from esmm_jax.easyrec.features import groups
 from esmm_jax.easyrec.networks import feature_groups, network, Parts
 from esmm_jax.easyrec.notes import Notes
@@ -63,7 +63,7 @@ def convert(text: str) -> Converted:
   net = model.message(section)
   pair = towers(root, net, name, notes)
   data, fields = dataset(root, model, pair.labels, notes)
-  settings |= data
+  settings |= data | row_weight(name, root, pair, notes)
   settings |= training.settings(root, notes)
   settings |= losses(name, pair, notes)
   parts = Parts(notes)

@@ -7,6 +7,7 @@ from esmm_jax.easyrec.columns import columns, quoted
 from esmm_jax.easyrec.features import features, input_fields, unknown
 from esmm_jax.easyrec.notes import Notes
 from esmm_jax.easyrec.text_proto import Message
+from esmm_jax.easyrec.towers import Towers
 
 _PATHS = {
     'train': ('train_input_path', 'parquet_train_input'),
@@ -51,8 +52,6 @@ def dataset(
   if test := _path(root, 'eval'):
     section |= {'dataset.split': 'files', 'dataset.test_files': test}
   section |= _file_form(root, data, section, notes)
-  if weight := data.get('sample_weight'):
-    section['dataset.weight'] = quoted(str(weight))
   if group := _group(root, model, notes):
     section['dataset.group'] = quoted(group)
   _early_stop(root, notes)
@@ -60,6 +59,26 @@ def dataset(
   converted = columns(root, model, notes)
   _field_options(data, {*converted.fields.values(), *labels}, notes)
   return section | converted.section, converted.fields
+
+
+def row_weight(
+    name: str, root: Message, towers: Towers, notes: Notes
+) -> dict[str, Any]:
+  """Converts sample_weight, where a loss there is weighted by it."""
+  data = root.message('data_config')
+  weight = data.get('sample_weight')
+  use = [t.get('use_sample_weight', True) for t in towers.both]
+  if not weight:
+    return {}
+  if name == 'ESMM' or not any(use):
+    notes.add(
+        data.line, 'sample_weight', 'no loss there is weighted, none is here')
+    return {}
+  if not all(use):
+    notes.add(
+        data.line, 'sample_weight',
+        'is on the loss of one tower there, on both here')
+  return {'dataset.weight': quoted(str(weight))}
 
 
 def _path(root: Message, split: str) -> str:

@@ -93,13 +93,10 @@ def losses(name: str, towers: Towers, notes: Notes) -> dict[str, Any]:
   space = conversion.get('task_space_indicator_label')
   inside = conversion.get('in_task_space_weight', 1.0)
   outside = conversion.get('out_task_space_weight', 1.0)
-  for tower in towers.both:
-    if not tower.get('use_sample_weight', True):
-      notes.add(
-          tower.line, 'use_sample_weight',
-          'dataset.weight is on the losses of both towers')
   if name == 'ESMM':
     return {
+        # Its label is the product of the two.
+        'dataset.conversion_without_click': 'keep',
         'estimator': 'entire_space',
         'loss_weights.ctr': weights[0],
         'loss_weights.ctcvr': weights[1],
@@ -131,7 +128,8 @@ def _in_task_space(
       'loss_weights.cvr_clicked': weights[1] * inside,
   }
   if outside < 1e-3 * inside:
-    return settings
+    # Nothing is read of the conversion of other rows.
+    return settings | {'dataset.conversion_without_click': 'keep'}
   notes.add(
       conversion.line,
       'out_task_space_weight',

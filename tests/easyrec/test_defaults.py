@@ -146,6 +146,8 @@ PROTOS = {
 WITHOUT_EFFECT = {
     ('EasyRecConfig', 'eval_config'),
     ('DatasetConfig', 'auto_expand_input_fields'),
+    # There is no weight.
+    ('TaskTower', 'use_sample_weight'), ('BayesTaskTower', 'use_sample_weight'),
 }
 FEATURES = """
 features { input_names: 'user' feature_type: IdFeature @IdFeature@ }

@@ -35,6 +35,7 @@ COMMON = {
 }
 OWN = {
     'ESMM': ('esmm', {
+        'dataset.conversion_without_click': 'keep',
         'estimator': 'entire_space', 'loss_weights.ctr': 1.0,
         'loss_weights.ctcvr': 2.0, 'model.tower_units': (8, 4),
         'model.groups': (('user',), ('item', 'tags', 'price')),
@@ -42,6 +43,7 @@ OWN = {
         'model.dropout': 0.0, 'model.activation': 'relu',
         'tower_l2': 1e-4 / 64, 'embedding_l2': 1e-6}),
     'MMoE': ('mmoe', {
+        'dataset.conversion_without_click': 'keep',
         'estimator': 'click_space', 'loss_weights.ctr': 0.5,
         'loss_weights.cvr_clicked': 3.0, 'model.tower_units': (8, 4),
         'model.num_experts': 3, 'model.expert_units': (16,),
@@ -264,7 +266,8 @@ def test_the_document_names_keys_that_are_there():
              'ev_params.filter_freq', 'burnin_learning_rate', 'boundaries'}
   options |= {f'dataset.{k}' for k in ('format', 'separator', 'header',
                                        'weight')}
-  values = {'entire_space', 'click_space', 'end_to_end', 'batch', 'none'}
+  values = {'keep', 'entire_space', 'click_space', 'end_to_end', 'batch',
+            'none'}
   assert keys <= known | options | values
   made = set().union(COMMON, *(own for _, own in OWN.values()))
   assert made <= keys | {'dataset.valid_split', 'selection.metric'}

@@ -270,6 +270,20 @@ def test_entries_and_fields_have_separators():
   assert result['dataset.format'] == 'csv'
 
 
+@pytest.mark.parametrize('name, switch, weighted, note', [
+    ('MMoE', '', True, ''),
+    ('MMoE', 'use_sample_weight: false', True, 'the loss of one tower there'),
+    ('ESMM', '', False, 'no loss there is weighted'),
+])
+def test_weights_of_rows(name, switch, weighted, note):
+  text = HEAD.replace('batch_size', "sample_weight: 'w' batch_size")
+  text += easyrec_configs.MODELS[name].replace('weight: 0.5', switch)
+  result = convert(text)
+  assert result.settings.get('dataset.weight') == ('w' if weighted else None)
+  assert note in '\n'.join(result.notes)
+  assert note or 'sample_weight' not in '\n'.join(result.notes)
+
+
 def test_names_with_colons_stand_between_quotes():
   text = HEAD.replace("'user'", "'user:id'").replace("'clicked'", "'is click'")
   text += easyrec_configs.MODELS['MMoE'].replace("'clicked'", "'is click'")
