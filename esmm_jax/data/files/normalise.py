@@ -136,6 +136,8 @@ def plain(
     InputError: Bytes are no UTF-8.
   """
   kind = array.type
+  if array.null_count == len(array):
+    return pa.nulls(len(array))
   if isinstance(array, pa.ExtensionArray):
     return plain(_stored(array), location, rows)
   if pa.types.is_dictionary(kind):
@@ -145,8 +147,6 @@ def plain(
     entries = array.offset + np.arange(len(array))
     runs = np.searchsorted(ends, entries, side='right')
     return _taken(array.values, pa.array(runs), location, rows)
-  if array.null_count == len(array):
-    return pa.nulls(len(array))
   name = kind_of(kind)
   if name == 'text' and not pa.types.is_string(kind):
     if array.nbytes > _MAX_BYTES:
@@ -174,6 +174,8 @@ def _taken(
     rows: np.ndarray | None,
 ) -> pa.Array:
   """Returns plain values of an index; arrow takes fewer types itself."""
+  if values.null_count == len(values):
+    return pa.nulls(len(index))
   if kind_of(values.type) == 'other' and not isinstance(
       values, pa.ExtensionArray
   ):

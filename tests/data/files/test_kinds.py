@@ -170,6 +170,27 @@ def test_what_wraps_a_type(case, use):
     assert_read(use, array, case[1 + USES.index(use)])
 
 
+@pytest.mark.parametrize('case', CASES, ids=IDS)
+def test_columns_without_a_value(case):
+  """Are missing identifiers and numbers, and empty lists, of any type."""
+  dtype = case[0].type
+  arrays = [pa.nulls(3, dtype), pa.nulls(0, dtype)]
+  if not pa.types.is_union(dtype):
+    arrays.append(pa.DictionaryArray.from_arrays(
+        pa.array([None] * 3, pa.int32()), pa.nulls(0, dtype)))
+    arrays.append(pa.RunEndEncodedArray.from_arrays(
+        pa.array([3], pa.int32()), pa.nulls(1, dtype)))
+  for array in arrays:
+    if pa.types.is_union(dtype) and len(array):
+      continue  # Their own nulls are values of a child.
+    assert read('id', array) == [None] * len(array)
+    assert np.isnan(read('number', array)).all()
+    assert read('list', array) == [[]] * len(array)
+    if len(array):
+      with pytest.raises(InputError, match="row 0: column 'a' is None"):
+        raw_values.times(array, HERE)
+
+
 @pytest.mark.parametrize(
     'case', [c for c in CASES if c[1]], ids=lambda c: str(c[0].type))
 def test_entries_of_lists_and_nulls(case):
