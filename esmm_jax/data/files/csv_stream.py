@@ -14,6 +14,7 @@ from esmm_jax.types import InputError
 
 _BOM = codecs.BOM_UTF8
 _STEP = 1 << 16
+_MARKUP = (b'{"', b'[{', b'<!', b'<html', b'<?xml')
 
 
 class _Transcoder:
@@ -124,7 +125,7 @@ class CsvStream:
       begin = re.compile(rb'[\r\n]*').match(data, begin).end()
       if begin < len(data):
         refuse_zero(data, 0)
-        if data.startswith((b'{"', b'[{', b'<'), begin):
+        if data.startswith(_MARKUP, begin):
           raise InputError(
               f'{path} begins with {data[begin:begin + 16]!r}; it looks like'
               ' JSON or HTML, not like CSV. Write it as CSV or Parquet.'
