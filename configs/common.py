@@ -105,6 +105,9 @@ def base() -> ConfigDict:
           # Folder of a run, from this one's, whose pCTR makes ctcvr_common of
           # this run's pCVR; '.' is this run. That run saves its predictions.
           common_ctr='',
+          # Folder of a finished run whose parameters and moments this one begins
+          # with (docs/after_the_first_run.md).
+          init_from=placeholder(str),
           # A published set-up of Ali-CCP (`esmm_jax/protocols/`): fills what
           # the dataset section leaves unset, adds its summary to the results.
           protocol='',
@@ -285,6 +288,9 @@ def tabular() -> ConfigDict:
           # Training rows below which a value is rare.
           min_count=2,
           shard_rows=1 << 20,
+          # Folder of a run whose vocabulary grows by the values of this log;
+          # `init_from` sets it.
+          vocabulary_of=placeholder(str),
           **_splits(),
       )
   )

@@ -3,7 +3,8 @@
   python -m experiments.train --config=configs/esmm.py:smoke --workdir=runs/s
 
 --config=FILE[:variant] names the config, --config.key=value changes a key of
-it. The run's folder gets config.json, metrics.jsonl, results.json, checkpoints/
+it. --init_from=RUN begins with the parameters of a finished run, on today's log
+say (docs/after_the_first_run.md). The run's folder gets config.json, metrics.jsonl, results.json, checkpoints/
 and tensorboard/. The same command again resumes where it stopped.
 """
 
@@ -16,12 +17,16 @@ from typing import Any
 from absl import flags
 from esmm_jax.types import InputError
 
-from experiments import cli
+from experiments import cli, load
 
 cli.define_config()
 cli.define_data_dir()
 _WORKDIR = flags.DEFINE_string(
     'workdir', None, 'Folder of the run; the same command again resumes it.'
+)
+_INIT_FROM = flags.DEFINE_string(
+    'init_from', None, 'Folder of a finished run whose parameters and moments'
+    ' this one begins with; the same as --config.init_from.'
 )
 _COORDINATOR = flags.DEFINE_string(
     'coordinator', '', 'To train with several processes: HOST:PORT of the first'
@@ -43,6 +48,8 @@ flags.adopt_module_key_flags(cli)
 def main() -> None:
   config = cli.require('config', 'configs/esmm.py:smoke')
   workdir = cli.require('workdir', 'runs/esmm')
+  if _INIT_FROM.value is not None:
+    load.set_key(config, 'init_from', _INIT_FROM.value)
   if _COORDINATOR.value:
     return _as_one_of_many(config, workdir)
   if _NUM_PROCESSES.value is not None or _PROCESS_ID.value is not None:

@@ -87,6 +87,19 @@ RULES = [
         ['numpy', 'pyarrow'],
     ),
     (
+        'esmm_jax.warm_start',
+        [
+            'esmm_jax.data.store',
+            'esmm_jax.data.tabular',
+            'esmm_jax.embeddings',
+            'esmm_jax.optim',
+            'esmm_jax.parallel',
+            'esmm_jax.workdir',
+            *LAYERS,
+        ],
+        JAX,
+    ),
+    (
         'esmm_jax.training',
         [
             'esmm_jax.balancing',
@@ -98,6 +111,7 @@ RULES = [
             'esmm_jax.optim',
             'esmm_jax.parallel',
             'esmm_jax.protocols',
+            'esmm_jax.warm_start',
             'esmm_jax.workdir',
             *LAYERS,
         ],

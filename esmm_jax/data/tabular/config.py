@@ -9,6 +9,7 @@ from typing import Any
 
 from esmm_jax.data.files.raw_values import arrow, Location, times
 from esmm_jax.data.store.policies import POLICIES
+from esmm_jax.data.tabular import growing
 from esmm_jax.data.tabular.inputs import KINDS, parse_inputs, split_commas
 from esmm_jax.options import check_choice, refuse_unknown
 from esmm_jax.schema import Schema
@@ -57,6 +58,9 @@ class TabularConfig(tfds.core.BuilderConfig):
     split_seed: Of `random`.
     min_count: Of the columns that have none of their own.
     shard_rows: Rows of a file of the prepared data.
+    vocabulary_of: Folder of a run whose vocabulary grows by the values of this
+      log, and whose scaling of numbers is kept; '' fits both anew.
+    vocabulary_sha256: Its fingerprint (`growing`); '' takes that of today.
   """
 
   name: str = ''
@@ -82,6 +86,8 @@ class TabularConfig(tfds.core.BuilderConfig):
   split_seed: int = 0
   min_count: int = 2
   shard_rows: int = 1 << 20
+  vocabulary_of: str = ''
+  vocabulary_sha256: str = ''
 
   def __post_init__(self):
     self.inputs = [
@@ -92,7 +98,14 @@ class TabularConfig(tfds.core.BuilderConfig):
     self._check_inputs()
     self._check_labels()
     self._check_split()
+    if self.vocabulary_of and not self.vocabulary_sha256:
+      self.vocabulary_sha256 = growing.fingerprint(self.vocabulary_of)
     options = {name: getattr(self, name) for name in self._defaults()}
+    # By its content, wherever it lies; absent where unset, as it was before
+    # there was the option.
+    del options['vocabulary_of']
+    if not self.vocabulary_sha256:
+      del options['vocabulary_sha256']
     # The same files make the same data, whatever folder the program runs in.
     for key in ('files', 'valid_files', 'test_files'):
       options[key] = [_absolute(p) for p in split_commas(options[key])]
@@ -205,6 +218,11 @@ class TabularConfig(tfds.core.BuilderConfig):
         self.tasks,
         group=GROUP if self.group else '',
     )
+
+  @property
+  def base(self) -> growing.Reference:
+    """The run whose vocabulary grows."""
+    return growing.Reference(self.vocabulary_of, self.vocabulary_sha256)
 
   @property
   def read(self) -> list[str]:
