@@ -1,14 +1,16 @@
 r"""Scores new rows with a finished run.
 
   python -m experiments.predict --workdir=runs/esmm --input='log/*.parquet' \
-    --output=scores.parquet [--key=impression_id] [--calibrated=platt]
+    --output=scores.parquet [--key=user,item] [--calibrated=platt]
   python -m experiments.predict --workdir=runs/esmm --split=test \
     --output=scores.parquet
 
 --input is one or many Parquet or CSV files, with the columns that the data of
-the run had; the output has a row for each, in their order: the key (or file and
-row number) and p_ctr, p_cvr, p_ctcvr. p_cvr is given the click, of every row.
-After a kill the same command resumes. docs/predictions.md has the details.
+the run had; the output, Parquet or CSV as its ending says, has a row for each,
+in their order: the key (or file and row number) and p_ctr, p_cvr, p_ctcvr. p_cvr
+is given the click, of every row. The share of values that training never saw is
+printed. After a kill the same command resumes. docs/predictions.md has the
+details.
 """
 
 import time
@@ -24,9 +26,14 @@ _INPUT = flags.DEFINE_list(
 _SPLIT = flags.DEFINE_string(
     'split', None, "Instead of --input: a split of the run's data, as test."
 )
-_OUTPUT = flags.DEFINE_string('output', None, 'Parquet file to write.')
+_OUTPUT = flags.DEFINE_string(
+    'output', None, 'File to write: .parquet, .pq, .csv or .csv.gz.'
+)
 _KEY = flags.DEFINE_string(
-    'key', '', 'Column of the input to copy; default: file and row number.'
+    'key',
+    '',
+    'Columns of the input to copy, with commas between; default: file and row'
+    ' number.',
 )
 _CALIBRATED = flags.DEFINE_enum(
     'calibrated',
@@ -63,8 +70,10 @@ def main() -> None:
   import esmm_jax
   from esmm_jax.training import parts
   from esmm_jax.data.files import row_files
-  from esmm_jax.serving import scoring
+  from esmm_jax.data.tabular import unseen
+  from esmm_jax.serving import outputs, scoring
 
+  outputs.check(output)
   files = row_files.find(_INPUT.value) if _INPUT.value else []
   data_dir = flags.FLAGS.data_dir
   predictor = esmm_jax.load(workdir, _BATCH_SIZE.value, data_dir)
@@ -73,6 +82,7 @@ def main() -> None:
       joint=_JOINT.value,
       part_rows=_PART_ROWS.value,
   )
+  counts = unseen.Counts()
   start = time.perf_counter()
   if _SPLIT.value:
     builder = parts.dataset(predictor.config.dataset, data_dir)
@@ -80,9 +90,13 @@ def main() -> None:
         predictor, builder, _SPLIT.value, output, **options
     )
   else:
-    num = scoring.score_files(predictor, files, output, _KEY.value, **options)
+    num = scoring.score_files(
+        predictor, files, output, _KEY.value, counts=counts, **options
+    )
   rate = num / (time.perf_counter() - start)
   print(f'{output}: {num:,} rows, {rate:,.0f} rows/s')
+  for line in unseen.lines(counts.shares()):
+    print(line)
 
 
 if __name__ == '__main__':

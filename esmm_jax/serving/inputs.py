@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
-from esmm_jax.data.files import raw_values, row_files
+from esmm_jax.data.files import frames, raw_values
 from esmm_jax.data.files.raw_values import Location
 from esmm_jax.data.store.checks import check_columns
 from esmm_jax.schema import Field, MISSING, Schema
@@ -17,6 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+# Ends the message of a column that is missing.
+READS = ', which the model reads'
 _WEIGHT = '.weight'
 
 
@@ -32,7 +34,7 @@ def needed(schema: Schema) -> list[str]:
 
 def encoded(
     schema: Schema,
-    columns: Mapping[str, Any],
+    columns: Any,
     where: str = 'columns',
     first_row: int = 0,
 ) -> Columns:
@@ -40,8 +42,8 @@ def encoded(
 
   Args:
     schema: The fields.
-    columns: Name -> array, list or pyarrow array [n]: ids, numbers or lists of
-      ids, the latter also as text with `|` between the entries. Weights are in
+    columns: Rows as `frames.read` takes them: ids, numbers or lists of ids, the
+      latter also as text with `|` between the entries. Weights are in
       `NAME.weight`. An id that is null is missing (id 0), a list that is null
       is empty. Other columns are ignored.
     where: The file, for messages.
@@ -54,9 +56,11 @@ def encoded(
     InputError: A column is missing or of another length, or a value is of
       another kind or outside its vocabulary; names column and row.
   """
-  ragged = [n + _WEIGHT for n, c in columns.items() if isinstance(c, Ragged)]
-  # A `Ragged` holds its weights itself.
-  require([n for n in needed(schema) if n not in ragged], columns, where)
+  ragged = []  # A `Ragged` holds its weights itself.
+  if isinstance(columns, Mapping):
+    ragged = [n + _WEIGHT for n, c in columns.items() if isinstance(c, Ragged)]
+  names = [name for name in needed(schema) if name not in ragged]
+  columns = frames.read(columns, names, where, READS).columns
   rows = Location(where, first_row)
   arrays: Columns = {}
   for f in schema.fields:
@@ -69,18 +73,8 @@ def encoded(
       arrays[f.name] = _lists(columns, f, rows)
     if f.kind == 'id' and f.weighted:
       arrays[weight] = _floats(columns, rows.column(weight))
-  lengths = {name: len(column) for name, column in arrays.items()}
-  if len(set(lengths.values())) > 1:
-    raise InputError(f'{where}: columns differ in length: {lengths}.')
   check_columns(_plain(schema), arrays, where, first_row)
   return arrays
-
-
-def require(
-    names: list[str], columns: Mapping[str, Any] | list[str], where: str
-) -> None:
-  """Raises InputError for a column that is missing, or there twice."""
-  row_files.require(names, columns, where, ', which the model reads')
 
 
 def _plain(schema: Schema) -> Schema:

@@ -1,12 +1,14 @@
 """Scores rows with a trained model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import functools
 import os
 from typing import Any
 
+from esmm_jax.data.files import frames
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
+from esmm_jax.data.tabular.unseen import Counts, Share
 from esmm_jax.schema import Schema
 from esmm_jax.serving import calibrators, inputs, model_inputs
 from esmm_jax.serving.restore import restore, Trained
@@ -16,11 +18,12 @@ from esmm_jax.training.settings import Settings
 from esmm_jax.types import Array, Columns, InputError
 import jax
 import numpy as np
-import pyarrow as pa
 
 # Rows of the smaller batches; a request is padded to the next size, so that
 # nothing is compiled for each number of rows.
 _SIZES = (1, 32, 1024)
+# Batches that are read at once, of a split or a stream.
+_PIECE = 16
 
 
 class Predictor:
@@ -78,7 +81,7 @@ class Predictor:
 
   def predict(
       self,
-      columns: Mapping[str, Any],
+      columns: Any,
       calibrated: str = 'none',
       joint: str = 'product',
       where: str = 'columns',
@@ -87,11 +90,12 @@ class Predictor:
     """Predicts probabilities of rows.
 
     Args:
-      columns: Name -> array, list or pyarrow array [N], the columns `names`;
-        others are ignored; or a pyarrow table of them. If the run has an
-        encoder they are raw columns, as in its files, and values never seen in
-        training are encoded as there. Otherwise they are ids and numbers, as
-        the data set has them (`inputs.encoded`).
+      columns: N rows with the columns `names`; others are ignored. A pandas or
+        polars DataFrame, a pyarrow Table, RecordBatch, reader or Dataset, a
+        dict of lists or arrays, a list of dicts, or what else `frames` has. If
+        the run has an encoder they are raw columns, as in its files, and
+        values never seen in training are encoded as there. Otherwise they are
+        ids and numbers, as the data set has them (`inputs.encoded`).
       calibrated: `none`, or `platt` or `isotonic` after experiments.calibrate.
       joint: Calibrated only: `product` multiplies the calibrated p_ctr and
         p_cvr to p_ctcvr, `own` calibrates p_ctcvr itself.
@@ -106,11 +110,48 @@ class Predictor:
       InputError: A column is missing, a value is not possible, or the run is
         not calibrated.
     """
-    outputs = self.outputs(self.encode(columns, where, first_row))
+    pieces = [
+        self.outputs(self.encode(piece, where, first_row + first))
+        for first, piece in self._pieces(columns, where)
+    ]
+    outputs = {k: np.concatenate([p[k] for p in pieces]) for k in pieces[0]}
     return self.scores(outputs, calibrated, joint)
 
+  def unseen(self, columns: Any) -> dict[str, Share]:
+    """Returns the shares of missing and of unseen values of each field.
+
+    A share near 1 is the sign of a wrong column, or of one of another type.
+
+    Args:
+      columns: See `predict`.
+
+    Returns:
+      Field -> share of the rows that lack it, and of its values that were rare
+      in training or never came there.
+    """
+    counts = Counts()
+    for first, piece in self._pieces(columns, 'columns'):
+      self.encode(piece, 'columns', first, counts)
+    return counts.shares()
+
+  def _pieces(
+      self, columns: Any, where: str
+  ) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yields the first row and the columns of pieces; of a stream several."""
+    if isinstance(columns, Mapping):
+      yield 0, columns
+      return
+    rows = _PIECE * self.batch_size
+    pieces = frames.pieces(columns, self.names, rows, where, inputs.READS)
+    for first, piece in pieces:
+      yield first, piece.columns
+
   def encode(
-      self, columns: Mapping[str, Any], where: str, first_row: int = 0
+      self,
+      columns: Any,
+      where: str,
+      first_row: int = 0,
+      counts: Counts | None = None,
   ) -> Columns:
     """Encodes columns as `predict` takes them into those of the schema.
 
@@ -118,6 +159,7 @@ class Predictor:
       columns: See `predict`.
       where: See there.
       first_row: See there.
+      counts: Gets the missing and unseen values of each field.
 
     Returns:
       Field -> column, as `outputs` takes them.
@@ -125,12 +167,15 @@ class Predictor:
     Raises:
       InputError: A column is missing or a value is not possible.
     """
-    if isinstance(columns, pa.Table):
-      inputs.require(self.names, columns.column_names, where)
-      columns = {name: columns[name] for name in self.names}
-    if self._encoder is not None:
-      inputs.require(self.names, columns, where)
-      columns = self._encoder.encode(columns, where, first_row)
+    if self._encoder is None:
+      encoded = inputs.encoded(self.schema, columns, where, first_row)
+      if counts is not None:
+        counts.add_columns(self.schema, encoded)
+      return encoded
+    rows = frames.read(columns, self.names, where, inputs.READS)
+    columns = self._encoder.encode(
+        rows.columns, where, first_row, counts=counts
+    )
     return inputs.encoded(self.schema, columns, where, first_row)
 
   def outputs(
@@ -196,7 +241,7 @@ class Predictor:
       Output -> float32 [n], those of the run itself to the bit.
     """
     source = builder.as_data_source(split)
-    step = 16 * self.batch_size
+    step = _PIECE * self.batch_size
     pieces = [
         self.outputs(source.joined(low, low + step), whole=True)
         for low in range(0, len(source), step)

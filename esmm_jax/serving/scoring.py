@@ -1,4 +1,4 @@
-"""Scores the rows of files, or of a split, into one Parquet file.
+"""Scores the rows of files, or of a split, into one file.
 
 Parts of the output are finished one by one in the folder `OUTPUT.parts`, then
 joined; after a kill the same call resumes. Memory is that of a few parts.
@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 from esmm_jax.data.batching.prefetching import prefetch
 from esmm_jax.data.files import row_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
+from esmm_jax.data.tabular.inputs import split_commas
+from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.json_files import read_json, replacing, write_json
-from esmm_jax.serving import calibrators, inputs
+from esmm_jax.serving import calibrators, inputs, outputs
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.types import InputError
 from esmm_jax.workdir import lock, manifest
@@ -27,6 +29,8 @@ from tqdm import tqdm
 
 PART_ROWS = 1 << 18
 _JOB = 'job.json'
+# Key of a part's counts of missing and unseen values, in its metadata.
+_COUNTS = b'counts'
 
 
 class Part(NamedTuple):
@@ -35,12 +39,13 @@ class Part(NamedTuple):
   Attributes:
     name: Name of its file.
     keys: The columns that identify the rows.
-    score: Computes `p_ctr` and so on, float32 [n] each.
+    score: Computes `p_ctr` and so on, float32 [n] each; adds the missing and
+      unseen values of the rows to the counts.
   """
 
   name: str
   keys: Mapping[str, Any]
-  score: Callable[[], Mapping[str, np.ndarray]]
+  score: Callable[[Counts], Mapping[str, np.ndarray]]
 
 
 def score_files(
@@ -51,45 +56,56 @@ def score_files(
     calibrated: str = 'none',
     joint: str = 'product',
     part_rows: int = PART_ROWS,
+    counts: Counts | None = None,
 ) -> int:
   """Scores all rows of files, in their order.
 
   Args:
     predictor: The model.
     sources: The files.
-    output: Parquet file to write: the key, or `file` and `row` (from 0), and
-      what `Predictor.predict` returns.
-    key: Column to copy; '' for file and row.
+    output: File to write, Parquet or CSV (`outputs`): the keys, or `file` and
+      `row` (from 0), and what `Predictor.predict` returns.
+    key: Columns to copy, with commas between; '' for file and row.
     calibrated: See `Predictor.predict`.
     joint: See there.
     part_rows: Rows of a part.
+    counts: Gets the missing and unseen values of each field.
 
   Returns:
     The number of rows.
 
   Raises:
     InputError: A file lacks a column or has a value that is not possible,
-      `output` exists, or its parts are of another job.
+      `output` exists or is no possible file, or its parts are of another job.
   """
-  wanted = list(dict.fromkeys([*predictor.names, *([key] if key else [])]))
+  outputs.check(output, [f.path for f in sources])
+  copied = split_commas(key)
+  wanted = list(dict.fromkeys([*predictor.names, *copied]))
   for file in sources:
-    inputs.require(wanted, row_files.names(file.path), file.path)
+    present = row_files.names(file.path)
+    row_files.require(predictor.names, present, file.path, inputs.READS)
+    row_files.require(copied, present, file.path, ', which --key names')
 
   def parts() -> Iterator[Part]:
     for k, file in enumerate(sources):
       for path, first, table in row_files.read(file.path, wanted, part_rows):
         columns = {name: table[name] for name in predictor.names}
-        keys = {key: table[key]} if key else _numbered(path, first, len(table))
+        keys = {name: table[name] for name in copied}
+        keys = keys or _numbered(path, first, len(table))
         yield Part(
             f'{k:05d}-{first:012d}.parquet',
             keys,
-            lambda c=columns, p=path, n=first: predictor.predict(
-                c, calibrated, joint, p, n
+            lambda counts, c=columns, p=path, n=first: predictor.scores(
+                predictor.outputs(predictor.encode(c, p, n, counts)),
+                calibrated,
+                joint,
             ),
         )
 
   job = {'input': {f.path: f.size for f in sources}, 'key': key}
-  return _score(predictor, job, parts, output, calibrated, joint, part_rows)
+  return _score(
+      predictor, job, parts, output, calibrated, joint, part_rows, counts
+  )
 
 
 def score_split(
@@ -117,7 +133,7 @@ def score_split(
       yield Part(
           f'{low:012d}.parquet',
           _numbered(split, low, num),
-          lambda c=columns: predictor.scores(
+          lambda _, c=columns: predictor.scores(
               predictor.outputs(c, whole=True), calibrated, joint
           ),
       )
@@ -134,10 +150,12 @@ def _score(
     calibrated: str,
     joint: str,
     part_rows: int,
+    counts: Counts | None = None,
 ) -> int:
   """Scores every part that is not on disk yet, and joins them."""
   if part_rows < 1:
     raise InputError(f'part_rows is {part_rows}; it must be at least 1.')
+  outputs.check(output)
   folder = f'{output}.parts'
   # Both exist if the job was killed between joining and removing the parts.
   if os.path.exists(output) and not os.path.isdir(folder):
@@ -162,19 +180,27 @@ def _score(
       for part in ahead:
         path = os.path.join(folder, part.name)
         if not os.path.exists(path):
-          scores = part.score()
-          if clash := part.keys.keys() & scores.keys():
-            raise InputError(
-                f'--key={clash.pop()} has the name of a score; rename it.'
-            )
-          table = pa.table({**part.keys, **scores})
-          with replacing(path) as temporary:
-            parquet.write_table(table, temporary)
+          _score_part(part, path, output)
         done.append(path)
         bar.update(parquet.read_metadata(path).num_rows)
-    num = _join(done, output)
+    num = _join(done, output, Counts() if counts is None else counts)
     shutil.rmtree(folder)
   return num
+
+
+def _score_part(part: Part, path: str, output: str) -> None:
+  """Scores a part and writes it, with its counts as metadata."""
+  outputs.check_types(output, pa.table(dict(part.keys)).schema)
+  counts = Counts()
+  scores = part.score(counts)
+  if clash := part.keys.keys() & scores.keys():
+    raise InputError(
+        f'--key={clash.pop()} has the name of a score; rename it.'
+    )
+  table = pa.table({**part.keys, **scores})
+  table = table.replace_schema_metadata({_COUNTS: json.dumps(counts.fields)})
+  with replacing(path) as temporary:
+    parquet.write_table(table, temporary)
 
 
 def _identity(predictor: Predictor) -> dict[str, Any]:
@@ -206,18 +232,24 @@ def _claim(folder: str, job: dict[str, Any], output: str) -> None:
     )
 
 
-def _join(parts: Sequence[str], output: str) -> int:
-  """Joins the parts in one file; returns the number of rows."""
+def _join(parts: Sequence[str], output: str, counts: Counts) -> int:
+  """Joins the parts in one file; adds up their counts.
+
+  Returns:
+    The number of rows.
+  """
   if not parts:
     raise InputError(f'There are no rows to score, so no {output} is written.')
-  schema = parquet.read_schema(parts[0])
+  schema = parquet.read_schema(parts[0]).remove_metadata()
   temporary = f'{output}.tmp'  # Large: a killed job's is written over.
   num = 0
-  with parquet.ParquetWriter(temporary, schema) as writer:
+  with outputs.opened(temporary, output, schema) as write:
     for path in parts:
       table = parquet.read_table(path)
+      about = table.schema.metadata or {}
+      counts.add_all(json.loads(about.get(_COUNTS, b'{}')))
       try:
-        writer.write_table(table.cast(schema))
+        write(table.replace_schema_metadata().cast(schema))
       except (pa.ArrowException, ValueError) as e:
         raise InputError(
             f'{path}: the key is of another type than in the first file ({e}).'

@@ -11,10 +11,11 @@ import json
 import os
 from typing import Any
 
-from esmm_jax.data.files import raw_values, row_files
+from esmm_jax.data.files import frames, raw_values
 from esmm_jax.data.files.raw_values import Location
 from esmm_jax.data.store.vocabulary import Vocabulary
 from esmm_jax.data.tabular.inputs import Input
+from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.schema import FIRST_KEPT, Schema
 from esmm_jax.types import Columns, InputError, Ragged
 import numpy as np
@@ -119,20 +120,22 @@ class Encoder:
 
   def encode(
       self,
-      columns: Mapping[str, Any],
+      columns: Any,
       where: str = 'columns',
       first_row: int = 0,
       noun: str = 'row',
+      counts: Counts | None = None,
   ) -> Columns:
     """Encodes rows.
 
     Args:
-      columns: Name -> list, numpy or pyarrow array [n], raw values of any type:
-        7, '7' and 7.0 are the same identifier. Lists may be texts with `|`
-        between the entries. Columns besides `raw_names` are ignored.
+      columns: Rows as `frames.read` takes them, of raw values of any type: 7,
+        '7' and 7.0 are the same identifier. Lists may be texts with `|` between
+        the entries. Columns besides `raw_names` are ignored.
       where: The file, for messages.
       first_row: Number of the first row, for messages.
       noun: See `Location`.
+      counts: Gets the missing and unseen values of each column.
 
     Returns:
       Field -> int32 [n] (0: missing, 1: rare or never seen in training), a
@@ -143,14 +146,16 @@ class Encoder:
     """
     location = Location(where, first_row, noun)
     encoded: Columns = {}
-    row_files.require(self.raw_names, columns, where)
+    rows = frames.read(columns, self.raw_names, where)
     for c in self.inputs:
-      offsets, values = read(c, columns, location)
+      offsets, values = read(c, rows.columns, location)
       if c.kind == 'float':
         encoded[c.name] = self._scalings[c.name].apply(values)
       else:
-        ids = self._vocabularies[c.table].encode(values)
-        encoded[c.name] = ids if offsets is None else Ragged(ids, offsets)
+        values = self._vocabularies[c.table].encode(values)
+        encoded[c.name] = values if offsets is None else Ragged(values, offsets)
+      if counts is not None:
+        counts.add(c.name, values, offsets)
     return encoded
 
   def values(self, table: str) -> list[str]:

@@ -1,0 +1,114 @@
+"""Shares of missing values, and of those that training never saw, by field."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from esmm_jax.schema import MISSING, RARE, Schema
+from esmm_jax.types import Columns, Ragged
+import numpy as np
+
+# A share of unseen values above which a column is probably another one than in
+# training, or of another type.
+SUSPICIOUS = 0.5
+# Smaller shares are not listed.
+_LISTED = 0.001
+
+
+class Share(NamedTuple):
+  """Shares of a field's values.
+
+  Attributes:
+    missing: Of all rows: without a value, or with an empty list.
+    unseen: Of the values (of lists: the entries) that are there: rare in
+      training or never seen. 0 of numbers.
+  """
+
+  missing: float
+  unseen: float
+
+
+class Counts:
+  """Counts of missing and unseen values, piece by piece.
+
+  Attributes:
+    fields: Field -> rows, missing rows, values, unseen values.
+  """
+
+  def __init__(self, fields: Mapping[str, list[int]] | None = None):
+    """Takes counts to begin with, as `fields` holds them."""
+    self.fields = {name: list(counts) for name, counts in (fields or {}).items()}
+
+  def add(
+      self,
+      name: str,
+      values: np.ndarray,
+      offsets: np.ndarray | None = None,
+  ) -> None:
+    """Adds values of a field.
+
+    Args:
+      name: The field.
+      values: Ids (`MISSING`, `RARE` and so on) [n] or [t], or raw numbers [n],
+        nan where one is missing.
+      offsets: int64 [n + 1] of lists, whose entries are `values`.
+    """
+    if offsets is not None:
+      num, missing = len(offsets) - 1, int((np.diff(offsets) == 0).sum())
+    else:
+      is_number = values.dtype.kind == 'f'
+      absent = np.isnan(values) if is_number else values == MISSING
+      num, missing = len(values), int(absent.sum())
+    unseen = int((values == RARE).sum()) if values.dtype.kind != 'f' else 0
+    present = len(values) if offsets is not None else num - missing
+    self.add_all({name: [num, missing, present, unseen]})
+
+  def add_columns(self, schema: Schema, columns: Columns) -> None:
+    """Adds encoded columns; their numbers are not counted.
+
+    A missing number has become the mean, which shows nothing.
+    """
+    for f in schema.inputs:
+      column = columns[f.name]
+      if isinstance(column, Ragged):
+        self.add(f.name, column.values, column.offsets)
+      else:
+        self.add(f.name, column)
+
+  def add_all(self, fields: Mapping[str, list[int]]) -> None:
+    """Adds other counts, as `fields` holds them."""
+    for name, counts in fields.items():
+      before = self.fields.get(name, [0] * len(counts))
+      self.fields[name] = [a + b for a, b in zip(before, counts, strict=True)]
+
+  def shares(self) -> dict[str, Share]:
+    """Returns the shares of each field; 0 where there are no rows."""
+    return {
+        name: Share(missing / max(num, 1), unseen / max(present, 1))
+        for name, (num, missing, present, unseen) in self.fields.items()
+    }
+
+
+def lines(shares: Mapping[str, Share]) -> Iterator[str]:
+  """Yields a summary for people: a line each for unseen and missing values.
+
+  Warnings follow, of fields that are almost wholly unseen.
+  """
+  for key, words in (
+      ('unseen', 'rare or never seen in training'),
+      ('missing', 'missing'),
+  ):
+    values = {name: getattr(share, key) for name, share in shares.items()}
+    listed = sorted(
+        (name for name in values if values[name] >= _LISTED),
+        key=lambda name: -values[name],
+    )
+    if listed:
+      texts = [f'{name} {values[name]:.1%}' for name in listed]
+      yield f'{words}: {", ".join(texts)}'
+  for name, share in shares.items():
+    if share.unseen > SUSPICIOUS:
+      yield (
+          f'warning: {share.unseen:.1%} of the values of column {name!r} are'
+          ' rare or were never seen in training; is it the right column, with'
+          ' the values that it had there?'
+      )

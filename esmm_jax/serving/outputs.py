@@ -1,0 +1,94 @@
+"""The file of scores: Parquet or CSV, as the ending of its name says."""
+
+from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import io
+import os
+
+from esmm_jax.types import InputError
+from pyarrow import csv, parquet
+import pyarrow as pa
+
+ENDINGS = ('.parquet', '.pq', '.csv', '.csv.gz')
+_CSV = ENDINGS[2:]
+
+
+def check(path: str, sources: Sequence[str] = ()) -> None:
+  """Refuses a file that cannot be an output, before anything is scored.
+
+  Args:
+    path: The output.
+    sources: The files that are read.
+
+  Raises:
+    InputError: It is remote, a folder, one of the sources, or its name has
+      another ending.
+  """
+  if '://' in path:
+    raise InputError(
+        f'--output={path} is remote; name a file of this machine, and copy it.'
+    )
+  if path.endswith(os.sep) or os.path.isdir(path):
+    raise InputError(
+        f'--output={path} is a folder; name a file, as in'
+        f' {os.path.join(path, "scores.parquet")}.'
+    )
+  if not path.lower().endswith(ENDINGS):
+    raise InputError(
+        f'--output={path}: the ending says what is written; it must be one of'
+        f' {", ".join(ENDINGS)}.'
+    )
+  for source in sources:
+    same = os.path.exists(path) and os.path.exists(source)
+    if same and os.path.samefile(path, source):
+      raise InputError(
+          f'--output={path} is {source} of --input, which is never written'
+          ' over; name another file.'
+      )
+
+
+def check_types(path: str, schema: pa.Schema) -> None:
+  """Refuses columns that the output cannot hold.
+
+  Raises:
+    InputError: Names the first column that CSV cannot hold: a list, say.
+  """
+  if not _is_csv(path):
+    return
+  for field in schema:
+    try:
+      # As rows are written: dictionaries are not, nor are lists.
+      csv.write_csv(pa.table([pa.nulls(1, field.type)], [field.name]), io.BytesIO())
+    except (pa.ArrowException, TypeError, KeyError) as e:
+      raise InputError(
+          f'--output={path}: a CSV file cannot hold column {field.name!r} of'
+          f' type {field.type}; write Parquet, or take another --key.'
+      ) from e
+
+
+@contextlib.contextmanager
+def opened(
+    temporary: str, path: str, schema: pa.Schema
+) -> Iterator[Callable[[pa.Table], None]]:
+  """Opens the output for tables that follow each other.
+
+  Args:
+    temporary: Name to write under.
+    path: The name that it gets, whose ending counts.
+    schema: Of the tables.
+
+  Yields:
+    Writes a table.
+  """
+  if not _is_csv(path):
+    with parquet.ParquetWriter(temporary, schema) as writer:
+      yield writer.write_table
+    return
+  packing = 'gzip' if path.lower().endswith('.gz') else None
+  with pa.output_stream(temporary, compression=packing) as f:
+    with csv.CSVWriter(f, schema) as writer:
+      yield writer.write_table
+
+
+def _is_csv(path: str) -> bool:
+  return path.lower().endswith(_CSV)
