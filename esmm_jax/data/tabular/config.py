@@ -211,6 +211,11 @@ class TabularConfig(tfds.core.BuilderConfig):
     return {t.label: getattr(self, t.label) for t in self.tasks}
 
   @property
+  def label_columns(self) -> list[str]:
+    """The columns of the file that labels are read from."""
+    return list(dict.fromkeys(self.events.values()))
+
+  @property
   def schema(self) -> Schema:
     """The schema, vocabulary sizes 0."""
     return Schema(
