@@ -91,22 +91,27 @@ def _print(name: str, title: str, result: Mapping[str, Any]) -> None:
   """Prints the metrics, of segments too, and what to know about the rows."""
   from esmm_jax.serving import segments
 
-  whole = {f'test/{key}': value for key, value in result.items()}
-  cli.print_results({name: whole}, title)
-  if divided := segments.names(result):
-    cli.print_results(
-        {
-            part: {
-                f'test/{key.removeprefix(f"by/{part}/")}': value
-                for key, value in result.items()
-                if key.startswith(f'by/{part}/')
-            }
-            for part in divided
-        },
-        f'by {_BY.value}',
-    )
+  cli.print_results({name: _of(result, '')}, title)
+  parts = {
+      part: _of(result, f'by/{part}/')
+      for part in segments.names(result)
+      if not result[f'by/{part}/small']
+  }
+  if parts:
+    cli.print_results(parts, f'by {_BY.value}')
   for line in _notes(result):
     print(line)
+
+
+def _of(result: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+  """Returns the metrics behind a prefix, `test/space/metric` -> value."""
+  metrics = {}
+  for key, value in result.items():
+    name = key.removeprefix(prefix)
+    # The value of another segment may begin with this one's and a slash.
+    if key.startswith(prefix) and name.count('/') == 1:
+      metrics[f'test/{name}'] = value
+  return metrics
 
 
 def _notes(result: Mapping[str, Any]) -> Iterator[str]:
@@ -126,15 +131,15 @@ def _notes(result: Mapping[str, Any]) -> Iterator[str]:
   ]
   if small:
     yield (
-        f'small, fewer than {segments.FEW} rows of a class in some space, so'
-        f' that chance decides: {", ".join(small)}'
+        f'not shown, with fewer than {segments.FEW} rows of a class in some'
+        f' space: {", ".join(small)}'
     )
   others = f'by/{_BY.value}/others'
   if result.get(others):
     rows = result[f'by/{_BY.value}/other_rows']
     yield (
-        f'not shown: {result[others]:,} smaller segments with {rows:,} rows in'
-        ' all'
+        f'not evaluated: {result[others]:,} smaller segments with {rows:,} rows'
+        ' in all'
     )
   start = 'missing/'
   yield from unseen.lines({
