@@ -173,9 +173,14 @@ class Checkpoints:
 
   def restore_small(self) -> dict[Path, np.ndarray]:
     """Reads the last checkpoint without tables and keys: path -> array."""
+    # Where other devices wrote it, each of today's reads all of it.
+    mesh = jax.sharding.Mesh(np.asarray(jax.devices()), ('all',))
+    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     restored = self._manager.restore(
         self.latest_step,
-        args=ocp.args.Composite(arrays=ocp.args.StandardRestore()),
+        args=ocp.args.Composite(
+            arrays=ocp.args.StandardRestore(fallback_sharding=everywhere)
+        ),
     )
     return {
         path: np.asarray(array)
