@@ -49,6 +49,11 @@ def main() -> None:
   config = cli.require('config', 'configs/esmm.py:smoke')
   workdir = cli.require('workdir', 'runs/esmm')
   if _INIT_FROM.value is not None:
+    if config.get('init_from') not in (None, '', _INIT_FROM.value):
+      raise cli.UsageError(
+          f'--init_from={_INIT_FROM.value} and init_from={config.init_from} of'
+          ' the config name two runs; set one.'
+      )
     load.set_key(config, 'init_from', _INIT_FROM.value)
   if _COORDINATOR.value:
     return _as_one_of_many(config, workdir)

@@ -76,16 +76,16 @@ def _fingerprints(
 ) -> dict[str, str]:
   """Returns the keys that are noted, of runs that are there."""
   noted = {}
+  if run and vocabulary not in (None, '', run):
+    raise InputError(
+        f'dataset.vocabulary_of={vocabulary} and init_from={run} name two runs;'
+        ' leave the first away, the second one sets it.'
+    )
   if run:
     base = Base.open(run)
     check(config, base)
     noted[INIT_SHA256] = base.sha256
     if config.dataset.name == 'tabular':
-      if vocabulary and vocabulary != run:
-        raise InputError(
-            f'dataset.vocabulary_of={vocabulary} and init_from={run} name two'
-            ' runs; leave the first away, the second one sets it.'
-        )
       vocabulary = run
   if vocabulary:
     noted[VOCABULARY] = vocabulary
@@ -133,14 +133,22 @@ def check(config: Any, base: Base) -> None:
           ' away.'
       )
   if tabular:
-    section = config.dataset.to_dict()
+    left_out = (*_SPLITS, 'name', 'fields', 'tasks', 'vocabulary_of')
     options = {
         k: v
-        for k, v in section.items()
-        if v is not None and k not in (*_SPLITS, 'name', 'fields', 'tasks')
+        for k, v in config.dataset.to_dict().items()
+        if v is not None and k not in left_out
     }
-    inputs = TabularConfig.from_options(options).inputs
-    growing.check_inputs(inputs, growing.load(base.run), where)
+    log = TabularConfig.from_options(options)
+    growing.check_inputs(log.inputs, growing.load(base.run), where)
+    chosen = config.dataset.tasks
+    tasks = [t.name for t in log.tasks if not chosen or t.name in chosen]
+    if tasks != (there := [t.name for t in base.schema.tasks]):
+      raise InputError(
+          f'{where}: the tasks are {", ".join(tasks)} here and'
+          f' {", ".join(there)} there. Name labels as there, or leave init_from'
+          ' away.'
+      )
 
 
 def _must_agree(

@@ -79,25 +79,30 @@ def check_inputs(inputs: Sequence[Input], base: Encoder, where: str) -> None:
   Raises:
     InputError: Names the first column that differs.
   """
+  names, others = ([c.name for c in cs] for cs in (inputs, base.inputs))
+  for name in names:
+    if name not in others:
+      raise InputError(
+          f'{where}: column {name!r} is not one of those there:'
+          f' {", ".join(others)}. Name the same columns in the same order.'
+      )
+  for name in others:
+    if name not in names:
+      raise InputError(
+          f'{where}: column {name!r} is one there and is not named here. Name'
+          ' the same columns in the same order.'
+      )
   for c, other in zip(inputs, base.inputs):
     if c.name != other.name:
       raise InputError(
           f'{where}: column {c.name!r} stands where {other.name!r} stands'
-          ' there; name the same columns in the same order.'
+          ' there. Name the same columns in the same order.'
       )
     if c.field() != other.field() or c.scaling != other.scaling:
       raise InputError(
           f'{where}: column {c.name!r} has other options there; write it as'
           f' there: {_options(other)}, here: {_options(c)}.'
       )
-  if len(inputs) != len(base.inputs):
-    more = [c.name for c in inputs[len(base.inputs) :]]
-    less = [c.name for c in base.inputs[len(inputs) :]]
-    what = f'{more[0]!r} is not a' if more else f'{less[0]!r} is a'
-    raise InputError(
-        f'{where}: column {what} column there; name the same columns in the'
-        ' same order.'
-    )
 
 
 def _options(column: Input) -> str:
