@@ -126,6 +126,7 @@ def check(config: Any, base: Base) -> None:
   for key in _must_agree(now, base.config):
     here, there = _value(now, key), _value(base.config, key)
     if here != there:
+      here, there = ('unset' if v is None else v for v in (here, there))
       raise InputError(
           f'{where}: {key} is {here} here and {there} there. A run that begins'
           ' with the parameters of another one has its model, estimator,'

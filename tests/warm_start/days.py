@@ -28,10 +28,10 @@ def tastes():
   return rng.normal(0, 1.5, 9 * USERS), rng.normal(0, 1.5, 9 * ITEMS)
 
 
-def day(number, rows=ROWS):
+def day(number, rows=ROWS, seed=0):
   """The rows of a day, from 1."""
   users, items = tastes()
-  rng = np.random.default_rng(number)
+  rng = np.random.default_rng([number, seed])
   user = (number - 1) * USERS // 2 + rng.integers(0, USERS, rows)
   item = (number - 1) * ITEMS // 2 + rng.integers(0, ITEMS, rows)
   logit = users[user] + items[item]
