@@ -105,8 +105,8 @@ def base() -> ConfigDict:
           # Folder of a run, from this one's, whose pCTR makes ctcvr_common of
           # this run's pCVR; '.' is this run. That run saves its predictions.
           common_ctr='',
-          # Folder of a finished run whose parameters and moments this one begins
-          # with (docs/after_the_first_run.md).
+          # Folder of a finished run; this one begins with its parameters and
+          # moments (docs/after_the_first_run.md).
           init_from=placeholder(str),
           # A published set-up of Ali-CCP (`esmm_jax/protocols/`): fills what
           # the dataset section leaves unset, adds its summary to the results.

@@ -4,8 +4,9 @@
 
 --config=FILE[:variant] names the config, --config.key=value changes a key of
 it. --init_from=RUN begins with the parameters of a finished run, on today's log
-say (docs/after_the_first_run.md). The run's folder gets config.json, metrics.jsonl, results.json, checkpoints/
-and tensorboard/. The same command again resumes where it stopped.
+say (docs/after_the_first_run.md). The run's folder gets config.json,
+metrics.jsonl, results.json, checkpoints/ and tensorboard/. The same command
+again resumes where it stopped.
 """
 
 import os

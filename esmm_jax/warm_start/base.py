@@ -17,7 +17,7 @@ _REMEDY = 'Train that run again.'
 
 
 class Base(NamedTuple):
-  """What a run's folder says of it.
+  """The content of a run's folder that describes it.
 
   Attributes:
     run: The folder, as the config names it.
@@ -97,7 +97,8 @@ def _fingerprint(
   checkpoints = os.path.join(folder, 'checkpoints')
   names = os.listdir(checkpoints) if os.path.isdir(checkpoints) else []
   steps = [int(name) for name in names if name.isdigit()]
-  sealed = read_seal(os.path.join(checkpoints, str(max(steps)))) if steps else {}
+  last = os.path.join(checkpoints, str(max(steps, default='none')))
+  sealed = read_seal(last)
   if not sealed or max(steps) < results['steps']:
     raise InputError(
         f'init_from={run} has no checkpoint of its last step, which holds the'

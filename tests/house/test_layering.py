@@ -71,7 +71,7 @@ RULES = [
     (
         'esmm_jax.workdir.checkpoint',
         ['esmm_jax.parallel', 'esmm_jax.workdir', *LAYERS],
-        ['jax', 'orbax'],
+        [*JAX, 'orbax'],
     ),
     ('esmm_jax.workdir', LAYERS, [*JAX, 'tensorboardX', 'tqdm']),
     ('esmm_jax.sweeps.points', ['esmm_jax.types'], []),

@@ -132,7 +132,7 @@ def test_segments(predictor):
     alone = predictor.evaluate(rows.filter(mask))
     prefix = f'by/place={value or "(missing)"}/'
     for key in alone:
-      if '/' in key and key.partition('/')[0] in ('ctr', 'cvr_clicked', 'ctcvr'):
+      if key.partition('/')[0] in ('ctr', 'cvr_clicked', 'ctcvr'):
         assert found[prefix + key] == pytest.approx(alone[key], rel=1e-9), key
     assert found[f'{prefix}small'] is False
   few = predictor.evaluate(rows.slice(0, 60), by='place')

@@ -127,8 +127,10 @@ def test_values_that_do_not_come_again_stay(root, first):
   assert report['new_values']['hour'] == 0
   today = set(days.day(2)['user'].to_pylist())
   assert set(before['user'][0]) - today
-  price = lambda run: Encoder.load(os.path.join(run, 'encoder')).scaling('price')
-  assert price(first) == price(os.path.join(root, 'stay-0'))
+  scalings = [
+      Encoder.load(os.path.join(run, 'encoder')).scaling('price')
+      for run in (first, os.path.join(root, 'stay-0'))]
+  assert scalings[0] == scalings[1]
   assert stats and all(
       (leaf == saved(first)[('stats', *path)]).all()
       for path, leaf in stats.items())
