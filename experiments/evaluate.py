@@ -11,6 +11,7 @@ docs/after_the_first_run.md has the details.
 """
 
 from collections.abc import Iterator, Mapping
+import math
 import os
 from typing import Any
 
@@ -55,6 +56,10 @@ def main() -> None:
         ' run).'
     )
   output = _OUTPUT.value or os.path.join(workdir, 'evaluation.json')
+  if _OUTPUT.value and not os.path.isdir(os.path.dirname(output) or '.'):
+    raise cli.InputError(
+        f'--output={output}: there is no folder {os.path.dirname(output)}.'
+    )
 
   import esmm_jax
   from esmm_jax.data.files import row_files
@@ -123,6 +128,16 @@ def _notes(result: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f'left out, by the rule for conversions without a click:'
         f' {result["left_out"]:,} rows'
+    )
+  undefined = [
+      key.partition('/')[0]
+      for key, value in result.items()
+      if key.count('/') == 1 and key.endswith('/auc') and math.isnan(value)
+  ]
+  if undefined:
+    yield (
+        'not defined, because all rows of the space have one label: AUC of'
+        f' {", ".join(undefined)}'
     )
   small = [
       f'{part} ({result[f"by/{part}/rows"]:,} rows)'

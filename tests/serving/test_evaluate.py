@@ -249,8 +249,14 @@ def test_the_program(run, tmp_path):
   path = root / 'run' / 'evaluation.json'
   found = json.loads(path.read_text('utf-8'))
   assert_equal(found, of_test(results))
+  parquet.write_table(
+      log().filter(pc.equal(log()['clicked'], 0)), tmp_path / 'new.parquet')
+  done = program(workdir, f'--input={tmp_path / "new.parquet"}')
+  assert done.returncode == 0, done.stderr
+  assert 'one label: AUC of ctr, cvr_clicked, ctcvr\n' in done.stdout
   for arguments, code, words in (
       ((workdir,), 2, 'set one of --input'),
+      ((workdir, '--split=test', '--output=no/x.json'), 1, 'no folder no'),
       ((f'--workdir={tmp_path}', '--split=test'), 1, 'is no folder of a run'),
       ((workdir, f'--input={tmp_path / "bare.parquet"}'), 1,
        "bare.parquet: there is no column 'clicked', which holds a label")):
