@@ -228,7 +228,7 @@ def program(*arguments):
       cwd=ROOT, env=env, text=True, capture_output=True, check=False)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_program(run, tmp_path):
   root, results = run
   parquet.write_table(log(), tmp_path / 'new.parquet')

@@ -75,7 +75,7 @@ def matching_rows(old, new):
 
 
 @pytest.mark.parametrize('name', [
-    pytest.param(n, marks=[] if n.startswith('adam') else pytest.mark.slow)
+    pytest.param(n, marks=[] if n == 'adam' else pytest.mark.long)
     for n in OPTIMIZERS])
 def test_rows_and_moments(root, name):
   """Bit by bit: old values have their rows, new ones those of a fresh run."""
@@ -136,6 +136,7 @@ def test_values_that_do_not_come_again_stay(root, first):
       for path, leaf in stats.items())
 
 
+@pytest.mark.long
 def test_the_selected_parameters_and_the_last_moments(root):
   """Of a run whose best evaluation is not its last."""
   base, results = days.train(
@@ -171,6 +172,7 @@ def test_replicas_and_new_seeds(root, first):
   assert (table[others, 0] != table[others, 1]).all()
 
 
+@pytest.mark.long
 def test_a_run_equals_steps_from_the_state_of_the_other(root, first):
   """Its last parameters are those of `train_step` from there, bit by bit."""
   change = dict(model__norm='batch', num_epochs=2, seed=3)
@@ -190,6 +192,7 @@ def test_a_run_equals_steps_from_the_state_of_the_other(root, first):
     np.testing.assert_array_equal(leaf, found[path])
 
 
+@pytest.mark.long
 def test_one_epoch_after_another_is_two(root):
   """Up to the order of sums, where a batch is the whole log.
 
@@ -209,6 +212,7 @@ def test_one_epoch_after_another_is_two(root):
   assert found[('step',)] == 1
 
 
+@pytest.mark.long
 def test_weight_decay_may_differ(root):
   """Which puts the moments of the network one level deeper."""
   base, _ = days.train(root, 'base without', 1)
@@ -221,6 +225,7 @@ def test_weight_decay_may_differ(root):
     np.testing.assert_array_equal(leaf, before[('net_opt', *path[1:])])
 
 
+@pytest.mark.long
 def test_a_damaged_checkpoint_is_refused(root, tmp_path):
   base, _ = days.train(root, 'to damage', 1)
   (step,) = (n for n in os.listdir(f'{base}/checkpoints') if n.isdigit())
@@ -233,6 +238,7 @@ def test_a_damaged_checkpoint_is_refused(root, tmp_path):
   assert not os.path.exists(os.path.join(root, 'on damage', 'config.json'))
 
 
+@pytest.mark.long
 def test_what_config_json_says(root, first):
   workdir, _ = days.train(
       root, 'recorded', 2, init_from=first, model__norm='batch')
