@@ -7,9 +7,9 @@ r"""Scores new rows with a finished run.
 
 --input is one or many Parquet or CSV files, with the columns that the data of
 the run had; the output, Parquet or CSV as its ending says, has a row for each,
-in their order: the key (or file and row number) and p_ctr, p_cvr, p_ctcvr. p_cvr
-is given the click, of every row. The share of values that training never saw is
-printed. After a kill the same command resumes. docs/predictions.md has the
+in their order: the key (or file and row number) and p_ctr, p_cvr, p_ctcvr.
+p_cvr is given the click, of every row. Values that training never saw are
+counted. After a kill the same command resumes. docs/predictions.md has the
 details.
 """
 
@@ -95,7 +95,7 @@ def main() -> None:
     )
   rate = num / (time.perf_counter() - start)
   print(f'{output}: {num:,} rows, {rate:,.0f} rows/s')
-  for line in unseen.lines(counts.shares()):
+  for line in unseen.lines(counts.shares(), predictor.unseen_in_log):
     print(line)
 
 

@@ -29,7 +29,13 @@ _PIECE = 16
 
 
 class Evaluates:
-  """The method of a `Predictor` that computes metrics."""
+  """The part of a `Predictor` that computes metrics."""
+
+  def texts(self, field: str) -> list[str] | None:
+    """Returns the texts of a field's ids 2, 3 and so on; None without."""
+    if self._encoder is None or field not in self._encoder.raw_names:
+      return None
+    return self._encoder.values(self.schema.field(field).table)
 
   def evaluate(
       self,

@@ -86,8 +86,8 @@ def _plain(schema: Schema) -> Schema:
 def _floats(columns: Mapping[str, Any], location: Location) -> np.ndarray:
   value = columns[location.name]
   if isinstance(value, np.ndarray) and value.ndim == 1:
-    if value.dtype.kind in 'fiub':
-      return value.astype(np.float32, copy=False)
+    if value.dtype == np.float32:
+      return value
   array = raw_values.arrow(value, location)
   values = raw_values.floats(array, location)
   must = 'a number; fill missing ones'
@@ -102,10 +102,7 @@ def _ids(
     if value.dtype.kind in 'iu':
       return value
   array = raw_values.arrow(value, location)
-  if pa.types.is_boolean(array.type):
-    array = pc.cast(array, pa.int8())
-  must = 'an id, a whole number'
-  array = raw_values.cast(array, pa.int64(), must, location, rows)
+  array = raw_values.whole(array, 'an id, a whole number', location, rows)
   return pc.fill_null(array, MISSING).to_numpy(zero_copy_only=False)
 
 
@@ -122,14 +119,13 @@ def _lists(
     return Ragged(values, offsets)
   at = location.column(field.name + _WEIGHT)
   ends, entries, rows = _flatten(columns, at)
-  weights = raw_values.cast(entries, pa.float64(), 'numbers', at, rows)
-  if not np.array_equal(ends, offsets) or weights.null_count:
+  weights = raw_values.floats(entries, at, rows)
+  if not np.array_equal(ends, offsets) or np.isnan(weights).any():
     raise InputError(
         f'{at.where}: the lists of {at.name!r} and {field.name!r} differ in'
         ' length, or a weight is null; every entry has one weight.'
     )
-  weights = weights.to_numpy(zero_copy_only=False).astype(np.float32)
-  return Ragged(values, offsets, weights)
+  return Ragged(values, offsets, weights.astype(np.float32))
 
 
 def _flatten(

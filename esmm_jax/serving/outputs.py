@@ -55,11 +55,10 @@ def check_types(path: str, schema: pa.Schema) -> None:
   """
   if not _is_csv(path):
     return
-  for field in schema:
+  for field in _plain(schema):
     try:
-      # As rows are written: dictionaries are not, nor are lists.
-      csv.write_csv(pa.table([pa.nulls(1, field.type)], [field.name]), io.BytesIO())
-    except (pa.ArrowException, TypeError, KeyError) as e:
+      csv.write_csv(pa.schema([field]).empty_table(), io.BytesIO())
+    except pa.ArrowException as e:
       raise InputError(
           f'--output={path}: a CSV file cannot hold column {field.name!r} of'
           f' type {field.type}; write Parquet, or take another --key.'
@@ -85,9 +84,23 @@ def opened(
       yield writer.write_table
     return
   packing = 'gzip' if path.lower().endswith('.gz') else None
+  schema = _plain(schema)
   with pa.output_stream(temporary, compression=packing) as f:
     with csv.CSVWriter(f, schema) as writer:
-      yield writer.write_table
+      yield lambda table: writer.write_table(table.cast(schema))
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+  """Returns the schema with types of arrow's CSV writer for others of it."""
+  fields = []
+  for field in schema:
+    kind = field.type
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+      kind = kind.value_type
+    if pa.types.is_string_view(kind):
+      kind = pa.string()
+    fields.append(field.with_type(kind))
+  return pa.schema(fields)
 
 
 def _is_csv(path: str) -> bool:

@@ -47,6 +47,8 @@ class Predictor(Evaluates):
     batch_size: Rows of the largest batch.
     sizes: Rows of the batches that are compiled, ascending.
     names: The columns that `predict` reads.
+    unseen_in_log: Field -> shares of missing and unseen values in the log that
+      was trained on; {} where they are not known.
     trained: Model and parameters.
   """
 
@@ -70,8 +72,11 @@ class Predictor(Evaluates):
     self.trained = trained
     self._step = jax.jit(functools.partial(predict_step, plan=trained.plan))
     self._encoder = _encoder(self.folder, self.schema)
+    self.unseen_in_log: dict[str, Share] = {}
     if self._encoder is not None:
       self.names = list(self._encoder.raw_names)
+      counts = Counts.load(os.path.join(self.folder, FOLDER))
+      self.unseen_in_log = counts.shares()
     else:
       self.names = inputs.needed(self.schema)
 
@@ -178,12 +183,6 @@ class Predictor(Evaluates):
         rows.columns, where, first_row, counts=counts
     )
     return inputs.encoded(self.schema, columns, where, first_row)
-
-  def texts(self, field: str) -> list[str] | None:
-    """Returns the texts of a field's ids 2, 3 and so on; None without."""
-    if self._encoder is None or field not in self._encoder.raw_names:
-      return None
-    return self._encoder.values(self.schema.field(field).table)
 
   def outputs(
       self,

@@ -9,7 +9,7 @@ from typing import Any
 from esmm_jax.parallel import processes
 from esmm_jax.protocols import use as protocols
 from esmm_jax.training import job as jobs
-from esmm_jax.training import phases, selection
+from esmm_jax.training import parts, phases, selection
 from esmm_jax.training.feeding import Streamed
 from esmm_jax.training.job import Job
 from esmm_jax.training.replica_run import line
@@ -22,7 +22,10 @@ import jax
 
 
 def train_and_evaluate(
-    config: Any, workdir: str, data_dir: str | None = None
+    config: Any,
+    workdir: str,
+    data_dir: str | None = None,
+    log: Any = None,
 ) -> dict[str, Any]:
   """Trains, selects on the validation split, evaluates on the test split once.
 
@@ -43,6 +46,10 @@ def train_and_evaluate(
     workdir: Gets config.json, metrics.jsonl, results.json, checkpoints/,
       tensorboard/ and, when asked, predictions/.
     data_dir: Where prepared data lives; default ~/.cache/esmm_jax.
+    log: The rows of a config of `tabular`, instead of `dataset.files`: a pandas
+      or polars DataFrame, a pyarrow Table and so on, as `Predictor.predict`
+      takes them; or a tuple of such, of training, validation (or None) and
+      test. They are saved in `data_dir`, under a hash of their values.
 
   Returns:
     The content of results.json.
@@ -52,7 +59,7 @@ def train_and_evaluate(
     FloatingPointError: A loss was not finite.
     Stopped: The process got SIGTERM; the run is saved.
   """
-  (result,) = train_replicas([config], [workdir], data_dir)
+  (result,) = train_replicas([config], [workdir], data_dir, log=log)
   if isinstance(result, FloatingPointError):
     raise result
   return result
@@ -63,6 +70,7 @@ def train_replicas(
     workdirs: Sequence[str],
     data_dir: str | None = None,
     home: str | None = None,
+    log: Any = None,
 ) -> list[dict[str, Any] | FloatingPointError]:
   """Trains several runs as replicas of one program.
 
@@ -88,6 +96,7 @@ def train_replicas(
     data_dir: Where prepared data lives; default ~/.cache/esmm_jax.
     home: Folder for the checkpoints of the group until it is finished; needed
       where there are several runs, and different for other groups.
+    log: The rows, as for `train_and_evaluate`.
 
   Returns:
     For each run the content of results.json, or why it failed.
@@ -96,6 +105,8 @@ def train_replicas(
     InputError: A config, the data or a folder is wrong.
     Stopped: The process got SIGTERM; the runs are saved.
   """
+  if log is not None:
+    configs = parts.with_log(configs, log, data_dir)
   configs = [
       warm_start.resolve(protocols.resolve(c), w)
       for c, w in zip(configs, workdirs)

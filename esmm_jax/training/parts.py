@@ -1,6 +1,7 @@
 """The parts of a run by the names that its config gives them."""
 
 from collections.abc import Mapping, Sequence
+import copy
 import dataclasses
 import functools
 import inspect
@@ -10,6 +11,7 @@ from typing import Any
 
 from esmm_jax.data import DATASETS
 from esmm_jax.data.store.columnar import ColumnarBuilder
+from esmm_jax.data.tabular import frame_files
 from esmm_jax.estimators import Estimator, ESTIMATORS
 from esmm_jax.models import Architecture, MODELS
 from esmm_jax.options import refuse_unknown
@@ -19,6 +21,8 @@ from esmm_jax.tasks import Tasks
 from esmm_jax.types import InputError, suggest
 
 DEFAULT_DATA_DIR = os.path.join('~', '.cache', 'esmm_jax')
+# Keys of the section `dataset` that choose from the data set, in every config.
+_CHOICES = ('train_split', 'valid_split', 'test_split', 'fields', 'tasks')
 _LINEN_FIELDS = ('parent', 'name', 'schema')
 
 
@@ -64,12 +68,45 @@ def data_builder(
     options: Mapping[str, Any], data_dir: str | None
 ) -> ColumnarBuilder:
   """Makes the data set of the section `dataset`, without preparing it."""
-  options = dict(options)
-  for key in ('train_split', 'valid_split', 'test_split', 'fields', 'tasks'):
-    options.pop(key, None)
+  options = {k: v for k, v in options.items() if k not in _CHOICES}
   cls = named(DATASETS, options.pop('name'), 'dataset.name')
   data_dir = os.path.expanduser(data_dir or DEFAULT_DATA_DIR)
   return call(cls.from_options, options, 'dataset', data_dir=data_dir)
+
+
+def with_log(
+    configs: Sequence[Any], log: Any, data_dir: str | None
+) -> list[Any]:
+  """Returns copies of configs whose data set is a log in memory.
+
+  Args:
+    configs: As `configs/*.py` make them for `tabular`, with one section
+      `dataset`.
+    log: See `Tabular.from_frame`.
+    data_dir: Where prepared data lives, and the file of the log.
+
+  Raises:
+    InputError: One is a config of another data set, or see there.
+  """
+  configs = [copy.deepcopy(config) for config in configs]
+  for config in configs:
+    if config.dataset.name != 'tabular':
+      raise InputError(
+          f'a log in memory is of dataset.name=tabular, not'
+          f' {config.dataset.name!r}; make the config with'
+          " get_config('tabular')."
+      )
+  data_dir = os.path.expanduser(data_dir or DEFAULT_DATA_DIR)
+  options = {
+      key: value
+      for key, value in configs[0].dataset.items()
+      if key not in (*_CHOICES, 'name') and value is not None
+  }
+  # Once: a stream can be read no second time.
+  options = frame_files.saved(log, data_dir, options)
+  for config in configs:
+    config.dataset.update(options)
+  return configs
 
 
 def schema(

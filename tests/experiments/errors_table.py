@@ -1,4 +1,4 @@
-"""Wrong command lines and wrong logs that the tests try, and their messages.
+"""Wrong command lines, logs and frames that the tests try; their messages.
 
   python -m tests.experiments.errors_table
 
@@ -8,12 +8,15 @@ prints them as tables.
 import pathlib
 import tempfile
 
+from esmm_jax.data.files import frames as frame_reader
+from esmm_jax.serving import inputs
 from esmm_jax.types import InputError
 
 from tests import ROOT
 from tests.data.tabular import test_tabular, test_tabular_errors
 from tests.experiments import test_cli
 from tests.parallel import forking
+from tests.serving import test_frames
 
 
 def command_lines(home):
@@ -38,9 +41,20 @@ def logs(home):
     log = test_tabular.write(
         test_tabular.table(**changes), home / f'{case}.parquet')
     more = {}
-    if case == 'time':
+    if case in ('time', 'offset left out'):
       more = dict(valid_from='2022-04-02', test_from='2022-04-03')
     yield case, refusal(home, {'files': log} | more)
+
+
+def frames(home):
+  """Yields those of `test_frames`: rows in memory."""
+  del home
+  names = ['user', 'item', 'tags', 'price']
+  for case, (frame, _) in test_frames.REFUSED.items():
+    try:
+      frame_reader.read(frame(), names, why=inputs.READS)
+    except InputError as e:
+      yield case, str(e)
 
 
 def refusal(home, options):
@@ -53,7 +67,7 @@ def refusal(home, options):
 
 def main():
   with tempfile.TemporaryDirectory() as home:
-    for rows in (command_lines, logs):
+    for rows in (command_lines, logs, frames):
       print('\n| case | message |\n|---|---|')
       for case, said in rows(pathlib.Path(home)):
         said = said.replace('|', '\\|')

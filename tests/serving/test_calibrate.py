@@ -80,6 +80,17 @@ def test_what_the_test_split_says(calibrated):
   assert len(text.splitlines()) == 2 + 4 * 3
 
 
+@pytest.mark.parametrize('kind', ['platt', 'isotonic'])
+def test_frames_are_calibrated_alike(kind, calibrated):
+  run, _ = calibrated
+  predictor, table = run.predictor(), run.table(0, 40)
+  scores = predictor.predict(table, kind, 'own')
+  for frame in (table.to_pandas(), table.to_reader(7), table.to_pylist()):
+    for name, values in predictor.predict(frame, kind, 'own').items():
+      np.testing.assert_array_equal(values, scores[name])
+  assert (scores['p_ctr'] != predictor.predict(table)['p_ctr']).all()
+
+
 def test_what_cannot_be_calibrated(finished, tmp_path):
   with pytest.raises(InputError, match='First run python -m experiments.cali'):
     finished.predictor().predict(finished.columns(0, 3), 'platt')

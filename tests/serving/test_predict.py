@@ -1,5 +1,6 @@
 """Scores of new rows: equal to the run's own, from files, after a kill."""
 
+import decimal
 import glob
 import os
 import signal
@@ -141,15 +142,15 @@ def test_it_goes_on_where_it_was_killed(
   whole, killed = str(tmp_path / 'w.parquet'), str(tmp_path / 'k.parquet')
   scoring.score_files(predictor, found, whole, part_rows=500)
   calls = []
-  predict = Predictor.predict
+  encode = Predictor.encode
 
   def counted(self, columns, *rest):
     calls.append(len(columns['user']))
     if len(calls) == 4:
       raise KeyboardInterrupt
-    return predict(self, columns, *rest)
+    return encode(self, columns, *rest)
 
-  monkeypatch.setattr(Predictor, 'predict', counted)
+  monkeypatch.setattr(Predictor, 'encode', counted)
   with pytest.raises(KeyboardInterrupt):
     scoring.score_files(predictor, found, killed, part_rows=500)
   assert not os.path.exists(killed)
@@ -248,7 +249,7 @@ class Hashed:
     assert 'user' in names
     return self
 
-  def encode(self, columns, where, first_row):
+  def encode(self, columns, where, first_row, counts):
     if len(columns['who']) == 3:
       raise InputError(f'{where}, row {first_row}: three.')
     known = [str(who).startswith('u') for who in columns['who']]
@@ -329,13 +330,48 @@ def test_what_columns_become():
         ),
         (
             {'history.weight': ['0.5|2', '1|x']},
-            "row 11: column 'history.weight' is 'x'; it must be numbers",
+            "row 11: column 'history.weight' is 'x'; it must be a number",
         ),
     ],
 )
 def test_values_that_are_not_possible(changes, words):
   with pytest.raises(InputError, match=words):
     inputs.encoded(toys.SCHEMA, columns_of_toys(**changes), 'log', 10)
+
+
+IDS = {
+    'integers': pa.array([3, None], pa.uint64()),
+    'floats': np.array([3.0, np.nan]),
+    'decimals': [decimal.Decimal('3.00'), None],
+    'texts': [' 3.0', ''],
+    'bytes': [b'3', None],
+    'views': pa.array(['3', None], pa.string_view()),
+    'categories': pa.array(['3', None]).dictionary_encode(),
+    'objects': np.array([3, '0'], object),
+}
+
+
+@pytest.mark.parametrize('kind', IDS)
+def test_ids_of_any_type(kind):
+  """The same table of types as for raw columns."""
+  found = inputs.encoded(toys.SCHEMA, columns_of_toys(user=IDS[kind]))
+  assert found['user'].tolist() == [3, 0]
+  if kind not in ('objects', 'floats'):
+    numbers = inputs.encoded(toys.SCHEMA, columns_of_toys(
+        price=[IDS[kind][0], 0.5]))['price']
+    assert numbers.tolist() == [3, 0.5] and numbers.dtype == np.float32
+  lists = pa.array([[IDS['integers'][0].as_py()], []], pa.list_view(pa.int8()))
+  found = inputs.encoded(toys.SCHEMA, columns_of_toys(tags=lists))['tags']
+  assert found.values.tolist() == [3] and found.offsets.tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize('value', [1e300, -1e39, np.float64(3.5e38)])
+@pytest.mark.parametrize('form', [np.array, list, pa.array])
+def test_numbers_past_float32(value, form):
+  words = "log, row 11: column 'price' is .*; it must be at most 3.4028235e38"
+  with pytest.raises(InputError, match=words):
+    inputs.encoded(
+        toys.SCHEMA, columns_of_toys(price=form([1.0, value])), 'log', 10)
 
 
 def test_a_column_that_is_not_there():

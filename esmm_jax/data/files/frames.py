@@ -23,6 +23,8 @@ _TAKEN = (
     'a DataFrame of pandas or polars, a pyarrow Table, RecordBatch, reader or'
     ' Dataset, a dict of arrays or lists, or a list of dicts'
 )
+# Methods of other libraries that give one of these.
+_CONVERTERS = ('to_arrow_table', 'to_arrow', 'to_pandas', 'toPandas', 'compute')
 
 
 class Frame(NamedTuple):
@@ -59,11 +61,10 @@ def read(
     where: str = 'columns',
     why: str = '',
 ) -> Frame:
-  """Reads columns of rows that people hold; the order of rows is kept.
+  """Reads columns of rows that people hold, in the order of the rows.
 
   The index of a pandas frame is left out. In a list of dicts a key that a row
-  lacks is a null there. What is not a text among the names of columns is taken
-  as the text that Python makes of it.
+  lacks is a null there. A name that is no text is taken as its text.
 
   Args:
     data: See the module.
@@ -134,6 +135,8 @@ def _read(
           f'{where}: columns differ in length: {next(iter(sizes))!r} has {num}'
           f' rows, {name!r} {size}.'
       )
+  if not num:  # A list of nothing has no type, or a wrong one.
+    columns = {name: pa.nulls(0) for name in columns}
   return Frame(columns, num)
 
 
@@ -171,7 +174,7 @@ def _source(data: Any, names: Sequence[str] | None, where: str) -> _Source:
   if frame_columns.is_of(data, 'pyarrow', 'Dataset', 'Scanner'):
     return _dataset(data)
   try:
-    if frame_columns.is_of(data, 'pandas', 'Series', 'Index'):
+    if frame_columns.is_series(data):
       raise TypeError('it is one column or one row')
     if hasattr(data, '__arrow_c_stream__'):
       reader = pa.RecordBatchReader.from_stream(data)
@@ -188,14 +191,14 @@ def _source(data: Any, names: Sequence[str] | None, where: str) -> _Source:
         f'{where}: a {type(data).__name__} cannot be read as rows ({reason});'
         f' give {_TAKEN}.'
     ) from e
-  shown = repr(data)
-  shown = shown if len(shown) < 60 else f'a {type(data).__name__}'
-  advice = ''
+  named = [name for name in _CONVERTERS if hasattr(data, name)]
+  advice = f' Give its {named[0]}().' if named else ''
   if isinstance(data, (str, bytes)) or hasattr(data, '__fspath__'):
     advice = (
         ' Files are read by experiments.predict and by'
         ' pyarrow.parquet.read_table.'
     )
+  shown = frame_columns.shown(data)
   raise InputError(f'{where} is {shown}; it must be {_TAKEN}.{advice}')
 
 
@@ -215,16 +218,18 @@ def _table(table: pa.Table) -> _Source:
 
 def _transposed(rows: Sequence[Any], where: str) -> dict[Any, list[Any]]:
   """Turns rows, dicts, into columns; a key that a row lacks is None there."""
+  dicts = []
   for number, row in enumerate(rows):
-    if not isinstance(row, Mapping):
-      shown = repr(row)
-      shown = shown if len(shown) < 60 else f'a {type(row).__name__}'
+    if hasattr(row, '_asdict'):  # A named tuple.
+      row = row._asdict()
+    if not hasattr(row, 'keys'):
       raise InputError(
-          f'{where}, row {number} is {shown}; a list must hold dicts, a row'
-          f' each. Or give {_TAKEN}.'
+          f'{where}, row {number} is {frame_columns.shown(row)}; a list must'
+          f' hold dicts, a row each. Or give {_TAKEN}.'
       )
-  keys = dict.fromkeys(key for row in rows for key in row)
-  return {key: [row.get(key) for row in rows] for key in keys}
+    dicts.append(dict(row))
+  keys = dict.fromkeys(key for row in dicts for key in row)
+  return {key: [row.get(key) for row in dicts] for key in keys}
 
 
 def _pandas(frame: Any, where: str) -> _Source:

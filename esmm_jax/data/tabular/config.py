@@ -7,7 +7,7 @@ import json
 import os
 from typing import Any
 
-from esmm_jax.data.files.raw_values import arrow, Location, times
+from esmm_jax.data.files.raw_values import boundary, Times
 from esmm_jax.data.store.policies import POLICIES
 from esmm_jax.data.tabular import growing
 from esmm_jax.data.tabular.inputs import KINDS, parse_inputs, split_commas
@@ -36,8 +36,8 @@ class TabularConfig(tfds.core.BuilderConfig):
     test_files: Those of the test split.
     id: Columns of one categorical value, with commas between. A name may be
       followed by options: `user:min_count=5:table=person`; see `Input`.
-    ids: Columns of lists of such values (in CSV with `|` between them):
-      `tags:max_len=20:combiner=sum`.
+    ids: Columns of lists of such values (in CSV with `|` or the column's
+      separator between them, or as JSON): `tags:max_len=20:combiner=sum`.
     float: Columns of numbers: `price:scaling=log`.
     click: Column of the label, 0 or 1.
     cart: Column of the label between click and conversion; '' for none.
@@ -239,13 +239,12 @@ class TabularConfig(tfds.core.BuilderConfig):
     names = [c.name for c in self.inputs] + [*self.events.values(), *more]
     return list(dict.fromkeys(filter(None, names)))
 
-  def boundary(self, option: str) -> Any:
-    """Returns `valid_from` or `test_from` as `times` reads it, or None."""
-    text = getattr(self, option)
+  def boundary(self, option: str, column: Times) -> Any:
+    """Returns `valid_from` or `test_from` as a time of the column, or None."""
+    text = str(getattr(self, option))
     if not text:
       return None
-    location = Location(f'dataset.{option}', name=option)
-    return times(arrow([str(text)], location), location).item()
+    return boundary(text, f'dataset.{option}', column, self.time)
 
 
 def _like(value: Any, default: Any, option: str) -> Any:

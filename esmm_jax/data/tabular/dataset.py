@@ -16,6 +16,7 @@ from esmm_jax.data.store.column_files import GrowingTable
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.columns import cut, open_folder, take_rows
 from esmm_jax.data.store.vocabulary import ValueCounts, Vocabulary
+from esmm_jax.data.tabular import frame_files
 from esmm_jax.data.tabular.config import FILE, GROUP, ROW, SPLITS
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
@@ -23,6 +24,7 @@ from esmm_jax.data.tabular.fit import Fit
 from esmm_jax.data.tabular.growing import check_inputs
 from esmm_jax.data.tabular.rows import Chunk, ends_of_time, joint_labels
 from esmm_jax.data.tabular.rows import LEFT_OUT, Log, split_of
+from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.schema import Schema
 from esmm_jax.types import Columns, InputError
 import numpy as np
@@ -54,6 +56,23 @@ class Tabular(ColumnarBuilder):
         the prepared data was made from.
     """
     return cls(data_dir=data_dir, config=TabularConfig.from_options(options))
+
+  @classmethod
+  def from_frame(cls, log: Any, data_dir: str, **options: Any) -> 'Tabular':
+    """Makes the data set of a log in memory, which is saved in `data_dir`.
+
+    Args:
+      log: Rows as `frames.read` takes them; or a tuple of such, of training,
+        validation (or None) and test.
+      data_dir: Folder of all prepared data.
+      **options: See `TabularConfig`; no files.
+
+    Raises:
+      InputError: See `from_options`.
+    """
+    return cls.from_options(
+        data_dir, **frame_files.saved(log, data_dir, options)
+    )
 
   def __init__(self, **kwargs: Any):
     super().__init__(**kwargs)
@@ -112,13 +131,15 @@ class Tabular(ColumnarBuilder):
         for name in report['splits']
     }
     tables = {name: GrowingTable(folder) for name, folder in folders.items()}
+    counts = Counts()
     for chunk in log.chunks():
       split = split_of(chunk, config, ends)
-      columns, split = self._encode(chunk, split, encoder, groups)
+      columns, split = self._encode(chunk, split, encoder, groups, counts)
       for name, table in tables.items():
         rows = np.flatnonzero(split == SPLITS.index(name))
         table.append(take_rows(columns, rows))
       self._progress.update(len(split))
+    counts.save(self.encoder_folder)
     for table in tables.values():
       table.close()
     report['files'] = log.sizes
@@ -134,7 +155,7 @@ class Tabular(ColumnarBuilder):
   def _count(
       self,
       log: Log,
-      ends: tuple[float, float] | None,
+      ends: tuple[int | float, int | float] | None,
       base: Encoder | None,
   ) -> tuple[Fit, Vocabulary | None, dict[str, Any]]:
     """Makes the first pass; checks every value of every row."""
@@ -191,12 +212,13 @@ class Tabular(ColumnarBuilder):
       split: np.ndarray,
       encoder: Encoder,
       groups: Vocabulary | None,
+      counts: Counts,
   ) -> tuple[Columns, np.ndarray]:
     """Returns all columns of rows, and their splits."""
     labels, is_kept = joint_labels(chunk, self.builder_config)
     location = chunk.location
     columns = encoder.encode(
-        chunk.columns, location.where, location.first, location.noun
+        chunk.columns, location.where, location.first, location.noun, counts
     )
     columns |= labels
     num = len(split)

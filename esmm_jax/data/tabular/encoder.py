@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import json
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 from esmm_jax.data.files import frames, raw_values
 from esmm_jax.data.files.raw_values import Location
@@ -41,11 +41,23 @@ class Scaling:
   std: float = 1.0
   log: bool = False
 
-  def apply(self, values: np.ndarray) -> np.ndarray:
-    """Scales float64 [n] to float32 [n]; nan, a missing number, becomes 0."""
-    values = logarithm(values) if self.log else values
-    scaled = (values - self.mean) / self.std
-    return np.where(np.isnan(scaled), 0, scaled).astype(np.float32)
+  def apply(self, values: np.ndarray, location: Location) -> np.ndarray:
+    """Scales float64 [n] to float32 [n]; nan, a missing number, becomes 0.
+
+    Raises:
+      InputError: A number is so far from the mean that float32 overflows.
+    """
+    numbers = logarithm(values) if self.log else values
+    with np.errstate(over='ignore'):
+      scaled = (numbers - self.mean) / self.std
+    scaled = np.where(np.isnan(scaled), 0, scaled)
+    must = (
+        'nearer to the training rows: scaled by their mean and standard'
+        f' deviation, {self.mean:.6g} and {self.std:.6g}, it is past float32'
+    )
+    bad = np.abs(scaled) > raw_values.LARGEST
+    raw_values.refuse(bad, pa.array(values), must, location)
+    return scaled.astype(np.float32)
 
 
 def logarithm(values: np.ndarray) -> np.ndarray:
@@ -53,14 +65,25 @@ def logarithm(values: np.ndarray) -> np.ndarray:
   return np.sign(values) * np.log1p(np.abs(values))
 
 
+class Raw(NamedTuple):
+  """A raw column.
+
+  Attributes:
+    values: Numbers, float64 with nan where one is missing, or identifiers as
+      pyarrow strings.
+    offsets: int64 [n + 1] of lists, otherwise None.
+    weights: float64, of the entries of lists; None if they have none.
+  """
+
+  values: Any
+  offsets: np.ndarray | None = None
+  weights: np.ndarray | None = None
+
+
 def read(
     column: Input, columns: Mapping[str, Any], location: Location
-) -> tuple[np.ndarray | None, Any]:
+) -> Raw:
   """Converts a raw column to numbers or identifiers.
-
-  Returns:
-    Offsets int64 [n + 1] of lists, otherwise None; and numbers, float64 with
-    nan where one is missing, or identifiers as pyarrow strings.
 
   Raises:
     InputError: A value is of another kind.
@@ -68,10 +91,13 @@ def read(
   location = location.column(column.name)
   array = raw_values.arrow(columns[column.name], location)
   if column.kind == 'float':
-    return None, raw_values.floats(array, location)
+    return Raw(raw_values.floats(array, location))
   if column.kind == 'id':
-    return None, raw_values.texts(array, location)
-  return raw_values.lists(array, location, column.max_len)
+    return Raw(raw_values.texts(array, location))
+  lists = raw_values.lists(
+      array, location, column.max_len, column.separator, column.weights
+  )
+  return Raw(lists.entries, lists.offsets, lists.weights)
 
 
 class Encoder:
@@ -130,8 +156,8 @@ class Encoder:
 
     Args:
       columns: Rows as `frames.read` takes them, of raw values of any type: 7,
-        '7' and 7.0 are the same identifier. Lists may be texts with `|` between
-        the entries. Columns besides `raw_names` are ignored.
+        '7' and 7.0 are the same identifier, see `files.texts`. Lists may be
+        texts, see `files.lists`. Columns besides `raw_names` are ignored.
       where: The file, for messages.
       first_row: Number of the first row, for messages.
       noun: See `Location`.
@@ -148,14 +174,22 @@ class Encoder:
     encoded: Columns = {}
     rows = frames.read(columns, self.raw_names, where)
     for c in self.inputs:
-      offsets, values = read(c, rows.columns, location)
+      raw = read(c, rows.columns, location)
       if c.kind == 'float':
-        encoded[c.name] = self._scalings[c.name].apply(values)
+        values = raw.values
+        encoded[c.name] = self._scalings[c.name].apply(
+            values, location.column(c.name)
+        )
       else:
-        values = self._vocabularies[c.table].encode(values)
-        encoded[c.name] = values if offsets is None else Ragged(values, offsets)
+        values = self._vocabularies[c.table].encode(raw.values)
+        encoded[c.name] = values
+        if raw.offsets is not None:
+          weights = raw.weights
+          if weights is not None:
+            weights = weights.astype(np.float32)
+          encoded[c.name] = Ragged(values, raw.offsets, weights)
       if counts is not None:
-        counts.add(c.name, values, offsets)
+        counts.add(c.name, values, raw.offsets)
     return encoded
 
   def values(self, table: str) -> list[str]:
@@ -179,7 +213,7 @@ class Encoder:
       parquet.write_table(column, os.path.join(folder, _vocabulary(k)))
     about = {
         'version': _VERSION,
-        'inputs': [dataclasses.asdict(c) for c in self.inputs],
+        'inputs': [_options(c) for c in self.inputs],
         'schema': self.schema.to_dict(),
         'tables': tables,
         'scalings': {
@@ -211,6 +245,8 @@ class Encoder:
         if len(values) + FIRST_KEPT != sizes[table]:
           raise ValueError(f'it has {len(values)} values')
         values = raw_values.arrow(values, Location(path))
+        # An encoder of an earlier version may have another text of a value.
+        values = raw_values.canonical(values.cast(pa.string()))
         vocabularies[table] = Vocabulary(values)
       return cls(
           [Input(**c) for c in about['inputs']],
@@ -223,6 +259,13 @@ class Encoder:
           f'{path} cannot be read ({e}). Copy the folder encoder/ of the'
           ' prepared data there again.'
       ) from e
+
+
+def _options(column: Input) -> dict[str, Any]:
+  """Returns a column's options; `separator` and `weights` if they are set."""
+  options = dataclasses.asdict(column)
+  unset = [k for k in ('separator', 'weights') if not options[k]]
+  return {k: v for k, v in options.items() if k not in unset}
 
 
 def _vocabulary(k: int) -> str:

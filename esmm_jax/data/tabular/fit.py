@@ -3,19 +3,34 @@
 from collections.abc import Mapping
 from typing import Any
 
+from esmm_jax.data.files import raw_values
 from esmm_jax.data.files.raw_values import Location
 from esmm_jax.data.store.vocabulary import ValueCounts
 from esmm_jax.data.tabular.config import TabularConfig
-from esmm_jax.data.tabular.encoder import Encoder, logarithm, read, Scaling
+from esmm_jax.data.tabular.encoder import Encoder, logarithm, Raw, read
+from esmm_jax.data.tabular.encoder import Scaling
 from esmm_jax.data.tabular.inputs import Input
+from esmm_jax.types import InputError
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+
+# Name -> a separator that hardly stands inside of an identifier.
+_UNLIKELY = {
+    '^': '^',
+    'semicolon': ';',
+    'comma': ',',
+    'tab': '\t',
+    **{rf'\x{code:02x}': chr(code) for code in (1, 2, 3, 29)},
+}
+
 
 class Moments:
   """Number, mean and variance of a stream of numbers, in float64."""
 
   def __init__(self):
     self.num, self.mean, self._squares = 0, 0.0, 0.0
+    self._low, self._high = np.inf, -np.inf
 
   def add(self, values: np.ndarray) -> None:
     """Adds numbers, by the formula of Chan et al. (1983); nan is left out."""
@@ -28,6 +43,10 @@ class Moments:
     self._squares += delta**2 * self.num * len(values) / num
     self.mean += delta * len(values) / num
     self.num = num
+    self._low = min(self._low, values.min())
+    self._high = max(self._high, values.max())
+    if self._low == self._high:  # Not what rounding makes of it.
+      self.mean, self._squares = self._low, 0.0
 
   @property
   def std(self) -> float:
@@ -48,6 +67,13 @@ class Fit:
     self._config, self._base = config, base
     self._counts: dict[str, ValueCounts] = {}
     self._moments: dict[str, Moments] = {}
+    self._where = ''
+    # List column without a list of two entries so far -> some of its values.
+    self._single: dict[str, pa.Array] = {
+        c.name: pa.array([], pa.string())
+        for c in config.inputs
+        if c.kind == 'ids' and not c.separator
+    }
     for c in config.inputs:
       if c.kind == 'float':
         self._moments[c.name] = Moments()
@@ -68,18 +94,49 @@ class Fit:
     Raises:
       InputError: A value is of another kind.
     """
+    self._where = self._where or location.where
     for c in self._config.inputs:
-      offsets, values = read(c, columns, location)
+      raw = read(c, columns, location)
       if c.kind == 'float':
-        values = values[train]
+        values = raw.values[train]
         values = logarithm(values) if c.scaling == 'log' else values
         self._moments[c.name].add(values)
       else:
-        rows = train if offsets is None else np.repeat(train, np.diff(offsets))
-        self._counts[c.table].add(values.filter(pa.array(rows)))
+        rows = train
+        if raw.offsets is not None:
+          rows = np.repeat(train, np.diff(raw.offsets))
+          self._note(c.name, columns[c.name], raw)
+        self._counts[c.table].add(raw.values.filter(pa.array(rows)))
+
+  def _note(self, name: str, column: Any, raw: Raw) -> None:
+    """Remembers values of a column of texts that have one entry at most."""
+    if np.diff(raw.offsets).max(initial=0) > 1:
+      self._single.pop(name, None)
+    elif name in self._single and not len(self._single[name]):
+      texts = raw_values.arrow(column[:1000], Location('', name=name))
+      if pa.types.is_string(texts.type):
+        texts = pc.utf8_trim_whitespace(texts.drop_null())
+        self._single[name] = pc.unique(
+            texts.filter(pc.greater(pc.binary_length(texts), 0))
+        )
 
   def encoder(self) -> Encoder:
-    """Makes the encoder of the rows added."""
+    """Makes the encoder of the rows added.
+
+    Raises:
+      InputError: A column of lists seems to have another separator.
+    """
+    for name, values in self._single.items():
+      values = values.filter(pc.invert(pc.starts_with(values, '[')))
+      for word, separator in _UNLIKELY.items():
+        has = pc.match_substring(values, separator)
+        if 10 * (pc.sum(has).as_py() or 0) > len(values):
+          example = values.filter(has)[0].as_py()
+          raise InputError(
+              f'{self._where}: no value of column {name!r} has two entries, but'
+              f' some are like {example!r}; write {name}:separator={word} in'
+              f' dataset.ids, or {name}:separator=pipe if these are no lists.'
+          )
     vocabularies, scalings = {}, {}
     for c in self._config.inputs:
       if c.kind == 'float':

@@ -1,8 +1,10 @@
 """The input columns of a user's log, as options of the config name them."""
 
 import dataclasses
+import re
 from typing import Any
 
+from esmm_jax.data.files.raw_values import SEPARATOR
 from esmm_jax.options import check_choice
 from esmm_jax.schema import COMBINERS, Field
 from esmm_jax.types import InputError, suggest
@@ -17,10 +19,23 @@ _OPTIONS = {
         'table': str,
         'max_len': int,
         'combiner': str,
+        'separator': str,
+        'weights': str,
     },
     'float': {'scaling': str},
 }
 KINDS = tuple(_OPTIONS)
+# Names of separators, because the options themselves stand between , and :.
+_SEPARATORS = {
+    'colon': ':',
+    'comma': ',',
+    'equals': '=',
+    'newline': '\n',
+    'pipe': '|',
+    'semicolon': ';',
+    'space': ' ',
+    'tab': '\t',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +50,10 @@ class Input:
     table: Columns of one table share vocabulary and embeddings.
     max_len: `ids`: entries kept of a row, its first ones.
     combiner: `ids`: `sum` or `mean`.
+    separator: `ids`: between the entries of a list that is a text; '': `|`, or
+      as the text says that begins with [, see `list_texts`.
+    weights: `ids`: between an entry and its weight, as in `sport:0.5`; '': no
+      weights. Of a row the heaviest `max_len` entries are kept.
     scaling: `float`: `standard` (mean 0 and variance 1 of the training rows),
       `log` (sign(x) ln(1 + |x|) before that) or `none`.
   """
@@ -47,6 +66,8 @@ class Input:
   max_len: int = 50
   combiner: str = 'mean'
   scaling: str = 'standard'
+  separator: str = ''
+  weights: str = ''
 
   def __post_init__(self):
     for option, least in (('min_count', 1), ('max_values', 0), ('max_len', 1)):
@@ -54,6 +75,8 @@ class Input:
         raise InputError(f'{option} must be at least {least}.')
     check_choice('combiner', self.combiner, COMBINERS)
     check_choice('scaling', self.scaling, SCALINGS)
+    if self.weights and self.weights == (self.separator or SEPARATOR):
+      raise InputError('separator and weights are the same.')
     if not self.table:
       object.__setattr__(self, 'table', self.name)
 
@@ -64,6 +87,7 @@ class Input:
     more = {}
     if self.kind == 'ids':
       more = {'max_len': self.max_len, 'combiner': self.combiner}
+      more['weighted'] = bool(self.weights)
     return Field(
         self.name, self.kind, vocab_size=vocab_size, table=self.table, **more
     )
@@ -84,7 +108,8 @@ def parse_inputs(kind: str, text: str, min_count: int) -> list[Input]:
 
 
 def _parse_input(kind: str, part: str, min_count: int) -> Input:
-  name, *texts = part.split(':')
+  # `weights=:` too.
+  name, *texts = re.sub(r'=:(?=:|$)', '=colon', part).split(':')
   options: dict[str, Any] = {} if kind == 'float' else {'min_count': min_count}
   try:
     for text in texts:
@@ -94,6 +119,9 @@ def _parse_input(kind: str, part: str, min_count: int) -> Input:
             f'{text!r} is no option of such a column; write KEY=VALUE.'
             f' {suggest(key, _OPTIONS[kind])}'
         )
+      if key in ('separator', 'weights'):
+        options[key] = _separator(value)
+        continue
       try:
         options[key] = _OPTIONS[kind][key](value)
       except ValueError as e:
@@ -101,6 +129,20 @@ def _parse_input(kind: str, part: str, min_count: int) -> Input:
     return Input(name, kind, **options)
   except InputError as e:
     raise InputError(f'dataset.{kind}: {part!r}: {e}') from e
+
+
+def _separator(text: str) -> str:
+  r"""Returns a separator that is written out, named, or escaped like \x01."""
+  if not text:
+    raise InputError(
+        f'a separator is empty; write it, or {", ".join(_SEPARATORS)}.'
+    )
+  if '\\' not in text:
+    return _SEPARATORS.get(text, text)
+  try:
+    return text.encode('ascii').decode('unicode_escape')
+  except UnicodeError as e:
+    raise InputError(f'{text!r} is no separator; write \\x01, say.') from e
 
 
 def split_commas(text: str) -> list[str]:

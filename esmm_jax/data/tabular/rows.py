@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import zlib
 
 from esmm_jax.data.files import raw_values, row_files
-from esmm_jax.data.files.raw_values import Location
+from esmm_jax.data.files.raw_values import Location, NOUNS, Times
 from esmm_jax.data.store.policies import apply_conversion_policy
 from esmm_jax.data.store.sessions import session_hash
 from esmm_jax.data.tabular.config import SPLITS, TabularConfig
@@ -47,8 +47,8 @@ class Chunk(NamedTuple):
     """Returns a column as identifiers."""
     return raw_values.texts(self.arrow(name), self.location.column(name))
 
-  def times(self, name: str) -> np.ndarray:
-    """Returns a column as times, float64 [n]."""
+  def times(self, name: str) -> Times:
+    """Returns a column as times."""
     return raw_values.times(self.arrow(name), self.location.column(name))
 
 
@@ -144,18 +144,23 @@ def joint_labels(
   return labels, is_kept
 
 
-def ends_of_time(log: Log, config: TabularConfig) -> tuple[float, float]:
+def ends_of_time(
+    log: Log, config: TabularConfig
+) -> tuple[int | float, int | float]:
   """Finds the times at which validation and test begin.
 
   These are the config's, or follow from its shares. Takes 8 bytes a row. Rows
   of one time are in one split, the later one.
 
+  Returns:
+    Values comparable with `Times.values`.
+
   Raises:
-    InputError: They leave a split empty.
+    InputError: They leave a split empty, or rows differ in the kind of time.
   """
   name = config.time
-  pieces = [c.times(name) for c in log.chunks([name])]
-  times = np.sort(np.concatenate([np.zeros(0), *pieces]))
+  column = _all_times(log, name)
+  times = column.values
   num = len(times)
   ends = []
   for option, share in (
@@ -163,14 +168,14 @@ def ends_of_time(log: Log, config: TabularConfig) -> tuple[float, float]:
       ('test_from', config.test_share),
   ):
     first = num - round(share * num)
-    by_share = float(times[first]) if first < num else np.inf
-    boundary = config.boundary(option)
+    by_share = times[first].item() if first < num else np.inf
+    boundary = config.boundary(option, column) if num else None
     ends.append(by_share if boundary is None else boundary)
     if boundary is not None and num and not times[0] < boundary <= times[-1]:
       raise InputError(
-          f'dataset.{option} is {getattr(config, option)}, {boundary:.17g} as a'
-          f' number, but column {name!r} goes from {times[0]:.17g} to'
-          f' {times[-1]:.17g}.'
+          f'dataset.{option} is {getattr(config, option)}, but column'
+          f' {name!r} goes from {column.words(times[0].item())} to'
+          f' {column.words(times[-1].item())}.'
       )
   if ends[0] > ends[1]:
     raise InputError(
@@ -180,8 +185,31 @@ def ends_of_time(log: Log, config: TabularConfig) -> tuple[float, float]:
   return ends[0], ends[1]
 
 
+def _all_times(log: Log, name: str) -> Times:
+  """Returns the times of all rows, ascending."""
+  pieces: list[Times] = []
+  for chunk in log.chunks([name]):
+    piece = chunk.times(name)
+    if pieces and piece.kind != pieces[0].kind:
+      raise InputError(
+          f'{chunk.location.at(0)}: column {name!r} holds {NOUNS[piece.kind]}'
+          f' here and {NOUNS[pieces[0].kind]} before; give all rows one form.'
+      )
+    pieces.append(piece)
+  if not pieces:
+    return Times(np.zeros(0), 'number')
+  zones = {piece.zone for piece in pieces}
+  return Times(
+      np.sort(np.concatenate([piece.values for piece in pieces])),
+      pieces[0].kind,
+      zones.pop() if len(zones) == 1 else '',
+  )
+
+
 def split_of(
-    chunk: Chunk, config: TabularConfig, ends: tuple[float, float] | None
+    chunk: Chunk,
+    config: TabularConfig,
+    ends: tuple[int | float, int | float] | None,
 ) -> np.ndarray:
   """Assigns rows to splits.
 
@@ -197,8 +225,11 @@ def split_of(
   if config.split == 'files':
     return np.full(num, chunk.split, np.int8)
   if config.split == 'time':
-    times = chunk.times(config.time)
-    return np.searchsorted(ends, times, side='right').astype(np.int8)
+    times = chunk.times(config.time).values
+    split = np.zeros(num, np.int8)
+    for end in ends:
+      split += raw_values.reached(times, end)
+    return split
   if config.split == 'column':
     names = chunk.texts(config.split_column)
     split = pc.fill_null(pc.index_in(names, pa.array(SPLITS)), LEFT_OUT)

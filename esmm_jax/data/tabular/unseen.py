@@ -1,15 +1,20 @@
 """Shares of missing values, and of those that training never saw, by field."""
 
 from collections.abc import Iterator, Mapping
+import os
 from typing import NamedTuple
 
+from esmm_jax.json_files import read_json, write_json
 from esmm_jax.schema import MISSING, RARE, Schema
 from esmm_jax.types import Columns, Ragged
 import numpy as np
 
 # A share of unseen values above which a column is probably another one than in
-# training, or of another type.
+# the log that was trained on, or of another type; it is above so many times the
+# share in that log, too, because a column may have many rare values.
 SUSPICIOUS = 0.5
+_TIMES = 2
+_FILE = 'unseen.json'
 # Smaller shares are not listed.
 _LISTED = 0.001
 
@@ -34,9 +39,8 @@ class Counts:
     fields: Field -> rows, missing rows, values, unseen values.
   """
 
-  def __init__(self, fields: Mapping[str, list[int]] | None = None):
-    """Takes counts to begin with, as `fields` holds them."""
-    self.fields = {name: list(counts) for name, counts in (fields or {}).items()}
+  def __init__(self):
+    self.fields: dict[str, list[int]] = {}
 
   def add(
       self,
@@ -80,6 +84,17 @@ class Counts:
       before = self.fields.get(name, [0] * len(counts))
       self.fields[name] = [a + b for a, b in zip(before, counts, strict=True)]
 
+  def save(self, folder: str) -> None:
+    """Writes the counts into the folder of an encoder: those of its log."""
+    write_json(os.path.join(folder, _FILE), self.fields)
+
+  @classmethod
+  def load(cls, folder: str) -> 'Counts':
+    """Reads the counts of an encoder's log; none of an earlier version's."""
+    counts = cls()
+    counts.add_all(read_json(os.path.join(folder, _FILE)) or {})
+    return counts
+
   def shares(self) -> dict[str, Share]:
     """Returns the shares of each field; 0 where there are no rows."""
     return {
@@ -88,10 +103,16 @@ class Counts:
     }
 
 
-def lines(shares: Mapping[str, Share]) -> Iterator[str]:
+def lines(
+    shares: Mapping[str, Share], before: Mapping[str, Share] | None = None
+) -> Iterator[str]:
   """Yields a summary for people: a line each for unseen and missing values.
 
   Warnings follow, of fields that are almost wholly unseen.
+
+  Args:
+    shares: Of new rows.
+    before: Of the log that was trained on, all its splits; None: not known.
   """
   for key, words in (
       ('unseen', 'rare or never seen in training'),
@@ -106,9 +127,11 @@ def lines(shares: Mapping[str, Share]) -> Iterator[str]:
       texts = [f'{name} {values[name]:.1%}' for name in listed]
       yield f'{words}: {", ".join(texts)}'
   for name, share in shares.items():
-    if share.unseen > SUSPICIOUS:
+    of_log = (before or {}).get(name)
+    if share.unseen > max(SUSPICIOUS, _TIMES * of_log.unseen if of_log else 0):
+      then = f' ({of_log.unseen:.1%} in its log)' if of_log else ''
       yield (
           f'warning: {share.unseen:.1%} of the values of column {name!r} are'
-          ' rare or were never seen in training; is it the right column, with'
-          ' the values that it had there?'
+          f' rare or were never seen in training{then}; is it the right column,'
+          ' with the values that it had there?'
       )

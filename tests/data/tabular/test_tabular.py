@@ -84,6 +84,9 @@ def assert_same(a, b):
       other = b[split][name]
       if isinstance(mine, Ragged):
         np.testing.assert_array_equal(mine.offsets, other.offsets)
+        assert (mine.weights is None) == (other.weights is None)
+        if mine.weights is not None:
+          np.testing.assert_array_equal(mine.weights, other.weights)
         mine, other = mine.values, other.values
       assert mine.dtype == other.dtype, name
       np.testing.assert_array_equal(mine, other, err_msg=name)
