@@ -107,6 +107,9 @@ def base() -> ConfigDict:
           # Folder of a run, from this one's, whose pCTR makes ctcvr_common of
           # this run's pCVR; '.' is this run. That run saves its predictions.
           common_ctr='',
+          # Folder of a finished run; this one begins with its parameters and
+          # moments (docs/after_the_first_run.md).
+          init_from=placeholder(str),
           # A published set-up of Ali-CCP (`esmm_jax/protocols/`): fills what
           # the dataset section leaves unset, adds its summary to the results.
           protocol='',
@@ -305,6 +308,9 @@ def tabular() -> ConfigDict:
           null_values=placeholder(str),
           quote=placeholder(str),
           format=placeholder(str),
+          # Folder of a run whose vocabulary grows by the values of this log;
+          # `init_from` sets it.
+          vocabulary_of=placeholder(str),
           **_splits(),
       )
   )

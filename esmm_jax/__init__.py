@@ -24,9 +24,10 @@ The folders, from the ground up:
   parallel     several devices and processes
   workdir      the folder of a run: identity, checkpoints, lock, metrics
   protocols    published set-ups of Ali-CCP
+  warm_start   a run that begins with the parameters of another one
   training     a config -> a trained and evaluated run
   sweeps       many runs -> a results table with spread, gains and tests
-  serving      a finished run -> scores of new rows; export, calibration
+  serving      a finished run -> scores and metrics of new rows; export
   reporting    runs and sweeps as text, pictures and HTML pages
   easyrec      configs of EasyRec -> configs of ours
   doctor       is this machine fit to train?

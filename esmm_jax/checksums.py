@@ -16,7 +16,7 @@ import json
 import os
 from typing import Any
 
-from esmm_jax.json_files import write_json
+from esmm_jax.json_files import read_json, write_json
 from esmm_jax.types import InputError
 
 NOTE = 'sha256.json'
@@ -54,6 +54,12 @@ def damage(folder: str) -> str:
   for path, wrong in _differences(sealed, _contents(folder)):
     return f'{path} {wrong}'
   return ''
+
+
+def read_seal(folder: str) -> dict[str, list[Any]]:
+  """Reads the seal of a folder: path -> [bytes, sha256]; {} without one."""
+  sealed = read_json(folder + _SUFFIX)
+  return sealed if isinstance(sealed, dict) else {}
 
 
 def remove_stray(folder: str) -> None:

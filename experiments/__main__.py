@@ -14,7 +14,7 @@ from experiments import cli
 
 # In the order in which one meets them; others follow by name.
 FIRST = (
-    *('demo', 'train', 'report', 'calibrate', 'predict', 'export'),
+    *('demo', 'train', 'report', 'evaluate', 'calibrate', 'predict', 'export'),
     *('sweep', 'table', 'prepare_data', 'doctor'),
 )
 HIDDEN = ('cli', 'file_flags', 'load', 'sweep_checks', 'sweep_runs')

@@ -188,14 +188,21 @@ def run(main: Callable[..., Any], positional: bool = False) -> None:
   app.run(guarded, flags_parser=_parse)
 
 
-def print_results(runs: Mapping[str, Mapping[str, Any]]) -> None:
-  """Prints the test metrics: a row for each space and run."""
+def print_results(
+    runs: Mapping[str, Mapping[str, Any]], title: str = 'test split'
+) -> None:
+  """Prints the test metrics: a row for each space and run.
+
+  Args:
+    runs: Name -> `test/space/metric` -> value.
+    title: Says which rows they are of.
+  """
   from rich.box import SIMPLE_HEAD
   from rich.console import Console
   from rich.table import Table
 
   table = Table(
-      title='test split',
+      title=title,
       title_justify='left',
       box=SIMPLE_HEAD,
       padding=(0, 1),

@@ -59,8 +59,10 @@ def main() -> None:
         )
     from esmm_jax.protocols import use as protocols
 
+    from esmm_jax.warm_start.resolve import resolve
+
     config = cli.require('config', 'configs/esmm.py:tabular')
-    _prepare(protocols.resolve(config).dataset)
+    _prepare(resolve(protocols.resolve(config)).dataset)
     return
   name = cli.require('dataset', 'ali_ccp')
   options = _options(_OPTION.value)

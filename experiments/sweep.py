@@ -58,8 +58,8 @@ flags.adopt_module_key_flags(cli)
 
 def main() -> None:
   spec = cli.require('sweep', 'configs/tables/architectures.py:smoke')
-  plan = _plan(spec)
   workdir = cli.require('workdir', 'runs/architectures')
+  plan = _plan(spec, workdir)
   if _DRY_RUN.value:
     _list(plan, workdir)
     return
@@ -79,17 +79,22 @@ def main() -> None:
   )
 
 
-def _plan(spec: str) -> sweep_runs.Plan:
+def _plan(spec: str, workdir: str) -> sweep_runs.Plan:
   """Loads the table file and groups its runs."""
   from esmm_jax.protocols import use as protocols
   from esmm_jax.sweeps import points as sweep_points, replicas
+  from esmm_jax.sweeps.saved_runs import run_folder
+  from esmm_jax.warm_start.resolve import resolve
   from esmm_jax.workdir.folder import flatten, with_run_section
 
   table = load.table(spec)
   points = sweep_points.runs(table.points)
   configs = {name: load.point(point) for name, point in points.items()}
   load.override(configs, _OVERRIDE.value)
-  configs = {name: protocols.resolve(c) for name, c in configs.items()}
+  configs = {
+      name: resolve(protocols.resolve(c), run_folder(workdir, name))
+      for name, c in configs.items()
+  }
   flat = {
       name: flatten(with_run_section(c.to_dict()))
       for name, c in configs.items()

@@ -3,8 +3,10 @@
   python -m experiments.train --config=configs/esmm.py:smoke --workdir=runs/s
 
 --config=FILE[:variant] names the config, --config.key=value changes a key of
-it. The run's folder gets config.json, metrics.jsonl, results.json, checkpoints/
-and tensorboard/. The same command again resumes where it stopped.
+it. --init_from=RUN begins with the parameters of a finished run, on today's log
+say (docs/after_the_first_run.md). The run's folder gets config.json,
+metrics.jsonl, results.json, checkpoints/ and tensorboard/. The same command
+again resumes where it stopped.
 """
 
 import os
@@ -16,12 +18,16 @@ from typing import Any
 from absl import flags
 from esmm_jax.types import InputError
 
-from experiments import cli, file_flags
+from experiments import cli, file_flags, load
 
 cli.define_config()
 cli.define_data_dir()
 _WORKDIR = file_flags.define_path(
     'workdir', None, 'Folder of the run; the same command again resumes it.'
+)
+_INIT_FROM = file_flags.define_path(
+    'init_from', None, 'Folder of a finished run whose parameters and moments'
+    ' this one begins with; the same as --config.init_from.'
 )
 _COORDINATOR = flags.DEFINE_string(
     'coordinator', '', 'To train with several processes: HOST:PORT of the first'
@@ -43,6 +49,13 @@ flags.adopt_module_key_flags(cli)
 def main() -> None:
   config = cli.require('config', 'configs/esmm.py:smoke')
   workdir = cli.require('workdir', 'runs/esmm')
+  if _INIT_FROM.value is not None:
+    if config.get('init_from') not in (None, '', _INIT_FROM.value):
+      raise cli.UsageError(
+          f'--init_from={_INIT_FROM.value} and init_from={config.init_from} of'
+          ' the config name two runs; set one.'
+      )
+    load.set_key(config, 'init_from', _INIT_FROM.value)
   if _COORDINATOR.value:
     return _as_one_of_many(config, workdir)
   if _NUM_PROCESSES.value is not None or _PROCESS_ID.value is not None:

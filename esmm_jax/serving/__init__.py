@@ -6,6 +6,8 @@
   predictor        columns -> probabilities, in batches of a few sizes
   calibrators      Platt and isotonic: the fitted maps, and fitting one
   calibrate        fits the calibrators of a run on its validation split
+  labelled         raw labelled rows -> encoded columns and labels
+  evaluation       metrics of labelled rows, or of a split; segments: by value
   scoring          a stream of rows -> one file, resumes after a kill
   outputs          the file of scores, Parquet or CSV
   run_predictions  predictions and truth of a run's own test split

@@ -12,6 +12,7 @@ from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.tabular.unseen import Counts, Share
 from esmm_jax.schema import Schema
 from esmm_jax.serving import calibrators, inputs, model_inputs
+from esmm_jax.serving.evaluation import Evaluates
 from esmm_jax.serving.restore import restore, Trained
 from esmm_jax.tasks import spaces
 from esmm_jax.training.predict import predict_step, scores
@@ -28,7 +29,7 @@ _SIZES = (1, 32, 1024)
 _PIECE = 16
 
 
-class Predictor:
+class Predictor(Evaluates):
   """Scores rows with a trained model.
 
       >>> import esmm_jax
@@ -186,7 +187,10 @@ class Predictor:
     return inputs.encoded(self.schema, columns, where, first_row)
 
   def outputs(
-      self, columns: Columns, whole: bool = False
+      self,
+      columns: Columns,
+      whole: bool = False,
+      uses: list[Any] | None = None,
   ) -> dict[str, np.ndarray]:
     """Predicts log-odds (values of a regression) of encoded rows.
 
@@ -194,6 +198,7 @@ class Predictor:
       columns: Field -> column, as a data set holds it; those of groups too.
       whole: Whether all batches have `batch_size` rows, as those of a run do:
         the last bit may depend on the size.
+      uses: Gets the use of the gates in each batch.
 
     Returns:
       Output -> float32 [n]: `ctr`, `cvr`, `ctcvr`, say.
@@ -211,10 +216,12 @@ class Predictor:
       batch = model_inputs.to_batch(
           self.schema, _pad(rows, size), is_row.astype(np.float32)
       )
-      outputs, _ = self._step(
+      outputs, use = self._step(
           params['table'], params['net'], params['stats'], batch
       )
       batches.append(outputs)
+      if uses is not None:
+        uses.append(jax.tree.map(np.asarray, use))
     names = dict.fromkeys(s.output for s in spaces(self.schema.tasks))
     return {
         name: np.concatenate(
@@ -228,12 +235,11 @@ class Predictor:
       self, outputs: Mapping[str, Array], calibrated: str, joint: str
   ) -> dict[str, np.ndarray]:
     """Turns outputs into what `predict` returns."""
-    if calibrated != 'none':
-      fitted = calibrators.read(self.folder, calibrated)
-      outputs = calibrators.calibrate_outputs(
-          fitted, calibrated, joint, outputs, self.schema.tasks
-      )
-    return scores(outputs, self.schema.tasks)
+    tasks = self.schema.tasks
+    outputs = calibrators.apply(
+        self.folder, calibrated, joint, outputs, tasks
+    )
+    return scores(outputs, tasks)
 
   def split_outputs(
       self, builder: ColumnarBuilder, split: str

@@ -276,6 +276,8 @@ def _check_alike(
       if len({point.get(key, absent) for point in points}) > 1
   }
   free |= {table.seed, 'dataset.raw_dir'}
+  if 'init_from' in free:  # The fingerprints of what it names.
+    free |= {'init_sha256', 'dataset.vocabulary_sha256'}
   first, expected = '', {}
   for run in runs.values():
     if run.results is None or run.config is None:

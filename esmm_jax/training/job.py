@@ -20,6 +20,9 @@ from esmm_jax.training.predict import Split, SplitPredictor
 from esmm_jax.training.replica_run import Run
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import init_state, TrainState
+from esmm_jax.types import InputError
+from esmm_jax.warm_start.base import Base
+from esmm_jax.warm_start.takeover import take_over
 from esmm_jax.workdir import lock, manifest, provenance, stopping
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import claim
@@ -177,9 +180,9 @@ def initialise_or_restore(job: Job) -> tuple[TrainState, Any]:
       embed_scale=job.common.table.embed_init_scale,
       layout=layout,
   )
-  resumes = checkpoints.latest_step is not None
+  resumes, begins = checkpoints.latest_step is not None, ''
   if not resumes:  # Nothing is left behind by a model that cannot be.
-    state = layout.placed(init())
+    state, begins = _take_over(job, layout.placed(init()))
     best = selection.copy(state.params) if job.keeps_best else {}
   warnings = [*checkpoints.messages, *_claim(job, resumes)]
   warnings += program.builder.warnings
@@ -198,11 +201,35 @@ def initialise_or_restore(job: Job) -> tuple[TrainState, Any]:
   start = int(state.step)
   for run in runs:
     run.open(start, program.total_steps, shows=run is runs[0])
-  for warning in warnings:
+  for warning in dict.fromkeys(warnings):
     job.warn(warning)
+  if begins:
+    runs[0].writer.say(begins)
   if start:
     runs[0].writer.say(f'Going on at step {start} of {program.total_steps}.')
   return state, best
+
+
+def _take_over(job: Job, state: TrainState) -> tuple[TrainState, str]:
+  """Takes over the parameters of the run that `init_from` names, if it does.
+
+  Returns:
+    The state, and a line that says what was taken over, or ''.
+
+  Raises:
+    InputError: That run does not fit, or is another one than at the start.
+  """
+  init = job.common.init
+  if not init.init_from:
+    return state, ''
+  base = Base.open(init.init_from)
+  if base.sha256 != init.init_sha256:
+    raise InputError(
+        f'init_from={base.run} was trained anew since this run began. Use'
+        ' another --workdir.'
+    )
+  program = job.program
+  return take_over(state, base, program.schema, program.builder)
 
 
 def _claim(job: Job, resumes: bool) -> list[str]:

@@ -17,6 +17,7 @@ from esmm_jax.training.replica_run import line
 from esmm_jax.training.resident import Resident
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import TrainState
+from esmm_jax.warm_start import resolve as warm_start
 from esmm_jax.workdir import folder, stopping
 import jax
 
@@ -107,8 +108,11 @@ def train_replicas(
   """
   if log is not None:
     configs = parts.with_log(configs, log, data_dir)
-  configs = [protocols.resolve(c) for c in configs]
   workdirs = [paths.expand(w) for w in workdirs]
+  configs = [
+      warm_start.resolve(protocols.resolve(c), w)
+      for c, w in zip(configs, workdirs)
+  ]
   records = [folder.record(c) for c in configs]
   results = [folder.finished(r, w) for r, w in zip(records, workdirs)]
   if None not in results:

@@ -150,7 +150,7 @@ class SplitPredictor:
         space.output: np.empty((num, batches.num_rows), np.float32)
         for space in spaces(self._program.schema.tasks)
     }
-    gates: dict[str, dict[str, Array]] = {}
+    uses: list[dict[str, dict[str, Array]]] = []
     pending = []
 
     def collect():
@@ -158,10 +158,7 @@ class SplitPredictor:
       for name, values in out.items():
         rows = values[:, start : start + self._batch_size]
         rows[:] = np.asarray(outputs[name])[:, : rows.shape[1]]
-      for gate, sums in use.items():
-        totals = gates.setdefault(gate, dict.fromkeys(sums, 0.0))
-        for name, value in sums.items():
-          totals[name] += np.asarray(value, np.float64) / batches.num_rows
+      uses.append(jax.tree.map(np.asarray, use))
 
     layout = self._program.layout
     ahead = prefetch(batches.iterate(0, len(batches)), layout.put_batch)
@@ -175,7 +172,7 @@ class SplitPredictor:
         collect()
     while pending:
       collect()
-    return out, gates
+    return out, mean_gates(uses, batches.num_rows)
 
   def metrics(
       self,
@@ -187,12 +184,51 @@ class SplitPredictor:
     outputs, gates = self.run(params, split)
     for r in replicas:
       scores_of_one = {k: v[r] for k, v in outputs.items()}
-      metrics = evaluate(scores_of_one, split.observed)
-      for gate, use in gates.items():
-        metrics[f'{gate}/entropy'] = float(use['entropy'][r])
-        for k, load in enumerate(use['load'][r]):
-          metrics[f'{gate}/load_{k}'] = float(load)
+      metrics = split_metrics(scores_of_one, split.observed, gates, r)
       yield r, metrics, scores_of_one
+
+
+def mean_gates(
+    uses: Sequence[Mapping[str, Mapping[str, Array]]], num_rows: int
+) -> dict[str, dict[str, Array]]:
+  """Averages the use of the gates over all rows.
+
+  Args:
+    uses: Of each batch, as `predict_step` sums it.
+    num_rows: Rows of all batches.
+
+  Returns:
+    Gate -> `load` float64 [R, E], its mean weights, and `entropy` float64 [R].
+  """
+  gates: dict[str, dict[str, Array]] = {}
+  for use in uses:
+    for gate, sums in use.items():
+      totals = gates.setdefault(gate, dict.fromkeys(sums, 0.0))
+      for name, value in sums.items():
+        totals[name] += np.asarray(value, np.float64) / num_rows
+  return gates
+
+
+def split_metrics(
+    outputs: Mapping[str, Array],
+    observed: Observed,
+    gates: Mapping[str, Mapping[str, Array]],
+    r: int = 0,
+) -> dict[str, float]:
+  """Computes the metrics of one replica's predictions, and of its gates.
+
+  Args:
+    outputs: See `by_space.evaluate`.
+    observed: See there.
+    gates: See `mean_gates`.
+    r: The replica that `gates` are wanted of.
+  """
+  metrics = evaluate(outputs, observed)
+  for gate, use in gates.items():
+    metrics[f'{gate}/entropy'] = float(use['entropy'][r])
+    for k, load in enumerate(use['load'][r]):
+      metrics[f'{gate}/load_{k}'] = float(load)
+  return metrics
 
 
 def _probability(logits: Array) -> np.ndarray:

@@ -17,6 +17,7 @@ from esmm_jax.options import COUNT, number, one_of, Range, Section
 from esmm_jax.parallel.layout import MeshOptions
 from esmm_jax.training.selection import SelectionOptions
 from esmm_jax.types import InputError, suggest
+from esmm_jax.warm_start.options import InitOptions
 from esmm_jax.workdir.folder import with_run_section
 
 _BATCH = Range(1, 2**24)
@@ -171,8 +172,7 @@ class DatasetOptions:
   def read(cls, section: Mapping[str, Any]) -> Self:
     """Reads the section; the data set refuses options that it does not have."""
     names = [f.name for f in dataclasses.fields(cls)][1:]
-    values = {name: _required(section, name, 'dataset') for name in names}
-    return cls(section, **values)
+    return cls(section, *(_required(section, n, 'dataset') for n in names))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,6 +223,7 @@ class Settings:
   table: TableOptions
   selection: SelectionOptions
   run: RunOptions
+  init: InitOptions
 
   @classmethod
   def read(cls, config: Any) -> Self:
@@ -238,8 +239,8 @@ class Settings:
     tree = config.to_dict() if hasattr(config, 'to_dict') else config
     config = with_run_section(tree)
     top = {
-        section: {n: config.pop(n) for n in section.names() if n in config}
-        for section in (TrainingOptions, TableOptions)
+        s: s.read({n: config.pop(n) for n in s.names() if n in config})
+        for s in (TrainingOptions, TableOptions, InitOptions)
     }
     sections = {
         'optimizer': OptimizerOptions,
@@ -248,8 +249,9 @@ class Settings:
         'run': RunOptions,
     }
     settings = cls(
-        training=TrainingOptions.read(top[TrainingOptions]),
-        table=TableOptions.read(top[TableOptions]),
+        training=top[TrainingOptions],
+        table=top[TableOptions],
+        init=top[InitOptions],
         objective=ObjectiveOptions.read(config),
         model=ModelOptions.read(_required(config, 'model', 'the config')),
         dataset=DatasetOptions.read(_required(config, 'dataset', 'the config')),
@@ -291,4 +293,3 @@ def _required(section: Mapping[str, Any], name: str, owner: str) -> Any:
 def _set(section: Mapping[str, Any]) -> dict[str, Any]:
   """Returns the options that are set."""
   return {k: v for k, v in section.items() if v is not None}
-

@@ -20,6 +20,7 @@ from esmm_jax.types import InputError
 from esmm_jax.workdir import disk_errors
 from esmm_jax.workdir.table_checkpoint import TableRestore, TableSave
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 _KEPT = 2
@@ -44,7 +45,7 @@ class Checkpoints:
       workdir: The run's folder.
       num_rows: Rows of the tables; a mesh may make them longer
         (`Layout.padded`), which no checkpoint shows. None: all.
-      read_only: Nothing is written or removed; of one process.
+      read_only: Nothing is written or removed.
 
     Raises:
       InputError: The disk cannot be read; nothing is removed.
@@ -55,7 +56,7 @@ class Checkpoints:
     self._folder = os.path.join(os.path.abspath(workdir), 'checkpoints')
     self._read_only, self._sound = read_only, None
     self.messages = []
-    if processes.is_first():
+    if read_only or processes.is_first():
       try:
         self._sound, damaged = _examine(self._folder)
       except OSError as e:  # Says nothing about what was written.
@@ -169,6 +170,28 @@ class Checkpoints:
     for name, array in restored['tables'].items():
       leaves[tuple(name.split(_JOIN))] = array
     return _nested(leaves)
+
+  def restore_small(self) -> dict[Path, np.ndarray]:
+    """Reads the last checkpoint without tables and keys: path -> array."""
+    # Where other devices wrote it, each of today's reads all of it.
+    mesh = jax.sharding.Mesh(np.asarray(jax.devices()), ('all',))
+    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    restored = self._manager.restore(
+        self.latest_step,
+        args=ocp.args.Composite(
+            arrays=ocp.args.StandardRestore(fallback_sharding=everywhere)
+        ),
+    )
+    return {
+        path: np.asarray(array)
+        for path, array in _flat(restored['arrays']).items()
+        if not jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
+    }
+
+  @property
+  def tables_folder(self) -> str:
+    """Folder of the last checkpoint's tables, as `embeddings.files` has it."""
+    return os.path.join(self._folder, str(self.latest_step), 'tables')
 
   def restore_params(self, best: bool) -> dict[str, Any]:
     """Reads `table`, `net` and `stats` of the last checkpoint, on one device.

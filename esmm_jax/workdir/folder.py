@@ -49,6 +49,11 @@ _WRITTEN = {
 }
 # What a section `selection` without a metric selects on.
 _SELECTS_ON = 'valid/ctcvr/logloss'
+# Path -> the key that identifies what lies there, wherever it lies.
+_BY_CONTENT = {
+    'init_from': 'init_sha256',
+    'dataset.vocabulary_of': 'dataset.vocabulary_sha256',
+}
 _REMEDY = 'Delete the folder or use another --workdir.'
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
@@ -187,6 +192,7 @@ def decisive(tree: dict[str, Any]) -> dict[str, Any]:
       and value != {}
       and not key.startswith('run.')
       and (key, value) not in implied
+      and _BY_CONTENT.get(key) not in flat
   }
 
 

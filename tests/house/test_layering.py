@@ -81,7 +81,7 @@ RULES = [
     (
         'esmm_jax.workdir.checkpoint',
         ['esmm_jax.parallel', 'esmm_jax.workdir', *LAYERS],
-        ['jax', 'orbax'],
+        [*JAX, 'orbax'],
     ),
     ('esmm_jax.workdir', LAYERS, [*JAX, 'tensorboardX', 'tqdm']),
     ('esmm_jax.sweeps.points', ['esmm_jax.types'], []),
@@ -103,6 +103,19 @@ RULES = [
         ['numpy', 'pyarrow'],
     ),
     (
+        'esmm_jax.warm_start',
+        [
+            'esmm_jax.data.store',
+            'esmm_jax.data.tabular',
+            'esmm_jax.embeddings',
+            'esmm_jax.optim',
+            'esmm_jax.parallel',
+            'esmm_jax.workdir',
+            *LAYERS,
+        ],
+        JAX,
+    ),
+    (
         'esmm_jax.training',
         [
             'esmm_jax.balancing',
@@ -114,6 +127,7 @@ RULES = [
             'esmm_jax.optim',
             'esmm_jax.parallel',
             'esmm_jax.protocols',
+            'esmm_jax.warm_start',
             'esmm_jax.workdir',
             *LAYERS,
         ],

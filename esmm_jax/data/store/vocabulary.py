@@ -105,12 +105,19 @@ class ValueCounts:
       # Half: more distinct values than may wait must not be added up each time.
       self._num_waiting = self._waiting[0].num_rows // 2
 
-  def vocabulary(self, min_count: int = 1, max_values: int = 0) -> Vocabulary:
+  def vocabulary(
+      self,
+      min_count: int = 1,
+      max_values: int = 0,
+      base: Vocabulary | None = None,
+  ) -> Vocabulary:
     """Makes the vocabulary of the values counted.
 
     Args:
       min_count: Values that occur less often are rare.
       max_values: So many of the most frequent values are kept; 0 keeps all.
+      base: A vocabulary of texts that grows: its values keep their ids, counted
+        or not, and new values follow as far as `max_values` allows.
 
     Raises:
       InputError: min_count is below 1.
@@ -119,9 +126,18 @@ class ValueCounts:
       raise InputError(f'min_count is {min_count}; it must be at least 1.')
     total = self._total()
     total = total.filter(pc.greater_equal(total['count'], min_count))
+    if base is not None:
+      is_old = pc.is_in(total['value'], pc.cast(base.values, pa.string()))
+      total = total.filter(pc.invert(is_old))
     total = total.sort_by([('count', 'descending'), ('value', 'ascending')])
-    values = total['value'].slice(0, max_values or None)
-    return Vocabulary(pa.concat_arrays(values.chunks or [_empty(values.type)]))
+    num_old = 0 if base is None else len(base.values)
+    limit = max(max_values - num_old, 0) if max_values else None
+    values = total['value'].slice(0, limit)
+    values = pa.concat_arrays(values.chunks or [_empty(values.type)])
+    if base is None:
+      return Vocabulary(values)
+    values = [pc.cast(v, pa.string()) for v in (base.values, values)]
+    return Vocabulary(pa.concat_arrays(values))
 
   def _total(self) -> pa.Table:
     if not self._waiting:

@@ -12,7 +12,7 @@ from esmm_jax.data.files.dialect import Dialect
 from esmm_jax.data.files.quoted_names import split_names, unquote
 from esmm_jax.data.files.raw_values import boundary, Times
 from esmm_jax.data.store.policies import POLICIES
-from esmm_jax.data.tabular import agreement, labels, splits
+from esmm_jax.data.tabular import agreement, growing, labels, splits
 from esmm_jax.data.tabular.inputs import KINDS, parse_inputs
 from esmm_jax.options import check_choice, refuse_unknown
 from esmm_jax.schema import Schema
@@ -85,6 +85,9 @@ class TabularConfig(tfds.core.BuilderConfig):
     null_values: See there.
     quote: See there.
     format: See there.
+    vocabulary_of: Folder of a run whose vocabulary grows by the values of this
+      log, and whose scaling of numbers is kept; '' fits both anew.
+    vocabulary_sha256: Its fingerprint (`growing`); '' takes that of today.
   """
 
   name: str = ''
@@ -119,6 +122,8 @@ class TabularConfig(tfds.core.BuilderConfig):
   null_values: str = ''
   quote: str = ''
   format: str = ''
+  vocabulary_of: str = ''
+  vocabulary_sha256: str = ''
 
   def __post_init__(self):
     self.dialect = Dialect.read({n: getattr(self, n) for n in dialects.NAMES})
@@ -132,7 +137,14 @@ class TabularConfig(tfds.core.BuilderConfig):
     self._check_labels()
     self._check_inputs()
     self._check_split()
+    if self.vocabulary_of and not self.vocabulary_sha256:
+      self.vocabulary_sha256 = growing.fingerprint(self.vocabulary_of)
     options = {name: getattr(self, name) for name in self._defaults()}
+    # By its content, wherever it lies; absent where unset, as it was before
+    # there was the option.
+    del options['vocabulary_of']
+    if not self.vocabulary_sha256:
+      del options['vocabulary_sha256']
     # The same files make the same data, whatever folder the program runs in.
     for key in ('files', 'valid_files', 'test_files'):
       options[key] = list(map(paths.absolute, split_names(options[key])))
@@ -249,6 +261,11 @@ class TabularConfig(tfds.core.BuilderConfig):
     }
 
   @property
+  def label_columns(self) -> list[str]:
+    """The columns of the file that labels are read from."""
+    return list(dict.fromkeys(e.column for e in self.events.values()))
+
+  @property
   def schema(self) -> Schema:
     """The schema, vocabulary sizes 0."""
     return Schema(
@@ -257,6 +274,11 @@ class TabularConfig(tfds.core.BuilderConfig):
         group=GROUP if self.group else '',
         weight=WEIGHT if self.weight else '',
     )
+
+  @property
+  def base(self) -> growing.Reference:
+    """The run whose vocabulary grows."""
+    return growing.Reference(self.vocabulary_of, self.vocabulary_sha256)
 
   @property
   def read(self) -> list[str]:

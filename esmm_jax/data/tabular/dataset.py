@@ -22,6 +22,7 @@ from esmm_jax.data.tabular.config import FILE, GROUP, ROW, SPLITS
 from esmm_jax.data.tabular.config import TabularConfig, WEIGHT
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.tabular.fit import Fit
+from esmm_jax.data.tabular.growing import check_inputs
 from esmm_jax.data.tabular.rows import Chunk, ends_of_time, joint_labels
 from esmm_jax.data.tabular.rows import Log, row_weights, split_of
 from esmm_jax.data.tabular.splits import LEFT_OUT
@@ -133,10 +134,19 @@ class Tabular(ColumnarBuilder):
     ends = None
     if config.split == 'time':
       ends = ends_of_time(log, config)
-    fit, groups, report = self._count(log, ends)
+    base = config.base.load()
+    if base:
+      where = f'dataset.vocabulary_of={config.vocabulary_of}'
+      check_inputs(config.inputs, base, where)
+    fit, groups, report = self._count(log, ends, base)
     encoder = fit.encoder()
     if texts := warnings.of_log(config, report, fit, encoder.schema):
       report['warnings'] = texts
+    if base:
+      report['new_values'] = {
+          f.table: f.vocab_size - base.vocabulary(f.table).size
+          for f in encoder.schema.inputs
+      }
     encoder.save(self.encoder_folder)
     # All splits grow in one pass; then their shards are cut off one by one.
     folders = {
@@ -168,11 +178,14 @@ class Tabular(ColumnarBuilder):
     return encoder.schema, shards, report
 
   def _count(
-      self, log: Log, ends: tuple[int | float, int | float] | None
+      self,
+      log: Log,
+      ends: tuple[int | float, int | float] | None,
+      base: Encoder | None,
   ) -> tuple[Fit, Vocabulary | None, dict[str, Any]]:
     """Makes the first pass; checks every value of every row."""
     config = self.builder_config
-    fit, groups = Fit(config), ValueCounts()
+    fit, groups = Fit(config, base), ValueCounts()
     num = {name: {'rows': 0} for name in SPLITS}
     others: Counter[str] = Counter()
     left_out = total = 0

@@ -219,6 +219,14 @@ class Encoder:
         whole.update(b''.join(texts))
     return whole.hexdigest()
 
+  def vocabulary(self, table: str) -> Vocabulary:
+    """Returns the ids of a table's texts."""
+    return self._vocabularies[table]
+
+  def scaling(self, name: str) -> Scaling:
+    """Returns the scaling of a column of numbers."""
+    return self._scalings[name]
+
   def save(self, folder: str) -> None:
     """Writes the encoder into a folder, which is created."""
     os.makedirs(folder, exist_ok=True)

@@ -9,6 +9,7 @@ from esmm_jax.data.store.vocabulary import ValueCounts
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.encoder import Encoder, logarithm, Raw, read
 from esmm_jax.data.tabular.encoder import Scaling
+from esmm_jax.data.tabular.inputs import Input
 from esmm_jax.types import InputError
 import numpy as np
 import pyarrow as pa
@@ -61,8 +62,14 @@ class Moments:
 class Fit:
   """Fits an encoder: counts values and moments of training rows."""
 
-  def __init__(self, config: TabularConfig):
-    self._config = config
+  def __init__(self, config: TabularConfig, base: Encoder | None = None):
+    """Prepares the counts.
+
+    Args:
+      config: Names the columns.
+      base: An encoder of the same columns that is to grow; None fits anew.
+    """
+    self._config, self._base = config, base
     self._counts: dict[str, ValueCounts] = {}
     self._moments: dict[str, Moments] = {}
     self._where = ''
@@ -156,16 +163,22 @@ class Fit:
     vocabularies, scalings = {}, {}
     for c in self._config.inputs:
       if c.kind == 'float':
-        m = self._moments[c.name]
-        scalings[c.name] = (
-            Scaling()
-            if c.scaling == 'none'
-            else Scaling(float(m.mean), m.std, c.scaling == 'log')
-        )
+        scalings[c.name] = self._scaling(c)
       elif c.table not in vocabularies:
         vocabularies[c.table] = self._counts[c.table].vocabulary(
-            c.min_count, c.max_values
+            c.min_count,
+            c.max_values,
+            self._base and self._base.vocabulary(c.table),
         )
     sizes = {table: v.size for table, v in vocabularies.items()}
     schema = self._config.schema.with_vocab_sizes(sizes)
     return Encoder(self._config.inputs, schema, vocabularies, scalings)
+
+  def _scaling(self, column: Input) -> Scaling:
+    """Returns the scaling of a column of numbers."""
+    if self._base:  # The network was trained on numbers that it scaled.
+      return self._base.scaling(column.name)
+    if column.scaling == 'none':
+      return Scaling()
+    m = self._moments[column.name]
+    return Scaling(float(m.mean), m.std, column.scaling == 'log')

@@ -1,0 +1,125 @@
+"""A vocabulary that grows from another run's: `dataset.vocabulary_of`.
+
+The ids of the other run's values stay, whether they are in the new log or not;
+its numbers keep their scaling. New values follow with the next ids.
+"""
+
+from collections.abc import Sequence
+import hashlib
+import os
+from typing import NamedTuple
+
+from esmm_jax import checksums, paths
+from esmm_jax.data.tabular.encoder import Encoder, FOLDER
+from esmm_jax.data.tabular.inputs import Input
+from esmm_jax.types import InputError
+
+
+class Reference(NamedTuple):
+  """The run whose vocabulary grows.
+
+  Attributes:
+    run: Its folder, '' for none.
+    sha256: `fingerprint` of its encoder, '' for none.
+  """
+
+  run: str = ''
+  sha256: str = ''
+
+  def load(self) -> Encoder | None:
+    """Reads the encoder; None without a run.
+
+    Raises:
+      InputError: It is not there, or is not the one of the fingerprint.
+    """
+    if not self.run:
+      return None
+    now = fingerprint(self.run)
+    if self.sha256 not in ('', now):
+      raise InputError(
+          f'dataset.vocabulary_of={self.run}: its encoder is {now} now and was'
+          f' {self.sha256}; the run was made anew. Begin in another --workdir.'
+      )
+    return load(self.run)
+
+
+def load(run: str) -> Encoder:
+  """Reads the encoder of a run.
+
+  Raises:
+    InputError: The run has none.
+  """
+  return Encoder.load(_folder(run))
+
+
+def fingerprint(run: str) -> str:
+  """Hashes the encoder of a run; 16 hexadecimal digits.
+
+  Raises:
+    InputError: The run has none.
+  """
+  folder = _folder(run)
+  whole = hashlib.sha256()
+  for name in sorted(os.listdir(folder)):
+    digest = checksums.sha256(os.path.join(folder, name))
+    whole.update(f'{name} {digest}\n'.encode())
+  return whole.hexdigest()[:16]
+
+
+def check_inputs(inputs: Sequence[Input], base: Encoder, where: str) -> None:
+  """Refuses columns that are read otherwise than by an encoder.
+
+  `min_count` and `max_values` may differ: they choose the new values.
+
+  Args:
+    inputs: The columns.
+    base: The encoder that is to grow.
+    where: Begins the message; names the option and the run.
+
+  Raises:
+    InputError: Names the first column that differs.
+  """
+  names, others = ([c.name for c in cs] for cs in (inputs, base.inputs))
+  for name in names:
+    if name not in others:
+      raise InputError(
+          f'{where}: column {name!r} is not one of those there:'
+          f' {", ".join(others)}. Name the same columns in the same order.'
+      )
+  for name in others:
+    if name not in names:
+      raise InputError(
+          f'{where}: column {name!r} is one there and is not named here. Name'
+          ' the same columns in the same order.'
+      )
+  for c, other in zip(inputs, base.inputs):
+    if c.name != other.name:
+      raise InputError(
+          f'{where}: column {c.name!r} stands where {other.name!r} stands'
+          ' there. Name the same columns in the same order.'
+      )
+    if c.field() != other.field() or c.scaling != other.scaling:
+      raise InputError(
+          f'{where}: column {c.name!r} has other options there; write it as'
+          f' there: {_options(other)}, here: {_options(c)}.'
+      )
+
+
+def _options(column: Input) -> str:
+  """Describes the options of a column that must agree."""
+  if column.kind == 'float':
+    return f'float, scaling={column.scaling}'
+  text = f'{column.kind}, table={column.table}'
+  if column.kind == 'ids':
+    text += f', max_len={column.max_len}, combiner={column.combiner}'
+  return text
+
+
+def _folder(run: str) -> str:
+  folder = os.path.join(paths.expand(run), FOLDER)
+  if not os.path.isdir(folder):
+    raise InputError(
+        f'dataset.vocabulary_of={run}: there is no {folder}. Name the folder of'
+        ' a run on a log of your own (dataset.name=tabular).'
+    )
+  return folder

@@ -1,0 +1,268 @@
+"""Metrics of a finished run on new labelled rows, or on a split of its data.
+
+They are those of training, by the same code: `training.predict` and `metrics`.
+Raw columns are encoded by the run's own encoder, and labels are read as the
+run's dataset section says; ids that training never saw count as id 1. Only
+labels, outputs and the columns that group rows are in memory as a whole.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from typing import Any
+
+from esmm_jax.data.files import frames, row_files
+from esmm_jax.data.store.columnar import ColumnarBuilder
+from esmm_jax.data.store.columns import concatenate_rows, cut, take_rows
+from esmm_jax.data.tabular.unseen import Counts
+from esmm_jax.metrics.by_space import Observed
+from esmm_jax.serving import calibrators, segments
+from esmm_jax.serving.labelled import Labelled, Reader
+from esmm_jax.training.common_ctr import common_ctr_metrics
+from esmm_jax.training.predict import mean_gates, observe, split_metrics
+from esmm_jax.types import Columns, InputError
+from esmm_jax.workdir import manifest, provenance
+import numpy as np
+import pyarrow as pa
+
+# Batches that are scored together.
+_PIECE = 16
+
+
+class Evaluates:
+  """The part of a `Predictor` that computes metrics."""
+
+  def texts(self, field: str) -> list[str] | None:
+    """Returns the texts of a field's ids 2, 3 and so on; None without."""
+    if self._encoder is None or field not in self._encoder.raw_names:
+      return None
+    return self._encoder.values(self.schema.field(field).table)
+
+  def evaluate(
+      self,
+      columns: Any,
+      by: str = '',
+      calibrated: str = 'none',
+      joint: str = 'product',
+  ) -> dict[str, Any]:
+    """Computes the metrics of labelled rows, as training does of a split.
+
+    Args:
+      columns: Rows as `predict` takes them, with the columns of the labels too:
+        those of the run's log, or, where it has no encoder, named as the labels
+        of the schema.
+      by: Column whose most frequent values get metrics of their own; '': none.
+      calibrated: See `predict`.
+      joint: See there.
+
+    Returns:
+      `rows`, `left_out` (by the run's rule for labels), `space/metric` as
+      `esmm_jax.evaluate` has them, `missing/FIELD` and `unseen/FIELD` (shares),
+      and with `by` the same of each segment (`segments.metrics`).
+
+    Raises:
+      InputError: A column is missing, or a value or label is not possible.
+    """
+    reader, counts = Reader(self, by), Counts()
+    rows = _PIECE * self.batch_size
+
+    def pieces() -> Iterator[Labelled]:
+      for first, piece in frames.pieces(columns, None, rows):
+        reader.check(list(piece.columns), 'columns')
+        yield reader.read(piece.columns, 'columns', first, 'row', counts)
+
+    return _evaluate(self, pieces(), by, calibrated, joint, counts)
+
+
+def evaluate_files(
+    predictor: Any,
+    files: Sequence[row_files.File],
+    by: str = '',
+    calibrated: str = 'none',
+    joint: str = 'product',
+) -> dict[str, Any]:
+  """Evaluates a run on the rows of files.
+
+  Args:
+    predictor: A `Predictor` of the run.
+    files: The files, with the columns of the run's log.
+    by: See `Predictor.evaluate`.
+    calibrated: See there.
+    joint: See there.
+
+  Returns:
+    See there.
+
+  Raises:
+    InputError: A file lacks a column, or has a value that is not possible.
+  """
+  reader, counts = Reader(predictor, by), Counts()
+  for file in files:
+    reader.check(row_files.names(file.path), file.path)
+  rows = _PIECE * predictor.batch_size
+
+  def pieces() -> Iterator[Labelled]:
+    for file in files:
+      noun = 'line' if '.csv' in os.path.basename(file.path) else 'row'
+      for path, first, table in row_files.read(file.path, reader.names, rows):
+        yield reader.read(table, path, first, noun, counts)
+
+  return _evaluate(predictor, pieces(), by, calibrated, joint, counts)
+
+
+def evaluate_split(
+    predictor: Any,
+    builder: ColumnarBuilder,
+    split: str,
+    by: str = '',
+    calibrated: str = 'none',
+    joint: str = 'product',
+) -> dict[str, Any]:
+  """Evaluates a run on a split of its own data.
+
+  Args:
+    predictor: A `Predictor` of the run.
+    builder: The prepared data set.
+    split: `test[:10%]`, say.
+    by: A field of one id, or another column of whole numbers.
+    calibrated: See `Predictor.evaluate`.
+    joint: See there.
+
+  Returns:
+    See there; with the truth, where it is known.
+
+  Raises:
+    InputError: The data is not the run's, or there is no such split or column.
+  """
+  began = manifest.read(predictor.folder)['data']
+  if began != provenance.data(builder):
+    raise InputError(
+        f'{predictor.folder} had the data {began}, here is'
+        f' {provenance.data(builder)}. Name its --data_dir.'
+    )
+  source, counts = builder.as_data_source(split), Counts()
+  observed = observe(builder, split, predictor.schema.tasks)
+  step, uses, pieces = _PIECE * predictor.batch_size, [], []
+  texts = []
+  for low in range(0, len(source), step):
+    columns = source.joined(low, low + step)
+    counts.add_columns(predictor.schema, columns)
+    pieces.append(predictor.outputs(columns, whole=True, uses=uses))
+    if by:
+      texts.append(segments.texts_of_split(predictor, columns, by))
+  outputs = _joined(pieces)
+  segment = pa.concat_arrays(texts) if by else None
+  is_test = split == predictor.config.dataset.test_split
+  return _metrics(
+      predictor,
+      outputs,
+      observed,
+      uses,
+      (by, segment),
+      (calibrated, joint),
+      counts,
+      is_test,
+  )
+
+
+def _evaluate(
+    predictor: Any,
+    pieces: Iterable[Labelled],
+    by: str,
+    calibrated: str,
+    joint: str,
+    counts: Counts,
+) -> dict[str, Any]:
+  """Scores labelled rows in batches as large as those of training."""
+  uses: list[Any] = []
+  seen: list[Labelled] = []
+
+  def watched() -> Iterator[Columns]:
+    for piece in pieces:
+      seen.append(piece._replace(columns={}))
+      yield piece.columns
+
+  step = _PIECE * predictor.batch_size
+  outputs = _joined([
+      predictor.outputs(columns, whole=True, uses=uses)
+      for columns in _rebatched(watched(), step)
+  ])
+  labels = _joined([piece.labels for piece in seen])
+  group, segment = (
+      pa.concat_arrays([getattr(piece, name) for piece in seen])
+      if seen and getattr(seen[0], name) is not None
+      else None
+      for name in ('group', 'segment')
+  )
+  if not len(next(iter(labels.values()), ())):
+    raise InputError('There are no rows to evaluate.')
+  groups = None if group is None else segments.codes(group)
+  observed = Observed(labels, groups, {}, predictor.schema.tasks)
+  result = _metrics(
+      predictor,
+      outputs,
+      observed,
+      uses,
+      (by, segment),
+      (calibrated, joint),
+      counts,
+      False,
+  )
+  return result | {'left_out': sum(piece.left_out for piece in seen)}
+
+
+def _metrics(
+    predictor: Any,
+    outputs: dict[str, np.ndarray],
+    observed: Observed,
+    uses: Sequence[Any],
+    segment: tuple[str, pa.Array | None],
+    calibration: tuple[str, str],
+    counts: Counts,
+    is_test: bool,
+) -> dict[str, Any]:
+  """Returns all that an evaluation tells, as a flat dictionary."""
+  outputs = calibrators.apply(
+      predictor.folder, *calibration, outputs, observed.tasks
+  )
+  num = len(next(iter(observed.labels.values())))
+  result: dict[str, Any] = {'rows': num, 'left_out': 0}
+  result |= split_metrics(outputs, observed, mean_gates(uses, num))
+  folder = predictor.config.get('common_ctr', '')
+  # Another run's pCTR is there for the test split alone.
+  if folder and (is_test or os.path.normpath(folder) == '.'):
+    result |= common_ctr_metrics(outputs, observed, predictor.folder, folder)
+  for name, share in counts.shares().items():
+    result[f'missing/{name}'] = share.missing
+    result[f'unseen/{name}'] = share.unseen
+  by, texts = segment
+  if texts is not None:
+    result |= segments.metrics(outputs, observed, by, texts)
+  return result
+
+
+def _rebatched(pieces: Iterator[Columns], step: int) -> Iterator[Columns]:
+  """Joins and cuts pieces so that each has `step` rows, the last one fewer.
+
+  The batches are then those of one long file, whatever files hold the rows.
+  """
+  waiting, num = [], 0
+  for piece in pieces:
+    size = len(next(iter(piece.values())))
+    if not size:
+      continue
+    waiting.append(piece)
+    num += size
+    while num >= step:
+      whole = concatenate_rows(waiting)
+      yield {name: cut(c, 0, step) for name, c in whole.items()}
+      num -= step
+      waiting = [take_rows(whole, np.arange(step, step + num))] if num else []
+  if num:
+    yield concatenate_rows(waiting)
+
+
+def _joined(
+    pieces: Sequence[Mapping[str, np.ndarray]],
+) -> dict[str, np.ndarray]:
+  names = pieces[0] if pieces else ()
+  return {n: np.concatenate([p[n] for p in pieces]) for n in names}

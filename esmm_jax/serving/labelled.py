@@ -1,0 +1,138 @@
+"""Raw labelled rows -> encoded columns, labels and what divides them.
+
+Rows are read as the run read its log: its encoder, its labels and its rule for
+conversions without a click; of a known data set, its ids and label columns.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from esmm_jax.data.files import frames, raw_values, row_files
+from esmm_jax.data.files.raw_values import Location
+from esmm_jax.data.tabular.config import TabularConfig
+from esmm_jax.data.tabular.rows import Chunk, joint_labels, LEFT_OUT
+from esmm_jax.data.tabular.unseen import Counts
+from esmm_jax.serving import inputs
+from esmm_jax.training.settings import DatasetOptions
+from esmm_jax.types import Columns
+import numpy as np
+import pyarrow as pa
+
+_WHY = ', which holds a label of the run'
+
+
+class Labelled(NamedTuple):
+  """Rows with what is known of them.
+
+  Attributes:
+    columns: Field -> encoded column [n].
+    labels: Label -> [n].
+    group: Texts [n] that GAUC groups by, or None.
+    segment: Texts [n] of the column that divides rows into segments, or None.
+    left_out: Rows that the run's rule for labels leaves out.
+  """
+
+  columns: Columns
+  labels: Mapping[str, np.ndarray]
+  group: pa.Array | None
+  segment: pa.Array | None
+  left_out: int = 0
+
+
+class Reader:
+  """Reads the rows and labels of raw columns as a run reads its log.
+
+  Attributes:
+    names: The columns that it reads.
+  """
+
+  def __init__(self, predictor: Any, by: str = ''):
+    """Prepares a reader.
+
+    Args:
+      predictor: A `Predictor` of a run.
+      by: Column that divides rows into segments; '' for none.
+
+    Raises:
+      InputError: The model is not of a run.
+    """
+    self._predictor, self._by = predictor, by
+    self._config = _log_config(predictor)
+    schema = predictor.schema
+    if self._config:
+      self.labels = self._config.label_columns
+      self._group = self._config.group
+    else:
+      self.labels = list(schema.labels)
+      self._group = ''  # Ids of a group are the data set's own.
+    more = [*self.labels, self._group, by]
+    names = [*predictor.names, *more]
+    self.names = list(dict.fromkeys(filter(None, names)))
+
+  def check(self, present: Sequence[str], where: str) -> None:
+    """Refuses rows that lack a column that is read.
+
+    Args:
+      present: Their columns.
+      where: The file, for messages.
+    """
+    row_files.require(self._predictor.names, present, where, inputs.READS)
+    row_files.require(self.labels, present, where, _WHY)
+    for name, option in ((self._group, 'dataset.group'), (self._by, '--by')):
+      if name:
+        row_files.require([name], present, where, f', which {option} names')
+
+  def read(
+      self, columns: Any, where: str, first: int, noun: str, counts: Counts
+  ) -> Labelled:
+    """Encodes rows and reads their labels.
+
+    Args:
+      columns: Rows as `frames.read` takes them.
+      where: The file, for messages.
+      first: Number of the first row, for messages.
+      noun: See `Location`.
+      counts: Gets the missing and unseen values of each field.
+    """
+    rows = frames.read(columns, self.names, where).columns
+    location = Location(where, first, noun)
+    chunk = Chunk(rows, location, 0, first, first, LEFT_OUT)
+    labels, is_kept = self._labels(chunk)
+    kept = np.flatnonzero(is_kept)
+    if len(kept) < len(is_kept):
+      rows = {
+          name: raw_values.arrow(value, location.column(name)).take(kept)
+          for name, value in rows.items()
+      }
+      labels = {name: values[kept] for name, values in labels.items()}
+    chunk = chunk._replace(columns=rows)
+    return Labelled(
+        self._predictor.encode(rows, where, first, counts),
+        {name: labels[name] for name in self._predictor.schema.labels},
+        chunk.texts(self._group) if self._group else None,
+        chunk.texts(self._by) if self._by else None,
+        len(is_kept) - len(kept),
+    )
+
+  def _labels(self, chunk: Chunk) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    if self._config:
+      return joint_labels(chunk, self._config)
+    labels = {}
+    for task in self._predictor.schema.tasks:
+      at, array = chunk.location.column(task.label), chunk.arrow(task.label)
+      binary = task.kind == 'binary'
+      read = raw_values.labels if binary else raw_values.floats
+      labels[task.label] = read(array, at)
+    num = len(next(iter(labels.values())))
+    return labels, np.ones(num, bool)
+
+
+def _log_config(predictor: Any) -> TabularConfig | None:
+  """Returns the options of the run's log; None if it is a known data set's."""
+  section = predictor.config.dataset.to_dict()
+  if section.pop('name') != 'tabular':
+    return None
+  for name in DatasetOptions.__dataclass_fields__:
+    section.pop(name, None)
+  set_options = {k: v for k, v in section.items() if v is not None}
+  return TabularConfig.from_options(set_options)

@@ -1,0 +1,110 @@
+"""The finished run that another one begins with."""
+
+from collections.abc import Mapping
+import hashlib
+import json
+import os
+from typing import Any, NamedTuple, Self
+
+from esmm_jax.checksums import read_seal
+from esmm_jax.json_files import read_json
+from esmm_jax.schema import Schema
+from esmm_jax.types import InputError
+from esmm_jax.workdir import manifest
+from esmm_jax.workdir.folder import decisive, read_schema
+
+_REMEDY = 'Train that run again.'
+
+
+class Base(NamedTuple):
+  """The content of a run's folder that describes it.
+
+  Attributes:
+    run: The folder, as the config names it.
+    folder: The same as a path.
+    config: Flat keys that identify it, `folder.decisive`.
+    results: The content of results.json.
+    schema: The fields that its model reads, and the tasks.
+    data: Name and hash of its data.
+    sha256: Fingerprint of its parameters; 16 hexadecimal digits.
+  """
+
+  run: str
+  folder: str
+  config: Mapping[str, Any]
+  results: Mapping[str, Any]
+  schema: Schema
+  data: str
+  sha256: str
+
+  @property
+  def encoder_folder(self) -> str:
+    """Folder of its encoder, which is there if the data is the user's own."""
+    return os.path.join(self.folder, 'encoder')
+
+  @classmethod
+  def open(cls, run: str) -> Self:
+    """Reads the folder; the checkpoint is not read.
+
+    Raises:
+      InputError: There is no finished run with a checkpoint.
+    """
+    folder = os.path.expanduser(run)
+    config, results = (
+        _read(run, folder, name) for name in ('config.json', 'results.json')
+    )
+    schema = read_schema(folder)
+    if schema is None:
+      raise InputError(
+          f'init_from={run}: it was made before runs kept their schema.'
+          f' {_REMEDY}'
+      )
+    flat = decisive(config)
+    return cls(
+        run,
+        folder,
+        flat,
+        results,
+        schema,
+        manifest.read(folder)['data'],
+        _fingerprint(run, folder, flat, results),
+    )
+
+
+def _read(run: str, folder: str, name: str) -> Any:
+  value = read_json(os.path.join(folder, name), _REMEDY)
+  if value is None:
+    begun = os.path.exists(os.path.join(folder, 'config.json'))
+    problem = 'is not finished' if begun else 'is no folder of a run'
+    raise InputError(
+        f'init_from={run} {problem}: there is no {name}. Name the folder of a'
+        ' run that is finished, or finish it with experiments.train.'
+    )
+  return value
+
+
+def _fingerprint(
+    run: str,
+    folder: str,
+    config: Mapping[str, Any],
+    results: Mapping[str, Any],
+) -> str:
+  """Hashes what a run was trained from and the tables that it came to.
+
+  The same run trained again has the same; the files of the network are left
+  out, because they hold times.
+  """
+  checkpoints = os.path.join(folder, 'checkpoints')
+  names = os.listdir(checkpoints) if os.path.isdir(checkpoints) else []
+  steps = [int(name) for name in names if name.isdigit()]
+  last = os.path.join(checkpoints, str(max(steps, default='none')))
+  sealed = read_seal(last)
+  if not sealed or max(steps) < results['steps']:
+    raise InputError(
+        f'init_from={run} has no checkpoint of its last step, which holds the'
+        f' parameters. {_REMEDY}'
+    )
+  tables = {p: s for p, s in sealed.items() if p.startswith('tables/')}
+  whole = [config, results['steps'], results['selected_step'], tables]
+  text = json.dumps(whole, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]

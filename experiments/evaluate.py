@@ -1,0 +1,167 @@
+r"""Evaluates a finished run on new labelled rows.
+
+  python -m experiments.evaluate --workdir=runs/esmm --input='new/*.parquet'
+  python -m experiments.evaluate --workdir=runs/esmm --split=test --by=tab
+
+--input is one or many Parquet or CSV files with the columns that the run's log
+had, those of the labels too. The metrics are those of training, by sample
+space; --by=COLUMN adds those of its most frequent values. They are printed and
+written to --output, by default WORKDIR/evaluation.json.
+docs/after_the_first_run.md has the details.
+"""
+
+from collections.abc import Iterator, Mapping
+import math
+import os
+from typing import Any
+
+from absl import flags
+
+from experiments import cli
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a finished run.')
+_INPUT = flags.DEFINE_list(
+    'input', None, 'Files, globs, remote paths of fsspec; with commas between.'
+)
+_SPLIT = flags.DEFINE_string(
+    'split', None, "Instead of --input: a split of the run's data, as test."
+)
+_OUTPUT = flags.DEFINE_string(
+    'output', None, 'JSON file to write; default: WORKDIR/evaluation.json.'
+)
+_BY = flags.DEFINE_string(
+    'by', '', 'Column whose most frequent values get metrics of their own.'
+)
+_CALIBRATED = flags.DEFINE_enum(
+    'calibrated',
+    'none',
+    ['none', 'platt', 'isotonic'],
+    'Calibration, after experiments.calibrate.',
+)
+_JOINT = flags.DEFINE_enum(
+    'joint',
+    'product',
+    ['product', 'own'],
+    'Calibrated p_ctcvr: product of p_ctr and p_cvr, or calibrated by itself.',
+)
+cli.define_data_dir()
+flags.adopt_module_key_flags(cli)
+
+
+def main() -> None:
+  workdir = cli.require('workdir', 'runs/esmm')
+  if bool(_INPUT.value) == bool(_SPLIT.value):
+    raise cli.UsageError(
+        'set one of --input (labelled files) and --split (of the data of the'
+        ' run).'
+    )
+  output = _OUTPUT.value or os.path.join(workdir, 'evaluation.json')
+  if _OUTPUT.value and not os.path.isdir(os.path.dirname(output) or '.'):
+    raise cli.InputError(
+        f'--output={output}: there is no folder {os.path.dirname(output)}.'
+    )
+
+  import esmm_jax
+  from esmm_jax.data.files import row_files
+  from esmm_jax.json_files import write_json
+  from esmm_jax.serving import evaluation
+  from esmm_jax.training import parts
+
+  files = row_files.find(_INPUT.value) if _INPUT.value else []
+  data_dir = flags.FLAGS.data_dir
+  predictor = esmm_jax.load(workdir, data_dir=data_dir)
+  options = (_BY.value, _CALIBRATED.value, _JOINT.value)
+  if _SPLIT.value:
+    builder = parts.dataset(predictor.config.dataset, data_dir)
+    result = evaluation.evaluate_split(
+        predictor, builder, _SPLIT.value, *options
+    )
+    what: dict[str, Any] = {'split': _SPLIT.value}
+  else:
+    result = evaluation.evaluate_files(predictor, files, *options)
+    what = {'input': [file.path for file in files]}
+  what |= {
+      'run': workdir,
+      'selected_step': predictor.results['selected_step'],
+      'calibrated': _CALIBRATED.value,
+  }
+  write_json(output, what | result)
+  name = os.path.basename(os.path.normpath(workdir))
+  title = f'split {_SPLIT.value}' if _SPLIT.value else ','.join(_INPUT.value)
+  _print(name, f'{title}: {result["rows"]:,} rows', result)
+  print(f'Written: {output}')
+
+
+def _print(name: str, title: str, result: Mapping[str, Any]) -> None:
+  """Prints the metrics, of segments too, and what to know about the rows."""
+  from esmm_jax.serving import segments
+
+  cli.print_results({name: _of(result, '')}, title)
+  parts = {
+      part: _of(result, f'by/{part}/')
+      for part in segments.names(result)
+      if not result[f'by/{part}/small']
+  }
+  if parts:
+    cli.print_results(parts, f'by {_BY.value}')
+  for line in _notes(result):
+    print(line)
+
+
+def _of(result: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+  """Returns the metrics behind a prefix, `test/space/metric` -> value."""
+  metrics = {}
+  for key, value in result.items():
+    name = key.removeprefix(prefix)
+    # The value of another segment may begin with this one's and a slash.
+    if key.startswith(prefix) and name.count('/') == 1:
+      metrics[f'test/{name}'] = value
+  return metrics
+
+
+def _notes(result: Mapping[str, Any]) -> Iterator[str]:
+  """Yields what to know about the rows, a line each."""
+  from esmm_jax.data.tabular import unseen
+  from esmm_jax.serving import segments
+
+  if result['left_out']:
+    yield (
+        f'left out, by the rule for conversions without a click:'
+        f' {result["left_out"]:,} rows'
+    )
+  undefined = [
+      key.partition('/')[0]
+      for key, value in result.items()
+      if key.count('/') == 1 and key.endswith('/auc') and math.isnan(value)
+  ]
+  if undefined:
+    yield (
+        'not defined, because all rows of the space have one label: AUC of'
+        f' {", ".join(undefined)}'
+    )
+  small = [
+      f'{part} ({result[f"by/{part}/rows"]:,} rows)'
+      for part in segments.names(result)
+      if result[f'by/{part}/small']
+  ]
+  if small:
+    yield (
+        f'not shown, with fewer than {segments.FEW} rows of a class in some'
+        f' space: {", ".join(small)}'
+    )
+  others = f'by/{_BY.value}/others'
+  if result.get(others):
+    rows = result[f'by/{_BY.value}/other_rows']
+    yield (
+        f'not evaluated: {result[others]:,} smaller segments with {rows:,} rows'
+        ' in all'
+    )
+  start = 'missing/'
+  yield from unseen.lines({
+      name: unseen.Share(result[f'missing/{name}'], result[f'unseen/{name}'])
+      for name in (k[len(start) :] for k in result if k.startswith(start))
+  })
+
+
+if __name__ == '__main__':
+  cli.run(main)

@@ -1,0 +1,265 @@
+"""Metrics of new labelled rows: those that training writes, to the digit."""
+
+import json
+import os
+import subprocess
+import sys
+
+import esmm_jax
+from esmm_jax.data.files import row_files
+from esmm_jax.serving import calibrate as calibrates
+from esmm_jax.serving import evaluation, segments
+from esmm_jax.training import parts
+from esmm_jax.training.loop import train_and_evaluate
+from esmm_jax.types import InputError
+import numpy as np
+from pyarrow import csv, parquet
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from tests import ROOT
+from tests.warm_start import days
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+TEST_ROWS = 400
+
+
+def log(rows=days.ROWS):
+  """Rows with a time, a text to divide them by, and what the rule drops."""
+  table = days.day(1, rows)
+  number = np.arange(rows)
+  bought = table['bought'].to_numpy().copy()
+  bought[number % 50 == 7] = 1  # Some of them not clicked.
+  hour = table['hour'].to_numpy()
+  place = pa.array([None if n % 9 == 0 else 'abc'[h] for n, h in
+                    zip(number, hour)])
+  table = table.set_column(
+      table.column_names.index('bought'), 'bought', pa.array(bought))
+  return table.append_column('time', pa.array(number)).append_column(
+      'place', place)
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+  """A run with gates on a log that is divided by time."""
+  root = tmp_path_factory.mktemp('evaluated')
+  parquet.write_table(log(), root / 'log.parquet')
+  tree = days.config(
+      str(root / 'log.parquet'), dataset__split='time', dataset__time='time',
+      dataset__valid_from=str(days.ROWS - 2 * TEST_ROWS),
+      dataset__test_from=str(days.ROWS - TEST_ROWS), num_epochs=2,
+      dataset__conversion_without_click='drop', run__eval_batch_size=128)
+  from configs import mmoe
+
+  tree.model = mmoe.get_config('smoke').model
+  tree.model.embed_dim = 4
+  results = train_and_evaluate(tree, str(root / 'run'), str(root / 'data'))
+  assert results['test/gate_cvr/entropy'] > 0
+  return root, results
+
+
+@pytest.fixture(scope='module')
+def predictor(run):
+  return esmm_jax.load(str(run[0] / 'run'))
+
+
+def of_test(results):
+  return {k[5:]: v for k, v in results.items() if k.startswith('test/')}
+
+
+def assert_equal(found, expected):
+  """To the digit; GAUC is a sum over users, whose order is another one."""
+  assert expected and expected.keys() <= found.keys()
+  for key, value in expected.items():
+    # JSON has no nan and no infinity.
+    now = found[key] if np.isfinite(found[key] or 0) else None
+    if key.endswith('/gauc') and value is not None:
+      assert now == pytest.approx(value, rel=1e-12)
+    else:
+      assert now == value, key
+
+
+def test_the_file_of_the_test_split(run, predictor, tmp_path):
+  """In one file, in several of any length, as CSV, and in memory."""
+  root, results = run
+  rows = log().slice(days.ROWS - TEST_ROWS)
+  expected = of_test(results)
+  assert len([k for k in expected if k.startswith('gate_')]) > 4
+  found = predictor.evaluate(rows)
+  assert_equal(found, expected)
+  dropped = pc.sum(pc.and_(
+      pc.equal(rows['bought'], 1), pc.equal(rows['clicked'], 0))).as_py()
+  assert 0 < dropped == found['left_out'] == TEST_ROWS - found['rows']
+  parquet.write_table(rows, tmp_path / 'whole.parquet')
+  parquet.write_table(rows.slice(0, 131), tmp_path / 'part-0.parquet')
+  parquet.write_table(rows.slice(131), tmp_path / 'part-1.parquet')
+  tags = ['|'.join(t) for t in rows['tags'].to_pylist()]
+  k = rows.column_names.index('tags')
+  csv.write_csv(rows.set_column(k, 'tags', pa.array(tags)), tmp_path / 'w.csv')
+  for pattern in ('whole.parquet', 'part-*.parquet', 'w.csv'):
+    files = row_files.find([str(tmp_path / pattern)])
+    assert evaluation.evaluate_files(predictor, files) == found
+
+
+def test_a_split(run, predictor):
+  root, results = run
+  builder = parts.dataset(predictor.config.dataset, str(root / 'data'))
+  found = evaluation.evaluate_split(predictor, builder, 'test', by='hour')
+  assert_equal(found, of_test(results))
+  assert {n for n in found if n.startswith('gauc')} == set()
+  # Ids are shown as the texts that they are of.
+  assert sorted(segments.names(found)) == ['hour=0', 'hour=1', 'hour=2']
+  in_memory = predictor.evaluate(
+      log().slice(days.ROWS - TEST_ROWS), by='hour')
+  for key in found:
+    if key.startswith('by/') and '/gauc' not in key:
+      assert found[key] == in_memory[key], key
+
+
+def test_segments(predictor):
+  """Each is evaluated as by itself."""
+  rows = log()
+  found = predictor.evaluate(rows, by='place')
+  names = segments.names(found)
+  sizes = [found[f'by/{n}/rows'] for n in names]
+  assert sorted(sizes, reverse=True) == sizes
+  assert sum(sizes) == found['rows'] and found['by/place/others'] == 0
+  assert set(names) == {'place=a', 'place=b', 'place=c', 'place=(missing)'}
+  for value in ('a', None):
+    mask = pc.is_null(rows['place']) if value is None else (
+        pc.fill_null(pc.equal(rows['place'], value), False))
+    alone = predictor.evaluate(rows.filter(mask))
+    prefix = f'by/place={value or "(missing)"}/'
+    for key in alone:
+      if key.partition('/')[0] in ('ctr', 'cvr_clicked', 'ctcvr'):
+        assert found[prefix + key] == pytest.approx(alone[key], rel=1e-9), key
+    assert found[f'{prefix}small'] is False
+  few = predictor.evaluate(rows.slice(0, 60), by='place')
+  assert all(few[f'by/{n}/small'] for n in segments.names(few))
+  many = predictor.evaluate(rows, by='user')
+  assert len(segments.names(many)) == segments.MOST
+  assert many['by/user/others'] == len(
+      set(rows['user'].to_pylist())) - segments.MOST
+  assert many['by/user/other_rows'] + sum(
+      many[f'by/{n}/rows'] for n in segments.names(many)) == many['rows']
+
+
+def test_shares_of_unseen_and_missing_values(predictor):
+  rows = log(100)
+  user = rows['user'].to_pylist()
+  user[:25], user[25:35] = ['stranger'] * 25, [None] * 10
+  price = [None] * 40 + rows['price'].to_pylist()[40:]
+  for name, values in (('user', user), ('price', price)):
+    k = rows.column_names.index(name)
+    rows = rows.set_column(k, name, pa.array(values))
+  k = rows.column_names.index('bought')
+  rows = rows.set_column(k, 'bought', rows['clicked'])  # None is left out.
+  found = predictor.evaluate(rows)
+  assert found['rows'] == 100
+  assert found['missing/user'] == 0.10
+  assert found['unseen/user'] == pytest.approx(25 / 90)
+  assert found['missing/price'] == 0.40
+  assert found['unseen/item'] == found['missing/item'] == 0
+
+
+def test_calibrated(run, predictor):
+  root, _ = run
+  folder = str(root / 'run')
+  table = calibrates.calibrate(folder, str(root / 'data'))
+  builder = parts.dataset(predictor.config.dataset, str(root / 'data'))
+  for kind in ('platt', 'isotonic'):
+    found = evaluation.evaluate_split(
+        predictor, builder, 'test', calibrated=kind, joint='own')
+    for space in ('ctr', 'cvr_clicked', 'ctcvr'):
+      for name, value in table['test'][space][kind].items():
+        assert found[f'{space}/{name}'] == value
+
+
+def test_data_sets_with_ids(finished):
+  """The simulator's: the truth of a split, labels of a file by their names."""
+  predictor = esmm_jax.load(str(finished.folder))
+  split = evaluation.evaluate_split(predictor, finished.builder(), 'test')
+  assert_equal(split, of_test(predictor.results))
+  assert 'cvr_entire/kl' in split
+  found = predictor.evaluate(finished.table())
+  assert found['rows'] == 3000
+  for key in ('ctr/auc', 'cvr_clicked/logloss', 'ctcvr/calibration'):
+    assert found[key] == split[key]
+  assert 'cvr_entire/kl' not in found
+
+
+@pytest.mark.parametrize('change, words', [
+    (lambda t: t.drop_columns(['bought']),
+     "columns: there is no column 'bought', which holds a label of the run"),
+    (lambda t: t.drop_columns(['item']), "'item', which the model reads"),
+    (lambda t: t.drop_columns(['user']), "'user', which the model reads"),
+    (lambda t: t.set_column(t.column_names.index('clicked'), 'clicked',
+                            pa.array([3] * len(t))),
+     "columns, row 0: column 'clicked' is .*3"),
+    (lambda t: t.slice(0, 0), 'There are no rows to evaluate'),
+])
+def test_what_is_refused(predictor, change, words):
+  with pytest.raises(InputError, match=words):
+    predictor.evaluate(change(log(64)))
+  with pytest.raises(InputError, match="'palce', which --by names.*'place'"):
+    predictor.evaluate(log(64), by='palce')
+
+
+def test_splits_that_are_refused(run, predictor, finished):
+  root, _ = run
+  builder = parts.dataset(predictor.config.dataset, str(root / 'data'))
+  for arguments, words in (
+      (('tset',), "no split 'tset'"),
+      (('test', 'tags'), '--by=tags: a split is divided by a column of single'),
+      (('test', 'huor'), "--by=huor.*Did you mean 'hour'")):
+    with pytest.raises(InputError, match=words):
+      evaluation.evaluate_split(predictor, builder, *arguments)
+  with pytest.raises(InputError, match='had the data tabular/.*Name its'):
+    evaluation.evaluate_split(predictor, finished.builder(), 'test')
+
+
+def program(*arguments):
+  # Compiled as the run was: another compilation has other last bits.
+  env = dict(
+      os.environ, JAX_PLATFORMS='cpu', JAX_DISABLE_MOST_OPTIMIZATIONS='1')
+  return subprocess.run(
+      [sys.executable, '-m', 'experiments.evaluate', *map(str, arguments)],
+      cwd=ROOT, env=env, text=True, capture_output=True, check=False)
+
+
+@pytest.mark.long
+def test_the_program(run, tmp_path):
+  root, results = run
+  parquet.write_table(log(), tmp_path / 'new.parquet')
+  parquet.write_table(
+      log().drop_columns(['clicked']), tmp_path / 'bare.parquet')
+  workdir = f'--workdir={root / "run"}'
+  done = program(
+      workdir, f'--input={tmp_path / "new.parquet"}', '--by=place',
+      f'--output={tmp_path / "new.json"}')
+  assert done.returncode == 0, done.stderr
+  for text in ('cvr_clicked', 'by place', 'place=a', 'left out, by the rule'):
+    assert text in done.stdout
+  found = json.loads((tmp_path / 'new.json').read_text('utf-8'))
+  assert found['rows'] + found['left_out'] == days.ROWS
+  assert not [v for v in found.values() if isinstance(v, dict)]
+  done = program(workdir, '--split=test', f'--data_dir={root / "data"}')
+  assert done.returncode == 0, done.stderr
+  path = root / 'run' / 'evaluation.json'
+  found = json.loads(path.read_text('utf-8'))
+  assert_equal(found, of_test(results))
+  parquet.write_table(
+      log().filter(pc.equal(log()['clicked'], 0)), tmp_path / 'new.parquet')
+  done = program(workdir, f'--input={tmp_path / "new.parquet"}')
+  assert done.returncode == 0, done.stderr
+  assert 'one label: AUC of ctr, cvr_clicked, ctcvr\n' in done.stdout
+  for arguments, code, words in (
+      ((workdir,), 2, 'set one of --input'),
+      ((workdir, '--split=test', '--output=no/x.json'), 1, 'no folder no'),
+      ((f'--workdir={tmp_path}', '--split=test'), 1, 'is no folder of a run'),
+      ((workdir, f'--input={tmp_path / "bare.parquet"}'), 1,
+       "bare.parquet: there is no column 'clicked', which holds a label")):
+    done = program(*arguments)
+    assert (done.returncode, done.stderr.count('\n')) == (code, 1)
+    assert words in done.stderr
