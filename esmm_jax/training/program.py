@@ -13,7 +13,7 @@ from esmm_jax.optim import network as optim
 from esmm_jax.optim.tables import table_optimizer
 from esmm_jax.parallel.layout import Layout
 from esmm_jax.schema import Schema
-from esmm_jax.tasks import spaces, Tasks
+from esmm_jax.tasks import Tasks
 from esmm_jax.training import memory, parts, resident
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import TracedHyperparameters, MICRO_BATCH, StepSpec
@@ -61,7 +61,8 @@ def program(settings: Sequence[Settings], data_dir: str | None) -> Program:
   """
   common = settings[0]  # Replicas share the rest.
   layout = _check_before_data(settings)
-  _check_tasks(settings, parts.data_builder(common.dataset.section, data_dir))
+  unprepared = parts.data_builder(common.dataset.section, data_dir)
+  parts.check_tasks(settings, unprepared)
   builder = parts.dataset(common.dataset.section, data_dir)
   schema = parts.schema(builder, common.dataset.fields, common.dataset.tasks)
   objectives = [s.objective for s in settings]
@@ -70,7 +71,7 @@ def program(settings: Sequence[Settings], data_dir: str | None) -> Program:
   )
   sampled = any(o.sampling != sampling.NONE for o in objectives)
   if sampled:
-    _check_sampled(common.objective.estimator, estimator, schema.tasks)
+    parts.check_sampled(common.objective.estimator, estimator, schema.tasks)
   model = parts.model(common.model.options, common.model.name, schema)
   batches = _batches(common, builder, schema, estimator)
   memory.check(
@@ -124,40 +125,6 @@ def _check_before_data(settings: Sequence[Settings]) -> Layout:
   layout.check_batch_size(common.training.batch_size, 'batch_size')
   layout.check_batch_size(common.run.eval_batch_size, 'eval_batch_size')
   return layout
-
-
-def _check_tasks(
-    settings: Sequence[Settings], builder: ColumnarBuilder
-) -> None:
-  """Refuses what the tasks of the data rule out, before it is prepared.
-
-  Raises:
-    InputError: An objective or a model cannot have these tasks.
-  """
-  common, schema = settings[0], builder.schema
-  if common.dataset.tasks:
-    schema = schema.with_tasks(common.dataset.tasks)
-  name = common.objective.estimator
-  for s in settings:
-    estimator, _ = parts.estimator(name, s.objective.options, schema.tasks)
-    defaults = estimator.weights(schema.tasks)
-    balancing.loss_weights(s.objective.loss_weights, defaults)
-    if s.objective.sampling != sampling.NONE:
-      _check_sampled(name, estimator, schema.tasks)
-    if s.training.common_ctr and not {'click', 'conversion'} <= set(
-        schema.labels
-    ):
-      raise InputError(
-          'common_ctr is of click and conversion, and the labels are'
-          f' {list(schema.labels)}; leave it empty.'
-      )
-  if estimator.truth_labels and not schema.truth:
-    raise InputError(
-        f'estimator={name!r} needs {list(estimator.truth_labels)}, which exists'
-        ' only where the truth is known; use dataset synthetic_funnel, or'
-        ' another estimator.'
-    )
-  parts.model(common.model.options, common.model.name, schema)
 
 
 def _batches(
@@ -216,25 +183,6 @@ def _plan(
       ),
       skip_ceiling=training.skip_ceiling,
   )
-
-
-def _check_sampled(name: str, estimator: Estimator, tasks: Tasks) -> None:
-  """Refuses sampling where it would do nothing.
-
-  Raises:
-    InputError: The estimator has no CVR loss, or thins its rows itself.
-  """
-  clicked = [s.key for s in spaces(tasks) if s.given == 'click']
-  if 'cvr_clicked' not in {*estimator.weights(tasks)} & {*clicked}:
-    raise InputError(
-        'sampling is of the rows of the loss cvr_clicked, which'
-        f' estimator={name!r} does not have for these tasks.'
-    )
-  if estimator.needs_uniform:
-    raise InputError(
-        f'estimator={name!r} samples the clicked rows itself; leave sampling'
-        ' at its default.'
-    )
 
 
 def _hyper(

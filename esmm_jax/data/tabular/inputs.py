@@ -1,7 +1,6 @@
 """The input columns of a user's log, as options of the config name them."""
 
 import dataclasses
-import re
 from typing import Any
 
 from esmm_jax.options import check_choice
@@ -102,32 +101,6 @@ def _parse_input(kind: str, part: str, min_count: int) -> Input:
     return Input(name, kind, **options)
   except InputError as e:
     raise InputError(f'dataset.{kind}: {part!r}: {e}') from e
-
-
-def split_quoted(text: str, separator: str) -> list[str]:
-  """Splits a text at a separator that is not between double quotes.
-
-  >>> split_quoted('"a,b">=4,c', ',')
-  ['"a,b">=4', 'c']
-
-  Args:
-    text: `""` between double quotes is one of them, as in CSV files.
-    separator: One character.
-
-  Returns:
-    The parts, without blanks and empty parts.
-  """
-  quoted = r'"(?:[^"]|"")*"'
-  parts = re.findall(rf'(?:{quoted}|[^{re.escape(separator)}])+', text)
-  return [p.strip() for p in parts if p.strip()]
-
-
-def unquoted(text: str) -> str:
-  """Returns a name without blanks and the double quotes around it."""
-  text = text.strip()
-  if len(text) > 1 and text[0] == text[-1] == '"':
-    return text[1:-1].replace('""', '"')
-  return text
 
 
 def split_commas(text: str) -> list[str]:

@@ -9,8 +9,8 @@ import dataclasses
 import re
 
 from esmm_jax.data.files import raw_values
+from esmm_jax.data.files.quoted_names import split, unquote
 from esmm_jax.data.files.raw_values import Location
-from esmm_jax.data.tabular.inputs import split_quoted, unquoted
 from esmm_jax.options import check_choice
 from esmm_jax.tasks import CART_FUNNEL, CLICKED, FUNNEL, KINDS, ordered, spaces
 from esmm_jax.tasks import Task, Tasks
@@ -26,7 +26,9 @@ _COMPARE = {
     '<=': np.less_equal, '>': np.greater, '<': np.less,
 }  # fmt: skip
 _EXPRESSION = re.compile(
-    r'("(?:[^"]|"")*"|[^"].*?|)\s*(==|!=|>=|<=|>|<)(.*)', re.S
+    r'("(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'|[^"\'].*?|)'
+    r'\s*(==|!=|>=|<=|>|<)(.*)',
+    re.S,
 )
 _NUMBER = r'^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$'
 _TRUTHS = ('true', 'false')
@@ -69,8 +71,8 @@ class Event:
     """
     parts = _EXPRESSION.fullmatch(text.strip())
     if parts is None:
-      return cls(unquoted(text))
-    event = cls(unquoted(parts[1]), parts[2], parts[3].strip())
+      return cls(unquote(text))
+    event = cls(unquote(parts[1]), parts[2], parts[3].strip())
     if not event.column or not event.value:
       raise InputError(
           f'dataset.{option}: {text!r} lacks the column or the value; write it'
@@ -116,7 +118,7 @@ class Event:
 
   def _equals(self, texts: pa.Array) -> pa.Array:
     """Compares texts [n] with the value; 4, 4.0 and '4 ' are one number."""
-    value = unquoted(self.value)
+    value = unquote(self.value)
     if self.is_number:
       numbers = pc.match_substring_regex(texts, _NUMBER)
       numbers = pc.if_else(numbers, texts, pa.scalar(None, pa.string()))
@@ -200,7 +202,7 @@ def make_tasks(
   events = {k: Event.parse(text, k) for k, text in texts.items() if text}
   tasks = CART_FUNNEL if cart else FUNNEL if click else CLICKED
   tasks = [t for t in tasks if t.label in events]
-  parsed = [_parse_label(part) for part in split_quoted(labels, ',')]
+  parsed = [_parse_label(part) for part in _split(labels)]
   names = [t.label for t in tasks] + [task.label for task, _ in parsed]
   of_label = {t.label: t.name for t in tasks} | {
       task.label: task.name for task, _ in parsed
@@ -217,13 +219,20 @@ def make_tasks(
   return _checked(tasks, events), events
 
 
+def _split(text: str, separator: str = ',') -> list[str]:
+  try:
+    return split(text, separator)
+  except InputError as e:
+    raise InputError(f'dataset.labels: {e}') from e
+
+
 def _parse_label(text: str) -> tuple[Task, Event]:
   """Parses `COLUMN:after=LABEL:kind=regression:name=NAME`.
 
   Returns:
     The task, whose parent is a label, and what it is read from.
   """
-  column, *parts = split_quoted(text, ':')
+  column, *parts = _split(text, ':') or ['']
   event, options = Event.parse(column, 'labels'), {}
   for part in parts:
     key, equals, value = part.partition('=')
@@ -232,7 +241,7 @@ def _parse_label(text: str) -> tuple[Task, Event]:
           f'dataset.labels: {text!r}: {part!r} is no option of a label; write'
           f' KEY=VALUE. {suggest(key, ("after", "kind", "name"))}'
       )
-    options[key] = unquoted(value)
+    options[key] = unquote(value)
   name = options.get('name', event.column if not event.operator else '')
   if not name.isidentifier() or name.startswith(('p_', 'predicted_')) or (
       name in _TAKEN
