@@ -1,6 +1,6 @@
 """Converts features of a pipeline config to columns of `dataset`."""
 
-from esmm_jax.data.files.raw_values import SEPARATOR
+from esmm_jax.data.values.raw_values import SEPARATOR
 from esmm_jax.easyrec.features import Feature, features, groups, kind_name
 from esmm_jax.easyrec.notes import Notes
 from esmm_jax.easyrec.text_proto import Message

@@ -12,12 +12,14 @@ import json
 import os
 from typing import Any, NamedTuple
 
-from esmm_jax.data.files import dialect as dialects, frames, raw_values
-from esmm_jax.data.files.dialect import Dialect
-from esmm_jax.data.files.raw_values import Location
+from esmm_jax.data.csv_files import dialect as dialects
+from esmm_jax.data.csv_files.dialect import Dialect
+from esmm_jax.data.files import frames
 from esmm_jax.data.store.vocabulary import Vocabulary
 from esmm_jax.data.tabular.inputs import Input
 from esmm_jax.data.tabular.unseen import Counts
+from esmm_jax.data.values import raw_values
+from esmm_jax.data.values.raw_values import Location
 from esmm_jax.schema import FIRST_KEPT, Schema
 from esmm_jax.types import Columns, InputError, Ragged
 import numpy as np

@@ -11,10 +11,10 @@ import io
 import itertools
 from typing import NamedTuple
 
-from esmm_jax.data.files import dialect as dialects
-from esmm_jax.data.files.dialect import Dialect
-from esmm_jax.data.files.file_kinds import DAMAGED, open_file, separator_of
-from esmm_jax.data.files.records import BLOCK
+from esmm_jax.data.csv_files import dialect as dialects
+from esmm_jax.data.csv_files.dialect import Dialect
+from esmm_jax.data.csv_files.file_kinds import DAMAGED, open_file, separator_of
+from esmm_jax.data.csv_files.records import BLOCK
 
 NOT_UTF8 = 'it is not UTF-8; save the file as UTF-8'
 

@@ -3,12 +3,12 @@
 import math
 from typing import NamedTuple
 
-from esmm_jax.data.files.casts import cast, ERRORS, first_bad, refuse
-from esmm_jax.data.files.kinds import require
-from esmm_jax.data.files.location import Location
-from esmm_jax.data.files.normalise import plain
-from esmm_jax.data.files.numbers import floats
-from esmm_jax.data.files.texts import trimmed
+from esmm_jax.data.values.casts import cast, ERRORS, first_bad, refuse
+from esmm_jax.data.values.kinds import require
+from esmm_jax.data.values.location import Location
+from esmm_jax.data.values.normalise import plain
+from esmm_jax.data.values.numbers import floats
+from esmm_jax.data.values.texts import trimmed
 from esmm_jax.types import InputError
 import numpy as np
 import pyarrow as pa

@@ -1,10 +1,10 @@
 """Numbers, and labels of 0 and 1."""
 
-from esmm_jax.data.files.casts import cast, ERRORS, refuse
-from esmm_jax.data.files.kinds import require
-from esmm_jax.data.files.location import Location
-from esmm_jax.data.files.normalise import plain
-from esmm_jax.data.files.texts import canonical, texts, trimmed
+from esmm_jax.data.values.casts import cast, ERRORS, refuse
+from esmm_jax.data.values.kinds import require
+from esmm_jax.data.values.location import Location
+from esmm_jax.data.values.normalise import plain
+from esmm_jax.data.values.texts import canonical, texts, trimmed
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc

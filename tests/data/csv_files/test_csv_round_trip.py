@@ -3,9 +3,10 @@
 import csv
 import io
 
-from esmm_jax.data.files import raw_values, row_files
-from esmm_jax.data.files.dialect import Dialect
-from esmm_jax.data.files.raw_values import Location
+from esmm_jax.data.csv_files.dialect import Dialect
+from esmm_jax.data.files import row_files
+from esmm_jax.data.values import raw_values
+from esmm_jax.data.values.raw_values import Location
 from esmm_jax.types import InputError
 from hypothesis import given, settings, strategies as st
 import pyarrow as pa

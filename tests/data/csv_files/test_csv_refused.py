@@ -6,9 +6,9 @@ import gzip
 import lzma
 import re
 
+from esmm_jax.data.csv_files.dialect import Dialect
+from esmm_jax.data.csv_files.records import BLOCK
 from esmm_jax.data.files import row_files
-from esmm_jax.data.files.dialect import Dialect
-from esmm_jax.data.files.records import BLOCK
 from esmm_jax.types import InputError
 from hypothesis import given, settings, strategies as st
 import pyarrow as pa
@@ -313,7 +313,7 @@ def test_quotes_too_many_or_too_few(
     c for c in WRONG if WRONG[c][0] == 'log.csv' and b'"' in WRONG[c][1]
     and len(WRONG[c][1]) < 100])
 def test_wherever_the_file_is_cut(case, piece, tmp_path, monkeypatch):
-  from esmm_jax.data.files import quote_check
+  from esmm_jax.data.csv_files import quote_check
 
   monkeypatch.setattr(quote_check, '_PIECE', piece)
   assert re.search(WRONG[case][-1], refusal(tmp_path, case))

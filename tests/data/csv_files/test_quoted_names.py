@@ -1,6 +1,6 @@
 """Names with commas, colons, blanks and quotes in them."""
 
-from esmm_jax.data.files.quoted_names import split, split_names, unquote
+from esmm_jax.data.csv_files.quoted_names import split, split_names, unquote
 from esmm_jax.types import InputError
 from hypothesis import given, strategies as st
 import pytest

@@ -6,9 +6,9 @@ import itertools
 from typing import Any
 import uuid
 
-from esmm_jax.data.files.casts import cast, ERRORS
-from esmm_jax.data.files.kinds import kind_of
-from esmm_jax.data.files.location import Location
+from esmm_jax.data.values.casts import cast, ERRORS
+from esmm_jax.data.values.kinds import kind_of
+from esmm_jax.data.values.location import Location
 from esmm_jax.types import InputError
 import numpy as np
 import pyarrow as pa

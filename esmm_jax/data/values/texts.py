@@ -12,10 +12,10 @@ Other texts are what they are: '+7', '007' and '1.50' remain so.
 
 import contextlib
 
-from esmm_jax.data.files.casts import cast, ERRORS, refuse
-from esmm_jax.data.files.kinds import require
-from esmm_jax.data.files.location import Location
-from esmm_jax.data.files.normalise import plain
+from esmm_jax.data.values.casts import cast, ERRORS, refuse
+from esmm_jax.data.values.kinds import require
+from esmm_jax.data.values.location import Location
+from esmm_jax.data.values.normalise import plain
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc

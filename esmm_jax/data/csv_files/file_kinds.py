@@ -8,7 +8,7 @@ import re
 from typing import Any
 import zlib
 
-from esmm_jax.data.files.dialect import Dialect
+from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.types import InputError
 import fsspec
 from fsspec.compression import compr

@@ -2,13 +2,13 @@
 
 from typing import NamedTuple
 
-from esmm_jax.data.files import list_texts
-from esmm_jax.data.files.casts import refuse
-from esmm_jax.data.files.kinds import kind_of, require, shown
-from esmm_jax.data.files.location import Location
-from esmm_jax.data.files.normalise import plain
-from esmm_jax.data.files.numbers import floats
-from esmm_jax.data.files.texts import texts, trimmed
+from esmm_jax.data.values import list_texts
+from esmm_jax.data.values.casts import refuse
+from esmm_jax.data.values.kinds import kind_of, require, shown
+from esmm_jax.data.values.location import Location
+from esmm_jax.data.values.normalise import plain
+from esmm_jax.data.values.numbers import floats
+from esmm_jax.data.values.texts import texts, trimmed
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc

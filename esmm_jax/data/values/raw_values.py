@@ -3,13 +3,13 @@
 The table of all types is in `kinds`; one text for one value is `texts`.
 """
 
-from esmm_jax.data.files.casts import cast, refuse
-from esmm_jax.data.files.lists import flatten, Lists, lists, SEPARATOR
-from esmm_jax.data.files.location import Location
-from esmm_jax.data.files.normalise import arrow
-from esmm_jax.data.files.numbers import floats, labels, LARGEST, whole
-from esmm_jax.data.files.texts import canonical, texts
-from esmm_jax.data.files.times import boundary, NOUNS, reached, Times, times
+from esmm_jax.data.values.casts import cast, refuse
+from esmm_jax.data.values.lists import flatten, Lists, lists, SEPARATOR
+from esmm_jax.data.values.location import Location
+from esmm_jax.data.values.normalise import arrow
+from esmm_jax.data.values.numbers import floats, labels, LARGEST, whole
+from esmm_jax.data.values.texts import canonical, texts
+from esmm_jax.data.values.times import boundary, NOUNS, reached, Times, times
 
 __all__ = (
     'LARGEST',

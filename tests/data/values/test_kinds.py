@@ -4,8 +4,8 @@ import datetime
 import decimal
 import uuid
 
-from esmm_jax.data.files import kinds, raw_values
-from esmm_jax.data.files.raw_values import Location
+from esmm_jax.data.values import kinds, raw_values
+from esmm_jax.data.values.raw_values import Location
 from esmm_jax.types import InputError
 import numpy as np
 import pyarrow as pa

@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any
 
-from esmm_jax.data.files import csv_rows, dialect as dialects
-from esmm_jax.data.files.dialect import Dialect
+from esmm_jax.data.csv_files import csv_rows, dialect as dialects
+from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.types import InputError
 
 _MAX_SHOWN = 120  # Characters of a value.

@@ -6,10 +6,10 @@ import contextlib
 import re
 from typing import Any
 
-from esmm_jax.data.files import file_kinds
-from esmm_jax.data.files.dialect import Dialect
-from esmm_jax.data.files.quote_check import QuoteCheck, refuse_zero
-from esmm_jax.data.files.records import BLOCK, Grammar, Malformed
+from esmm_jax.data.csv_files import file_kinds
+from esmm_jax.data.csv_files.dialect import Dialect
+from esmm_jax.data.csv_files.quote_check import QuoteCheck, refuse_zero
+from esmm_jax.data.csv_files.records import BLOCK, Grammar, Malformed
 from esmm_jax.types import InputError
 
 _BOM = codecs.BOM_UTF8

@@ -12,8 +12,8 @@ must be such lists or empty. None, null, NULL, nan and NaN are missing entries.
 import json
 import re
 
-from esmm_jax.data.files.casts import refuse
-from esmm_jax.data.files.location import Location
+from esmm_jax.data.values.casts import refuse
+from esmm_jax.data.values.location import Location
 import pyarrow as pa
 import pyarrow.compute as pc
 

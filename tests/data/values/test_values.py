@@ -6,8 +6,8 @@ import subprocess
 import sys
 import warnings
 
-from esmm_jax.data.files import raw_values
-from esmm_jax.data.files.raw_values import Location
+from esmm_jax.data.values import raw_values
+from esmm_jax.data.values.raw_values import Location
 from esmm_jax.types import InputError
 from hypothesis import given, strategies as st
 import numpy as np
@@ -212,7 +212,7 @@ class Refuse:
       raise ImportError(name)
 
 sys.meta_path.insert(0, Refuse())
-from esmm_jax.data.files import raw_values
+from esmm_jax.data.values import raw_values
 from esmm_jax.types import InputError
 import pyarrow as pa
 here = raw_values.Location('log', name='a')

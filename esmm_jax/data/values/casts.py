@@ -1,7 +1,7 @@
 """Casts that name the entry that cannot be cast."""
 
-from esmm_jax.data.files.kinds import shown
-from esmm_jax.data.files.location import Location
+from esmm_jax.data.values.kinds import shown
+from esmm_jax.data.values.location import Location
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc

@@ -4,7 +4,7 @@
 then a few operations, about as fast as reading.
 """
 
-from esmm_jax.data.files.records import BLOCK, Grammar, Malformed
+from esmm_jax.data.csv_files.records import BLOCK, Grammar, Malformed
 import numpy as np
 
 _WORD = 64

@@ -1,6 +1,6 @@
 """The form of CSV files: what options mean and which are refused."""
 
-from esmm_jax.data.files.dialect import DEFAULT, Dialect
+from esmm_jax.data.csv_files.dialect import DEFAULT, Dialect
 from esmm_jax.types import InputError
 import pytest
 

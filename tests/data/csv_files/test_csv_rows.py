@@ -2,8 +2,9 @@
 
 import gzip
 
+from esmm_jax.data.csv_files.csv_rows import BLOCK, find_damage, line_of
+from esmm_jax.data.csv_files.csv_rows import read_rows
 from esmm_jax.data.files.checked_csv import Column, read_csv
-from esmm_jax.data.files.csv_rows import BLOCK, find_damage, line_of, read_rows
 from esmm_jax.types import InputError
 import pytest
 

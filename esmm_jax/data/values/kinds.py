@@ -21,7 +21,7 @@ of the kind of their values. A column without any value is of kind none.
 
 from typing import Any
 
-from esmm_jax.data.files.location import Location
+from esmm_jax.data.values.location import Location
 import pyarrow as pa
 from pyarrow import lib
 

@@ -2,8 +2,8 @@
 
 import json
 
-from esmm_jax.data.files import raw_values
-from esmm_jax.data.files.raw_values import Location
+from esmm_jax.data.values import raw_values
+from esmm_jax.data.values.raw_values import Location
 from esmm_jax.types import InputError
 from hypothesis import given, settings, strategies as st
 import numpy as np

@@ -7,7 +7,7 @@ import dataclasses
 import re
 from typing import Any
 
-from esmm_jax.data.files import quoted_names
+from esmm_jax.data.csv_files import quoted_names
 from esmm_jax.options import check_choice
 from esmm_jax.types import InputError
 

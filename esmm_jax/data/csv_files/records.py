@@ -12,7 +12,7 @@ not begin with one, as in 5" disk, is a character like others.
 import re
 from typing import NamedTuple
 
-from esmm_jax.data.files.dialect import Dialect
+from esmm_jax.data.csv_files.dialect import Dialect
 
 # Bytes that pyarrow parses at once; it cannot read a longer row.
 BLOCK = 1 << 22
