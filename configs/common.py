@@ -92,9 +92,11 @@ def base() -> ConfigDict:
           evals_per_epoch=1,
           selection=dict(
               # The parameters that the test split sees are those of the best
-              # evaluation; '' takes the last.
-              metric='valid/ctcvr/logloss',
-              mode='min',
+              # evaluation; '' takes the last. Unset: valid/ctcvr/logloss, or
+              # the like where the tasks have no ctcvr.
+              metric=placeholder(str),
+              # min or max. Unset: as the metric's name says.
+              mode=placeholder(str),
               # Evaluations without improvement before training stops; 0 never.
               patience=0,
           ),
@@ -258,19 +260,27 @@ def tabular() -> ConfigDict:
   return ConfigDict(
       dict(
           name='tabular',
-          # CSV and Parquet files: paths, globs, remote paths; with commas.
+          # CSV and Parquet files: paths, globs, folders, remote paths; with
+          # commas.
           files='',
           # Columns, separated by commas; options follow a name, as in
           # 'user:min_count=5,item'. Categorical, lists of such, numbers.
           id='',
           ids='',
           float='',
-          # Columns of the labels, 0 or 1.
+          # Columns of the labels, 0 or 1, or comparisons: 'rating>=4'.
           click='click',
           cart='',
           conversion='conversion',
+          # More labels: 'like:after=click,share,watch_seconds:after=click
+          # :kind=regression'.
+          labels=placeholder(str),
           # A conversion without a click: error, drop, keep or click.
           conversion_without_click='error',
+          # A conversion that is null or -1: error, zero or drop.
+          unknown_conversion=placeholder(str),
+          # Column of the weight of each row in the loss.
+          weight=placeholder(str),
           # Column whose values GAUC groups by.
           group='',
           # random, time, column or files.
@@ -279,8 +289,9 @@ def tabular() -> ConfigDict:
           split_column='',
           split_seed=0,
           time='',
-          valid_share=0.1,
-          test_share=0.1,
+          # Unset: .1, and no rows of training files.
+          valid_share=placeholder(float),
+          test_share=placeholder(float),
           valid_from='',
           test_from='',
           valid_files='',
@@ -291,6 +302,15 @@ def tabular() -> ConfigDict:
           # Folder of a run whose vocabulary grows by the values of this log;
           # `init_from` sets it.
           vocabulary_of=placeholder(str),
+          # The form of CSV files: a character or 'tab'; 'none' or the names;
+          # a codec of Python; texts that are missing values, with commas; a
+          # character or 'none'; 'csv' where the files' names do not say so.
+          separator=placeholder(str),
+          header=placeholder(str),
+          encoding=placeholder(str),
+          null_values=placeholder(str),
+          quote=placeholder(str),
+          format=placeholder(str),
           **_splits(),
       )
   )

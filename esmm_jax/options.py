@@ -79,7 +79,11 @@ def check_number(key: str, value: Any, allowed: Range) -> None:
   Raises:
     InputError: The number is outside the range.
   """
-  if value is not None and not allowed.holds(value):
+  try:
+    holds = value is None or allowed.holds(value)
+  except TypeError:  # A text, where a config declares no type.
+    holds = False
+  if not holds:
     whole = ' whole number' if isinstance(value, int) else ' number'
     raise InputError(f'{key} is {value}; it must be a{whole} in {allowed}.')
 

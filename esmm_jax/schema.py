@@ -151,12 +151,14 @@ class Schema:
       Where fields are `by_group` it is the row of the group table.
     truth: Columns that only a simulator can know. They are stored apart and
       are never inputs of a batch.
+    weight: Column with the weight of each row in the loss; '': each weighs 1.
   """
 
   fields: tuple[Field, ...]
   tasks: Tasks = FUNNEL
   group: str = ''
   truth: tuple[str, ...] = ()
+  weight: str = ''
 
   def __post_init__(self):
     object.__setattr__(self, 'tasks', ordered(self.tasks))
@@ -164,7 +166,7 @@ class Schema:
     for name in names:
       if names.count(name) > 1:
         raise InputError(f'Field {name!r} is declared twice.')
-    refuse_late(self.fields, (*self.labels, *self.truth))
+    refuse_late(self.fields, (*self.labels, *self.truth, self.weight))
     if not self.group and any(f.by_group for f in self.fields):
       raise InputError(
           'Fields are by_group, but the schema names no group column.'
@@ -242,7 +244,8 @@ class Schema:
         ]
         for f in self.fields
     ]
-    text = json.dumps([parts, self.labels, self.group, self.truth])
+    keys = [parts, self.labels, self.group, self.truth]
+    text = json.dumps(keys + [self.weight] * bool(self.weight))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
   def field(self, name: str) -> Field:
@@ -283,7 +286,8 @@ class Schema:
     return dataclasses.replace(self, tasks=tuple(by_name[n] for n in names))
 
   def to_dict(self) -> dict[str, Any]:
-    return dataclasses.asdict(self)
+    d = dataclasses.asdict(self)  # Without weight as earlier versions wrote it.
+    return d if self.weight else {k: v for k, v in d.items() if k != 'weight'}
 
   @classmethod
   def from_dict(cls, d: dict[str, Any]) -> 'Schema':
@@ -292,4 +296,5 @@ class Schema:
         tasks=tuple(Task(**t) for t in d['tasks']),
         group=d['group'],
         truth=tuple(d['truth']),
+        weight=d.get('weight', ''),
     )

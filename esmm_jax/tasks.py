@@ -8,6 +8,8 @@ outputs, of the estimators' terms and of the metrics.
     ctr -> cvr                 click, conversion (the default)
     ctr -> atr -> ptr          click, cart, purchase
     ctr -> cvr, ctr -> play_time    a regression on the clicked impressions
+    ctr -> cvr, ctr -> like, share  a tree; `share` needs no click
+    cvr                             a log of clicks alone
 
 Labels are of joint events: the label of a task is 1 only where that of its
 parent is 1, and a regression's is 0 where its parent's is 0.
@@ -38,7 +40,8 @@ class Task:
     kind: `binary` (the output is a log-odds) or `regression` (the output is the
       expected value of the label, given the parent's event).
     joint: Name of the prediction over all impressions, `ctcvr` for `cvr`.
-      Default: `ct` and the name; of a task without parent the name.
+      Default: `ct` and the name; of a task without parent the name. There it
+      is the key of the task's space only: `cvr_clicked` in a log of clicks.
     past: Name of the space of rows whose label is 1; default: the label + `ed`.
   """
 
@@ -66,6 +69,10 @@ Tasks = tuple[Task, ...]
 CLICK = Task('ctr', 'click')
 CONVERSION = Task('cvr', 'conversion', 'ctr', past='converted')
 FUNNEL: Tasks = (CLICK, CONVERSION)
+# Conversions of a log of clicks: all its rows are clicked.
+CLICKED: Tasks = (
+    Task('cvr', 'conversion', joint='cvr_clicked', past='converted'),
+)
 # Impression -> click -> cart -> purchase, the chain of ESM2 (SIGIR 2020). `cvr`
 # stays what it is: purchase given click, pATR x pPTR.
 CART_FUNNEL: Tasks = (
@@ -183,7 +190,7 @@ def spaces(tasks: Tasks) -> list[Space]:
   by_name = {t.name: t for t in tasks}
   for t in tasks:
     if not t.parent:
-      result.append(Space(t.name, t.name, t.label, '', t.kind))
+      result.append(Space(t.joint, t.name, t.label, '', t.kind))
       continue
     parent, first = by_name[t.parent], chain(t, tasks)[0]
     result.append(

@@ -34,6 +34,10 @@ Labels = Mapping[str, Array]
 LossTerms = Mapping[str, tuple[Array, Array]]
 
 
+# Names in a message.
+_MOST = 200
+
+
 class InputError(ValueError):
   """An input of the user is wrong; the message names it and the remedy.
 
@@ -48,11 +52,23 @@ class InputError(ValueError):
 
 
 def suggest(name: str, names: Iterable[str]) -> str:
-  """Returns the end of a message: a similar name, if any, and all names."""
+  """Returns the end of a message: a similar name, if any, and all names.
+
+  >>> suggest('usr', ['user', 'item', 'a,b'])
+  "Did you mean 'user'? There are: 'a,b', item, user."
+  """
   names = sorted(names)
   near = difflib.get_close_matches(str(name), names, n=1)
   hint = f'Did you mean {near[0]!r}? ' if near else ''
-  return f'{hint}There are: {", ".join(n or repr(n) for n in names)}.'
+  shown = [repr(n) if _is_odd(n) else n for n in names[:_MOST]]
+  more = f' and {len(names) - _MOST} more' if len(names) > _MOST else ''
+  return f'{hint}There are: {", ".join(shown)}{more}.'
+
+
+def _is_odd(name: str) -> bool:
+  """Returns whether it is not clear in a list where a name begins and ends."""
+  blanks = any(c in ' ,:"\'' for c in name)
+  return not name or blanks or not name.isprintable()
 
 
 class Groups(NamedTuple):
@@ -83,7 +99,8 @@ class Batch(NamedTuple):
     weights: float32 [B, W], the weights of the list entries (the last W
       columns of `slots`); 0 marks padding.
     floats: float32 [B, N], the float fields.
-    labels: label name -> float32 [B].
+    labels: label name -> float32 [B]; of data with weights of rows also
+      `Schema.weight`.
     where: float32 [B], 1 for an example, 0 for padding of the last batch.
     groups: The groups of data with fields that are `by_group`, else None.
   """

@@ -9,9 +9,9 @@ split before and after. experiments.predict uses it on request: --calibrated.
 
 from absl import flags
 
-from experiments import cli
+from experiments import cli, file_flags
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a finished run.')
+_WORKDIR = file_flags.define_path('workdir', None, 'Folder of a finished run.')
 cli.define_data_dir()
 flags.adopt_module_key_flags(cli)
 

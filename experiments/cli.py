@@ -14,11 +14,12 @@ import sys
 from typing import Any
 
 from absl import app, flags, logging
-from esmm_jax.doctor.allocator import keep_scratch
+from esmm_jax import paths
+from esmm_jax.doctor.allocator import keep_scratch, return_arrow_memory
 from esmm_jax.reporting.grid import digits
 from esmm_jax.types import InputError
 from esmm_jax.workdir.stopping import Stopped
-from experiments import load
+from experiments import file_flags, load
 from ml_collections import config_flags
 
 HELP = ('--help', '-help', '-h', '--helpshort', '-helpshort', '--helpfull')
@@ -62,12 +63,15 @@ def define_config() -> None:
       None,
       'Config file and variant, for example configs/esmm.py:smoke. A key of it'
       ' is changed by --config.key=value behind it.',
+      # For loss weights of one's own labels; `_check_keys` refuses the rest.
+      lock_config=False,
+      accept_new_attributes=True,
   )
 
 
 def define_data_dir() -> None:
   """Defines --data_dir."""
-  flags.DEFINE_string(
+  file_flags.define_path(
       'data_dir',
       None,
       'Where prepared data lives; made on first use. Default:'
@@ -165,6 +169,7 @@ def run(main: Callable[..., Any], positional: bool = False) -> None:
       _exit(2, f'unexpected argument {argv[1]!r}; flags begin with --.')
     if 'keep_scratch' not in flags.FLAGS or flags.FLAGS['keep_scratch'].value:
       keep_scratch()
+    return_arrow_memory()
     try:
       main(*([argv] if positional else []))
     except UsageError as e:
@@ -186,12 +191,7 @@ def run(main: Callable[..., Any], positional: bool = False) -> None:
 def print_results(
     runs: Mapping[str, Mapping[str, Any]], title: str = 'test split'
 ) -> None:
-  """Prints the test metrics: a row for each space and run.
-
-  Args:
-    runs: Name -> `test/space/metric` -> value.
-    title: Says which rows they are of.
-  """
+  """Prints the metrics `test/...`: a row for each space and run."""
   from rich.box import SIMPLE_HEAD
   from rich.console import Console
   from rich.table import Table
@@ -263,7 +263,13 @@ def _load_config(argv: list[str]) -> Any:
 
 
 def _with_full_key(arg: str) -> str:
-  """Completes `--config.log_every=20` to `--config.run.log_every=20`."""
+  """Completes `--config.log_every=20` to `--config.run.log_every=20`.
+
+  The path of --config is expanded too: its flag reads the file itself.
+  """
+  if arg.lstrip('-').startswith('config='):
+    name, _, path = arg.partition('=')
+    return f'{name}={paths.expand(path)}'
   flag = re.match(r'--?(no)?config\.', arg)
   return flag[0] + load.full_key(arg[flag.end() :]) if flag else arg
 

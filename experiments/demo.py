@@ -12,10 +12,12 @@ import os
 
 from absl import flags
 
-from experiments import cli
+from experiments import cli, file_flags
 
 cli.define_data_dir()
-_WORKDIR = flags.DEFINE_string('workdir', 'demo', 'Gets the runs and the plot.')
+_WORKDIR = file_flags.define_path(
+    'workdir', 'demo', 'Gets the runs and the plot.'
+)
 _TRAIN = flags.DEFINE_string('train_split', 'train[:50%]', 'Rows to train on.')
 _TEST = flags.DEFINE_string('test_split', 'test[:40%]', 'Rows to test on.')
 flags.adopt_module_key_flags(cli)

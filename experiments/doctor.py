@@ -9,19 +9,19 @@ what to do. Exit code 1 if runs could not be trusted.
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 
 from absl import flags
+from esmm_jax import paths
 
-from experiments import cli, load
+from experiments import cli, file_flags, load
 
 cli.define_data_dir()
-_WORKDIR = flags.DEFINE_string('workdir', 'runs', 'Folder for runs.')
+_WORKDIR = file_flags.define_path('workdir', 'runs', 'Folder for runs.')
 _JSON = flags.DEFINE_bool('json', False, 'Prints JSON.')
-_STEPS_HASH = flags.DEFINE_string(
+_STEPS_HASH = file_flags.define_path(
     'steps_hash', None, 'Only prints the hash of a few steps on data in here.'
 )
 flags.adopt_module_key_flags(cli)
@@ -34,7 +34,7 @@ def findings():
   from esmm_jax.training import parts
   from esmm_jax.doctor import machine as checkup, numbers as checkup_numbers
 
-  data_dir = os.path.expanduser(flags.FLAGS.data_dir or parts.DEFAULT_DATA_DIR)
+  data_dir = paths.expand(flags.FLAGS.data_dir or parts.DEFAULT_DATA_DIR)
   yield from checkup.requirements()
   yield checkup.devices()
   yield checkup.memory()

@@ -9,10 +9,10 @@ outputs. docs/predictions.md has the ten lines that load it.
 
 from absl import flags
 
-from experiments import cli
+from experiments import cli, file_flags
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a finished run.')
-_OUTPUT = flags.DEFINE_string('output', None, 'Folder to write.')
+_WORKDIR = file_flags.define_path('workdir', None, 'Folder of a finished run.')
+_OUTPUT = file_flags.define_path('output', None, 'Folder to write.')
 _CALIBRATED = flags.DEFINE_enum(
     'calibrated',
     'none',

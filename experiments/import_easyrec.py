@@ -14,10 +14,12 @@ import textwrap
 
 from absl import flags
 
-from experiments import cli
+from experiments import cli, file_flags
 
-_INPUT = flags.DEFINE_string('input', None, 'Pipeline config of EasyRec.')
-_OUTPUT = flags.DEFINE_string('output', None, 'Config file to write, NAME.py.')
+_INPUT = file_flags.define_path('input', None, 'Pipeline config of EasyRec.')
+_OUTPUT = file_flags.define_path(
+    'output', None, 'Config file to write, NAME.py.'
+)
 flags.adopt_module_key_flags(cli)
 
 

@@ -8,6 +8,7 @@ import os
 import runpy
 from typing import Any
 
+from esmm_jax import paths
 from esmm_jax.json_files import read_json
 from esmm_jax.sweeps.points import settings
 from esmm_jax.sweeps.table import Table
@@ -43,7 +44,7 @@ def table(spec: str) -> Table:
 
 def _call(spec: str, function: str, flag: str) -> Any:
   """Calls function(variant) of the Python file that FILE:variant names."""
-  path, _, variant = spec.partition(':')
+  path, _, variant = paths.expand(spec).partition(':')
   if not os.path.isfile(path):
     parent = os.path.dirname(path) or '.'
     files = sorted(glob.glob(os.path.join(parent, '*.py')))
@@ -69,6 +70,17 @@ def full_key(key: str) -> str:
   return f'run.{key}' if first in folder.MACHINE_KEYS else key
 
 
+def is_term(tree: config_dict.ConfigDict, key: str) -> bool:
+  """Returns whether a key can be the loss weight of one's own labels.
+
+  The terms follow from `dataset.labels`, so no config lists them; a run refuses
+  those that it does not have.
+  """
+  section, _, name = key.rpartition('.')
+  is_own = tree.get('dataset', {}).get('name') == 'tabular'
+  return is_own and section == 'loss_weights' and name.isidentifier()
+
+
 def check_key(tree: config_dict.ConfigDict, key: str) -> None:
   """Refuses a dotted key that the config lacks; suggests a similar one.
 
@@ -76,6 +88,8 @@ def check_key(tree: config_dict.ConfigDict, key: str) -> None:
     InputError: There is no such key.
     SectionError: It is a section.
   """
+  if is_term(tree, key):
+    return
   node = tree
   for part in full_key(key).split('.'):
     keys = list(node) if isinstance(node, config_dict.ConfigDict) else []
@@ -106,6 +120,9 @@ def set_key(tree: config_dict.ConfigDict, key: str, value: Any) -> None:
     check_key(tree, key)
     section, _, name = full_key(key).rpartition('.')
     node = tree[section] if section else tree
+    if is_term(tree, key) and name not in node:
+      with node.unlocked():
+        node[name] = config_dict.placeholder(float)
     kind = node.get_type(name)
     fields = dict(node.items(preserve_field_references=True))
     placeholder = isinstance(fields[name], config_dict.FieldReference)

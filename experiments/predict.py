@@ -17,16 +17,18 @@ import time
 
 from absl import flags
 
-from experiments import cli
+from experiments import cli, file_flags
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a finished run.')
-_INPUT = flags.DEFINE_list(
-    'input', None, 'Files, globs, remote paths of fsspec; with commas between.'
+_WORKDIR = file_flags.define_path('workdir', None, 'Folder of a finished run.')
+_INPUT = flags.DEFINE_string(
+    'input',
+    None,
+    'Files, folders, globs, remote paths of fsspec; with commas between.',
 )
 _SPLIT = flags.DEFINE_string(
     'split', None, "Instead of --input: a split of the run's data, as test."
 )
-_OUTPUT = flags.DEFINE_string(
+_OUTPUT = file_flags.define_path(
     'output', None, 'File to write: .parquet, .pq, .csv or .csv.gz.'
 )
 _KEY = flags.DEFINE_string(
@@ -54,6 +56,7 @@ _PART_ROWS = flags.DEFINE_integer(
     'part_rows', 1 << 18, 'Rows of a part; a killed command repeats one.'
 )
 cli.define_data_dir()
+file_flags.define_form()
 flags.adopt_module_key_flags(cli)
 
 
@@ -69,14 +72,16 @@ def main() -> None:
 
   import esmm_jax
   from esmm_jax.training import parts
-  from esmm_jax.data.files import row_files
+  from esmm_jax.data.files import quoted_names, row_files
   from esmm_jax.data.tabular import unseen
   from esmm_jax.serving import outputs, scoring
 
   outputs.check(output)
-  files = row_files.find(_INPUT.value) if _INPUT.value else []
   data_dir = flags.FLAGS.data_dir
   predictor = esmm_jax.load(workdir, _BATCH_SIZE.value, data_dir)
+  form = file_flags.form(predictor.config.dataset)
+  patterns = quoted_names.split_names(_INPUT.value or '')
+  files = row_files.find(patterns, dialect=form)
   options = dict(
       calibrated=_CALIBRATED.value,
       joint=_JOINT.value,
@@ -91,7 +96,13 @@ def main() -> None:
     )
   else:
     num = scoring.score_files(
-        predictor, files, output, _KEY.value, counts=counts, **options
+        predictor,
+        files,
+        output,
+        _KEY.value,
+        dialect=form,
+        counts=counts,
+        **options,
     )
   rate = num / (time.perf_counter() - start)
   print(f'{output}: {num:,} rows, {rate:,.0f} rows/s')

@@ -15,19 +15,21 @@ training prepares it too where it is missing.
 """
 
 import ast
+import contextlib
 import os
 import shutil
+import sys
 from typing import Any
 
 from absl import flags
 from esmm_jax.types import InputError
 
-from experiments import cli
+from experiments import cli, file_flags
 
 cli.define_config()
 cli.define_data_dir()
 _DATASET = flags.DEFINE_string('dataset', None, 'Name of the data set.')
-_RAW_DIR = flags.DEFINE_string(
+_RAW_DIR = file_flags.define_path(
     'raw_dir', '', 'Folder of the raw files; --as_raw writes them there.'
 )
 _OPTION = flags.DEFINE_multi_string(
@@ -85,6 +87,8 @@ def _prepare(options: Any) -> None:
     print(f'Prepared: {builder.data_path}')
   for line in builder.report_lines():
     print(line)
+  for text in builder.warnings:
+    print(f'warning: {text}', file=sys.stderr)
 
 
 def _write_raw(name: str, options: dict[str, Any]) -> None:
@@ -131,10 +135,11 @@ def _options(texts: list[str]) -> dict[str, Any]:
                        ' preset=aitm18.')
     if key in options:
       raise InputError(f'--option={text}: {key} is set twice.')
-    try:
-      options[key] = ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-      options[key] = value
+    options[key] = value
+    # A text is taken as it stands: quotes in it are of names of columns.
+    with contextlib.suppress(ValueError, SyntaxError):
+      parsed = ast.literal_eval(value)
+      options[key] = value if isinstance(parsed, (str, tuple)) else parsed
   return options
 
 

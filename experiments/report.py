@@ -12,17 +12,18 @@ out.
 """
 
 import os
+import sys
 
 from absl import flags
 
-from experiments import cli, load
+from experiments import cli, file_flags, load
 
 cli.define_data_dir()
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Of a run or of a sweep.')
-_OUTPUT = flags.DEFINE_string(
+_WORKDIR = file_flags.define_path('workdir', None, 'Of a run or of a sweep.')
+_OUTPUT = file_flags.define_path(
     'output', None, 'The HTML file; default: report.html in the workdir.'
 )
-_SWEEP = flags.DEFINE_string(
+_SWEEP = file_flags.define_path(
     'sweep', None, 'Table file and variant; default: that of the sweep.'
 )
 _PREDICT = flags.DEFINE_bool(
@@ -85,6 +86,7 @@ def _run_page(workdir: str):
       lack = 'truth is not shown' if predicted_before else (
           'test split was not predicted')
       why = f'The {lack}: {e}'
+      print(f'warning: {why}', file=sys.stderr)
   return run_page.make(workdir, truth, why)
 
 

@@ -9,6 +9,8 @@ Each run gets the folder WORKDIR/runs/NAME, named by its point. The same command
 again resumes where it stopped, in the middle of a run too. A run whose loss is
 not finite or whose input is wrong is noted in WORKDIR/failed/NAME.json, the
 others are trained, and the exit code is not 0; the same command tries it again.
+Settings that cannot be are found before the first run is trained, and so is a
+column that no run can fill, which ends the sweep.
 
 --override=KEY=VALUE, any number of times, changes a key in every config that
 has it, and no name. It is for the paths of this machine, as in
@@ -36,13 +38,13 @@ from typing import Any
 from absl import flags
 from esmm_jax.types import InputError
 
-from experiments import cli, load, sweep_runs
+from experiments import cli, file_flags, load, sweep_checks, sweep_runs
 
 cli.define_data_dir()
-_SWEEP = flags.DEFINE_string(
+_SWEEP = file_flags.define_path(
     'sweep', None, 'Table file and variant: configs/tables/NAME.py:smoke.'
 )
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Gets the runs.')
+_WORKDIR = file_flags.define_path('workdir', None, 'Gets the runs.')
 _SHARD = flags.DEFINE_string('shard', '0/1', 'i/n: every n-th group, from i.')
 _REPLICAS = flags.DEFINE_integer(
     'replicas', 16, 'Most points that are trained side by side; 1: each alone.'
@@ -61,10 +63,13 @@ def main() -> None:
   if _DRY_RUN.value:
     _list(plan, workdir)
     return
+  refused = sweep_checks.check(plan, workdir, flags.FLAGS.data_dir)
   cli.make_folder('workdir', workdir, 'failed')
   _write_sweep(spec, plan, workdir)
   command = _command(spec, workdir)
-  failed = sweep_runs.train(plan, workdir, command, flags.FLAGS.data_dir)
+  failed = sweep_runs.train(
+      plan, workdir, command, flags.FLAGS.data_dir, refused
+  )
   num, total = len(plan.names), len(plan.points)
   _fail(failed, num, workdir)
   shard = '' if num == total else f' (shard {_SHARD.value})'

@@ -36,7 +36,11 @@ class Plan:
 
 
 def train(
-    plan: Plan, workdir: str, command: str, data_dir: str | None
+    plan: Plan,
+    workdir: str,
+    command: str,
+    data_dir: str | None,
+    refused: Mapping[str, Exception],
 ) -> dict[str, Exception]:
   """Trains the runs that are not finished, group by group.
 
@@ -45,6 +49,7 @@ def train(
     workdir: Folder of the sweep.
     command: Noted in each run's origin.json.
     data_dir: Folder of prepared data; None: the default one.
+    refused: Run -> why it cannot begin, of those that cannot.
 
   Returns:
     Run -> its error, of those that failed.
@@ -53,7 +58,7 @@ def train(
 
   origin = provenance.origin(command)
   _cache_compiled(os.path.join(workdir, 'compiled'))
-  to_do, failed = _unfinished(plan, workdir)
+  to_do, failed = _unfinished(plan, workdir, refused)
   num = len(plan.names)
   overall = _Overall(num, num - len(to_do))
   with contextlib.closing(overall):
@@ -72,20 +77,23 @@ def train(
 
 
 def _unfinished(
-    plan: Plan, workdir: str
+    plan: Plan, workdir: str, refused: Mapping[str, Exception]
 ) -> tuple[set[str], dict[str, Exception]]:
-  """Returns the runs to train, and the errors of folders that refuse."""
+  """Returns the runs to train, and the errors of those that cannot be."""
   from esmm_jax.sweeps.saved_runs import run_folder
   from esmm_jax.types import InputError
 
   to_do, failed = set(), {}
   for name in plan.names:
     try:
+      if name in refused:
+        raise refused[name]
       if not load.finished(plan.configs[name], run_folder(workdir, name)):
         to_do.add(name)
     except InputError as e:
       failed[name] = e
       _note(workdir, name, e, plan.points[name])
+      print(f'warning: {name} is not trained: {e}', file=sys.stderr)
   return to_do, failed
 
 

@@ -15,16 +15,16 @@ import sys
 
 from absl import flags
 
-from experiments import cli, load
+from experiments import cli, file_flags, load
 
-_SWEEP = flags.DEFINE_string(
+_SWEEP = file_flags.define_path(
     'sweep', None, 'Table file and variant: configs/tables/NAME.py:smoke.'
 )
-_WORKDIR = flags.DEFINE_string('workdir', None, 'That of the sweep.')
+_WORKDIR = file_flags.define_path('workdir', None, 'That of the sweep.')
 _FORMAT = flags.DEFINE_enum(
     'format', 'markdown', ['markdown', 'csv', 'latex'], 'Format to print.'
 )
-_OUTPUT = flags.DEFINE_string(
+_OUTPUT = file_flags.define_path(
     'output', None, 'Gets the table and its figures; default: the workdir.'
 )
 cli.define_data_dir()  # As the sweep's; a table reads the runs alone.

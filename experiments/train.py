@@ -18,14 +18,14 @@ from typing import Any
 from absl import flags
 from esmm_jax.types import InputError
 
-from experiments import cli, load
+from experiments import cli, file_flags, load
 
 cli.define_config()
 cli.define_data_dir()
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = file_flags.define_path(
     'workdir', None, 'Folder of the run; the same command again resumes it.'
 )
-_INIT_FROM = flags.DEFINE_string(
+_INIT_FROM = file_flags.define_path(
     'init_from', None, 'Folder of a finished run whose parameters and moments'
     ' this one begins with; the same as --config.init_from.'
 )

@@ -17,7 +17,8 @@ def static(
   """Computes coefficients weight_k / count_k: a weighted sum of means.
 
   Args:
-    counts: Term -> size of its sample space in the batch, a scalar.
+    counts: Term -> size of its sample space in the batch, a scalar; where rows
+      have weights the sum of these.
     weights: Term -> weight, a scalar.
 
   Returns:
@@ -25,9 +26,15 @@ def static(
     a batch without clicks does not move the CVR tower.
   """
   return {
-      name: jnp.where(count > 0, weights[name] / jnp.maximum(count, 1.0), 0.0)
+      name: jnp.where(count > 0, weights[name] / divisor(count), 0.0)
       for name, count in counts.items()
   }
+
+
+def divisor(count: Array) -> Array:
+  """Returns the count, or 1 where it is 0."""
+  # Not max(count, 1): a sum of weights may lie between 0 and 1.
+  return jnp.where(count > 0, count, 1.0)
 
 
 def loss_weights(

@@ -2,5 +2,5 @@
 
   machine    devices, memory, libraries, folders
   numbers    known results computed on the device
-  allocator  settings of the C library that keep freed memory
+  allocator  what becomes of memory that is freed
 """

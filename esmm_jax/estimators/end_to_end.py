@@ -41,7 +41,7 @@ def end_to_end(
     Xi et al., AITM, KDD 2021 (the behavioral expectation calibrator); Ma et
     al., ESMM, SIGIR 2018, section 3.1 (DIVISION).
   """
-  joint = {t.joint: logits[t.name] for t in tasks}
+  joint = {t.joint if t.parent else t.name: logits[t.name] for t in tasks}
   terms = {
       s.key: space_term(s, joint, labels, where)
       for s in spaces(tasks)

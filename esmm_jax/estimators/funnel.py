@@ -112,7 +112,7 @@ def outputs(
       predicted[task.name] = raw[task.name]
       predicted[task.joint] = _product(path, raw)
     else:
-      predicted[task.joint] = raw[task.name]
+      predicted[task.joint] = predicted[task.name] = raw[task.name]
       if task.parent:
         predicted[task.name] = _ratio(task, raw[task.name], raw[task.parent])
     if name := given_first(task, tasks):

@@ -40,8 +40,8 @@ def sum_and_count(losses: Array, where: Array) -> tuple[Array, Array]:
 
   Args:
     losses: float32 [B].
-    where: float32 [B]. Losses where it is 0 may hold anything; the gradient
-      needs them finite.
+    where: float32 [B], 0 for padding, otherwise 1 or the weight of the row.
+      Losses where it is 0 may hold anything; the gradient needs them finite.
 
   Returns:
     Two scalars.

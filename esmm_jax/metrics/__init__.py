@@ -7,13 +7,14 @@
   significance  mean and spread over seeds, paired tests, DeLong
   fronts        two scores traded against each other: front, area, ellipse
   by_space      all of them by task and sample space
+  choosing      the one that selects the parameters of a run
   checks        validation of their inputs
 
 METRICS are those of one task: name -> function(logits, labels, where) -> float
 with float [n] log-odds, 0 or 1 [n] labels, and 0 or 1 [n] `where`, None for all
-rows. Each returns nan where no row counts. A new metric is one file and one
-line here; the conformance tests of tests/metrics/test_probability.py then hold
-it.
+rows. Each returns nan where no row counts. A new metric is one file, one line
+here and one in `metric_names`; the conformance tests of
+tests/metrics/test_probability.py then hold it.
 
 The caller chooses the sample space: select its rows by `where`, and name it in
 the key (`test/cvr_clicked/auc`).

@@ -7,21 +7,18 @@ CTCVR label over all impressions is not computed: it ranks plain CTR above the
 truth.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
+from esmm_jax.metric_names import DECILE_RATIOS, ENTIRE, GROUPED
 from esmm_jax.metrics import METRICS
 from esmm_jax.metrics.ranking import grouped_auc, weighted_auc
 from esmm_jax.metrics.regression import REGRESSION_METRICS
 from esmm_jax.metrics.truth import kl_divergence, mean_ratio, ratio_by_decile
-from esmm_jax.tasks import FUNNEL, spaces, Tasks
+from esmm_jax.tasks import FUNNEL, Space, spaces, Tasks
 from esmm_jax.types import Array
 import numpy as np
 from scipy import special
-
-
-# Metrics of `cvr_entire`: predicted over true, by decile of the true pCTR.
-DECILE_RATIOS = tuple(f'ratio_ctr_decile_{d}' for d in range(1, 11))
 
 
 class Observed(NamedTuple):
@@ -37,12 +34,41 @@ class Observed(NamedTuple):
     groups: Keys for GAUC, [n], or None.
     truth: Truth columns, [n] each; {} where there is none.
     tasks: The tasks that the labels belong to.
+    periods: Keys of the rows that AUC and GAUC compare, [n] integers or
+      strings, or None: all rows.
   """
 
   labels: Mapping[str, Array]
   groups: Array | None
   truth: Mapping[str, Array]
   tasks: Tasks = FUNNEL
+  periods: Array | None = None
+
+
+def metric_keys(
+    tasks: Tasks, has_groups: bool, truth: Collection[str] = ()
+) -> list[str]:
+  """Lists the keys of what `evaluate` computes, in its order.
+
+  >>> from esmm_jax.metrics.by_space import metric_keys
+  >>> from esmm_jax.tasks import FUNNEL
+  >>> metric_keys(FUNNEL, has_groups=False)[:2]
+  ['ctr/auc', 'ctr/logloss']
+
+  Args:
+    tasks: Tasks of the labels.
+    has_groups: Whether there are groups, for GAUC.
+    truth: Names of the truth columns.
+  """
+  keys = []
+  for space in spaces(tasks):
+    names = list(_functions(space))
+    if has_groups and space.kind == 'binary':
+      names += GROUPED
+    keys += [f'{space.key}/{name}' for name in names]
+  for output in _outputs_with_truth(tasks, truth):
+    keys += [f'{output}_entire/{name}' for name in ENTIRE]
+  return keys
 
 
 def evaluate(
@@ -58,7 +84,9 @@ def evaluate(
 
   Returns:
     `space/metric` -> value, for example `cvr_clicked/auc`. GAUC comes with its
-    coverage, the share of impressions in groups that have both classes.
+    coverage, the share of impressions in groups that have both classes. Where
+    there are periods AUC is the mean of those of each, weighted by its rows,
+    and a group of GAUC is the rows of a group in one period.
 
   >>> import numpy as np
   >>> from esmm_jax.metrics.by_space import evaluate, Observed
@@ -75,33 +103,112 @@ def evaluate(
   for space in spaces(observed.tasks):
     # One space at a time: with 43 million rows each copy is 170 MB.
     scores, label = outputs[space.output], labels[space.label]
-    groups = observed.groups
+    groups, periods = observed.groups, observed.periods
     if space.given:
       where = labels[space.given] == 1
       scores, label = scores[where], label[where]
       groups = None if groups is None else groups[where]
+      periods = None if periods is None else np.asarray(periods)[where]
     if space.kind == 'regression':
-      for name, metric in REGRESSION_METRICS.items():
+      for name, metric in _functions(space).items():
         metrics[f'{space.key}/{name}'] = metric(scores, label, None)
       continue
-    for name, metric in METRICS.items():
-      metrics[f'{space.key}/{name}'] = metric(scores, label, None)
+    for name, value in of_events(scores, label, periods).items():
+      metrics[f'{space.key}/{name}'] = value
     if groups is not None and group_metrics:
-      grouped = grouped_auc(scores, label, groups)
+      grouped = grouped_auc(scores, label, _within(groups, periods))
       metrics[f'{space.key}/gauc'] = grouped.value
       metrics[f'{space.key}/gauc_coverage'] = grouped.coverage
-  for name in _outputs_with_truth(observed):
+  for name in _outputs_with_truth(observed.tasks, observed.truth):
     clicked = labels['click'] == 1
     metrics |= against_truth(name, outputs[name], observed.truth, clicked)
   return metrics
 
 
-def _outputs_with_truth(observed: Observed) -> list[str]:
+def undefined(
+    metrics: Mapping[str, float], observed: Observed, split: str
+) -> list[str]:
+  """Says which metrics of a split are no numbers, and why.
+
+  Args:
+    metrics: As `evaluate` returns them.
+    observed: The rows that they are of.
+    split: `valid` or `test`, for the text.
+
+  Returns:
+    A line for each sample space that has such metrics.
+  """
+  lines = []
+  for space in spaces(observed.tasks):
+    names = [
+        name.replace('_', ' ')
+        for name in (*_functions(space), *GROUPED)
+        if not np.isfinite(metrics.get(f'{space.key}/{name}', 0.0))
+    ]
+    if names:
+      lines.append(
+          f'{split}/{space.key}: {", ".join(names)} cannot be computed and'
+          f' {"are" if len(names) > 1 else "is"} null in results.json, because'
+          f' {_reason(space, observed)}.'
+      )
+  return lines
+
+
+def _reason(space: Space, observed: Observed) -> str:
+  """Returns what the rows of a space lack for its metrics."""
+  labels = np.asarray(observed.labels[space.label])
+  rows = 'rows'
+  if space.given:
+    labels = labels[np.asarray(observed.labels[space.given]) == 1]
+    rows = f'rows with {space.given} 1'
+  if not len(labels):
+    return f'there are no {rows}'
+  if (labels == labels[0]).all():
+    return f'{space.label} is {labels[0]:g} in all {len(labels)} {rows}'
+  if space.kind == 'binary':
+    return f'no group of {rows} has both values of {space.label}'
+  return f'all predictions for the {rows} are equal'
+
+
+def _functions(
+    space: Space,
+) -> Mapping[str, Callable[[Array, Array, Array | None], float]]:
+  """Returns name -> metric of a space, without those of groups."""
+  return REGRESSION_METRICS if space.kind == 'regression' else METRICS
+
+
+def of_events(
+    logits: Array, labels: Array, periods: Array | None = None
+) -> dict[str, float]:
+  """Computes `METRICS` of one task.
+
+  Args:
+    logits: float32 [n].
+    labels: 0 or 1 [n].
+    periods: See `Observed`.
+  """
+  values = {n: metric(logits, labels, None) for n, metric in METRICS.items()}
+  if periods is not None:
+    values['auc'] = grouped_auc(logits, labels, periods).value
+  return values
+
+
+def _within(groups: Array, periods: Array | None) -> Array:
+  """Returns keys [n] that are one where group and period are."""
+  if periods is None:
+    return groups
+  group, period = (
+      np.unique(x, return_inverse=True)[1] for x in (groups, periods)
+  )
+  return group * (period.max(initial=0) + 1) + period
+
+
+def _outputs_with_truth(tasks: Tasks, truth: Collection[str]) -> list[str]:
   """Lists the outputs given the click whose true probability is a column."""
   return [
       s.output
-      for s in spaces(observed.tasks)
-      if s.given == 'click' and f'p_{s.output}' in observed.truth
+      for s in spaces(tasks)
+      if s.given == 'click' and f'p_{s.output}' in truth
   ]
 
 

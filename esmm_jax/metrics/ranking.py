@@ -22,6 +22,7 @@ import numpy as np
 from esmm_jax.metrics.checks import is_one, same_length
 from esmm_jax.types import Array, InputError
 
+_PIECE = 1 << 20  # Ranks whose sum fits int64.
 
 def auc(scores: Array, labels: Array, where: Array | None = None) -> float:
   """Computes the exact AUC over all rows, ties one half.
@@ -169,36 +170,58 @@ def grouped_auc(
         f'groups must be integers or strings, they are {groups.dtype}.'
     )
   scores, positive, groups = _scored_rows(scores, labels, where, groups)
-  twice_wins, pos, neg = _group_counts(scores, positive, groups)
-  both = (pos > 0) & (neg > 0)
-  if not both.any():
-    return GroupedAuc(float('nan'), 0.0, 0)
-  group_auc = twice_wins[both] / (2 * pos[both] * neg[both])
-  impressions = (pos + neg)[both]
-  return GroupedAuc(
-      float(np.average(group_auc, weights=impressions)),
-      float(impressions.sum() / len(scores)),
-      int(both.sum()),
-  )
-
-
-def _group_counts(
-    scores: np.ndarray, positive: np.ndarray, groups: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Counts twice the wins, positives and negatives of each group."""
   order = np.lexsort((scores, groups))
   scores, positive, groups = scores[order], positive[order], groups[order]
   # From rows to runs of equal group and score, then from runs to groups.
   runs = _run_starts(groups, scores)
   pos = np.add.reduceat(positive, runs, dtype=np.int64)
   neg = np.diff(runs, append=len(scores)) - pos
-  firsts = _run_starts(groups[runs])
+  return grouped_auc_of_counts(pos, neg, groups[runs])
+
+
+def grouped_auc_of_counts(
+    positives: Array, negatives: Array, groups: Array
+) -> GroupedAuc:
+  """Computes `grouped_auc` from the rows of each group and score, counted.
+
+  Counts of parts of a log may be added up first. All sums are exact, of more
+  than 2 ** 32 rows too.
+
+  >>> from esmm_jax.metrics.ranking import grouped_auc_of_counts
+  >>> grouped_auc_of_counts([1, 2], [2, 1], groups=[7, 7]).value
+  0.6666666666666666
+
+  Args:
+    positives: int64 [k], positive rows of a group and a score, by group and
+      then by rising score.
+    negatives: int64 [k], the negative ones.
+    groups: Integers or strings [k], those of one group in succession.
+  """
+  pos, neg = (np.asarray(x, np.int64) for x in (positives, negatives))
+  if not len(pos):
+    return GroupedAuc(float('nan'), 0.0, 0)
+  firsts = _run_starts(np.asarray(groups))
+  group_pos, group_neg = (np.add.reduceat(x, firsts) for x in (pos, neg))
+  if float(group_pos.max()) * float(group_neg.max()) >= 2.0**61:
+    # Twice the pairs of a group may pass 2 ** 63: Python's integers.
+    pos, neg, group_pos, group_neg = (
+        x.astype(object) for x in (pos, neg, group_pos, group_neg)
+    )
   neg_before = _sums_before(neg)
   below = neg_before - np.repeat(
-      neg_before[firsts], np.diff(firsts, append=len(runs))
+      neg_before[firsts], np.diff(firsts, append=len(pos))
   )
   twice_wins = np.add.reduceat(pos * (2 * below + neg), firsts)
-  return twice_wins, np.add.reduceat(pos, firsts), np.add.reduceat(neg, firsts)
+  both = (group_pos > 0) & (group_neg > 0)
+  if not both.any():
+    return GroupedAuc(float('nan'), 0.0, 0)
+  rows = (group_pos + group_neg).astype(np.int64)
+  group_auc = twice_wins[both] / (2 * group_pos[both] * group_neg[both])
+  return GroupedAuc(
+      float(np.average(group_auc.astype(np.float64), weights=rows[both])),
+      float(rows[both].sum() / rows.sum()),
+      int(both.sum()),
+  )
 
 
 def _checked_scores(scores: np.ndarray) -> np.ndarray:
@@ -242,8 +265,15 @@ def _sums_before(values: np.ndarray) -> np.ndarray:
 def _twice_below(few: np.ndarray, many: np.ndarray) -> int:
   """Counts 2 #{few above many} + #{tied}, of two sorted arrays of one type."""
   # One array of ranks at a time: it is int64, twice as wide as the scores.
-  lower = int(np.searchsorted(many, few, side='left').sum())
-  return lower + int(np.searchsorted(many, few, side='right').sum())
+  lower = _total(np.searchsorted(many, few, side='left'))
+  return lower + _total(np.searchsorted(many, few, side='right'))
+
+
+def _total(ranks: np.ndarray) -> int:
+  """Adds int64 ranks up, exactly: their sum may pass 2 ** 63."""
+  return sum(
+      int(ranks[k : k + _PIECE].sum()) for k in range(0, len(ranks), _PIECE)
+  )
 
 
 def _ratio(twice_wins: int, num_positive: int, num_negative: int) -> float:

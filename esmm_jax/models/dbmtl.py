@@ -44,6 +44,11 @@ class DBMTL(MixtureArchitecture):
   shared_units: Sequence[int] = (256,)
   num_experts: int = 0
 
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    # Before the data is prepared, not only where the network is made.
+    relation_parents(self.relations, self.schema.tasks)
+
   @nn.compact
   def __call__(
       self, table: Array, batch: Batch, *, train: bool = False

@@ -122,6 +122,7 @@ class Activation(nn.Module):
     standardised = nn.BatchNorm(
         momentum=_MOMENTUM,
         epsilon=1e-8,
+        use_fast_variance=False,
         use_bias=False,
         use_scale=False,
         name='norm',
@@ -170,7 +171,11 @@ class MLP(nn.Module):
       x = options.dense(units, f'dense_{k}')(x)  # [B, units]
       if options.norm == 'batch':
         x = nn.BatchNorm(
-            momentum=_MOMENTUM, dtype=x.dtype, name=f'norm_{k}'
+            momentum=_MOMENTUM,
+            # The fast one, E[x^2] - E[x]^2, cancels where |mean| >> std.
+            use_fast_variance=False,
+            dtype=x.dtype,
+            name=f'norm_{k}',
         )(x, use_running_average=not train, mask=where[:, None] > 0)
       elif options.norm == 'layer':
         x = nn.LayerNorm(dtype=x.dtype, name=f'norm_{k}')(x)

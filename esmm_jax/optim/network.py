@@ -55,8 +55,8 @@ class ScheduleOptions(Section, prefix='schedule'):
   """The config's section `schedule`: the learning rate by step.
 
   Attributes:
-    name: constant, cosine (to `end_factor` at the last step) or exponential
-      (down to `end_factor` at the last step).
+    name: constant, cosine or exponential; these two begin at 1 and are
+      `end_factor` at the last step, the one numbered `total_steps - 1`.
     warmup_steps: Steps of linear rise before it.
     end_factor: Share of the learning rate at the end.
   """
@@ -103,7 +103,8 @@ def schedule(
     total_steps: Steps of the whole run.
   """
   warmup, end = options.warmup_steps, options.end_factor
-  rest = max(total_steps - warmup, 1)
+  # Steps are numbered from 0: so many lie between the first and the last.
+  rest = max(total_steps - 1 - warmup, 1)
   if options.name == 'constant':
     main = optax.constant_schedule(1.0)
   elif options.name == 'cosine':

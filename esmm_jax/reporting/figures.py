@@ -9,7 +9,7 @@ import os
 import re
 from typing import Any, NamedTuple
 
-from esmm_jax.metrics.by_space import DECILE_RATIOS
+from esmm_jax.metric_names import DECILE_RATIOS
 from esmm_jax.reporting import plots
 from esmm_jax.reporting.front_grid import curves
 from esmm_jax.reporting.grid import text, titled

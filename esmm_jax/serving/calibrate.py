@@ -9,14 +9,14 @@ import os
 from typing import Any
 
 from esmm_jax.json_files import write_json
-from esmm_jax.metrics import METRICS
-from esmm_jax.metrics.by_space import Observed
+from esmm_jax.metrics.by_space import Observed, of_events
 from esmm_jax.serving import calibrators
 from esmm_jax.serving.predictor import load
 from esmm_jax.tasks import Space
 from esmm_jax.training import parts
 from esmm_jax.training.predict import observe
 from esmm_jax.types import Array, InputError
+from esmm_jax.workdir import manifest
 import numpy as np
 
 SHOWN = ('logloss', 'calibration', 'ece', 'auc')
@@ -50,6 +50,7 @@ def calibrate(run: str, data_dir: str | None = None) -> dict[str, Any]:
           ' split. Train with both.'
       )
   builder = parts.dataset(dataset, data_dir)
+  manifest.require_data(run, builder)
 
   def predict(split: str) -> tuple[Any, Any]:
     outputs = predictor.split_outputs(builder, split)
@@ -170,4 +171,8 @@ def _metrics(
     space: Space, outputs: Mapping[str, Array], observed: Observed
 ) -> dict[str, float]:
   logits, labels = _select(space, outputs, observed)
-  return {name: METRICS[name](logits, labels, None) for name in SHOWN}
+  periods = observed.periods
+  if space.given and periods is not None:
+    periods = periods[np.asarray(observed.labels[space.given]) == 1]
+  values = of_events(logits, labels, periods)
+  return {name: values[name] for name in SHOWN}

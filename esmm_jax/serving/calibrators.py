@@ -30,6 +30,8 @@ NAME = 'calibration.json'
 VERSION = 1
 KINDS = ('platt', 'isotonic')
 CHOICES = ('none', *KINDS)
+# Log-odds that differ by this share are constant: a few roundings to float32.
+_ROUNDING = 1e-6
 JOINTS = ('product', 'own')
 
 
@@ -38,7 +40,8 @@ def fit_platt(logits: Array, labels: Array) -> dict[str, float]:
 
   The targets are Platt's: (P + 1) / (P + 2) for a positive row and 1 / (N + 2)
   for a negative one, of P and N such rows, so that the fit is finite where a
-  threshold separates the classes.
+  threshold separates the classes. Constant log-odds determine no slope: it is
+  then 1, and the intercept makes the probability the mean target.
 
   Args:
     logits: float [n].
@@ -50,6 +53,9 @@ def fit_platt(logits: Array, labels: Array) -> dict[str, float]:
   z, y = np.asarray(logits, np.float64), np.asarray(labels) == 1
   positive, negative = y.sum(), (~y).sum()
   target = np.where(y, (positive + 1) / (positive + 2), 1 / (negative + 2))
+  if np.ptp(z) <= _ROUNDING * max(1.0, np.abs(z).max()):
+    intercept = special.logit(target.mean()) - z.mean()
+    return {'slope': 1.0, 'intercept': float(intercept)}
   features = np.stack([z, np.ones_like(z)])  # [2, n]
 
   def loss(x):
@@ -77,15 +83,17 @@ def fit_isotonic(logits: Array, labels: Array) -> dict[str, list[float]]:
 
   No probability is 0 or 1: the least is 1 / (n + 2), which the rule of
   succession gives n rows without a positive one. Otherwise a single label to
-  the contrary would have infinite log loss.
+  the contrary would have infinite log loss. The lines between the steps are
+  those of the fit itself, cut off where they pass the least or the greatest
+  probability.
 
   Args:
     logits: float [n]; rows of one value count as one, with their mean.
     labels: 0 or 1 [n].
 
   Returns:
-    `scores`, ascending log-odds, the ends of each step, and the
-    `probabilities` there.
+    `scores`, ascending log-odds, the ends of each step and the points where a
+    line is cut off, and the `probabilities` there.
   """
   z, y = np.asarray(logits, np.float64), np.asarray(labels, np.float64)
   values, inverse, counts = np.unique(
@@ -96,10 +104,29 @@ def fit_isotonic(logits: Array, labels: Array) -> dict[str, list[float]]:
   # Within a block the function is constant, so its two ends describe it.
   ends = np.unique(np.stack([fit.blocks[:-1], fit.blocks[1:] - 1], axis=1))
   least = 1 / (len(z) + 2)
+  scores, p = values[ends], fit.x[ends]
+  for bound in (least, 1 - least):
+    scores, p = _with_crossing(scores, p, bound)
   return {
-      'scores': values[ends].tolist(),
-      'probabilities': np.clip(fit.x[ends], least, 1 - least).tolist(),
+      'scores': scores.tolist(),
+      'probabilities': np.clip(p, least, 1 - least).tolist(),
   }
+
+
+def _with_crossing(
+    scores: np.ndarray, p: np.ndarray, bound: float
+) -> tuple[np.ndarray, np.ndarray]:
+  """Adds the point at which rising lines through scores and p pass a bound.
+
+  To clip at the ends of the lines alone would bend them: clipping at this
+  point too is the same as clipping each value on them.
+  """
+  k = int(np.searchsorted(p, bound))
+  if k in (0, len(p)) or bound in (p[k - 1], p[k]):
+    return scores, p
+  share = (bound - p[k - 1]) / (p[k] - p[k - 1])
+  score = scores[k - 1] + share * (scores[k] - scores[k - 1])
+  return np.insert(scores, k, score), np.insert(p, k, bound)
 
 
 def calibrate_logits(
@@ -120,15 +147,21 @@ def calibrate_logits(
   if kind == 'platt':
     return calibrator['platt']['slope'] * z + calibrator['platt']['intercept']
   p = _interpolate(calibrator['isotonic'], z, xp)
-  return xp.log(p) - xp.log1p(-p)
+  # Not from p: float32 rounds the greatest of 20 million rows to 1.
+  rest = _interpolate(calibrator['isotonic'], z, xp, of_negative=True)
+  return xp.log(p) - xp.log(rest)
 
 
-def _interpolate(isotonic: Mapping[str, Any], z: Array, xp: Any = np) -> Array:
-  """Returns the isotonic probabilities of log-odds z [n]."""
-  scores, probabilities = (
-      xp.asarray(isotonic[k], z.dtype) for k in ('scores', 'probabilities')
-  )
-  return xp.interp(z, scores, probabilities)
+def _interpolate(
+    isotonic: Mapping[str, Any],
+    z: Array,
+    xp: Any = np,
+    of_negative: bool = False,
+) -> Array:
+  """Returns the isotonic probabilities, of 0 if `of_negative`, at z [n]."""
+  p = np.asarray(isotonic['probabilities'], np.float64)
+  p = xp.asarray(1 - p if of_negative else p, z.dtype)
+  return xp.interp(z, xp.asarray(isotonic['scores'], z.dtype), p)
 
 
 def calibrate_probabilities(
@@ -177,28 +210,6 @@ def probability_maps(
           ' it again with python -m experiments.calibrate.'
       ) from e
   return maps
-
-
-def apply(
-    folder: str,
-    kind: str,
-    joint: str,
-    outputs: Mapping[str, Array],
-    tasks: Tasks,
-) -> Mapping[str, Array]:
-  """Calibrates outputs as a run was calibrated, unless `kind` is `none`.
-
-  Args:
-    folder: The run's.
-    kind: `none` or one of `KINDS`.
-    joint: See `calibrate_outputs`, as the other arguments.
-
-  Raises:
-    InputError: The run is not calibrated.
-  """
-  if kind == 'none':
-    return outputs
-  return calibrate_outputs(read(folder, kind), kind, joint, outputs, tasks)
 
 
 def calibrate_outputs(

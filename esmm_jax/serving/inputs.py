@@ -78,9 +78,9 @@ def encoded(
 
 
 def _plain(schema: Schema) -> Schema:
-  """The fields as columns of the rows themselves, and no labels."""
+  """The fields as columns of the rows themselves; no labels, no weight."""
   fields = tuple(dataclasses.replace(f, by_group=False) for f in schema.fields)
-  return dataclasses.replace(schema, fields=fields, tasks=())
+  return dataclasses.replace(schema, fields=fields, tasks=(), weight='')
 
 
 def _floats(columns: Mapping[str, Any], location: Location) -> np.ndarray:

@@ -5,18 +5,20 @@ import functools
 import os
 from typing import Any
 
+from esmm_jax import paths
 from esmm_jax.data.files import frames
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.tabular.unseen import Counts, Share
 from esmm_jax.schema import Schema
-from esmm_jax.serving import calibrators, inputs, model_inputs
+from esmm_jax.serving import inputs, model_inputs
 from esmm_jax.serving.evaluation import Evaluates
 from esmm_jax.serving.restore import restore, Trained
 from esmm_jax.tasks import spaces
 from esmm_jax.training.predict import predict_step, scores
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import Array, Columns, InputError
+from esmm_jax.workdir import manifest
 import jax
 import numpy as np
 
@@ -233,11 +235,8 @@ class Predictor(Evaluates):
       self, outputs: Mapping[str, Array], calibrated: str, joint: str
   ) -> dict[str, np.ndarray]:
     """Turns outputs into what `predict` returns."""
-    tasks = self.schema.tasks
-    outputs = calibrators.apply(
-        self.folder, calibrated, joint, outputs, tasks
-    )
-    return scores(outputs, tasks)
+    outputs = self.calibrated(outputs, calibrated, joint)
+    return scores(outputs, self.schema.tasks)
 
   def split_outputs(
       self, builder: ColumnarBuilder, split: str
@@ -277,7 +276,7 @@ def load(
   Raises:
     InputError: There is no finished run.
   """
-  return Predictor(restore(run, data_dir), batch_size)
+  return Predictor(restore(paths.expand(run), data_dir), batch_size)
 
 
 def _encoder(folder: str, schema: Schema) -> Any:
@@ -285,7 +284,9 @@ def _encoder(folder: str, schema: Schema) -> Any:
   path = os.path.join(folder, FOLDER)
   if not folder or not os.path.isdir(path):
     return None
-  return Encoder.load(path).select([f.name for f in schema.fields])
+  encoder = Encoder.load(path)
+  manifest.require_encoder(folder, encoder)
+  return encoder.select([f.name for f in schema.fields])
 
 
 def _pad(features: Mapping[str, Array], size: int) -> dict[str, Array]:

@@ -13,6 +13,7 @@ from esmm_jax.training import parts
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import StepSpec
 from esmm_jax.types import InputError
+from esmm_jax.workdir import manifest
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import read_schema
 from ml_collections import ConfigDict
@@ -56,8 +57,12 @@ def restore(run: str, data_dir: str | None = None) -> Trained:
   config = to_config(_read(run, 'config.json'))
   results = _read(run, 'results.json')
   schema = _schema(run, config, data_dir)
-  params = _params(run, bool(config.selection.metric), results)
-  model = plan(Settings.read(config), schema)
+  settings = Settings.read(config)
+  selects = settings.selection.keeps
+  if settings.selection.metric is None:  # Then the validation split decides.
+    selects = any(key.startswith('valid/') for key in results)
+  params = _params(run, selects, results)
+  model = plan(settings, schema)
   return Trained(config, schema, model, params, results, run)
 
 
@@ -113,6 +118,7 @@ def _schema(run: str, config: ConfigDict, data_dir: str | None) -> Schema:
   if schema := read_schema(run):
     return schema
   data = parts.dataset(config.dataset, data_dir)
+  manifest.require_data(run, data)
   return parts.schema(data, config.dataset.fields, config.dataset.tasks)
 
 

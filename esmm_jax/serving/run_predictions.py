@@ -1,16 +1,14 @@
 """Predictions of a finished run's test split, and the truth of its rows."""
 
 from collections.abc import Callable, Mapping
-import os
 from typing import Any
 
-from esmm_jax.json_files import read_json
 from esmm_jax.serving.predictor import load
 from esmm_jax.serving.restore import to_config
 from esmm_jax.training import parts
 from esmm_jax.training.predict import observe, save_predictions
 from esmm_jax.types import Array, InputError
-from esmm_jax.workdir import manifest, provenance
+from esmm_jax.workdir import manifest
 from esmm_jax.workdir.folder import predictions_file
 
 
@@ -35,6 +33,7 @@ def predict_test(workdir: str, data_dir: str | None) -> str:
   if not split:
     raise InputError('The config names no test split.')
   builder = parts.dataset(predictor.config.dataset, data_dir)
+  manifest.require_data(workdir, builder)
   outputs = predictor.split_outputs(builder, split)
   path = predictions_file(workdir)
   observed = observe(builder, split, predictor.schema.tasks)
@@ -61,12 +60,7 @@ def open_truth(
   """
   dataset = to_config(config).dataset
   builder = parts.dataset(dataset, data_dir)
-  began = read_json(os.path.join(workdir, manifest.NAME)) or {}
-  if began and began['data'] != provenance.data(builder):
-    raise InputError(
-        f'the run had the data {began["data"]}, here is'
-        f' {provenance.data(builder)}. Name its --data_dir.'
-    )
+  manifest.require_data(workdir, builder)
   source = builder.truth_source(dataset.test_split)
   if source is None or 'p_cvr' not in builder.schema.truth:
     return None

@@ -12,9 +12,10 @@ import shutil
 from typing import Any, NamedTuple
 
 from esmm_jax.data.batching.prefetching import prefetch
-from esmm_jax.data.files import row_files
+from esmm_jax.data.files import dialect as dialects, file_hashes, row_files
+from esmm_jax.data.files.dialect import Dialect
+from esmm_jax.data.files.quoted_names import split_names
 from esmm_jax.data.store.columnar import ColumnarBuilder
-from esmm_jax.data.tabular.inputs import split_commas
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.json_files import read_json, replacing, write_json
 from esmm_jax.serving import calibrators, inputs, outputs
@@ -56,6 +57,7 @@ def score_files(
     calibrated: str = 'none',
     joint: str = 'product',
     part_rows: int = PART_ROWS,
+    dialect: Dialect = dialects.DEFAULT,
     counts: Counts | None = None,
 ) -> int:
   """Scores all rows of files, in their order.
@@ -69,6 +71,7 @@ def score_files(
     calibrated: See `Predictor.predict`.
     joint: See there.
     part_rows: Rows of a part.
+    dialect: The form of CSV files.
     counts: Gets the missing and unseen values of each field.
 
   Returns:
@@ -79,16 +82,19 @@ def score_files(
       `output` exists or is no possible file, or its parts are of another job.
   """
   outputs.check(output, [f.path for f in sources])
-  copied = split_commas(key)
+  copied = split_names(key)
   wanted = list(dict.fromkeys([*predictor.names, *copied]))
   for file in sources:
-    present = row_files.names(file.path)
-    row_files.require(predictor.names, present, file.path, inputs.READS)
-    row_files.require(copied, present, file.path, ', which --key names')
+    path, present = file.path, row_files.names(file.path, dialect)
+    row_files.require(predictor.names, present, path, inputs.READS, dialect)
+    row_files.require(copied, present, path, ', which --key names', dialect)
+
+  states = {f.path: file_hashes.state(f.path) for f in sources}
 
   def parts() -> Iterator[Part]:
     for k, file in enumerate(sources):
-      for path, first, table in row_files.read(file.path, wanted, part_rows):
+      pieces = row_files.read(file.path, wanted, part_rows, dialect)
+      for path, first, table in pieces:
         columns = {name: table[name] for name in predictor.names}
         keys = {name: table[name] for name in copied}
         keys = keys or _numbered(path, first, len(table))
@@ -101,8 +107,16 @@ def score_files(
                 joint,
             ),
         )
+      if file_hashes.state(file.path) != states[file.path]:
+        raise InputError(
+            f'{file.path} was changed while it was read. Delete {output}.parts'
+            ' and score it again.'
+        )
 
-  job = {'input': {f.path: f.size for f in sources}, 'key': key}
+  # A part scored before a kill is of the same rows, so not their number alone.
+  job = {'input': states, 'key': key}
+  if dialect.options:  # Absent from jobs before it was an option.
+    job['form'] = dialect.options
   return _score(
       predictor, job, parts, output, calibrated, joint, part_rows, counts
   )
@@ -121,7 +135,11 @@ def score_split(
 
   Args and Returns are those of `score_files`. With the run's own batch size the
   scores are its own to the bit, because parts are whole batches.
+
+  Raises:
+    InputError: As there; or the data is another one than the run's.
   """
+  manifest.require_data(predictor.folder, builder)
   size = predictor.batch_size
   part_rows = -(-part_rows // size) * size
   source = builder.as_data_source(split)

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
+from esmm_jax.metric_names import direction
 from esmm_jax.sweeps.points import Sweep
+from esmm_jax.sweeps.table_parts import BETTER, Choice, Column, Front, Paper
 from esmm_jax.types import InputError
 
 # Metrics whose standard error over test rows is known:
@@ -15,72 +17,6 @@ TEST_NOISE = tuple(
 )
 # Pictures that a table can have: `esmm_jax.reporting.figures`.
 FIGURES = ('fronts', 'training_size', 'cvr_by_ctr_decile')
-
-
-class Column(NamedTuple):
-  """A column of a results table.
-
-  Attributes:
-    header: Text at the top of the column.
-    metric: Key of results.json.
-    decimals: Digits after the point.
-    better: 'higher', 'lower', or None where neither is.
-  """
-
-  header: str
-  metric: str
-  decimals: int = 4
-  better: str | None = 'higher'
-
-
-class Paper(NamedTuple):
-  """Published numbers to compare ours with.
-
-  Attributes:
-    source: Paper, table and data.
-    values: (row, metric) -> number or (mean, standard deviation), in the unit
-      of our metric. The name of a row is the values of its keys, joined by
-      ', '.
-  """
-
-  source: str
-  values: Mapping[tuple[str, str], float | tuple[float, float]]
-
-
-class Choice(NamedTuple):
-  """A value that each row chooses for itself, on the validation split.
-
-  Attributes:
-    key: Key of the points whose values are the candidates; a point without it
-      has None.
-    metric: Key of results.json that begins with 'valid/'. The value with the
-      best mean over the seeds that all of the row's values have is chosen, the
-      first of equal ones.
-    mode: 'max' or 'min'; selects the best mean.
-  """
-
-  key: str
-  metric: str
-  mode: str = 'max'
-
-
-class Front(NamedTuple):
-  """Rows that are the points of curves in the plane of two metrics.
-
-  Attributes:
-    series: Key of the rows that names the curve.
-    along: Key of the rows that orders its points, such as the weight of a loss.
-    x: Metric, one of the columns; higher is better.
-    y: Metric, one of the columns; higher is better.
-    single: Value of `series` of the reference, one row a block; its `along` is
-      None.
-  """
-
-  series: str
-  along: str
-  x: str
-  y: str
-  single: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,6 +134,13 @@ def _check_columns(table: Table) -> None:
           f'Table {table.title!r}: better={column.better!r} of'
           f" {column.header!r} is not 'higher', 'lower' or None."
       )
+    named = BETTER[direction(column.metric)]
+    if named and column.better not in (named, None):
+      raise InputError(
+          f'Table {table.title!r}: better={column.better!r} of'
+          f' {column.header!r}, but {column.metric} is better when it is'
+          f' {named}. Leave `better` out.'
+      )
   metrics = [c.metric for c in table.columns]
   for metric in table.gain_columns:
     if metric not in metrics:
@@ -251,8 +194,13 @@ def _check_choice(table: Table, choice: Choice) -> None:
         f"{where}.metric={choice.metric!r} does not begin with 'valid/'; the"
         ' test split never chooses.'
     )
-  if choice.mode not in ('max', 'min'):
-    raise InputError(f"{where}.mode={choice.mode!r} is not 'max' or 'min'.")
+  named = direction(choice.metric)
+  modes = (named,) if named else ('max', 'min')
+  if choice.mode not in modes:
+    raise InputError(
+        f'{where}.mode={choice.mode!r} is not {" or ".join(map(repr, modes))},'
+        f' the best end of {choice.metric!r}.'
+    )
   if choice.key in (table.seed, *table.rows, *table.blocks):
     raise InputError(
         f'{where}.key={choice.key!r} is in rows, in blocks or the seed, so a'
@@ -271,6 +219,11 @@ def _check_front(table: Table, front: Front) -> None:
     )
   metrics = [c.metric for c in table.columns]
   _check_among(table, 'front', (front.x, front.y), metrics)
+  for metric in (front.x, front.y):
+    if direction(metric) == 'min':
+      raise InputError(
+          f'{where} is of metrics of which more is better; {metric!r} is not.'
+      )
   curves: dict[tuple, dict[Any, set]] = {}
   for point in table.points:
     block = curves.setdefault(tuple(point[k] for k in table.blocks), {})

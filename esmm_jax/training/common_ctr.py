@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import graphlib
 import os
 
+from esmm_jax import paths
 from esmm_jax.estimators import funnel
 from esmm_jax.metrics import METRICS
 from esmm_jax.metrics.by_space import Observed
@@ -39,7 +40,7 @@ def common_ctr_metrics(
   Raises:
     InputError: There are no predictions, or they are of other rows.
   """
-  other = os.path.normpath(os.path.join(workdir, folder))
+  other = os.path.normpath(os.path.join(workdir, paths.expand(folder)))
   if other == os.path.normpath(workdir):
     ctr = outputs['ctr']
   else:
@@ -76,7 +77,7 @@ def common_ctr_order(
   source: dict[int, int | None] = {}
   for r, replica in enumerate(settings):
     folder = replica.training.common_ctr
-    run = os.path.normpath(os.path.join(runs[r], folder))
+    run = os.path.normpath(os.path.join(runs[r], paths.expand(folder)))
     source[r] = runs.index(run) if run in runs and run != runs[r] else None
     other = source[r]
     if other is not None and not settings[other].run.save_predictions:

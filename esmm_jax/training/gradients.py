@@ -1,8 +1,10 @@
 """Gradients of the loss of every replica, on the touched rows and the network.
 
-The loss of a replica is sum_k c_k sum_i l_k(i) with c_k = w_k / n_k: its terms
-are sums, and n_k counts the sample space of the whole batch. So the gradients
-of parts of a batch add up to that of the whole (`StepSpec.micro_batches`).
+The loss of a replica is sum_k c_k sum_i v_i l_k(i) with c_k = w_k / n_k and
+n_k = sum_i v_i over the sample space of term k in the whole batch; the weight
+v_i of a row is 1 unless the data has weights (`Schema.weight`). The terms are
+sums, so the gradients of parts of a batch add up to that of the whole
+(`StepSpec.micro_batches`).
 """
 
 from collections.abc import Callable, Mapping
@@ -88,17 +90,28 @@ def _gradients_of_one(
   # A sample space depends on the labels alone, so its size is known before any
   # logits are: the coefficients are those of the whole batch in each part.
   zeros = {t: jnp.zeros_like(batch.where) for t in plan.model.tasks}
+  rows = _weighted(plan, batch)
+  where = batch.where if rows is None else rows
   counts = {
       name: count
-      for name, (_, count) in terms(zeros, batch.labels, batch.where).items()
+      for name, (_, count) in terms(zeros, batch.labels, where).items()
   }
   coefficients = balancing.static(counts, hyper.loss_weights)
   net_grads, row_grads, stats, sums = _accumulate(
-      plan, terms, net, touched, stats, batch, key, coefficients
+      plan, terms, net, touched, stats, (batch, rows), key, coefficients
   )
-  means = {k: sums[k] / jnp.maximum(counts[k], 1.0) for k in sums}
+  means = {k: sums[k] / balancing.divisor(counts[k]) for k in sums}
   means['loss'] = sum(coefficients[k] * sums[k] for k in sums)
   return net_grads, row_grads, stats, means
+
+
+def _weighted(plan: StepSpec, batch: Batch) -> Array | None:
+  """Returns what a row counts in the loss, float32 [B]; None without weights.
+
+  It is no part of `batch.where`: batch norm is of unweighted rows.
+  """
+  weight = plan.model.schema.weight
+  return batch.where * batch.labels[weight] if weight else None
 
 
 def _grad_fn(
@@ -110,10 +123,12 @@ def _grad_fn(
 
   Returns:
     (net, touched, stats, part, key) -> the gradients of `net` and `touched`,
-    and the sums of the terms with the new batch norm statistics.
+    and the sums of the terms with the new batch norm statistics. A part is of
+    the batch and of `_weighted`.
   """
 
   def loss_fn(net, touched, stats, part, key):
+    part, rows = part
     logits, updated = plan.model.apply(
         {'params': net, 'batch_stats': stats},
         touched,
@@ -122,7 +137,8 @@ def _grad_fn(
         rngs={'dropout': key},
         mutable=['batch_stats'],
     )
-    terms = loss_terms(logits, part.labels, part.where)
+    where = part.where if rows is None else rows
+    terms = loss_terms(logits, part.labels, where)
     sums = {name: total for name, (total, _) in terms.items()}
     loss = sum(coefficients[name] * total for name, total in sums.items())
     return loss, (sums, updated.get('batch_stats', {}))
@@ -136,26 +152,38 @@ def _accumulate(
     net: Any,
     touched: Array,
     stats: Any,
-    batch: Batch,
+    whole: tuple[Batch, Array | None],
     key: Array,
     coefficients: Mapping[str, Array],
 ) -> tuple[Any, Array, Any, dict[str, Array]]:
   """Sums the gradients of one replica over the parts of the batch.
 
+  Args:
+    plan: See `gradients`, as for the next four.
+    loss_terms: The estimator.
+    net: Without the axis R.
+    touched: Without the axis R.
+    stats: Without the axis R.
+    whole: The batch and what `_weighted` returns of it.
+    key: Random key of the replica.
+    coefficients: Term -> factor on its sum.
+
   Returns:
     Gradients of `net` and `touched`, new batch norm statistics, and the sum of
     each term.
   """
-
+  batch, rows = whole
   grad_fn = _grad_fn(plan, loss_terms, coefficients)
 
   def work(carry, part_and_key):
     net_grads, row_grads, sums, stats = carry
-    part, group_index, key = part_and_key
+    (part, part_rows), group_index, key = part_and_key
     if group_index is not None:
       groups = batch.groups._replace(segment_ids=group_index)
       part = part._replace(groups=groups)
-    (dnet, drow), (dsum, stats) = grad_fn(net, touched, stats, part, key)
+    (dnet, drow), (dsum, stats) = grad_fn(
+        net, touched, stats, (part, part_rows), key
+    )
     add = functools.partial(jax.tree.map, jnp.add)
     carry = add(net_grads, dnet), row_grads + drow, add(sums, dsum), stats
     return carry, None
@@ -163,14 +191,16 @@ def _accumulate(
   num = plan.micro_batches
   if num == 1:
     (net_grads, row_grads), (sums, stats) = grad_fn(
-        net, touched, stats, batch, key
+        net, touched, stats, whole, key
     )
     return net_grads, row_grads, stats, sums
   split = functools.partial(
       jax.tree.map, lambda x: x.reshape(num, x.shape[0] // num, *x.shape[1:])
   )
   # Rows and groups have no axis of examples; each part embeds all groups.
-  parts = split(batch._replace(rows=jnp.zeros(num, jnp.int32), groups=None))
+  parts = split(
+      (batch._replace(rows=jnp.zeros(num, jnp.int32), groups=None), rows)
+  )
   group_index = None
   if batch.groups is not None:
     group_index = split(batch.groups.segment_ids)

@@ -12,7 +12,7 @@ import functools
 from typing import Any
 
 from esmm_jax.parallel import processes
-from esmm_jax.training import program as programs
+from esmm_jax.training import parts, program as programs
 from esmm_jax.training import selection
 from esmm_jax.training.clock import Clock
 from esmm_jax.training.common_ctr import common_ctr_order
@@ -44,6 +44,7 @@ class Job:
     stop_asked: True once SIGTERM came.
     clock: Times the steps of all processes that trained this.
     traces: How often the step was compiled; the most of any process.
+    warned: Warnings that people have seen.
   """
 
   program: programs.Program
@@ -55,6 +56,13 @@ class Job:
   stop_asked: stopping.Asked
   clock: Clock
   traces: int = 0
+  warned: set[str] = dataclasses.field(default_factory=set)
+
+  def warn(self, text: str) -> None:
+    """Prints a warning, once."""
+    if text not in self.warned:
+      self.warned.add(text)
+      self.runs[0].writer.warn(text)
 
   @property
   def common(self) -> Settings:
@@ -106,7 +114,9 @@ def build(
   predictor = SplitPredictor(program, common.run.eval_batch_size)
   splits = {
       name: predictor.split(split)
-      for name, split in common.dataset.eval_splits().items()
+      for name, split in parts.eval_splits(
+          common.dataset, program.builder
+      ).items()
   }
   return program, predictor, splits
 
@@ -138,7 +148,7 @@ def open_job(
   shared = home or workdirs[0]
   workdirs = processes.own_folders(workdirs, stack)
   runs = [
-      Run(s, r, w, 'valid' in splits)
+      Run(s, r, w, 'valid' in splits, program.schema.tasks)
       for s, r, w in zip(settings, records, workdirs)
   ]
   stop_asked = stack.enter_context(stopping.asked())
@@ -175,6 +185,12 @@ def initialise_or_restore(job: Job) -> tuple[TrainState, Any]:
     state, begins = _take_over(job, layout.placed(init()))
     best = selection.copy(state.params) if job.keeps_best else {}
   warnings = [*checkpoints.messages, *_claim(job, resumes)]
+  warnings += program.builder.warnings
+  dataset = job.common.dataset
+  splits = parts.eval_splits(dataset, program.builder)
+  splits = {'train': dataset.train_split, **splits}
+  warnings += parts.shared_rows(splits, program.builder)
+  warnings += [w for run in runs for w in run.selection.warnings]
   if resumes:
     with layout.active():  # There is memory for one state, not for two.
       state = layout.abstract(jax.eval_shape(init))
@@ -185,13 +201,12 @@ def initialise_or_restore(job: Job) -> tuple[TrainState, Any]:
   start = int(state.step)
   for run in runs:
     run.open(start, program.total_steps, shows=run is runs[0])
-  say = runs[0].writer.say
-  for warning in dict.fromkeys(warnings):
-    say(f'warning: {warning}')
+  for warning in warnings:
+    job.warn(warning)
   if begins:
-    say(begins)
+    runs[0].writer.say(begins)
   if start:
-    say(f'Going on at step {start} of {program.total_steps}.')
+    runs[0].writer.say(f'Going on at step {start} of {program.total_steps}.')
   return state, best
 
 
@@ -227,7 +242,7 @@ def _claim(job: Job, resumes: bool) -> list[str]:
     InputError: An old run began with other data; no file is changed.
   """
   builder, warnings = job.program.builder, []
-  data = provenance.data(builder)
+  data = provenance.fingerprint(builder)
   manifests = [manifest.make(run.record, data) for run in job.runs]
   compares = resumes and processes.is_first()
   if compares:  # All of them before the schema of one is replaced.

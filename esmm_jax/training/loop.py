@@ -6,6 +6,7 @@ import math
 import shutil
 from typing import Any
 
+from esmm_jax import paths
 from esmm_jax.parallel import processes
 from esmm_jax.protocols import use as protocols
 from esmm_jax.training import job as jobs
@@ -107,6 +108,7 @@ def train_replicas(
   """
   if log is not None:
     configs = parts.with_log(configs, log, data_dir)
+  workdirs = [paths.expand(w) for w in workdirs]
   configs = [
       warm_start.resolve(protocols.resolve(c), w)
       for c, w in zip(configs, workdirs)
@@ -232,6 +234,7 @@ def _evaluate(
   if 'valid' in job.splits:
     scored = job.predictor.metrics(state.params, job.splits['valid'], active)
     valid = {r: metrics for r, metrics, _ in scored}
+    phases.warn_of_undefined(job, 'valid', valid.values())
   better = [False] * len(runs)
   step = int(state.step)
   epoch = step / job.program.batches.steps_per_epoch

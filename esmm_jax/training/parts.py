@@ -1,14 +1,16 @@
 """The parts of a run by the names that its config gives them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import copy
 import dataclasses
 import functools
 import inspect
+import itertools
 import math
 import os
 from typing import Any
 
+from esmm_jax import paths
 from esmm_jax.data import DATASETS
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular import frame_files
@@ -57,11 +59,21 @@ def call(function: Any, options: Mapping[str, Any], what: str, **more) -> Any:
 
 
 def dataset(
-    options: Mapping[str, Any], data_dir: str | None
+    options: Mapping[str, Any],
+    data_dir: str | None,
+    check: Callable[[ColumnarBuilder], None] = lambda builder: None,
 ) -> ColumnarBuilder:
-  """Prepares the data set of the section `dataset`, unless it is prepared."""
+  """Prepares the data set of the section `dataset`, unless it is prepared.
+
+  Args:
+    options: The section.
+    data_dir: Where prepared data lives; None takes the default.
+    check: Gets the data set before it is prepared, which may take long.
+  """
   with processes.first_alone('data'):
-    return data_builder(options, data_dir).prepare()
+    builder = data_builder(options, data_dir)
+    check(builder)
+    return builder.prepare()
 
 
 def data_builder(
@@ -70,7 +82,7 @@ def data_builder(
   """Makes the data set of the section `dataset`, without preparing it."""
   options = {k: v for k, v in options.items() if k not in _CHOICES}
   cls = named(DATASETS, options.pop('name'), 'dataset.name')
-  data_dir = os.path.expanduser(data_dir or DEFAULT_DATA_DIR)
+  data_dir = paths.expand(data_dir or DEFAULT_DATA_DIR)
   return call(cls.from_options, options, 'dataset', data_dir=data_dir)
 
 
@@ -116,6 +128,68 @@ def schema(
   chosen = builder.schema
   chosen = chosen.select(fields) if fields else chosen
   return chosen.with_tasks(tasks) if tasks else chosen
+
+
+def eval_splits(dataset: Any, builder: ColumnarBuilder) -> dict[str, str]:
+  """Returns `valid` and `test` -> the split, of those that there are.
+
+  Data without a validation split has none under its default name; any other
+  name is one that must exist.
+
+  Args:
+    dataset: The settings of the section `dataset`, with `valid_split` and
+      `test_split`.
+    builder: The data set, prepared or not.
+  """
+  splits = {'valid': dataset.valid_split, 'test': dataset.test_split}
+  if dataset.valid_split == 'valid' and 'valid' not in builder.split_names:
+    splits.pop('valid')
+  return {name: split for name, split in splits.items() if split}
+
+
+def check_splits(
+    splits: Mapping[str, str], builder: ColumnarBuilder
+) -> None:
+  """Refuses splits that the data set does not have.
+
+  Args:
+    splits: `train`, `valid`, `test` -> `train[:10%]`, say.
+    builder: The data set, prepared or not.
+
+  Raises:
+    InputError: There is no such split.
+  """
+  for key, split in splits.items():
+    for part in split.split('+'):
+      name = part.partition('[')[0].strip()
+      if name not in (*builder.split_names, 'all'):
+        raise InputError(
+            f'dataset.{key}_split is {split!r}: {builder.name} has no split'
+            f' {name!r}; there are {sorted(builder.split_names)}, and parts of'
+            ' them like "train[:10%]".'
+        )
+
+
+def shared_rows(
+    splits: Mapping[str, str], builder: ColumnarBuilder
+) -> list[str]:
+  """Warns of splits that have rows in common.
+
+  Args:
+    splits: See `check_splits`.
+    builder: The prepared data set.
+  """
+  texts = []
+  for (key, split), (other_key, other) in itertools.combinations(
+      splits.items(), 2
+  ):
+    if num := builder.num_shared(split, other):
+      texts.append(
+          f'dataset.{key}_split {split!r} and dataset.{other_key}_split'
+          f' {other!r} have {num:,} rows in common: what is measured on them'
+          ' promises too much.'
+      )
+  return texts
 
 
 def model(

@@ -3,11 +3,12 @@
 `loop.train_replicas` calls them from top to bottom, those of `job` first.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 import os
 from typing import Any
 
 from esmm_jax.json_files import write_json
+from esmm_jax.metrics.by_space import undefined
 from esmm_jax.parallel import axes, processes
 from esmm_jax.protocols import use as protocols
 from esmm_jax.training import non_finite, selection
@@ -70,6 +71,21 @@ def write_failures(job: Job, state: TrainState) -> None:
       )
 
 
+def warn_of_undefined(
+    job: Job, split: str, scored: Iterable[Mapping[str, float]]
+) -> None:
+  """Says which metrics of a split are no numbers.
+
+  Args:
+    job: The training.
+    split: `valid` or `test`.
+    scored: The metrics of replicas on that split.
+  """
+  for metrics in scored:
+    for line in undefined(metrics, job.splits[split].observed, split):
+      job.warn(line)
+
+
 def keep_checkpoints(job: Job, state: TrainState, best: Any) -> None:
   """Writes the checkpoint of each replica as it would have one alone.
 
@@ -87,6 +103,11 @@ def select(job: Job, state: TrainState, best: Any) -> dict[str, Any]:
   """Returns the parameters that the test split sees: best or last of each."""
   for run in job.runs:
     run.results = dict(run.selection.metrics)
+    if run.selection.is_blind:
+      job.warn(
+          f'{run.label}{run.selection.metric}, which selects, was not a number'
+          ' in any evaluation: the last parameters count.'
+      )
   return selection.chosen(
       [run.selection for run in job.runs], best, state.params
   )
@@ -105,6 +126,7 @@ def test(job: Job, params: dict[str, Any], step: int) -> None:
   split = job.splits['test']
   # In this order, because a run reads its sibling's predictions from disk.
   for r, metrics, outputs in job.predictor.metrics(params, split, job.alive()):
+    warn_of_undefined(job, 'test', [metrics])
     if processes.is_first():
       metrics |= job.runs[r].save(outputs, split.observed)
     metrics = prefixed('test', metrics)

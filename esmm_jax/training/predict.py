@@ -95,13 +95,14 @@ def observe(
   if tasks is not None:
     schema = dataclasses.replace(schema, tasks=tasks)
   source, truth = builder.as_data_source(split), builder.truth_source(split)
-  wanted = [*schema.labels, *([schema.group] if schema.group else [])]
+  wanted = [*schema.labels, *filter(None, (schema.group, builder.period))]
   columns = source.read(0, len(source), wanted)
   return Observed(
       {name: columns[name] for name in schema.labels},
       columns[schema.group] if schema.group else None,
       {} if truth is None else truth.read(0, len(truth)),
       schema.tasks,
+      columns[builder.period] if builder.period else None,
   )
 
 

@@ -8,13 +8,16 @@ from esmm_jax.balancing import static as balancing
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.estimators import Estimator, ESTIMATORS, funnel, sampling
+from esmm_jax.metrics import choosing
+from esmm_jax.metrics.by_space import metric_keys
 from esmm_jax.models import Architecture, MODELS
 from esmm_jax.optim import network as optim
 from esmm_jax.optim.tables import table_optimizer
 from esmm_jax.parallel.layout import Layout
 from esmm_jax.schema import Schema
-from esmm_jax.tasks import Tasks
+from esmm_jax.tasks import spaces, Tasks
 from esmm_jax.training import memory, parts, resident
+from esmm_jax.training.selection import Selection
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import TracedHyperparameters, MICRO_BATCH, StepSpec
 from esmm_jax.types import InputError
@@ -61,7 +64,11 @@ def program(settings: Sequence[Settings], data_dir: str | None) -> Program:
   """
   common = settings[0]  # Replicas share the rest.
   layout = _check_before_data(settings)
-  builder = parts.dataset(common.dataset.section, data_dir)
+  builder = parts.dataset(
+      common.dataset.section,
+      data_dir,
+      functools.partial(check_before_preparing, settings),
+  )
   schema = parts.schema(builder, common.dataset.fields, common.dataset.tasks)
   objectives = [s.objective for s in settings]
   estimator, _ = parts.estimator(
@@ -82,7 +89,7 @@ def program(settings: Sequence[Settings], data_dir: str | None) -> Program:
           common.table,
           common.optimizer,
           common.run.mesh,
-          any(s.selection.metric for s in settings),
+          any(s.selection.keeps for s in settings),
       ),
       common.run.memory_limit_gb,
   )
@@ -123,6 +130,60 @@ def _check_before_data(settings: Sequence[Settings]) -> Layout:
   layout.check_batch_size(common.training.batch_size, 'batch_size')
   layout.check_batch_size(common.run.eval_batch_size, 'eval_batch_size')
   return layout
+
+
+def _check_tasks(
+    settings: Sequence[Settings], builder: ColumnarBuilder
+) -> None:
+  """Refuses what the tasks of the data rule out, before it is prepared.
+
+  Raises:
+    InputError: An objective or a model cannot have these tasks.
+  """
+  common, schema = settings[0], builder.schema
+  if common.dataset.tasks:
+    schema = schema.with_tasks(common.dataset.tasks)
+  name = common.objective.estimator
+  for s in settings:
+    estimator, _ = parts.estimator(name, s.objective.options, schema.tasks)
+    defaults = estimator.weights(schema.tasks)
+    balancing.loss_weights(s.objective.loss_weights, defaults)
+    if s.objective.sampling != sampling.NONE:
+      _check_sampled(name, estimator, schema.tasks)
+    if s.training.common_ctr and not {'click', 'conversion'} <= set(
+        schema.labels
+    ):
+      raise InputError(
+          'common_ctr is of click and conversion, and the labels are'
+          f' {list(schema.labels)}; leave it empty.'
+      )
+  if estimator.truth_labels and not schema.truth:
+    raise InputError(
+        f'estimator={name!r} needs {list(estimator.truth_labels)}, which exists'
+        ' only where the truth is known; use dataset synthetic_funnel, or'
+        ' another estimator.'
+    )
+  parts.model(common.model.options, common.model.name, schema)
+
+
+def check_before_preparing(
+    settings: Sequence[Settings], builder: ColumnarBuilder
+) -> None:
+  """Refuses settings that do not agree with the data set, prepared or not.
+
+  Raises:
+    InputError: A field, task, split, objective, model or selection metric
+      cannot be.
+  """
+  _check_tasks(settings, builder)
+  for s in settings:
+    dataset = s.dataset
+    schema = parts.schema(builder, dataset.fields, dataset.tasks)
+    splits = parts.eval_splits(dataset, builder)
+    parts.check_splits({'train': dataset.train_split, **splits}, builder)
+    keys = metric_keys(schema.tasks, bool(schema.group), schema.truth)
+    choosing.check_metric(s.selection.metric, keys)
+    Selection(s.selection, 'valid' in splits, schema.tasks)
 
 
 def _batches(
@@ -189,7 +250,8 @@ def _check_sampled(name: str, estimator: Estimator, tasks: Tasks) -> None:
   Raises:
     InputError: The estimator has no CVR loss, or thins its rows itself.
   """
-  if 'cvr_clicked' not in estimator.weights(tasks):
+  clicked = [s.key for s in spaces(tasks) if s.given == 'click']
+  if 'cvr_clicked' not in {*estimator.weights(tasks)} & {*clicked}:
     raise InputError(
         'sampling is of the rows of the loss cvr_clicked, which'
         f' estimator={name!r} does not have for these tasks.'

@@ -11,6 +11,7 @@ from esmm_jax.training.common_ctr import common_ctr_metrics
 from esmm_jax.training.predict import save_predictions
 from esmm_jax.training.selection import Selection
 from esmm_jax.training.settings import Settings
+from esmm_jax.tasks import Tasks
 from esmm_jax.types import Array
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import predictions_file
@@ -44,10 +45,11 @@ class Run:
       record: dict[str, Any],
       workdir: str,
       has_valid: bool,
+      tasks: Tasks,
   ):
     self.settings, self.record, self.workdir = settings, record, workdir
     self.protocol = named(settings.training.protocol)
-    self.selection = Selection(settings.selection, has_valid)
+    self.selection = Selection(settings.selection, has_valid, tasks)
     self.steps = 0
     self.failure: FloatingPointError | None = None
     self.bad_step = -1
@@ -67,8 +69,8 @@ class Run:
     first = processes.is_first()
     self.writer = Writer(self.workdir, start, total, shows and first, first)
     if self._digest not in ('', self.writer.digest) and first:
-      self.writer.say(
-          f'warning: {self.workdir}/metrics.jsonl was changed: lines up to step'
+      self.writer.warn(
+          f'{self.workdir}/metrics.jsonl was changed: lines up to step'
           f' {start} are missing or are not as they were written. The run'
           ' resumes; its other numbers do not depend on them.'
       )

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any
 
-from esmm_jax.options import COUNT_OR_NONE, number, one_of, Section
+from esmm_jax.metrics import choosing
+from esmm_jax.options import check_choice, COUNT_OR_NONE, number, Section
 from esmm_jax.parallel import axes
+from esmm_jax.tasks import FUNNEL, Tasks
 from esmm_jax.types import Array, InputError
 import jax
 import jax.numpy as jnp
@@ -18,23 +20,30 @@ class SelectionOptions(Section, prefix='selection'):
 
   Attributes:
     metric: A `valid/...` key; the test split sees the parameters of its best
-      evaluation. '' keeps the last parameters.
-    mode: Whether min or max is best.
+      evaluation. '' keeps the last parameters. None: see `choosing.resolve`.
+    mode: Whether min or max is best; None: what the metric's name says.
     patience: Evaluations without improvement before training stops; 0 never
       stops.
   """
 
-  metric: str = 'valid/ctcvr/logloss'
-  mode: str = one_of('min', 'max', default='min')
+  metric: str | None = None
+  mode: str | None = None
   patience: int = number(0, COUNT_OR_NONE)
 
+  @property
+  def keeps(self) -> bool:
+    """False if the last parameters are asked for."""
+    return self.metric != ''
+
   def check(self) -> None:
+    if self.mode is not None:
+      check_choice('selection.mode', self.mode, ('min', 'max'))
     if self.metric and not self.metric.startswith('valid/'):
       raise InputError(
           f'selection.metric is {self.metric!r}; only metrics of the'
           " validation split ('valid/...') may choose, never the test split's."
       )
-    if self.patience and not self.metric:
+    if self.patience and self.metric == '':
       raise InputError(
           f'selection.patience is {self.patience}, but selection.metric is'
           " ''; without a metric nothing can stop early. Set"
@@ -46,29 +55,36 @@ class Selection:
   """Keeps the best evaluation on a declared validation metric.
 
   Attributes:
+    metric: The metric that selects; '' for none.
     metrics: All metrics of the best evaluation, or of the last one where none
       is selected; {} before the first.
     step: Step of the best one; 0 before it, and where none is selected.
     stopped: Whether patience has run out.
+    warnings: Those of `choosing.resolve`.
   """
 
-  def __init__(self, options: SelectionOptions, has_valid: bool):
+  def __init__(
+      self, options: SelectionOptions, has_valid: bool, tasks: Tasks = FUNNEL
+  ):
     """Prepares a selection before the first evaluation.
 
     Args:
       options: The config's section.
       has_valid: Whether there is a validation split.
+      tasks: Tasks of the run.
 
     Raises:
-      InputError: A metric is to choose, but there is no validation split.
+      InputError: See `choosing.resolve`.
     """
-    self._metric, self._patience = options.metric, options.patience
-    if self._metric and not has_valid:
+    if options.patience and not has_valid:
       raise InputError(
-          "selection.metric needs a validation split; set selection.metric=''"
-          ' or dataset.valid_split.'
+          f'selection.patience is {options.patience}, but there is no'
+          f' validation split. {choosing.ADVICE}'
       )
-    self._sign = 1 if options.mode == 'min' else -1
+    choice = choosing.resolve(options.metric, options.mode, has_valid, tasks)
+    self.metric, self.warnings = choice.metric, choice.warnings
+    self._patience = options.patience
+    self._sign = 1 if choice.mode == 'min' else -1
     self.metrics = {}
     self.step = 0
     self._waited = 0
@@ -80,7 +96,7 @@ class Selection:
   @property
   def keeps(self) -> bool:
     """True if the best parameters count, not the last."""
-    return bool(self._metric)
+    return bool(self.metric)
 
   def update(self, step: int, metrics: Mapping[str, float]) -> bool:
     """Records an evaluation; returns True if it is the best so far.
@@ -88,23 +104,32 @@ class Selection:
     Raises:
       InputError: There is no such metric.
     """
-    if not self._metric:
+    if not self.metric:
       self.metrics = dict(metrics)
       return False
-    if self._metric not in metrics:
+    if self.metric not in metrics:
       computed = sorted(k for k in metrics if k.startswith('valid/'))
       raise InputError(
-          f'selection.metric is {self._metric!r}, which was not computed; there'
+          f'selection.metric is {self.metric!r}, which was not computed; there'
           f' are: {", ".join(computed)}.'
       )
-    value = self._sign * metrics[self._metric]
-    before = self._sign * self.metrics.get(self._metric, np.inf * self._sign)
+    value = self._sign * metrics[self.metric]
+    before = self._sign * self.metrics.get(self.metric, np.inf * self._sign)
     better = value < before or np.isnan(before) > np.isnan(value)
     if not self.step or better:
       self.metrics, self.step, self._waited = dict(metrics), step, 0
       return True
     self._waited += 1
+    if np.isnan(before):  # Nothing can be told apart: the last ones count.
+      self.metrics, self.step = dict(metrics), step
+      return True
     return False
+
+  @property
+  def is_blind(self) -> bool:
+    """True while no evaluation has had a number that could choose."""
+    value = self.metrics.get(self.metric, 0.0)
+    return bool(self.metric and np.isnan(value))
 
   def position(self) -> dict[str, Any]:
     """Returns the content of a checkpoint besides arrays, as JSON."""

@@ -174,11 +174,6 @@ class DatasetOptions:
     names = [f.name for f in dataclasses.fields(cls)][1:]
     return cls(section, *(_required(section, n, 'dataset') for n in names))
 
-  def eval_splits(self) -> dict[str, str]:
-    """Returns `valid` and `test` -> the split, of those that there are."""
-    splits = {'valid': self.valid_split, 'test': self.test_split}
-    return {name: split for name, split in splits.items() if split}
-
 
 @dataclasses.dataclass(frozen=True)
 class ObjectiveOptions:

@@ -10,6 +10,7 @@ import shutil
 from typing import Any
 
 from esmm_jax.json_files import read_json, to_json, write_json
+from esmm_jax.metric_names import direction
 from esmm_jax.schema import Schema
 from esmm_jax.types import InputError
 
@@ -46,6 +47,13 @@ _BY_CONTENT = {
     'init_from': 'init_sha256',
     'dataset.vocabulary_of': 'dataset.vocabulary_sha256',
 }
+# The other way round: what configs of earlier versions always wrote, and new
+# ones leave unset.
+_WRITTEN = {
+    'tabular': {'dataset.valid_share': 0.1, 'dataset.test_share': 0.1}
+}
+# What a section `selection` without a metric selects on.
+_SELECTS_ON = 'valid/ctcvr/logloss'
 _REMEDY = 'Delete the folder or use another --workdir.'
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
@@ -169,6 +177,11 @@ def decisive(tree: dict[str, Any]) -> dict[str, Any]:
   if isinstance(tree, dict):  # A damaged file may hold anything.
     tree = with_run_section(tree)
   flat = flatten(tree)
+  if isinstance(tree, dict) and 'selection' in tree:
+    flat |= _selection(flat)
+  for key, value in _WRITTEN.get(str(flat.get('dataset.name')), {}).items():
+    if flat.get(key) is None:
+      flat[key] = value
   defaults = DATASET_DEFAULTS.get(str(flat.get('dataset.name')), {})
   implied = (_RETIRED | defaults).items()
   return {
@@ -180,6 +193,16 @@ def decisive(tree: dict[str, Any]) -> dict[str, Any]:
       and not key.startswith('run.')
       and (key, value) not in implied
       and _BY_CONTENT.get(key) not in flat
+  }
+
+
+def _selection(flat: Mapping[str, Any]) -> dict[str, str]:
+  """Fills in metric and mode, which configs of earlier versions wrote."""
+  metric, mode = flat.get('selection.metric'), flat.get('selection.mode')
+  metric = _SELECTS_ON if metric is None else metric
+  return {
+      'selection.metric': metric,
+      'selection.mode': mode or direction(str(metric)) or 'min',
   }
 
 

@@ -50,6 +50,19 @@ def device() -> str:
   return f'{len(devices)} x {devices[0].device_kind}'
 
 
+def fingerprint(builder: Any) -> dict[str, str]:
+  """Returns what tells prepared data from other data.
+
+  Args:
+    builder: A prepared `ColumnarBuilder`.
+
+  Returns:
+    `data`: see there; the hash is of all columns of all rows. `encoder_sha256`:
+    of the vocabularies and scalings of raw values; '' without an encoder.
+  """
+  return {'data': data(builder), 'encoder_sha256': builder.encoder_sha256()}
+
+
 def data(builder: Any) -> str:
   """Returns name, config and version of prepared data, and its hash.
 

@@ -121,6 +121,11 @@ class Writer:
     if self._speaks:
       self._bar.write(text)
 
+  def warn(self, text: str) -> None:
+    """Prints a line on stderr that begins with `warning: `."""
+    if self._speaks:
+      self._bar.write(f'warning: {text}', file=sys.stderr)
+
   def close(self) -> None:
     """Closes the bar and the files."""
     self._bar.close()

@@ -32,6 +32,9 @@ COMMANDS = {
             'name', 'rows', 'optimizer', 'processes', 'ms', 'init_bytes',
             'best_bytes', 'step_bytes', 'save_seconds', 'save_bytes',
             'said_bytes', 'restore_seconds', 'restore_bytes'}),
+    'log': (
+        'log', ('--rows=1e3',), ['prepare', 'score'] * 2,
+        LINE | {'format', 'bytes', 'peak_rss_bytes'}),
     'data': (
         'data', (), ['data_read', 'data_compacted'],
         LINE | {'columns', 'cpu_seconds'}),
@@ -48,7 +51,7 @@ QUICK = ('auc',)
     for n in COMMANDS])
 def test_lines(case, tmp_path):
   name, arguments, names, keys = COMMANDS[case]
-  if name in ('data', 'memory'):
+  if name in ('data', 'log', 'memory'):
     arguments = (*arguments, f'--data_dir={tmp_path}')
   with forking.Program(f'benchmarks.{name}') as program:
     done = program.run(*arguments)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 
 from esmm_jax.protocols import use as protocols
-from esmm_jax.training import program as programs
+from esmm_jax.training import parts, program as programs
 from esmm_jax.training.predict import SplitPredictor
 from esmm_jax.training.replica_run import Run
 from esmm_jax.training.settings import Settings
@@ -82,8 +82,8 @@ def _begin(tree, folder, data_dir):
   """All that `train_and_evaluate` does before it compiles."""
   settings = Settings.read(tree)
   program = programs.program([settings], data_dir)
-  splits = settings.dataset.eval_splits()
-  Run(settings, {}, folder, 'valid' in splits)
+  splits = parts.eval_splits(settings.dataset, program.builder)
+  Run(settings, {}, folder, 'valid' in splits, program.schema.tasks)
   predictor = SplitPredictor(program, settings.run.eval_batch_size)
   for split in splits.values():
     predictor.split(split)

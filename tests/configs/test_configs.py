@@ -109,6 +109,32 @@ def test_a_default_that_is_written_makes_no_other_run():
   assert folder.decisive(mine)['dataset.conversion'] == 'long_view'
 
 
+@pytest.mark.parametrize('variant, unset, written', [
+    ('smoke', {}, {
+        'selection.metric': 'valid/ctcvr/logloss', 'selection.mode': 'min'}),
+    ('smoke', {'selection.metric': ''}, {'selection.mode': 'min'}),
+    ('smoke', {'selection.metric': 'valid/ctr/auc'}, {'selection.mode': 'max'}),
+    ('smoke', {'selection.metric': 'valid/ctr/ece'}, {'selection.mode': 'min'}),
+    ('tabular', {'selection.patience': 3}, {
+        'selection.metric': 'valid/ctcvr/logloss', 'selection.mode': 'min',
+        'dataset.valid_share': 0.1, 'dataset.test_share': 0.1}),
+])
+def test_keys_that_earlier_versions_wrote(variant, unset, written):
+  """Unset now, they make no other run; config.json holds what is set."""
+  now, then, other = (esmm.get_config(variant) for _ in range(3))
+  for config in (now, then, other):
+    config.update_from_flattened_dict(unset)
+  then.update_from_flattened_dict(written)
+  end = {'max': 'min', 'min': 'max'}[written['selection.mode']]
+  other.update_from_flattened_dict({**written, 'selection.mode': end})
+  now, then, other = (folder.record(c) for c in (now, then, other))
+  assert set(written) & set(folder.flatten(now)) == set()
+  assert folder.decisive(now) == folder.decisive(then)
+  assert folder.config_hash(now) == folder.config_hash(then)
+  # A run that kept the worst by its AUC is another one.
+  assert folder.decisive(now) != folder.decisive(other)
+
+
 def test_options_that_a_function_lacks_are_refused():
   def function(alpha=1, beta=2):
     return alpha, beta

@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 
-from esmm_jax.doctor import machine, numbers
+from esmm_jax.doctor import allocator, machine, numbers
 from esmm_jax.doctor.machine import FAIL, Finding, OK, WARN
 from esmm_jax.embeddings.lookup import gather_rows, scatter_rows
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from tests import ROOT
@@ -206,3 +207,17 @@ def test_the_program(tmp_path):
       'products', 'table rows', 'determinism'}
   assert found['determinism']['status'] == OK
   assert done.returncode == any(f['status'] == FAIL for f in found.values())
+
+
+# Memory.
+
+
+def test_arrow_returns_memory():
+  before = pa.default_memory_pool()
+  try:
+    is_there = 'jemalloc' in pa.supported_memory_backends()
+    assert allocator.return_arrow_memory() == is_there
+    name = 'jemalloc' if is_there else before.backend_name
+    assert pa.default_memory_pool().backend_name == name
+  finally:
+    pa.set_memory_pool(before)

@@ -9,11 +9,14 @@ import pathlib
 import tempfile
 
 from esmm_jax.data.files import frames as frame_reader
+from esmm_jax.data.files.dialect import Dialect
+from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.serving import inputs
 from esmm_jax.types import InputError
 
 from tests import ROOT
-from tests.data.tabular import test_tabular, test_tabular_errors
+from tests.data.files import test_csv_refused, test_dialect
+from tests.data.tabular import test_labels, test_tabular, test_tabular_errors
 from tests.experiments import test_cli
 from tests.parallel import forking
 from tests.serving import test_frames
@@ -46,6 +49,26 @@ def logs(home):
     yield case, refusal(home, {'files': log} | more)
 
 
+def files(home):
+  """Yields those of `test_dialect` and `test_csv_refused`."""
+  for case, (options, _) in test_dialect.WRONG.items():
+    try:
+      Dialect(**options)
+    except InputError as e:
+      yield case, str(e)
+  for case in test_csv_refused.WRONG:
+    yield case, test_csv_refused.refusal(home, case)
+
+
+def labels(_):
+  """Yields those of `test_labels`: options of labels."""
+  for case, (options, _) in test_labels.REFUSED.items():
+    try:
+      TabularConfig(id='user', **options)
+    except InputError as e:
+      yield case, str(e)
+
+
 def frames(home):
   """Yields those of `test_frames`: rows in memory."""
   del home
@@ -67,7 +90,7 @@ def refusal(home, options):
 
 def main():
   with tempfile.TemporaryDirectory() as home:
-    for rows in (command_lines, logs, frames):
+    for rows in (command_lines, logs, files, labels, frames):
       print('\n| case | message |\n|---|---|')
       for case, said in rows(pathlib.Path(home)):
         said = said.replace('|', '\\|')

@@ -15,8 +15,8 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 # The ground floor, which every layer may use.
 LAYERS = [
     f'esmm_jax.{module}'
-    for module in ('checksums', 'json_files', 'options', 'schema', 'tasks',
-                   'types')
+    for module in ('checksums', 'json_files', 'metric_names', 'options',
+                   'paths', 'schema', 'tasks', 'types')
 ]
 # What a data set is made of.
 SET = ['esmm_jax.data.files', 'esmm_jax.data.store', *LAYERS]
@@ -29,10 +29,16 @@ RULES = [
     ('esmm_jax.types', [], ['numpy']),
     ('esmm_jax.tasks', ['esmm_jax.types'], []),
     ('esmm_jax.schema', ['esmm_jax.tasks', 'esmm_jax.types'], []),
+    ('esmm_jax.metric_names', [], []),
     ('esmm_jax.checksums', ['esmm_jax.json_files', 'esmm_jax.types'], []),
     ('esmm_jax.json_files', ['esmm_jax.types'], ['numpy']),
     ('esmm_jax.options', ['esmm_jax.types'], []),
-    ('esmm_jax.data.files', ['esmm_jax.data.store', *LAYERS], FILES),
+    ('esmm_jax.paths', [], []),
+    (
+        'esmm_jax.data.files',
+        ['esmm_jax.data.store', *LAYERS],
+        [*FILES, 'tqdm'],
+    ),
     ('esmm_jax.data.store', LAYERS, [*NUMERIC, *STORE]),
     (
         'esmm_jax.data.batching',
@@ -60,7 +66,11 @@ RULES = [
         ['esmm_jax.embeddings', *LAYERS],
         [*JAX, 'optax'],
     ),
-    ('esmm_jax.metrics', ['esmm_jax.tasks', 'esmm_jax.types'], NUMERIC),
+    (
+        'esmm_jax.metrics',
+        ['esmm_jax.metric_names', 'esmm_jax.tasks', 'esmm_jax.types'],
+        NUMERIC,
+    ),
     ('esmm_jax.parallel', LAYERS, JAX),
     ('esmm_jax.protocols', ['esmm_jax.metrics', 'esmm_jax.types'], []),
     (
@@ -75,9 +85,15 @@ RULES = [
     ),
     ('esmm_jax.workdir', LAYERS, [*JAX, 'tensorboardX', 'tqdm']),
     ('esmm_jax.sweeps.points', ['esmm_jax.types'], []),
+    ('esmm_jax.sweeps.table_parts', ['esmm_jax.metric_names'], []),
     (
         'esmm_jax.sweeps.table',
-        ['esmm_jax.sweeps.points', 'esmm_jax.types'],
+        [
+            'esmm_jax.metric_names',
+            'esmm_jax.sweeps.points',
+            'esmm_jax.sweeps.table_parts',
+            'esmm_jax.types',
+        ],
         [],
     ),
     ('esmm_jax.sweeps.replicas', ['esmm_jax.types'], []),
@@ -132,7 +148,7 @@ RULES = [
     ),
     (
         'esmm_jax.reporting.plots',
-        ['esmm_jax.metrics', 'esmm_jax.types'],
+        ['esmm_jax.metric_names', 'esmm_jax.metrics', 'esmm_jax.types'],
         [*NUMERIC, 'matplotlib'],
     ),
     (

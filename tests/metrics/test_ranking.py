@@ -104,6 +104,30 @@ def test_counts_past_32_bits_are_exact():
   assert ranking.auc(scores, labels) == expected
 
 
+@pytest.mark.parametrize('rows', [1, 10**5, 10**9, 3 * 10**9, 10**12])
+def test_counts_of_many_rows_are_exact(rows):
+  """Two groups of two scores each, whose pairs pass 2 ** 63."""
+  pos, neg = [rows, 3 * rows, 5, 5], [3 * rows, rows, 5, 5]
+  got = ranking.grouped_auc_of_counts(pos, neg, ['a', 'a', 'b', 'b'])
+  # Of 16 parts of the pairs 9 are won and 6 are ties.
+  np.testing.assert_allclose(
+      got.value, (12 / 16 * 8 * rows + 0.5 * 20) / (8 * rows + 20), rtol=1e-12)
+  assert got.coverage == 1 and got.num_groups == 2
+
+
+def test_counts_of_parts_are_those_of_the_rows():
+  rng = np.random.default_rng(0)
+  scores, labels = rng.integers(0, 9, 500), rng.integers(0, 2, 500)
+  groups = rng.integers(0, 20, 500)
+  counts = np.zeros((2, 20, 9), np.int64)
+  for part in (slice(0, 123), slice(123, 500)):
+    at = labels[part], groups[part], scores[part]
+    np.add.at(counts, at, 1)
+  got = ranking.grouped_auc_of_counts(
+      counts[1].ravel(), counts[0].ravel(), np.repeat(np.arange(20), 9))
+  assert got == ranking.grouped_auc(scores, labels, groups)
+
+
 def test_float64_scores_are_not_rounded_to_float32():
   assert ranking.auc(np.array([1.0, 1.0 + 1e-12]), np.array([0, 1])) == 1.0
   assert ranking.auc(np.array([2**24, 2**24 + 1]), np.array([0, 1])) == 1.0

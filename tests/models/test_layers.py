@@ -302,3 +302,24 @@ def test_padded_rows_and_other_replicas_do_not_matter(options):
     other = train(variables, table, padded._replace(where=ones))[1]
     assert any((abs(a - b) > 1).any() for a, b in zip(
         jax.tree.leaves(other), jax.tree.leaves(want_stats)))
+
+
+@pytest.mark.parametrize('ratio', [1.0, 30.0, 1000.0, 10_000.0])
+@pytest.mark.parametrize('options', [
+    dict(norm='batch'), dict(activation='dice')])
+def test_the_variance_of_a_batch_does_not_cancel(ratio, options):
+  """Units of mean/std 1000, say: the running variance is that of the batch."""
+  rng = np.random.default_rng(0)
+  where = jnp.asarray(np.arange(512) < 500, jnp.float32)
+  x = jnp.asarray(rng.normal(ratio, 1.0, (512, 1)), jnp.float32)
+  mlp = MLP((1,), LayerOptions(**options))
+  variables = mlp.init(jax.random.key(0), x, where, True)
+  variables = {**variables, 'params': jax.tree_util.tree_map_with_path(
+      lambda path, v: v * 0 + 1.0 if path[-1].key == 'kernel' else v,
+      variables['params'])}
+  _, changed = mlp.apply(variables, x, where, True, mutable=['batch_stats'])
+  for path, var in jax.tree_util.tree_leaves_with_path(changed['batch_stats']):
+    if path[-1].key == 'var':
+      # 0.9 of the first value, 1, and a tenth of the batch's.
+      want = np.var(np.asarray(x, np.float64)[:500])
+      np.testing.assert_allclose((var[0] - 0.9) / 0.1, want, rtol=1e-4)

@@ -35,11 +35,26 @@ def test_schedules(warmup, name, end, formula):
     if step < warmup:
       want = (step + 1) / (warmup + 1)
     else:
-      want = formula(min((step - warmup) / (TOTAL - warmup), 1))
+      want = formula(min((step - warmup) / (TOTAL - 1 - warmup), 1))
     got = factor(jnp.int32(step))
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(
         jax.jit(factor)(jnp.int32(step)), want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('warmup', [0, 1, 10, TOTAL - 2])
+@pytest.mark.parametrize('name', ['cosine', 'exponential'])
+def test_the_last_step_has_the_end_factor(name, warmup):
+  """Steps are numbered from 0, so the last one is TOTAL - 1."""
+  factor = schedule(name=name, warmup_steps=warmup, end_factor=0.05)
+  np.testing.assert_allclose(factor(jnp.int32(TOTAL - 1)), 0.05, rtol=1e-5)
+  np.testing.assert_allclose(factor(jnp.int32(warmup)), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize('name', ['cosine', 'exponential'])
+def test_a_run_of_one_step_has_the_whole_rate(name):
+  options = network.ScheduleOptions(name=name)
+  assert network.schedule(options, 1)(jnp.int32(0)) == 1
 
 
 def test_a_warmup_longer_than_the_run():

@@ -175,7 +175,7 @@ def request(num_rows, replicas, capacity, **changes):
   options = settings(**changes)
   return memory.Request(
       num_rows, 1, replicas, capacity, options.model.embed_dim, options.table,
-      options.optimizer, options.run.mesh, bool(options.selection.metric))
+      options.optimizer, options.run.mesh, options.selection.keeps)
 
 
 @pytest.mark.parametrize('changes, words', [

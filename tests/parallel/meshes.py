@@ -7,7 +7,8 @@ r"""Programs of several emulated devices, in a process of their own.
 
 with XLA_FLAGS=--xla_force_host_platform_device_count=DEVICES. `rows` checks
 `table_rows` and prints what the compiled collectives move; `train` trains two
-smoke runs side by side, in FOLDER, up to the first checkpoint if told to stop.
+smoke runs side by side, in FOLDER, up to the first checkpoint if told to stop;
+`config=FILE` trains those of another config.
 """
 
 import ast
@@ -89,11 +90,13 @@ def train(sizes, folder, data_dir, *settings):
   from esmm_jax.training.loop import train_replicas
   from experiments import load
 
-  tree = load.config('configs/esmm.py:smoke')
+  spec = next((s[7:] for s in settings if s.startswith('config=')), '')
+  tree = load.config(spec or 'configs/esmm.py:smoke')
   names = ('mesh.replicas', 'mesh.data', 'mesh.rows')
   changes = dict(zip(names, ast.literal_eval(sizes))) | {
-      'dataset.num_train': 20000, 'num_epochs': 1, 'optimizer.name': 'sgd',
-      'learning_rate': 0.1, 'log_every': 10, 'evals_per_epoch': 2}
+      'num_epochs': 1, 'optimizer.name': 'sgd', 'learning_rate': 0.1,
+      'log_every': 10, 'evals_per_epoch': 2}
+  changes |= {} if spec else {'dataset.num_train': 20000}
   if 'stop' in settings:
     save = Checkpoints.save
 
@@ -103,7 +106,9 @@ def train(sizes, folder, data_dir, *settings):
       os._exit(0)
 
     Checkpoints.save = stop
-  for text in (s for s in settings if s != 'stop'):
+  for text in settings:
+    if text == 'stop' or text.startswith('config='):
+      continue
     key, _, value = text.partition('=')
     changes[key] = ast.literal_eval(value)
   for key, value in changes.items():

@@ -9,6 +9,8 @@ from esmm_jax.types import InputError
 from esmm_jax.workdir.checkpoint import Checkpoints
 import jax
 import numpy as np
+from pyarrow import parquet
+import pyarrow as pa
 import pytest
 
 from tests.parallel import meshes
@@ -130,6 +132,39 @@ def test_another_mesh_resumes(before, after, alone, tmp_path, data_dir):
     worst = largest_difference(folder / str(k), tmp_path / str(k))
     print(f'{before}, then {after}: largest difference {worst:.2e}')
     assert worst <= 1e-6
+
+
+WEIGHTED = """
+from configs import common, esmm
+
+
+def get_config(variant=''):
+  config = esmm.get_config('smoke')
+  config.dataset = common.tabular()
+  config.dataset.update(files={log!r}, id='user,item', weight='w')
+  return config
+"""
+
+
+@pytest.mark.long
+def test_weights_of_rows(tmp_path, data_dir):
+  """Half of the rows weigh 3: four devices divide by the sum of all weights."""
+  rng = np.random.default_rng(0)
+  click = rng.random(8000) < 0.4
+  log = {'user': rng.integers(0, 300, 8000), 'item': rng.integers(0, 40, 8000),
+         'click': click.astype(int), 'conversion': (
+             click & (rng.random(8000) < 0.3)).astype(int),
+         'w': np.where(rng.random(8000) < 0.5, 3.0, 0.25)}
+  parquet.write_table(pa.table(log), tmp_path / 'log.parquet')
+  config = tmp_path / 'weighted.py'
+  config.write_text(WEIGHTED.format(log=str(tmp_path / 'log.parquet')))
+  one, four = tmp_path / 'one', tmp_path / 'four'
+  spec = f'config={config}'
+  meshes.call('train', (1, 1, 1), one, data_dir, spec, devices=1)
+  result = meshes.call('train', (1, 2, 2), four, data_dir, spec, devices=4)
+  worst = largest_difference(one / '0', four / '0')
+  print(f'weights: largest difference {worst:.2e}')
+  assert worst <= 1e-6 and result[0]['traces'] == 1
 
 
 @pytest.mark.parametrize('options, words', [

@@ -5,6 +5,7 @@ import math
 from esmm_jax.metrics.by_space import Observed
 from esmm_jax.serving import calibrators
 from esmm_jax.types import InputError
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import expit as sigmoid
@@ -38,6 +39,17 @@ def test_platt_in_closed_form(z, y, low, high):
   assert fit['intercept'] == pytest.approx((a + b) / 2, abs=1e-6)
 
 
+@pytest.mark.parametrize('z', [-1.9, 0.0, 3.25, -60.0])
+@pytest.mark.parametrize('noise', [0, 3e-8])
+def test_platt_of_constant_log_odds_moves_the_intercept_alone(z, noise):
+  """Slope 1; 3 of 12 rows are positive, of targets 4/5 and 1/11."""
+  logits = np.full(12, z) + noise * np.arange(12)
+  fit = calibrators.fit_platt(logits, np.arange(12) < 3)
+  assert fit['slope'] == 1
+  mean = (3 * 4 / 5 + 9 / 11) / 12
+  assert sigmoid(z + fit['intercept']) == pytest.approx(mean, rel=1e-6)
+
+
 def test_platt_against_logistic_regression():
   z, y = drawn()
   target = np.where(y == 1, (y.sum() + 1) / (y.sum() + 2),
@@ -58,24 +70,47 @@ def test_isotonic_by_hand():
   z = np.array([5, 1, 3, 2, 4])
   y = np.array([1, 0, 0, 1, 1])
   fit = calibrators.fit_isotonic(z, y)
-  assert fit['scores'] == [1, 2, 3, 4, 5]
+  # The line from (1, 0) to (2, 1/2) passes 1/7 at 1 + 2/7, and so on.
   np.testing.assert_allclose(
-      fit['probabilities'], [1 / 7, 1 / 2, 1 / 2, 6 / 7, 6 / 7])
+      fit['scores'], [1, 1 + 2 / 7, 2, 3, 3 + 5 / 7, 4, 5])
+  np.testing.assert_allclose(
+      fit['probabilities'], [1 / 7, 1 / 7, 1 / 2, 1 / 2, 6 / 7, 6 / 7, 6 / 7])
   # Rows of one value are one: 1/3 at 0 though the first of them is 1.
   fit = calibrators.fit_isotonic(np.array([0, 0, 0, 1]), np.array([1, 0, 0, 1]))
-  np.testing.assert_allclose(fit['probabilities'], [1 / 3, 5 / 6])
+  np.testing.assert_allclose(fit['probabilities'], [1 / 3, 5 / 6, 5 / 6])
 
 
 def test_isotonic_against_sklearn():
   z, y = drawn()
   least = 1 / (len(z) + 2)
-  model = isotonic.IsotonicRegression(
-      y_min=least, y_max=1 - least, out_of_bounds='clip').fit(z, y)
+  model = isotonic.IsotonicRegression(out_of_bounds='clip').fit(z, y)
   entry = {'isotonic': calibrators.fit_isotonic(z, y)}
   new = np.linspace(-9, 9, 1001)
   got = sigmoid(calibrators.calibrate_logits(entry, 'isotonic', new))
-  np.testing.assert_allclose(got, model.predict(new), atol=1e-6)
+  want = np.clip(model.predict(new), least, 1 - least)
+  np.testing.assert_allclose(got, want, atol=1e-6)
   assert len(entry['isotonic']['scores']) < 60
+
+
+@pytest.mark.parametrize('width', [0.1, 1.0, 7.0])
+def test_isotonic_lines_are_clipped_and_not_bent(width):
+  """Ones above zeros: the line between, clipped to 1 / (n + 2)."""
+  z, y = np.array([0.0, width]), np.array([0, 1])
+  fit = calibrators.fit_isotonic(z, y)
+  assert fit['scores'][0] == 0 and fit['scores'][-1] == width
+  got = np.interp(z[1] * np.linspace(-1, 2, 13), *fit.values())
+  want = np.clip(np.linspace(-1, 2, 13), 1 / 4, 3 / 4)
+  np.testing.assert_allclose(got, want, atol=1e-12)
+
+
+def test_isotonic_log_odds_of_many_rows_are_finite_in_float32():
+  least = 1 / (10**9 + 2)
+  entry = {'isotonic': {
+      'scores': [-1.0, 1.0], 'probabilities': [least, 1 - least]}}
+  for xp in (np, jnp):
+    got = calibrators.calibrate_logits(
+        entry, 'isotonic', np.array([-2.0, 0.0, 2.0]), xp)
+    np.testing.assert_allclose(got, [-20.723, 0, 20.723], atol=1e-3)
 
 
 def test_use():

@@ -47,6 +47,7 @@ def run(tmp_path_factory):
   parquet.write_table(log(), root / 'log.parquet')
   tree = days.config(
       str(root / 'log.parquet'), dataset__split='time', dataset__time='time',
+      dataset__valid_share=None, dataset__test_share=None,
       dataset__valid_from=str(days.ROWS - 2 * TEST_ROWS),
       dataset__test_from=str(days.ROWS - TEST_ROWS), num_epochs=2,
       dataset__conversion_without_click='drop', run__eval_batch_size=128)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 
 from esmm_jax import checksums
@@ -66,9 +67,10 @@ def test_truth_is_of_the_same_rows(run):
 
 def test_truth_of_other_data(run, tmp_path):
   workdir, data_dir, _ = run
-  manifest = {'data': 'synthetic_funnel/other, sha256 0f'}
-  (tmp_path / 'manifest.json').write_text(json.dumps(manifest))
-  with pytest.raises(InputError, match='the run had the data .*other, sha256'):
+  began = json.loads(pathlib.Path(workdir, 'manifest.json').read_text())
+  began['data'] = 'synthetic_funnel/other, sha256 0f'
+  (tmp_path / 'manifest.json').write_text(json.dumps(began))
+  with pytest.raises(InputError, match='trained on the data .*, sha256 0f'):
     run_predictions.open_truth(
         read_run(workdir).config, str(tmp_path), data_dir)
 

@@ -338,7 +338,8 @@ def write_choice(table, workdir, gone=(), **values):
     if rate is not None:
       valid, test = (x[seed] for x in values.get('rates', RATES)[rate])
     write(
-        workdir / 'runs' / run_name(point), results={VALID: valid, AUC: test},
+        workdir / 'runs' / run_name(point), results={
+            table.choice.metric: valid, AUC: test},
         config={'seed': seed, 'learning_rate': rate}, origin=[ORIGIN])
 
 
@@ -372,7 +373,7 @@ def test_validation_chooses_whatever_the_test_split_says(tmp_path):
 
 
 def test_the_smallest_may_be_the_best(tmp_path):
-  table = make_choice(choice=Choice('@rate', VALID, 'min'))
+  table = make_choice(choice=Choice('@rate', 'valid/ctr/logloss'))
   write_choice(table, tmp_path)
   block, = tabulate(table, tmp_path)
   assert block.rows[1].chosen.value == 0.01

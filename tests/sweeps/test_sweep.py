@@ -16,14 +16,16 @@ import time
 from esmm_jax.sweeps.points import chain, fixed, product, run_name, runs
 from esmm_jax.sweeps.points import settings
 from esmm_jax.sweeps.points import sweep, zipped
-from esmm_jax.sweeps.table import Column, Table
+from esmm_jax.sweeps.table import Choice, Column, Front, Table
 from esmm_jax.types import InputError
 from esmm_jax.workdir.folder import claim, record
-from experiments import load
+from esmm_jax.protocols import use as protocols
+from experiments import load, sweep_checks
 from hypothesis import given, strategies as st
 import pytest
 
 from tests import ROOT
+from tests.serving import served
 
 TABLES = [
     os.path.relpath(f, ROOT)
@@ -153,6 +155,24 @@ def test_the_baseline_is_at_the_same_seed():
         (dict(baseline={'@model': 'c'}), 'no point is the baseline'),
         (dict(baseline={'model': 'a'}), 'neither in rows nor in blocks'),
         (dict(columns=(Column('AUC', 'test/ctr/auc', 4, 'up'),)), "'up'"),
+        (dict(columns=(Column('AUC', 'test/ctr/auc', 4, 'lower'),)),
+         'better when it is higher'),
+        (dict(columns=(Column('loss', 'test/ctr/logloss', 4, 'higher'),)),
+         'better when it is lower'),
+        (dict(choice=Choice('x', 'valid/ctr/auc', 'min')),
+         "'min' is not 'max'"),
+        (dict(choice=Choice('x', 'valid/ctr/calibration')), "'max' or 'min'"),
+        (dict(choice=Choice('x', 'test/ctr/auc')), "begin with 'valid/'"),
+        (dict(columns=(Column('loss', 'test/ctr/logloss'),
+                       Column('AUC', 'test/ctr/auc')),
+              baseline=None, blocks=('seed',), seed='@seed',
+              points=product(
+                  sweep('@model', ['a', 'b']), ESMM, sweep('estimator', 'xy'),
+                  sweep('seed', [0]), fixed('@seed', 0)),
+              rows=('@model', 'estimator'),
+              front=Front('@model', 'estimator', 'test/ctr/logloss',
+                          'test/ctr/auc', 'a')),
+         'test/ctr/logloss. is not'),
     ],
 )
 def test_what_a_table_refuses(changes, words):
@@ -160,9 +180,51 @@ def test_what_a_table_refuses(changes, words):
     make(**changes)
 
 
+@pytest.mark.parametrize('metric, better', [
+    ('test/ctr/auc', 'higher'), ('test/ctr/gauc', 'higher'),
+    ('test/cvr_entire/kl', 'lower'), ('valid/ctcvr/logloss', 'lower'),
+    ('test/play_time_clicked/mse', 'lower'), ('test/ctr/calibration', None),
+    ('test/cvr_entire/ratio', None), ('num_params', None)])
+def test_a_column_is_better_as_its_metric_says(metric, better):
+  assert Column('x', metric).better == better
+  assert Column('x', metric, better=None).better is None
+
+
+KEYS = ['test/ctr/auc', 'valid/ctr/auc', 'test/ctr/logloss', 'steps']
+
+
+@pytest.mark.parametrize('changes, words', [
+    (dict(columns=(Column('AUC', 'test/ctr/acu'),), gain_columns=()),
+     "no run will have 'test/ctr/acu'. Did you mean 'test/ctr/auc'?"),
+    (dict(extra_columns=(Column('s', 'step', 0),)), "Did you mean 'steps'?"),
+    (dict(columns=(Column('AUC', 'test/cvr_clicked/auc'),), gain_columns=()),
+     "'test/cvr_clicked/auc'.*There are: steps, test/ctr/auc"),
+    (dict(choice=Choice('log_every', 'valid/ctr/logloss'),
+          points=[p | {'log_every': 1} for p in make().points]),
+     "'valid/ctr/logloss'"),
+])
+def test_a_column_that_no_run_can_have(changes, words):
+  with pytest.raises(InputError, match=words):
+    sweep_checks.check_columns(make(**changes), KEYS)
+  gate = Column('load', 'test/gate_ctr/load_0')
+  sweep_checks.check_columns(make(extra_columns=(gate,)), KEYS)
+
+
+def test_what_a_run_will_have(finished):
+  """All that results.json holds, and nothing else."""
+  config = served.small_config()
+  keys = sweep_checks.run_keys(
+      protocols.resolve(config), str(finished.data), {})
+  results = json.loads((finished.folder / 'results.json').read_text())
+  assert set(results) | {'train/skipped', 'versions'} == keys | {'versions'}
+
+
 @pytest.mark.parametrize('path, variant', CASES)
 def test_table_file(path, variant):
-  """Every point is a config: its file, its variant and all its keys exist."""
+  """Every point is a config: its file, its variant and all its keys exist.
+
+  And the columns are of what the runs will have.
+  """
   table = load.table(f'{path}:{variant}' if variant else path)
   trees = {}
   for point in table.points:
@@ -170,6 +232,14 @@ def test_table_file(path, variant):
     if key not in trees:
       trees[key] = load.point(point)
   assert runs(table.points)
+  builders, sections, keys = {}, set(), set()
+  for tree in trees.values():
+    section = str((tree.dataset, tree.protocol, bool(tree.common_ctr)))
+    if section not in sections:
+      sections.add(section)
+      tree = protocols.resolve(tree)
+      keys |= sweep_checks.run_keys(tree, 'none', builders)
+  sweep_checks.check_columns(table, keys)
   cells = {table.cell(point) for point in table.points}
   for point in table.points:
     assert not table.baseline or table.baseline_cell(point) in cells

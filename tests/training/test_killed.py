@@ -206,7 +206,7 @@ def test_sigterm_saves_between_evaluations(
           f.write(b'x')
   capfd.readouterr()
   train_and_evaluate(config, folder, data_dir)
-  said = capfd.readouterr().out
+  said = ''.join(capfd.readouterr())
   assert f'Going on at step {5 if choice == "on" else 9} of 20' in said
   assert ('checkpoints/9 is damaged' in said) == (choice == 'on')
   assert ('warning: This run began with jax 0.' in said) == (choice == 'on')

@@ -69,6 +69,9 @@ def run(selection, values, metric=LOSS):
         ('min', [math.nan, 0.5, 0.6], 20),
         ('max', [math.nan, 0.5, math.nan], 20),
         ('min', [math.nan, math.inf], 20),
+        # Nothing can be told apart: the last.
+        ('min', [math.nan, math.nan, math.nan], 30),
+        ('max', [math.nan, math.nan], 20),
     ],
 )
 def test_the_best_is_kept(mode, values, step):
@@ -78,6 +81,33 @@ def test_the_best_is_kept(mode, values, step):
   assert number(best) == step / 10
   assert selection.metrics['valid/ctr/auc'] == step / 1000
   assert number(chosen([selection], best, state(99).params)) == step / 10
+
+
+@pytest.mark.parametrize('metric, step', [
+    (AUC, 20), (LOSS, 30), ('valid/ctr/gauc', 20), ('valid/ctr/ece', 30),
+    ('valid/cvr_clicked/normalized_entropy', 30), ('valid/cvr_entire/kl', 30),
+    ('valid/cvr_entire/auc', 20)])
+def test_the_name_of_the_metric_says_which_end_is_best(metric, step):
+  selection = Selection(options(metric, mode=None), True)
+  run(selection, [0.5, 0.9, 0.1], metric)
+  assert selection.step == step and selection.warnings == ()
+  # The mode overrides, and is asked about.
+  other = {20: 'min', 30: 'max'}[step]
+  selection = Selection(options(metric, mode=other), True)
+  run(selection, [0.5, 0.9, 0.1], metric)
+  assert selection.step == 50 - step
+  (line,) = selection.warnings
+  assert f"selection.mode is '{other}', but {metric} is better when" in line
+
+
+def test_a_metric_that_is_never_a_number_still_lets_patience_end():
+  selection = Selection(options(patience=2), True)
+  run(selection, [math.nan, math.nan])
+  assert not selection.stopped and selection.is_blind
+  run(selection, [math.nan])
+  assert selection.stopped and selection.step == 10
+  selection.update(99, {LOSS: 0.5})
+  assert not selection.is_blind and not selection.stopped
 
 
 def test_without_a_metric_the_last_parameters_stay():
@@ -177,7 +207,15 @@ def test_position_goes_through_json(values):
         (dict(mode='largest'), True, ['mode', "'largest'", 'max, min']),
         (dict(metric='test/ctcvr/auc'), True, ["'test/ctcvr/auc'", 'never']),
         (dict(metric='train/loss'), True, ["'train/loss'", 'validation']),
-        (dict(), False, ['needs a validation split']),
+        # The three ways are named.
+        (dict(), False, [
+            'no validation split', 'valid_files', 'valid_share',
+            "selection.metric=''"]),
+        (dict(metric=None, patience=2), False,
+         ['selection.patience is 2', 'no validation split']),
+        (dict(metric='valid/ctcvr/calibration', mode=None), True,
+         ['neither', 'valid/ctcvr/logloss']),
+        (dict(metric='valid/ctr/gauc_coverage'), True, ['neither']),
         # Nothing could stop early: it is not left out without a word.
         (dict(metric='', patience=1), True,
          ['selection.patience is 1', "selection.metric is ''"]),

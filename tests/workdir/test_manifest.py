@@ -19,7 +19,11 @@ from tests import ROOT, toy as toy_lib
 from tests.data.batching import test_groups
 
 grouped = test_groups.grouped
-DATA = 'toy/1.0.0, sha256 0123456789abcdef'
+DATA = {'data': 'toy/1.0.0, sha256 0123456789abcdef', 'encoder_sha256': '5e'}
+
+
+def data(**changes):
+  return DATA | changes
 
 
 def config(**more):
@@ -41,17 +45,39 @@ def test_the_same_config_resumes(tmp_path):
   manifest.write(str(tmp_path), now)
   assert manifest.check(str(tmp_path), now) == []
   assert json.loads((tmp_path / 'manifest.json').read_text()) == now
-  assert now['data'] == DATA and 'jaxlib' in now['versions']
+  assert now['data'] == DATA['data'] and 'jaxlib' in now['versions']
 
 
 def test_other_data_or_another_config_is_refused(tmp_path):
   manifest.write(str(tmp_path), manifest.make(config(), DATA))
+  then = DATA['data']
+  now = data(data=f'{then}!')
   with pytest.raises(InputError) as e:
-    manifest.check(str(tmp_path), manifest.make(config(), DATA + '!'))
-  for part in (str(tmp_path), f'data is {DATA}! here and {DATA} there'):
+    manifest.check(str(tmp_path), manifest.make(config(), now))
+  for part in (str(tmp_path), f'data is {then}! here and {then} there'):
     assert part in str(e.value)
+  now = data(data='other, sha256 0', encoder_sha256='6f')
+  with pytest.raises(InputError, match='go on: data is other, [^;]* there \\('):
+    manifest.check(str(tmp_path), manifest.make(config(), now))
+  now = data(encoder_sha256='6f')
+  with pytest.raises(InputError, match='encoder_sha256 is 6f here and 5e'):
+    manifest.check(str(tmp_path), manifest.make(config(), now))
   with pytest.raises(InputError, match='config_sha256 is'):
     manifest.check(str(tmp_path), manifest.make(config(seed=1), DATA))
+
+
+def test_the_same_data_under_another_name(tmp_path):
+  manifest.write(str(tmp_path), manifest.make(config(), DATA))
+  moved = data(data=DATA['data'].replace('toy', 'moved'))
+  assert manifest.check(str(tmp_path), manifest.make(config(), moved)) == []
+
+
+def test_a_manifest_of_an_earlier_version(tmp_path):
+  then = manifest.make(config(), DATA)
+  del then['encoder_sha256']
+  manifest.write(str(tmp_path), then)
+  other = manifest.make(config(), data(encoder_sha256='6f'))
+  assert manifest.check(str(tmp_path), other) == []
 
 
 def test_other_versions_warn(tmp_path):

@@ -8,7 +8,7 @@ test. Rows are ordered by a hash of their session, so parts such as
 `train[:10%]` are random sessions and not the head of the file.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import dataclasses
 import json
 import os
@@ -19,7 +19,7 @@ from esmm_jax.data.ali_ccp import report as reports
 from esmm_jax.data.ali_ccp.config import AliCcpConfig
 from esmm_jax.data.ali_ccp.fields import HISTORIES, PRESETS
 from esmm_jax.data.ali_ccp.files import find_files, RawFiles
-from esmm_jax.data.store import same_files
+from esmm_jax.data.files import file_hashes, same_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.options import make_config
 from esmm_jax.schema import FIRST_KEPT, Schema
@@ -118,8 +118,11 @@ class AliCcp(ColumnarBuilder):
 
   def _check_same_files(self) -> None:
     raw_dir = self.builder_config.raw_dir
-    present = find_files(raw_dir).sizes
-    same_files.check_raw(self.report['files'], present, self.data_dir, raw_dir)
+    present = find_files(raw_dir).by_name
+    folder = os.fspath(self.data_path)
+    self.raw_warnings += same_files.check_raw(
+        self.report['files'], present, folder, raw_dir
+    )
 
   def _describe(self) -> tuple[Schema, dict[str, str]]:
     return PRESETS[self.builder_config.preset].schema, {
@@ -131,6 +134,10 @@ class AliCcp(ColumnarBuilder):
         'citation': _CITATION,
         'homepage': 'https://tianchi.aliyun.com/dataset/408',
     }
+
+  def _expected_splits(self) -> Iterable[str]:
+    valid = ('valid',) if self.builder_config.valid_share else ()
+    return ('train', *valid, 'test')
 
   def _bar(self) -> tqdm:
     files = find_files(self.builder_config.raw_dir)
@@ -227,6 +234,7 @@ class AliCcp(ColumnarBuilder):
     pair.read(files, self._progress.update)
     if config.check_counts:
       reports.check_published(raw_split, pair.facts)
+    files.note(file_hashes.Hashes(os.fspath(self.data_path)))
     report['files'] |= files.digests
     report['read'][raw_split] = pair.facts
     report['text'] |= {n: c.to_dict() for n, c in pair.counts.items()}

@@ -6,10 +6,13 @@ import hashlib
 import io
 import os
 import tarfile
+import time
 from typing import Any, BinaryIO
 import zlib
 
 from esmm_jax.data.ali_ccp.fields import SPLITS
+from esmm_jax.data.files.file_hashes import Hashes, stamp
+from esmm_jax.paths import expand
 from esmm_jax.types import InputError
 
 _BUFFER = 1 << 20
@@ -21,6 +24,7 @@ class RawFiles:
 
   Attributes:
     paths: Split -> the CSV files `common` and `skeleton`, or `archive`.
+    by_name: File name -> path.
     sizes: File name -> bytes on disk.
     total_bytes: Of all of them.
     digests: File name -> `bytes` and `sha256`, once its split has been read.
@@ -29,9 +33,11 @@ class RawFiles:
   def __init__(self, paths: dict[str, dict[str, str]]):
     self.paths = paths
     everything = [p for split in paths.values() for p in split.values()]
-    self.sizes = {os.path.basename(p): os.path.getsize(p) for p in everything}
+    self.by_name = {os.path.basename(p): p for p in everything}
+    self.sizes = {name: os.path.getsize(p) for name, p in self.by_name.items()}
     self.total_bytes = sum(self.sizes.values())
     self.digests: dict[str, dict[str, Any]] = {}
+    self._streams: list[_Hashed] = []
 
   def open(
       self, split: str, progress: Callable[[int], None]
@@ -101,6 +107,18 @@ class RawFiles:
         'bytes': self.sizes[name],
         'sha256': stream.digest.hexdigest(),
     }
+    self._streams.append(stream)
+
+  def note(self, hashes: Hashes) -> None:
+    """Notes the files read since the last call, which are not read again.
+
+    Raises:
+      InputError: One was changed while it was read.
+    """
+    for s in self._streams:
+      hashes.add(s.path, s.stamp, s.began_ns, s.digest.hexdigest())
+    hashes.save()
+    self._streams = []
 
 
 class _Hashed(io.RawIOBase):
@@ -108,6 +126,7 @@ class _Hashed(io.RawIOBase):
 
   def __init__(self, path: str, progress: Callable[[int], None]):
     self.path, self.digest = path, hashlib.sha256()
+    self.began_ns, self.stamp = time.time_ns(), stamp(path)
     self._file = open(path, 'rb', buffering=0)
     self._progress = progress
 
@@ -163,6 +182,7 @@ def find_files(raw_dir: str) -> RawFiles:
         ' Set it to the folder of sample_train.tar.gz and sample_test.tar.gz,'
         ' or of the CSV files in them.'
     )
+  raw_dir = expand(raw_dir)
   if not os.path.isdir(raw_dir):
     raise InputError(f'raw_dir {raw_dir}: there is no such folder.')
   present = _files(raw_dir)

@@ -15,7 +15,8 @@ class RowReader:
   """Reads ranges of rows.
 
   Attributes:
-    label_names: Labels, those of the truth among them.
+    label_names: Labels, those of the truth and the weight of the rows among
+      them.
     groups: The group table, or None.
   """
 
@@ -48,14 +49,15 @@ class RowReader:
       )
     self._source, self._schema, self._truth = source, schema, truth
     self._truth_labels = tuple(truth_labels)
-    self.label_names = schema.labels + self._truth_labels
+    self._labels = schema.labels + ((schema.weight,) if schema.weight else ())
+    self.label_names = self._labels + self._truth_labels
     self.groups = None
     if schema.group_part.num_slots:
       self.groups = GroupTable(schema, source.groups, str(source))
     weighted = [f for f in schema.row_part.pooled_fields if f.kind == 'id']
     self._names = [f.name for f in schema.fields if not f.by_group]
     self._names += [f'{f.name}.weight' for f in weighted]
-    self._names += schema.labels
+    self._names += self._labels
     self._has_groups = self.groups is not None or reads_group
     if self._has_groups:
       self._names.append(schema.group)
@@ -97,7 +99,7 @@ class RowReader:
     floats = np.empty((num, len(schema.float_fields)), np.float32)
     for j, f in enumerate(schema.float_fields):
       floats[:, j] = columns[f.name]
-    labels = [columns[n] for n in schema.labels]
+    labels = [columns[n] for n in self._labels]
     if self._truth_labels:
       truth = [self._truth.read(a, b, self._truth_labels) for a, b in ranges]
       labels += [concatenate([t[n] for t in truth]) for n in self._truth_labels]

@@ -10,15 +10,13 @@ import csv
 import io
 import itertools
 from typing import NamedTuple
-import zlib
 
-import fsspec
-import pyarrow as pa
+from esmm_jax.data.files import dialect as dialects
+from esmm_jax.data.files.dialect import Dialect
+from esmm_jax.data.files.file_kinds import DAMAGED, open_file, separator_of
+from esmm_jax.data.files.records import BLOCK
 
-# Raised by reading a damaged file; the last two by a compressed one.
-DAMAGED = (pa.ArrowException, OSError, EOFError, zlib.error)
-# Bytes that pyarrow parses at once; it cannot read a longer row.
-BLOCK = 1 << 22
+NOT_UTF8 = 'it is not UTF-8; save the file as UTF-8'
 
 
 class Damage(NamedTuple):
@@ -35,13 +33,8 @@ class Damage(NamedTuple):
   problem: str
 
 
-def open_file(path: str) -> fsspec.core.OpenFile:
-  """Opens a local or remote file, and undoes the compression of `.gz`."""
-  return fsspec.open(path, 'rb', compression='infer')
-
-
 def read_rows(
-    path: str, line_breaks: bool = True
+    path: str, line_breaks: bool = True, dialect: Dialect = dialects.DEFAULT
 ) -> Iterator[tuple[int, list[str]]]:
   """Reads the rows of a file, the header first.
 
@@ -49,6 +42,7 @@ def read_rows(
     path: The file.
     line_breaks: Whether quoted values may hold line breaks. Empty lines are
       then no rows; otherwise each line is one.
+    dialect: The form of the file.
 
   Yields:
     The line at which the row begins, from 1, and its fields. Bytes that are not
@@ -56,37 +50,47 @@ def read_rows(
   """
   csv.field_size_limit(1 << 30)
   newline = '' if line_breaks else '\n'
+  codec, errors = dialect.codec, 'replace'
+  if codec == 'utf-8':
+    codec, errors = 'utf-8-sig', 'surrogateescape'
+  form = {'delimiter': separator_of(path, dialect), 'quoting': csv.QUOTE_NONE}
+  if quote := dialect.quote_mark:
+    form |= {'quotechar': quote, 'quoting': csv.QUOTE_MINIMAL}
   with open_file(path) as f, io.TextIOWrapper(
-      f, 'utf-8-sig', errors='surrogateescape', newline=newline
+      f, codec, errors=errors, newline=newline
   ) as text:
     if not line_breaks:
       for line, content in enumerate(text, start=1):
-        yield line, next(csv.reader([content.rstrip('\r\n')]), [])
+        yield line, next(csv.reader([content.rstrip('\r\n')], **form), [])
       return
-    reader, line = csv.reader(text), 1
+    reader, line = csv.reader(text, **form), 1
     for fields in reader:
       if fields:
         yield line, fields
       line = reader.line_num + 1
 
 
-def line_of(path: str, row: int) -> int:
+def line_of(path: str, row: int, dialect: Dialect = dialects.DEFAULT) -> int:
   """Returns the line at which a row begins, as an editor counts.
 
   Args:
     path: The file.
     row: From 0, behind the header; empty lines are no rows.
+    dialect: The form of the file.
   """
+  row += dialect.has_header
   with contextlib.suppress(*DAMAGED, csv.Error):
-    for line, _ in itertools.islice(read_rows(path), row + 1, None):
+    rows = read_rows(path, dialect=dialect)
+    for line, _ in itertools.islice(rows, row, None):
       return line
-  return row + 2
+  return row + 1
 
 
 def find_damage(
     path: str,
     line_breaks: bool = True,
     problem_of: Callable[[str, str], str] = lambda name, text: '',
+    dialect: Dialect = dialects.DEFAULT,
 ) -> Damage | None:
   """Looks for the first row that cannot be read.
 
@@ -95,13 +99,14 @@ def find_damage(
     line_breaks: See `read_rows`.
     problem_of: Gives for the column's name and a text what is wrong with it, ''
       if nothing is.
+    dialect: The form of the file.
 
   Returns:
     None where every row looks sound or Python cannot read the file either.
   """
-  header: list[str] = []
+  header = dialect.header_names
   try:
-    for line, fields in read_rows(path, line_breaks):
+    for line, fields in read_rows(path, line_breaks, dialect):
       header = header or fields
       if len(fields) != len(header):
         problem = f'the row has {len(fields)} fields, the header {len(header)}'
@@ -111,8 +116,7 @@ def find_damage(
         return Damage(line, header[-1], problem)
       for name, text in zip(header, fields):
         if any('\udc80' <= c <= '\udcff' for c in text):
-          problem = 'it is not UTF-8; save the file as UTF-8'
-          return Damage(line, name, problem)
+          return Damage(line, name, NOT_UTF8)
         if fields is not header and (problem := problem_of(name, text)):
           return Damage(line, name, problem)
   except (*DAMAGED, csv.Error):

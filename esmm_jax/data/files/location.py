@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Any
 
-from esmm_jax.data.files import csv_rows
+from esmm_jax.data.files import csv_rows, dialect as dialects
+from esmm_jax.data.files.dialect import Dialect
 from esmm_jax.types import InputError
 
 _MAX_SHOWN = 120  # Characters of a value.
@@ -18,12 +19,14 @@ class Location:
     first: Number of the first of the rows, from 0.
     noun: What messages count: `row` (from 0), or `line` of a CSV file.
     name: The column.
+    dialect: The form of a CSV file.
   """
 
   where: str
   first: int = 0
   noun: str = 'row'
   name: str = ''
+  dialect: Dialect = dialects.DEFAULT
 
   def column(self, name: str) -> 'Location':
     """Returns the location of a column of the rows."""
@@ -36,7 +39,7 @@ class Location:
     """Returns the file and the number of a row, in words."""
     number = self.first + int(row)
     if self.noun == 'line':
-      number = csv_rows.line_of(self.where, number)
+      number = csv_rows.line_of(self.where, number, self.dialect)
     return f'{self.where}, {self.noun} {number}'
 
   def refusal(self, row: int, value: Any, must: str) -> InputError:

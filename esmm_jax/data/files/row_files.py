@@ -1,28 +1,24 @@
 """Parquet and CSV files as a stream of rows, local and remote."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+import dataclasses
 from typing import NamedTuple
 
-from esmm_jax.data.files.csv_rows import BLOCK, DAMAGED, find_damage, open_file
+from esmm_jax.data.files import csv_rows, csv_stream
+from esmm_jax.data.files import dialect as dialects
+from esmm_jax.data.files import file_kinds, partitions
+from esmm_jax.data.files.dialect import Dialect
+from esmm_jax.data.files.file_kinds import DAMAGED
+from esmm_jax.data.files.find_files import File, find
+from esmm_jax.data.files.records import BLOCK
+from esmm_jax.data.files.raw_values import Location
 from esmm_jax.types import InputError, suggest
-import fsspec
 import pyarrow as pa
 from pyarrow import csv, parquet
+import pyarrow.compute as pc
 
-_CSV = ('.csv', '.csv.gz')
-_PARQUET = ('.parquet', '.pq')
-
-
-class File(NamedTuple):
-  """An input file.
-
-  Attributes:
-    path: As fsspec writes it, with its protocol if that is not the local one.
-    size: Bytes.
-  """
-
-  path: str
-  size: int
+__all__ = ['File', 'Rows', 'find', 'location', 'names', 'read', 'require']
+_SEPARATORS = {'\t': '\\t', ';': ';', '|': '|', '\x01': '\\x01', ',': ','}
 
 
 class Rows(NamedTuple):
@@ -39,55 +35,35 @@ class Rows(NamedTuple):
   table: pa.Table
 
 
-def find(patterns: Sequence[str], option: str = '--input') -> list[File]:
-  """Finds the files that paths and globs name, sorted within each pattern.
+def names(path: str, dialect: Dialect = dialects.DEFAULT) -> list[str]:
+  """Returns the names of a file's columns, then those of its folders' names.
 
   Args:
-    patterns: `log.csv`, `day=*/part-*.parquet`, or with a protocol of fsspec.
-    option: The option that holds the patterns, for messages.
-
-  Raises:
-    InputError: A pattern fits no file, or a file is neither CSV nor Parquet.
-  """
-  files: list[File] = []
-  for pattern in patterns:
-    try:
-      fs, path = fsspec.url_to_fs(pattern)
-      paths = [path] if fs.isfile(path) else sorted(fs.glob(path))
-      paths = [p for p in paths if fs.isfile(p)]
-    except (ImportError, OSError, ValueError, AttributeError) as e:
-      raise InputError(f'{option}={pattern}: {e}') from e
-    if not paths:
-      raise InputError(f'{option}={pattern}: there is no such file.')
-    for p in paths:
-      if not p.endswith((*_CSV, *_PARQUET)):
-        raise InputError(
-            f'{option}: {p} is neither CSV nor Parquet; its name must end in'
-            f' {", ".join((*_CSV, *_PARQUET))}.'
-        )
-      name = p if 'file' in _protocols(fs) else fs.unstrip_protocol(p)
-      files.append(File(name, int(fs.size(p))))
-  return files
-
-
-def _protocols(fs: fsspec.AbstractFileSystem) -> tuple[str, ...]:
-  return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
-
-
-def names(path: str) -> list[str]:
-  """Returns the names of a file's columns.
+    path: The file.
+    dialect: Its form, if it is CSV.
 
   Raises:
     InputError: It cannot be read.
   """
-  with open_file(path) as f:
-    try:
-      if path.endswith(_PARQUET):
-        return parquet.ParquetFile(f).schema_arrow.names
-      with csv.open_csv(f) as reader:
-        return reader.schema.names
-    except DAMAGED as e:
-      raise _unreadable(path, e) from e
+  try:
+    if file_kinds.is_csv(path, dialect):
+      with csv_stream.open_csv(path, dialect) as stream:
+        present = stream.header
+    else:
+      with file_kinds.open_raw(path) as f:
+        schema = parquet.ParquetFile(f).schema_arrow
+        present = [n.strip() for n in schema.names]
+  except DAMAGED as e:
+    raise _unreadable(path, dialect, e) from e
+  more = partitions.partitions(path)
+  return [*present, *(n for n in more if n not in present)]
+
+
+def location(path: str, first: int, dialect: Dialect) -> Location:
+  """Returns the location of rows of a file, from row `first`."""
+  if file_kinds.is_csv(path, dialect):
+    return Location(path, first, 'line', dialect=dialect)
+  return Location(path, first)
 
 
 def require(
@@ -95,6 +71,7 @@ def require(
     columns: Collection[str],
     where: str,
     why: str = '',
+    dialect: Dialect | None = None,
 ) -> None:
   """Refuses data that lacks a column, or has it twice.
 
@@ -103,14 +80,16 @@ def require(
     columns: The columns present: a sequence, or a mapping by name.
     where: The file, for messages.
     why: A clause that says who requires them, for messages.
+    dialect: The form of the file, for messages; None: it is no file.
 
   Raises:
     InputError: Names the first column that is missing or repeated.
   """
   for name in names:
     if name not in columns:
+      hint = _separator_hint(name, columns, dialect) if dialect else ''
       raise InputError(
-          f'{where}: there is no column {name!r}{why}.'
+          f'{where}: there is no column {name!r}{why}.{hint}'
           f' {suggest(name, columns)}'
       )
     if not isinstance(columns, Mapping) and columns.count(name) > 1:
@@ -120,57 +99,145 @@ def require(
       )
 
 
-def read(path: str, columns: Sequence[str], rows: int) -> Iterator[Rows]:
+def _separator_hint(
+    name: str, columns: Collection[str], dialect: Dialect
+) -> str:
+  """Returns a sentence on a header that was split at another character."""
+  for separator, shown in _SEPARATORS.items():
+    for column in columns:
+      parts = [p.strip().strip('"\'') for p in column.split(separator)]
+      if len(parts) > 1 and (name in parts or len(columns) == 1):
+        option = dialect.option('separator')
+        return (
+            f' Its header {column[:40]!r} looks as if {shown} separates the'
+            f" columns; if so, set {option}='{shown}'."
+        )
+  return ''
+
+
+def read(
+    path: str,
+    columns: Sequence[str],
+    rows: int,
+    dialect: Dialect = dialects.DEFAULT,
+) -> Iterator[Rows]:
   """Reads a file `rows` rows at a time; a few such pieces are in memory.
 
   Args:
     path: The file.
     columns: The columns to read. Of a CSV file they are texts, empty ones null.
     rows: Rows of a piece; the last one has fewer.
+    dialect: The form of the file, if it is CSV.
 
   Raises:
-    InputError: The file is damaged.
+    InputError: The file is damaged, or lacks a column.
   """
   waiting: list[pa.RecordBatch] = []
   num = first = 0
-  with open_file(path) as f:
-    try:
-      for batch in _batches(f, path, list(columns), rows):
-        waiting.append(batch)
-        num += batch.num_rows
-        while num >= rows:
-          table = pa.Table.from_batches(waiting)
-          yield Rows(path, first, table.slice(0, rows))
-          waiting = table.slice(rows).to_batches()
-          first, num = first + rows, num - rows
-    except DAMAGED as e:
-      raise _unreadable(path, e) from e
+  begin = location(path, 0, dialect)
+  more = {k: v for k, v in partitions.partitions(path).items() if k in columns}
+
+  def piece(table: pa.Table) -> Rows:
+    at = dataclasses.replace(begin, first=first)
+    return Rows(path, first, partitions.add(table, more, at).select(columns))
+
+  try:
+    for batch in _batches(path, list(columns), more, rows, dialect):
+      waiting.append(batch)
+      num += batch.num_rows
+      while num >= rows:
+        table = pa.Table.from_batches(waiting)
+        yield piece(table.slice(0, rows))
+        waiting = table.slice(rows).to_batches()
+        first, num = first + rows, num - rows
+  except DAMAGED as e:
+    raise _unreadable(path, dialect, e) from e
   if num:
-    yield Rows(path, first, pa.Table.from_batches(waiting))
+    yield piece(pa.Table.from_batches(waiting))
 
 
 def _batches(
-    f: fsspec.core.OpenFile, path: str, columns: list[str], rows: int
+    path: str,
+    columns: list[str],
+    more: Collection[str],
+    rows: int,
+    dialect: Dialect,
 ) -> Iterator[pa.RecordBatch]:
-  if path.endswith(_PARQUET):
-    yield from parquet.ParquetFile(f).iter_batches(rows, columns=columns)
+  """Yields those of the columns that the file has; at least one."""
+
+  def own(present: list[str]) -> list[str]:
+    added = [n for n in more if n not in present]
+    require(columns, [*present, *added], path, dialect=dialect)
+    return [n for n in columns if n in present] or present[:1]
+
+  if file_kinds.is_csv(path, dialect):
+    with csv_stream.open_csv(path, dialect) as stream:
+      if stream.peek():
+        yield from _csv_batches(stream, path, own(stream.header), dialect)
     return
+  with file_kinds.open_raw(path) as f:
+    file = parquet.ParquetFile(f)
+    stored = file.schema_arrow.names
+    present = [n.strip() for n in stored]
+    wanted = own(present)
+    names = [stored[present.index(n)] for n in wanted]
+    for batch in file.iter_batches(rows, columns=names):
+      yield batch.select(names).rename_columns(wanted)
+
+
+def _csv_batches(
+    stream: csv_stream.CsvStream,
+    path: str,
+    columns: list[str],
+    dialect: Dialect,
+) -> Iterator[pa.RecordBatch]:
+  # Numbers for names: two columns that nobody reads may have one name.
+  numbers = [str(stream.header.index(n)) for n in columns]
+  mark = dialect.quote_mark
   with csv.open_csv(
-      f,
-      read_options=csv.ReadOptions(block_size=BLOCK),
-      parse_options=csv.ParseOptions(newlines_in_values=True),
+      stream,
+      read_options=csv.ReadOptions(
+          block_size=BLOCK,
+          column_names=[str(k) for k in range(len(stream.header))],
+      ),
+      parse_options=csv.ParseOptions(
+          delimiter=file_kinds.separator_of(path, dialect),
+          quote_char=mark or False,
+          newlines_in_values=bool(mark),
+      ),
       convert_options=csv.ConvertOptions(
-          include_columns=columns,
-          column_types={name: pa.string() for name in columns},
+          include_columns=numbers,
+          column_types={n: pa.string() for n in numbers},
           strings_can_be_null=True,
           null_values=[''],
       ),
   ) as reader:
-    yield from reader
+    nulls = pa.array(dialect.nulls, pa.string())
+    for batch in reader:
+      arrays = [_without(a, nulls) for a in batch.columns]
+      yield pa.record_batch(arrays, columns)
 
 
-def _unreadable(path: str, error: Exception) -> InputError:
-  what = f' cannot be read: {str(error).splitlines()[0]}'
-  if not path.endswith(_PARQUET) and (damage := find_damage(path)):
-    what = f', line {damage.line}: {damage.problem}.'
+def _without(array: pa.Array, nulls: pa.Array) -> pa.Array:
+  """Makes the texts that are missing values null."""
+  if not len(nulls):
+    return array
+  is_null = pc.is_in(pc.utf8_trim_whitespace(array), nulls)
+  return pc.if_else(is_null, pa.scalar(None, pa.string()), array)
+
+
+def _unreadable(path: str, dialect: Dialect, error: Exception) -> InputError:
+  reason = str(error).splitlines()[0].rstrip('.')
+  what = f' cannot be read: {reason}.'
+  if file_kinds.is_csv(path, dialect) and (
+      damage := csv_rows.find_damage(path, dialect=dialect)
+  ):
+    problem = damage.problem
+    if problem == csv_rows.NOT_UTF8:
+      option = dialect.option('encoding')
+      problem = (
+          f'it is not UTF-8; say what it is with {option}, gbk or latin-1 say,'
+          ' or save the file as UTF-8'
+      )
+    what = f', line {damage.line}: {problem}.'
   return InputError(f'{path}{what} Repair or remove that file.')

@@ -29,9 +29,10 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
       `esmm_jax.data.kuairand.history`.
     history_form: `float`, `bucket` (ids of equal-mass buckets) or `both`.
     history_strength: Pseudo-counts of the smoothing, above 0.
-    history_live: Rows of a later test day see the earlier test days, as they
-      would in production. Otherwise test rows see only the days before the test
-      split, and no test label enters an input.
+    history_live: Rows of a later day of validation or test see the earlier
+      days of it, as they would in production; AUC and GAUC then compare rows of
+      one day (`ColumnarBuilder.period`). Otherwise these rows see only the days
+      before their split, and no label of it enters an input.
     min_count: A user, video, author or piece of music with fewer training rows
       is rare. At 1 no training row is rare, and the embedding that unseen
       values get is never trained.
@@ -81,6 +82,8 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
     if self.history:
       strength = repr(float(self.history_strength)).removesuffix('.0')
       live = '_live' if self.history_live else ''
+      if self.valid_days > 1 and not live:
+        live = '_capped'  # Earlier versions let validation rows see theirs.
       parts.append(f'history_{self.history_form}_{strength}{live}')
     self.name = '-'.join(parts)
     self.description = 'The name lists the options.'

@@ -10,11 +10,12 @@ With `play_time` there is a third label, how long a clicked video was watched.
 """
 
 from collections.abc import Iterator
+import os
 from typing import Any
 
 from esmm_jax.data.kuairand import features, raw as raw_files, rows
 from esmm_jax.data.kuairand.config import KuaiRandConfig
-from esmm_jax.data.store import same_files
+from esmm_jax.data.files import file_hashes, same_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.columns import take_rows
 from esmm_jax.data.store.feature_columns import FeatureColumns
@@ -77,10 +78,21 @@ class KuaiRand(ColumnarBuilder):
     if self.builder_config.raw_dir and self.info.splits:
       self._check_same_files()
 
+  @property
+  def period(self) -> str:
+    """See the base class."""
+    config = self.builder_config
+    return 'day' if config.history and config.history_live else ''
+
   def _check_same_files(self) -> None:
     raw_dir = self.builder_config.raw_dir
-    present = raw_files.sizes(raw_files.find_files(raw_dir))
-    same_files.check_raw(self.report['files'], present, self.data_dir, raw_dir)
+    paths = raw_files.find_files(raw_dir)
+    self.raw_warnings += same_files.check_raw(
+        self.report['files'],
+        {os.path.basename(p): p for p in paths},
+        os.fspath(self.data_path),
+        raw_dir,
+    )
 
   def _describe(self) -> tuple[Schema, dict[str, str]]:
     config = self.builder_config
@@ -102,8 +114,12 @@ class KuaiRand(ColumnarBuilder):
   ) -> tuple[Schema, dict[str, Iterator[Columns]], dict[str, Any]]:
     config = self.builder_config
     paths = raw_files.find_files(config.raw_dir)
+    hashes = file_hashes.Hashes(os.fspath(self.data_path))
+    files = {os.path.basename(p): hashes.facts(p) for p in paths}
     raw = raw_files.read_raw(paths)
-    report = raw_files.describe_files(paths, raw)
+    hashes.refuse_changed()
+    hashes.save()
+    report = raw_files.describe_files(files, raw)
     labelled, counts = rows.select_rows(raw.log, config)
     raw = raw._replace(log=labelled.log)
     splits = rows.split_by_day(raw.log['date'], config)
@@ -138,8 +154,7 @@ def _encode_features(
   if config.history:
     day = raw.log['date']
     if not config.history_live:
-      # So that a row of a later test day does not see labels of an earlier one.
-      day = np.minimum(day, day[splits['test']].min())
+      day = rows.first_days(day, splits)
     features.add_history(
         encoded,
         raw,

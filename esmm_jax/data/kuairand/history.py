@@ -5,7 +5,8 @@ with it. Counted over all training rows it contains the label of the row itself,
 and a model that trusts it fails on new rows. Here a row of day d sees rows of
 the days before d and nothing else, as in a system that updates its counts every
 night. So no row sees its own day, whatever its split. The caller's `day`
-decides if rows of the second test day see the first.
+decides if rows of the second test day see the first: if they do, AUC and GAUC
+must be computed within a day (`rows.first_days` says why).
 
 For each key, with n impressions, c clicks and v conversions before day d:
 

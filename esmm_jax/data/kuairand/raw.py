@@ -1,11 +1,11 @@
 """Finds, checks and reads the official KuaiRand-Pure files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import os
 import re
 from typing import Any, NamedTuple
 
-from esmm_jax.checksums import sha256
+from esmm_jax import paths
 from esmm_jax.data.files.checked_csv import Column, read_csv, refuse
 from esmm_jax.data.store.feature_columns import Values
 from esmm_jax.types import InputError
@@ -98,7 +98,7 @@ def find_files(raw_dir: str) -> list[str]:
     raise InputError(
         f'KuaiRand-Pure is not prepared yet and raw_dir is empty. {DOWNLOAD}'
     )
-  folder = os.path.join(os.path.expanduser(raw_dir), 'data')
+  folder = os.path.join(paths.expand(raw_dir), 'data')
   if not os.path.isdir(folder):
     raise InputError(f'raw_dir {raw_dir!r} holds no folder data/. {DOWNLOAD}')
   present = sorted(os.listdir(folder))
@@ -114,19 +114,15 @@ def find_files(raw_dir: str) -> list[str]:
   return [os.path.join(folder, name) for name in [*logs, USERS, VIDEOS]]
 
 
-def sizes(paths: Sequence[str]) -> dict[str, int]:
-  """Returns file name -> bytes, which is cheap to compare."""
-  return {os.path.basename(p): os.stat(p).st_size for p in paths}
+def describe_files(files: Mapping[str, Any], raw: Raw) -> dict[str, Any]:
+  """Returns the report's facts that tell these files from others.
 
-
-def describe_files(paths: Sequence[str], raw: Raw) -> dict[str, Any]:
-  """Returns the report's facts that tell these files from others."""
-  files = {
-      os.path.basename(p): {'bytes': os.stat(p).st_size, 'sha256': sha256(p)}
-      for p in paths
-  }
+  Args:
+    files: File name -> `file_hashes.Hashes.facts`.
+    raw: What they hold.
+  """
   return {
-      'files': files,
+      'files': dict(files),
       'log_files': raw.log_files,
       'official_logs_absent': [n for n in OFFICIAL_LOGS if n not in files],
   }

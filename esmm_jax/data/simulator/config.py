@@ -39,6 +39,13 @@ class SimulatorConfig(tfds.core.BuilderConfig):
   Build one with `simulator_config`, which also names it: TFDS keeps each name
   in its own folder.
 
+  `rho`, the rates and the AUCs are calibrated on 262,144 impressions besides
+  those of the log, so the log has them up to its sample. The first 2^20 rows of
+  `default`, `sparse`, `anti`, `mnar` and `cart` with five seeds each differed
+  from their dials by at most .5 % of `ctr`, .8 % of `cvr`, .0025 of `auc_ctr`
+  and .0061 of `auc_cvr`; `tiny`, of 200,000 rows, by 1.2 %, 1.6 %, .0019 and
+  .0064 (`python -m tests.data.simulator.dials`).
+
   Attributes:
     num_train: Training rows, rows [0, num_train) of the log.
     num_valid: Validation rows, the next ones; 0 leaves the split out.

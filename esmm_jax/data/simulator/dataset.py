@@ -6,7 +6,7 @@ if clicked. With three stages there is a cart between the click and the
 conversion, with its label and its truth. `process` defines the distribution.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import functools
 from typing import Any
 
@@ -117,6 +117,9 @@ class Simulator(ColumnarBuilder):
         ),
     )
     return simulator_schema(self.builder_config), texts
+
+  def _expected_splits(self) -> Iterable[str]:
+    return self.builder_config.splits
 
   def _generate_splits(
       self,

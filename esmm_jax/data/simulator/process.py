@@ -262,7 +262,7 @@ class LogProcess:
     return np.minimum(p_atr, _HIGHEST, out=p_atr)
 
   def _calibrate(self) -> None:
-    """Sets the scales that give the dials' rho, rates and AUCs."""
+    """Sets the scales that give the dials' rho, rates and AUCs to a sample."""
     shown = self.calibration_draw()
     scores = self._scores(shown)
     spare = self._spare(shown).astype(np.float64)

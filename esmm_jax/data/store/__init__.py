@@ -9,6 +9,5 @@ schema, checksums and a report.
   feature_columns  raw columns -> ids and scaled numbers; vocabulary
   policies         conversions without click
   sessions         splits and groups of sessions
-  same_files       raw files compared with those of the prepared data
   unfinished       folders left by killed processes
 """

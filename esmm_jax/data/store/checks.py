@@ -13,7 +13,7 @@ def check_columns(
   """Refuses ids outside the vocabulary, numbers not finite, impossible labels.
 
   The label of a binary task must be 0 or 1, that of a regression any finite
-  number.
+  number, the weight of a row one that is not negative.
 
   Args:
     schema: The fields and labels.
@@ -42,6 +42,11 @@ def check_columns(
       bad, text = (label != 0) & (label != 1), 'is {}; it must be 0 or 1.'
     subject = f'label {task.label!r}'
     _refuse(bad, label, text, subject, where, first_row)
+  if schema.weight:
+    weight = columns[schema.weight]
+    bad = ~(np.isfinite(weight) & (weight >= 0))
+    text = 'is {}; it must be finite and at least 0.'
+    _refuse(bad, weight, text, 'the weight', where, first_row)
 
 
 def check_groups(schema: Schema, groups: Columns, where: str) -> None:

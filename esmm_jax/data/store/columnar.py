@@ -50,11 +50,13 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
   Attributes:
     columns_sha256: The hash of all columns (`checksums.folder_hash`); set by
       `prepare`.
+    raw_warnings: What the raw files could not be compared by, a line each.
   """
 
   VERSION = tfds.core.Version('1.1.0')
 
   def __init__(self, **kwargs: Any):
+    self.raw_warnings: list[str] = []
     # TFDS warns of every config that is not in a fixed list; ours are made from
     # options.
     logger = logging.getLogger('absl')
@@ -119,10 +121,37 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     """Folder of the encoder of raw values, which runs copy; '' if none."""
     return ''
 
+  def encoder_sha256(self) -> str:
+    """Hashes the encoder of raw values, whatever files hold it; '' if none."""
+    return ''
+
+  @property
+  def period(self) -> str:
+    """Column with the key (a day) of the rows that AUC and GAUC compare.
+
+    '' for all rows of a split. A period is needed where inputs tell of the
+    labels of earlier rows of the same split.
+    """
+    return ''
+
   @property
   def schema(self) -> Schema:
     """The schema of the prepared data."""
     return Schema.from_dict(self.info.metadata['schema'])
+
+  @property
+  def split_names(self) -> tuple[str, ...]:
+    """Names of the splits; before they are prepared, those that may be."""
+    return tuple(self.info.splits or self._expected_splits())
+
+  def _expected_splits(self) -> Iterable[str]:
+    """Returns the splits that preparing can make."""
+    return ('train', 'valid', 'test')
+
+  @property
+  def warnings(self) -> list[str]:
+    """Texts for people, of what the data lacks; each run says them."""
+    return [*self.report.get('warnings', ()), *self.raw_warnings]
 
   @property
   def report(self) -> dict[str, Any]:
@@ -246,6 +275,19 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     if not self.schema.truth:
       return None
     return ColumnarSource(self._parts(split, TRUTH), str(split))
+
+  def num_shared(self, split: str, other: str) -> int:
+    """Counts the rows that two splits have in common.
+
+    Raises:
+      InputError: See `as_data_source`.
+    """
+    return sum(
+        max(min(skip + take, skip_2 + take_2) - max(skip, skip_2), 0)
+        for shard, skip, take in self._parts(split, '')
+        for shard_2, skip_2, take_2 in self._parts(other, '')
+        if shard == shard_2
+    )
 
   def _parts(self, split: str, sub: str) -> list[tuple[str, int, int]]:
     try:

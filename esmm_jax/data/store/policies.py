@@ -36,7 +36,8 @@ def apply_conversion_policy(
 
   Args:
     click: Integers 0 or 1 [n], the earlier event.
-    conversion: Integers 0 or 1 [n], the later event.
+    conversion: Integers 0 or 1 [n], the later event, or numbers that are not 0
+      where it happened.
     policy: `drop` leaves the rows out, `keep` makes their conversion 0, `click`
       makes their click 1. Any other policy treats them as `keep` does; the
       caller has to look at `unclicked`.
@@ -44,7 +45,7 @@ def apply_conversion_policy(
   Returns:
     The labels, and which rows had a conversion without click.
   """
-  unclicked = (conversion == 1) & (click == 0)
+  unclicked = (conversion != 0) & (click == 0)
   is_kept = np.ones(len(click), bool)
   if policy == 'click':
     click = np.where(unclicked, click.dtype.type(1), click)

@@ -4,24 +4,34 @@ from collections.abc import Mapping
 import dataclasses
 import hashlib
 import json
-import os
 from typing import Any
 
+from esmm_jax import paths
+from esmm_jax.data.files import dialect as dialects
+from esmm_jax.data.files.dialect import Dialect
+from esmm_jax.data.files.quoted_names import split_names, unquote
 from esmm_jax.data.files.raw_values import boundary, Times
 from esmm_jax.data.store.policies import POLICIES
-from esmm_jax.data.tabular import growing
-from esmm_jax.data.tabular.inputs import KINDS, parse_inputs, split_commas
+from esmm_jax.data.tabular import agreement, growing, labels, splits
+from esmm_jax.data.tabular.inputs import KINDS, parse_inputs
 from esmm_jax.options import check_choice, refuse_unknown
 from esmm_jax.schema import Schema
-from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Tasks
 from esmm_jax.types import InputError
 import tensorflow_datasets as tfds
 
-SPLITS = ('train', 'valid', 'test')
-RULES = ('random', 'time', 'column', 'files')
+SPLITS = splits.SPLITS
+_SHARES = ('valid_share', 'test_share')
 UNCLICKED = ('error', *POLICIES)
 # Columns that are stored beside the fields and labels.
 GROUP, ROW, FILE = 'group_key', 'row_number', 'file_number'
+WEIGHT = 'row_weight'
+# Options that earlier versions lacked: unset, they are no part of the hash.
+_NEW = ('labels', 'unknown_conversion', 'weight', 'vocabulary_sha256')
+
+# Options that are the name of one column.
+_ONE_COLUMN = (
+    *('group', 'time', 'split_by', 'split_column', 'weight'),
+)
 
 
 @dataclasses.dataclass(eq=False)
@@ -30,8 +40,8 @@ class TabularConfig(tfds.core.BuilderConfig):
 
   Attributes:
     name: Folder name, made from the options; do not set it.
-    files: CSV and Parquet files: paths, globs and remote paths of fsspec, with
-      commas between.
+    files: CSV and Parquet files: paths, globs, folders and remote paths of
+      fsspec, with commas between.
     valid_files: Those of the validation split, for `split='files'`.
     test_files: Those of the test split.
     id: Columns of one categorical value, with commas between. A name may be
@@ -39,25 +49,42 @@ class TabularConfig(tfds.core.BuilderConfig):
     ids: Columns of lists of such values (in CSV with `|` or the column's
       separator between them, or as JSON): `tags:max_len=20:combiner=sum`.
     float: Columns of numbers: `price:scaling=log`.
-    click: Column of the label, 0 or 1.
-    cart: Column of the label between click and conversion; '' for none.
-    conversion: Column of the label.
+    click: Column of the label, 0 or 1, or a comparison (`dwell>30`,
+      `action==buy`); '' in a log of clicks.
+    cart: The same, of the label between click and conversion; '' for none.
+    conversion: The same; '' for none.
+    labels: More labels, with commas between: `like:after=click,share`; see
+      `labels.make_tasks`.
     conversion_without_click: A row with a later event and without an earlier
       one is an `error`, is left out (`drop`), has the later one made 0 (`keep`)
       or the earlier one made 1 (`click`).
+    unknown_conversion: A later event that is null or -1 is an `error`, or 0
+      where the earlier one is 0; where that is 1 it is an error (`zero`) or
+      the row is left out (`drop`).
+    weight: Column of the weight of each row in the loss; '' for none.
     group: Column whose values GAUC groups by, a user or a session.
     time: Column of the time, for `split='time'`.
     split: `random`, `time`, `column` or `files`.
-    split_by: `random`: rows with one value of this column stay together.
-    split_column: `column`: holds train, valid or test; other rows are left out.
-    valid_share: `random`, `time`: of the rows (of the values of `split_by`).
-    test_share: The same, of the test split; in time the latest rows.
+    split_by: `random`: rows with one value of this column stay together; with
+      `files` those that `valid_share` takes.
+    split_column: `column`: holds train, valid or test, or what people write for
+      them (`splits.of_names`); other rows are left out.
+    valid_share: `random`, `time`: of the rows (of the values of `split_by`);
+      with `test_from` of the rows before it. `files`: of the rows of `files`,
+      taken as `random` does; unset, none. None, unset, is .1 otherwise.
+    test_share: `random`, `time`: of the rows; in time the latest ones.
     valid_from: `time`: a number or date at which validation begins, instead of
-      the shares.
+      the share.
     test_from: The same, of the test split.
-    split_seed: Of `random`.
+    split_seed: Of `random`, and as `split_by` of `files`.
     min_count: Of the columns that have none of their own.
     shard_rows: Rows of a file of the prepared data.
+    separator: Of CSV files, as the next ones; see `Dialect`.
+    header: See there.
+    encoding: See there.
+    null_values: See there.
+    quote: See there.
+    format: See there.
     vocabulary_of: Folder of a run whose vocabulary grows by the values of this
       log, and whose scaling of numbers is kept; '' fits both anew.
     vocabulary_sha256: Its fingerprint (`growing`); '' takes that of today.
@@ -73,43 +100,55 @@ class TabularConfig(tfds.core.BuilderConfig):
   click: str = 'click'
   cart: str = ''
   conversion: str = 'conversion'
+  labels: str = ''
   conversion_without_click: str = 'error'
+  unknown_conversion: str = 'error'
+  weight: str = ''
   group: str = ''
   time: str = ''
   split: str = 'random'
   split_by: str = ''
   split_column: str = ''
-  valid_share: Any = 0.1
-  test_share: Any = 0.1
+  valid_share: Any = None
+  test_share: Any = None
   valid_from: str = ''
   test_from: str = ''
   split_seed: int = 0
   min_count: int = 2
   shard_rows: int = 1 << 20
+  separator: str = ''
+  header: str = ''
+  encoding: str = ''
+  null_values: str = ''
+  quote: str = ''
+  format: str = ''
   vocabulary_of: str = ''
   vocabulary_sha256: str = ''
 
   def __post_init__(self):
+    self.dialect = Dialect.read({n: getattr(self, n) for n in dialects.NAMES})
+    for option in _ONE_COLUMN:
+      setattr(self, option, unquote(getattr(self, option)))
     self.inputs = [
         column
         for kind in KINDS
         for column in parse_inputs(kind, getattr(self, kind), self.min_count)
     ]
-    self._check_inputs()
     self._check_labels()
+    self._check_inputs()
     self._check_split()
     if self.vocabulary_of and not self.vocabulary_sha256:
       self.vocabulary_sha256 = growing.fingerprint(self.vocabulary_of)
     options = {name: getattr(self, name) for name in self._defaults()}
-    # By its content, wherever it lies; absent where unset, as it was before
-    # there was the option.
-    del options['vocabulary_of']
-    if not self.vocabulary_sha256:
-      del options['vocabulary_sha256']
+    del options['vocabulary_of']  # By its content, wherever it lies.
     # The same files make the same data, whatever folder the program runs in.
     for key in ('files', 'valid_files', 'test_files'):
-      options[key] = [_absolute(p) for p in split_commas(options[key])]
-    text = json.dumps(options, sort_keys=True)
+      options[key] = list(map(paths.absolute, split_names(options[key])))
+    for name in (*dialects.NAMES, *_NEW):
+      # Data that was prepared before it was an option.
+      if options[name] in ('', None, self._defaults()[name]):
+        del options[name]
+    text = json.dumps(options | self._new_rules(), sort_keys=True)
     self.name = hashlib.sha256(text.encode()).hexdigest()[:12]
     self.description = 'The name is a hash of the options.'
 
@@ -125,12 +164,13 @@ class TabularConfig(tfds.core.BuilderConfig):
         raise InputError(
             f'Column {name!r} stands twice in the dataset section.'
         )
-      if name in (self.click, self.cart, self.conversion):
+      if name in [event.column for event in self.events.values()]:
         raise InputError(
             f'Column {name!r} is a label; it cannot be an input too.'
         )
       # A column is a file of its name, a label one of its task's label.
-      stored = (GROUP, ROW, FILE, *self.events)
+      stored = [GROUP, ROW, FILE, *self.events]
+      stored += [WEIGHT] if self.weight else []
       if name in stored or '/' in name or name.startswith('.'):
         raise InputError(
             f'Column {name!r}: a column cannot have that name here; rename it.'
@@ -139,37 +179,52 @@ class TabularConfig(tfds.core.BuilderConfig):
   def _check_labels(self) -> None:
     policy = self.conversion_without_click
     check_choice('dataset.conversion_without_click', policy, UNCLICKED)
-    for option in ('click', 'conversion'):
-      if not getattr(self, option):
-        raise InputError(f'dataset.{option} names no column; it must.')
+    unknown = self.unknown_conversion
+    check_choice('dataset.unknown_conversion', unknown, labels.UNKNOWN)
+    # Label -> what it is read from, earlier events first.
+    self.tasks, self.events = labels.make_tasks(
+        self.click, self.cart, self.conversion, self.labels
+    )
 
   def _check_split(self) -> None:
-    check_choice('dataset.split', self.split, RULES)
-    needed = {'time': 'time', 'column': 'split_column', 'files': 'test_files'}
-    option = needed.get(self.split)
-    if option and not getattr(self, option):
-      raise InputError(
-          f"dataset.split is '{self.split}', but dataset.{option} is empty."
-      )
-    if (self.valid_files or self.test_files) and self.split != 'files':
-      raise InputError(
-          "dataset.valid_files and test_files are of dataset.split='files'."
-      )
-    for option in ('valid_share', 'test_share'):
-      if not 0 <= getattr(self, option) < 1:
-        raise InputError(
-            f'dataset.{option} is {getattr(self, option)}; it must be at least'
-            ' 0 and below 1.'
-        )
-    if self.valid_share + self.test_share >= 1:
-      raise InputError(
-          'dataset.valid_share and test_share leave nothing to train on; their'
-          ' sum must be below 1.'
-      )
     if self.shard_rows < 1:
       raise InputError(
           f'dataset.shard_rows is {self.shard_rows}; it must be at least 1.'
       )
+    chosen = {
+        name: value
+        for name, default in self._defaults().items()
+        if (value := getattr(self, name)) != default or name == 'split'
+    }
+    splits.check(chosen)
+    self.split_names = splits.names(chosen)
+    agreement.check_columns(
+        self.inputs,
+        self.events,
+        {
+            name: getattr(self, name)
+            for name in ('group', 'time', 'split_by', 'split_column', 'weight')
+        },
+    )
+    agreement.check_tables(self.inputs)
+    self.valid_of_train = 0.0
+    if self.split == 'files':
+      self.valid_of_train = self.valid_share or 0.0
+    for name in _SHARES:
+      if getattr(self, name) is None:
+        setattr(self, name, splits.DEFAULT_SHARE)
+
+  def _new_rules(self) -> dict[str, Any]:
+    """Returns the rules that earlier versions lacked and this log is split by.
+
+    They are part of the hash, so that no data of earlier versions is used.
+    """
+    rules: dict[str, Any] = {}
+    if self.valid_of_train:
+      rules['valid_of_train'] = self.valid_of_train
+    if self.split == 'time' and self.test_from and not self.valid_from:
+      rules['valid_share_of'] = 'rows before test_from'
+    return rules
 
   @classmethod
   def from_options(cls, options: Mapping[str, Any]) -> 'TabularConfig':
@@ -187,7 +242,7 @@ class TabularConfig(tfds.core.BuilderConfig):
         **{
             name: _like(options[name], default, name)
             for name, default in defaults.items()
-            if name in options
+            if options.get(name) is not None
         }
     )
 
@@ -202,41 +257,24 @@ class TabularConfig(tfds.core.BuilderConfig):
     }
 
   @property
-  def tasks(self) -> Tasks:
-    return CART_FUNNEL if self.cart else FUNNEL
-
-  @property
-  def events(self) -> dict[str, str]:
-    """Label -> column of the file, earlier events first."""
-    return {t.label: getattr(self, t.label) for t in self.tasks}
-
-  @property
-  def label_columns(self) -> list[str]:
-    """The columns of the file that labels are read from."""
-    return list(dict.fromkeys(self.events.values()))
-
-  @property
   def schema(self) -> Schema:
     """The schema, vocabulary sizes 0."""
     return Schema(
         tuple(c.field() for c in self.inputs),
         self.tasks,
         group=GROUP if self.group else '',
+        weight=WEIGHT if self.weight else '',
     )
-
-  @property
-  def base(self) -> growing.Reference:
-    """The run whose vocabulary grows."""
-    return growing.Reference(self.vocabulary_of, self.vocabulary_sha256)
 
   @property
   def read(self) -> list[str]:
     """The columns that are read from the files."""
-    more = [self.group]
+    more = [self.weight, self.group]
     more += [self.time] if self.split == 'time' else []
-    more += [self.split_by] if self.split == 'random' else []
+    more += [self.split_by] if self.split in ('random', 'files') else []
     more += [self.split_column] if self.split == 'column' else []
-    names = [c.name for c in self.inputs] + [*self.events.values(), *more]
+    events = [event.column for event in self.events.values()]
+    names = [c.name for c in self.inputs] + [*events, *more]
     return list(dict.fromkeys(filter(None, names)))
 
   def boundary(self, option: str, column: Times) -> Any:
@@ -251,13 +289,9 @@ def _like(value: Any, default: Any, option: str) -> Any:
   """Converts an option to the type of its default."""
   kinds = {str: (str, int, float), int: (int,), float: (int, float)}
   nouns = {str: 'a text', int: 'a whole number', float: 'a number'}
-  kind = type(default)
+  kind = float if option in _SHARES else type(default)
   if isinstance(value, bool) or not isinstance(value, kinds[kind]):
     raise InputError(
         f'dataset.{option} is {value!r}; it must be {nouns[kind]}.'
     )
   return kind(value)
-
-
-def _absolute(path: str) -> str:
-  return path if '://' in path else os.path.abspath(path)

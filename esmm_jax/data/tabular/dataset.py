@@ -6,24 +6,25 @@ shard and, where a split is by shares of the time, of 8 bytes a row; on disk a
 split is there twice while its shards are written.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 import os
 import shutil
 from typing import Any
 
-from esmm_jax.data.store import same_files
+from esmm_jax.data.files import file_hashes, same_files
 from esmm_jax.data.store.column_files import GrowingTable
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.columns import cut, open_folder, take_rows
 from esmm_jax.data.store.vocabulary import ValueCounts, Vocabulary
-from esmm_jax.data.tabular import frame_files
+from esmm_jax.data.tabular import frame_files, growing, splits, warnings
 from esmm_jax.data.tabular.config import FILE, GROUP, ROW, SPLITS
-from esmm_jax.data.tabular.config import TabularConfig
+from esmm_jax.data.tabular.config import TabularConfig, WEIGHT
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.tabular.fit import Fit
-from esmm_jax.data.tabular.growing import check_inputs
 from esmm_jax.data.tabular.rows import Chunk, ends_of_time, joint_labels
-from esmm_jax.data.tabular.rows import LEFT_OUT, Log, split_of
+from esmm_jax.data.tabular.rows import Log, row_weights, split_of
+from esmm_jax.data.tabular.splits import LEFT_OUT
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.schema import Schema
 from esmm_jax.types import Columns, InputError
@@ -36,7 +37,7 @@ class Tabular(ColumnarBuilder):
   Besides the fields and labels a shard holds `file_number` (an index of
   `report['files']`), `row_number` (the row in that file, from 0) and, where a
   group is named, `group_key`: a number for each of its values, 0 for rows
-  without one.
+  without one; where a weight is named, `row_weight`.
   """
 
   name = 'tabular'
@@ -84,15 +85,22 @@ class Tabular(ColumnarBuilder):
     """Folder of the prepared data's encoder, which runs on it copy."""
     return os.path.join(os.fspath(self.data_path), FOLDER)
 
+  def encoder_sha256(self) -> str:
+    """See the base class."""
+    return Encoder.load(self.encoder_folder).sha256()
+
   def _check_same_files(self) -> None:
     """Refuses raw files that are not those the data was prepared from."""
+    used = dict(self.report['files'])
     try:
-      sizes = Log(self.builder_config).sizes
+      paths = Log(self.builder_config).paths
     except InputError:
-      # Files may be removed once they are prepared: the data is complete.
-      return
-    same_files.check(
-        self.report['files'], sizes, os.fspath(self.data_dir), 'files', ''
+      # Files may be removed once they are prepared: the data is complete. Those
+      # that are left are compared.
+      used = {p: f for p, f in used.items() if os.path.exists(p)}
+      paths = list(used)
+    self.raw_warnings += same_files.check(
+        used, {p: p for p in paths}, os.fspath(self.data_path), 'files', ''
     )
 
   def _describe(self) -> tuple[Schema, dict[str, str]]:
@@ -102,6 +110,16 @@ class Tabular(ColumnarBuilder):
         'homepage': '',
     }
 
+  def _expected_splits(self) -> Iterable[str]:
+    return self.builder_config.split_names
+
+  @property
+  def warnings(self) -> list[str]:
+    """See the base class."""
+    report = self.report if self.info.splits else {}
+    earlier = warnings.of_earlier_version(self.builder_config, report)
+    return [*super().warnings, *earlier]
+
   def _wrote(self, num_rows: int) -> None:
     """Does nothing: the passes advance the bar themselves."""
 
@@ -110,20 +128,18 @@ class Tabular(ColumnarBuilder):
   ) -> tuple[Schema, dict[str, Iterator[Columns]], dict[str, Any]]:
     config = self.builder_config
     log = Log(config)
+    hashes = file_hashes.Hashes(os.fspath(self.data_path))
+    files = {path: hashes.facts(path) for path in log.paths}
     ends = None
     if config.split == 'time':
       ends = ends_of_time(log, config)
-    base = config.base.load()
-    if base:
-      where = f'dataset.vocabulary_of={config.vocabulary_of}'
-      check_inputs(config.inputs, base, where)
+    base = growing.base(config)
     fit, groups, report = self._count(log, ends, base)
     encoder = fit.encoder()
     if base:
-      report['new_values'] = {
-          f.table: f.vocab_size - base.vocabulary(f.table).size
-          for f in encoder.schema.inputs
-      }
+      report['new_values'] = growing.new_values(base, encoder)
+    if texts := warnings.of_log(config, report, fit, encoder.schema):
+      report['warnings'] = texts
     encoder.save(self.encoder_folder)
     # All splits grow in one pass; then their shards are cut off one by one.
     folders = {
@@ -142,7 +158,9 @@ class Tabular(ColumnarBuilder):
     counts.save(self.encoder_folder)
     for table in tables.values():
       table.close()
-    report['files'] = log.sizes
+    hashes.refuse_changed()
+    hashes.save()
+    report['files'] = files
     report['vocab_sizes'] = {
         f.name: f.vocab_size for f in encoder.schema.inputs
     }
@@ -162,49 +180,63 @@ class Tabular(ColumnarBuilder):
     config = self.builder_config
     fit, groups = Fit(config, base), ValueCounts()
     num = {name: {'rows': 0} for name in SPLITS}
+    others: Counter[str] = Counter()
     left_out = total = 0
     for chunk in log.chunks():
       split = split_of(chunk, config, ends)
+      if config.split == 'column':
+        others += splits.of_names(chunk.texts(config.split_column))[1]
       labels, is_kept = joint_labels(chunk, config)
       split = np.where(is_kept, split, LEFT_OUT)
+      weights = row_weights(chunk, config)
       fit.add(chunk.columns, split == 0, chunk.location)
       if config.group:
         groups.add(chunk.texts(config.group))
       for k, name in enumerate(SPLITS):
-        num[name]['rows'] += int((split == k).sum())
-        for label, values in labels.items():
-          events = int(values[split == k].sum())
-          num[name][label] = num[name].get(label, 0) + events
+        _add(num[name], split == k, labels, weights)
       left_out += int((split == LEFT_OUT).sum())
       total += len(split)
       self._progress.update(len(split))
     self._progress.total = 2 * total
-    self._refuse_empty(num)
-    splits = {name: n for name, n in num.items() if n['rows']}
-    report = {'rows': total, 'left_out': left_out, 'splits': splits}
+    self._refuse_empty(num, others)
+    filled = {name: n for name, n in num.items() if n['rows']}
+    report = {'rows': total, 'left_out': left_out, 'splits': filled}
+    if config.split == 'column':
+      report['other_splits'] = dict(others)
     return fit, groups.vocabulary() if config.group else None, report
 
-  def _refuse_empty(self, num: dict[str, dict[str, int]]) -> None:
+  def _refuse_empty(
+      self, num: dict[str, dict[str, Any]], others: Mapping[str, int]
+  ) -> None:
     config = self.builder_config
-    wanted = {'train': True}
-    if config.split in ('random', 'time'):
-      wanted['valid'] = bool(config.valid_share or config.valid_from)
-      wanted['test'] = bool(config.test_share or config.test_from)
-    if config.split == 'files':
-      wanted['valid'] = bool(config.valid_files)
-    for name, is_wanted in wanted.items():
-      if is_wanted and not num[name]['rows']:
-        raise InputError(
-            f'tabular: split {name!r} is empty; no row fell into it. Check'
-            f' dataset.split={config.split} and what belongs to it.'
+    wanted = ['train'] if config.split == 'column' else config.split_names
+    for name in wanted:
+      if num[name]['rows']:
+        continue
+      advice = f'Check dataset.split={config.split} and what belongs to it.'
+      if others:
+        advice = (
+            f'Column {config.split_column!r} holds {splits.describe(others)};'
+            f' write {splits.known_names()}.'
         )
-    for label, name in config.events.items():
+      raise InputError(
+          f'tabular: split {name!r} is empty; no row fell into it. {advice}'
+      )
+    rows = num['train']['rows']
+    for label, event in config.events.items():
       if not num['train'][label]:
+        option = label if getattr(config, label, '') else 'labels'
+        noun = 'label' if event.operator else 'column'
         raise InputError(
-            f'tabular: column {name!r} is 0 in all {num["train"]["rows"]}'
-            ' training rows; there is nothing to learn from. Is it the right'
-            f' column for dataset.{label}?'
+            f'tabular: {noun} {str(event)!r} is 0 in all {rows} training rows;'
+            ' there is nothing to learn from. Is it the right column for'
+            f' dataset.{option}?'
         )
+    if config.weight and not num['train'][WEIGHT]:
+      raise InputError(
+          f'tabular: dataset.weight, column {config.weight!r}, is 0 in all'
+          f' {rows} training rows; there is nothing to learn from.'
+      )
 
   def _encode(
       self,
@@ -218,9 +250,16 @@ class Tabular(ColumnarBuilder):
     labels, is_kept = joint_labels(chunk, self.builder_config)
     location = chunk.location
     columns = encoder.encode(
-        chunk.columns, location.where, location.first, location.noun, counts
+        chunk.columns,
+        location.where,
+        location.first,
+        location.noun,
+        location.dialect,
+        counts,
     )
     columns |= labels
+    weights = row_weights(chunk, self.builder_config)
+    columns |= {} if weights is None else {WEIGHT: weights}
     num = len(split)
     columns[ROW] = np.arange(chunk.row, chunk.row + num, dtype=np.int64)
     columns[FILE] = np.full(num, chunk.file, np.int32)
@@ -229,6 +268,28 @@ class Tabular(ColumnarBuilder):
       # All rows were counted, so none is rare: id 1 is free.
       columns[GROUP] = np.maximum(ids - 1, 0)
     return columns, np.where(is_kept, split, LEFT_OUT)
+
+
+def _add(
+    num: dict[str, Any],
+    rows: np.ndarray,
+    labels: Columns,
+    weights: np.ndarray | None,
+) -> None:
+  """Adds rows to the counts of a split.
+
+  Args:
+    num: `rows`; label -> rows where it is not 0; `row_weight`, their sum.
+    rows: bool [n], those of the split.
+    labels: Label -> [n].
+    weights: float32 [n], or None.
+  """
+  num['rows'] += int(rows.sum())
+  for label, values in labels.items():
+    num[label] = num.get(label, 0) + int(np.count_nonzero(values[rows]))
+  if weights is not None:
+    total = float(weights[rows].sum(dtype=np.float64))
+    num[WEIGHT] = num.get(WEIGHT, 0.0) + total
 
 
 def _shards(folder: str, num_rows: int) -> Iterator[Columns]:

@@ -7,11 +7,13 @@ encodes new rows there.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import hashlib
 import json
 import os
 from typing import Any, NamedTuple
 
-from esmm_jax.data.files import frames, raw_values
+from esmm_jax.data.files import dialect as dialects, frames, raw_values
+from esmm_jax.data.files.dialect import Dialect
 from esmm_jax.data.files.raw_values import Location
 from esmm_jax.data.store.vocabulary import Vocabulary
 from esmm_jax.data.tabular.inputs import Input
@@ -25,6 +27,7 @@ import pyarrow as pa
 FOLDER = 'encoder'
 _FILE = 'encoder.json'
 _VERSION = 1
+_HASHED_VALUES = 1 << 16  # At once.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +153,7 @@ class Encoder:
       where: str = 'columns',
       first_row: int = 0,
       noun: str = 'row',
+      dialect: Dialect = dialects.DEFAULT,
       counts: Counts | None = None,
   ) -> Columns:
     """Encodes rows.
@@ -161,6 +165,7 @@ class Encoder:
       where: The file, for messages.
       first_row: Number of the first row, for messages.
       noun: See `Location`.
+      dialect: See there.
       counts: Gets the missing and unseen values of each column.
 
     Returns:
@@ -170,7 +175,7 @@ class Encoder:
     Raises:
       InputError: A column is missing, or a value is of another kind.
     """
-    location = Location(where, first_row, noun)
+    location = Location(where, first_row, noun, dialect=dialect)
     encoded: Columns = {}
     rows = frames.read(columns, self.raw_names, where)
     for c in self.inputs:
@@ -203,6 +208,24 @@ class Encoder:
   def scaling(self, name: str) -> Scaling:
     """Returns the scaling of a column of numbers."""
     return self._scalings[name]
+
+  def sha256(self) -> str:
+    """Hashes the vocabularies and scalings, as hexadecimal digits.
+
+    What is hashed is their values and not a file, so that the same values are
+    the same encoder, whatever version wrote it.
+    """
+    scalings = {n: dataclasses.asdict(s) for n, s in self._scalings.items()}
+    whole = hashlib.sha256(json.dumps(scalings, sort_keys=True).encode())
+    for table in sorted(self._vocabularies):
+      values = self._vocabularies[table].values
+      whole.update(json.dumps([table, len(values)]).encode())
+      for low in range(0, len(values), _HASHED_VALUES):
+        some = values[low : low + _HASHED_VALUES].to_pylist()
+        texts = [text.encode() for text in some]
+        whole.update(np.array([len(t) for t in texts], '<i8').tobytes())
+        whole.update(b''.join(texts))
+    return whole.hexdigest()
 
   def save(self, folder: str) -> None:
     """Writes the encoder into a folder, which is created."""

@@ -15,14 +15,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Name -> a separator that hardly stands inside of an identifier.
-_UNLIKELY = {
-    '^': '^',
-    'semicolon': ';',
-    'comma': ',',
-    'tab': '\t',
-    **{rf'\x{code:02x}': chr(code) for code in (1, 2, 3, 29)},
+# Texts that are lists more likely than identifiers -> their separator, '' if
+# they are of none that can be named.
+_LIST_LIKE = {
+    r'^\(.*\)$|^\{.*\}$': '',
+    r'\^': '^',
+    ';': 'semicolon',
+    ',': 'comma',
+    '\t': 'tab',
+    # Numbers, and identifiers of one or two letters and a number.
+    r'^-?[A-Za-z]{0,2}\d+( -?[A-Za-z]{0,2}\d+)+$': 'space',
+    **{rf'\x{code:02x}': rf'\x{code:02x}' for code in (1, 2, 3, 29)},
 }
+
 
 
 class Moments:
@@ -74,6 +79,8 @@ class Fit:
         for c in config.inputs
         if c.kind == 'ids' and not c.separator
     }
+    # Column -> its first two different values, texts, None for missing.
+    self._values: dict[str, set] = {c.name: set() for c in config.inputs}
     for c in config.inputs:
       if c.kind == 'float':
         self._moments[c.name] = Moments()
@@ -99,6 +106,7 @@ class Fit:
       raw = read(c, columns, location)
       if c.kind == 'float':
         values = raw.values[train]
+        self._see(c.name, values)
         values = logarithm(values) if c.scaling == 'log' else values
         self._moments[c.name].add(values)
       else:
@@ -106,7 +114,19 @@ class Fit:
         if raw.offsets is not None:
           rows = np.repeat(train, np.diff(raw.offsets))
           self._note(c.name, columns[c.name], raw)
-        self._counts[c.table].add(raw.values.filter(pa.array(rows)))
+        values = raw.values.filter(pa.array(rows))
+        self._see(c.name, values)
+        self._counts[c.table].add(values)
+
+  def _see(self, name: str, values: pa.Array | np.ndarray) -> None:
+    """Notes values of a column until two of them differ."""
+    if len(self._values[name]) < 2:
+      distinct = pa.array(values, from_pandas=True).unique()
+      self._values[name].update(distinct[:2].to_pylist())
+
+  def first_values(self, name: str) -> set:
+    """Returns up to two different values of a column; None is missing."""
+    return self._values[name]
 
   def _note(self, name: str, column: Any, raw: Raw) -> None:
     """Remembers values of a column of texts that have one entry at most."""
@@ -128,14 +148,17 @@ class Fit:
     """
     for name, values in self._single.items():
       values = values.filter(pc.invert(pc.starts_with(values, '[')))
-      for word, separator in _UNLIKELY.items():
-        has = pc.match_substring(values, separator)
+      for pattern, word in _LIST_LIKE.items():
+        has = pc.match_substring_regex(values, pattern)
         if 10 * (pc.sum(has).as_py() or 0) > len(values):
           example = values.filter(has)[0].as_py()
+          do = 'write such lists as JSON, [1, 2]'
+          if word:
+            do = f'write {name}:separator={word} in dataset.ids'
           raise InputError(
               f'{self._where}: no value of column {name!r} has two entries, but'
-              f' some are like {example!r}; write {name}:separator={word} in'
-              f' dataset.ids, or {name}:separator=pipe if these are no lists.'
+              f' some are like {example!r}; {do}, or {name}:separator=pipe if'
+              ' these are no lists.'
           )
     vocabularies, scalings = {}, {}
     for c in self._config.inputs:

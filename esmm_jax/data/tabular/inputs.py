@@ -4,6 +4,7 @@ import dataclasses
 import re
 from typing import Any
 
+from esmm_jax.data.files.quoted_names import split, unquote
 from esmm_jax.data.files.raw_values import SEPARATOR
 from esmm_jax.options import check_choice
 from esmm_jax.schema import COMBINERS, Field
@@ -98,20 +99,32 @@ def parse_inputs(kind: str, text: str, min_count: int) -> list[Input]:
 
   Args:
     kind: `id`, `ids` or `float`.
-    text: The columns, with commas between.
+    text: The columns, with commas between; a name with a comma or a colon in it
+      stands in quotes.
     min_count: Of the columns that have none of their own.
 
   Raises:
     InputError: Names the column and the option that is not possible.
   """
-  return [_parse_input(kind, part, min_count) for part in split_commas(text)]
+  try:
+    parts = split(text)
+  except InputError as e:
+    raise InputError(f'dataset.{kind}: {e}') from e
+  return [_parse_input(kind, part, min_count) for part in parts]
 
 
 def _parse_input(kind: str, part: str, min_count: int) -> Input:
   # `weights=:` too.
-  name, *texts = re.sub(r'=:(?=:|$)', '=colon', part).split(':')
+  pairs = re.sub(r'=:(?=:|$)', '=colon', part)
+  name, *texts = split(pairs, ':') or ['']
   options: dict[str, Any] = {} if kind == 'float' else {'min_count': min_count}
   try:
+    if not (name := unquote(name)):
+      raise InputError('the name of the column is empty.')
+    keys = [text.partition('=')[0] for text in texts]
+    for key in keys:
+      if keys.count(key) > 1:
+        raise InputError(f'{key!r} is set twice.')
     for text in texts:
       key, equals, value = text.partition('=')
       if key not in _OPTIONS[kind] or not equals:
@@ -120,10 +133,10 @@ def _parse_input(kind: str, part: str, min_count: int) -> Input:
             f' {suggest(key, _OPTIONS[kind])}'
         )
       if key in ('separator', 'weights'):
-        options[key] = _separator(value)
+        options[key] = _separator(unquote(value) if len(value) > 2 else value)
         continue
       try:
-        options[key] = _OPTIONS[kind][key](value)
+        options[key] = _OPTIONS[kind][key](unquote(value))
       except ValueError as e:
         raise InputError(f'{value!r} is no whole number.') from e
     return Input(name, kind, **options)
@@ -143,8 +156,3 @@ def _separator(text: str) -> str:
     return text.encode('ascii').decode('unicode_escape')
   except UnicodeError as e:
     raise InputError(f'{text!r} is no separator; write \\x01, say.') from e
-
-
-def split_commas(text: str) -> list[str]:
-  """Returns the parts between commas, without blanks and empty parts."""
-  return [p.strip() for p in text.split(',') if p.strip()]

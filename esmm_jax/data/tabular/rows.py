@@ -1,23 +1,23 @@
 """Rows of a user's log: their labels and their splits."""
 
 from collections.abc import Iterator, Mapping
-import itertools
+import dataclasses
 from typing import Any, NamedTuple
 import zlib
 
 from esmm_jax.data.files import raw_values, row_files
+from esmm_jax.data.files.quoted_names import split_names
 from esmm_jax.data.files.raw_values import Location, NOUNS, Times
-from esmm_jax.data.store.policies import apply_conversion_policy
 from esmm_jax.data.store.sessions import session_hash
-from esmm_jax.data.tabular.config import SPLITS, TabularConfig
-from esmm_jax.data.tabular.inputs import split_commas
+from esmm_jax.data.tabular import joint, labels, splits
+from esmm_jax.data.tabular.config import TabularConfig
+from esmm_jax.data.tabular.splits import LEFT_OUT
 from esmm_jax.types import InputError
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 READ_ROWS = 1 << 17
-LEFT_OUT = -1
 
 
 class Chunk(NamedTuple):
@@ -71,19 +71,17 @@ class Log:
     self.paths: list[str] = []
     self.sizes: dict[str, int] = {}
     options = ('files', 'valid_files', 'test_files')
+    seen: dict[object, str] = {}
     for split, option in enumerate(options):
-      patterns = split_commas(getattr(config, option))
+      patterns = split_names(getattr(config, option))
       if option == 'files' and not patterns:
         raise InputError(
             "dataset.files is empty; name the log, as in"
             " --config.dataset.files='log/*.parquet'."
         )
-      for path, size in row_files.find(patterns, f'dataset.{option}'):
-        if path in self.sizes:
-          raise InputError(
-              f'dataset.{option}: {path} is named twice; its rows would count'
-              ' twice.'
-          )
+      for path, size in row_files.find(
+          patterns, f'dataset.{option}', config.dialect, seen
+      ):
         self.paths.append(path)
         self.sizes[path] = size
         self._splits.append(split if config.split == 'files' else LEFT_OUT)
@@ -95,13 +93,15 @@ class Log:
       names: The columns to read; default: all that the config names.
     """
     names = self._config.read if names is None else names
+    dialect = self._config.dialect
+    why = ', which the dataset section names'
     total = 0
     for number, path in enumerate(self.paths):
-      why = ', which the dataset section names'
-      row_files.require(names, row_files.names(path), path, why)
-      for _, first, table in row_files.read(path, names, READ_ROWS):
-        is_csv = '.csv' in path.rpartition('/')[2]
-        location = Location(path, first, 'line' if is_csv else 'row')
+      present = row_files.names(path, dialect)
+      row_files.require(names, present, path, why, dialect)
+      begin = row_files.location(path, 0, dialect)
+      for _, first, table in row_files.read(path, names, READ_ROWS, dialect):
+        location = dataclasses.replace(begin, first=first)
         columns = {n: table[n] for n in table.column_names}
         split = self._splits[number]
         yield Chunk(columns, location, number, first, total, split)
@@ -111,37 +111,47 @@ class Log:
 def joint_labels(
     chunk: Chunk, config: TabularConfig
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-  """Reads the labels of rows and applies `conversion_without_click`.
+  """Reads the labels of rows and makes them joint (`joint.make_joint`).
 
   Returns:
-    Label -> int8 [n]; bool [n], the rows that are kept.
+    Label -> int8 [n], of a regression float32 [n]; bool [n], the rows that are
+    kept.
 
   Raises:
-    InputError: A label is not 0 or 1, or an event comes without the one before
-      and the policy is `error`.
+    InputError: A label is not possible, or the options refuse a row.
   """
-  labels = {
-      label: raw_values.labels(chunk.arrow(name), chunk.location.column(name))
-      for label, name in config.events.items()
-  }
-  policy = config.conversion_without_click
-  is_kept = np.ones(len(labels['click']), bool)
-  pairs = list(itertools.pairwise(labels))
-  # A purchase makes the cart 1, which makes the click 1; but a click of 0 makes
-  # the cart 0, which makes the purchase 0.
-  for before, after in pairs[::-1] if policy == 'click' else pairs:
-    joint = apply_conversion_policy(labels[before], labels[after], policy)
-    if policy == 'error' and joint.unclicked.any():
-      row = np.flatnonzero(joint.unclicked)[0]
-      raise InputError(
-          f'{chunk.location.at(row)}: {config.events[after]!r} is 1 and'
-          f' {config.events[before]!r} is 0. Say what such rows are with'
-          ' --config.dataset.conversion_without_click: drop, keep (the later'
-          ' event is made 0) or click (the earlier one is made 1).'
-      )
-    labels[before], labels[after] = joint.click, joint.conversion
-    is_kept &= joint.is_kept
-  return labels, is_kept
+  values = {}
+  for task in config.tasks:
+    event = config.events[task.label]
+    location = chunk.location.column(event.column)
+    array = chunk.arrow(event.column)
+    if task.kind == 'regression':
+      values[task.label] = labels.read_numbers(array, location)
+    else:
+      values[task.label] = event.read(array, location)
+    if not task.parent:  # No event before it says what null means.
+      unknown = joint.is_unknown(values[task.label])
+      must = '0 or 1' if task.kind == 'binary' else 'a number'
+      raw_values.refuse(unknown, array, must, location)
+  return joint.make_joint(
+      values,
+      config.tasks,
+      {label: str(event) for label, event in config.events.items()},
+      joint.Rules(config.conversion_without_click, config.unknown_conversion),
+      chunk.location,
+  )
+
+
+def row_weights(chunk: Chunk, config: TabularConfig) -> np.ndarray | None:
+  """Reads the weights of rows, float32 [n]; None where no column is named.
+
+  Raises:
+    InputError: A weight is missing, negative or too large.
+  """
+  if not config.weight:
+    return None
+  location = chunk.location.column(config.weight)
+  return labels.read_weights(chunk.arrow(config.weight), location)
 
 
 def ends_of_time(
@@ -149,8 +159,10 @@ def ends_of_time(
 ) -> tuple[int | float, int | float]:
   """Finds the times at which validation and test begin.
 
-  These are the config's, or follow from its shares. Takes 8 bytes a row. Rows
-  of one time are in one split, the later one.
+  These are the config's, or follow from its shares: the last `test_share` of
+  the rows, and `valid_share` of all rows before it; where `test_from` says
+  where the test split begins, the last `valid_share` of the rows before that.
+  Takes 8 bytes a row. Rows of one time are in one split, the later one.
 
   Returns:
     Values comparable with `Times.values`.
@@ -162,15 +174,20 @@ def ends_of_time(
   column = _all_times(log, name)
   times = column.values
   num = len(times)
-  ends = []
+  ends: list[int | float] = []
   for option, share in (
-      ('valid_from', config.valid_share + config.test_share),
       ('test_from', config.test_share),
+      ('valid_from', config.valid_share + config.test_share),
   ):
     first = num - round(share * num)
+    if option == 'valid_from' and config.test_from:
+      # The share is of the rows before the test split, so that no boundary of
+      # validation can come after it.
+      before = int((~raw_values.reached(times, ends[0])).sum())
+      first = before - round(config.valid_share * before)
     by_share = times[first].item() if first < num else np.inf
     boundary = config.boundary(option, column) if num else None
-    ends.append(by_share if boundary is None else boundary)
+    ends.insert(0, by_share if boundary is None else boundary)
     if boundary is not None and num and not times[0] < boundary <= times[-1]:
       raise InputError(
           f'dataset.{option} is {getattr(config, option)}, but column'
@@ -178,9 +195,12 @@ def ends_of_time(
           f' {column.words(times[-1].item())}.'
       )
   if ends[0] > ends[1]:
+    test = f'test_from, {config.test_from}'
+    if not config.test_from:
+      test = f'the last test_share={config.test_share} of the rows begins'
     raise InputError(
-        'dataset.valid_from comes after test_from; validation rows are those'
-        ' between the two.'
+        f'dataset.valid_from, {config.valid_from}, comes after {test};'
+        ' validation rows are those between the two.'
     )
   return ends[0], ends[1]
 
@@ -223,7 +243,10 @@ def split_of(
   """
   num = len(next(iter(chunk.columns.values())))
   if config.split == 'files':
-    return np.full(num, chunk.split, np.int8)
+    split = np.full(num, chunk.split, np.int8)
+    if chunk.split or not config.valid_of_train:
+      return split
+    return splits.by_share(_positions(chunk, config), config.valid_of_train, 0)
   if config.split == 'time':
     times = chunk.times(config.time).values
     split = np.zeros(num, np.int8)
@@ -231,9 +254,14 @@ def split_of(
       split += raw_values.reached(times, end)
     return split
   if config.split == 'column':
-    names = chunk.texts(config.split_column)
-    split = pc.fill_null(pc.index_in(names, pa.array(SPLITS)), LEFT_OUT)
-    return split.to_numpy(zero_copy_only=False).astype(np.int8)
+    return splits.of_names(chunk.texts(config.split_column))[0]
+  position = _positions(chunk, config)
+  return splits.by_share(position, config.valid_share, config.test_share)
+
+
+def _positions(chunk: Chunk, config: TabularConfig) -> np.ndarray:
+  """Returns numbers of rows as if drawn evenly, float64 [n] in [0, 1)."""
+  num = len(next(iter(chunk.columns.values())))
   keys = np.arange(chunk.total, chunk.total + num, dtype=np.uint64)
   if config.split_by:
     values = chunk.texts(config.split_by).dictionary_encode()
@@ -244,8 +272,4 @@ def split_of(
   # By a hash, so that a row's split depends neither on the other rows nor on
   # how the files are read.
   seed = session_hash(np.array([config.split_seed], np.uint64))
-  position = (session_hash(keys ^ seed) >> np.uint64(11)) * (1.0 / (1 << 53))
-  test = 1 - config.test_share
-  return np.searchsorted(
-      [test - config.valid_share, test], position, side='right'
-  ).astype(np.int8)
+  return (session_hash(keys ^ seed) >> np.uint64(11)) * (1.0 / (1 << 53))

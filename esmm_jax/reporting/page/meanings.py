@@ -1,5 +1,7 @@
 """The meaning of each sample space and metric, in one line."""
 
+from esmm_jax.tasks import spaces, Tasks
+
 SPACES = {
     'ctr': 'click, over all impressions.',
     'cvr_clicked': (
@@ -27,76 +29,74 @@ SPACES = {
     'ctplay_time': 'pCTR times the watch time, over all impressions.',
 }
 
-# Metric -> (header, meaning, better direction).
+# Metric -> (header, meaning); `metric_names` has the direction.
 METRICS = {
     'auc': (
         'AUC',
         'chance that a positive row scores above a negative one, over the'
         ' whole split, ties count half; .5 is chance.',
-        'higher',
     ),
     'gauc': (
         'GAUC',
         'AUC within each user, weighted by impressions; users of one class are'
         ' left out.',
-        'higher',
     ),
     'gauc_coverage': (
         'GAUC cover',
         'share of the impressions whose user counts in GAUC.',
-        None,
     ),
-    'logloss': ('log-loss', 'mean cross-entropy in nats.', 'lower'),
+    'logloss': ('log-loss', 'mean cross-entropy in nats.'),
     'normalized_entropy': (
         'NE',
         'log-loss over that of always predicting the base rate; below 1 the'
         ' model knows something.',
-        'lower',
     ),
     'calibration': (
         'calibration',
         'predicted positives over observed ones; 1 is right, above 1 too many'
         ' are predicted.',
-        None,
     ),
     'ece': (
         'ECE',
         'mean gap between predicted and observed rate over 20 bins of as many'
         ' rows.',
-        'lower',
     ),
     'kl': (
         'KL',
         'nats of log-loss above what the true probabilities have.',
-        'lower',
     ),
     'ratio': (
         'pred./true',
         'mean predicted over mean true CVR, all impressions; 1 has no bias.',
-        None,
     ),
     'ratio_clicked': (
         'clicked',
         'the same ratio over the clicked impressions.',
-        None,
     ),
     'ratio_unclicked': (
         'un-clicked',
         'the same ratio over the impressions without click, which no log'
         ' can check.',
-        None,
     ),
-    'mse': ('MSE', 'mean squared error.', 'lower'),
-    'mae': ('MAE', 'mean absolute error.', 'lower'),
-    'r2': ('R²', 'share of the variance explained.', 'higher'),
+    'mse': ('MSE', 'mean squared error.'),
+    'mae': ('MAE', 'mean absolute error.'),
+    'r2': ('R²', 'share of the variance explained.'),
     'rank_correlation': (
         'rank corr.',
         "Spearman's correlation of predicted and observed.",
-        'higher',
     ),
 }
 
 
-def of_space(space: str) -> str:
-  """Returns the meaning of a sample space; '' if it has no entry."""
-  return SPACES.get(space, '')
+def of_space(space: str, tasks: Tasks = ()) -> str:
+  """Returns the meaning of a sample space; '' if it has no entry.
+
+  Args:
+    space: Its key.
+    tasks: The run's tasks, which say what the others' labels are.
+  """
+  labels = {s.key: (s.label, s.given) for s in spaces(tasks)}
+  if space in SPACES or space not in labels:
+    return SPACES.get(space, '')
+  label, given = labels[space]
+  return f'{label}, over ' + (f'rows with {given}.' if given else 'all rows.')

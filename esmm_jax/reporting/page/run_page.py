@@ -5,13 +5,13 @@ import os
 from typing import Any
 
 from esmm_jax.json_files import read_json, read_jsonl
-from esmm_jax.metrics.by_space import DECILE_RATIOS
+from esmm_jax.metric_names import DECILE_RATIOS
 from esmm_jax.reporting import plots
 from esmm_jax.reporting.page import meanings, scores, sections
 from esmm_jax.reporting.page.parts import Missing, Page, Picture, Section, Text
 from esmm_jax.serving.calibrators import probability_maps
 from esmm_jax.sweeps.saved_runs import read_run, SavedRun
-from esmm_jax.tasks import FUNNEL
+from esmm_jax.tasks import FUNNEL, Tasks
 from esmm_jax.types import InputError
 from esmm_jax.workdir.folder import predictions_file, read_schema
 
@@ -46,10 +46,10 @@ def make(
   folder = os.path.join(workdir, 'plots')
   calibration = read_json(os.path.join(workdir, 'calibration.json'))
   path = predictions_file(workdir)
-  predicted = None
+  predicted, tasks = None, FUNNEL
   if os.path.exists(path):
     schema = read_schema(workdir)
-    tasks = schema.tasks if schema else FUNNEL
+    tasks = schema.tasks if schema else tasks
     predicted = scores.read(path, truth, tasks)
   elif not no_predictions:
     no_predictions = 'There are no predictions of the test split.'
@@ -57,18 +57,21 @@ def make(
   page_sections = [
       _state(run, lines, workdir),
       _learning(lines, results, os.path.join(folder, 'learning.png')),
-      sections.metrics(results),
+      sections.metrics(results, tasks),
       _selection_bias(predicted, results, folder, no_predictions, workdir),
-      _calibration(predicted, folder, no_predictions, workdir),
+      _calibration(predicted, tasks, folder, no_predictions, workdir),
       sections.calibrated(calibration, after, workdir),
       _gates(results, os.path.join(folder, 'gates.png')),
       sections.other_seeds(workdir, run),
       sections.made_by(run, read_json(os.path.join(workdir, 'manifest.json'))),
   ]
+  head = [s for s in _HEAD if f'test/{s}/auc' in results]
+  if not head:  # Labels of one's own.
+    named = sections.spaces(results)
+    head = [s for s in named if f'test/{s}/auc' in results][: len(_HEAD)]
   numbers = [
-      (f'{space} AUC', sections.number(results[key]), _short(space))
-      for space in _HEAD
-      if (key := f'test/{space}/auc') in results
+      (f'{s} AUC', sections.number(results[f'test/{s}/auc']), _short(s))
+      for s in head
   ]
   config = run.config
   subtitle = (
@@ -85,7 +88,7 @@ def _short(space: str) -> str:
       'cvr_clicked': 'clicked impressions',
       'ctcvr': 'all impressions',
       'cvr_entire': 'all, against the truth',
-  }[space]
+  }.get(space, 'test split')
 
 
 def _state(
@@ -218,7 +221,11 @@ def command(workdir: str) -> str:
 
 
 def _calibration(
-    predicted: scores.Scores | None, folder: str, why: str, workdir: str
+    predicted: scores.Scores | None,
+    tasks: Tasks,
+    folder: str,
+    why: str,
+    workdir: str,
 ) -> Section:
   """Draws the calibration curve of each sample space."""
   title = 'Calibration curves'
@@ -235,7 +242,7 @@ def _calibration(
   spaces = '; '.join(
       f'{key}: {meaning.rstrip(".")}' if meaning else key
       for key in predicted.curves
-      for meaning in [meanings.of_space(key)]
+      for meaning in [meanings.of_space(key, tasks)]
   )
   text = (
       f'The {predicted.rows:,} rows of the test split in'

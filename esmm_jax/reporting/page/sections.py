@@ -14,6 +14,7 @@ from esmm_jax.reporting.page.parts import Code, Missing, Picture, Section, Table
 from esmm_jax.reporting.page.parts import Terms, Text
 from esmm_jax.reporting.text import spread
 from esmm_jax.sweeps.saved_runs import read_run, SavedRun
+from esmm_jax.tasks import Tasks
 from esmm_jax.workdir.folder import flatten
 
 _SEEDS = ('seed', 'init_seed', 'dataset.raw_dir')
@@ -35,7 +36,7 @@ def spaces(results: Mapping[str, Any], split: str = 'test') -> list[str]:
   return [s for s in names if not _GATE.fullmatch(f'test/{s}/entropy')]
 
 
-def metrics(results: Mapping[str, Any]) -> Section:
+def metrics(results: Mapping[str, Any], tasks: Tasks = ()) -> Section:
   """Shows metrics by space, and the meaning of each space and metric."""
   parts: list[Any] = []
   shown: dict[str, None] = {}
@@ -57,9 +58,9 @@ def metrics(results: Mapping[str, Any]) -> Section:
         shown |= dict.fromkeys(names)
         title = ''
   if parts:
-    meaning = {s: meanings.of_space(s) for s in spaces(results)}
+    meaning = {s: meanings.of_space(s, tasks) for s in spaces(results)}
     parts.append(Terms([item for item in meaning.items() if item[1]]))
-    parts.append(Terms([meanings.METRICS[name][:2] for name in shown]))
+    parts.append(Terms([meanings.METRICS[name] for name in shown]))
   return Section('Metrics by space', parts)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from esmm_jax.metrics.by_space import DECILE_RATIOS
+from esmm_jax.metric_names import DECILE_RATIOS
 from esmm_jax.reporting.plots import drawing
 from esmm_jax.types import Array
 import numpy as np

@@ -696,6 +696,10 @@ def test_other_raw_files_than_prepared(fake, prepared, data_dir, tmp_path):
   write_csv(raw_dir / 'data' / LOG, fake.log[:-1])
   with pytest.raises(InputError, match=f'other raw files.*{LOG} was .* bytes'):
     KuaiRand.from_options(raw_dir=str(raw_dir), **options)
+  clicks = {'is_click': 1 - fake.log[0]['is_click']}
+  write_csv(raw_dir / 'data' / LOG, [fake.log[0] | clicks, *fake.log[1:]])
+  with pytest.raises(InputError, match=f'{LOG} has as many .* other content'):
+    KuaiRand.from_options(raw_dir=str(raw_dir), **options)
 
 
 def real_raw_dir():

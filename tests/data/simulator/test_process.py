@@ -10,6 +10,7 @@ import pytest
 from scipy import special
 from sklearn import metrics
 
+from tests.data.simulator import dials
 from tests.data.simulator.logs import assert_same, make_log, SIZES, SMALL
 
 pytestmark = pytest.mark.slow
@@ -37,6 +38,14 @@ def test_rates_and_aucs_are_as_the_dials_say(which, request):
   assert auc_ctr == pytest.approx(0.75, abs=0.01)
   auc_cvr = metrics.roc_auc_score(would, columns['p_cvr'])
   assert auc_cvr == pytest.approx(0.80, abs=0.012)
+
+
+def test_deviations_are_those_that_are_stated():
+  """The docstring of `SimulatorConfig` has the numbers of `dials`."""
+  measured = dials.deviations('tiny', seed=2)
+  stated = {'ctr': 0.012, 'cvr': 0.016, 'auc_ctr': 0.0019, 'auc_cvr': 0.0064}
+  for dial, most in stated.items():
+    assert measured[dial] <= most, dial
 
 
 @pytest.mark.parametrize('which', ['plain', 'hidden'])

@@ -2,12 +2,14 @@
 
 import json
 import os
+import pathlib
 import shutil
 
 import esmm_jax
+from esmm_jax.data.store.vocabulary import Vocabulary
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.dataset import Tabular
-from esmm_jax.data.tabular.encoder import Encoder
+from esmm_jax.data.tabular.encoder import Encoder, Scaling
 from esmm_jax.schema import Schema
 from esmm_jax.training import parts
 from esmm_jax.training.loop import train_and_evaluate
@@ -65,6 +67,8 @@ def prepared(tmp_path, files, **options):
   """The data set of files."""
   files = files if isinstance(files, str) else ','.join(map(str, files))
   options = OPTIONS | options
+  if options['split'] != 'time':  # Those are of that rule alone.
+    options |= dict(time='', valid_from='', test_from='')
   return Tabular.from_options(
       str(tmp_path / 'data'), files=files, **options).prepare()
 
@@ -224,7 +228,12 @@ def test_remote_files(tmp_path):
     # Rows of one time stay together, in the later split.
     (dict(valid_from='', test_from='', valid_share=0.2, test_share=0.1),
      [6, 2, 2]),
-    (dict(valid_from='', valid_share=0.0, test_share=0.2), [8, 2]),
+    (dict(valid_from='', valid_share=0.0), [8, 2]),
+    (dict(valid_from='', test_from='', valid_share=0.0, test_share=0.2),
+     [8, 2]),
+    # With test_from the share is of the rows before it.
+    (dict(valid_from='', valid_share=0.25), [6, 2, 2]),
+    (dict(valid_from='', valid_share=0.5, test_from='3'), [3, 3, 4]),
 ])
 def test_the_rules_of_splits(options, days, tmp_path):
   data = prepared(tmp_path, write(table(), tmp_path / 'x.parquet'), **options)
@@ -253,9 +262,9 @@ def test_the_same_options_are_the_same_data():
   """Numbers on a command line, texts in a config."""
   config = dict(id='a', time='t', split='time')
   typed = TabularConfig.from_options(
-      config | dict(valid_from=20220503, valid_share=0))
+      config | dict(valid_from=20220503, test_share=0))
   written = TabularConfig.from_options(
-      config | dict(valid_from='20220503', valid_share=0.0))
+      config | dict(valid_from='20220503', test_share=0.0))
   assert typed.name == written.name
   other = TabularConfig.from_options(config | dict(valid_from='20220504'))
   assert other.name != written.name
@@ -409,11 +418,66 @@ def test_what_is_prepared_is_of_these_files(tmp_path):
   data = prepared(tmp_path, path)
   again = prepared(tmp_path, path)
   assert again.data_path == data.data_path
+  whole = pathlib.Path(path).read_bytes()
+  pathlib.Path(path).write_bytes(whole.replace(b'a', b'b'))
+  with pytest.raises(InputError, match='log.csv has as many .* other content'):
+    prepared(tmp_path, path)
+  pathlib.Path(path).write_bytes(whole)
+  prepared(tmp_path, path)
   os.remove(path)
   prepared(tmp_path, path)  # It is not needed any more.
   write(table().slice(0, 8), path)
   with pytest.raises(InputError, match='prepared from other files:.*log.csv'):
     prepared(tmp_path, path)
+
+
+def test_a_file_that_is_gone_and_one_that_was_changed(tmp_path):
+  """Of several files those that are left are compared."""
+  paths = [
+      write(table().slice(k, 5), tmp_path / f'{k}.csv') for k in (0, 5)]
+  prepared(tmp_path, paths)
+  os.remove(paths[1])
+  prepared(tmp_path, paths)
+  path = pathlib.Path(paths[0])
+  whole = path.read_bytes()
+  path.write_bytes(whole.replace(b'a', b'b'))
+  with pytest.raises(InputError, match='0.csv has as many .* other content'):
+    prepared(tmp_path, paths)
+  path.write_bytes(whole + whole)
+  with pytest.raises(InputError, match='0.csv was .* bytes then'):
+    prepared(tmp_path, paths)
+
+
+@pytest.mark.parametrize('change', ['value', 'order', 'scaling', 'table'])
+def test_encoders_are_told_apart_by_their_values(change, tmp_path):
+  encoder = prepared(tmp_path, write(table(), tmp_path / 'log.csv'))
+  one = Encoder.load(encoder.encoder_folder)
+  assert one.sha256() == encoder.encoder_sha256()
+  one.save(str(tmp_path / 'copy'))
+  assert Encoder.load(str(tmp_path / 'copy')).sha256() == one.sha256()
+  user = one.values('user')
+  vocabularies = {t: Vocabulary(pa.array(one.values(t)))
+                  for t in ('user', 'item', 'tags')}
+  scalings = {'price': Scaling(3.0, 2.0)}
+  make = lambda: Encoder(
+      one.inputs, one.schema, vocabularies, scalings).sha256()
+  before = make()
+  if change == 'value':
+    vocabularies['user'] = Vocabulary(pa.array([*user[:-1], 'ab']))
+  elif change == 'order':
+    vocabularies['user'] = Vocabulary(pa.array(user[::-1]))
+  elif change == 'scaling':
+    scalings['price'] = Scaling(3.0, 2.5)
+  else:
+    vocabularies['user'], vocabularies['item'] = (
+        vocabularies['item'], vocabularies['user'])
+  assert make() != before
+  # Where one value ends and the next begins counts.
+  tags = vocabularies['tags'].values.to_pylist()
+  joined = make()
+  other = [''.join(tags[:2]), '', *tags[2:]]
+  vocabularies['tags'] = Vocabulary(pa.array(other))
+  assert make() != joined
 
 
 def test_columns_of_one_table(tmp_path):

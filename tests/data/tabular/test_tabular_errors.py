@@ -31,7 +31,7 @@ OPTION = {
     'no inputs': (dict(id='', ids='', float=''), 'name no column'),
     'no column': (dict(id='usr'), r"no column 'usr'.*'user'\?"),
     'no label': (dict(click='klicked'), r"no column 'klicked'.*'clicked'\?"),
-    'empty label': (dict(conversion=''), 'dataset.conversion names no column'),
+    'empty label': (dict(conversion='', click=''), 'name no label'),
     'label read': (dict(id='clicked'), "'clicked' is a label"),
     'name of a label': (
         dict(float='price,click'), "'click': a column cannot have that name"),
@@ -50,7 +50,8 @@ OPTION = {
     'scaling': (dict(float='price:scaling=lg'), "scaling is 'lg'"),
     'min_count': (dict(min_count=0), "'user': min_count must be at least 1"),
     'shares': (
-        dict(valid_share=0.5, test_share=0.5), 'leave nothing to train on'),
+        dict(valid_from='', test_from='', valid_share=0.5, test_share=0.5),
+        'leave nothing to train on'),
     'share': (dict(test_share=1.5), 'dataset.test_share is 1.5'),
     'boundary': (
         dict(valid_from='May'), "dataset.valid_from is 'May'; it must be a"
@@ -62,7 +63,21 @@ OPTION = {
     'nothing to learn from': (
         dict(valid_from='1'), "valid_from is 1, but column 'day' goes from"),
     'nothing between': (dict(valid_from='4'), "split 'valid' is empty"),
-    'files': (dict(valid_files='x.csv'), "are of dataset.split='files'"),
+    'files': (dict(valid_files='x.csv'), "is of dataset.split='files'"),
+    'late test': (
+        dict(valid_from='4', test_from='', test_share=0.4),
+        'valid_from, 4, comes after the last test_share=0.4'),
+    'all before': (
+        dict(valid_from='', test_from='2', valid_share=0.9),
+        "split 'train' is empty"),
+    'other table': (
+        dict(id='user:table=t:min_count=2,item:table=t:min_count=5'),
+        "'user' and 'item' share the table 't', but min_count is 2 of the one"
+        ' and 5 of the other'),
+    'set twice': (
+        dict(id='user:min_count=2:min_count=5'), "'min_count' is set twice"),
+    'two labels': (
+        dict(conversion='clicked'), "click and conversion are both 'clicked'"),
 }
 
 
@@ -88,7 +103,10 @@ def changed(name, row, value):
 VALUES = {
     'label': (changed('clicked', 3, 2), 'row 3: column .clicked. is 2; it must'
               ' be 0 or 1'),
-    'no label': (changed('bought', 4, None), 'row 4: column .bought. is None'),
+    'no label': (changed('clicked', 4, None), 'row 4: column .clicked. is No'),
+    'not known': (
+        changed('bought', 4, None), "row 4: 'bought' is null or -1, so it is"
+        " not known. .* --config.dataset.unknown_conversion: zero .*'clicked'"),
     'bought unclicked': (
         changed('bought', 1, 1), "row 1: 'bought' is 1 and 'clicked' is 0. S"),
     'no number': (
@@ -151,7 +169,7 @@ def test_lines_of_csv_files(tmp_path):
                      'the header 8'):
     prepared(tmp_path, path)
   (tmp_path / 'log.csv').write_text('')
-  with pytest.raises(InputError, match='log.csv cannot be read: Empty CSV'):
+  with pytest.raises(InputError, match='log.csv is empty; there is no header'):
     prepared(tmp_path, path)
   (tmp_path / 'log.parquet').write_bytes(b'PAR1 no')
   with pytest.raises(InputError, match='log.parquet cannot be read'):

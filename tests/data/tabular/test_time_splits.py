@@ -86,8 +86,10 @@ def test_offsets_that_differ(tmp_path):
   """As a clock that is put forward has them."""
   column = texts('%Y-%m-%d %H:%M:%S', 8, '+08:00')
   column[3] = texts('%Y-%m-%d %H:%M:%S', 9, '+09:00')[3]
-  with pytest.raises(InputError, match="dataset.valid_from is '2022-04-03', but"
-                     " column 'day' holds moments .* give it an offset too"):
+  message = (
+      "dataset.test_from is '2022-04-03 18:00', but column 'day' holds"
+      ' moments .* give it an offset too')
+  with pytest.raises(InputError, match=message):
     sizes(tmp_path, column)
   at = dict(valid_from='2022-04-03T08:00+08', test_from='2022-04-03T18:00Z')
   assert sizes(tmp_path, column, **at) == [6, 3, 1]

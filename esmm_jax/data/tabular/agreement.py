@@ -1,0 +1,86 @@
+"""Compares the keys of a dataset section that name the same thing."""
+
+from collections.abc import Iterable, Sequence
+import itertools
+from typing import Any
+
+from esmm_jax.data.tabular.inputs import Input
+from esmm_jax.types import InputError
+
+# Uses of one column that go together; the others exclude each other. A user may
+# be a feature, group GAUC and keep rows together; a time may be a feature.
+_TOGETHER = {
+    frozenset(pair)
+    for pair in (
+        ('input', 'group'),
+        ('input', 'split_by'),
+        ('input', 'time'),
+        ('input', 'weight'),
+        ('group', 'split_by'),
+        ('group', 'time'),
+    )
+}
+_LATE = 'a label is not known before the impression'
+_SPLIT = 'it has one value in the training rows'
+_WEIGHT = 'a weight is a number of its own'
+
+
+def check_columns(
+    inputs: Iterable[Input], events: dict[str, Any], others: dict[str, str]
+) -> None:
+  """Refuses one column for two uses that exclude each other.
+
+  Args:
+    inputs: The columns that the model reads.
+    events: Label -> what it is read from: a column, or something with the
+      attribute `column` that differs where the label does.
+    others: Option -> column, of `group`, `time`, `split_by`, `split_column` and
+      `weight`; '' for none.
+
+  Raises:
+    InputError: Names the column and both keys.
+  """
+  uses = [('input', f'dataset.{c.kind}', c.name) for c in inputs]
+  for label, event in events.items():
+    uses.append(('label', f'the label {label}', _column(event)))
+  uses += [(o, f'dataset.{o}', name) for o, name in others.items() if name]
+  for (a, key, name), (b, other_key, other) in itertools.combinations(uses, 2):
+    if name != other or frozenset((a, b)) in _TOGETHER or a == b:
+      continue
+    why = _WEIGHT if 'weight' in (a, b) else _SPLIT
+    why = _LATE if 'label' in (a, b) else why
+    raise InputError(
+        f'Column {name!r} stands for {key} and {other_key}, but {why}. Leave it'
+        ' out of one.'
+    )
+  for (label, event), (later, same) in itertools.combinations(
+      events.items(), 2
+  ):
+    if str(event) == str(same):
+      raise InputError(
+          f'The labels {label} and {later} are both {str(event)!r}; they would'
+          ' always be equal. Name the column of each.'
+      )
+
+
+def check_tables(inputs: Sequence[Input]) -> None:
+  """Refuses two values of one option for a table that columns share.
+
+  Raises:
+    InputError: Names both columns, the option and its values.
+  """
+  first: dict[str, Input] = {}
+  for c in inputs:
+    other = first.setdefault(c.table, c)
+    for option in ('min_count', 'max_values'):
+      one, two = getattr(other, option), getattr(c, option)
+      if c.kind != 'float' and one != two:
+        raise InputError(
+            f'Columns {other.name!r} and {c.name!r} share the table'
+            f' {c.table!r}, but {option} is {one} of the one and {two} of the'
+            ' other; a table has one vocabulary. Write the same behind both.'
+        )
+
+
+def _column(event: Any) -> str:
+  return getattr(event, 'column', event)

@@ -1,0 +1,280 @@
+"""The labels of a user's own log: columns, thresholds, the order of events.
+
+A label is a column (`clicked`) or a comparison (`rating>=4`, `action==buy`).
+`joint` makes those of a row respect the order of the events.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import re
+
+from esmm_jax.data.files import raw_values
+from esmm_jax.data.files.quoted_names import split, unquote
+from esmm_jax.data.files.raw_values import Location
+from esmm_jax.options import check_choice
+from esmm_jax.tasks import CART_FUNNEL, CLICKED, FUNNEL, KINDS, ordered, spaces
+from esmm_jax.tasks import Task, Tasks
+from esmm_jax.types import InputError, suggest
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+# What becomes of a later event that is null or -1.
+UNKNOWN = ('error', 'zero', 'drop')
+_COMPARE = {
+    '==': np.equal, '!=': np.not_equal, '>=': np.greater_equal,
+    '<=': np.less_equal, '>': np.greater, '<': np.less,
+}  # fmt: skip
+_EXPRESSION = re.compile(
+    r'("(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'|[^"\'].*?|)\s*(==|!=|>=|<=|>|<)(.*)',
+    re.S,
+)
+_NUMBER = r'^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$'
+_TRUTHS = ('true', 'false')
+# Names of other columns, outputs, terms and parts of models.
+_TAKEN = (
+    *('batch_hash', 'calibrator', 'file_number', 'group', 'group_key', 'loss'),
+    *('row_number', 'row_weight', 'shared', 'skipped', 'uniform'),
+)
+_HIGHEST = float(np.finfo(np.float32).max)
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+  """A column, or a comparison of one, that a label is read from.
+
+  >>> Event.parse('rating>=4', 'conversion')
+  Event(column='rating', operator='>=', value='4')
+
+  Attributes:
+    column: Of the file.
+    operator: `==`, `!=`, `>=`, `<=`, `>` or `<`; '' where the column is the
+      label.
+    value: What the column is compared with, as it is written.
+  """
+
+  column: str
+  operator: str = ''
+  value: str = ''
+
+  @classmethod
+  def parse(cls, text: str, option: str) -> 'Event':
+    """Parses COLUMN or COLUMN OPERATOR VALUE; both may be in quotes.
+
+    Args:
+      text: The label.
+      option: The key of the dataset section, for messages.
+
+    Raises:
+      InputError: A side is missing, or an order is asked of a text.
+    """
+    parts = _EXPRESSION.fullmatch(text.strip())
+    if parts is None:
+      return cls(unquote(text))
+    event = cls(unquote(parts[1]), parts[2], parts[3].strip())
+    if not event.column or not event.value:
+      raise InputError(
+          f'dataset.{option}: {text!r} lacks the column or the value; write it'
+          " like 'rating>=4' or 'action==buy'."
+      )
+    if parts[2] not in ('==', '!=') and not event.is_number:
+      raise InputError(
+          f'dataset.{option}: {text!r} compares with {event.value!r}, which is'
+          f' no number; {parts[2]} is for numbers. Texts have == and !=.'
+      )
+    return event
+
+  @property
+  def is_number(self) -> bool:
+    """True if the column is compared with a number."""
+    return re.match(_NUMBER, self.value) is not None
+
+  def __str__(self) -> str:
+    return f'{self.column}{self.operator}{self.value}'
+
+  def read(self, array: pa.Array, location: Location) -> np.ndarray:
+    """Reads 0, 1 or -1 for what is not known, int8 [n].
+
+    Null is not known, and so is -1 where the column itself is the label.
+
+    Raises:
+      InputError: A value is not possible.
+    """
+    if not self.operator:
+      return _read_plain(array, location)
+    if self.is_number and (
+        self.operator not in ('==', '!=') or _is_number(array.type)
+    ):
+      values = raw_values.floats(array, location)
+      happened = _COMPARE[self.operator](values, float(self.value))
+      return np.where(np.isnan(values), -1, happened).astype(np.int8)
+    texts = raw_values.texts(array, location)
+    equal = pc.fill_null(self._equals(texts), False)
+    equal = equal.to_numpy(zero_copy_only=False)
+    is_null = texts.is_null().to_numpy(zero_copy_only=False)
+    happened = equal if self.operator == '==' else ~equal
+    return np.where(is_null, -1, happened).astype(np.int8)
+
+  def _equals(self, texts: pa.Array) -> pa.Array:
+    """Compares texts [n] with the value; 4, 4.0 and '4 ' are one number."""
+    value = unquote(self.value)
+    if self.is_number:
+      numbers = pc.match_substring_regex(texts, _NUMBER)
+      numbers = pc.if_else(numbers, texts, pa.scalar(None, pa.string()))
+      return pc.equal(pc.cast(numbers, pa.float64()), float(self.value))
+    if self.value.lower() in _TRUTHS:
+      return pc.equal(pc.utf8_lower(texts), self.value.lower())
+    return pc.equal(texts, value)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+  """Returns whether a type is of numbers; booleans are texts, as in CSV."""
+  types = pa.types
+  return types.is_integer(kind) or types.is_floating(kind) or (
+      types.is_decimal(kind)
+  )
+
+
+def _read_plain(array: pa.Array, location: Location) -> np.ndarray:
+  """Reads 0, 1, and -1 for null and -1."""
+  try:
+    return raw_values.labels(array, location)
+  except InputError:
+    # The usual column has neither, so it is not searched for them first.
+    texts = raw_values.texts(array, location)
+    unknown = pc.fill_null(pc.equal(texts, '-1'), True)
+    if not pc.any(unknown).as_py():
+      raise
+    labels = raw_values.labels(pc.if_else(unknown, '0', texts), location)
+    unknown = unknown.to_numpy(zero_copy_only=False)
+    return np.where(unknown, np.int8(-1), labels)
+
+
+def read_numbers(array: pa.Array, location: Location) -> np.ndarray:
+  """Reads the label of a regression, float32 [n]; nan for null.
+
+  Raises:
+    InputError: A value is no number, or none of float32.
+  """
+  values = raw_values.floats(array, location)
+  large = np.abs(values) > _HIGHEST
+  raw_values.refuse(large, array, 'a number that float32 has', location)
+  return values.astype(np.float32)
+
+
+def read_weights(array: pa.Array, location: Location) -> np.ndarray:
+  """Reads weights of rows, float32 [n].
+
+  Raises:
+    InputError: One is missing, negative, or too large or small to be summed.
+  """
+  values = raw_values.floats(array, location)
+  good = (values == 0) | ((values >= 1e-12) & (values <= 1e12))
+  must = '0 or a number from 1e-12 to 1e12, the weight of the row'
+  raw_values.refuse(~good, array, must, location)
+  return values.astype(np.float32)
+
+
+def make_tasks(
+    click: str, cart: str, conversion: str, labels: str
+) -> tuple[Tasks, dict[str, Event]]:
+  """Makes the tasks of the options of the dataset section.
+
+  Args:
+    click: Label, '' for none.
+    cart: See there.
+    conversion: See there.
+    labels: More labels, `like:after=click,share`.
+
+  Returns:
+    The tasks, parents first, and label -> what it is read from.
+
+  Raises:
+    InputError: Labels or their options are not possible together.
+  """
+  if not click and cart:
+    raise InputError(
+        'dataset.cart is the event after dataset.click, which is empty. In a'
+        " log of clicks set dataset.cart='' and name it in dataset.labels."
+    )
+  texts = {'click': click, 'cart': cart, 'conversion': conversion}
+  events = {k: Event.parse(text, k) for k, text in texts.items() if text}
+  tasks = CART_FUNNEL if cart else FUNNEL if click else CLICKED
+  tasks = [t for t in tasks if t.label in events]
+  parsed = [_parse_label(part) for part in split(labels)]
+  names = [t.label for t in tasks] + [task.label for task, _ in parsed]
+  of_label = {t.label: t.name for t in tasks} | {
+      task.label: task.name for task, _ in parsed
+  }
+  for task, event in parsed:
+    if task.parent and task.parent not in names:
+      raise InputError(
+          f'dataset.labels: {task.name!r} comes after {task.parent!r}, which is'
+          f' no label. {suggest(task.parent, names)}'
+      )
+    parent = of_label[task.parent] if task.parent else ''
+    tasks.append(dataclasses.replace(task, parent=parent, joint=''))
+    events.setdefault(task.label, event)
+  return _checked(tasks, events), events
+
+
+def _parse_label(text: str) -> tuple[Task, Event]:
+  """Parses `COLUMN:after=LABEL:kind=regression:name=NAME`.
+
+  Returns:
+    The task, whose parent is a label, and what it is read from.
+  """
+  column, *parts = split(text, ':')
+  event, options = Event.parse(column, 'labels'), {}
+  for part in parts:
+    key, equals, value = part.partition('=')
+    if key not in ('after', 'kind', 'name') or not equals:
+      raise InputError(
+          f'dataset.labels: {text!r}: {part!r} is no option of a label; write'
+          f' KEY=VALUE. {suggest(key, ("after", "kind", "name"))}'
+      )
+    options[key] = unquote(value)
+  name = options.get('name', event.column if not event.operator else '')
+  if not name.isidentifier() or name.startswith(('p_', 'predicted_')) or (
+      name in _TAKEN
+  ):
+    raise InputError(
+        f'dataset.labels: {text!r} needs a name of its own, of letters, digits'
+        f' and _; {name!r} cannot be one. Add :name=NAME, say'
+        f" '{column}:name=good'."
+    )
+  kind = options.get('kind', 'binary')
+  if kind == 'regression' and event.operator:
+    raise InputError(
+        f'dataset.labels: {text!r} is 0 or 1; kind=regression is for a column'
+        ' of numbers.'
+    )
+  check_choice('dataset.labels: kind', kind, KINDS)
+  past = f'{name}d' if name.endswith('e') else f'{name}ed'
+  parent = options.get('after', '')
+  return Task(name, name, parent, kind, past=past), event
+
+
+def _checked(tasks: list[Task], events: Mapping[str, Event]) -> Tasks:
+  """Returns the tasks in order; refuses what would have one name."""
+  if not tasks:
+    raise InputError(
+        'dataset.click, dataset.conversion and dataset.labels name no label;'
+        ' there is nothing to learn.'
+    )
+  try:
+    in_order = ordered(tasks)
+  except InputError as e:
+    raise InputError(f'dataset.labels: {e}') from e
+  # An output of one name would take the place of another.
+  for names in (
+      [s.key for s in spaces(in_order)],
+      [s.output for s in spaces(in_order)],
+  ):
+    for name in names:
+      if names.count(name) > 1:
+        raise InputError(
+            f'dataset.labels: two predictions would have the name {name!r};'
+            ' add :name=NAME to a label.'
+        )
+  return in_order

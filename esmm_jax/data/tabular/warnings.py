@@ -1,0 +1,98 @@
+"""Warnings of a prepared log: what its training rows cannot teach."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from esmm_jax.data.tabular import splits
+from esmm_jax.data.tabular.config import TabularConfig
+from esmm_jax.data.tabular.fit import Fit
+from esmm_jax.schema import FIRST_KEPT, Schema
+
+
+def of_log(
+    config: TabularConfig, report: Mapping[str, Any], fit: Fit, schema: Schema
+) -> list[str]:
+  """Lists the warnings of a log.
+
+  Args:
+    config: Of the log.
+    report: Of the first pass: `splits` with `train`, and `other_splits`.
+    fit: Of all training rows.
+    schema: With the sizes of the vocabularies.
+  """
+  return [
+      *_of_splits(config, report.get('other_splits', {})),
+      *_of_labels(config, report['splits']['train']),
+      *_of_inputs(config, fit, schema),
+  ]
+
+
+def of_earlier_version(
+    config: TabularConfig, report: Mapping[str, Any]
+) -> list[str]:
+  """Warns of data of a version that knew no other names of splits.
+
+  Args:
+    config: Of the log.
+    report: Of the prepared data; {} before it is prepared.
+  """
+  if config.split != 'column' or 'other_splits' in report:
+    return []
+  if not report.get('left_out'):
+    return []
+  return [
+      f'an earlier version prepared this log and left out'
+      f' {report["left_out"]:,} rows; in column {config.split_column!r} it knew'
+      ' train, valid and test only. Delete the folder of the prepared data to'
+      f' have {splits.known_names()} understood.'
+  ]
+
+
+def _of_splits(config: TabularConfig, others: Mapping[str, int]) -> list[str]:
+  if not others:
+    return []
+  rows = sum(others.values())
+  return [
+      f'{rows:,} rows are in no split and left out, because column'
+      f' {config.split_column!r} holds {splits.describe(others)}; what is'
+      f' understood is {splits.known_names()}.'
+  ]
+
+
+def _of_labels(config: TabularConfig, train: Mapping[str, int]) -> list[str]:
+  """Warns of labels that are 1 wherever they can be."""
+  texts = []
+  by_name = {t.name: t for t in config.tasks}
+  for task in config.tasks:
+    parent = by_name.get(task.parent)
+    rows = train[parent.label] if parent else train['rows']
+    if task.kind != 'binary' or train[task.label] != rows:
+      continue
+    where = f' with {parent.label} 1' if parent else ''
+    texts.append(
+        f'label {task.label} ({str(config.events[task.label])!r}) is 1 in all'
+        f' {rows:,} training rows{where}: {task.name} has nothing to learn'
+        ' there, and its AUC is not defined.'
+    )
+  return texts
+
+
+def _of_inputs(config: TabularConfig, fit: Fit, schema: Schema) -> list[str]:
+  """Warns of columns that do not tell the training rows apart."""
+  texts = []
+  for c in config.inputs:
+    seen = fit.first_values(c.name)
+    rare = c.kind != 'float' and schema.field(c.name).vocab_size == FIRST_KEPT
+    if seen <= {None}:
+      text = 'has no value in any training row'
+    elif len(seen) == 1:
+      text = f'is {next(iter(seen))!r} in all training rows'
+    elif rare:
+      text = (
+          f'has no value that is in min_count={c.min_count} training rows, so'
+          ' all its values count as one'
+      )
+    else:
+      continue
+    texts.append(f'column {c.name!r} {text}: it tells the model nothing.')
+  return texts

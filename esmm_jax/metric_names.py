@@ -1,0 +1,55 @@
+"""Names of all metrics, with the end at which each one is best.
+
+A key of results is SPLIT/SPACE/METRIC, `valid/ctcvr/auc`. `metrics.by_space`
+computes them; the selection of parameters, results tables and reports take the
+direction from here, so that they cannot disagree.
+"""
+
+from collections.abc import Mapping
+
+# Metric -> 'max', 'min', or '' where neither end is best: a ratio is right at
+# 1, and a coverage only says how much another metric rests on.
+BINARY: Mapping[str, str] = {
+    'auc': 'max',
+    'logloss': 'min',
+    'normalized_entropy': 'min',
+    'calibration': '',
+    'ece': 'min',
+}
+# Where rows have groups, beside those.
+GROUPED: Mapping[str, str] = {'gauc': 'max', 'gauc_coverage': ''}
+REGRESSION: Mapping[str, str] = {
+    'mse': 'min',
+    'mae': 'min',
+    'r2': 'max',
+    'rank_correlation': 'max',
+    'calibration': '',
+}
+# Predicted over true, by decile of the true pCTR.
+DECILE_RATIOS = tuple(f'ratio_ctr_decile_{d}' for d in range(1, 11))
+# Of `cvr_entire`, where the true probabilities are known.
+ENTIRE: Mapping[str, str] = {
+    'auc': 'max',
+    'kl': 'min',
+    'ratio': '',
+    'ratio_clicked': '',
+    'ratio_unclicked': '',
+    **dict.fromkeys(DECILE_RATIOS, ''),
+}
+DIRECTIONS: Mapping[str, str] = {**BINARY, **GROUPED, **REGRESSION, **ENTIRE}
+
+
+def direction(key: str) -> str:
+  """Returns the best end of a metric.
+
+  >>> from esmm_jax.metric_names import direction
+  >>> direction('valid/ctcvr/auc'), direction('ece'), direction('num_params')
+  ('max', 'min', '')
+
+  Args:
+    key: A metric, or a key that ends in one.
+
+  Returns:
+    'max', 'min', or '' where neither is best or the metric is not known.
+  """
+  return DIRECTIONS.get(key.rpartition('/')[2], '')

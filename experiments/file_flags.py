@@ -1,0 +1,70 @@
+"""Flags that name files and folders, and the form of CSV files."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from absl import flags
+from esmm_jax import paths
+
+_FORM = {
+    'separator': "Between the columns of CSV files: a character, or 'tab'.",
+    'header': "Of CSV files: 'none', or the names of the columns.",
+    'encoding': 'Of CSV files: a codec of Python, as gbk.',
+    'null_values': 'Texts of CSV files that are missing values; with commas.',
+    'quote': "Of CSV files: a character, or 'none'.",
+    'format': "'csv' or 'parquet', of files whose names do not say so.",
+}
+
+
+class _Path(flags.ArgumentParser):
+  """Paths of this machine: `~` and `file://` are replaced."""
+
+  def parse(self, argument: str) -> str:
+    return paths.expand(argument)
+
+  def flag_type(self) -> str:
+    return 'path'
+
+
+# The flags are those of the program that calls the functions.
+flags.disclaim_key_flags()
+
+
+def define_path(name: str, default: str | None, text: str) -> Any:
+  """Defines a flag that is a path of this machine.
+
+  Args:
+    name: Of the flag.
+    default: Its value where it is not set.
+    text: For --help.
+
+  Returns:
+    The flag's holder.
+  """
+  return flags.DEFINE(_Path(), name, default, text)
+
+
+def define_form() -> None:
+  """Defines --separator, --header and so on, of CSV files."""
+  for name, text in _FORM.items():
+    more = '' if name == 'format' else ' Default: that of the run.'
+    flags.DEFINE_string(name, None, text + more)
+
+
+def form(dataset: Mapping[str, Any]) -> Any:
+  """Returns the form of CSV files: that of a run, changed by the flags.
+
+  Args:
+    dataset: The section `dataset` of the run's config.
+
+  Raises:
+    InputError: A flag has a value that is not possible.
+  """
+  from esmm_jax.data.files.dialect import Dialect
+
+  options = {n: dataset.get(n) for n in _FORM}
+  if options['format'] == 'parquet':  # What is Parquet shows in its content.
+    options['format'] = None
+  given = {n: flags.FLAGS[n].value for n in _FORM}
+  options |= {n: v for n, v in given.items() if v is not None}
+  return Dialect.read(options, prefix='--')
