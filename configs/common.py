@@ -299,9 +299,6 @@ def tabular() -> ConfigDict:
           # Training rows below which a value is rare.
           min_count=2,
           shard_rows=1 << 20,
-          # Folder of a run whose vocabulary grows by the values of this log;
-          # `init_from` sets it.
-          vocabulary_of=placeholder(str),
           # The form of CSV files: a character or 'tab'; 'none' or the names;
           # a codec of Python; texts that are missing values, with commas; a
           # character or 'none'; 'csv' where the files' names do not say so.
@@ -311,6 +308,9 @@ def tabular() -> ConfigDict:
           null_values=placeholder(str),
           quote=placeholder(str),
           format=placeholder(str),
+          # Folder of a run whose vocabulary grows by the values of this log;
+          # `init_from` sets it.
+          vocabulary_of=placeholder(str),
           **_splits(),
       )
   )

@@ -5,7 +5,7 @@ import os
 _LOCAL = 'file://'
 
 
-def expand(path: str) -> str:
+def expand(path: str | os.PathLike[str]) -> str:
   """Returns a path with `~` and `~user` replaced, and without `file://`.
 
   Others, remote ones of fsspec too, are as they stand.
@@ -13,6 +13,7 @@ def expand(path: str) -> str:
   >>> expand('file:///log.csv'), expand('memory://log.csv'), expand('runs')
   ('/log.csv', 'memory://log.csv', 'runs')
   """
+  path = os.fspath(path)
   if path.startswith(_LOCAL):
     path = path.removeprefix(_LOCAL).removeprefix('localhost')
   return os.path.expanduser(path)

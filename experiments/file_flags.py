@@ -60,7 +60,7 @@ def form(dataset: Mapping[str, Any]) -> Any:
   Raises:
     InputError: A flag has a value that is not possible.
   """
-  from esmm_jax.data.files.dialect import Dialect
+  from esmm_jax.data.csv_files.dialect import Dialect
 
   options = {n: dataset.get(n) for n in _FORM}
   if options['format'] == 'parquet':  # What is Parquet shows in its content.

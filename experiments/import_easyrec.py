@@ -3,9 +3,9 @@
   python -m experiments.import_easyrec --input=esmm.config --output=my_esmm.py
   python -m experiments.train --config=my_esmm.py --workdir=runs/my_esmm
 
-Reads ESMM, MMoE, PLE and DBMTL with a click and a conversion. An option that
-cannot be carried over, or not exactly, is printed with its line and noted in
-the file.
+Reads ESMM, MMoE, PLE, DBMTL, SimpleMultiTask and AITM with a click and a
+conversion, and such models of TorchEasyRec. An option that cannot be carried
+over, or not exactly, is printed with its line and noted in the file.
 docs/easyrec.md has the table of options.
 """
 

@@ -72,7 +72,8 @@ def main() -> None:
 
   import esmm_jax
   from esmm_jax.training import parts
-  from esmm_jax.data.files import quoted_names, row_files
+  from esmm_jax.data.csv_files import quoted_names
+  from esmm_jax.data.files import row_files
   from esmm_jax.data.tabular import unseen
   from esmm_jax.serving import outputs, scoring
 

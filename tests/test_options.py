@@ -5,7 +5,7 @@ import math
 
 from esmm_jax.options import check_units, COUNT, number, one_of, Range
 from esmm_jax.options import refuse_unknown, Section, SHARE
-from esmm_jax.types import InputError
+from esmm_jax.types import InputError, suggest
 import pytest
 
 
@@ -65,3 +65,11 @@ def test_refuse_unknown():
   refuse_unknown({'a': 1, 'gone': None}, ['a'], 'model', 'MMoE')
   with pytest.raises(InputError, match='model.b is set, but MMoE has no such'):
     refuse_unknown({'b': 1}, ['a'], 'model', 'MMoE')
+
+
+def test_names_in_a_message():
+  """Names that hold commas or blanks stand in quotes; of many the first."""
+  names = ['c', 'a,b', '', 'd e', 'x\ty']
+  assert suggest('q', names) == "There are: '', 'a,b', c, 'd e', 'x\\ty'."
+  many = [f'n{k:03}' for k in range(300)]
+  assert suggest('q', many).endswith(', n198, n199 and 100 more.')

@@ -1,6 +1,7 @@
 """Paths as people write them."""
 
 import os
+import pathlib
 
 from esmm_jax import paths
 import pytest
@@ -19,6 +20,10 @@ def home(monkeypatch):
     ('~/t.py:smoke', '/home/me/t.py:smoke')])
 def test_expand(path, expected):
   assert paths.expand(path) == expected
+
+
+def test_a_path_of_pathlib():
+  assert paths.expand(pathlib.Path('~/runs')) == '/home/me/runs'
 
 
 def test_absolute():

@@ -1,133 +1,133 @@
-"""Converts columns and features of a pipeline config to `dataset`."""
+"""Reads features and feature groups of a pipeline config."""
 
-from typing import Any
+from collections.abc import Iterator
+import dataclasses
+import re
 
-from esmm_jax.data.files.raw_values import SEPARATOR
-from esmm_jax.easyrec.notes import Notes
-from esmm_jax.easyrec.text_proto import Message
+from esmm_jax.easyrec.text_proto import Field, Message
 from esmm_jax.types import InputError
 
-_KINDS = {
-    'IdFeature': 'id', 'TagFeature': 'ids', 'SequenceFeature': 'ids',
-    'RawFeature': 'float',
-}
+# In the order of the enumeration FeatureType, whose numbers may be written.
+_TYPES = (
+    'IdFeature', 'RawFeature', 'TagFeature', 'ComboFeature', 'LookupFeature',
+    'SequenceFeature', 'ExprFeature', 'PassThroughFeature',
+)
+_RANGE = re.compile(r'([a-zA-Z_]+)\[([0-9]+)-([0-9]+)\]')
 
 
-def dataset(
-    root: Message, model: Message, click: Message, conversion: Message,
-    notes: Notes,
-) -> tuple[dict[str, Any], dict[str, str]]:
-  """Converts files, labels and features to the section `dataset`.
+@dataclasses.dataclass(frozen=True)
+class Feature:
+  """A feature of a pipeline config.
 
-  Returns:
-    The section; feature -> field of the features that are carried over.
+  Attributes:
+    message: Its options.
+    name: Its name, that of its column where it has none.
+    inputs: The columns it reads.
   """
+
+  message: Message
+  name: str
+  inputs: tuple[str, ...]
+
+  @property
+  def kind(self) -> str:
+    """Its feature_type."""
+    return kind_name(self.message.get('feature_type', 'IdFeature'))
+
+  @property
+  def line(self) -> int:
+    return self.message.line
+
+
+def kind_name(value: object) -> str:
+  """Returns the name of a feature type, which may be written as a number."""
+  if isinstance(value, int) and 0 <= value < len(_TYPES):
+    return _TYPES[value]
+  return str(value)
+
+
+def features(root: Message) -> list[Feature]:
+  """Lists the features; one with shared_names is several."""
+  messages = root.message('feature_config').messages('features')
+  messages = messages + root.messages('feature_configs')
   data = root.message('data_config')
-  section = {
-      'dataset.files': _path(root, 'train_input_path'),
-      'dataset.click': _label(click),
-      'dataset.conversion': _label(conversion),
-      'dataset.valid_split': '',
-      'selection.metric': '',
-  }
-  if test := _path(root, 'eval_input_path'):
-    section |= {'dataset.split': 'files', 'dataset.test_files': test}
-  data.all('label_fields')
-  kind = str(data.get('input_type', 'CSVInput'))
-  header = data.get('with_header', False)
-  if kind.startswith('CSV') and not header:
-    names = [f.get('input_name') for f in data.all('input_fields')]
-    notes.add(
-        data.line, 'input_type',
-        'EasyRec\'s CSV files have no line with the names; ours must begin with'
-        f' {",".join(names)}')
-  if (separator := data.get('separator', ',')) != ',':
-    notes.add(
-        data.line, 'separator',
-        f'{separator!r}: fields must be separated by commas')
-  used = set().union(*groups(model).values())
-  columns: dict[str, list[str]] = {'id': [], 'ids': [], 'float': []}
-  fields: dict[str, str] = {}
-  for feature in _features(root):
-    _add(feature, used, columns, fields, notes)
-  defined = {_name(feature) for feature in _features(root)}
-  for missing in sorted(used - defined):
-    raise InputError(
-        f'feature group: {missing!r} is no feature of feature_config.')
-  section |= {
-      f'dataset.{kind}': ','.join(names) for kind, names in columns.items()}
-  return section, fields
+  spread = data.get('auto_expand_input_fields', False)
+  listed = []
+  for message in messages:
+    inputs = tuple(map(str, message.all('input_names')))
+    name = str(message.get('feature_name') or (inputs or ('',))[0])
+    listed.append(Feature(message, name, inputs))
+    for shared in map(str, message.all('shared_names')):
+      for column in expanded(shared) if spread else [shared]:
+        listed.append(Feature(message, column, (column,)))
+  return listed
 
 
-def dimensions(root: Message) -> list[int]:
-  """Lists the embedding_dim of all features that have one."""
-  return [d for f in _features(root) if (d := f.get('embedding_dim'))]
+def expanded(name: str) -> list[str]:
+  """Returns field1, field2, field3 for field[1-3].
+
+  >>> expanded('field[1-3]')
+  ['field1', 'field2', 'field3']
+  >>> expanded('field')
+  ['field']
+  """
+  if not (match := _RANGE.match(name)):
+    return [name]
+  start, first, last = match.groups()
+  return [f'{start}{k}' for k in range(int(first), int(last) + 1)]
 
 
 def groups(model: Message) -> dict[str, tuple[str, ...]]:
-  """Returns feature group -> its features."""
-  groups_by_name = {}
-  for g in model.all('feature_groups'):
-    groups_by_name[g.get('group_name')] = tuple(g.all('feature_names'))
-    g.get('wide_deep')
+  """Returns feature group -> its features, those of its sequences too."""
+  groups_by_name: dict[str, tuple[str, ...]] = {}
+  for g in model.messages('feature_groups'):
+    names = [n for raw in g.all('feature_names') for n in expanded(str(raw))]
+    names += sequences(g)
+    groups_by_name[str(g.get('group_name'))] = tuple(dict.fromkeys(names))
+  if more := _attention_maps(model.messages('seq_att_groups')):
+    groups_by_name[''] = tuple(dict.fromkeys(more))
   return groups_by_name
 
 
-def _features(root: Message) -> list[Message]:
-  inside = root.message('feature_config').all('features')
-  return inside + root.all('feature_configs')
+def sequences(group: Message) -> list[str]:
+  """Lists the features of a group's sequences, with their keys."""
+  names = _attention_maps(group.messages('sequence_features'))
+  for inner in group.messages('sequence_groups'):
+    names += map(str, inner.all('feature_names'))
+  return names
 
 
-def _name(feature: Message) -> str:
-  return feature.get('feature_name') or (feature.all('input_names') or [''])[0]
+def _attention_maps(groups: list[Message]) -> list[str]:
+  return [
+      str(name)
+      for group in groups
+      for pairs in group.messages('seq_att_map')
+      for part in ('key', 'hist_seq', 'aux_hist_seq')
+      for name in pairs.all(part)
+  ]
 
 
-def _add(
-    feature: Message, used: set[str], columns: dict[str, list[str]],
-    fields: dict[str, str], notes: Notes,
-) -> None:
-  """Adds a feature to the columns of its kind."""
-  name, kind = _name(feature), str(feature.get('feature_type', 'IdFeature'))
-  feature.get('embedding_dim')
-  if name not in used:
-    notes.add(feature.line, name, 'is in no feature group and is left out')
-    return
-  inputs = feature.all('input_names')
-  if kind not in _KINDS or len(inputs) != 1:
-    notes.add(
-        feature.line, name,
-        f'{kind} of {", ".join(inputs)} is left out; make such a column in the'
-        ' log')
-    return
-  column_kind, options = _KINDS[kind], ''
-  if column_kind != 'float':
-    size = feature.get('hash_bucket_size') or feature.get('num_buckets') or 0
-    if size:
-      options += f':max_values={size}'
-    if table := feature.get('embedding_name'):
-      options += f':table={table}'
-    if combiner := feature.get('combiner'):
-      options += f':combiner={combiner}' if column_kind == 'ids' else ''
-    if column_kind == 'ids':
-      length = feature.get('sequence_length')
-      options += f':max_len={length}' if length else ''
-      separator = feature.get('separator', SEPARATOR)
-      if separator != SEPARATOR:
-        notes.add(
-            feature.line, name, f'its separator {separator!r} must be | in CSV'
-            ' files; in Parquet, lists')
-  if name != inputs[0]:
-    notes.add(
-        feature.line, name, f'stands under its column, {inputs[0]}')
-  columns[column_kind].append(inputs[0] + options)
-  fields[name] = inputs[0]
+def unknown(model: Message, names: set[str]) -> None:
+  """Refuses a feature group with a feature that is not there.
+
+  Raises:
+    InputError: Names the feature.
+  """
+  used: set[str] = set().union(*groups(model).values())
+  for missing in sorted(used - names):
+    raise InputError(
+        f'feature group: {missing!r} is no feature of feature_config.')
 
 
-def _label(tower: Message) -> str:
-  if not (label := tower.get('label_name')):
-    raise InputError(f'line {tower.line}: a tower has no label_name.')
-  return str(label)
+def input_fields(data: Message) -> Iterator[tuple[str, Message]]:
+  """Yields (column, options) of the columns, in the order of the file."""
+  spread = data.get('auto_expand_input_fields', False)
+  for message in data.messages('input_fields'):
+    name = str(message.get('input_name'))
+    for column in expanded(name) if spread else [name]:
+      yield column, message
 
 
-def _path(root: Message, name: str) -> str:
-  return ','.join(str(p) for p in root.all(name))
+def default_field(name: str, value: object, line: int = 0) -> Field:
+  """Makes a field that is not written, with the default of its form."""
+  return Field(name, value, line, used=True)

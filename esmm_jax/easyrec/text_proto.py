@@ -5,7 +5,7 @@ and `name { ... }`, lists, comments, strings in parts. Types are those of the
 text.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import dataclasses
 import re
 from typing import Any
@@ -21,7 +21,10 @@ _TOKEN = re.compile(
     |(?P<mark>[{}<>\[\]:,;])""",
     re.VERBOSE,
 )
-_ESCAPES = {'n': '\n', 't': '\t', 'r': '\r'}
+_ESCAPES = {
+    'n': '\n', 't': '\t', 'r': '\r', 'a': '\a', 'b': '\b', 'f': '\f', 'v': '\v',
+}
+_ESCAPE = re.compile(r'\\([0-7]{1,3}|[xX][0-9a-fA-F]{1,2}|.)')
 _WORDS = {'true': True, 'True': True, 'false': False, 'False': False}
 
 
@@ -36,14 +39,16 @@ class Field:
   Attributes:
     name: Its name.
     value: A number, text, `Word`, bool or `Message`; a list is several fields.
-    line: Line in the text, from 1.
+    line: Line in the text, from 1; 0 for one that is not written there.
     used: Whether it was read through its message.
+    written: Its name in the text, where `name` is another one.
   """
 
   name: str
   value: Any
   line: int
   used: bool = False
+  written: str = ''
 
 
 class Message:
@@ -61,8 +66,45 @@ class Message:
     return [f.value for f in fields]
 
   def get(self, name: str, default: Any = None) -> Any:
-    """Returns the last value of a field, as protocol buffers define it."""
-    return (self.all(name) or [default])[-1]
+    """Returns the last value of a field, as protocol buffers define it.
+
+    Args:
+      name: Of the field.
+      default: Where it is not written; a number or bool tells its type.
+
+    Raises:
+      InputError: The value is of another type than the default.
+    """
+    fields = [f for f in self.fields if f.name == name]
+    self.all(name)
+    return _like(fields[-1], default) if fields else default
+
+  def numbers(self, name: str, kind: type = float) -> list[Any]:
+    """Returns the values of a repeated field of numbers."""
+    fields = [f for f in self.fields if f.name == name]
+    self.all(name)
+    return [_like(f, kind()) for f in fields]
+
+  def has(self, name: str) -> bool:
+    """Tells whether a field is written, be it as an empty message."""
+    return any(f.name == name for f in self.fields)
+
+  def first(self, names: Iterable[str]) -> str:
+    """Returns the one of `names` that is written, as in a oneof; or ''."""
+    return next((f.name for f in self.fields if f.name in set(names)), '')
+
+  def messages(self, name: str) -> list['Message']:
+    """Returns the inner messages of a repeated field.
+
+    Raises:
+      InputError: One of them is a value.
+    """
+    values = self.all(name)
+    for value in values:
+      if not isinstance(value, Message):
+        raise InputError(
+            f'line {self.line}: {name} must be a message, {{...}}.')
+    return values
 
   def message(self, name: str) -> 'Message':
     """Returns an inner message; an empty one if there is none."""
@@ -76,11 +118,36 @@ class Message:
   def unused(self, path: str = '') -> Iterator[tuple[str, int, Any]]:
     """Yields (path, line, value) of fields that were not read, outermost."""
     for f in self.fields:
-      here = f'{path}.{f.name}' if path else f.name
+      name = f.written or f.name
+      here = f'{path}.{name}' if path else name
       if not f.used:
         yield here, f.line, f.value
       elif isinstance(f.value, Message):
         yield from f.value.unused(here)
+
+
+def _like(field: Field, default: Any) -> Any:
+  """Returns a value as a number or bool, if its default is one."""
+  value = field.value
+  if isinstance(default, bool):
+    right = isinstance(value, bool) or value in (0, 1)
+    noun, convert = 'true or false', bool
+  elif isinstance(default, (int, float)):
+    if isinstance(value, Word) and value.lower().lstrip('-') in ('inf', 'nan'):
+      value = float(value)
+    right = isinstance(value, (int, float)) and not isinstance(value, bool)
+    noun, convert = 'a number', lambda v: v
+    if isinstance(default, int):
+      right = right and value == value // 1
+      noun, convert = 'a whole number', int
+  else:
+    return value
+  if not right:
+    shown = 'a message' if isinstance(value, Message) else repr(value)
+    name = field.written or field.name
+    raise InputError(
+        f'line {field.line}: {name} is {shown}; it must be {noun}.')
+  return convert(value)
 
 
 def parse(text: str) -> Message:
@@ -142,11 +209,12 @@ def _values(
   if kind == 'mark' and text in '{<':
     message, at = _message(tokens, at + 1, '}' if text == '{' else '>', line)
     return [message], at + 1
-  if kind == 'mark' and text == '[' and colon:
+  if kind == 'mark' and text == '[' and (colon or tokens[at + 1][1] in '{<'):
     values: list[Any] = []
     at += 1
     while tokens[at][1] != ']' or tokens[at][0] != 'mark':
-      more, at = _values(tokens, at, True, name)
+      # Only messages may stand without a colon before them.
+      more, at = _values(tokens, at, colon, name)
       values += more
       if tokens[at][:2] == ('mark', ','):
         at += 1
@@ -177,5 +245,14 @@ def _number(text: str) -> int | float:
 
 
 def _unescaped(text: str) -> str:
-  escape = lambda m: _ESCAPES.get(m.group(1), m.group(1))
-  return re.sub(r'\\(.)', escape, text)
+  return _ESCAPE.sub(_character, text)
+
+
+def _character(match: re.Match[str]) -> str:
+  """Returns what an escape stands for: \\n, \\x01 and \\001 too."""
+  text = match.group(1)
+  if text[0] in '01234567':
+    return chr(int(text, 8) & 0xFF)
+  if text[0] in 'xX' and len(text) > 1:
+    return chr(int(text[1:], 16))
+  return _ESCAPES.get(text, text)

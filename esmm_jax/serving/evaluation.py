@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import os
 from typing import Any
 
-from esmm_jax.data.files import dialect as dialects
+from esmm_jax.data.csv_files import dialect as dialects
+from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import frames, row_files
-from esmm_jax.data.files.dialect import Dialect
-from esmm_jax.data.files.raw_values import Location
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.columns import concatenate_rows, cut, take_rows
 from esmm_jax.data.tabular.unseen import Counts
+from esmm_jax.data.values.raw_values import Location
 from esmm_jax.metrics.by_space import Observed
 from esmm_jax.serving import calibrators, segments
 from esmm_jax.serving.labelled import Labelled, Reader

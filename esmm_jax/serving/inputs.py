@@ -8,9 +8,10 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
-from esmm_jax.data.files import frames, raw_values
-from esmm_jax.data.files.raw_values import Location
+from esmm_jax.data.files import frames
 from esmm_jax.data.store.checks import check_columns
+from esmm_jax.data.values import raw_values
+from esmm_jax.data.values.raw_values import Location
 from esmm_jax.schema import Field, MISSING, Schema
 from esmm_jax.types import Columns, InputError, Ragged
 import numpy as np

@@ -7,11 +7,12 @@ conversions without a click; of a known data set, its ids and label columns.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from esmm_jax.data.files import frames, raw_values, row_files
-from esmm_jax.data.files.raw_values import Location
+from esmm_jax.data.files import frames, row_files
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.rows import Chunk, joint_labels, LEFT_OUT
 from esmm_jax.data.tabular.unseen import Counts
+from esmm_jax.data.values import raw_values
+from esmm_jax.data.values.raw_values import Location
 from esmm_jax.serving import inputs
 from esmm_jax.training.settings import DatasetOptions
 from esmm_jax.types import Columns

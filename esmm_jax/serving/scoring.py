@@ -12,9 +12,10 @@ import shutil
 from typing import Any, NamedTuple
 
 from esmm_jax.data.batching.prefetching import prefetch
-from esmm_jax.data.files import dialect as dialects, file_hashes, row_files
-from esmm_jax.data.files.dialect import Dialect
-from esmm_jax.data.files.quoted_names import split_names
+from esmm_jax.data.csv_files import dialect as dialects
+from esmm_jax.data.csv_files.dialect import Dialect
+from esmm_jax.data.csv_files.quoted_names import split_names
+from esmm_jax.data.files import file_hashes, row_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.json_files import read_json, replacing, write_json

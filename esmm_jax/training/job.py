@@ -201,7 +201,7 @@ def initialise_or_restore(job: Job) -> tuple[TrainState, Any]:
   start = int(state.step)
   for run in runs:
     run.open(start, program.total_steps, shows=run is runs[0])
-  for warning in warnings:
+  for warning in dict.fromkeys(warnings):
     job.warn(warning)
   if begins:
     runs[0].writer.say(begins)

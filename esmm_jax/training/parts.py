@@ -11,15 +11,17 @@ import os
 from typing import Any
 
 from esmm_jax import paths
+from esmm_jax.balancing import static as balancing
 from esmm_jax.data import DATASETS
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular import frame_files
-from esmm_jax.estimators import Estimator, ESTIMATORS
+from esmm_jax.estimators import Estimator, ESTIMATORS, sampling
 from esmm_jax.models import Architecture, MODELS
 from esmm_jax.options import refuse_unknown
 from esmm_jax.parallel import processes
 from esmm_jax.schema import Schema
-from esmm_jax.tasks import Tasks
+from esmm_jax.tasks import spaces, Tasks
+from esmm_jax.training.settings import Settings
 from esmm_jax.types import InputError, suggest
 
 DEFAULT_DATA_DIR = os.path.join('~', '.cache', 'esmm_jax')
@@ -234,3 +236,56 @@ def estimator(
       raise InputError(f'estimator_options.{option} is {value}, not > 0.')
   terms = functools.partial(chosen.terms, tasks=tasks, **bound)
   return chosen._replace(terms=terms), traced
+
+
+def check_tasks(
+    settings: Sequence[Settings], builder: ColumnarBuilder
+) -> None:
+  """Refuses what the tasks of the data rule out, before it is prepared.
+
+  Raises:
+    InputError: An objective or a model cannot have these tasks.
+  """
+  common, described = settings[0], builder.schema
+  if common.dataset.tasks:
+    described = described.with_tasks(common.dataset.tasks)
+  name = common.objective.estimator
+  for s in settings:
+    chosen, _ = estimator(name, s.objective.options, described.tasks)
+    defaults = chosen.weights(described.tasks)
+    balancing.loss_weights(s.objective.loss_weights, defaults)
+    if s.objective.sampling != sampling.NONE:
+      check_sampled(name, chosen, described.tasks)
+    if s.training.common_ctr and not {'click', 'conversion'} <= set(
+        described.labels
+    ):
+      raise InputError(
+          'common_ctr is of click and conversion, and the labels are'
+          f' {list(described.labels)}; leave it empty.'
+      )
+  if chosen.truth_labels and not described.truth:
+    raise InputError(
+        f'estimator={name!r} needs {list(chosen.truth_labels)}, which exists'
+        ' only where the truth is known; use dataset synthetic_funnel, or'
+        ' another estimator.'
+    )
+  model(common.model.options, common.model.name, described)
+
+
+def check_sampled(name: str, estimator: Estimator, tasks: Tasks) -> None:
+  """Refuses sampling where it would do nothing.
+
+  Raises:
+    InputError: The estimator has no CVR loss, or thins its rows itself.
+  """
+  clicked = [s.key for s in spaces(tasks) if s.given == 'click']
+  if 'cvr_clicked' not in {*estimator.weights(tasks)} & {*clicked}:
+    raise InputError(
+        'sampling is of the rows of the loss cvr_clicked, which'
+        f' estimator={name!r} does not have for these tasks.'
+    )
+  if estimator.needs_uniform:
+    raise InputError(
+        f'estimator={name!r} samples the clicked rows itself; leave sampling'
+        ' at its default.'
+    )

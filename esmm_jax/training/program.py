@@ -15,7 +15,7 @@ from esmm_jax.optim import network as optim
 from esmm_jax.optim.tables import table_optimizer
 from esmm_jax.parallel.layout import Layout
 from esmm_jax.schema import Schema
-from esmm_jax.tasks import spaces, Tasks
+from esmm_jax.tasks import Tasks
 from esmm_jax.training import memory, parts, resident
 from esmm_jax.training.selection import Selection
 from esmm_jax.training.settings import Settings
@@ -76,7 +76,7 @@ def program(settings: Sequence[Settings], data_dir: str | None) -> Program:
   )
   sampled = any(o.sampling != sampling.NONE for o in objectives)
   if sampled:
-    _check_sampled(common.objective.estimator, estimator, schema.tasks)
+    parts.check_sampled(common.objective.estimator, estimator, schema.tasks)
   model = parts.model(common.model.options, common.model.name, schema)
   batches = _batches(common, builder, schema, estimator)
   memory.check(
@@ -132,40 +132,6 @@ def _check_before_data(settings: Sequence[Settings]) -> Layout:
   return layout
 
 
-def _check_tasks(
-    settings: Sequence[Settings], builder: ColumnarBuilder
-) -> None:
-  """Refuses what the tasks of the data rule out, before it is prepared.
-
-  Raises:
-    InputError: An objective or a model cannot have these tasks.
-  """
-  common, schema = settings[0], builder.schema
-  if common.dataset.tasks:
-    schema = schema.with_tasks(common.dataset.tasks)
-  name = common.objective.estimator
-  for s in settings:
-    estimator, _ = parts.estimator(name, s.objective.options, schema.tasks)
-    defaults = estimator.weights(schema.tasks)
-    balancing.loss_weights(s.objective.loss_weights, defaults)
-    if s.objective.sampling != sampling.NONE:
-      _check_sampled(name, estimator, schema.tasks)
-    if s.training.common_ctr and not {'click', 'conversion'} <= set(
-        schema.labels
-    ):
-      raise InputError(
-          'common_ctr is of click and conversion, and the labels are'
-          f' {list(schema.labels)}; leave it empty.'
-      )
-  if estimator.truth_labels and not schema.truth:
-    raise InputError(
-        f'estimator={name!r} needs {list(estimator.truth_labels)}, which exists'
-        ' only where the truth is known; use dataset synthetic_funnel, or'
-        ' another estimator.'
-    )
-  parts.model(common.model.options, common.model.name, schema)
-
-
 def check_before_preparing(
     settings: Sequence[Settings], builder: ColumnarBuilder
 ) -> None:
@@ -175,7 +141,7 @@ def check_before_preparing(
     InputError: A field, task, split, objective, model or selection metric
       cannot be.
   """
-  _check_tasks(settings, builder)
+  parts.check_tasks(settings, builder)
   for s in settings:
     dataset = s.dataset
     schema = parts.schema(builder, dataset.fields, dataset.tasks)
@@ -242,25 +208,6 @@ def _plan(
       ),
       skip_ceiling=training.skip_ceiling,
   )
-
-
-def _check_sampled(name: str, estimator: Estimator, tasks: Tasks) -> None:
-  """Refuses sampling where it would do nothing.
-
-  Raises:
-    InputError: The estimator has no CVR loss, or thins its rows itself.
-  """
-  clicked = [s.key for s in spaces(tasks) if s.given == 'click']
-  if 'cvr_clicked' not in {*estimator.weights(tasks)} & {*clicked}:
-    raise InputError(
-        'sampling is of the rows of the loss cvr_clicked, which'
-        f' estimator={name!r} does not have for these tasks.'
-    )
-  if estimator.needs_uniform:
-    raise InputError(
-        f'estimator={name!r} samples the clicked rows itself; leave sampling'
-        ' at its default.'
-    )
 
 
 def _hyper(

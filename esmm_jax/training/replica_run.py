@@ -7,11 +7,11 @@ from esmm_jax.metrics.by_space import Observed
 from esmm_jax.parallel import processes
 from esmm_jax.protocols.scoring import protocol_metrics
 from esmm_jax.protocols.use import named
+from esmm_jax.tasks import Tasks
 from esmm_jax.training.common_ctr import common_ctr_metrics
 from esmm_jax.training.predict import save_predictions
 from esmm_jax.training.selection import Selection
 from esmm_jax.training.settings import Settings
-from esmm_jax.tasks import Tasks
 from esmm_jax.types import Array
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import predictions_file

@@ -14,8 +14,8 @@ from esmm_jax import paths
 from esmm_jax.data.tabular import growing
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.json_files import read_json
-from esmm_jax.optim.tables import optimizer_name, TableOptions
 from esmm_jax.optim.network import OptimizerOptions
+from esmm_jax.optim.tables import optimizer_name, TableOptions
 from esmm_jax.types import InputError
 from esmm_jax.warm_start.base import Base
 from esmm_jax.workdir.folder import decisive, flatten, record

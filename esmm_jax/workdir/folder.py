@@ -42,11 +42,6 @@ DATASET_DEFAULTS = {
         'dataset.valid_days': 1,
     }
 }
-# Path -> the key that identifies what lies there, wherever it lies.
-_BY_CONTENT = {
-    'init_from': 'init_sha256',
-    'dataset.vocabulary_of': 'dataset.vocabulary_sha256',
-}
 # The other way round: what configs of earlier versions always wrote, and new
 # ones leave unset.
 _WRITTEN = {
@@ -54,6 +49,11 @@ _WRITTEN = {
 }
 # What a section `selection` without a metric selects on.
 _SELECTS_ON = 'valid/ctcvr/logloss'
+# Path -> the key that identifies what lies there, wherever it lies.
+_BY_CONTENT = {
+    'init_from': 'init_sha256',
+    'dataset.vocabulary_of': 'dataset.vocabulary_sha256',
+}
 _REMEDY = 'Delete the folder or use another --workdir.'
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 

@@ -25,14 +25,17 @@ COMMON = {
     'dataset.test_files': 'later.csv', 'dataset.click': 'clicked',
     'dataset.conversion': 'bought', 'dataset.valid_split': '',
     'dataset.id': 'user:max_values=100,item:max_values=50',
-    'dataset.ids': 'tags:max_values=10', 'dataset.float': 'price',
+    'dataset.ids': 'tags:max_values=10:combiner=sum',
+    'dataset.float': 'price', 'dataset.min_count': 1,
     'selection.metric': '', 'batch_size': 64, 'num_epochs': 2,
-    'optimizer.name': 'adam', 'optimizer.b1': 0.8, 'learning_rate': 0.01,
+    'optimizer.name': 'adam', 'optimizer.b1': 0.8, 'optimizer.b2': 0.999,
+    'learning_rate': 0.01,
     'schedule.name': 'exponential', 'schedule.end_factor': 0.25,
     'model.embed_dim': 8,
 }
 OWN = {
     'ESMM': ('esmm', {
+        'dataset.conversion_without_click': 'keep',
         'estimator': 'entire_space', 'loss_weights.ctr': 1.0,
         'loss_weights.ctcvr': 2.0, 'model.tower_units': (8, 4),
         'model.groups': (('user',), ('item', 'tags', 'price')),
@@ -40,6 +43,7 @@ OWN = {
         'model.dropout': 0.0, 'model.activation': 'relu',
         'tower_l2': 1e-4 / 64, 'embedding_l2': 1e-6}),
     'MMoE': ('mmoe', {
+        'dataset.conversion_without_click': 'keep',
         'estimator': 'click_space', 'loss_weights.ctr': 0.5,
         'loss_weights.cvr_clicked': 3.0, 'model.tower_units': (8, 4),
         'model.num_experts': 3, 'model.expert_units': (16,),
@@ -127,6 +131,12 @@ WRONG = {
     'no such feature': (("feature_names: 'user'", "feature_names: 'usr'"),
                         "'usr' is no feature"),
     'no label': (("label_name: 'clicked'", ''), 'line 41: a tower has no'),
+    'a text for a number': (
+        ('batch_size: 64', "batch_size: 'x'"),
+        "line 18: batch_size is 'x'; it must be a whole number"),
+    'a number for a switch': (
+        ('with_header: true', 'with_header: 3'),
+        'line 18: with_header is 3; it must be true or false'),
     'cut off': (('l2_regularization: 1e-4\n  }\n}', ''),
                 "the end is found where a field of what begins in line 37, or"
                 " '}'"),
@@ -142,6 +152,8 @@ def test_wrong_configs(case):
   (before, after), message = WRONG[case]
   text = easyrec_configs.config('ESMM')
   assert before in text
+  if case == 'no label':
+    text = text.replace("label_fields: ['bought', 'clicked']", '')
   if case == 'odd':
     message = re.escape(message)
   with pytest.raises(InputError, match=message):
@@ -171,6 +183,7 @@ def test_what_is_not_known_is_named(more, note):
 def test_the_text_form():
   found = parse(
       'a: 1  # one\nb { c: "x" \'y\\n\' d: [1, 2.5e-3, -inf], }\n'
+      'm: "\\001|\\x1d|\\t|\\\\|\\1" n [{ o: 1 }, { o: 2 }]\n'
       'e: <f: A>; g: true, h: 0x1F a: -2 i: [] j { } k: 1.5f l: .5')
   assert found.all('a') == [1, -2] and found.get('a') == -2
   inside = found.message('b')
@@ -179,8 +192,11 @@ def test_the_text_form():
   assert found.message('e').get('f') == Word('A')
   assert found.get('g') is True and found.get('h') == 31
   assert found.all('i') == []
+  # Control characters, which separate fields and entries.
+  assert found.get('m') == '\x01|\x1d|\t|\\|\x01'
+  assert [n.get('o') for n in found.messages('n')] == [1, 2]
   assert found.get('k') == 1.5 and found.get('l') == 0.5
-  assert list(found.unused()) == [('j', 3, found.fields[-3].value)]
+  assert list(found.unused()) == [('j', 4, found.fields[-3].value)]
 
 
 NAMES = st.from_regex(r'[a-z_][a-z0-9_]{0,8}', fullmatch=True)
@@ -238,15 +254,20 @@ def test_the_document_names_keys_that_are_there():
   with open(os.path.join(ROOT, 'docs', 'easyrec.md'), encoding='utf-8') as f:
     text = f.read()
   known = set()
-  for name in ('esmm', 'mmoe', 'ple', 'dbmtl'):
+  for name in ('esmm', 'mmoe', 'ple', 'dbmtl', 'aitm'):
     path = os.path.join(ROOT, 'configs', f'{name}.py')
     config = runpy.run_path(path)['get_config']('tabular')
     known |= set(flatten(config.to_dict()))
   rows = [line.split(' | ') for line in text.splitlines() if ' | ' in line]
   keys = {k for row in rows[1:] for k in re.findall(r'`([a-z_0-9.]+)`', row[1])}
   assert len(keys) > 30
-  options = {'max_values', 'max_len', 'combiner', 'table'}
-  values = {'entire_space', 'click_space', 'end_to_end', 'batch', 'none'}
+  options = {'max_values', 'max_len', 'combiner', 'table', 'separator',
+             'weights', 'scaling', 'kv_separator', 'max_seq_len',
+             'ev_params.filter_freq', 'burnin_learning_rate', 'boundaries'}
+  options |= {f'dataset.{k}' for k in ('format', 'separator', 'header',
+                                       'weight')}
+  values = {'keep', 'entire_space', 'click_space', 'end_to_end', 'batch',
+            'none'}
   assert keys <= known | options | values
   made = set().union(COMMON, *(own for _, own in OWN.values()))
   assert made <= keys | {'dataset.valid_split', 'selection.metric'}

@@ -8,14 +8,14 @@ prints them as tables.
 import pathlib
 import tempfile
 
+from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import frames as frame_reader
-from esmm_jax.data.files.dialect import Dialect
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.serving import inputs
 from esmm_jax.types import InputError
 
 from tests import ROOT
-from tests.data.files import test_csv_refused, test_dialect
+from tests.data.csv_files import test_csv_refused, test_dialect
 from tests.data.tabular import test_labels, test_tabular, test_tabular_errors
 from tests.experiments import test_cli
 from tests.parallel import forking

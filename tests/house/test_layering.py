@@ -19,7 +19,10 @@ LAYERS = [
                    'paths', 'schema', 'tasks', 'types')
 ]
 # What a data set is made of.
-SET = ['esmm_jax.data.files', 'esmm_jax.data.store', *LAYERS]
+SET = [
+    *(f'esmm_jax.data.{f}' for f in ('csv_files', 'files', 'store', 'values')),
+    *LAYERS,
+]
 OWN = ('esmm_jax', 'configs', 'experiments', 'benchmarks', 'tests')
 
 # Folder or module -> what it may import of the project, and of other packages
@@ -34,9 +37,16 @@ RULES = [
     ('esmm_jax.json_files', ['esmm_jax.types'], ['numpy']),
     ('esmm_jax.options', ['esmm_jax.types'], []),
     ('esmm_jax.paths', [], []),
+    ('esmm_jax.data.csv_files', LAYERS, FILES),
+    ('esmm_jax.data.values', ['esmm_jax.data.csv_files', *LAYERS], FILES),
     (
         'esmm_jax.data.files',
-        ['esmm_jax.data.store', *LAYERS],
+        [
+            'esmm_jax.data.csv_files',
+            'esmm_jax.data.store',
+            'esmm_jax.data.values',
+            *LAYERS,
+        ],
         [*FILES, 'tqdm'],
     ),
     ('esmm_jax.data.store', LAYERS, [*NUMERIC, *STORE]),
@@ -163,7 +173,7 @@ RULES = [
         ],
         ['jinja2', *NUMERIC, 'pyarrow'],
     ),
-    ('esmm_jax.easyrec', ['esmm_jax.data.files', 'esmm_jax.types'], []),
+    ('esmm_jax.easyrec', ['esmm_jax.data.values', 'esmm_jax.types'], []),
     (
         'esmm_jax.doctor',
         [

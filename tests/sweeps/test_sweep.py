@@ -13,13 +13,13 @@ import subprocess
 import sys
 import time
 
+from esmm_jax.protocols import use as protocols
 from esmm_jax.sweeps.points import chain, fixed, product, run_name, runs
 from esmm_jax.sweeps.points import settings
 from esmm_jax.sweeps.points import sweep, zipped
 from esmm_jax.sweeps.table import Choice, Column, Front, Table
 from esmm_jax.types import InputError
 from esmm_jax.workdir.folder import claim, record
-from esmm_jax.protocols import use as protocols
 from experiments import load, sweep_checks
 from hypothesis import given, strategies as st
 import pytest

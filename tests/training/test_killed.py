@@ -13,9 +13,9 @@ import sys
 import time
 
 from esmm_jax.training.feeding import Streamed
-from esmm_jax.training.resident import Resident
 from esmm_jax.training.loop import train_and_evaluate
 from esmm_jax.training.predict import SplitPredictor
+from esmm_jax.training.resident import Resident
 from esmm_jax.types import InputError
 from esmm_jax.workdir.stopping import EXIT_CODE, Stopped
 import pytest

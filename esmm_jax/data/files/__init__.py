@@ -1,14 +1,10 @@
-"""Reads people's CSV and Parquet files as typed Arrow columns.
+"""People's CSV and Parquet files and frames, as columns.
 
 Errors name the file, the row and the column.
 
-  dialect, quoted_names    the form of CSV files; names in one text
-  find_files, file_kinds   paths, globs, folders; what a file is
-  csv_stream, records, quote_check   CSV as UTF-8 whose rows are whole
-  partitions               columns in the names of folders
-  row_files                the rows of a file, of any kind
-  csv_rows, checked_csv    line by line; columns of types that are known
-  raw_values               columns as texts, numbers, times and labels
+  find_files               paths, globs and folders
+  row_files, partitions    the rows of a file, with columns of folders' names
+  checked_csv              columns of types that are known
   same_files, file_hashes  raw files against those that data was made from
-  frames                   what people hold in memory: DataFrames, tables, dicts
+  frames, frame_columns    what people hold in memory: DataFrames, tables, dicts
 """

@@ -12,7 +12,7 @@ import os
 import re
 from typing import NoReturn
 
-from esmm_jax.data.files.csv_rows import find_damage, last_field, read_rows
+from esmm_jax.data.csv_files.csv_rows import find_damage, last_field, read_rows
 from esmm_jax.data.store.feature_columns import Values
 from esmm_jax.types import InputError
 import numpy as np

@@ -6,9 +6,9 @@ import re
 from typing import NamedTuple
 
 from esmm_jax import paths
-from esmm_jax.data.files import dialect as dialects
-from esmm_jax.data.files import file_kinds
-from esmm_jax.data.files.dialect import Dialect
+from esmm_jax.data.csv_files import dialect as dialects
+from esmm_jax.data.csv_files import file_kinds
+from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.types import InputError
 import fsspec
 

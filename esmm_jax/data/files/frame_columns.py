@@ -6,8 +6,8 @@ Nulls are what the library calls null: None, NaN, NaT, pd.NA, a masked entry.
 from collections.abc import Mapping
 from typing import Any
 
-from esmm_jax.data.files import raw_values
-from esmm_jax.data.files.raw_values import Location
+from esmm_jax.data.values import raw_values
+from esmm_jax.data.values.raw_values import Location
 from esmm_jax.types import InputError, Ragged
 import numpy as np
 import pyarrow as pa

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import re
 import urllib.parse
 
-from esmm_jax.data.files import raw_values
-from esmm_jax.data.files.raw_values import Location
+from esmm_jax.data.values import raw_values
+from esmm_jax.data.values.raw_values import Location
 from esmm_jax.types import InputError
 import pyarrow as pa
 import pyarrow.compute as pc

@@ -4,14 +4,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import dataclasses
 from typing import NamedTuple
 
-from esmm_jax.data.files import csv_rows, csv_stream
-from esmm_jax.data.files import dialect as dialects
-from esmm_jax.data.files import file_kinds, partitions
-from esmm_jax.data.files.dialect import Dialect
-from esmm_jax.data.files.file_kinds import DAMAGED
+from esmm_jax.data.csv_files import csv_rows, csv_stream
+from esmm_jax.data.csv_files import dialect as dialects
+from esmm_jax.data.csv_files import file_kinds
+from esmm_jax.data.csv_files.dialect import Dialect
+from esmm_jax.data.csv_files.file_kinds import DAMAGED
+from esmm_jax.data.csv_files.records import BLOCK
+from esmm_jax.data.files import partitions
 from esmm_jax.data.files.find_files import File, find
-from esmm_jax.data.files.records import BLOCK
-from esmm_jax.data.files.raw_values import Location
+from esmm_jax.data.values.raw_values import Location
 from esmm_jax.types import InputError, suggest
 import pyarrow as pa
 from pyarrow import csv, parquet

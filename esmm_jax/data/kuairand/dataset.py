@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import os
 from typing import Any
 
+from esmm_jax.data.files import file_hashes, same_files
 from esmm_jax.data.kuairand import features, raw as raw_files, rows
 from esmm_jax.data.kuairand.config import KuaiRandConfig
-from esmm_jax.data.files import file_hashes, same_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.columns import take_rows
 from esmm_jax.data.store.feature_columns import FeatureColumns

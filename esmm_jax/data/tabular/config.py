@@ -7,13 +7,13 @@ import json
 from typing import Any
 
 from esmm_jax import paths
-from esmm_jax.data.files import dialect as dialects
-from esmm_jax.data.files.dialect import Dialect
-from esmm_jax.data.files.quoted_names import split_names, unquote
-from esmm_jax.data.files.raw_values import boundary, Times
+from esmm_jax.data.csv_files import dialect as dialects
+from esmm_jax.data.csv_files.dialect import Dialect
+from esmm_jax.data.csv_files.quoted_names import split_names, unquote
 from esmm_jax.data.store.policies import POLICIES
 from esmm_jax.data.tabular import agreement, growing, labels, splits
 from esmm_jax.data.tabular.inputs import KINDS, parse_inputs
+from esmm_jax.data.values.raw_values import boundary, Times
 from esmm_jax.options import check_choice, refuse_unknown
 from esmm_jax.schema import Schema
 from esmm_jax.types import InputError

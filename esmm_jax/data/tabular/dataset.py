@@ -136,10 +136,10 @@ class Tabular(ColumnarBuilder):
     base = growing.base(config)
     fit, groups, report = self._count(log, ends, base)
     encoder = fit.encoder()
-    if base:
-      report['new_values'] = growing.new_values(base, encoder)
     if texts := warnings.of_log(config, report, fit, encoder.schema):
       report['warnings'] = texts
+    if base:
+      report['new_values'] = growing.new_values(base, encoder)
     encoder.save(self.encoder_folder)
     # All splits grow in one pass; then their shards are cut off one by one.
     folders = {

@@ -12,12 +12,14 @@ import json
 import os
 from typing import Any, NamedTuple
 
-from esmm_jax.data.files import dialect as dialects, frames, raw_values
-from esmm_jax.data.files.dialect import Dialect
-from esmm_jax.data.files.raw_values import Location
+from esmm_jax.data.csv_files import dialect as dialects
+from esmm_jax.data.csv_files.dialect import Dialect
+from esmm_jax.data.files import frames
 from esmm_jax.data.store.vocabulary import Vocabulary
 from esmm_jax.data.tabular.inputs import Input
 from esmm_jax.data.tabular.unseen import Counts
+from esmm_jax.data.values import raw_values
+from esmm_jax.data.values.raw_values import Location
 from esmm_jax.schema import FIRST_KEPT, Schema
 from esmm_jax.types import Columns, InputError, Ragged
 import numpy as np
@@ -201,14 +203,6 @@ class Encoder:
     """Returns the texts with the ids 2, 3 and so on."""
     return self._vocabularies[table].values.to_pylist()
 
-  def vocabulary(self, table: str) -> Vocabulary:
-    """Returns the ids of a table's texts."""
-    return self._vocabularies[table]
-
-  def scaling(self, name: str) -> Scaling:
-    """Returns the scaling of a column of numbers."""
-    return self._scalings[name]
-
   def sha256(self) -> str:
     """Hashes the vocabularies and scalings, as hexadecimal digits.
 
@@ -226,6 +220,14 @@ class Encoder:
         whole.update(np.array([len(t) for t in texts], '<i8').tobytes())
         whole.update(b''.join(texts))
     return whole.hexdigest()
+
+  def vocabulary(self, table: str) -> Vocabulary:
+    """Returns the ids of a table's texts."""
+    return self._vocabularies[table]
+
+  def scaling(self, name: str) -> Scaling:
+    """Returns the scaling of a column of numbers."""
+    return self._scalings[name]
 
   def save(self, folder: str) -> None:
     """Writes the encoder into a folder, which is created."""

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from esmm_jax.data.files import raw_values
-from esmm_jax.data.files.raw_values import Location
 from esmm_jax.data.store.vocabulary import ValueCounts
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.encoder import Encoder, logarithm, Raw, read
 from esmm_jax.data.tabular.encoder import Scaling
 from esmm_jax.data.tabular.inputs import Input
+from esmm_jax.data.values import raw_values
+from esmm_jax.data.values.raw_values import Location
 from esmm_jax.types import InputError
 import numpy as np
 import pyarrow as pa

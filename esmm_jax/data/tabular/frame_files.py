@@ -11,9 +11,10 @@ import os
 import tempfile
 from typing import Any
 
-from esmm_jax.data.files import frames, raw_values
-from esmm_jax.data.files.raw_values import Location
+from esmm_jax.data.files import frames
 from esmm_jax.data.tabular.config import TabularConfig
+from esmm_jax.data.values import raw_values
+from esmm_jax.data.values.raw_values import Location
 from esmm_jax.json_files import replacing
 from esmm_jax.types import InputError
 import numpy as np

@@ -4,8 +4,8 @@ import dataclasses
 import re
 from typing import Any
 
-from esmm_jax.data.files.quoted_names import split, unquote
-from esmm_jax.data.files.raw_values import SEPARATOR
+from esmm_jax.data.csv_files.quoted_names import split, unquote
+from esmm_jax.data.values.raw_values import SEPARATOR
 from esmm_jax.options import check_choice
 from esmm_jax.schema import COMBINERS, Field
 from esmm_jax.types import InputError, suggest

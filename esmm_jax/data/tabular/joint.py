@@ -7,8 +7,8 @@ dataset section say what such rows become.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from esmm_jax.data.files.raw_values import Location
 from esmm_jax.data.store.policies import apply_conversion_policy
+from esmm_jax.data.values.raw_values import Location
 from esmm_jax.tasks import Tasks
 from esmm_jax.types import InputError
 import numpy as np

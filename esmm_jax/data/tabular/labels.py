@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import dataclasses
 import re
 
-from esmm_jax.data.files import raw_values
-from esmm_jax.data.files.quoted_names import split, unquote
-from esmm_jax.data.files.raw_values import Location
+from esmm_jax.data.csv_files.quoted_names import split, unquote
+from esmm_jax.data.values import raw_values
+from esmm_jax.data.values.raw_values import Location
 from esmm_jax.options import check_choice
 from esmm_jax.tasks import CART_FUNNEL, CLICKED, FUNNEL, KINDS, ordered, spaces
 from esmm_jax.tasks import Task, Tasks
@@ -26,7 +26,8 @@ _COMPARE = {
     '<=': np.less_equal, '>': np.greater, '<': np.less,
 }  # fmt: skip
 _EXPRESSION = re.compile(
-    r'("(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'|[^"\'].*?|)\s*(==|!=|>=|<=|>|<)(.*)',
+    r'("(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'|[^"\'].*?|)'
+    r'\s*(==|!=|>=|<=|>|<)(.*)',
     re.S,
 )
 _NUMBER = r'^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$'
@@ -201,7 +202,7 @@ def make_tasks(
   events = {k: Event.parse(text, k) for k, text in texts.items() if text}
   tasks = CART_FUNNEL if cart else FUNNEL if click else CLICKED
   tasks = [t for t in tasks if t.label in events]
-  parsed = [_parse_label(part) for part in split(labels)]
+  parsed = [_parse_label(part) for part in _split(labels)]
   names = [t.label for t in tasks] + [task.label for task, _ in parsed]
   of_label = {t.label: t.name for t in tasks} | {
       task.label: task.name for task, _ in parsed
@@ -218,13 +219,20 @@ def make_tasks(
   return _checked(tasks, events), events
 
 
+def _split(text: str, separator: str = ',') -> list[str]:
+  try:
+    return split(text, separator)
+  except InputError as e:
+    raise InputError(f'dataset.labels: {e}') from e
+
+
 def _parse_label(text: str) -> tuple[Task, Event]:
   """Parses `COLUMN:after=LABEL:kind=regression:name=NAME`.
 
   Returns:
     The task, whose parent is a label, and what it is read from.
   """
-  column, *parts = split(text, ':')
+  column, *parts = _split(text, ':') or ['']
   event, options = Event.parse(column, 'labels'), {}
   for part in parts:
     key, equals, value = part.partition('=')

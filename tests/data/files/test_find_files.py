@@ -2,8 +2,8 @@
 
 import os
 
+from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import row_files
-from esmm_jax.data.files.dialect import Dialect
 from esmm_jax.data.files.partitions import partitions
 from esmm_jax.types import InputError
 import fsspec

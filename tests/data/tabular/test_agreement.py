@@ -2,9 +2,9 @@
 
 import itertools
 
+from esmm_jax.data.tabular import agreement, splits
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.inputs import parse_inputs
-from esmm_jax.data.tabular import agreement, splits
 from esmm_jax.types import InputError
 import pytest
 

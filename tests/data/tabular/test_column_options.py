@@ -3,10 +3,10 @@
 import json
 import os
 
-from esmm_jax.data.files.raw_values import Location
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.encoder import Encoder, Scaling
 from esmm_jax.data.tabular.fit import Fit, Moments
+from esmm_jax.data.values.raw_values import Location
 from esmm_jax.types import InputError
 import numpy as np
 from pyarrow import parquet

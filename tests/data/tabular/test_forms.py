@@ -3,7 +3,7 @@
 import os
 import re
 
-from esmm_jax.data.files.dialect import NAMES
+from esmm_jax.data.csv_files.dialect import NAMES
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.encoder import Encoder
 from esmm_jax.types import InputError

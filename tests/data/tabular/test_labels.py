@@ -2,10 +2,10 @@
 
 import itertools
 
-from esmm_jax.data.files.raw_values import Location
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.joint import make_joint, Rules
 from esmm_jax.data.tabular.labels import Event, read_numbers, read_weights
+from esmm_jax.data.values.raw_values import Location
 from esmm_jax.schema import Schema
 from esmm_jax.tasks import CART_FUNNEL, CLICK, FUNNEL, spaces, Task
 from esmm_jax.types import InputError

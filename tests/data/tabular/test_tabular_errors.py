@@ -4,11 +4,11 @@ import datetime
 import os
 import re
 
-from esmm_jax.data.files import raw_values
-from esmm_jax.data.files.raw_values import Location
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.encoder import Encoder
 from esmm_jax.data.tabular.fit import Fit, Moments
+from esmm_jax.data.values import raw_values
+from esmm_jax.data.values.raw_values import Location
 from esmm_jax.training import parts
 from esmm_jax.types import InputError
 from hypothesis import given, strategies as st

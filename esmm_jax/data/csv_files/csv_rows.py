@@ -1,0 +1,129 @@
+"""Reads CSV files row by row, to find the line at which one is damaged.
+
+pyarrow reads fast but does not tell where it failed; after a failure this slow
+pass finds the line.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import csv
+import io
+import itertools
+from typing import NamedTuple
+
+from esmm_jax.data.csv_files import dialect as dialects
+from esmm_jax.data.csv_files.dialect import Dialect
+from esmm_jax.data.csv_files.file_kinds import DAMAGED, open_file, separator_of
+from esmm_jax.data.csv_files.records import BLOCK
+
+NOT_UTF8 = 'it is not UTF-8; save the file as UTF-8'
+
+
+class Damage(NamedTuple):
+  """The first damaged place of a file.
+
+  Attributes:
+    line: The line at which its row begins, from 1, as an editor counts.
+    field: Name of the column.
+    problem: A clause without a full stop.
+  """
+
+  line: int
+  field: str
+  problem: str
+
+
+def read_rows(
+    path: str, line_breaks: bool = True, dialect: Dialect = dialects.DEFAULT
+) -> Iterator[tuple[int, list[str]]]:
+  """Reads the rows of a file, the header first.
+
+  Args:
+    path: The file.
+    line_breaks: Whether quoted values may hold line breaks. Empty lines are
+      then no rows; otherwise each line is one.
+    dialect: The form of the file.
+
+  Yields:
+    The line at which the row begins, from 1, and its fields. Bytes that are not
+    UTF-8 become lone surrogates.
+  """
+  csv.field_size_limit(1 << 30)
+  newline = '' if line_breaks else '\n'
+  codec, errors = dialect.codec, 'replace'
+  if codec == 'utf-8':
+    codec, errors = 'utf-8-sig', 'surrogateescape'
+  form = {'delimiter': separator_of(path, dialect), 'quoting': csv.QUOTE_NONE}
+  if quote := dialect.quote_mark:
+    form |= {'quotechar': quote, 'quoting': csv.QUOTE_MINIMAL}
+  with open_file(path) as f, io.TextIOWrapper(
+      f, codec, errors=errors, newline=newline
+  ) as text:
+    if not line_breaks:
+      for line, content in enumerate(text, start=1):
+        yield line, next(csv.reader([content.rstrip('\r\n')], **form), [])
+      return
+    reader, line = csv.reader(text, **form), 1
+    for fields in reader:
+      if fields:
+        yield line, fields
+      line = reader.line_num + 1
+
+
+def line_of(path: str, row: int, dialect: Dialect = dialects.DEFAULT) -> int:
+  """Returns the line at which a row begins, as an editor counts.
+
+  Args:
+    path: The file.
+    row: From 0, behind the header; empty lines are no rows.
+    dialect: The form of the file.
+  """
+  row += dialect.has_header
+  with contextlib.suppress(*DAMAGED, csv.Error):
+    rows = read_rows(path, dialect=dialect)
+    for line, _ in itertools.islice(rows, row, None):
+      return line
+  return row + 1
+
+
+def find_damage(
+    path: str,
+    line_breaks: bool = True,
+    problem_of: Callable[[str, str], str] = lambda name, text: '',
+    dialect: Dialect = dialects.DEFAULT,
+) -> Damage | None:
+  """Looks for the first row that cannot be read.
+
+  Args:
+    path: The file.
+    line_breaks: See `read_rows`.
+    problem_of: Gives for the column's name and a text what is wrong with it, ''
+      if nothing is.
+    dialect: The form of the file.
+
+  Returns:
+    None where every row looks sound or Python cannot read the file either.
+  """
+  header = dialect.header_names
+  try:
+    for line, fields in read_rows(path, line_breaks, dialect):
+      header = header or fields
+      if len(fields) != len(header):
+        problem = f'the row has {len(fields)} fields, the header {len(header)}'
+        return Damage(line, last_field(header, fields), problem)
+      if sum(map(len, fields)) > BLOCK:
+        problem = f'the row is longer than {BLOCK} bytes'
+        return Damage(line, header[-1], problem)
+      for name, text in zip(header, fields):
+        if any('\udc80' <= c <= '\udcff' for c in text):
+          return Damage(line, name, NOT_UTF8)
+        if fields is not header and (problem := problem_of(name, text)):
+          return Damage(line, name, problem)
+  except (*DAMAGED, csv.Error):
+    return None
+  return None
+
+
+def last_field(header: Sequence[str], fields: Sequence[str]) -> str:
+  """Returns the column at which a row of too few or too many fields ends."""
+  return header[min(max(len(fields), 1), len(header)) - 1]
