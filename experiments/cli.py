@@ -191,12 +191,7 @@ def run(main: Callable[..., Any], positional: bool = False) -> None:
 def print_results(
     runs: Mapping[str, Mapping[str, Any]], title: str = 'test split'
 ) -> None:
-  """Prints the test metrics: a row for each space and run.
-
-  Args:
-    runs: Name -> `test/space/metric` -> value.
-    title: Says which rows they are of.
-  """
+  """Prints the metrics `test/...`: a row for each space and run."""
   from rich.box import SIMPLE_HEAD
   from rich.console import Console
   from rich.table import Table

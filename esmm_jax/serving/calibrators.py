@@ -111,28 +111,6 @@ def probability_maps(
   return maps
 
 
-def apply(
-    folder: str,
-    kind: str,
-    joint: str,
-    outputs: Mapping[str, Array],
-    tasks: Tasks,
-) -> Mapping[str, Array]:
-  """Calibrates outputs as a run was calibrated, unless `kind` is `none`.
-
-  Args:
-    folder: The run's.
-    kind: `none` or one of `KINDS`.
-    joint: See `calibrate_outputs`, as the other arguments.
-
-  Raises:
-    InputError: The run is not calibrated.
-  """
-  if kind == 'none':
-    return outputs
-  return calibrate_outputs(read(folder, kind), kind, joint, outputs, tasks)
-
-
 def calibrate_outputs(
     calibrators: Mapping[str, Any],
     kind: str,

@@ -61,7 +61,8 @@ class Reader:
     self._config = _log_config(predictor)
     schema = predictor.schema
     if self._config:
-      self.labels = self._config.label_columns
+      events = self._config.events.values()
+      self.labels = list(dict.fromkeys(event.column for event in events))
       self._group = self._config.group
     else:
       self.labels = list(schema.labels)
@@ -84,19 +85,17 @@ class Reader:
         row_files.require([name], present, where, f', which {option} names')
 
   def read(
-      self, columns: Any, where: str, first: int, noun: str, counts: Counts
+      self, columns: Any, location: Location, counts: Counts
   ) -> Labelled:
     """Encodes rows and reads their labels.
 
     Args:
       columns: Rows as `frames.read` takes them.
-      where: The file, for messages.
-      first: Number of the first row, for messages.
-      noun: See `Location`.
+      location: Where the rows are, for messages, and the form of texts.
       counts: Gets the missing and unseen values of each field.
     """
+    where, first = location.where, location.first
     rows = frames.read(columns, self.names, where).columns
-    location = Location(where, first, noun)
     chunk = Chunk(rows, location, 0, first, first, LEFT_OUT)
     labels, is_kept = self._labels(chunk)
     kept = np.flatnonzero(is_kept)

@@ -26,7 +26,7 @@ UNCLICKED = ('error', *POLICIES)
 GROUP, ROW, FILE = 'group_key', 'row_number', 'file_number'
 WEIGHT = 'row_weight'
 # Options that earlier versions lacked: unset, they are no part of the hash.
-_NEW = ('labels', 'unknown_conversion', 'weight')
+_NEW = ('labels', 'unknown_conversion', 'weight', 'vocabulary_sha256')
 
 # Options that are the name of one column.
 _ONE_COLUMN = (
@@ -140,11 +140,7 @@ class TabularConfig(tfds.core.BuilderConfig):
     if self.vocabulary_of and not self.vocabulary_sha256:
       self.vocabulary_sha256 = growing.fingerprint(self.vocabulary_of)
     options = {name: getattr(self, name) for name in self._defaults()}
-    # By its content, wherever it lies; absent where unset, as it was before
-    # there was the option.
-    del options['vocabulary_of']
-    if not self.vocabulary_sha256:
-      del options['vocabulary_sha256']
+    del options['vocabulary_of']  # By its content, wherever it lies.
     # The same files make the same data, whatever folder the program runs in.
     for key in ('files', 'valid_files', 'test_files'):
       options[key] = list(map(paths.absolute, split_names(options[key])))
@@ -261,11 +257,6 @@ class TabularConfig(tfds.core.BuilderConfig):
     }
 
   @property
-  def label_columns(self) -> list[str]:
-    """The columns of the file that labels are read from."""
-    return list(dict.fromkeys(e.column for e in self.events.values()))
-
-  @property
   def schema(self) -> Schema:
     """The schema, vocabulary sizes 0."""
     return Schema(
@@ -274,11 +265,6 @@ class TabularConfig(tfds.core.BuilderConfig):
         group=GROUP if self.group else '',
         weight=WEIGHT if self.weight else '',
     )
-
-  @property
-  def base(self) -> growing.Reference:
-    """The run whose vocabulary grows."""
-    return growing.Reference(self.vocabulary_of, self.vocabulary_sha256)
 
   @property
   def read(self) -> list[str]:

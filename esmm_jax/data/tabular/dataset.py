@@ -17,12 +17,11 @@ from esmm_jax.data.store.column_files import GrowingTable
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.columns import cut, open_folder, take_rows
 from esmm_jax.data.store.vocabulary import ValueCounts, Vocabulary
-from esmm_jax.data.tabular import frame_files, splits, warnings
+from esmm_jax.data.tabular import frame_files, growing, splits, warnings
 from esmm_jax.data.tabular.config import FILE, GROUP, ROW, SPLITS
 from esmm_jax.data.tabular.config import TabularConfig, WEIGHT
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.tabular.fit import Fit
-from esmm_jax.data.tabular.growing import check_inputs
 from esmm_jax.data.tabular.rows import Chunk, ends_of_time, joint_labels
 from esmm_jax.data.tabular.rows import Log, row_weights, split_of
 from esmm_jax.data.tabular.splits import LEFT_OUT
@@ -134,19 +133,13 @@ class Tabular(ColumnarBuilder):
     ends = None
     if config.split == 'time':
       ends = ends_of_time(log, config)
-    base = config.base.load()
-    if base:
-      where = f'dataset.vocabulary_of={config.vocabulary_of}'
-      check_inputs(config.inputs, base, where)
+    base = growing.base(config)
     fit, groups, report = self._count(log, ends, base)
     encoder = fit.encoder()
     if texts := warnings.of_log(config, report, fit, encoder.schema):
       report['warnings'] = texts
     if base:
-      report['new_values'] = {
-          f.table: f.vocab_size - base.vocabulary(f.table).size
-          for f in encoder.schema.inputs
-      }
+      report['new_values'] = growing.new_values(base, encoder)
     encoder.save(self.encoder_folder)
     # All splits grow in one pass; then their shards are cut off one by one.
     folders = {
