@@ -76,7 +76,8 @@ def test_isotonic_by_hand():
   np.testing.assert_allclose(
       fit['probabilities'], [1 / 7, 1 / 7, 1 / 2, 1 / 2, 6 / 7, 6 / 7, 6 / 7])
   # Rows of one value are one: 1/3 at 0 though the first of them is 1.
-  fit = calibrator_fits.fit_isotonic(np.array([0, 0, 0, 1]), np.array([1, 0, 0, 1]))
+  fit = calibrator_fits.fit_isotonic(
+      np.array([0, 0, 0, 1]), np.array([1, 0, 0, 1]))
   np.testing.assert_allclose(fit['probabilities'], [1 / 3, 5 / 6, 5 / 6])
 
 

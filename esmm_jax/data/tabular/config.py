@@ -10,6 +10,7 @@ from esmm_jax import paths
 from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.csv_files.quoted_names import split_names, unquote
+from esmm_jax.data.store.options import like
 from esmm_jax.data.store.policies import POLICIES
 from esmm_jax.data.tabular import agreement, growing, labels, splits
 from esmm_jax.data.tabular.inputs import KINDS, parse_inputs
@@ -240,7 +241,7 @@ class TabularConfig(tfds.core.BuilderConfig):
     refuse_unknown(options, list(defaults), 'dataset', 'Tabular')
     return cls(
         **{
-            name: _like(options[name], default, name)
+            name: like(options[name], _kind(name, default), name)
             for name, default in defaults.items()
             if options.get(name) is not None
         }
@@ -285,13 +286,5 @@ class TabularConfig(tfds.core.BuilderConfig):
     return boundary(text, f'dataset.{option}', column, self.time)
 
 
-def _like(value: Any, default: Any, option: str) -> Any:
-  """Converts an option to the type of its default."""
-  kinds = {str: (str, int, float), int: (int,), float: (int, float)}
-  nouns = {str: 'a text', int: 'a whole number', float: 'a number'}
-  kind = float if option in _SHARES else type(default)
-  if isinstance(value, bool) or not isinstance(value, kinds[kind]):
-    raise InputError(
-        f'dataset.{option} is {value!r}; it must be {nouns[kind]}.'
-    )
-  return kind(value)
+def _kind(option: str, default: Any) -> type:
+  return float if option in _SHARES else type(default)

@@ -7,7 +7,7 @@ split is there twice while its shards are written.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 import os
 import shutil
 from typing import Any
@@ -198,45 +198,12 @@ class Tabular(ColumnarBuilder):
       total += len(split)
       self._progress.update(len(split))
     self._progress.total = 2 * total
-    self._refuse_empty(num, others)
+    warnings.refuse_empty(config, num, others)
     filled = {name: n for name, n in num.items() if n['rows']}
     report = {'rows': total, 'left_out': left_out, 'splits': filled}
     if config.split == 'column':
       report['other_splits'] = dict(others)
     return fit, groups.vocabulary() if config.group else None, report
-
-  def _refuse_empty(
-      self, num: dict[str, dict[str, Any]], others: Mapping[str, int]
-  ) -> None:
-    config = self.builder_config
-    wanted = ['train'] if config.split == 'column' else config.split_names
-    for name in wanted:
-      if num[name]['rows']:
-        continue
-      advice = f'Check dataset.split={config.split} and what belongs to it.'
-      if others:
-        advice = (
-            f'Column {config.split_column!r} holds {splits.describe(others)};'
-            f' write {splits.known_names()}.'
-        )
-      raise InputError(
-          f'tabular: split {name!r} is empty; no row fell into it. {advice}'
-      )
-    rows = num['train']['rows']
-    for label, event in config.events.items():
-      if not num['train'][label]:
-        option = label if getattr(config, label, '') else 'labels'
-        noun = 'label' if event.operator else 'column'
-        raise InputError(
-            f'tabular: {noun} {str(event)!r} is 0 in all {rows} training rows;'
-            ' there is nothing to learn from. Is it the right column for'
-            f' dataset.{option}?'
-        )
-    if config.weight and not num['train'][WEIGHT]:
-      raise InputError(
-          f'tabular: dataset.weight, column {config.weight!r}, is 0 in all'
-          f' {rows} training rows; there is nothing to learn from.'
-      )
 
   def _encode(
       self,

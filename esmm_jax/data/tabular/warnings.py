@@ -1,12 +1,13 @@
-"""Warnings of a prepared log: what its training rows cannot teach."""
+"""Warnings and refusals of a log: what its training rows cannot teach."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from esmm_jax.data.tabular import splits
-from esmm_jax.data.tabular.config import TabularConfig
+from esmm_jax.data.tabular.config import TabularConfig, WEIGHT
 from esmm_jax.data.tabular.fit import Fit
 from esmm_jax.schema import FIRST_KEPT, Schema
+from esmm_jax.types import InputError
 
 
 def of_log(
@@ -96,3 +97,48 @@ def _of_inputs(config: TabularConfig, fit: Fit, schema: Schema) -> list[str]:
       continue
     texts.append(f'column {c.name!r} {text}: it tells the model nothing.')
   return texts
+
+
+def refuse_empty(
+    config: TabularConfig,
+    num: dict[str, dict[str, Any]],
+    others: Mapping[str, int],
+) -> None:
+  """Refuses a log of which a split or a label is empty.
+
+  Args:
+    config: Of the log.
+    num: Split -> its `rows`, and label -> rows where it is not 0.
+    others: Names that are no splits -> their rows.
+
+  Raises:
+    InputError: Names the split, or the label.
+  """
+  wanted = ['train'] if config.split == 'column' else config.split_names
+  for name in wanted:
+    if num[name]['rows']:
+      continue
+    advice = f'Check dataset.split={config.split} and what belongs to it.'
+    if others:
+      advice = (
+          f'Column {config.split_column!r} holds {splits.describe(others)};'
+          f' write {splits.known_names()}.'
+      )
+    raise InputError(
+        f'tabular: split {name!r} is empty; no row fell into it. {advice}'
+    )
+  rows = num['train']['rows']
+  for label, event in config.events.items():
+    if not num['train'][label]:
+      option = label if getattr(config, label, '') else 'labels'
+      noun = 'label' if event.operator else 'column'
+      raise InputError(
+          f'tabular: {noun} {str(event)!r} is 0 in all {rows} training rows;'
+          ' there is nothing to learn from. Is it the right column for'
+          f' dataset.{option}?'
+      )
+  if config.weight and not num['train'][WEIGHT]:
+    raise InputError(
+        f'tabular: dataset.weight, column {config.weight!r}, is 0 in all'
+        f' {rows} training rows; there is nothing to learn from.'
+    )
