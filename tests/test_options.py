@@ -3,7 +3,8 @@
 import dataclasses
 import math
 
-from esmm_jax.options import check_units, COUNT, number, one_of, Range
+from esmm_jax.options import check_number, check_units, COUNT, number, one_of
+from esmm_jax.options import Range
 from esmm_jax.options import refuse_unknown, Section, SHARE
 from esmm_jax.types import InputError
 import pytest
@@ -65,3 +66,11 @@ def test_refuse_unknown():
   refuse_unknown({'a': 1, 'gone': None}, ['a'], 'model', 'MMoE')
   with pytest.raises(InputError, match='model.b is set, but MMoE has no such'):
     refuse_unknown({'b': 1}, ['a'], 'model', 'MMoE')
+
+
+@pytest.mark.parametrize('value', ['abc', (1,), math.nan, 2])
+def test_what_is_no_number(value):
+  """Keys of a config that are named by the user's labels have no type."""
+  check_number('k', None, SHARE)
+  with pytest.raises(InputError, match='k is .*; it must be a'):
+    check_number('k', value, SHARE)
