@@ -234,7 +234,9 @@ def test_table_file(path, variant):
   assert runs(table.points)
   builders, sections, keys = {}, set(), set()
   for tree in trees.values():
-    section = str((tree.dataset, tree.protocol, bool(tree.common_ctr)))
+    section = json.dumps(
+        [tree.dataset.to_dict(), tree.protocol, bool(tree.common_ctr)],
+        default=str)
     if section not in sections:
       sections.add(section)
       tree = protocols.resolve(tree)

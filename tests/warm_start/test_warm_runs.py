@@ -22,7 +22,8 @@ from tests.training.test_killed import finish, start
 from tests.warm_start import days
 from tests.warm_start.test_takeover import ids, saved
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
+pytestmark = [
+    pytest.mark.slow, pytest.mark.usefixtures('quick_compilation')]
 
 
 @pytest.fixture(scope='module')
