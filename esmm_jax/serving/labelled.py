@@ -15,7 +15,7 @@ from esmm_jax.data.values import raw_values
 from esmm_jax.data.values.raw_values import Location
 from esmm_jax.serving import inputs
 from esmm_jax.training.settings import DatasetOptions
-from esmm_jax.types import Columns
+from esmm_jax.types import Columns, InputError
 import numpy as np
 import pyarrow as pa
 
@@ -116,7 +116,17 @@ class Reader:
 
   def _labels(self, chunk: Chunk) -> tuple[dict[str, np.ndarray], np.ndarray]:
     if self._config:
-      return joint_labels(chunk, self._config)
+      try:
+        return joint_labels(chunk, self._config)
+      except InputError as e:
+        what, rule, _ = str(e).partition(' Say what such rows are')
+        if not rule:
+          raise
+        # The rule that training had is no flag of an evaluation.
+        raise InputError(
+            f'{what} The run had no rule for such rows; mend them or leave them'
+            ' out.'
+        ) from e
     labels = {}
     for task in self._predictor.schema.tasks:
       at, array = chunk.location.column(task.label), chunk.arrow(task.label)

@@ -61,6 +61,21 @@ def run(tmp_path_factory):
   return root, results
 
 
+def test_rows_that_the_run_had_no_rule_for(finished_days):
+  """It was trained with `error`, which advises a flag of training."""
+  rows = days.day(2, 40)
+  k = rows.column_names.index('bought')
+  rows = rows.set_column(k, 'bought', pa.array([1] * 40))
+  with pytest.raises(InputError, match="columns, row .*'bought' is 1 and"
+                     ".*0. The run had no rule for such rows; mend them"):
+    esmm_jax.load(finished_days).evaluate(rows)
+
+
+@pytest.fixture(scope='module')
+def finished_days(tmp_path_factory):
+  return days.train(str(tmp_path_factory.mktemp('days')), 'plain', 1)[0]
+
+
 @pytest.fixture(scope='module')
 def predictor(run):
   return esmm_jax.load(str(run[0] / 'run'))
