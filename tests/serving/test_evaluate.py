@@ -248,7 +248,8 @@ def test_splits_that_are_refused(run, predictor, finished):
       (('test', 'huor'), "--by=huor.*Did you mean 'hour'")):
     with pytest.raises(InputError, match=words):
       evaluation.evaluate_split(predictor, builder, *arguments)
-  with pytest.raises(InputError, match='had the data tabular/.*Name its'):
+  words = 'was trained on the data tabular/.*Name the --data_dir'
+  with pytest.raises(InputError, match=words):
     evaluation.evaluate_split(predictor, finished.builder(), 'test')
 
 
