@@ -230,6 +230,10 @@ def test_data_sets_with_ids(finished):
     (lambda t: t.set_column(t.column_names.index('clicked'), 'clicked',
                             pa.array([3] * len(t))),
      "columns, row 0: column 'clicked' is .*3"),
+    # Behind rows that the rule leaves out.
+    (lambda t: t.set_column(t.column_names.index('price'), 'price',
+                            pa.array(['1'] * 60 + ['x'] * 4)),
+     "columns, row 60: column 'price' is 'x'"),
     (lambda t: t.slice(0, 0), 'There are no rows to evaluate'),
 ])
 def test_what_is_refused(predictor, change, words):

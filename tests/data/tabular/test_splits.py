@@ -130,7 +130,8 @@ SAID = {
     'no group': (dict(visit=['v', None, 'w'] * 3 + ['w']), dict(
         min_count=1, group='visit'), [
             "3 of 10 rows have no value in column 'visit' (dataset.group): GAUC"]),
-    'one or missing': (dict(user=['u'] * 5 + [None] + ['u'] * 4), QUIET, []),
+    'one or missing': (
+        dict(user=['u'] * 5 + [None] + ['u'] * 4), QUIET, []),
 }
 
 
