@@ -44,6 +44,7 @@ _HIGHEST = float(np.finfo(np.float32).max)
 class Event:
   """A column, or a comparison of one, that a label is read from.
 
+  >>> from esmm_jax.data.tabular.labels import Event
   >>> Event.parse('rating>=4', 'conversion')
   Event(column='rating', operator='>=', value='4')
 
