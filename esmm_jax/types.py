@@ -59,7 +59,8 @@ def suggest(name: str, names: Iterable[str]) -> str:
   >>> suggest('AUC', ['ece', 'auc'])
   "Did you mean 'auc'? There are: auc, ece."
   """
-  names = sorted(names)
+  if not (names := sorted(names)):
+    return 'There are none.'
   same = [n for n in names if n.casefold() == str(name).casefold()]
   near = same or difflib.get_close_matches(str(name), names, n=1)
   hint = f'Did you mean {near[0]!r}? ' if near else ''
