@@ -56,9 +56,13 @@ def suggest(name: str, names: Iterable[str]) -> str:
 
   >>> suggest('usr', ['user', 'item', 'a,b'])
   "Did you mean 'user'? There are: 'a,b', item, user."
+  >>> suggest('AUC', ['ece', 'auc'])
+  "Did you mean 'auc'? There are: auc, ece."
   """
-  names = sorted(names)
-  near = difflib.get_close_matches(str(name), names, n=1)
+  if not (names := sorted(names)):
+    return 'There are none.'
+  same = [n for n in names if n.casefold() == str(name).casefold()]
+  near = same or difflib.get_close_matches(str(name), names, n=1)
   hint = f'Did you mean {near[0]!r}? ' if near else ''
   shown = [repr(n) if _is_odd(n) else n for n in names[:_MOST]]
   more = f' and {len(names) - _MOST} more' if len(names) > _MOST else ''

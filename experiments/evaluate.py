@@ -92,11 +92,14 @@ def main() -> None:
   write_json(output, what | result)
   name = os.path.basename(os.path.normpath(workdir))
   title = f'split {_SPLIT.value}' if _SPLIT.value else _INPUT.value
-  _print(name, f'{title}: {result["rows"]:,} rows', result)
+  title = f'{title}: {result["rows"]:,} rows'
+  _print(name, title, result, predictor.unseen_in_log)
   print(f'Written: {output}')
 
 
-def _print(name: str, title: str, result: Mapping[str, Any]) -> None:
+def _print(
+    name: str, title: str, result: Mapping[str, Any], in_log: Mapping[str, Any]
+) -> None:
   """Prints the metrics, of segments too, and what to know about the rows."""
   from esmm_jax.serving import segments
 
@@ -108,7 +111,7 @@ def _print(name: str, title: str, result: Mapping[str, Any]) -> None:
   }
   if parts:
     console.print_results(parts, f'by {_BY.value}')
-  for line in _notes(result):
+  for line in _notes(result, in_log):
     print(line)
 
 
@@ -123,7 +126,9 @@ def _of(result: Mapping[str, Any], prefix: str) -> dict[str, Any]:
   return metrics
 
 
-def _notes(result: Mapping[str, Any]) -> Iterator[str]:
+def _notes(
+    result: Mapping[str, Any], in_log: Mapping[str, Any]
+) -> Iterator[str]:
   """Yields what to know about the rows, a line each."""
   from esmm_jax.data.tabular import unseen
   from esmm_jax.serving import segments
@@ -161,10 +166,11 @@ def _notes(result: Mapping[str, Any]) -> Iterator[str]:
         ' in all'
     )
   start = 'missing/'
-  yield from unseen.lines({
+  shares = {
       name: unseen.Share(result[f'missing/{name}'], result[f'unseen/{name}'])
       for name in (k[len(start) :] for k in result if k.startswith(start))
-  })
+  }
+  yield from unseen.lines(shares, in_log)
 
 
 if __name__ == '__main__':

@@ -23,7 +23,7 @@ from esmm_jax.serving.labelled import Labelled, Reader
 from esmm_jax.training.common_ctr import common_ctr_metrics
 from esmm_jax.training.predict import mean_gates, observe, split_metrics
 from esmm_jax.types import Columns, InputError
-from esmm_jax.workdir import manifest, provenance
+from esmm_jax.workdir import manifest
 import numpy as np
 import pyarrow as pa
 
@@ -150,12 +150,7 @@ def evaluate_split(
   Raises:
     InputError: The data is not the run's, or there is no such split or column.
   """
-  began = manifest.read(predictor.folder)['data']
-  if began != provenance.data(builder):
-    raise InputError(
-        f'{predictor.folder} had the data {began}, here is'
-        f' {provenance.data(builder)}. Name its --data_dir.'
-    )
+  manifest.require_data(predictor.folder, builder)
   source, counts = builder.as_data_source(split), Counts()
   observed = observe(builder, split, predictor.schema.tasks)
   step, uses, pieces = _PIECE * predictor.batch_size, [], []

@@ -98,7 +98,7 @@ class Reader:
     rows = frames.read(columns, self.names, where).columns
     chunk = Chunk(rows, location, 0, first, first, LEFT_OUT)
     labels, is_kept = self._labels(chunk)
-    kept = np.flatnonzero(is_kept)
+    kept, every = np.flatnonzero(is_kept), rows
     if len(kept) < len(is_kept):
       rows = {
           name: raw_values.arrow(value, location.column(name)).take(kept)
@@ -106,8 +106,15 @@ class Reader:
       }
       labels = {name: values[kept] for name, values in labels.items()}
     chunk = chunk._replace(columns=rows)
+    encode = self._predictor.encode
+    try:
+      encoded = encode(rows, where, first, counts, location)
+    except InputError:
+      # Of the rows that are left the numbers are other ones.
+      encode(every, where, first, location=location)
+      raise
     return Labelled(
-        self._predictor.encode(rows, where, first, counts),
+        encoded,
         {name: labels[name] for name in self._predictor.schema.labels},
         chunk.texts(self._group) if self._group else None,
         chunk.texts(self._by) if self._by else None,

@@ -10,6 +10,7 @@ from esmm_jax.data.files import frames
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.tabular.unseen import Counts, Share
+from esmm_jax.data.values.raw_values import Location
 from esmm_jax.schema import Schema
 from esmm_jax.serving import inputs, model_inputs
 from esmm_jax.serving.evaluation import Evaluates
@@ -160,6 +161,7 @@ class Predictor(Evaluates):
       where: str,
       first_row: int = 0,
       counts: Counts | None = None,
+      location: Location | None = None,
   ) -> Columns:
     """Encodes columns as `predict` takes them into those of the schema.
 
@@ -168,6 +170,7 @@ class Predictor(Evaluates):
       where: See there.
       first_row: See there.
       counts: Gets the missing and unseen values of each field.
+      location: Of the rows, for messages, if they are of a CSV file.
 
     Returns:
       Field -> column, as `outputs` takes them.
@@ -181,8 +184,9 @@ class Predictor(Evaluates):
         counts.add_columns(self.schema, encoded)
       return encoded
     rows = frames.read(columns, self.names, where, inputs.READS)
+    at = location or Location(where, first_row)
     columns = self._encoder.encode(
-        rows.columns, where, first_row, counts=counts
+        rows.columns, where, first_row, at.noun, at.dialect, counts
     )
     return inputs.encoded(self.schema, columns, where, first_row)
 

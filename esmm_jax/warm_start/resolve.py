@@ -18,6 +18,7 @@ from esmm_jax.optim.network import OptimizerOptions
 from esmm_jax.optim.tables import optimizer_name, TableOptions
 from esmm_jax.types import InputError
 from esmm_jax.warm_start.base import Base
+from esmm_jax.workdir import manifest
 from esmm_jax.workdir.folder import decisive, flatten, record
 
 INIT, INIT_SHA256 = 'init_from', 'init_sha256'
@@ -91,6 +92,9 @@ def _fingerprints(
   if vocabulary:
     noted[VOCABULARY] = vocabulary
     noted[VOCABULARY_SHA256] = growing.fingerprint(vocabulary)
+    # Ids of another encoder would be other rows of that run's tables.
+    encoder = growing.load(vocabulary)
+    manifest.require_encoder(paths.expand(vocabulary), encoder)
   return noted
 
 

@@ -9,7 +9,7 @@ import esmm_jax
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import row_files
 from esmm_jax.serving import calibrate as calibrates
-from esmm_jax.serving import evaluation, segments
+from esmm_jax.serving import evaluation, scoring, segments
 from esmm_jax.training import parts
 from esmm_jax.training.loop import train_and_evaluate
 from esmm_jax.types import InputError
@@ -133,6 +133,16 @@ def test_files_of_another_form(run, predictor, tmp_path):
   with pytest.raises(InputError, match="separator=';'"):
     evaluation.evaluate_files(
         predictor, files, Dialect.read({'format': 'csv'}))
+  bad = rows.set_column(
+      rows.column_names.index('price'), 'price',
+      pa.array(['1'] * 60 + ['x'] * (TEST_ROWS - 60)))
+  csv.write_csv(bad, tmp_path / 'bad.csv')
+  files = row_files.find([str(tmp_path / 'bad.csv')])
+  words = "bad.csv, line 62: column 'price' is 'x'; it must be a number"
+  with pytest.raises(InputError, match=words):
+    evaluation.evaluate_files(predictor, files)
+  with pytest.raises(InputError, match=words):
+    scoring.score_files(predictor, files, str(tmp_path / 'scores.csv'))
 
 
 def test_a_split(run, predictor):
@@ -230,6 +240,10 @@ def test_data_sets_with_ids(finished):
     (lambda t: t.set_column(t.column_names.index('clicked'), 'clicked',
                             pa.array([3] * len(t))),
      "columns, row 0: column 'clicked' is .*3"),
+    # Behind rows that the rule leaves out.
+    (lambda t: t.set_column(t.column_names.index('price'), 'price',
+                            pa.array(['1'] * 60 + ['x'] * 4)),
+     "columns, row 60: column 'price' is 'x'"),
     (lambda t: t.slice(0, 0), 'There are no rows to evaluate'),
 ])
 def test_what_is_refused(predictor, change, words):
@@ -248,7 +262,8 @@ def test_splits_that_are_refused(run, predictor, finished):
       (('test', 'huor'), "--by=huor.*Did you mean 'hour'")):
     with pytest.raises(InputError, match=words):
       evaluation.evaluate_split(predictor, builder, *arguments)
-  with pytest.raises(InputError, match='had the data tabular/.*Name its'):
+  words = 'was trained on the data tabular/.*Name the --data_dir'
+  with pytest.raises(InputError, match=words):
     evaluation.evaluate_split(predictor, finished.builder(), 'test')
 
 

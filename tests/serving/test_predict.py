@@ -249,7 +249,7 @@ class Hashed:
     assert 'user' in names
     return self
 
-  def encode(self, columns, where, first_row, counts):
+  def encode(self, columns, where, first_row, noun, dialect, counts):
     if len(columns['who']) == 3:
       raise InputError(f'{where}, row {first_row}: three.')
     known = [str(who).startswith('u') for who in columns['who']]

@@ -130,6 +130,7 @@ REFUSED = [
     ({'dataset__id': 'user:table=item,item,hour'}, "'user' has other options"),
     ({'dataset__ids': 'tags:max_len=3'}, "'tags' has other options"),
     ({'dataset__ids': 'tags:combiner=sum'}, "'tags' has other options"),
+    ({'dataset__ids': 'tags:weights=colon'}, ', no weights, here: .*, weights'),
     ({'dataset__float': 'price:scaling=log'}, "'price' has other options"),
     ({'dataset__vocabulary_of': 'runs/x'}, 'vocabulary_of=runs/x and init_'),
 ]
@@ -150,15 +151,20 @@ def test_what_does_not_fit(root, yesterday, changes, words):
     ('{root}', 'is no folder of a run'),
     ('{root}/unfinished', 'unfinished is not finished: there is no results'),
     ('{root}/bare', 'bare has no checkpoint of its last step'),
+    ('{root}/mixed', 'mixed/encoder is not the one that the run was trained'),
     ('{root}/refused', 'is the folder of the run itself'),
+    ('file://{root}/refused', 'is the folder of the run itself'),
 ])
 def test_what_is_no_run_to_begin_with(root, yesterday, base, words):
-  for name in ('unfinished', 'bare'):
+  for name in ('unfinished', 'bare', 'mixed'):
     folder = os.path.join(root, name)
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(yesterday, folder)
     if name == 'bare':
       shutil.rmtree(os.path.join(folder, 'checkpoints'))
+    elif name == 'mixed':  # As many values in another order.
+      path = os.path.join(folder, 'encoder', 'vocabulary-000.parquet')
+      parquet.write_table(parquet.read_table(path)[::-1], path)
     else:
       os.remove(os.path.join(folder, 'results.json'))
   tree = days.config('nothing.parquet', init_from=base.format(root=root))
@@ -171,8 +177,8 @@ def test_data_sets_whose_vocabulary_is_fixed(finished, tmp_path):
   """More rows of the same world are fine; another world is refused."""
   data, run = str(finished.data), str(finished.folder)
   tree = small_config(**{
-      'init_from': run, 'dataset.num_train': 2000, 'dataset.num_valid': 1000,
-      'dataset.num_test': 1000})
+      'init_from': f'file://{run}', 'dataset.num_train': 2000,
+      'dataset.num_valid': 1000, 'dataset.num_test': 1000})
   results = train_and_evaluate(tree, str(tmp_path / 'new'), data)
   assert results['steps'] == 4
   tree.dataset.seed = 1

@@ -181,7 +181,7 @@ class Tabular(ColumnarBuilder):
     fit, groups = Fit(config, base), ValueCounts()
     num = {name: {'rows': 0} for name in SPLITS}
     others: Counter[str] = Counter()
-    left_out = total = 0
+    left_out = total = ungrouped = 0
     for chunk in log.chunks():
       split = split_of(chunk, config, ends)
       if config.split == 'column':
@@ -191,7 +191,9 @@ class Tabular(ColumnarBuilder):
       weights = row_weights(chunk, config)
       fit.add(chunk.columns, split == 0, chunk.location)
       if config.group:
-        groups.add(chunk.texts(config.group))
+        values = chunk.texts(config.group)
+        groups.add(values)
+        ungrouped += values.null_count
       for k, name in enumerate(SPLITS):
         _add(num[name], split == k, labels, weights)
       left_out += int((split == LEFT_OUT).sum())
@@ -201,6 +203,8 @@ class Tabular(ColumnarBuilder):
     warnings.refuse_empty(config, num, others)
     filled = {name: n for name, n in num.items() if n['rows']}
     report = {'rows': total, 'left_out': left_out, 'splits': filled}
+    if ungrouped:
+      report['ungrouped'] = ungrouped
     if config.split == 'column':
       report['other_splits'] = dict(others)
     return fit, groups.vocabulary() if config.group else None, report

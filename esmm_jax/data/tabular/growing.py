@@ -111,6 +111,7 @@ def _options(column: Input) -> str:
   text = f'{column.kind}, table={column.table}'
   if column.kind == 'ids':
     text += f', max_len={column.max_len}, combiner={column.combiner}'
+    text += ', weights' if column.weights else ', no weights'
   return text
 
 

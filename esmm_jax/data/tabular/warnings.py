@@ -9,6 +9,9 @@ from esmm_jax.data.tabular.fit import Fit
 from esmm_jax.schema import FIRST_KEPT, Schema
 from esmm_jax.types import InputError
 
+# Share of rows without a group from which on they decide GAUC.
+_UNGROUPED = 0.2
+
 
 def of_log(
     config: TabularConfig, report: Mapping[str, Any], fit: Fit, schema: Schema
@@ -17,7 +20,8 @@ def of_log(
 
   Args:
     config: Of the log.
-    report: Of the first pass: `splits` with `train`, and `other_splits`.
+    report: Of the first pass: `rows`, `splits` with `train`, `other_splits`,
+      and `ungrouped`, the rows without a value of the group.
     fit: Of all training rows.
     schema: With the sizes of the vocabularies.
   """
@@ -25,6 +29,7 @@ def of_log(
       *_of_splits(config, report.get('other_splits', {})),
       *_of_labels(config, report['splits']['train']),
       *_of_inputs(config, fit, schema),
+      *_of_groups(config, report),
   ]
 
 
@@ -97,6 +102,17 @@ def _of_inputs(config: TabularConfig, fit: Fit, schema: Schema) -> list[str]:
       continue
     texts.append(f'column {c.name!r} {text}: it tells the model nothing.')
   return texts
+
+
+def _of_groups(config: TabularConfig, report: Mapping[str, Any]) -> list[str]:
+  rows = report.get('ungrouped', 0)
+  if rows <= _UNGROUPED * report['rows']:
+    return []
+  return [
+      f'{rows:,} of {report["rows"]:,} rows have no value in column'
+      f' {config.group!r} (dataset.group): GAUC takes them for one group. Give'
+      ' each its own value to leave them out of GAUC.'
+  ]
 
 
 def refuse_empty(

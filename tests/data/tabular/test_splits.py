@@ -115,7 +115,8 @@ SAID = {
         "conversion ('bought') is 1 in all 4 training rows with click 1: cvr"]),
     'missing': (dict(user=[None] * 10, price=[np.nan] * 10), QUIET, [
         "column 'user' has no value in any training row",
-        "column 'price' has no value in any training row"]),
+        "column 'price' has no value in any training row",
+        "10 of 10 rows have no value in column 'user' (dataset.group)"]),
     'one value': (dict(user=['u'] * 6 + ['v'] * 4, price=[2.5] * 10), QUIET, [
         "column 'user' is 'u' in all training rows: it tells the model nothing",
         "column 'price' is 2.5 in all training rows"]),
@@ -126,7 +127,11 @@ SAID = {
     'all rare': ({}, dict(min_count=4), [
         f"column '{name}' has no value that is in min_count=4 training rows"
         for name in ('user', 'item', 'tags')]),
-    'one or missing': (dict(user=['u'] * 5 + [None] * 5), QUIET, []),
+    'no group': (
+        dict(visit=['v', None, 'w'] * 3 + ['w']), QUIET | {'group': 'visit'},
+        ["3 of 10 rows have no value in column 'visit' (dataset.group)"]),
+    'one or missing': (
+        dict(user=['u'] * 5 + [None] + ['u'] * 4), QUIET, []),
 }
 
 
