@@ -17,16 +17,18 @@ from typing import Any
 
 from absl import flags
 
-from experiments import cli
+from experiments import cli, file_flags
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a finished run.')
-_INPUT = flags.DEFINE_list(
-    'input', None, 'Files, globs, remote paths of fsspec; with commas between.'
+_WORKDIR = file_flags.define_path('workdir', None, 'Folder of a finished run.')
+_INPUT = flags.DEFINE_string(
+    'input',
+    None,
+    'Files, folders, globs, remote paths of fsspec; with commas between.',
 )
 _SPLIT = flags.DEFINE_string(
     'split', None, "Instead of --input: a split of the run's data, as test."
 )
-_OUTPUT = flags.DEFINE_string(
+_OUTPUT = file_flags.define_path(
     'output', None, 'JSON file to write; default: WORKDIR/evaluation.json.'
 )
 _BY = flags.DEFINE_string(
@@ -45,6 +47,7 @@ _JOINT = flags.DEFINE_enum(
     'Calibrated p_ctcvr: product of p_ctr and p_cvr, or calibrated by itself.',
 )
 cli.define_data_dir()
+file_flags.define_form()
 flags.adopt_module_key_flags(cli)
 
 
@@ -62,14 +65,17 @@ def main() -> None:
     )
 
   import esmm_jax
+  from esmm_jax.data.csv_files import quoted_names
   from esmm_jax.data.files import row_files
   from esmm_jax.json_files import write_json
   from esmm_jax.serving import evaluation
   from esmm_jax.training import parts
 
-  files = row_files.find(_INPUT.value) if _INPUT.value else []
   data_dir = flags.FLAGS.data_dir
   predictor = esmm_jax.load(workdir, data_dir=data_dir)
+  form = file_flags.form(predictor.config.dataset)
+  patterns = quoted_names.split_names(_INPUT.value or '')
+  files = row_files.find(patterns, dialect=form)
   options = (_BY.value, _CALIBRATED.value, _JOINT.value)
   if _SPLIT.value:
     builder = parts.dataset(predictor.config.dataset, data_dir)
@@ -78,7 +84,7 @@ def main() -> None:
     )
     what: dict[str, Any] = {'split': _SPLIT.value}
   else:
-    result = evaluation.evaluate_files(predictor, files, *options)
+    result = evaluation.evaluate_files(predictor, files, *options, form)
     what = {'input': [file.path for file in files]}
   what |= {
       'run': workdir,
@@ -87,7 +93,7 @@ def main() -> None:
   }
   write_json(output, what | result)
   name = os.path.basename(os.path.normpath(workdir))
-  title = f'split {_SPLIT.value}' if _SPLIT.value else ','.join(_INPUT.value)
+  title = f'split {_SPLIT.value}' if _SPLIT.value else _INPUT.value
   _print(name, f'{title}: {result["rows"]:,} rows', result)
   print(f'Written: {output}')
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import os
 from typing import Any
 
+from esmm_jax.data.csv_files import dialect as dialects
+from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import frames, row_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.columns import concatenate_rows, cut, take_rows
@@ -68,7 +70,7 @@ class Evaluates:
     def pieces() -> Iterator[Labelled]:
       for first, piece in frames.pieces(columns, None, rows):
         reader.check(list(piece.columns), 'columns')
-        yield reader.read(piece.columns, 'columns', first, 'row', counts)
+        yield reader.read(piece.columns, 'columns', first, counts)
 
     return _evaluate(self, pieces(), by, calibrated, joint, counts)
 
@@ -79,6 +81,7 @@ def evaluate_files(
     by: str = '',
     calibrated: str = 'none',
     joint: str = 'product',
+    dialect: Dialect = dialects.DEFAULT,
 ) -> dict[str, Any]:
   """Evaluates a run on the rows of files.
 
@@ -88,6 +91,7 @@ def evaluate_files(
     by: See `Predictor.evaluate`.
     calibrated: See there.
     joint: See there.
+    dialect: The form of CSV files.
 
   Returns:
     See there.
@@ -97,14 +101,15 @@ def evaluate_files(
   """
   reader, counts = Reader(predictor, by), Counts()
   for file in files:
-    reader.check(row_files.names(file.path), file.path)
+    present = row_files.names(file.path, dialect)
+    reader.check(present, file.path, dialect)
   rows = _PIECE * predictor.batch_size
 
   def pieces() -> Iterator[Labelled]:
     for file in files:
-      noun = 'line' if '.csv' in os.path.basename(file.path) else 'row'
-      for path, first, table in row_files.read(file.path, reader.names, rows):
-        yield reader.read(table, path, first, noun, counts)
+      read = row_files.read(file.path, reader.names, rows, dialect)
+      for path, first, table in read:
+        yield reader.read(table, path, first, counts, dialect)
 
   return _evaluate(predictor, pieces(), by, calibrated, joint, counts)
 

@@ -7,6 +7,7 @@ conversions without a click; of a known data set, its ids and label columns.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import frames, row_files
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.rows import Chunk, joint_labels, LEFT_OUT
@@ -70,21 +71,32 @@ class Reader:
     names = [*predictor.names, *more]
     self.names = list(dict.fromkeys(filter(None, names)))
 
-  def check(self, present: Sequence[str], where: str) -> None:
+  def check(
+      self, present: Sequence[str], where: str, dialect: Dialect | None = None
+  ) -> None:
     """Refuses rows that lack a column that is read.
 
     Args:
       present: Their columns.
       where: The file, for messages.
+      dialect: Its form, if it is CSV; None: it is no file.
     """
-    row_files.require(self._predictor.names, present, where, inputs.READS)
-    row_files.require(self.labels, present, where, _WHY)
-    for name, option in ((self._group, 'dataset.group'), (self._by, '--by')):
-      if name:
-        row_files.require([name], present, where, f', which {option} names')
+    for names, why in (
+        (self._predictor.names, inputs.READS),
+        (self.labels, _WHY),
+        ([self._group], ', which dataset.group names'),
+        ([self._by], ', which --by names'),
+    ):
+      names = list(filter(None, names))
+      row_files.require(names, present, where, why, dialect)
 
   def read(
-      self, columns: Any, where: str, first: int, noun: str, counts: Counts
+      self,
+      columns: Any,
+      where: str,
+      first: int,
+      counts: Counts,
+      dialect: Dialect | None = None,
   ) -> Labelled:
     """Encodes rows and reads their labels.
 
@@ -92,11 +104,13 @@ class Reader:
       columns: Rows as `frames.read` takes them.
       where: The file, for messages.
       first: Number of the first row, for messages.
-      noun: See `Location`.
       counts: Gets the missing and unseen values of each field.
+      dialect: See `check`.
     """
     rows = frames.read(columns, self.names, where).columns
-    location = Location(where, first, noun)
+    location = Location(where, first)
+    if dialect is not None:
+      location = row_files.location(where, first, dialect)
     chunk = Chunk(rows, location, 0, first, first, LEFT_OUT)
     labels, is_kept = self._labels(chunk)
     kept = np.flatnonzero(is_kept)
@@ -108,7 +122,7 @@ class Reader:
       labels = {name: values[kept] for name, values in labels.items()}
     chunk = chunk._replace(columns=rows)
     return Labelled(
-        self._predictor.encode(rows, where, first, counts),
+        self._predictor.encode(rows, where, first, counts, dialect),
         {name: labels[name] for name in self._predictor.schema.labels},
         chunk.texts(self._group) if self._group else None,
         chunk.texts(self._by) if self._by else None,

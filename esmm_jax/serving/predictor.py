@@ -6,6 +6,8 @@ import os
 from typing import Any
 
 from esmm_jax import paths
+from esmm_jax.data.csv_files import file_kinds
+from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import frames
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
@@ -160,6 +162,7 @@ class Predictor(Evaluates):
       where: str,
       first_row: int = 0,
       counts: Counts | None = None,
+      dialect: Dialect | None = None,
   ) -> Columns:
     """Encodes columns as `predict` takes them into those of the schema.
 
@@ -168,6 +171,7 @@ class Predictor(Evaluates):
       where: See there.
       first_row: See there.
       counts: Gets the missing and unseen values of each field.
+      dialect: The form of the file `where`, if it is CSV; None: it is no file.
 
     Returns:
       Field -> column, as `outputs` takes them.
@@ -175,14 +179,17 @@ class Predictor(Evaluates):
     Raises:
       InputError: A column is missing or a value is not possible.
     """
+    form: dict[str, Any] = {}
+    if dialect is not None and file_kinds.is_csv(where, dialect):
+      form = {'noun': 'line', 'dialect': dialect}
     if self._encoder is None:
-      encoded = inputs.encoded(self.schema, columns, where, first_row)
+      encoded = inputs.encoded(self.schema, columns, where, first_row, **form)
       if counts is not None:
         counts.add_columns(self.schema, encoded)
       return encoded
     rows = frames.read(columns, self.names, where, inputs.READS)
     columns = self._encoder.encode(
-        rows.columns, where, first_row, counts=counts
+        rows.columns, where, first_row, counts=counts, **form
     )
     return inputs.encoded(self.schema, columns, where, first_row)
 
@@ -213,8 +220,9 @@ class Predictor(Evaluates):
       size = next(s for s in sizes if s >= stop - start)
       rows = {name: array[start:stop] for name, array in features.items()}
       is_row = np.arange(size) < stop - start
+      rows = model_inputs.pad_rows(rows, size)
       batch = model_inputs.to_batch(
-          self.schema, _pad(rows, size), is_row.astype(np.float32)
+          self.schema, rows, is_row.astype(np.float32)
       )
       outputs, use = self._step(
           params['table'], params['net'], params['stats'], batch
@@ -290,10 +298,3 @@ def _encoder(folder: str, schema: Schema) -> Any:
   encoder = Encoder.load(path)
   manifest.require_encoder(folder, encoder)
   return encoder.select([f.name for f in schema.fields])
-
-
-def _pad(features: Mapping[str, Array], size: int) -> dict[str, Array]:
-  """Pads arrays [n, ...] to `size` rows with copies of their last row."""
-  num = len(next(iter(features.values())))
-  index = np.minimum(np.arange(size), num - 1)
-  return {name: array[index] for name, array in features.items()}

@@ -103,7 +103,7 @@ def score_files(
             f'{k:05d}-{first:012d}.parquet',
             keys,
             lambda counts, c=columns, p=path, n=first: predictor.scores(
-                predictor.outputs(predictor.encode(c, p, n, counts)),
+                predictor.outputs(predictor.encode(c, p, n, counts, dialect)),
                 calibrated,
                 joint,
             ),

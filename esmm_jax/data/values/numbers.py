@@ -49,7 +49,7 @@ def _float64(
   kind = require('number', array, must, location, rows)
   if kind == 'integer':
     return pc.cast(array, pa.float64(), safe=False)  # Rounding is no loss here.
-  if pa.types.is_float32(array.type):
+  if pa.types.is_float32(array.type) or pa.types.is_float16(array.type):
     numbers = _shortest(array.to_numpy(zero_copy_only=False))
     return pa.array(numbers, mask=array.is_null().to_numpy(False))
   if kind == 'decimal':  # A cast to floats would not round it right.
@@ -67,10 +67,13 @@ def _float64(
 
 
 def _shortest(values: np.ndarray) -> np.ndarray:
-  """Converts float32 to the float64 of its shortest decimal.
+  """Converts float32 or float16 to the float64 of its shortest decimal.
 
   That is what a CSV file holds: .1 of a float32 is .1, not .100000001.
   """
+  if values.dtype == np.float16:
+    distinct, index = np.unique(values, return_inverse=True)
+    return np.array([float(str(v)) for v in distinct], np.float64)[index]
   numbers = values.astype(np.float64)
   size = np.abs(numbers)
   left = np.flatnonzero((size % 1 != 0) | (size >= 1 << 24))
