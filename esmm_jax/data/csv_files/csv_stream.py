@@ -14,6 +14,7 @@ from esmm_jax.types import InputError
 
 _BOM = codecs.BOM_UTF8
 _STEP = 1 << 16
+_EXCEL = re.compile('sep=(.)', re.IGNORECASE | re.DOTALL)
 _MARKUP = (b'{"', b'[{', b'<!', b'<html', b'<?xml')
 
 
@@ -109,6 +110,7 @@ class CsvStream:
     else:
       end = first.end if dialect.has_header else begin
       fields = [_decode(f, path, dialect) for f in first.fields]
+      _refuse_excel(separator.join(fields), path, dialect)
       self.header = _names(fields, path, dialect)
     self._pending = data[end:]
     self._check = QuoteCheck(grammar, len(self.header), end)
@@ -187,6 +189,16 @@ def _decode(field: bytes, path: str, dialect: Dialect) -> str:
         f' {dialect.option("encoding")}, gbk or latin-1 say, or save the file'
         ' as UTF-8.'
     ) from e
+
+
+def _refuse_excel(line: str, path: str, dialect: Dialect) -> None:
+  """Refuses a first line that is not the header, but for Excel."""
+  if separator := _EXCEL.fullmatch(line):
+    option = dialect.option('separator')
+    raise InputError(
+        f'{path}, line 1: {line!r} is a line for Excel, not the header. Remove'
+        f' it and set {option}={separator[1]!r}.'
+    )
 
 
 def _names(fields: list[str], path: str, dialect: Dialect) -> list[str]:

@@ -175,12 +175,15 @@ def _read_plain(array: pa.Array, location: Location) -> np.ndarray:
   """Reads 0, 1, and -1 for null and -1."""
   try:
     return raw_values.labels(array, location)
-  except InputError:
+  except InputError as e:
     # The usual column has neither, so it is not searched for them first.
     texts = raw_values.texts(array, location)
     unknown = pc.fill_null(pc.equal(texts, '-1'), True)
     if not pc.any(unknown).as_py():
-      raise
+      if not pa.types.is_string(array.type):
+        raise
+      example = f"'{location.name}==yes'"
+      raise InputError(f'{e} Compare other words, as in {example}.') from e
     labels = raw_values.labels(pc.if_else(unknown, '0', texts), location)
     unknown = unknown.to_numpy(zero_copy_only=False)
     return np.where(unknown, np.int8(-1), labels)

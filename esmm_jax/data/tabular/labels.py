@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 import dataclasses
 
-from esmm_jax.data.csv_files.quoted_names import split, unquote
+from esmm_jax.data.csv_files.quoted_names import colon_hint, split, unquote
 from esmm_jax.data.tabular.events import Event
 from esmm_jax.data.values import raw_values
 from esmm_jax.data.values.raw_values import Location
@@ -115,7 +115,7 @@ def _parse_label(text: str) -> tuple[Task, Event]:
     if key not in ('after', 'kind', 'name') or not equals:
       raise InputError(
           f'dataset.labels: {text!r}: {part!r} is no option of a label; write'
-          f' KEY=VALUE. {suggest(key, ("after", "kind", "name"))}'
+          f' KEY=VALUE{colon_hint(column, part)}. {suggest(key, ("after", "kind", "name"))}'
       )
     options[key] = unquote(value)
   name = options.get('name', event.column if not event.operator else '')

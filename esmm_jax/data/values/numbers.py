@@ -63,6 +63,8 @@ def _float64(
       index = pc.index_in(canonical(array), pa.array(list(truths)))
       digits = pa.array(list(truths.values())).take(index)
       array = pc.coalesce(digits, array)
+      if pc.any(pc.match_substring(array, ',')).as_py():
+        must = 'a number like 1234.5, with a point and without a comma'
   return cast(array, pa.float64(), must, location, rows)
 
 
