@@ -17,7 +17,9 @@ FIRST = (
     *('demo', 'train', 'report', 'evaluate', 'calibrate', 'predict', 'export'),
     *('sweep', 'table', 'prepare_data', 'doctor'),
 )
-HIDDEN = ('cli', 'file_flags', 'load', 'sweep_checks', 'sweep_runs')
+HIDDEN = (
+    *('cli', 'console', 'file_flags', 'load', 'sweep_checks', 'sweep_runs'),
+)
 
 
 def programs() -> dict[str, str]:

@@ -1,35 +1,26 @@
-"""Shared by the programs: flags, errors in one line, tables, exit codes.
+"""Shared by the programs: flags, errors in one line, exit codes.
 
 An error is one line on stderr that says what is wrong and what to do;
 `EXIT_CODES` has the meaning of each exit code.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 import errno
 import os
 import re
 import shlex
-import shutil
 import sys
 from typing import Any
 
 from absl import app, flags, logging
 from esmm_jax import paths
 from esmm_jax.doctor.allocator import keep_scratch, return_arrow_memory
-from esmm_jax.reporting.grid import digits
 from esmm_jax.types import InputError
 from esmm_jax.workdir.stopping import Stopped
 from experiments import file_flags, load
 from ml_collections import config_flags
 
 HELP = ('--help', '-help', '-h', '--helpshort', '-helpshort', '--helpfull')
-# Metrics of a split in the order of the columns; the second line of a
-# regression, the last where the truth is known.
-SHOWN = (
-    *('auc', 'gauc', 'logloss', 'calibration'),
-    *('mse', 'mae', 'r2', 'rank_correlation'),
-    *('kl', 'ratio', 'ratio_clicked', 'ratio_unclicked'),
-)
 
 
 # docs/reports.md has the same table (`tests/experiments/test_console.py`).
@@ -186,55 +177,6 @@ def run(main: Callable[..., Any], positional: bool = False) -> None:
       _exit(130, 'interrupted; the same command resumes where it stopped.')
 
   app.run(guarded, flags_parser=_parse)
-
-
-def print_results(
-    runs: Mapping[str, Mapping[str, Any]], title: str = 'test split'
-) -> None:
-  """Prints the test metrics: a row for each space and run.
-
-  Args:
-    runs: Name -> `test/space/metric` -> value.
-    title: Says which rows they are of.
-  """
-  from rich.box import SIMPLE_HEAD
-  from rich.console import Console
-  from rich.table import Table
-
-  table = Table(
-      title=title,
-      title_justify='left',
-      box=SIMPLE_HEAD,
-      padding=(0, 1),
-  )
-  table.add_column('task', no_wrap=True)
-  table.add_column('run', no_wrap=True)
-  keys = {  # (space, metric), in the order of the results.
-      tuple(key.split('/')[1:]): None
-      for r in runs.values()
-      for key in r
-      if key.startswith('test/') and key.split('/')[-1] in SHOWN
-  }
-  shown = [m for m in SHOWN if any(metric == m for _, metric in keys)]
-  for name in shown:
-    table.add_column(name.replace('_', ' '), justify='right')
-  for space in dict.fromkeys(space for space, _ in keys):
-    for run, r in runs.items():
-      values = [r.get(f'test/{space}/{name}') for name in shown]
-      if any(value is not None for value in values):
-        texts = ['' if v is None else digits(v) for v in values]
-        table.add_row(space, run, *texts)
-  width = max(shutil.get_terminal_size().columns, 120)
-  console = Console(width=width, highlight=False)
-  console.print(table)
-  for run, r in runs.items():
-    if r.get('steps'):
-      rate = r['examples_per_second'] or float('nan')
-      console.print(
-          f'{run}: {r["steps"]:,} steps, parameters of step'
-          f' {r["selected_step"]:,}, {r["num_params"]:,} parameters,'
-          f' {rate:,.0f} examples/s'
-      )
 
 
 def _parse(argv: list[str]) -> list[str]:

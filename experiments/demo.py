@@ -12,7 +12,7 @@ import os
 
 from absl import flags
 
-from experiments import cli, file_flags
+from experiments import cli, console, file_flags
 
 cli.define_data_dir()
 _WORKDIR = file_flags.define_path(
@@ -46,7 +46,7 @@ def main() -> None:
     runs[name] = train_and_evaluate(config, workdir, flags.FLAGS.data_dir)
   builder = parts.dataset(config.dataset, flags.FLAGS.data_dir)
   oracle = oracle_metrics(observe(builder, _TEST.value))
-  cli.print_results(
+  console.print_results(
       runs | {'truth': {f'test/{k}': v for k, v in oracle.items()}}
   )
   path = os.path.join(_WORKDIR.value, 'cvr_by_ctr_decile.png')

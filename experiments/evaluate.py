@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import cli, file_flags
+from experiments import cli, console, file_flags
 
 _WORKDIR = file_flags.define_path('workdir', None, 'Folder of a finished run.')
 _INPUT = flags.DEFINE_string(
@@ -84,7 +84,7 @@ def main() -> None:
     )
     what: dict[str, Any] = {'split': _SPLIT.value}
   else:
-    result = evaluation.evaluate_files(predictor, files, *options, form)
+    result = evaluation.evaluate_files(predictor, files, form, *options)
     what = {'input': [file.path for file in files]}
   what |= {
       'run': workdir,
@@ -102,14 +102,14 @@ def _print(name: str, title: str, result: Mapping[str, Any]) -> None:
   """Prints the metrics, of segments too, and what to know about the rows."""
   from esmm_jax.serving import segments
 
-  cli.print_results({name: _of(result, '')}, title)
+  console.print_results({name: _of(result, '')}, title)
   parts = {
       part: _of(result, f'by/{part}/')
       for part in segments.names(result)
       if not result[f'by/{part}/small']
   }
   if parts:
-    cli.print_results(parts, f'by {_BY.value}')
+    console.print_results(parts, f'by {_BY.value}')
   for line in _notes(result):
     print(line)
 

@@ -18,7 +18,7 @@ from typing import Any
 from absl import flags
 from esmm_jax.types import InputError
 
-from experiments import cli, file_flags, load
+from experiments import cli, console, file_flags, load
 
 cli.define_config()
 cli.define_data_dir()
@@ -99,7 +99,7 @@ def _train(config: Any, workdir: str, first: bool = True) -> None:
     return
   if done:
     print(f'This run was finished before; {workdir}/results.json has:')
-  cli.print_results({os.path.basename(os.path.normpath(workdir)): results})
+  console.print_results({os.path.basename(os.path.normpath(workdir)): results})
   print(f'Next: python -m experiments.report --workdir={shlex.quote(workdir)}')
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from esmm_jax.json_files import write_json
 from esmm_jax.metrics.by_space import Observed, of_events
-from esmm_jax.serving import calibrators
+from esmm_jax.serving import calibrator_fits, calibrators
 from esmm_jax.serving.predictor import load
 from esmm_jax.tasks import Space
 from esmm_jax.training import parts
@@ -94,8 +94,8 @@ def fit(
           ' dataset.valid_split.'
       )
     fitted[space.key] = {
-        'platt': calibrators.fit_platt(logits, labels),
-        'isotonic': calibrators.fit_isotonic(logits, labels),
+        'platt': calibrator_fits.fit_platt(logits, labels),
+        'isotonic': calibrator_fits.fit_isotonic(logits, labels),
     }
   return fitted, rows
 

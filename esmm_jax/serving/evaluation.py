@@ -16,6 +16,7 @@ from esmm_jax.data.files import frames, row_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.columns import concatenate_rows, cut, take_rows
 from esmm_jax.data.tabular.unseen import Counts
+from esmm_jax.data.values.raw_values import Location
 from esmm_jax.metrics.by_space import Observed
 from esmm_jax.serving import calibrators, segments
 from esmm_jax.serving.labelled import Labelled, Reader
@@ -32,6 +33,16 @@ _PIECE = 16
 
 class Evaluates:
   """The part of a `Predictor` that computes metrics."""
+
+  def calibrated(
+      self, outputs: Mapping[str, Any], kind: str, joint: str
+  ) -> Mapping[str, Any]:
+    """Calibrates outputs as the run was, unless `kind` is `none`."""
+    if kind == 'none':
+      return outputs
+    fitted = calibrators.read(self.folder, kind)
+    tasks = self.schema.tasks
+    return calibrators.calibrate_outputs(fitted, kind, joint, outputs, tasks)
 
   def texts(self, field: str) -> list[str] | None:
     """Returns the texts of a field's ids 2, 3 and so on; None without."""
@@ -70,7 +81,8 @@ class Evaluates:
     def pieces() -> Iterator[Labelled]:
       for first, piece in frames.pieces(columns, None, rows):
         reader.check(list(piece.columns), 'columns')
-        yield reader.read(piece.columns, 'columns', first, counts)
+        location = Location('columns', first)
+        yield reader.read(piece.columns, location, counts)
 
     return _evaluate(self, pieces(), by, calibrated, joint, counts)
 
@@ -78,20 +90,20 @@ class Evaluates:
 def evaluate_files(
     predictor: Any,
     files: Sequence[row_files.File],
+    dialect: Dialect = dialects.DEFAULT,
     by: str = '',
     calibrated: str = 'none',
     joint: str = 'product',
-    dialect: Dialect = dialects.DEFAULT,
 ) -> dict[str, Any]:
   """Evaluates a run on the rows of files.
 
   Args:
     predictor: A `Predictor` of the run.
     files: The files, with the columns of the run's log.
+    dialect: The form of CSV files.
     by: See `Predictor.evaluate`.
     calibrated: See there.
     joint: See there.
-    dialect: The form of CSV files.
 
   Returns:
     See there.
@@ -109,7 +121,8 @@ def evaluate_files(
     for file in files:
       read = row_files.read(file.path, reader.names, rows, dialect)
       for path, first, table in read:
-        yield reader.read(table, path, first, counts, dialect)
+        location = row_files.location(path, first, dialect)
+        yield reader.read(table, location, counts)
 
   return _evaluate(predictor, pieces(), by, calibrated, joint, counts)
 
@@ -226,9 +239,7 @@ def _metrics(
     is_test: bool,
 ) -> dict[str, Any]:
   """Returns all that an evaluation tells, as a flat dictionary."""
-  outputs = calibrators.apply(
-      predictor.folder, *calibration, outputs, observed.tasks
-  )
+  outputs = predictor.calibrated(outputs, *calibration)
   num = len(next(iter(observed.labels.values())))
   result: dict[str, Any] = {'rows': num, 'left_out': 0}
   result |= split_metrics(outputs, observed, mean_gates(uses, num))

@@ -16,7 +16,7 @@ from esmm_jax.data.values import raw_values
 from esmm_jax.data.values.raw_values import Location
 from esmm_jax.serving import inputs
 from esmm_jax.training.settings import DatasetOptions
-from esmm_jax.types import Columns
+from esmm_jax.types import Columns, InputError
 import numpy as np
 import pyarrow as pa
 
@@ -62,7 +62,8 @@ class Reader:
     self._config = _log_config(predictor)
     schema = predictor.schema
     if self._config:
-      self.labels = self._config.label_columns
+      events = self._config.events.values()
+      self.labels = list(dict.fromkeys(event.column for event in events))
       self._group = self._config.group
     else:
       self.labels = list(schema.labels)
@@ -91,26 +92,17 @@ class Reader:
       row_files.require(names, present, where, why, dialect)
 
   def read(
-      self,
-      columns: Any,
-      where: str,
-      first: int,
-      counts: Counts,
-      dialect: Dialect | None = None,
+      self, columns: Any, location: Location, counts: Counts
   ) -> Labelled:
     """Encodes rows and reads their labels.
 
     Args:
       columns: Rows as `frames.read` takes them.
-      where: The file, for messages.
-      first: Number of the first row, for messages.
+      location: Where the rows are, for messages, and the form of texts.
       counts: Gets the missing and unseen values of each field.
-      dialect: See `check`.
     """
-    rows = frames.read(columns, self.names, where).columns
-    location = Location(where, first)
-    if dialect is not None:
-      location = row_files.location(where, first, dialect)
+    where, first = location.where, location.first
+    rows = all_rows = frames.read(columns, self.names, where).columns
     chunk = Chunk(rows, location, 0, first, first, LEFT_OUT)
     labels, is_kept = self._labels(chunk)
     kept = np.flatnonzero(is_kept)
@@ -121,8 +113,15 @@ class Reader:
       }
       labels = {name: values[kept] for name, values in labels.items()}
     chunk = chunk._replace(columns=rows)
+    form = location.dialect if location.noun == 'line' else None
+    encode = self._predictor.encode
+    try:
+      encoded = encode(rows, where, first, counts, form)
+    except InputError:
+      encode(all_rows, where, first, dialect=form)  # Names the right row.
+      raise
     return Labelled(
-        self._predictor.encode(rows, where, first, counts, dialect),
+        encoded,
         {name: labels[name] for name in self._predictor.schema.labels},
         chunk.texts(self._group) if self._group else None,
         chunk.texts(self._by) if self._by else None,
@@ -131,7 +130,17 @@ class Reader:
 
   def _labels(self, chunk: Chunk) -> tuple[dict[str, np.ndarray], np.ndarray]:
     if self._config:
-      return joint_labels(chunk, self._config)
+      try:
+        return joint_labels(chunk, self._config)
+      except InputError as e:
+        what, rule, _ = str(e).partition(' Say what such rows are')
+        if not rule:
+          raise
+        # The rule that training had is no flag of an evaluation.
+        raise InputError(
+            f'{what} The run had no rule for such rows; mend them or leave them'
+            ' out.'
+        ) from e
     labels = {}
     for task in self._predictor.schema.tasks:
       at, array = chunk.location.column(task.label), chunk.arrow(task.label)

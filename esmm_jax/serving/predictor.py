@@ -13,7 +13,7 @@ from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.tabular.unseen import Counts, Share
 from esmm_jax.schema import Schema
-from esmm_jax.serving import calibrators, inputs, model_inputs
+from esmm_jax.serving import inputs, model_inputs
 from esmm_jax.serving.evaluation import Evaluates
 from esmm_jax.serving.restore import restore, Trained
 from esmm_jax.tasks import spaces
@@ -243,11 +243,8 @@ class Predictor(Evaluates):
       self, outputs: Mapping[str, Array], calibrated: str, joint: str
   ) -> dict[str, np.ndarray]:
     """Turns outputs into what `predict` returns."""
-    tasks = self.schema.tasks
-    outputs = calibrators.apply(
-        self.folder, calibrated, joint, outputs, tasks
-    )
-    return scores(outputs, tasks)
+    outputs = self.calibrated(outputs, calibrated, joint)
+    return scores(outputs, self.schema.tasks)
 
   def split_outputs(
       self, builder: ColumnarBuilder, split: str

@@ -6,6 +6,7 @@ import json
 import os
 from typing import Any, NamedTuple, Self
 
+from esmm_jax import paths
 from esmm_jax.checksums import read_seal
 from esmm_jax.json_files import read_json
 from esmm_jax.schema import Schema
@@ -49,7 +50,7 @@ class Base(NamedTuple):
     Raises:
       InputError: There is no finished run with a checkpoint.
     """
-    folder = os.path.expanduser(run)
+    folder = paths.expand(run)
     config, results = (
         _read(run, folder, name) for name in ('config.json', 'results.json')
     )

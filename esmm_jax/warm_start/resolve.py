@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import os
 from typing import Any
 
+from esmm_jax import paths
 from esmm_jax.data.tabular import growing
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.json_files import read_json
@@ -51,7 +52,7 @@ def resolve(config: Any, workdir: str = '') -> Any:
   vocabulary = config.dataset.get('vocabulary_of')
   if not run and not vocabulary:
     return config
-  if run and os.path.realpath(os.path.expanduser(run)) == (
+  if run and os.path.realpath(paths.expand(run)) == (
       os.path.realpath(workdir or os.devnull)
   ):
     raise InputError(

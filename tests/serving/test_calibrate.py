@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from esmm_jax.metrics.by_space import Observed
-from esmm_jax.serving import calibrate, calibrators
+from esmm_jax.serving import calibrate, calibrator_fits, calibrators
 from esmm_jax.types import InputError
 import numpy as np
 import pytest
@@ -36,8 +36,8 @@ def test_a_run_is_fitted_on_its_validation_split_alone(calibrated):
   ):
     assert found['rows'][space] == len(labels)
     entry = found['tasks'][space]
-    assert entry['platt'] == calibrators.fit_platt(logits, labels)
-    assert entry['isotonic'] == calibrators.fit_isotonic(logits, labels)
+    assert entry['platt'] == calibrator_fits.fit_platt(logits, labels)
+    assert entry['isotonic'] == calibrator_fits.fit_isotonic(logits, labels)
   assert set(found['tasks']) == set(SPACES)
   assert json.loads((run.folder / 'calibration.json').read_text()) == found
   assert found['version'] == 1 and found['fitted_on'] == 'valid'

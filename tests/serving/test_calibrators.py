@@ -3,7 +3,7 @@
 import math
 
 from esmm_jax.metrics.by_space import Observed
-from esmm_jax.serving import calibrators
+from esmm_jax.serving import calibrator_fits, calibrators
 from esmm_jax.types import InputError
 import jax.numpy as jnp
 import numpy as np
@@ -34,7 +34,7 @@ def drawn(num=400, seed=0):
 )
 def test_platt_in_closed_form(z, y, low, high):
   a, b = (math.log(p / (1 - p)) for p in (low, high))
-  fit = calibrators.fit_platt(np.array(z, np.float32), np.array(y))
+  fit = calibrator_fits.fit_platt(np.array(z, np.float32), np.array(y))
   assert fit['slope'] == pytest.approx((b - a) / 2, abs=1e-6)
   assert fit['intercept'] == pytest.approx((a + b) / 2, abs=1e-6)
 
@@ -44,7 +44,7 @@ def test_platt_in_closed_form(z, y, low, high):
 def test_platt_of_constant_log_odds_moves_the_intercept_alone(z, noise):
   """Slope 1; 3 of 12 rows are positive, of targets 4/5 and 1/11."""
   logits = np.full(12, z) + noise * np.arange(12)
-  fit = calibrators.fit_platt(logits, np.arange(12) < 3)
+  fit = calibrator_fits.fit_platt(logits, np.arange(12) < 3)
   assert fit['slope'] == 1
   mean = (3 * 4 / 5 + 9 / 11) / 12
   assert sigmoid(z + fit['intercept']) == pytest.approx(mean, rel=1e-6)
@@ -59,7 +59,7 @@ def test_platt_against_logistic_regression():
       np.concatenate([z, z])[:, None],
       np.repeat([1, 0], len(z)),
       sample_weight=np.concatenate([target, 1 - target]))
-  fit = calibrators.fit_platt(z, y)
+  fit = calibrator_fits.fit_platt(z, y)
   assert fit['slope'] == pytest.approx(model.coef_[0, 0], abs=1e-5)
   assert fit['intercept'] == pytest.approx(model.intercept_[0], abs=1e-5)
   assert fit['slope'] == pytest.approx(0.6, abs=0.2)
@@ -69,14 +69,15 @@ def test_isotonic_by_hand():
   """0, then 1 and 0 pooled to 1/2, then ones; ends at 1 / (n + 2)."""
   z = np.array([5, 1, 3, 2, 4])
   y = np.array([1, 0, 0, 1, 1])
-  fit = calibrators.fit_isotonic(z, y)
+  fit = calibrator_fits.fit_isotonic(z, y)
   # The line from (1, 0) to (2, 1/2) passes 1/7 at 1 + 2/7, and so on.
   np.testing.assert_allclose(
       fit['scores'], [1, 1 + 2 / 7, 2, 3, 3 + 5 / 7, 4, 5])
   np.testing.assert_allclose(
       fit['probabilities'], [1 / 7, 1 / 7, 1 / 2, 1 / 2, 6 / 7, 6 / 7, 6 / 7])
   # Rows of one value are one: 1/3 at 0 though the first of them is 1.
-  fit = calibrators.fit_isotonic(np.array([0, 0, 0, 1]), np.array([1, 0, 0, 1]))
+  fit = calibrator_fits.fit_isotonic(
+      np.array([0, 0, 0, 1]), np.array([1, 0, 0, 1]))
   np.testing.assert_allclose(fit['probabilities'], [1 / 3, 5 / 6, 5 / 6])
 
 
@@ -84,7 +85,7 @@ def test_isotonic_against_sklearn():
   z, y = drawn()
   least = 1 / (len(z) + 2)
   model = isotonic.IsotonicRegression(out_of_bounds='clip').fit(z, y)
-  entry = {'isotonic': calibrators.fit_isotonic(z, y)}
+  entry = {'isotonic': calibrator_fits.fit_isotonic(z, y)}
   new = np.linspace(-9, 9, 1001)
   got = sigmoid(calibrators.calibrate_logits(entry, 'isotonic', new))
   want = np.clip(model.predict(new), least, 1 - least)
@@ -96,7 +97,7 @@ def test_isotonic_against_sklearn():
 def test_isotonic_lines_are_clipped_and_not_bent(width):
   """Ones above zeros: the line between, clipped to 1 / (n + 2)."""
   z, y = np.array([0.0, width]), np.array([0, 1])
-  fit = calibrators.fit_isotonic(z, y)
+  fit = calibrator_fits.fit_isotonic(z, y)
   assert fit['scores'][0] == 0 and fit['scores'][-1] == width
   got = np.interp(z[1] * np.linspace(-1, 2, 13), *fit.values())
   want = np.clip(np.linspace(-1, 2, 13), 1 / 4, 3 / 4)

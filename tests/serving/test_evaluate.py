@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import esmm_jax
+from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import row_files
 from esmm_jax.serving import calibrate as calibrates
 from esmm_jax.serving import evaluation, segments
@@ -47,6 +48,7 @@ def run(tmp_path_factory):
   parquet.write_table(log(), root / 'log.parquet')
   tree = days.config(
       str(root / 'log.parquet'), dataset__split='time', dataset__time='time',
+      dataset__valid_share=None, dataset__test_share=None,
       dataset__valid_from=str(days.ROWS - 2 * TEST_ROWS),
       dataset__test_from=str(days.ROWS - TEST_ROWS), num_epochs=2,
       dataset__conversion_without_click='drop', run__eval_batch_size=128)
@@ -57,6 +59,21 @@ def run(tmp_path_factory):
   results = train_and_evaluate(tree, str(root / 'run'), str(root / 'data'))
   assert results['test/gate_cvr/entropy'] > 0
   return root, results
+
+
+def test_rows_that_the_run_had_no_rule_for(finished_days):
+  """It was trained with `error`, which advises a flag of training."""
+  rows = days.day(2, 40)
+  k = rows.column_names.index('bought')
+  rows = rows.set_column(k, 'bought', pa.array([1] * 40))
+  with pytest.raises(InputError, match="columns, row .*'bought' is 1 and"
+                     ".*0. The run had no rule for such rows; mend them"):
+    esmm_jax.load(finished_days).evaluate(rows)
+
+
+@pytest.fixture(scope='module')
+def finished_days(tmp_path_factory):
+  return days.train(str(tmp_path_factory.mktemp('days')), 'plain', 1)[0]
 
 
 @pytest.fixture(scope='module')
@@ -100,6 +117,22 @@ def test_the_file_of_the_test_split(run, predictor, tmp_path):
   for pattern in ('whole.parquet', 'part-*.parquet', 'w.csv'):
     files = row_files.find([str(tmp_path / pattern)])
     assert evaluation.evaluate_files(predictor, files) == found
+
+
+def test_files_of_another_form(run, predictor, tmp_path):
+  """As --separator and so on say; what is no such file is refused."""
+  rows = log().slice(days.ROWS - TEST_ROWS)
+  expected = predictor.evaluate(rows)
+  rows = rows.set_column(
+      rows.column_names.index('tags'), 'tags',
+      pa.array(['|'.join(t) for t in rows['tags'].to_pylist()]))
+  csv.write_csv(rows, tmp_path / 'log.txt', csv.WriteOptions(delimiter=';'))
+  form = Dialect.read({'separator': ';', 'format': 'csv'})
+  files = row_files.find([str(tmp_path / 'log.txt')], dialect=form)
+  assert evaluation.evaluate_files(predictor, files, form) == expected
+  with pytest.raises(InputError, match="separator=';'"):
+    evaluation.evaluate_files(
+        predictor, files, Dialect.read({'format': 'csv'}))
 
 
 def test_a_split(run, predictor):

@@ -20,7 +20,7 @@ from esmm_jax.training import parts, program
 from esmm_jax.training.loop import train_and_evaluate
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import Batch, InputError
-from experiments import cli
+from experiments import console
 import jax
 import numpy as np
 from pyarrow import parquet
@@ -213,7 +213,7 @@ def test_every_program(shape, home, tmp_path, capsys):
     metric = 'auc' if space.kind == 'binary' else 'mse'
     assert np.isfinite(results[f'test/{space.key}/{metric}']), space
     assert np.isfinite(results[f'valid/{space.key}/{metric}']), space
-  cli.print_results({'mine': results})
+  console.print_results({'mine': results})
   printed = capsys.readouterr().out
   assert all(f' {space.key} ' in printed for space in tasks)
   raw = log(50)

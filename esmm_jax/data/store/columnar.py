@@ -27,7 +27,7 @@ import os
 from typing import Any
 
 from esmm_jax import checksums
-from esmm_jax.data.store import unfinished
+from esmm_jax.data.store import split_parts, unfinished
 from esmm_jax.data.store.shards import TRUTH, write_shard
 from esmm_jax.data.store.source import ColumnarSource
 from esmm_jax.schema import Schema
@@ -35,7 +35,6 @@ from esmm_jax.types import Columns, InputError
 import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import naming
-from tensorflow_datasets.core.data_sources import base as tfds_sources
 from tqdm import tqdm
 
 TEMPLATE = '{DATASET}-{SPLIT}.columns-{SHARD_X_OF_Y}'
@@ -282,29 +281,12 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     Raises:
       InputError: See `as_data_source`.
     """
-    return sum(
-        max(min(skip + take, skip_2 + take_2) - max(skip, skip_2), 0)
-        for shard, skip, take in self._parts(split, '')
-        for shard_2, skip_2, take_2 in self._parts(other, '')
-        if shard == shard_2
+    return split_parts.num_shared(
+        self._parts(split, ''), self._parts(other, '')
     )
 
   def _parts(self, split: str, sub: str) -> list[tuple[str, int, int]]:
-    try:
-      instructions = tfds_sources.file_instructions(self.info, split)
-    except (ValueError, KeyError) as e:
-      raise InputError(
-          f'{self.name} has no split {split!r}; there are'
-          f' {sorted(self.info.splits)}, and parts of them like "train[:10%]".'
-      ) from e
-    parts = []
-    for i in instructions:
-      count = i.examples_in_shard
-      take = count - i.skip if i.take in (None, -1) else i.take
-      parts.append((os.path.join(os.fspath(i.filename), sub), i.skip, take))
-    if not sum(p[2] for p in parts):
-      raise InputError(f'{self.name}: split {split!r} has no rows.')
-    return parts
+    return split_parts.find(self.info, self.name, split, sub)
 
   def _as_dataset(self, *unused: Any, **unused_options: Any):
     """Refuses; TFDS requires the method of every builder."""

@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any, TypeVar
 
 from esmm_jax.options import refuse_unknown
+from esmm_jax.types import InputError
 import tensorflow_datasets as tfds
 
 _Config = TypeVar('_Config', bound=tfds.core.BuilderConfig)
@@ -38,3 +39,23 @@ def make_config(
   choices = [*option_names(config_class), *others]
   refuse_unknown(options, choices, 'dataset', owner)
   return config_class(**{n: v for n, v in options.items() if v is not None})
+
+
+def like(value: Any, kind: type, option: str) -> Any:
+  """Converts an option to str, int or float.
+
+  Args:
+    value: As the config holds it; a number may be a text's value.
+    kind: The type.
+    option: Its name, for messages.
+
+  Raises:
+    InputError: It is of another kind.
+  """
+  kinds = {str: (str, int, float), int: (int,), float: (int, float)}
+  nouns = {str: 'a text', int: 'a whole number', float: 'a number'}
+  if isinstance(value, bool) or not isinstance(value, kinds[kind]):
+    raise InputError(
+        f'dataset.{option} is {value!r}; it must be {nouns[kind]}.'
+    )
+  return kind(value)

@@ -10,6 +10,7 @@ from esmm_jax import paths
 from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.csv_files.quoted_names import split_names, unquote
+from esmm_jax.data.store.options import like
 from esmm_jax.data.store.policies import POLICIES
 from esmm_jax.data.tabular import agreement, growing, labels, splits
 from esmm_jax.data.tabular.inputs import KINDS, parse_inputs
@@ -26,7 +27,7 @@ UNCLICKED = ('error', *POLICIES)
 GROUP, ROW, FILE = 'group_key', 'row_number', 'file_number'
 WEIGHT = 'row_weight'
 # Options that earlier versions lacked: unset, they are no part of the hash.
-_NEW = ('labels', 'unknown_conversion', 'weight')
+_NEW = ('labels', 'unknown_conversion', 'weight', 'vocabulary_sha256')
 
 # Options that are the name of one column.
 _ONE_COLUMN = (
@@ -140,11 +141,7 @@ class TabularConfig(tfds.core.BuilderConfig):
     if self.vocabulary_of and not self.vocabulary_sha256:
       self.vocabulary_sha256 = growing.fingerprint(self.vocabulary_of)
     options = {name: getattr(self, name) for name in self._defaults()}
-    # By its content, wherever it lies; absent where unset, as it was before
-    # there was the option.
-    del options['vocabulary_of']
-    if not self.vocabulary_sha256:
-      del options['vocabulary_sha256']
+    del options['vocabulary_of']  # By its content, wherever it lies.
     # The same files make the same data, whatever folder the program runs in.
     for key in ('files', 'valid_files', 'test_files'):
       options[key] = list(map(paths.absolute, split_names(options[key])))
@@ -244,7 +241,7 @@ class TabularConfig(tfds.core.BuilderConfig):
     refuse_unknown(options, list(defaults), 'dataset', 'Tabular')
     return cls(
         **{
-            name: _like(options[name], default, name)
+            name: like(options[name], _kind(name, default), name)
             for name, default in defaults.items()
             if options.get(name) is not None
         }
@@ -261,11 +258,6 @@ class TabularConfig(tfds.core.BuilderConfig):
     }
 
   @property
-  def label_columns(self) -> list[str]:
-    """The columns of the file that labels are read from."""
-    return list(dict.fromkeys(e.column for e in self.events.values()))
-
-  @property
   def schema(self) -> Schema:
     """The schema, vocabulary sizes 0."""
     return Schema(
@@ -274,11 +266,6 @@ class TabularConfig(tfds.core.BuilderConfig):
         group=GROUP if self.group else '',
         weight=WEIGHT if self.weight else '',
     )
-
-  @property
-  def base(self) -> growing.Reference:
-    """The run whose vocabulary grows."""
-    return growing.Reference(self.vocabulary_of, self.vocabulary_sha256)
 
   @property
   def read(self) -> list[str]:
@@ -299,13 +286,5 @@ class TabularConfig(tfds.core.BuilderConfig):
     return boundary(text, f'dataset.{option}', column, self.time)
 
 
-def _like(value: Any, default: Any, option: str) -> Any:
-  """Converts an option to the type of its default."""
-  kinds = {str: (str, int, float), int: (int,), float: (int, float)}
-  nouns = {str: 'a text', int: 'a whole number', float: 'a number'}
-  kind = float if option in _SHARES else type(default)
-  if isinstance(value, bool) or not isinstance(value, kinds[kind]):
-    raise InputError(
-        f'dataset.{option} is {value!r}; it must be {nouns[kind]}.'
-    )
-  return kind(value)
+def _kind(option: str, default: Any) -> type:
+  return float if option in _SHARES else type(default)

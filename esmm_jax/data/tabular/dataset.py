@@ -7,7 +7,7 @@ split is there twice while its shards are written.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 import os
 import shutil
 from typing import Any
@@ -17,12 +17,11 @@ from esmm_jax.data.store.column_files import GrowingTable
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.columns import cut, open_folder, take_rows
 from esmm_jax.data.store.vocabulary import ValueCounts, Vocabulary
-from esmm_jax.data.tabular import frame_files, splits, warnings
+from esmm_jax.data.tabular import frame_files, growing, splits, warnings
 from esmm_jax.data.tabular.config import FILE, GROUP, ROW, SPLITS
 from esmm_jax.data.tabular.config import TabularConfig, WEIGHT
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.tabular.fit import Fit
-from esmm_jax.data.tabular.growing import check_inputs
 from esmm_jax.data.tabular.rows import Chunk, ends_of_time, joint_labels
 from esmm_jax.data.tabular.rows import Log, row_weights, split_of
 from esmm_jax.data.tabular.splits import LEFT_OUT
@@ -134,19 +133,13 @@ class Tabular(ColumnarBuilder):
     ends = None
     if config.split == 'time':
       ends = ends_of_time(log, config)
-    base = config.base.load()
-    if base:
-      where = f'dataset.vocabulary_of={config.vocabulary_of}'
-      check_inputs(config.inputs, base, where)
+    base = growing.base(config)
     fit, groups, report = self._count(log, ends, base)
     encoder = fit.encoder()
     if texts := warnings.of_log(config, report, fit, encoder.schema):
       report['warnings'] = texts
     if base:
-      report['new_values'] = {
-          f.table: f.vocab_size - base.vocabulary(f.table).size
-          for f in encoder.schema.inputs
-      }
+      report['new_values'] = growing.new_values(base, encoder)
     encoder.save(self.encoder_folder)
     # All splits grow in one pass; then their shards are cut off one by one.
     folders = {
@@ -205,45 +198,12 @@ class Tabular(ColumnarBuilder):
       total += len(split)
       self._progress.update(len(split))
     self._progress.total = 2 * total
-    self._refuse_empty(num, others)
+    warnings.refuse_empty(config, num, others, total)
     filled = {name: n for name, n in num.items() if n['rows']}
     report = {'rows': total, 'left_out': left_out, 'splits': filled}
     if config.split == 'column':
       report['other_splits'] = dict(others)
     return fit, groups.vocabulary() if config.group else None, report
-
-  def _refuse_empty(
-      self, num: dict[str, dict[str, Any]], others: Mapping[str, int]
-  ) -> None:
-    config = self.builder_config
-    wanted = ['train'] if config.split == 'column' else config.split_names
-    for name in wanted:
-      if num[name]['rows']:
-        continue
-      advice = f'Check dataset.split={config.split} and what belongs to it.'
-      if others:
-        advice = (
-            f'Column {config.split_column!r} holds {splits.describe(others)};'
-            f' write {splits.known_names()}.'
-        )
-      raise InputError(
-          f'tabular: split {name!r} is empty; no row fell into it. {advice}'
-      )
-    rows = num['train']['rows']
-    for label, event in config.events.items():
-      if not num['train'][label]:
-        option = label if getattr(config, label, '') else 'labels'
-        noun = 'label' if event.operator else 'column'
-        raise InputError(
-            f'tabular: {noun} {str(event)!r} is 0 in all {rows} training rows;'
-            ' there is nothing to learn from. Is it the right column for'
-            f' dataset.{option}?'
-        )
-    if config.weight and not num['train'][WEIGHT]:
-      raise InputError(
-          f'tabular: dataset.weight, column {config.weight!r}, is 0 in all'
-          f' {rows} training rows; there is nothing to learn from.'
-      )
 
   def _encode(
       self,

@@ -5,42 +5,46 @@ its numbers keep their scaling. New values follow with the next ids.
 """
 
 from collections.abc import Sequence
-import hashlib
 import os
-from typing import NamedTuple
+from typing import Any
 
-from esmm_jax import checksums, paths
+from esmm_jax import paths
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.tabular.inputs import Input
 from esmm_jax.types import InputError
 
 
-class Reference(NamedTuple):
-  """The run whose vocabulary grows.
+def base(config: Any) -> Encoder | None:
+  """Reads the encoder that a log's options name; None without one.
 
-  Attributes:
-    run: Its folder, '' for none.
-    sha256: `fingerprint` of its encoder, '' for none.
+  Args:
+    config: A `TabularConfig`.
+
+  Raises:
+    InputError: It is not there, is not the one of the fingerprint, or reads
+      other columns.
   """
+  run, noted = config.vocabulary_of, config.vocabulary_sha256
+  if not run:
+    return None
+  now = fingerprint(run)
+  where = f'dataset.vocabulary_of={run}'
+  if noted != now:
+    raise InputError(
+        f'{where}: its encoder is {now} now and was {noted}; the run was made'
+        ' anew. Begin in another --workdir.'
+    )
+  encoder = load(run)
+  check_inputs(config.inputs, encoder, where)
+  return encoder
 
-  run: str = ''
-  sha256: str = ''
 
-  def load(self) -> Encoder | None:
-    """Reads the encoder; None without a run.
-
-    Raises:
-      InputError: It is not there, or is not the one of the fingerprint.
-    """
-    if not self.run:
-      return None
-    now = fingerprint(self.run)
-    if self.sha256 not in ('', now):
-      raise InputError(
-          f'dataset.vocabulary_of={self.run}: its encoder is {now} now and was'
-          f' {self.sha256}; the run was made anew. Begin in another --workdir.'
-      )
-    return load(self.run)
+def new_values(old: Encoder, new: Encoder) -> dict[str, int]:
+  """Counts the values that each table has more: table -> number."""
+  return {
+      f.table: f.vocab_size - old.vocabulary(f.table).size
+      for f in new.schema.inputs
+  }
 
 
 def load(run: str) -> Encoder:
@@ -58,12 +62,7 @@ def fingerprint(run: str) -> str:
   Raises:
     InputError: The run has none.
   """
-  folder = _folder(run)
-  whole = hashlib.sha256()
-  for name in sorted(os.listdir(folder)):
-    digest = checksums.sha256(os.path.join(folder, name))
-    whole.update(f'{name} {digest}\n'.encode())
-  return whole.hexdigest()[:16]
+  return load(run).sha256()[:16]
 
 
 def check_inputs(inputs: Sequence[Input], base: Encoder, where: str) -> None:

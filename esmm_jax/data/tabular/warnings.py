@@ -1,12 +1,13 @@
-"""Warnings of a prepared log: what its training rows cannot teach."""
+"""Warnings and refusals of a log: what its training rows cannot teach."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from esmm_jax.data.tabular import splits
-from esmm_jax.data.tabular.config import TabularConfig
+from esmm_jax.data.tabular.config import TabularConfig, WEIGHT
 from esmm_jax.data.tabular.fit import Fit
 from esmm_jax.schema import FIRST_KEPT, Schema
+from esmm_jax.types import InputError
 
 
 def of_log(
@@ -96,3 +97,65 @@ def _of_inputs(config: TabularConfig, fit: Fit, schema: Schema) -> list[str]:
       continue
     texts.append(f'column {c.name!r} {text}: it tells the model nothing.')
   return texts
+
+
+def refuse_empty(
+    config: TabularConfig,
+    num: Mapping[str, Mapping[str, Any]],
+    others: Mapping[str, int],
+    total: int,
+) -> None:
+  """Refuses a log with an empty split, or with a label that is always 0.
+
+  Args:
+    config: Of the log.
+    num: Split -> `rows`; label -> rows where it is not 0; `row_weight`.
+    others: Names in `split_column` that are no splits -> their rows.
+    total: Rows of the log.
+
+  Raises:
+    InputError: Says what is empty and which options decide it.
+  """
+  if not total:
+    raise InputError('tabular: the files of dataset.files hold no row.')
+  wanted = ['train'] if config.split == 'column' else config.split_names
+  for name in wanted:
+    if not num[name]['rows']:
+      raise InputError(
+          f'tabular: split {name!r} is empty; none of the {total:,} rows fell'
+          f' into it. {_on_empty(config, name, others)}'
+      )
+  rows = num['train']['rows']
+  for label, event in config.events.items():
+    if not num['train'][label]:
+      option = label if getattr(config, label, '') else 'labels'
+      noun = 'label' if event.operator else 'column'
+      raise InputError(
+          f'tabular: {noun} {str(event)!r} is 0 in all {rows} training rows;'
+          ' there is nothing to learn from. Is it the right column for'
+          f' dataset.{option}?'
+      )
+  if config.weight and not num['train'][WEIGHT]:
+    raise InputError(
+        f'tabular: dataset.weight, column {config.weight!r}, is 0 in all'
+        f' {rows} training rows; there is nothing to learn from.'
+    )
+
+
+def _on_empty(
+    config: TabularConfig, split: str, others: Mapping[str, int]
+) -> str:
+  """Returns what to do about an empty split."""
+  if others:
+    return (
+        f'Column {config.split_column!r} holds {splits.describe(others)};'
+        f' write {splits.known_names()}.'
+    )
+  if config.split != 'random':
+    return f'Check dataset.split={config.split} and what belongs to it.'
+  shares = {'valid': config.valid_share, 'test': config.test_share}
+  share = shares.get(split, 1 - sum(shares.values()))
+  return (
+      f'It gets {share:.3g} of the rows, by chance: set dataset.valid_share and'
+      ' dataset.test_share, to 0 for no such split.'
+  )
