@@ -115,7 +115,8 @@ def _parse_label(text: str) -> tuple[Task, Event]:
     if key not in ('after', 'kind', 'name') or not equals:
       raise InputError(
           f'dataset.labels: {text!r}: {part!r} is no option of a label; write'
-          f' KEY=VALUE{colon_hint(column, part)}. {suggest(key, ("after", "kind", "name"))}'
+          f' KEY=VALUE{colon_hint(column, part)}.'
+          f' {suggest(key, ("after", "kind", "name"))}'
       )
     options[key] = unquote(value)
   name = options.get('name', event.column if not event.operator else '')

@@ -33,6 +33,7 @@ def rows_of(folder, content, name='log.csv', **options):
 
 
 # Name of the file, its content, options, and what it is refused with.
+POINTER = b'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\n'
 WRONG = {
     # Quotes.
     'not closed': (
@@ -155,6 +156,17 @@ WRONG = {
     'ORC': ('log.csv', b'ORC\n\x1d\n', {}, 'it is an ORC file. Convert it to'),
     'Avro': ('log.csv', b'Obj\x01\x04\x16', {}, 'it is an Avro file. Convert'),
     'Arrow': ('log.csv', b'ARROW1\0\0\xff', {}, 'it is an Arrow .Feather. fi'),
+    'a pointer': (
+        'log.csv', POINTER, {}, 'is a pointer of Git LFS, not the file itself; '
+        'fetch that with git lfs pull'),
+    'a pointer called Parquet': (
+        'log.parquet', POINTER, {}, 'is a pointer of Git LFS'),
+    'a line for Excel': (
+        'log.csv', b'\xef\xbb\xbfsep=;\r\na;b\r\n1;2\r\n', {}, "line 1: 'sep=;'"
+        " is a line for Excel, not the header. Remove it and set dataset.separ"
+        "ator=';'"),
+    'the same, with its separator': (
+        'log.csv', b'sep=;\na;b\n1;2\n', dict(separator=';'), 'line for Excel'),
     'HDF5': ('log.csv', b'\x89HDF\r\n\x1a\n', {}, 'it is an HDF5 file'),
     'JSON': (
         'log.csv', b'{"a": 1, "b": 2}\n', {}, 'it looks like JSON or HTML'),

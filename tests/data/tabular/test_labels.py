@@ -85,6 +85,7 @@ REFUSED = {
         "dataset.labels: Task 'b' comes after 'a', which is a regression"),
     'option': (dict(labels='a:aftr=click'), r"'aftr=click' is no.*'after'\?"),
     'no option': (dict(labels='a:click'), "'click' is no option of a label"),
+    'colon': (dict(labels='a:float'), "or put .* in quotes, '\"a:float\"'"),
     'kind': (dict(labels='a:kind=number'), "kind is 'number', which is not kn"),
     'number of an event': (
         dict(labels='a>1:name=b:kind=regression'), "'a>1:name=b:kind=regressi"),
@@ -233,7 +234,8 @@ def test_orders_of_large_numbers(column):
     pa.array([False, None]),
 ])
 def test_missing_values_are_compared(column):
-  assert compared('a!=""', column) == [1, 0] and compared("a == ''", column) == [0, 1]
+  assert compared('a!=""', column) == [1, 0]
+  assert compared("a == ''", column) == [0, 1]
 
 
 def test_values_that_cannot_be_compared():

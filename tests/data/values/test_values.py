@@ -402,3 +402,17 @@ def test_what_is_reached_is_exact():
   assert raw_values.reached(exact, np.inf).tolist() == [False] * 3
   assert raw_values.reached(np.array([1, 2]), 1.5).tolist() == [False, True]
   assert raw_values.reached(np.array([1.5, 2]), 2).tolist() == [False, True]
+
+
+@pytest.mark.parametrize('text', ['1,5', '1.234,5', '1,234', ' -0,25'])
+def test_decimal_commas(text):
+  words = f'row 1: .* is {text.strip()!r}; it must be a number like 1234.5, with'
+  with pytest.raises(InputError, match=words):
+    raw_values.floats(pa.array(['1.5', text]), HERE)
+
+
+def test_half_floats_are_what_a_file_has_of_them():
+  array = pa.array([4.1, 0.1, np.nan, None, 7], pa.float16())
+  values = raw_values.floats(array, HERE)
+  assert values[[0, 1, 4]].tolist() == [4.1, 0.1, 7]
+  assert np.isnan(values[2:4]).all()
