@@ -177,7 +177,10 @@ def _read_plain(array: pa.Array, location: Location) -> np.ndarray:
     return raw_values.labels(array, location)
   except InputError as e:
     # The usual column has neither, so it is not searched for them first.
-    texts = raw_values.texts(array, location)
+    try:
+      texts = raw_values.texts(array, location)
+    except InputError:
+      raise e from None
     unknown = pc.fill_null(pc.equal(texts, '-1'), True)
     if not pc.any(unknown).as_py():
       if not pa.types.is_string(array.type):

@@ -264,6 +264,15 @@ def test_another_value_beside_unknown_ones(array):
     Event('a').read(array, HERE)
 
 
+def test_what_is_no_label():
+  for column, words in (
+      (pa.array([0, 0.5]), 'is 0.5; it must be 0 or 1'),
+      (pa.array([0, 0.5, None]), 'is 0.5; it must be 0 or 1'),
+      (pa.array(['1', 'no']), "or 1. Compare other words, as in 'a==yes'")):
+    with pytest.raises(InputError, match=f'row 1: .*{words}'):
+      Event('a').read(column, HERE)
+
+
 # Joint labels.
 
 PAIR = {'click': 'clicked', 'conversion': 'bought'}
