@@ -58,7 +58,8 @@ def suggest(name: str, names: Iterable[str]) -> str:
   "Did you mean 'user'? There are: 'a,b', item, user."
   """
   names = sorted(names)
-  near = difflib.get_close_matches(str(name), names, n=1)
+  near = [n for n in names if n.lower() == str(name).lower()]
+  near = near or difflib.get_close_matches(str(name), names, n=1)
   hint = f'Did you mean {near[0]!r}? ' if near else ''
   shown = [repr(n) if _is_odd(n) else n for n in names[:_MOST]]
   more = f' and {len(names) - _MOST} more' if len(names) > _MOST else ''

@@ -133,7 +133,12 @@ def labels(array: pa.Array, location: Location) -> np.ndarray:
   """
   array = plain(array, location)
   must = '0 or 1'
-  if require('label', array, must, location) == 'fraction':
+  kind = require('label', array, must, location)
+  if kind in ('truth', 'integer') and not array.null_count:
+    numbers = array.to_numpy(zero_copy_only=False)
+    refuse((numbers != 0) & (numbers != 1), array, must, location)
+    return numbers.astype(np.int8)
+  if kind == 'fraction':
     as_floats = pc.cast(array, pa.float64())
     is_label = pc.or_(pc.equal(as_floats, 0.0), pc.equal(as_floats, 1.0))
     refuse(pc.invert(pc.fill_null(is_label, False)), array, must, location)
