@@ -3,7 +3,8 @@
 import dataclasses
 import math
 
-from esmm_jax.options import check_units, COUNT, number, one_of, Range
+from esmm_jax.options import check_number, check_units, COUNT, number, one_of
+from esmm_jax.options import Range
 from esmm_jax.options import refuse_unknown, Section, SHARE
 from esmm_jax.types import InputError, suggest
 import pytest
@@ -73,3 +74,11 @@ def test_names_in_a_message():
   assert suggest('q', names) == "There are: '', 'a,b', c, 'd e', 'x\\ty'."
   many = [f'n{k:03}' for k in range(300)]
   assert suggest('q', many).endswith(', n198, n199 and 100 more.')
+
+
+@pytest.mark.parametrize('value', ['abc', (1,), math.nan, 2])
+def test_what_is_no_number(value):
+  """Keys of a config that are named by the user's labels have no type."""
+  check_number('k', None, SHARE)
+  with pytest.raises(InputError, match='k is .*; it must be a'):
+    check_number('k', value, SHARE)

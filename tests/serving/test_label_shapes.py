@@ -13,14 +13,14 @@ from esmm_jax.estimators import ESTIMATORS
 from esmm_jax.json_files import read_json
 from esmm_jax.models import MODELS
 from esmm_jax.reporting.page import parts as pages
-from esmm_jax.reporting.page import run_page
+from esmm_jax.reporting.page import meanings, run_page
 from esmm_jax.serving import calibrate, exporting, predictor
 from esmm_jax.tasks import spaces
 from esmm_jax.training import parts, program
 from esmm_jax.training.loop import train_and_evaluate
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import Batch, InputError
-from experiments import console
+from experiments import console, load
 import jax
 import numpy as np
 from pyarrow import parquet
@@ -194,6 +194,31 @@ def test_terms_of_every_shape(shape, name, home):
     expected = np.log1p(np.exp([-0.5, -1.0, -2.0])).sum()
     assert float(terms[key][0]) == pytest.approx(expected, rel=1e-6)
     assert float(terms[key][1]) == 3 and estimator.weights(tasks)[key] == 1
+
+
+def test_loss_weights_of_terms_that_no_config_lists(home):
+  tree = load.config('configs/esmm.py:tabular')
+  load.set_key(tree, 'loss_weights.ctlike', 0.5)
+  assert tree.loss_weights.ctlike == 0.5
+  with pytest.raises(InputError, match='must be of type float'):
+    load.set_key(tree, 'loss_weights.ctlike', 'x')
+  # Only of one's own log: other terms are known.
+  with pytest.raises(InputError, match="no key 'ctlike'"):
+    load.set_key(load.config('configs/esmm.py:smoke'), 'loss_weights.ctlike', 1)
+  config = config_of(home, 'parallel', **{'loss_weights.ctr': 2.0})
+  config.loss_weights.ctlik = 0.5
+  config.dataset.files = 'absent.parquet'
+  with pytest.raises(InputError, match="ctlik is 0.5, .*'ctlike', 'ctr'"):
+    program.program([Settings.read(config)], str(home / 'none'))
+
+
+def test_what_a_page_says_of_them(home):
+  meaning = functools.partial(
+      meanings.of_space, tasks=schema_of(home, 'parallel').tasks)
+  assert meaning('like_clicked') == 'like, over rows with click.'
+  assert meaning('share') == 'share, over all rows.'
+  assert meaning('ctr') == 'click, over all impressions.'
+  assert meanings.of_space('like_clicked') == meaning('other') == ''
 
 
 # Every program.

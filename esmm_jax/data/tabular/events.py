@@ -42,6 +42,7 @@ _EXACT = 1 << 53  # From it on a float skips whole numbers.
 class Event:
   """A column, or a comparison of one, that a label is read from.
 
+  >>> from esmm_jax.data.tabular.events import Event
   >>> Event.parse('rating>=4', 'conversion')
   Event(column='rating', operator='>=', value='4')
 

@@ -73,15 +73,17 @@ def make_joint(
   for before, after in pairs:
     pair = names[before], names[after]
     at = lambda bad: location.at(np.flatnonzero(bad)[0])
-    unknown = is_unknown(labels[after]) & is_kept
-    open_rows = unknown & (labels[before] != 0)
-    if rules.unknown == 'drop':
-      is_kept &= ~open_rows
-    elif unknown.any():
-      _refuse_unknown(unknown, open_rows, pair, rules.unknown, location)
-    labels[after] = np.where(
-        is_unknown(labels[after]), labels[after].dtype.type(0), labels[after]
-    )
+    unknown = is_unknown(labels[after])
+    if unknown.any():
+      open_rows = unknown & is_kept & (labels[before] != 0)
+      if rules.unknown == 'drop':
+        is_kept &= ~open_rows
+      else:
+        _refuse_unknown(
+            unknown & is_kept, open_rows, pair, rules.unknown, location
+        )
+      zero = labels[after].dtype.type(0)
+      labels[after] = np.where(unknown, zero, labels[after])
     joint = apply_conversion_policy(
         labels[before], labels[after], rules.policy
     )
@@ -108,7 +110,7 @@ def _refuse_unknown(
 ) -> None:
   """Refuses unknown events, where the rule does."""
   before, after = pair
-  if rule == 'error':
+  if rule == 'error' and unknown.any():
     raise InputError(
         f'{location.at(np.flatnonzero(unknown)[0])}: {after!r} is null or -1,'
         ' so it is not known. Say what such rows are with'
