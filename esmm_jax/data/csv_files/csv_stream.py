@@ -15,6 +15,7 @@ from esmm_jax.types import InputError
 _BOM = codecs.BOM_UTF8
 _STEP = 1 << 16
 _EXCEL = re.compile('sep=(.)', re.IGNORECASE | re.DOTALL)
+_CERTAIN = 8
 _MARKUP = (b'{"', b'[{', b'<!', b'<html', b'<?xml')
 
 
@@ -24,7 +25,7 @@ class _Transcoder:
   def __init__(self, file: Any, codec: str):
     self._file, self._codec = file, codec
     self._decoder = codecs.getincrementaldecoder(codec)()
-    self._rest, self._num = b'', 0
+    self._rest, self._num, self._is_first = b'', 0, True
     self._error: Malformed | None = None
 
   def read(self, size: int) -> bytes:
@@ -36,6 +37,9 @@ class _Transcoder:
     pieces, num = [self._rest], len(self._rest)
     while num < size and self._error is None:
       data = self._file.read(_STEP)
+      if self._is_first and not self._codec.startswith('utf'):
+        _refuse_utf8(data)
+      self._is_first = False
       pieces.append(self._decoded(data))
       num += len(pieces[-1])
       if not data:
@@ -51,10 +55,12 @@ class _Transcoder:
     text = ''
     try:
       text = self._decoder.decode(data, not data)
-    except UnicodeDecodeError as e:
+    except UnicodeError as e:
       # What comes before is given out first: it may be wrong in another way.
       self._decoder.setstate(state)
-      text = self._decoder.decode(data[: max(e.start - len(state[0]), 0)])
+      # A mark that UTF-16 lacks has no place.
+      start = getattr(e, 'start', 0)
+      text = self._decoder.decode(data[: max(start - len(state[0]), 0)])
       at = self._num + len(text.encode())
       problem = f'it is not {self._codec}'
       self._error = Malformed(
@@ -63,6 +69,21 @@ class _Transcoder:
     encoded = text.encode(errors='replace')
     self._num += len(encoded)
     return encoded
+
+
+def _refuse_utf8(data: bytes) -> None:
+  """Refuses bytes that are UTF-8 and said to be in another encoding.
+
+  Many encodings read them without an error, as other characters.
+  """
+  try:
+    text = codecs.getincrementaldecoder('utf-8')().decode(data)
+  except UnicodeDecodeError:
+    return
+  # Fewer may be UTF-8 by chance: two characters of GBK are.
+  if sum(c > '\x7f' for c in set(text)) >= _CERTAIN:
+    advice = 'Set {encoding}=utf-8.'
+    raise Malformed(0, 0, 'its characters are UTF-8', advice)
 
 
 @contextlib.contextmanager

@@ -62,11 +62,7 @@ def unquote(text: str) -> str:
 
 
 def colon_hint(name: str, part: str) -> str:
-  """Returns a clause for `NAME:PART` whose part is no option, KEY=VALUE.
-
-  >>> colon_hint('user_id', 'token')
-  ', or put a name with a colon in quotes, \'"user_id:token"\''
-  """
+  """Returns a clause for `NAME:PART` whose part is no option, KEY=VALUE."""
   if '=' in part:
     return ''
   return f', or put a name with a colon in quotes, \'"{name}:{part}"\''

@@ -127,6 +127,15 @@ WRONG = {
     'not in that encoding': (
         'log.csv', H + b'1,2,3\n\n\xff\xff,2,3\n', dict(encoding='gbk'),
         'log.csv, line 4: it is not gbk. Set dataset.encoding to what'),
+    'UTF-16 that is none': (
+        'log.csv', H + b'1,2,3\n', dict(encoding='utf-16'), 'line 1: it is not '
+        'utf-16. Set dataset.encoding to what'),
+    'UTF-8 that is said to be GBK': (
+        'log.csv', 'a,b,c\n春夏,秋冬,1\n东南,西北,2\n'.encode(), dict(
+            encoding='gbk'), 'its characters are UTF-8. Set dataset.encoding='),
+    'UTF-8 that is said to be latin-1': (
+        'log.csv', 'a,b,c\nàáâã,äåæç,1\n'.encode(), dict(
+            encoding='latin-1'), 'its characters are UTF-8. Set dataset.encod'),
     'UTF-16': (
         'log.csv', 'a,b\n1,2\n'.encode('utf-16'), {}, 'By its first bytes it is'
         ' UTF-16; set dataset.encoding=utf-16'),
