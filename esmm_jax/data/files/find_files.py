@@ -87,8 +87,10 @@ def _check_kind(
   try:
     file_kinds.kind_of(path, dialect)
   except InputError as e:
-    more = f' If it is no data, name the rest, as in {inside}.' if inside else ''
-    raise InputError(f'{option}: {e}{more}') from e
+    text = f'{option}: {e}'
+    if inside:
+      text += f' If it is no data, name the rest, as in {inside}.'
+    raise InputError(text) from e
 
 
 def _refuse_twice(
