@@ -76,7 +76,7 @@ def main() -> None:
   form = file_flags.form(predictor.config.dataset)
   patterns = quoted_names.split_names(_INPUT.value or '')
   files = row_files.find(patterns, dialect=form)
-  options = (_BY.value, _CALIBRATED.value, _JOINT.value)
+  options = (_by(), _CALIBRATED.value, _JOINT.value)
   if _SPLIT.value:
     builder = parts.dataset(predictor.config.dataset, data_dir)
     result = evaluation.evaluate_split(
@@ -98,6 +98,13 @@ def main() -> None:
   print(f'Written: {output}')
 
 
+def _by() -> str:
+  """Returns the column of --by without the quotes that a name may have."""
+  from esmm_jax.data.csv_files import quoted_names
+
+  return quoted_names.unquote(_BY.value)
+
+
 def _print(name: str, title: str, result: Mapping[str, Any]) -> None:
   """Prints the metrics, of segments too, and what to know about the rows."""
   from esmm_jax.serving import segments
@@ -109,7 +116,7 @@ def _print(name: str, title: str, result: Mapping[str, Any]) -> None:
       if not result[f'by/{part}/small']
   }
   if parts:
-    console.print_results(parts, f'by {_BY.value}')
+    console.print_results(parts, f'by {_by()}')
   for line in _notes(result):
     print(line)
 
@@ -155,9 +162,9 @@ def _notes(result: Mapping[str, Any]) -> Iterator[str]:
         f'not shown, with fewer than {segments.FEW} rows of a class in some'
         f' space: {", ".join(small)}'
     )
-  others = f'by/{_BY.value}/others'
+  others = f'by/{_by()}/others'
   if result.get(others):
-    rows = result[f'by/{_BY.value}/other_rows']
+    rows = result[f'by/{_by()}/other_rows']
     yield (
         f'not evaluated: {result[others]:,} smaller segments with {rows:,} rows'
         ' in all'

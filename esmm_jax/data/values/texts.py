@@ -30,7 +30,7 @@ _TIMESTAMP = (
     r'(?P<zone>Z|[+-]\d\d(?::?\d\d)?)?$'
 )
 # As programs write a float that is at least 1e16, and tables one of 12 digits.
-_ROUNDED = r'^[+-]?\d(\.\d*)?[eE]\+\d\d$'
+_ROUNDED = r'^[+-]?\d([.,]\d*)?[eE]\+\d\d$'
 _UNITS = {'s': 1, 'ms': 10**3, 'us': 10**6, 'ns': 10**9}
 _BLANKS = (b' ', b'\t', b'\n', b'\r', b'\x0b', b'\x0c')
 # Bits of the whole numbers that a float holds exactly.

@@ -338,3 +338,16 @@ def test_wherever_the_file_is_cut(case, piece, tmp_path, monkeypatch):
 
   monkeypatch.setattr(quote_check, '_PIECE', piece)
   assert re.search(WRONG[case][-1], refusal(tmp_path, case))
+
+
+@pytest.mark.parametrize('form, separator, is_said', [
+    ('csv', ';', True), ('csv', '', False), ('parquet', '', False)])
+def test_another_separator_is_suggested(form, separator, is_said, tmp_path):
+  """Not that of the file, and none of a Parquet file."""
+  path = tmp_path / f'log.{form}'
+  content = f'"a, b"{separator or ","}c\n'.encode()
+  path.write_bytes(b'PAR1' if form == 'parquet' else content)
+  with pytest.raises(InputError) as error:
+    row_files.require(
+        ['a'], ['a, b', 'c'], str(path), dialect=Dialect(separator=separator))
+  assert ('looks as if , separates' in str(error.value)) == is_said

@@ -169,6 +169,7 @@ NO_TEXTS = {
     'rounded float32': (
         np.array([2.0**24 + 2], 'float32'), r'16777218.0; .* up to 2\^24'),
     'rounded text': (['1.8446744073709552e+19'], "e.19'; it must be writ"),
+    'rounded with a comma': (['1,23E+15'], r"'1,23E.15'; it must be written"),
     'of a spreadsheet': (['x', '1.23457E+11'], 'row 1: .*all its digits'),
     'not UTF-8': ([b'a', b'\xff'], r"row 1: column 'a' is b'.xff'; .* UTF-8"),
     'duration': (
