@@ -113,7 +113,7 @@ def test_evaluation_reads_the_form_of_the_run_too(run):
     assert results[0]['rows'] == 300 and results[1:] == results[:1] * 2
     done = program.run('--workdir=~/run', '--input=~/labelled.parquet',
                        '--output=~/e.json', '--by="商品,物"')
-    assert done.returncode == 0 and 'by 商品,物' in done.stdout
+    assert done.returncode == 0 and '商品,物=3 (8 rows)' in done.stdout
     done = program.run('--workdir=~/run', '--input="~/a,b.csv"', '--header=',
                        '--encoding=utf-8')
     assert "set --separator=';'" in done.stderr
