@@ -21,7 +21,9 @@ from experiments import cli, console, file_flags
 
 _WORKDIR = file_flags.define_path('workdir', None, 'Folder of a finished run.')
 _INPUT = flags.DEFINE_string(
-    'input', None, 'Files, globs, remote paths of fsspec; with commas between.'
+    'input',
+    None,
+    'Files, folders, globs, remote paths of fsspec; with commas between.',
 )
 _SPLIT = flags.DEFINE_string(
     'split', None, "Instead of --input: a split of the run's data, as test."
@@ -74,7 +76,7 @@ def main() -> None:
   form = file_flags.form(predictor.config.dataset)
   patterns = quoted_names.split_names(_INPUT.value or '')
   files = row_files.find(patterns, dialect=form)
-  options = (_BY.value, _CALIBRATED.value, _JOINT.value)
+  options = (_by(), _CALIBRATED.value, _JOINT.value)
   if _SPLIT.value:
     builder = parts.dataset(predictor.config.dataset, data_dir)
     result = evaluation.evaluate_split(
@@ -97,6 +99,13 @@ def main() -> None:
   print(f'Written: {output}')
 
 
+def _by() -> str:
+  """Returns the column of --by without the quotes that a name may have."""
+  from esmm_jax.data.csv_files import quoted_names
+
+  return quoted_names.unquote(_BY.value)
+
+
 def _print(
     name: str, title: str, result: Mapping[str, Any], in_log: Mapping[str, Any]
 ) -> None:
@@ -110,7 +119,7 @@ def _print(
       if not result[f'by/{part}/small']
   }
   if parts:
-    console.print_results(parts, f'by {_BY.value}')
+    console.print_results(parts, f'by {_by()}')
   for line in _notes(result, in_log):
     print(line)
 
@@ -158,9 +167,9 @@ def _notes(
         f'not shown, with fewer than {segments.FEW} rows of a class in some'
         f' space: {", ".join(small)}'
     )
-  others = f'by/{_BY.value}/others'
+  others = f'by/{_by()}/others'
   if result.get(others):
-    rows = result[f'by/{_BY.value}/other_rows']
+    rows = result[f'by/{_by()}/other_rows']
     yield (
         f'not evaluated: {result[others]:,} smaller segments with {rows:,} rows'
         ' in all'

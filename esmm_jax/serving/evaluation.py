@@ -113,7 +113,8 @@ def evaluate_files(
   """
   reader, counts = Reader(predictor, by), Counts()
   for file in files:
-    reader.check(row_files.names(file.path, dialect), file.path)
+    present = row_files.names(file.path, dialect)
+    reader.check(present, file.path, dialect)
   rows = _PIECE * predictor.batch_size
 
   def pieces() -> Iterator[Labelled]:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
+from esmm_jax.data.csv_files import dialect as dialects
+from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import frames
 from esmm_jax.data.store.checks import check_columns
 from esmm_jax.data.values import raw_values
@@ -38,6 +40,8 @@ def encoded(
     columns: Any,
     where: str = 'columns',
     first_row: int = 0,
+    noun: str = 'row',
+    dialect: Dialect = dialects.DEFAULT,
 ) -> Columns:
   """Converts the columns of the schema's fields to arrays.
 
@@ -49,6 +53,8 @@ def encoded(
       is empty. Other columns are ignored.
     where: The file, for messages.
     first_row: Number of the first row, for messages.
+    noun: See `Location`.
+    dialect: See there.
 
   Returns:
     Field -> int64 or float32 [n], or `Ragged` of n rows.
@@ -62,7 +68,7 @@ def encoded(
     ragged = [n + _WEIGHT for n, c in columns.items() if isinstance(c, Ragged)]
   names = [name for name in needed(schema) if name not in ragged]
   columns = frames.read(columns, names, where, READS).columns
-  rows = Location(where, first_row)
+  rows = Location(where, first_row, noun, dialect=dialect)
   arrays: Columns = {}
   for f in schema.fields:
     weight = f.name + _WEIGHT

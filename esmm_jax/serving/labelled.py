@@ -7,6 +7,7 @@ conversions without a click; of a known data set, its ids and label columns.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import frames, row_files
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.rows import Chunk, joint_labels, LEFT_OUT
@@ -71,18 +72,24 @@ class Reader:
     names = [*predictor.names, *more]
     self.names = list(dict.fromkeys(filter(None, names)))
 
-  def check(self, present: Sequence[str], where: str) -> None:
+  def check(
+      self, present: Sequence[str], where: str, dialect: Dialect | None = None
+  ) -> None:
     """Refuses rows that lack a column that is read.
 
     Args:
       present: Their columns.
       where: The file, for messages.
+      dialect: Its form, if it is CSV; None: it is no file.
     """
-    row_files.require(self._predictor.names, present, where, inputs.READS)
-    row_files.require(self.labels, present, where, _WHY)
-    for name, option in ((self._group, 'dataset.group'), (self._by, '--by')):
-      if name:
-        row_files.require([name], present, where, f', which {option} names')
+    for names, why in (
+        (self._predictor.names, inputs.READS),
+        (self.labels, _WHY),
+        ([self._group], ', which dataset.group names'),
+        ([self._by], ', which --by names'),
+    ):
+      names = list(filter(None, names))
+      row_files.require(names, present, where, why, dialect)
 
   def read(
       self, columns: Any, location: Location, counts: Counts

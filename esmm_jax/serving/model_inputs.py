@@ -46,6 +46,13 @@ def features(schema: Schema, columns: Columns) -> dict[str, np.ndarray]:
   return arrays
 
 
+def pad_rows(features: Mapping[str, Array], size: int) -> dict[str, Array]:
+  """Pads arrays [n, ...] to `size` rows with copies of their last row."""
+  num = len(next(iter(features.values())))
+  index = np.minimum(np.arange(size), num - 1)
+  return {name: array[index] for name, array in features.items()}
+
+
 def to_batch(
     schema: Schema, inputs: Mapping[str, Array], where: Array, xp: Any = np
 ) -> Batch:

@@ -178,15 +178,16 @@ class Predictor(Evaluates):
     Raises:
       InputError: A column is missing or a value is not possible.
     """
+    at = location or Location(where, first_row)
+    form = {'noun': at.noun, 'dialect': at.dialect}
     if self._encoder is None:
-      encoded = inputs.encoded(self.schema, columns, where, first_row)
+      encoded = inputs.encoded(self.schema, columns, where, first_row, **form)
       if counts is not None:
         counts.add_columns(self.schema, encoded)
       return encoded
     rows = frames.read(columns, self.names, where, inputs.READS)
-    at = location or Location(where, first_row)
     columns = self._encoder.encode(
-        rows.columns, where, first_row, at.noun, at.dialect, counts
+        rows.columns, where, first_row, counts=counts, **form
     )
     return inputs.encoded(self.schema, columns, where, first_row)
 
@@ -217,8 +218,9 @@ class Predictor(Evaluates):
       size = next(s for s in sizes if s >= stop - start)
       rows = {name: array[start:stop] for name, array in features.items()}
       is_row = np.arange(size) < stop - start
+      rows = model_inputs.pad_rows(rows, size)
       batch = model_inputs.to_batch(
-          self.schema, _pad(rows, size), is_row.astype(np.float32)
+          self.schema, rows, is_row.astype(np.float32)
       )
       outputs, use = self._step(
           params['table'], params['net'], params['stats'], batch
@@ -291,10 +293,3 @@ def _encoder(folder: str, schema: Schema) -> Any:
   encoder = Encoder.load(path)
   manifest.require_encoder(folder, encoder)
   return encoder.select([f.name for f in schema.fields])
-
-
-def _pad(features: Mapping[str, Array], size: int) -> dict[str, Array]:
-  """Pads arrays [n, ...] to `size` rows with copies of their last row."""
-  num = len(next(iter(features.values())))
-  index = np.minimum(np.arange(size), num - 1)
-  return {name: array[index] for name, array in features.items()}

@@ -275,8 +275,9 @@ def _join(parts: Sequence[str], output: str, counts: Counts) -> int:
         write(table.replace_schema_metadata().cast(schema))
       except (pa.ArrowException, ValueError) as e:
         raise InputError(
-            f'{path}: the key is of another type than in the first file ({e}).'
-            ' Give the files one type, or leave --key away.'
+            f'{path}: the key is no text in UTF-8, or of another type than in'
+            f' the first file ({e}). Give the files one type, or leave --key'
+            ' away.'
         ) from e
       num += table.num_rows
   os.replace(temporary, output)

@@ -252,7 +252,7 @@ def test_parts_of_a_log(tmp_path):
     ((log(9),), {}, 'a log in parts is a tuple'),
     ((log(9), log(9).drop_columns('item')), {},
      "test: there is no column 'item'"),
-    (log(0), {}, "split 'train' is empty"),
+    (log(0), {}, "the files of dataset.files hold no row"),
     (log(9), {'files': 'x.csv'}, 'the log is given in memory'),
     (log(9), {'idd': 'x'}, 'dataset.idd is set, but Tabular has no such'),
     ('log.csv', {}, "log is 'log.csv'; it must be a DataFrame"),

@@ -401,7 +401,7 @@ def test_files_that_cannot_be_scored(predictor, table, tmp_path):
   text = text.set_column(
       place, 'seen_count', pa.array([str(b) for b in bad]))
   found = files.find([write(text, tmp_path / 'in', (0, 30, 90), 'csv')])
-  words = "1.csv, row 50: column 'seen_count' is 'many'; it must be a number"
+  words = "1.csv, line 52: column 'seen_count' is 'many'; it must be a number"
   with pytest.raises(InputError, match=words):
     scoring.score_files(predictor, found, output, part_rows=32)
   # A column less, a key that is not there, an output that is.

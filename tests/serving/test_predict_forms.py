@@ -1,5 +1,6 @@
 """Files to score in any form of CSV: a run keeps that of its log."""
 
+import json
 import shutil
 
 from esmm_jax.training.loop import train_and_evaluate
@@ -91,3 +92,41 @@ def test_missing_values_of_a_file_to_score(run, program):
   more = ('--encoding=utf-8',)
   assert score(program, run, '~/null.csv', *more, '--null_values=-') == wanted
   assert score(program, run, '~/null.csv', *more) != wanted
+
+
+@pytest.mark.usefixtures('quick_compilation')
+def test_evaluation_reads_the_form_of_the_run_too(run):
+  rows = many(300).rename_columns(NAMES)
+  parquet.write_table(rows, run / 'labelled.parquet')
+  encoded(rows, run / 'part-00002', 'gbk')
+  encoded(rows, run / 'a,b.csv', 'utf-8', ';', header=True)
+  flags = ('--separator=;', '--encoding=utf-8', '--header=')
+  results = []
+  with forking.Program('experiments.evaluate', HOME=str(run)) as program:
+    for name, *more in (
+        ('~/labelled.parquet',), ('~/part-00002',), ('"~/a,b.csv"', *flags)):
+      done = program.run(
+          '--workdir=~/run', f'--input={name}', '--output=~/e.json', *more)
+      assert done.returncode == 0, done.stderr
+      result = json.loads((run / 'e.json').read_text('utf-8'))
+      results.append({k: v for k, v in result.items() if k != 'input'})
+    assert results[0]['rows'] == 300 and results[1:] == results[:1] * 2
+    done = program.run('--workdir=~/run', '--input=~/labelled.parquet',
+                       '--output=~/e.json', '--by="商品,物"')
+    assert done.returncode == 0 and '商品,物=3 (8 rows)' in done.stdout
+    done = program.run('--workdir=~/run', '--input="~/a,b.csv"', '--header=',
+                       '--encoding=utf-8')
+    assert "set --separator=';'" in done.stderr
+
+
+def test_the_line_of_a_bad_value(run, program):
+  """Empty lines count, and the header where there is one."""
+  text = 'u1\t7\t0\t0\n\nu2\t7\t0\t0\n1.23e+18\t7\t0\t0\n'
+  (run / 'bad.csv').write_text(text)
+  said = score(program, run, '~/bad.csv')
+  assert "bad.csv, line 4: column '用户 id' is '1.23e+18'" in said
+  shutil.rmtree(run / 'out.parquet.parts')
+  (run / 'bad.csv').write_text('\t'.join(NAMES) + '\n' + text)
+  said = score(program, run, '~/bad.csv', '--header=', '--encoding=utf-8')
+  assert "bad.csv, line 5: column '用户 id' is '1.23e+18'" in said
+  shutil.rmtree(run / 'out.parquet.parts')

@@ -198,11 +198,11 @@ def test_a_log_that_is_changed_between_a_kill_and_a_resume(own, tmp_path):
   def killed(*args, **kwargs):
     raise KeyboardInterrupt
 
-  predictor.predict, whole = killed, predictor.predict
+  predictor.outputs, whole = killed, predictor.outputs
   with pytest.raises(KeyboardInterrupt):
     scoring.score_files(predictor, files, output)
   csv.write_csv(pa.table({'user': ['u1', 'u3'], 'item': [1, 2]}), log)
-  predictor.predict = whole
+  predictor.outputs = whole
   with pytest.raises(InputError, match='holds parts of another job: input.*'):
     scoring.score_files(predictor, files, output)
   shutil.rmtree(output + '.parts')

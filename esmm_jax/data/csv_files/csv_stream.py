@@ -14,6 +14,8 @@ from esmm_jax.types import InputError
 
 _BOM = codecs.BOM_UTF8
 _STEP = 1 << 16
+_EXCEL = re.compile('sep=(.)', re.IGNORECASE | re.DOTALL)
+_CERTAIN = 8
 _MARKUP = (b'{"', b'[{', b'<!', b'<html', b'<?xml')
 
 
@@ -23,7 +25,7 @@ class _Transcoder:
   def __init__(self, file: Any, codec: str):
     self._file, self._codec = file, codec
     self._decoder = codecs.getincrementaldecoder(codec)()
-    self._rest, self._num = b'', 0
+    self._rest, self._num, self._is_first = b'', 0, True
     self._error: Malformed | None = None
 
   def read(self, size: int) -> bytes:
@@ -35,6 +37,9 @@ class _Transcoder:
     pieces, num = [self._rest], len(self._rest)
     while num < size and self._error is None:
       data = self._file.read(_STEP)
+      if self._is_first and not self._codec.startswith('utf'):
+        _refuse_utf8(data)
+      self._is_first = False
       pieces.append(self._decoded(data))
       num += len(pieces[-1])
       if not data:
@@ -50,10 +55,12 @@ class _Transcoder:
     text = ''
     try:
       text = self._decoder.decode(data, not data)
-    except UnicodeDecodeError as e:
+    except UnicodeError as e:
       # What comes before is given out first: it may be wrong in another way.
       self._decoder.setstate(state)
-      text = self._decoder.decode(data[: max(e.start - len(state[0]), 0)])
+      # A mark that UTF-16 lacks has no place.
+      start = getattr(e, 'start', 0)
+      text = self._decoder.decode(data[: max(start - len(state[0]), 0)])
       at = self._num + len(text.encode())
       problem = f'it is not {self._codec}'
       self._error = Malformed(
@@ -62,6 +69,21 @@ class _Transcoder:
     encoded = text.encode(errors='replace')
     self._num += len(encoded)
     return encoded
+
+
+def _refuse_utf8(data: bytes) -> None:
+  """Refuses bytes that are UTF-8 and said to be in another encoding.
+
+  Many encodings read them without an error, as other characters.
+  """
+  try:
+    text = codecs.getincrementaldecoder('utf-8')().decode(data)
+  except UnicodeDecodeError:
+    return
+  # Fewer may be UTF-8 by chance: two characters of GBK are.
+  if sum(c > '\x7f' for c in set(text)) >= _CERTAIN:
+    advice = 'Set {encoding}=utf-8.'
+    raise Malformed(0, 0, 'its characters are UTF-8', advice)
 
 
 @contextlib.contextmanager
@@ -109,6 +131,7 @@ class CsvStream:
     else:
       end = first.end if dialect.has_header else begin
       fields = [_decode(f, path, dialect) for f in first.fields]
+      _refuse_excel(separator.join(fields), path, dialect)
       self.header = _names(fields, path, dialect)
     self._pending = data[end:]
     self._check = QuoteCheck(grammar, len(self.header), end)
@@ -187,6 +210,16 @@ def _decode(field: bytes, path: str, dialect: Dialect) -> str:
         f' {dialect.option("encoding")}, gbk or latin-1 say, or save the file'
         ' as UTF-8.'
     ) from e
+
+
+def _refuse_excel(line: str, path: str, dialect: Dialect) -> None:
+  """Refuses a first line that is not the header, but for Excel."""
+  if separator := _EXCEL.fullmatch(line):
+    option = dialect.option('separator')
+    raise InputError(
+        f'{path}, line 1: {line!r} is a line for Excel, not the header. Remove'
+        f' it and set {option}={separator[1]!r}.'
+    )
 
 
 def _names(fields: list[str], path: str, dialect: Dialect) -> list[str]:

@@ -48,6 +48,7 @@ _OTHERS = {
 }
 # No text begins so, in no encoding of one byte; `ORC_id,...` is a header.
 _BINARY = re.compile(rb'[\0-\x08\x0e-\x1f\x7f-\xff]')
+_POINTER = b'version https://git-lfs.github.com/spec/'
 _UTF16 = (b'\xff\xfe', b'\xfe\xff')
 
 
@@ -81,9 +82,15 @@ def kind_of(path: str, dialect: Dialect) -> str:
     dialect: Its `format` decides where the name is of another kind or of none.
 
   Raises:
-    InputError: It is neither, or content and name differ and `format` is unset.
+    InputError: It is neither, a pointer of Git LFS, or content and name differ
+      and `format` is unset.
   """
   start = head(path)
+  if start.startswith(_POINTER):
+    raise InputError(
+        f'{path} is a pointer of Git LFS, not the file itself; fetch that with'
+        ' git lfs pull.'
+    )
   named, wanted = by_name(path), dialect.format
   is_parquet = start[:4] == b'PAR1' and (
       len(start) == 4 or bool(_BINARY.match(start, 4))

@@ -61,6 +61,13 @@ def unquote(text: str) -> str:
   return text[1:-1].replace(quote * 2, quote)
 
 
+def colon_hint(name: str, part: str) -> str:
+  """Returns a clause for `NAME:PART` whose part is no option, KEY=VALUE."""
+  if '=' in part:
+    return ''
+  return f', or put a name with a colon in quotes, \'"{name}:{part}"\''
+
+
 def split_names(text: str) -> list[str]:
   """Returns the names between commas, without their quotes."""
   return [unquote(part) for part in split(text)]

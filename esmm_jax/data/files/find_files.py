@@ -66,17 +66,31 @@ def find(
       name = p if is_local else fs.unstrip_protocol(p)
       _refuse_twice(name, is_local, option, seen)
       if not file_kinds.by_name(name):
-        _check_kind(name, option, dialect)
+        is_folder = p != path and fs.isdir(path)
+        inside = f'{pattern.rstrip("/")}/*.parquet' if is_folder else ''
+        _check_kind(name, option, dialect, inside)
       files.append(File(name, size))
   return files
 
 
-def _check_kind(path: str, option: str, dialect: Dialect) -> None:
-  """Refuses a file whose kind neither its name nor its content tells."""
+def _check_kind(
+    path: str, option: str, dialect: Dialect, inside: str
+) -> None:
+  """Refuses a file whose kind neither its name nor its content tells.
+
+  Args:
+    path: The file.
+    option: See `find`.
+    dialect: See there.
+    inside: A glob of the folder that the file is in, if a folder was named.
+  """
   try:
     file_kinds.kind_of(path, dialect)
   except InputError as e:
-    raise InputError(f'{option}: {e}') from e
+    text = f'{option}: {e}'
+    if inside:
+      text += f' If it is no data, name the rest, as in {inside}.'
+    raise InputError(text) from e
 
 
 def _refuse_twice(

@@ -88,7 +88,9 @@ def require(
   """
   for name in names:
     if name not in columns:
-      hint = _separator_hint(name, columns, dialect) if dialect else ''
+      hint = ''
+      if dialect and file_kinds.is_csv(where, dialect):
+        hint = _separator_hint(name, columns, where, dialect)
       raise InputError(
           f'{where}: there is no column {name!r}{why}.{hint}'
           f' {suggest(name, columns)}'
@@ -101,10 +103,13 @@ def require(
 
 
 def _separator_hint(
-    name: str, columns: Collection[str], dialect: Dialect
+    name: str, columns: Collection[str], path: str, dialect: Dialect
 ) -> str:
   """Returns a sentence on a header that was split at another character."""
+  used = file_kinds.separator_of(path, dialect)
   for separator, shown in _SEPARATORS.items():
+    if separator == used:
+      continue
     for column in columns:
       parts = [p.strip().strip('"\'') for p in column.split(separator)]
       if len(parts) > 1 and (name in parts or len(columns) == 1):

@@ -200,7 +200,7 @@ class Tabular(ColumnarBuilder):
       total += len(split)
       self._progress.update(len(split))
     self._progress.total = 2 * total
-    warnings.refuse_empty(config, num, others)
+    warnings.refuse_empty(config, num, others, total)
     filled = {name: n for name, n in num.items() if n['rows']}
     report = {'rows': total, 'left_out': left_out, 'splits': filled}
     if ungrouped:

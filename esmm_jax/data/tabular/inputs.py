@@ -4,7 +4,7 @@ import dataclasses
 import re
 from typing import Any
 
-from esmm_jax.data.csv_files.quoted_names import split, unquote
+from esmm_jax.data.csv_files.quoted_names import colon_hint, split, unquote
 from esmm_jax.data.values.raw_values import SEPARATOR
 from esmm_jax.options import check_choice
 from esmm_jax.schema import COMBINERS, Field
@@ -129,7 +129,8 @@ def _parse_input(kind: str, part: str, min_count: int) -> Input:
       key, equals, value = text.partition('=')
       if key not in _OPTIONS[kind] or not equals:
         raise InputError(
-            f'{text!r} is no option of such a column; write KEY=VALUE.'
+            f'{text!r} is no option of such a column; write KEY=VALUE'
+            f'{colon_hint(name, text)}.'
             f' {suggest(key, _OPTIONS[kind])}'
         )
       if key in ('separator', 'weights'):

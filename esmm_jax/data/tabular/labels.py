@@ -1,14 +1,13 @@
-"""The labels of a user's own log: columns, thresholds, the order of events.
+"""The labels of a user's own log: columns, comparisons, the order of events.
 
-A label is a column (`clicked`) or a comparison (`rating>=4`, `action==buy`).
 `joint` makes those of a row respect the order of the events.
 """
 
 from collections.abc import Mapping
 import dataclasses
-import re
 
-from esmm_jax.data.csv_files.quoted_names import split, unquote
+from esmm_jax.data.csv_files.quoted_names import colon_hint, split, unquote
+from esmm_jax.data.tabular.events import Event
 from esmm_jax.data.values import raw_values
 from esmm_jax.data.values.raw_values import Location
 from esmm_jax.options import check_choice
@@ -17,139 +16,15 @@ from esmm_jax.tasks import Task, Tasks
 from esmm_jax.types import InputError, suggest
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 # What becomes of a later event that is null or -1.
 UNKNOWN = ('error', 'zero', 'drop')
-_COMPARE = {
-    '==': np.equal, '!=': np.not_equal, '>=': np.greater_equal,
-    '<=': np.less_equal, '>': np.greater, '<': np.less,
-}  # fmt: skip
-_EXPRESSION = re.compile(
-    r'("(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'|[^"\'].*?|)'
-    r'\s*(==|!=|>=|<=|>|<)(.*)',
-    re.S,
-)
-_NUMBER = r'^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$'
-_TRUTHS = ('true', 'false')
 # Names of other columns, outputs, terms and parts of models.
 _TAKEN = (
     *('batch_hash', 'calibrator', 'file_number', 'group', 'group_key', 'loss'),
     *('row_number', 'row_weight', 'shared', 'skipped', 'uniform'),
 )
 _HIGHEST = float(np.finfo(np.float32).max)
-
-
-@dataclasses.dataclass(frozen=True)
-class Event:
-  """A column, or a comparison of one, that a label is read from.
-
-  >>> from esmm_jax.data.tabular.labels import Event
-  >>> Event.parse('rating>=4', 'conversion')
-  Event(column='rating', operator='>=', value='4')
-
-  Attributes:
-    column: Of the file.
-    operator: `==`, `!=`, `>=`, `<=`, `>` or `<`; '' where the column is the
-      label.
-    value: What the column is compared with, as it is written.
-  """
-
-  column: str
-  operator: str = ''
-  value: str = ''
-
-  @classmethod
-  def parse(cls, text: str, option: str) -> 'Event':
-    """Parses COLUMN or COLUMN OPERATOR VALUE; both may be in quotes.
-
-    Args:
-      text: The label.
-      option: The key of the dataset section, for messages.
-
-    Raises:
-      InputError: A side is missing, or an order is asked of a text.
-    """
-    parts = _EXPRESSION.fullmatch(text.strip())
-    if parts is None:
-      return cls(unquote(text))
-    event = cls(unquote(parts[1]), parts[2], parts[3].strip())
-    if not event.column or not event.value:
-      raise InputError(
-          f'dataset.{option}: {text!r} lacks the column or the value; write it'
-          " like 'rating>=4' or 'action==buy'."
-      )
-    if parts[2] not in ('==', '!=') and not event.is_number:
-      raise InputError(
-          f'dataset.{option}: {text!r} compares with {event.value!r}, which is'
-          f' no number; {parts[2]} is for numbers. Texts have == and !=.'
-      )
-    return event
-
-  @property
-  def is_number(self) -> bool:
-    """True if the column is compared with a number."""
-    return re.match(_NUMBER, self.value) is not None
-
-  def __str__(self) -> str:
-    return f'{self.column}{self.operator}{self.value}'
-
-  def read(self, array: pa.Array, location: Location) -> np.ndarray:
-    """Reads 0, 1 or -1 for what is not known, int8 [n].
-
-    Null is not known, and so is -1 where the column itself is the label.
-
-    Raises:
-      InputError: A value is not possible.
-    """
-    if not self.operator:
-      return _read_plain(array, location)
-    if self.is_number and (
-        self.operator not in ('==', '!=') or _is_number(array.type)
-    ):
-      values = raw_values.floats(array, location)
-      happened = _COMPARE[self.operator](values, float(self.value))
-      return np.where(np.isnan(values), -1, happened).astype(np.int8)
-    texts = raw_values.texts(array, location)
-    equal = pc.fill_null(self._equals(texts), False)
-    equal = equal.to_numpy(zero_copy_only=False)
-    is_null = texts.is_null().to_numpy(zero_copy_only=False)
-    happened = equal if self.operator == '==' else ~equal
-    return np.where(is_null, -1, happened).astype(np.int8)
-
-  def _equals(self, texts: pa.Array) -> pa.Array:
-    """Compares texts [n] with the value; 4, 4.0 and '4 ' are one number."""
-    value = unquote(self.value)
-    if self.is_number:
-      numbers = pc.match_substring_regex(texts, _NUMBER)
-      numbers = pc.if_else(numbers, texts, pa.scalar(None, pa.string()))
-      return pc.equal(pc.cast(numbers, pa.float64()), float(self.value))
-    if self.value.lower() in _TRUTHS:
-      return pc.equal(pc.utf8_lower(texts), self.value.lower())
-    return pc.equal(texts, value)
-
-
-def _is_number(kind: pa.DataType) -> bool:
-  """Returns whether a type is of numbers; booleans are texts, as in CSV."""
-  types = pa.types
-  return types.is_integer(kind) or types.is_floating(kind) or (
-      types.is_decimal(kind)
-  )
-
-
-def _read_plain(array: pa.Array, location: Location) -> np.ndarray:
-  """Reads 0, 1, and -1 for null and -1."""
-  try:
-    return raw_values.labels(array, location)
-  except InputError:
-    # The usual column has neither, so it is not searched for them first.
-    texts = raw_values.texts(array, location)
-    unknown = pc.fill_null(pc.equal(texts, '-1'), True)
-    if not pc.any(unknown).as_py():
-      raise
-    labels = raw_values.labels(pc.if_else(unknown, '0', texts), location)
-    unknown = unknown.to_numpy(zero_copy_only=False)
-    return np.where(unknown, np.int8(-1), labels)
 
 
 def read_numbers(array: pa.Array, location: Location) -> np.ndarray:
@@ -240,7 +115,8 @@ def _parse_label(text: str) -> tuple[Task, Event]:
     if key not in ('after', 'kind', 'name') or not equals:
       raise InputError(
           f'dataset.labels: {text!r}: {part!r} is no option of a label; write'
-          f' KEY=VALUE. {suggest(key, ("after", "kind", "name"))}'
+          f' KEY=VALUE{colon_hint(column, part)}.'
+          f' {suggest(key, ("after", "kind", "name"))}'
       )
     options[key] = unquote(value)
   name = options.get('name', event.column if not event.operator else '')

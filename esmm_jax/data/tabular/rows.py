@@ -133,6 +133,8 @@ def joint_labels(
     if not task.parent:  # No event before it says what null means.
       unknown = joint.is_unknown(values[task.label])
       must = '0 or 1' if task.kind == 'binary' else 'a number'
+      if event.operator:
+        must = f'a value: where it is missing, {str(event)!r} is not known'
       raw_values.refuse(unknown, array, must, location)
   return joint.make_joint(
       values,

@@ -117,32 +117,30 @@ def _of_groups(config: TabularConfig, report: Mapping[str, Any]) -> list[str]:
 
 def refuse_empty(
     config: TabularConfig,
-    num: dict[str, dict[str, Any]],
+    num: Mapping[str, Mapping[str, Any]],
     others: Mapping[str, int],
+    total: int,
 ) -> None:
-  """Refuses a log of which a split or a label is empty.
+  """Refuses a log with an empty split, or with a label that is always 0.
 
   Args:
     config: Of the log.
-    num: Split -> its `rows`, and label -> rows where it is not 0.
-    others: Names that are no splits -> their rows.
+    num: Split -> `rows`; label -> rows where it is not 0; `row_weight`.
+    others: Names in `split_column` that are no splits -> their rows.
+    total: Rows of the log.
 
   Raises:
-    InputError: Names the split, or the label.
+    InputError: Says what is empty and which options decide it.
   """
+  if not total:
+    raise InputError('tabular: the files of dataset.files hold no row.')
   wanted = ['train'] if config.split == 'column' else config.split_names
   for name in wanted:
-    if num[name]['rows']:
-      continue
-    advice = f'Check dataset.split={config.split} and what belongs to it.'
-    if others:
-      advice = (
-          f'Column {config.split_column!r} holds {splits.describe(others)};'
-          f' write {splits.known_names()}.'
+    if not num[name]['rows']:
+      raise InputError(
+          f'tabular: split {name!r} is empty; none of the {total:,} rows fell'
+          f' into it. {_on_empty(config, name, others)}'
       )
-    raise InputError(
-        f'tabular: split {name!r} is empty; no row fell into it. {advice}'
-    )
   rows = num['train']['rows']
   for label, event in config.events.items():
     if not num['train'][label]:
@@ -158,3 +156,22 @@ def refuse_empty(
         f'tabular: dataset.weight, column {config.weight!r}, is 0 in all'
         f' {rows} training rows; there is nothing to learn from.'
     )
+
+
+def _on_empty(
+    config: TabularConfig, split: str, others: Mapping[str, int]
+) -> str:
+  """Returns what to do about an empty split."""
+  if others:
+    return (
+        f'Column {config.split_column!r} holds {splits.describe(others)};'
+        f' write {splits.known_names()}.'
+    )
+  if config.split != 'random':
+    return f'Check dataset.split={config.split} and what belongs to it.'
+  shares = {'valid': config.valid_share, 'test': config.test_share}
+  share = shares.get(split, 1 - sum(shares.values()))
+  return (
+      f'It gets {share:.3g} of the rows, by chance: set dataset.valid_share and'
+      ' dataset.test_share, to 0 for no such split.'
+  )

@@ -49,7 +49,7 @@ def _float64(
   kind = require('number', array, must, location, rows)
   if kind == 'integer':
     return pc.cast(array, pa.float64(), safe=False)  # Rounding is no loss here.
-  if pa.types.is_float32(array.type):
+  if pa.types.is_float32(array.type) or pa.types.is_float16(array.type):
     numbers = _shortest(array.to_numpy(zero_copy_only=False))
     return pa.array(numbers, mask=array.is_null().to_numpy(False))
   if kind == 'decimal':  # A cast to floats would not round it right.
@@ -63,14 +63,19 @@ def _float64(
       index = pc.index_in(canonical(array), pa.array(list(truths)))
       digits = pa.array(list(truths.values())).take(index)
       array = pc.coalesce(digits, array)
+      if pc.any(pc.match_substring(array, ',')).as_py():
+        must = 'a number like 1234.5, with a point and without a comma'
   return cast(array, pa.float64(), must, location, rows)
 
 
 def _shortest(values: np.ndarray) -> np.ndarray:
-  """Converts float32 to the float64 of its shortest decimal.
+  """Converts float32 or float16 to the float64 of its shortest decimal.
 
   That is what a CSV file holds: .1 of a float32 is .1, not .100000001.
   """
+  if values.dtype == np.float16:
+    distinct, index = np.unique(values, return_inverse=True)
+    return np.array([float(str(v)) for v in distinct], np.float64)[index]
   numbers = values.astype(np.float64)
   size = np.abs(numbers)
   left = np.flatnonzero((size % 1 != 0) | (size >= 1 << 24))
@@ -128,7 +133,12 @@ def labels(array: pa.Array, location: Location) -> np.ndarray:
   """
   array = plain(array, location)
   must = '0 or 1'
-  if require('label', array, must, location) == 'fraction':
+  kind = require('label', array, must, location)
+  if kind in ('truth', 'integer') and not array.null_count:
+    numbers = array.to_numpy(zero_copy_only=False)
+    refuse((numbers != 0) & (numbers != 1), array, must, location)
+    return numbers.astype(np.int8)
+  if kind == 'fraction':
     as_floats = pc.cast(array, pa.float64())
     is_label = pc.or_(pc.equal(as_floats, 0.0), pc.equal(as_floats, 1.0))
     refuse(pc.invert(pc.fill_null(is_label, False)), array, must, location)

@@ -21,9 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _WHOLE = r'^([+-]?\d+)\.0*$'
-_ZERO = '^-0$'
 _TRUTHS = {'true': 'True', 'TRUE': 'True', 'false': 'False', 'FALSE': 'False'}
-_CLOCK = r'^(\d\d:\d\d:\d\d(?:\.\d*[1-9])?)\.?0*$'
+_CLOCK = r'^(\d\d:\d\d:\d\d)(?:\.0*|(\.\d*[1-9])0*)$'
 _TIMESTAMP = (
     r'^(?P<date>\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01]))[ T]'
     r'(?P<clock>(?:[01]\d|2[0-3]):[0-5]\d)(?::(?P<second>[0-5]\d)'
@@ -31,7 +30,7 @@ _TIMESTAMP = (
     r'(?P<zone>Z|[+-]\d\d(?::?\d\d)?)?$'
 )
 # As programs write a float that is at least 1e16, and tables one of 12 digits.
-_ROUNDED = r'^[+-]?\d(\.\d*)?[eE]\+\d\d$'
+_ROUNDED = r'^[+-]?\d([.,]\d*)?[eE]\+\d\d$'
 _UNITS = {'s': 1, 'ms': 10**3, 'us': 10**6, 'ns': 10**9}
 _BLANKS = (b' ', b'\t', b'\n', b'\r', b'\x0b', b'\x0c')
 # Bits of the whole numbers that a float holds exactly.
@@ -135,8 +134,10 @@ def canonical(array: pa.Array) -> pa.Array:
   data = _bytes(array)
   if b'.' in data:
     array = pc.replace_substring_regex(array, _WHOLE, r'\1')
-    if b'-0' in data:
-      array = pc.replace_substring_regex(array, _ZERO, '0')
+  if b'-0' in data:
+    is_zero = pc.equal(array, '-0')
+    if pc.any(is_zero).as_py():
+      array = pc.if_else(is_zero, '0', array)
   if any(all(c in data for c in _letters(word)) for word in _TRUTHS):
     index = pc.index_in(array, pa.array(list(_TRUTHS)))
     if index.null_count < len(index):
@@ -146,7 +147,7 @@ def canonical(array: pa.Array) -> pa.Array:
     if b'-' in data:
       array = _timestamps(array)
     if b'.' in data:
-      array = pc.replace_substring_regex(array, _CLOCK, r'\1')
+      array = pc.replace_substring_regex(array, _CLOCK, r'\1\2')
   return array
 
 

@@ -33,6 +33,7 @@ def rows_of(folder, content, name='log.csv', **options):
 
 
 # Name of the file, its content, options, and what it is refused with.
+POINTER = b'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\n'
 WRONG = {
     # Quotes.
     'not closed': (
@@ -126,6 +127,15 @@ WRONG = {
     'not in that encoding': (
         'log.csv', H + b'1,2,3\n\n\xff\xff,2,3\n', dict(encoding='gbk'),
         'log.csv, line 4: it is not gbk. Set dataset.encoding to what'),
+    'UTF-16 that is none': (
+        'log.csv', H + b'1,2,3\n', dict(encoding='utf-16'), 'line 1: it is not '
+        'utf-16. Set dataset.encoding to what'),
+    'UTF-8 that is said to be GBK': (
+        'log.csv', 'a,b,c\n春夏,秋冬,1\n东南,西北,2\n'.encode(), dict(
+            encoding='gbk'), 'its characters are UTF-8. Set dataset.encoding='),
+    'UTF-8 that is said to be latin-1': (
+        'log.csv', 'a,b,c\nàáâã,äåæç,1\n'.encode(), dict(
+            encoding='latin-1'), 'its characters are UTF-8. Set dataset.encod'),
     'UTF-16': (
         'log.csv', 'a,b\n1,2\n'.encode('utf-16'), {}, 'By its first bytes it is'
         ' UTF-16; set dataset.encoding=utf-16'),
@@ -155,6 +165,17 @@ WRONG = {
     'ORC': ('log.csv', b'ORC\n\x1d\n', {}, 'it is an ORC file. Convert it to'),
     'Avro': ('log.csv', b'Obj\x01\x04\x16', {}, 'it is an Avro file. Convert'),
     'Arrow': ('log.csv', b'ARROW1\0\0\xff', {}, 'it is an Arrow .Feather. fi'),
+    'a pointer': (
+        'log.csv', POINTER, {}, 'is a pointer of Git LFS, not the file itself; '
+        'fetch that with git lfs pull'),
+    'a pointer called Parquet': (
+        'log.parquet', POINTER, {}, 'is a pointer of Git LFS'),
+    'a line for Excel': (
+        'log.csv', b'\xef\xbb\xbfsep=;\r\na;b\r\n1;2\r\n', {}, "line 1: 'sep=;'"
+        " is a line for Excel, not the header. Remove it and set dataset.separ"
+        "ator=';'"),
+    'the same, with its separator': (
+        'log.csv', b'sep=;\na;b\n1;2\n', dict(separator=';'), 'line for Excel'),
     'HDF5': ('log.csv', b'\x89HDF\r\n\x1a\n', {}, 'it is an HDF5 file'),
     'JSON': (
         'log.csv', b'{"a": 1, "b": 2}\n', {}, 'it looks like JSON or HTML'),
@@ -317,3 +338,16 @@ def test_wherever_the_file_is_cut(case, piece, tmp_path, monkeypatch):
 
   monkeypatch.setattr(quote_check, '_PIECE', piece)
   assert re.search(WRONG[case][-1], refusal(tmp_path, case))
+
+
+@pytest.mark.parametrize('form, separator, is_said', [
+    ('csv', ';', True), ('csv', '', False), ('parquet', '', False)])
+def test_another_separator_is_suggested(form, separator, is_said, tmp_path):
+  """Not that of the file, and none of a Parquet file."""
+  path = tmp_path / f'log.{form}'
+  content = f'"a, b"{separator or ","}c\n'.encode()
+  path.write_bytes(b'PAR1' if form == 'parquet' else content)
+  with pytest.raises(InputError) as error:
+    row_files.require(
+        ['a'], ['a, b', 'c'], str(path), dialect=Dialect(separator=separator))
+  assert ('looks as if , separates' in str(error.value)) == is_said

@@ -66,7 +66,8 @@ def test_find(pattern, home):
 
 def test_parts_without_an_ending(home):
   with pytest.raises(InputError, match='dataset.files: .*csv/part-00000 is nei'
-                     'ther CSV nor .* set dataset.format=csv'):
+                     r'ther CSV nor .* set dataset.format=csv. If it is no dat'
+                     r'a, name the rest, as in csv/\*.parquet'):
     row_files.find(['csv'], 'dataset.files')
   files = row_files.find(['csv'], dialect=Dialect(format='csv'))
   assert [f.path for f in files] == [

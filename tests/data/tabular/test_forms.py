@@ -181,6 +181,8 @@ def test_home_is_a_folder_like_others(monkeypatch):
     (dict(quote=','), "dataset.quote and dataset.separator are both ','"),
     (dict(id='"user'), 'dataset.id: \'"user\': a quote " is not closed'),
     (dict(id='"":min_count=2'), 'the name of the column is empty'),
+    (dict(id='user_id:token,item'), "'token' is no option of such a column; "
+     'write KEY=VALUE, or put a name with a colon in quotes, \'"user_id:'),
     (dict(format='txt'), "dataset.format is 'txt', which is not known"),
 ])
 def test_options_that_cannot_be(options, message):

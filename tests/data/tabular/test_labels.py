@@ -4,7 +4,8 @@ import itertools
 
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.joint import make_joint, Rules
-from esmm_jax.data.tabular.labels import Event, read_numbers, read_weights
+from esmm_jax.data.tabular.events import Event
+from esmm_jax.data.tabular.labels import read_numbers, read_weights
 from esmm_jax.data.values.raw_values import Location
 from esmm_jax.schema import Schema
 from esmm_jax.tasks import CART_FUNNEL, CLICK, FUNNEL, spaces, Task
@@ -73,6 +74,7 @@ REFUSED = {
     'cart alone': (dict(click='', cart='c'), 'dataset.click, which is empty'),
     'no value': (dict(click='a>'), "dataset.click: 'a>' lacks the column or"),
     'no column': (dict(click='>=4'), "dataset.click: '>=4' lacks the column"),
+    'one =': (dict(click='a = b'), 'has one =; write == to compare, or put'),
     'order of texts': (
         dict(conversion='a>=x'), "dataset.conversion: 'a>=x' compares with 'x"),
     'no such parent': (
@@ -83,6 +85,7 @@ REFUSED = {
         "dataset.labels: Task 'b' comes after 'a', which is a regression"),
     'option': (dict(labels='a:aftr=click'), r"'aftr=click' is no.*'after'\?"),
     'no option': (dict(labels='a:click'), "'click' is no option of a label"),
+    'colon': (dict(labels='a:float'), "or put .* in quotes, '\"a:float\"'"),
     'kind': (dict(labels='a:kind=number'), "kind is 'number', which is not kn"),
     'number of an event': (
         dict(labels='a>1:name=b:kind=regression'), "'a>1:name=b:kind=regressi"),
@@ -135,6 +138,10 @@ def test_a_schema_without_weight_is_written_as_before():
 
 # Comparisons.
 
+def compared(text, column):
+  return Event.parse(text, 'click').read(column, HERE).tolist()
+
+
 NUMBERS = [1, 4, None, 5, 4]
 FORMS = {
     'int': pa.array(NUMBERS),
@@ -161,8 +168,8 @@ def test_comparisons_of_numbers(form, text, expected):
 
 @pytest.mark.parametrize('text, expected', [
     ('a==buy', [1, 0, -1, 0, 0]), ('a != buy', [0, 1, -1, 1, 1]),
-    ('a=="buy"', [1, 0, -1, 0, 0]), ('a==1', [0, 0, -1, 1, 0]),
-    ('a==true', [0, 0, -1, 0, 1]), ('a=="True"', [0, 0, -1, 0, 1]),
+    ('a=="buy"', [1, 0, -1, 0, 0]), ('a==1', [0, 0, -1, 1, 1]),
+    ('a==true', [0, 0, -1, 1, 1]), ('a=="True"', [0, 0, -1, 0, 1]),
 ])
 @pytest.mark.parametrize('kind', ['string', 'dictionary', 'large_string'])
 def test_comparisons_of_texts(text, expected, kind):
@@ -175,15 +182,67 @@ def test_comparisons_of_texts(text, expected, kind):
 
 
 def test_comparisons_of_truths():
-  values = pa.array([True, False, None])
-  for text, expected in (
-      ('a==true', [1, 0, -1]), ('a==False', [0, 1, -1]), ('a', [1, 0, -1])):
-    assert Event.parse(text, 'click').read(values, HERE).tolist() == expected
+  for values in (
+      pa.array([True, False, None]), pa.array(['true', 'FALSE', '']),
+      pa.array([1, 0, None]), pa.array([1.0, 0.0, np.nan]),
+      pa.array(['1', '0.0', None]).dictionary_encode().dictionary_decode()):
+    for text in ('a==true', 'a != False', 'a==1', 'a!=0', 'a>=1', 'a>0.5', 'a'):
+      assert compared(text, values) == [1, 0, -1], text
+
+
+DAY = pa.array(['2022-04-02', '2022-04-01', None]).cast(pa.timestamp('ns'))
+
+
+@pytest.mark.parametrize('texts, column', {
+    'time': (
+        ['2022-04-02', '2022-04-02 00:00', '"2022-04-02T00:00:00.000"'], DAY),
+    'time as text': (
+        ['2022-04-02', '2022-04-02 00:00'],
+        pa.array(['2022-04-02T00:00', 'x', ''])),
+    'date': (['2022-04-02', "'2022-04-02'"], DAY.cast(pa.date32())),
+    'zone': (
+        ['2022-04-02T00:00Z', '2022-04-02 08:00:00+08:00'],
+        DAY.cast(pa.timestamp('s', 'Asia/Shanghai'))),
+    'half': (['4.1', '4.10'], pa.array([4.1, 4, np.nan], pa.float16())),
+    'truth': (['"true"', "'True'", 'TRUE'], pa.array([True, False, None])),
+    'code': (['007', '"007"'], pa.array(['007', '7', None])),
+    'blanks': (['" x y "', 'x y'], pa.array(['x y', 'xy', ' '])),
+    # Floats of the two are one.
+    'large': (['9007199254740993'], pa.array([2**53 + 1, 2**53, None])),
+    'large as text': (
+        ['9007199254740993'],
+        pa.array(['9007199254740993', '9007199254740992', None])),
+}.values())
+def test_a_value_is_read_as_the_column_is(texts, column):
+  for text in texts:
+    assert compared(f'a=={text}', column) == [1, 0, -1], text
+    assert compared(f'a!={text}', column) == [0, 1, -1], text
+
+
+@pytest.mark.parametrize('column', [
+    pa.array([2**53 + 1, 2**53, None]),
+    pa.array(['9007199254740993', '9007199254740992', '']),
+])
+def test_orders_of_large_numbers(column):
+  assert compared('a>=9007199254740993', column) == [1, 0, -1]
+  assert compared('a<9007199254740993', column) == [0, 1, -1]
+  assert compared('a>9007199254740992', column) == [1, 0, -1]
+
+
+@pytest.mark.parametrize('column', [
+    pa.array(['x', '']), pa.array([1.5, np.nan]), pa.array([0, None]), DAY[1:],
+    pa.array([False, None]),
+])
+def test_missing_values_are_compared(column):
+  assert compared('a!=""', column) == [1, 0]
+  assert compared("a == ''", column) == [0, 1]
 
 
 def test_values_that_cannot_be_compared():
   with pytest.raises(InputError, match="row 1: column 'a' is 'x'; it must be"):
-    Event.parse('a>=4', 'click').read(pa.array(['1', 'x']), HERE)
+    compared('a>=4', pa.array(['1', 'x']))
+  with pytest.raises(InputError, match='row 1: .*whole number of 64 bits'):
+    compared('a>=9007199254740993', pa.array([1.0, 1.5]))
 
 
 @pytest.mark.parametrize('array, expected', [
@@ -203,6 +262,15 @@ def test_labels_that_are_unknown(array, expected):
 def test_another_value_beside_unknown_ones(array):
   with pytest.raises(InputError, match="row 2: column 'a' is '2'; it must"):
     Event('a').read(array, HERE)
+
+
+def test_what_is_no_label():
+  for column, words in (
+      (pa.array([0, 0.5]), 'is 0.5; it must be 0 or 1'),
+      (pa.array([0, 0.5, None]), 'is 0.5; it must be 0 or 1'),
+      (pa.array(['1', 'no']), "or 1. Compare other words, as in 'a==yes'")):
+    with pytest.raises(InputError, match=f'row 1: .*{words}'):
+      Event('a').read(column, HERE)
 
 
 # Joint labels.

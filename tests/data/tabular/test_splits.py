@@ -67,6 +67,16 @@ def test_no_training_rows(tmp_path):
     of_parts(tmp_path, ['A'] * 7 + ['B'] * 2 + ['test'])
 
 
+def test_too_few_rows(tmp_path):
+  path = write(table(), tmp_path / 'log.csv')
+  with pytest.raises(InputError, match="split 'test' is empty; none of the 10 r"
+                     'ows fell into it. It gets 1e-06 of the rows, by chance'):
+    prepared(tmp_path, path, split='random', valid_share=0, test_share=1e-6)
+  path = write(table().slice(0, 0), tmp_path / 'none.csv')
+  with pytest.raises(InputError, match='the files of dataset.files hold no ro'):
+    prepared(tmp_path, path, split='random')
+
+
 def two_files(tmp_path):
   rows = many(3000)
   return [write_csv(rows.slice(0, 2400), tmp_path / 'train.csv'),

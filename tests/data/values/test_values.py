@@ -169,6 +169,7 @@ NO_TEXTS = {
     'rounded float32': (
         np.array([2.0**24 + 2], 'float32'), r'16777218.0; .* up to 2\^24'),
     'rounded text': (['1.8446744073709552e+19'], "e.19'; it must be writ"),
+    'rounded with a comma': (['1,23E+15'], r"'1,23E.15'; it must be written"),
     'of a spreadsheet': (['x', '1.23457E+11'], 'row 1: .*all its digits'),
     'not UTF-8': ([b'a', b'\xff'], r"row 1: column 'a' is b'.xff'; .* UTF-8"),
     'duration': (
@@ -402,3 +403,30 @@ def test_what_is_reached_is_exact():
   assert raw_values.reached(exact, np.inf).tolist() == [False] * 3
   assert raw_values.reached(np.array([1, 2]), 1.5).tolist() == [False, True]
   assert raw_values.reached(np.array([1.5, 2]), 2).tolist() == [False, True]
+
+
+@pytest.mark.parametrize('text', ['1,5', '1.234,5', '1,234', ' -0,25'])
+def test_decimal_commas(text):
+  words = f'row 1: .* is {text.strip()!r}; it must be a number like 1234.5'
+  with pytest.raises(InputError, match=words):
+    raw_values.floats(pa.array(['1.5', text]), HERE)
+
+
+def test_half_floats_are_what_a_file_has_of_them():
+  array = pa.array([4.1, 0.1, np.nan, None, 7], pa.float16())
+  values = raw_values.floats(array, HERE)
+  assert values[[0, 1, 4]].tolist() == [4.1, 0.1, 7]
+  assert np.isnan(values[2:4]).all()
+
+
+ODD = ['-0', '-0.0', '12:30:0000', '12:30:00.500', '12:30:00.', '7.', '007',
+       'TRUE', '2022-04-09', '2022-04-09 12:30', '2022-02-30 12:30:00Z',
+       '2022-04-09T08:00:00+0800', '1500-01-01 00:00', 'abcdefghij', 'é', '']
+
+
+@pytest.mark.parametrize('text', ODD)
+def test_a_text_does_not_depend_on_those_beside_it(text):
+  alone = texts([text])
+  for other in ODD:
+    assert texts([text, other])[:1] == alone, other
+  assert texts(alone) == alone
