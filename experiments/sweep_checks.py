@@ -89,7 +89,7 @@ def run_keys(
   own = {k: v for k, v in section.items() if not k.endswith('_split')}
   key = json.dumps(own, sort_keys=True, default=str)
   if key not in builders:
-    builders[key] = parts.data_builder(section, data_dir)
+    builders[key] = parts.compared(parts.data_builder(section, data_dir))
   builder, dataset = builders[key], settings.dataset
   check_before_preparing([settings], builder)
   schema = parts.schema(builder, dataset.fields, dataset.tasks)

