@@ -20,32 +20,14 @@ from absl import flags
 from experiments import cli, console, file_flags
 
 _WORKDIR = file_flags.define_path('workdir', None, 'Folder of a finished run.')
-_INPUT = flags.DEFINE_string(
-    'input',
-    None,
-    'Files, folders, globs, remote paths of fsspec; with commas between.',
-)
-_SPLIT = flags.DEFINE_string(
-    'split', None, "Instead of --input: a split of the run's data, as test."
-)
+_INPUT, _SPLIT = file_flags.define_rows()
 _OUTPUT = file_flags.define_path(
     'output', None, 'JSON file to write; default: WORKDIR/evaluation.json.'
 )
 _BY = flags.DEFINE_string(
     'by', '', 'Column whose most frequent values get metrics of their own.'
 )
-_CALIBRATED = flags.DEFINE_enum(
-    'calibrated',
-    'none',
-    ['none', 'platt', 'isotonic'],
-    'Calibration, after experiments.calibrate.',
-)
-_JOINT = flags.DEFINE_enum(
-    'joint',
-    'product',
-    ['product', 'own'],
-    'Calibrated p_ctcvr: product of p_ctr and p_cvr, or calibrated by itself.',
-)
+_CALIBRATED, _JOINT = file_flags.define_calibration()
 cli.define_data_dir()
 file_flags.define_form()
 flags.adopt_module_key_flags(cli)

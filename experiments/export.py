@@ -13,18 +13,7 @@ from experiments import cli, file_flags
 
 _WORKDIR = file_flags.define_path('workdir', None, 'Folder of a finished run.')
 _OUTPUT = file_flags.define_path('output', None, 'Folder to write.')
-_CALIBRATED = flags.DEFINE_enum(
-    'calibrated',
-    'none',
-    ['none', 'platt', 'isotonic'],
-    'Calibration inside the program, after experiments.calibrate.',
-)
-_JOINT = flags.DEFINE_enum(
-    'joint',
-    'product',
-    ['product', 'own'],
-    'Calibrated p_ctcvr: product of p_ctr and p_cvr, or calibrated by itself.',
-)
+_CALIBRATED, _JOINT = file_flags.define_calibration()
 cli.define_data_dir()
 flags.adopt_module_key_flags(cli)
 

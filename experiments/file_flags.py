@@ -1,4 +1,4 @@
-"""Flags that name files and folders, and the form of CSV files."""
+"""Flags that several programs have: paths, rows to read, calibration."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -49,6 +49,41 @@ def define_form() -> None:
   for name, text in _FORM.items():
     more = '' if name == 'format' else ' Default: that of the run.'
     flags.DEFINE_string(name, None, text + more)
+
+
+def define_rows() -> tuple[Any, Any]:
+  """Defines --input and --split; returns their holders."""
+  return (
+      flags.DEFINE_string(
+          'input',
+          None,
+          'Files, folders, globs, remote paths of fsspec; with commas between.',
+      ),
+      flags.DEFINE_string(
+          'split',
+          None,
+          "Instead of --input: a split of the run's data, as test.",
+      ),
+  )
+
+
+def define_calibration() -> tuple[Any, Any]:
+  """Defines --calibrated and --joint; returns their holders."""
+  return (
+      flags.DEFINE_enum(
+          'calibrated',
+          'none',
+          ['none', 'platt', 'isotonic'],
+          'Calibration, after experiments.calibrate.',
+      ),
+      flags.DEFINE_enum(
+          'joint',
+          'product',
+          ['product', 'own'],
+          'Calibrated p_ctcvr: product of p_ctr and p_cvr, or calibrated by'
+          ' itself.',
+      ),
+  )
 
 
 def form(dataset: Mapping[str, Any]) -> Any:

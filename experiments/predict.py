@@ -20,14 +20,7 @@ from absl import flags
 from experiments import cli, file_flags
 
 _WORKDIR = file_flags.define_path('workdir', None, 'Folder of a finished run.')
-_INPUT = flags.DEFINE_string(
-    'input',
-    None,
-    'Files, folders, globs, remote paths of fsspec; with commas between.',
-)
-_SPLIT = flags.DEFINE_string(
-    'split', None, "Instead of --input: a split of the run's data, as test."
-)
+_INPUT, _SPLIT = file_flags.define_rows()
 _OUTPUT = file_flags.define_path(
     'output', None, 'File to write: .parquet, .pq, .csv or .csv.gz.'
 )
@@ -37,18 +30,7 @@ _KEY = flags.DEFINE_string(
     'Columns of the input to copy, with commas between; default: file and row'
     ' number.',
 )
-_CALIBRATED = flags.DEFINE_enum(
-    'calibrated',
-    'none',
-    ['none', 'platt', 'isotonic'],
-    'Calibration, after experiments.calibrate.',
-)
-_JOINT = flags.DEFINE_enum(
-    'joint',
-    'product',
-    ['product', 'own'],
-    'Calibrated p_ctcvr: product of p_ctr and p_cvr, or calibrated by itself.',
-)
+_CALIBRATED, _JOINT = file_flags.define_calibration()
 _BATCH_SIZE = flags.DEFINE_integer(
     'batch_size', None, 'Rows of a batch; default: the eval_batch_size.'
 )

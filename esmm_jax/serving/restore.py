@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 import contextlib
 import functools
-import os
 from typing import Any, NamedTuple
 
 from esmm_jax.estimators import funnel
-from esmm_jax.json_files import read_json
 from esmm_jax.schema import Schema
 from esmm_jax.training import parts
 from esmm_jax.training.settings import Settings
@@ -15,7 +13,7 @@ from esmm_jax.training.state import StepSpec
 from esmm_jax.types import InputError
 from esmm_jax.workdir import manifest
 from esmm_jax.workdir.checkpoint import Checkpoints
-from esmm_jax.workdir.folder import read_schema
+from esmm_jax.workdir.folder import read_finished, read_schema
 from ml_collections import ConfigDict
 
 
@@ -54,8 +52,8 @@ def restore(run: str, data_dir: str | None = None) -> Trained:
   Raises:
     InputError: There is no finished run, or its checkpoint is damaged.
   """
-  config = to_config(_read(run, 'config.json'))
-  results = _read(run, 'results.json')
+  config = to_config(read_finished(run, 'config.json', '--workdir'))
+  results = read_finished(run, 'results.json', '--workdir')
   schema = _schema(run, config, data_dir)
   settings = Settings.read(config)
   selects = settings.selection.keeps
@@ -99,18 +97,6 @@ def plan(settings: Settings, schema: Schema) -> StepSpec:
       net_tx=None,
       schedule=None,
   )
-
-
-def _read(run: str, name: str) -> Any:
-  value = read_json(os.path.join(run, name), 'Train again.')
-  if value is None:
-    begun = os.path.exists(os.path.join(run, 'config.json'))
-    problem = 'is not finished' if begun else 'is no folder of a run'
-    raise InputError(
-        f'--workdir={run} {problem}: there is no {name}. Name the folder of a'
-        ' run that is finished, or finish it with experiments.train.'
-    )
-  return value
 
 
 def _schema(run: str, config: ConfigDict, data_dir: str | None) -> Schema:

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple, Self
 
 from esmm_jax import paths
 from esmm_jax.checksums import read_seal
-from esmm_jax.json_files import read_json
 from esmm_jax.schema import Schema
 from esmm_jax.types import InputError
 from esmm_jax.workdir import manifest
-from esmm_jax.workdir.folder import decisive, read_schema
+from esmm_jax.workdir.folder import decisive, read_finished, read_schema
 
 _REMEDY = 'Train that run again.'
 
@@ -52,7 +51,8 @@ class Base(NamedTuple):
     """
     folder = paths.expand(run)
     config, results = (
-        _read(run, folder, name) for name in ('config.json', 'results.json')
+        read_finished(folder, name, 'init_from')
+        for name in ('config.json', 'results.json')
     )
     schema = read_schema(folder)
     if schema is None:
@@ -70,18 +70,6 @@ class Base(NamedTuple):
         manifest.read(folder)['data'],
         _fingerprint(run, folder, flat, results),
     )
-
-
-def _read(run: str, folder: str, name: str) -> Any:
-  value = read_json(os.path.join(folder, name), _REMEDY)
-  if value is None:
-    begun = os.path.exists(os.path.join(folder, 'config.json'))
-    problem = 'is not finished' if begun else 'is no folder of a run'
-    raise InputError(
-        f'init_from={run} {problem}: there is no {name}. Name the folder of a'
-        ' run that is finished, or finish it with experiments.train.'
-    )
-  return value
 
 
 def _fingerprint(

@@ -206,6 +206,28 @@ def _selection(flat: Mapping[str, Any]) -> dict[str, str]:
   }
 
 
+def read_finished(run: str, name: str, option: str) -> Any:
+  """Reads a JSON file that a run has once it is finished.
+
+  Args:
+    run: Folder of the run.
+    name: `results.json`, say.
+    option: The flag or key that names the run, for messages.
+
+  Raises:
+    InputError: The run is not finished, or the file is damaged.
+  """
+  value = read_json(os.path.join(run, name), 'Train again.')
+  if value is None:
+    begun = os.path.exists(os.path.join(run, 'config.json'))
+    problem = 'is not finished' if begun else 'is no folder of a run'
+    raise InputError(
+        f'{option}={run} {problem}: there is no {name}. Name the folder of a'
+        ' run that is finished, or finish it with experiments.train.'
+    )
+  return value
+
+
 def read_schema(workdir: str) -> Schema | None:
   """Returns a run's schema; None if it was made before runs kept theirs.
 

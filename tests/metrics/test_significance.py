@@ -90,7 +90,7 @@ def test_paired_at_the_edges(ours, others, n, p_t, p_wilcoxon):
     assert got.low == got.high == got.mean
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @given(PAIRS)
 def test_differences_are_antisymmetric(pairs):
   ours, others = map(numbered, zip(*pairs))

@@ -205,7 +205,7 @@ def test_pieces_of_a_stream_without_a_value(tmp_path, monkeypatch):
   assert parquet.read_table(path).to_pydict() == rows.to_pydict()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_replicas_of_a_frame(folder, tmp_path):
   """A stream is read once for all; one is the run that was trained alone."""
   configs = [config(), config()]

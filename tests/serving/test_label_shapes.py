@@ -53,6 +53,8 @@ SHAPES = {
     'cart': (
         {'cart': 'carted'}, BOTH | {'p_atr', 'p_ctatr', 'p_ptr'}),
 }
+# Shapes that every program is tried on each time; the others are long.
+OFTEN = ('log of clicks', 'parallel')
 
 
 def log(num=3000):
@@ -160,7 +162,7 @@ def test_relations_between_other_tasks(home):
 @pytest.mark.parametrize('shape', SHAPES)
 @pytest.mark.parametrize('name', [
     m if m in ('shared_embedding', 'single_task') else
-    pytest.param(m, marks=pytest.mark.slow) for m in MODELS])
+    pytest.param(m, marks=pytest.mark.long) for m in MODELS])
 def test_every_model_has_an_output_for_each_task(shape, name, home):
   schema = schema_of(home, shape)
   schema = schema.with_vocab_sizes({'user': 5, 'item': 6})
@@ -226,7 +228,9 @@ def test_what_a_page_says_of_them(home):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures('quick_compilation')
-@pytest.mark.parametrize('shape', SHAPES)
+@pytest.mark.parametrize('shape', [
+    s if s in OFTEN else pytest.param(s, marks=pytest.mark.long)
+    for s in SHAPES])
 def test_every_program(shape, home, tmp_path, capsys):
   """Training, scores, calibration, the export, the page, the console."""
   config, run = config_of(home, shape), str(tmp_path / 'run')
@@ -266,7 +270,7 @@ def test_every_program(shape, home, tmp_path, capsys):
   assert json.dumps('nan') not in html
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures('quick_compilation')
 def test_weights_change_the_run_and_ones_do_not(home, tmp_path):
   """Resident, streamed, in parts, side by side: weights hold in each."""

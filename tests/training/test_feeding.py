@@ -192,8 +192,9 @@ def assert_same(a, b, tolerance):
         # Learns from labels of the truth.
         ('toy', 'conversion_if_clicked', 1, False, 1),
         # Draws random numbers.
-        ('toy', 'unbias', 2, True, 1),
-        ('grouped', 'entire_space', 1, True, 1),
+        pytest.param('toy', 'unbias', 2, True, 1, marks=pytest.mark.long),
+        pytest.param(
+            'grouped', 'entire_space', 1, True, 1, marks=pytest.mark.long),
         ('runs', 'entire_space', 3, False, 4),
     ],
 )

@@ -59,8 +59,9 @@ def assert_equal(a, b):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('dense', [False, True])
-@pytest.mark.parametrize('num', [1, 2])
+@pytest.mark.parametrize('dense', [
+    False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.parametrize('num', [pytest.param(1, marks=pytest.mark.long), 2])
 def test_a_step_is_skipped(toy, dense, num):
   """It changes nothing of its replica; the other is as it is without."""
   batches = Batches(

@@ -100,18 +100,18 @@ def doubled():
 
 
 OFTEN = ('entire_space',)
+SELDOM = [
+    c if c in OFTEN else pytest.param(c, marks=pytest.mark.long) for c in CASES]
 
 
-@pytest.mark.parametrize('case', [
-    c if c in OFTEN else pytest.param(c, marks=pytest.mark.slow)
-    for c in CASES])
+@pytest.mark.parametrize('case', SELDOM)
 def test_a_row_of_weight_two_is_two_rows(case):
   weighted, copied = doubled()
   assert_close(graded(case, weighted), graded(case, copied, weighted=False))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('case', CASES)
+@pytest.mark.parametrize('case', SELDOM)
 def test_the_scale_of_the_weights_does_not_count(case):
   weighted, _ = doubled()
   weights = weighted.labels['row_weight']
@@ -120,13 +120,14 @@ def test_the_scale_of_the_weights_does_not_count(case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('optimized', [False, True])
-@pytest.mark.parametrize('case', [
-    c if c == 'entire_space' else pytest.param(c, marks=pytest.mark.long)
-    for c in CASES])
+@pytest.mark.parametrize('optimized', [
+    pytest.param(False, marks=pytest.mark.long), True])
+@pytest.mark.parametrize('case', SELDOM)
 @pytest.mark.parametrize('options', [
-    {}, {'micro_batches': 2}, {'replicas': 2},
-    {'m': {'norm': 'batch', 'dropout': 0.1}}], ids=str)
+    {'micro_batches': 2},
+    *(pytest.param(o, marks=pytest.mark.long) for o in (
+        {}, {'replicas': 2}, {'m': {'norm': 'batch', 'dropout': 0.1}}))],
+    ids=str)
 def test_weight_one_is_no_weight(case, options, optimized):
   """To the bit, whatever XLA makes of it."""
   before = jax.config.values['jax_disable_most_optimizations']
@@ -146,7 +147,7 @@ def test_weight_one_is_no_weight(case, options, optimized):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('case', CASES)
+@pytest.mark.parametrize('case', SELDOM)
 def test_parts_of_a_batch_are_the_whole(case):
   weighted, _ = doubled()
   assert_close(graded(case, weighted), graded(case, weighted, micro_batches=4))

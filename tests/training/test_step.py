@@ -32,7 +32,7 @@ BATCH = 64
 ADAM = OptimizerOptions('adam')
 SGD = OptimizerOptions('sgd')
 # The others are in the long tests.
-_OFTEN = ('shared_embedding', 'mmoe', 'adatt')
+_OFTEN = ('shared_embedding', 'mmoe')
 WEIGHTS = {'ctr': 1.0, 'ctcvr': 1.0, 'cvr_clicked': 0.5}
 
 
@@ -180,7 +180,10 @@ def test_a_replica_gives_what_it_gives_alone(optimizer):
 
 @pytest.mark.parametrize(
     'optimizer',
-    [OptimizerOptions('sgd', momentum=0.9), OptimizerOptions('adagrad')],
+    [
+        OptimizerOptions('sgd', momentum=0.9),
+        pytest.param(OptimizerOptions('adagrad'), marks=pytest.mark.long),
+    ],
     ids=['momentum', 'adagrad'],
 )
 def test_a_replica_that_skips_a_step_gives_what_it_gives_alone(optimizer):
