@@ -144,12 +144,16 @@ def make_folder(flag: str, path: str, *parts: str) -> None:
     ) from e
 
 
-def run(main: Callable[..., Any], positional: bool = False) -> None:
+def run(
+    main: Callable[..., Any], positional: bool = False, steps: bool = True
+) -> None:
   """Parses the flags, calls `main` and turns its errors into one line.
 
   Args:
     main: Called without arguments, or with argv if `positional`.
     positional: Whether there may be arguments that are no flags.
+    steps: Whether the program runs steps of a model; their scratch memory is
+      then kept for the next one.
   """
 
   program.update(main.__globals__)
@@ -158,7 +162,8 @@ def run(main: Callable[..., Any], positional: bool = False) -> None:
   def guarded(argv):
     if len(argv) > 1 and not positional:
       _exit(2, f'unexpected argument {argv[1]!r}; flags begin with --.')
-    if 'keep_scratch' not in flags.FLAGS or flags.FLAGS['keep_scratch'].value:
+    wanted = 'keep_scratch' not in flags.FLAGS or flags.FLAGS.keep_scratch
+    if steps and wanted:
       keep_scratch()
     return_arrow_memory()
     try:

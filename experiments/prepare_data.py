@@ -144,4 +144,4 @@ def _options(texts: list[str]) -> dict[str, Any]:
 
 
 if __name__ == '__main__':
-  cli.run(main)
+  cli.run(main, steps=False)
