@@ -58,11 +58,15 @@ def main() -> None:
 
 
 def _run_page(workdir: str):
+  from esmm_jax.json_files import read_json
   from esmm_jax.reporting.page import run_page
   from esmm_jax.sweeps.saved_runs import read_run
   from esmm_jax.types import InputError
   from esmm_jax.workdir.folder import predictions_file
 
+  # One error where it is damaged; a page without its predictions would be the
+  # second one.
+  read_json(os.path.join(workdir, 'manifest.json'))
   run = read_run(workdir)
   truth, why = None, ''
   predictions = predictions_file(workdir)
