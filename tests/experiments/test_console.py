@@ -135,8 +135,9 @@ def test_each_program_says_what_to_type(name):
   """Its docstring begins with a command, whose flags it has."""
   example = cli.example_command(programs.programs()[name])
   assert example.startswith(f'python -m experiments.{name}')
-  source = (ROOT / 'experiments' / f'{name}.py').read_text('utf-8')
-  source += (ROOT / 'experiments' / 'cli.py').read_text('utf-8')
+  source = ''.join(
+      (ROOT / 'experiments' / f'{module}.py').read_text('utf-8')
+      for module in (name, 'cli', 'file_flags'))
   for flag in re.findall(r'--(\w+)', example):
     assert f"'{flag}'" in source, flag
 
