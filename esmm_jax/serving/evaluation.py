@@ -27,8 +27,8 @@ from esmm_jax.workdir import manifest
 import numpy as np
 import pyarrow as pa
 
-# Batches that are scored together.
-_PIECE = 16
+# Batches that are read and scored together, of a split or a stream.
+PIECE = 16
 
 
 class Evaluates:
@@ -76,7 +76,7 @@ class Evaluates:
       InputError: A column is missing, or a value or label is not possible.
     """
     reader, counts = Reader(self, by), Counts()
-    rows = _PIECE * self.batch_size
+    rows = PIECE * self.batch_size
 
     def pieces() -> Iterator[Labelled]:
       for first, piece in frames.pieces(columns, None, rows):
@@ -115,7 +115,7 @@ def evaluate_files(
   for file in files:
     present = row_files.names(file.path, dialect)
     reader.check(present, file.path, dialect)
-  rows = _PIECE * predictor.batch_size
+  rows = PIECE * predictor.batch_size
 
   def pieces() -> Iterator[Labelled]:
     for file in files:
@@ -154,7 +154,7 @@ def evaluate_split(
   manifest.require_data(predictor.folder, builder)
   source, counts = builder.as_data_source(split), Counts()
   observed = observe(builder, split, predictor.schema.tasks)
-  step, uses, pieces = _PIECE * predictor.batch_size, [], []
+  step, uses, pieces = PIECE * predictor.batch_size, [], []
   texts = []
   for low in range(0, len(source), step):
     columns = source.joined(low, low + step)
@@ -194,7 +194,7 @@ def _evaluate(
       seen.append(piece._replace(columns={}))
       yield piece.columns
 
-  step = _PIECE * predictor.batch_size
+  step = PIECE * predictor.batch_size
   outputs = _joined([
       predictor.outputs(columns, whole=True, uses=uses)
       for columns in _rebatched(watched(), step)

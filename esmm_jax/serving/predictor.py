@@ -13,7 +13,7 @@ from esmm_jax.data.tabular.unseen import Counts, Share
 from esmm_jax.data.values.raw_values import Location
 from esmm_jax.schema import Schema
 from esmm_jax.serving import inputs, model_inputs
-from esmm_jax.serving.evaluation import Evaluates
+from esmm_jax.serving.evaluation import Evaluates, PIECE
 from esmm_jax.serving.restore import restore, Trained
 from esmm_jax.tasks import spaces
 from esmm_jax.training.predict import predict_step, scores
@@ -26,8 +26,6 @@ import numpy as np
 # Rows of the smaller batches; a request is padded to the next size, so that
 # nothing is compiled for each number of rows.
 _SIZES = (1, 32, 1024)
-# Batches that are read at once, of a split or a stream.
-_PIECE = 16
 
 
 class Predictor(Evaluates):
@@ -150,7 +148,7 @@ class Predictor(Evaluates):
     if isinstance(columns, Mapping):
       yield 0, columns
       return
-    rows = _PIECE * self.batch_size
+    rows = PIECE * self.batch_size
     pieces = frames.pieces(columns, self.names, rows, where, inputs.READS)
     for first, piece in pieces:
       yield first, piece.columns
@@ -257,7 +255,7 @@ class Predictor(Evaluates):
       Output -> float32 [n], those of the run itself to the bit.
     """
     source = builder.as_data_source(split)
-    step = _PIECE * self.batch_size
+    step = PIECE * self.batch_size
     pieces = [
         self.outputs(source.joined(low, low + step), whole=True)
         for low in range(0, len(source), step)

@@ -75,7 +75,7 @@ def dataset(
   with processes.first_alone('data'):
     builder = compared(data_builder(options, data_dir))
     check(builder)
-    return builder.prepare()
+    return builder if builder.info.splits else builder.prepare()
 
 
 def compared(builder: ColumnarBuilder) -> ColumnarBuilder:
@@ -119,7 +119,7 @@ def with_log(
           f' {config.dataset.name!r}; make the config with'
           " get_config('tabular')."
       )
-  data_dir = os.path.expanduser(data_dir or DEFAULT_DATA_DIR)
+  data_dir = paths.expand(data_dir or DEFAULT_DATA_DIR)
   options = {
       key: value
       for key, value in configs[0].dataset.items()
