@@ -1,13 +1,13 @@
-"""Reads JSON with a helpful error; writes files whole or not at all."""
+"""Reads JSON with a helpful error; writes it whole or not at all."""
 
-from collections.abc import Iterator, Mapping
-import contextlib
+from collections.abc import Mapping
 import json
 import math
 import os
 from typing import Any
 
 from esmm_jax.types import InputError
+from esmm_jax.whole_files import write_text
 import numpy as np
 
 
@@ -22,48 +22,6 @@ def to_json(value: Any) -> Any:
   if isinstance(value, float) and not math.isfinite(value):
     return None
   return value
-
-
-@contextlib.contextmanager
-def replacing(path: str) -> Iterator[str]:
-  """Yields a temporary path whose file replaces `path` when it is complete.
-
-  The file and then its folder are synchronised with the disk, so that after a
-  crash of the machine either the old file is there or the whole new one. If the
-  body raises, `path` is left as it was and the temporary file is removed.
-
-  Args:
-    path: The file; its folder must exist.
-
-  Yields:
-    A path in the same folder, `path` followed by the process id and .tmp.
-  """
-  temporary = f'{path}.{os.getpid()}.tmp'
-  try:
-    yield temporary
-    _synchronise(temporary)
-    os.replace(temporary, path)
-  except BaseException:
-    with contextlib.suppress(OSError):
-      os.remove(temporary)
-    raise
-  _synchronise(os.path.dirname(path) or '.')
-
-
-def _synchronise(path: str) -> None:
-  """Waits until a file or the entries of a folder are on the disk."""
-  number = os.open(path, os.O_RDONLY)
-  try:
-    os.fsync(number)
-  finally:
-    os.close(number)
-
-
-def write_text(path: str, text: str) -> None:
-  """Writes a file whole or not at all."""
-  with replacing(path) as temporary:
-    with open(temporary, 'w', encoding='utf-8') as f:
-      f.write(text)
 
 
 def write_json(path: str, value: Any, indent: int = 2) -> None:

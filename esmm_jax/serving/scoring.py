@@ -18,10 +18,11 @@ from esmm_jax.data.csv_files.quoted_names import split_names
 from esmm_jax.data.files import file_hashes, row_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular.unseen import Counts
-from esmm_jax.json_files import read_json, replacing, write_json
+from esmm_jax.json_files import read_json, write_json
 from esmm_jax.serving import calibrators, inputs, outputs
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.types import InputError
+from esmm_jax.whole_files import replacing
 from esmm_jax.workdir import lock, manifest
 from esmm_jax.workdir.folder import differences, flatten
 import numpy as np

@@ -10,13 +10,13 @@ from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.batching.prefetching import prefetch
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.embeddings.lookup import lookup_rows
-from esmm_jax.json_files import replacing
 from esmm_jax.metrics.by_space import evaluate, Observed
 from esmm_jax.models.experts import GATES
 from esmm_jax.tasks import spaces, Tasks
 from esmm_jax.training.program import Program
 from esmm_jax.training.state import StepSpec
 from esmm_jax.types import Array, Batch
+from esmm_jax.whole_files import replacing
 import jax
 import jax.numpy as jnp
 import numpy as np

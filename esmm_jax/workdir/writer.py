@@ -9,7 +9,8 @@ import sys
 import time
 from typing import Any
 
-from esmm_jax.json_files import read_jsonl, to_json, write_text
+from esmm_jax.json_files import read_jsonl, to_json
+from esmm_jax.whole_files import write_text
 from tqdm import tqdm
 
 

@@ -16,7 +16,7 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 LAYERS = [
     f'esmm_jax.{module}'
     for module in ('checksums', 'json_files', 'metric_names', 'options',
-                   'paths', 'schema', 'tasks', 'types')
+                   'paths', 'schema', 'tasks', 'types', 'whole_files')
 ]
 # What a data set is made of.
 SET = [
@@ -34,7 +34,12 @@ RULES = [
     ('esmm_jax.schema', ['esmm_jax.tasks', 'esmm_jax.types'], []),
     ('esmm_jax.metric_names', [], []),
     ('esmm_jax.checksums', ['esmm_jax.json_files', 'esmm_jax.types'], []),
-    ('esmm_jax.json_files', ['esmm_jax.types'], ['numpy']),
+    (
+        'esmm_jax.json_files',
+        ['esmm_jax.types', 'esmm_jax.whole_files'],
+        ['numpy'],
+    ),
+    ('esmm_jax.whole_files', [], []),
     ('esmm_jax.options', ['esmm_jax.types'], []),
     ('esmm_jax.paths', [], []),
     ('esmm_jax.data.csv_files', LAYERS, FILES),

@@ -4,7 +4,7 @@ import json
 import math
 import os
 
-from esmm_jax.json_files import read_json, read_jsonl, replacing, to_json
+from esmm_jax.json_files import read_json, read_jsonl, to_json
 from esmm_jax.json_files import write_json
 from esmm_jax.types import InputError
 from esmm_jax.workdir.writer import Writer
@@ -66,22 +66,6 @@ def test_read_json(tmp_path):
     read_json(os.fspath(path), 'Train again.')
   with pytest.raises(InputError, match='cannot be read .*a directory'):
     read_json(os.fspath(tmp_path))
-
-
-def test_replacing_in_steps(tmp_path):
-  """The old file is there until the body has ended well."""
-  path = tmp_path / 'a.bin'
-  path.write_bytes(b'old')
-  with pytest.raises(KeyError), replacing(os.fspath(path)) as temporary:
-    with open(temporary, 'wb') as f:
-      f.write(b'half')
-    raise KeyError
-  assert path.read_bytes() == b'old' and os.listdir(tmp_path) == ['a.bin']
-  with replacing(os.fspath(path)) as temporary:
-    with open(temporary, 'wb') as f:
-      f.write(b'new')
-    assert path.read_bytes() == b'old'
-  assert path.read_bytes() == b'new' and os.listdir(tmp_path) == ['a.bin']
 
 
 @pytest.mark.parametrize(

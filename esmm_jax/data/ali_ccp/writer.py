@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from esmm_jax.data.ali_ccp.fields import RAW_FIELDS
 from esmm_jax.data.ali_ccp.files import KINDS
-from esmm_jax.json_files import replacing
 from esmm_jax.types import InputError
+from esmm_jax.whole_files import replacing
 import numba
 import numpy as np
 

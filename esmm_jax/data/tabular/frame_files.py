@@ -15,8 +15,8 @@ from esmm_jax.data.files import frames
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.values import raw_values
 from esmm_jax.data.values.raw_values import Location
-from esmm_jax.json_files import replacing
 from esmm_jax.types import InputError
+from esmm_jax.whole_files import replacing
 import numpy as np
 from pyarrow import parquet
 import pyarrow as pa

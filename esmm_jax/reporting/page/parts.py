@@ -11,9 +11,9 @@ import functools
 import os
 from typing import Any, ClassVar
 
-from esmm_jax.json_files import write_text
 from esmm_jax.reporting.grid import Grid
 from esmm_jax.types import InputError
+from esmm_jax.whole_files import write_text
 
 
 @dataclasses.dataclass(frozen=True)
