@@ -65,11 +65,11 @@ def main() -> None:
 
 def _as_one_of_many(config: Any, workdir: str) -> None:
   """Trains together with other processes."""
-  from esmm_jax.parallel import processes
+  from esmm_jax.parallel import heartbeats, processes
 
   processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   try:
-    with processes.watching(workdir, _PEER_TIMEOUT.value):
+    with heartbeats.watching(workdir, _PEER_TIMEOUT.value):
       _train(config, workdir, processes.is_first())
   except cli.EXPECTED:
     raise

@@ -166,7 +166,7 @@ class Checkpoints:
             tables=TableRestore(),
         ),
     )
-    leaves = _flat(restored['arrays'])
+    leaves = _flat(jax.device_put(restored['arrays'], here))
     for name, array in restored['tables'].items():
       leaves[tuple(name.split(_JOIN))] = array
     return _nested(leaves)
@@ -211,7 +211,8 @@ class Checkpoints:
         ),
     )
     (table,) = restored['tables'].values()
-    small = restored['arrays'][part]
+    # Orbax falls back only where the devices that wrote are not here.
+    small = jax.device_put(restored['arrays'][part], here)
     stats = small.get('stats') or {}
     return {'table': table, 'net': small['net'], 'stats': stats}
 
@@ -288,6 +289,8 @@ def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
 
 def _of_disk(error: Exception) -> bool:
   """Returns True if the operating system, not a library, refused a file."""
+  if processes.is_connection_error(error):  # Also an OSError.
+    return False
   return isinstance(error, OSError) or disk_errors.code_of(error) is not None
 
 
