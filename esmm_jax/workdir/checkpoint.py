@@ -213,8 +213,8 @@ class Checkpoints:
     (table,) = restored['tables'].values()
     # Orbax falls back only where the devices that wrote are not here.
     small = jax.device_put(restored['arrays'][part], here)
-    stats = small.get('stats') or {}
-    return {'table': table, 'net': small['net'], 'stats': stats}
+    return {'table': table, 'net': small['net']} | {
+        'stats': small.get('stats') or {}}
 
   def close(self) -> None:
     self._manager.close()
@@ -289,7 +289,7 @@ def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
 
 def _of_disk(error: Exception) -> bool:
   """Returns True if the operating system, not a library, refused a file."""
-  if processes.is_connection_error(error):  # Also an OSError.
+  if processes.is_connection_error(error):
     return False
   return isinstance(error, OSError) or disk_errors.code_of(error) is not None
 

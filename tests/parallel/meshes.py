@@ -135,5 +135,6 @@ def use(folder, data_dir):
 
 
 if __name__ == '__main__':
-  result = {'rows': rows, 'train': train, 'use': use}[sys.argv[1]](*sys.argv[2:])
+  program = {'rows': rows, 'train': train, 'use': use}[sys.argv[1]]
+  result = program(*sys.argv[2:])
   print(json.dumps(result))
