@@ -16,7 +16,8 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 LAYERS = [
     f'esmm_jax.{module}'
     for module in ('checksums', 'json_files', 'metric_names', 'options',
-                   'paths', 'schema', 'tasks', 'types', 'whole_files')
+                   'ownership', 'paths', 'schema', 'tasks', 'types',
+                   'whole_files')
 ]
 # What a data set is made of.
 SET = [
@@ -40,6 +41,11 @@ RULES = [
         ['numpy'],
     ),
     ('esmm_jax.whole_files', [], []),
+    (
+        'esmm_jax.ownership',
+        ['esmm_jax.json_files', 'esmm_jax.types', 'esmm_jax.whole_files'],
+        [],
+    ),
     ('esmm_jax.options', ['esmm_jax.types'], []),
     ('esmm_jax.paths', [], []),
     ('esmm_jax.data.csv_files', LAYERS, FILES),
