@@ -18,6 +18,7 @@ from typing import Any
 
 from esmm_jax.json_files import read_json, write_json
 from esmm_jax.types import InputError
+from esmm_jax.whole_files import is_stray
 
 NOTE = 'sha256.json'
 _SUFFIX = '.seal.json'
@@ -56,18 +57,47 @@ def damage(folder: str) -> str:
   return ''
 
 
-def read_seal(folder: str) -> dict[str, list[Any]]:
-  """Reads the seal of a folder: path -> [bytes, sha256]; {} without one."""
-  sealed = read_json(folder + _SUFFIX)
+def read_seal(folder: str, strict: bool = True) -> dict[str, list[Any]]:
+  """Reads the seal of a folder: path -> [bytes, sha256]; {} without one.
+
+  Args:
+    folder: The folder beside which it lies.
+    strict: Refuses a seal that is not JSON; otherwise there is none.
+
+  Raises:
+    InputError: The seal is damaged and `strict` is set.
+  """
+  try:
+    sealed = read_json(folder + _SUFFIX, 'Use another checkpoint.')
+  except InputError:
+    if strict:
+      raise
+    sealed = None
   return sealed if isinstance(sealed, dict) else {}
 
 
+def is_sealed(folder: str) -> bool:
+  """Returns whether a folder has a seal, which need not fit it."""
+  return os.path.lexists(folder + _SUFFIX)
+
+
+def move_seal(folder: str, to: str) -> None:
+  """Moves the seal of a folder to that of another name."""
+  os.rename(folder + _SUFFIX, to + _SUFFIX)
+
+
+def holds_only(folder: str, files: Mapping[str, Any]) -> bool:
+  """Returns whether no file in a folder is missing in a list, but strays."""
+  return all(path in files for path in _list_files(folder))
+
+
 def remove_stray(folder: str) -> None:
-  """Removes the seals in a folder whose own folders are gone."""
+  """Removes the seals of steps in a folder whose own folders are gone."""
   for name in os.listdir(folder):
     sealed = name.removesuffix(_SUFFIX)
-    if sealed != name and not os.path.isdir(os.path.join(folder, sealed)):
-      os.remove(os.path.join(folder, name))
+    if sealed != name and sealed[:1].isdecimal():
+      if not os.path.isdir(os.path.join(folder, sealed)):
+        os.remove(os.path.join(folder, name))
 
 
 def folder_hash(folder: str) -> str:
@@ -116,6 +146,8 @@ def _differences(
 ) -> Iterator[tuple[str, str]]:
   """Yields (path, what is wrong) of the files, [bytes, sha256], that differ."""
   for path in sorted(then.keys() | now.keys()):
+    if is_stray(os.path.basename(path)):
+      continue  # Earlier versions listed them.
     if path not in now:
       yield path, 'is missing'
     elif path not in then:
@@ -145,6 +177,8 @@ def _digests(files: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
 def _list_files(folder: str) -> list[str]:
   """Returns the paths of all files in a folder, relative to it.
 
+  Files that are nobody's (`whole_files.is_stray`) are left out.
+
   Raises:
     OSError: A folder in it cannot be read.
   """
@@ -156,6 +190,7 @@ def _list_files(folder: str) -> list[str]:
       os.path.relpath(os.path.join(root, name), folder)
       for root, _, names in os.walk(folder, onerror=refuse)
       for name in names
+      if not is_stray(name)
   ]
 
 

@@ -8,16 +8,15 @@ Each has a seal (`checksums`): one that is cut off or damaged is found, and the
 one before is used.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 import logging
 import os
-import shutil
 from typing import Any
 
 from esmm_jax import checksums
 from esmm_jax.parallel import axes, processes
 from esmm_jax.types import InputError
-from esmm_jax.workdir import disk_errors
+from esmm_jax.workdir import disk_errors, examine
 from esmm_jax.workdir.table_checkpoint import TableRestore, TableSave
 import jax
 import numpy as np
@@ -39,16 +38,16 @@ class Checkpoints:
   def __init__(
       self, workdir: str, num_rows: int | None = None, read_only: bool = False
   ):
-    """Opens them; those that are damaged are removed.
+    """Opens them; those that are damaged are set aside (`examine`).
 
     Args:
       workdir: The run's folder.
       num_rows: Rows of the tables; a mesh may make them longer
         (`Layout.padded`), which no checkpoint shows. None: all.
-      read_only: Nothing is written or removed.
+      read_only: Nothing is written or moved.
 
     Raises:
-      InputError: The disk cannot be read; nothing is removed.
+      InputError: The disk cannot be read; nothing is moved.
     """
     # Orbax logs every save at INFO.
     logging.getLogger('absl').setLevel(logging.WARNING)
@@ -58,13 +57,18 @@ class Checkpoints:
     self.messages = []
     if read_only or processes.is_first():
       try:
-        self._sound, damaged = _examine(self._folder)
+        self._sound, bad = examine.examine(self._folder)
       except OSError as e:  # Says nothing about what was written.
         raise _unreadable(self._folder, e) from e
-      self.messages = [why for _, why in damaged]
+      self.messages = [why for _, why in bad]
       if not read_only:
-        _remove(self._folder, [step for step, _ in damaged])
-    processes.wait_for_all('damaged checkpoints are removed')
+        names = [name for name, _ in bad]
+        moved = examine.set_aside(self._folder, names)
+        self.messages = [
+            f'{why} It is moved to {path}.'
+            for why, path in zip(self.messages, moved)
+        ]
+    processes.wait_for_all('damaged checkpoints are set aside')
     self._manager = ocp.CheckpointManager(
         self._folder,
         options=ocp.CheckpointManagerOptions(
@@ -106,7 +110,7 @@ class Checkpoints:
       self._manager.wait_until_finished()
       if processes.is_first():
         checksums.seal(os.path.join(self._folder, str(step)))
-        checksums.remove_stray(self._folder)
+        examine.discard(self._folder)
       processes.wait_for_all(f'checkpoint {step} is sealed')
     except (OSError, ValueError) as e:
       if not _of_disk(e):
@@ -217,38 +221,6 @@ class Checkpoints:
 
   def close(self) -> None:
     self._manager.close()
-
-
-def _examine(folder: str) -> tuple[int | None, list[tuple[int, str]]]:
-  """Finds the last sound step, and the damage of the steps after it.
-
-  Raises:
-    OSError: A file cannot be read, whatever is in it.
-  """
-  damaged: list[tuple[int, str]] = []
-  names = os.listdir(folder) if os.path.isdir(folder) else []
-  steps = sorted(int(n) for n in names if n.isdigit())
-  while steps:
-    step = steps.pop()
-    path = os.path.join(folder, str(step))
-    wrong = checksums.damage(path)
-    if not wrong:
-      return step, damaged
-    before = f'of step {steps[-1]}' if steps else 'before: there is none'
-    damaged.append((
-        step,
-        f'The checkpoint {path} is damaged: {wrong}. It is not used, but the'
-        f' one {before}.',
-    ))
-  return None, damaged
-
-
-def _remove(folder: str, steps: Sequence[int]) -> None:
-  """Removes checkpoints, and checksums of those that are gone."""
-  for step in steps:
-    shutil.rmtree(os.path.join(folder, str(step)))
-  if os.path.isdir(folder):
-    checksums.remove_stray(folder)
 
 
 def _divided(tree: Any) -> tuple[dict[Path, Any], dict[str, Any]]:
