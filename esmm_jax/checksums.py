@@ -34,6 +34,11 @@ def seal(folder: str) -> None:
   write_json(folder + _SUFFIX, _contents(folder))
 
 
+def is_sealed(folder: str) -> bool:
+  """Returns True if there is a seal, whatever it holds."""
+  return os.path.exists(folder + _SUFFIX)
+
+
 def damage(folder: str) -> str:
   """Compares a sealed folder with its seal.
 
