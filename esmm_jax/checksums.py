@@ -35,6 +35,11 @@ def seal(folder: str) -> None:
   write_json(folder + _SUFFIX, _contents(folder))
 
 
+def is_sealed(folder: str) -> bool:
+  """Returns True if there is a seal, whatever it holds."""
+  return os.path.lexists(folder + _SUFFIX)
+
+
 def damage(folder: str) -> str:
   """Compares a sealed folder with its seal.
 
@@ -74,11 +79,6 @@ def read_seal(folder: str, strict: bool = True) -> dict[str, list[Any]]:
       raise
     sealed = None
   return sealed if isinstance(sealed, dict) else {}
-
-
-def is_sealed(folder: str) -> bool:
-  """Returns whether a folder has a seal, which need not fit it."""
-  return os.path.lexists(folder + _SUFFIX)
 
 
 def move_seal(folder: str, to: str) -> None:

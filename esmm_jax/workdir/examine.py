@@ -110,21 +110,30 @@ def set_aside(folder: str, names: Sequence[str]) -> list[str]:
   return moved
 
 
-def discard(folder: str) -> None:
-  """Removes what was set aside, now that a newer checkpoint is complete.
+def retire(folder: str, number: int) -> None:
+  """Removes old checkpoints, now that a newer one is complete.
 
-  What holds a file that no checkpoint of ours has stays.
+  What was set aside goes too. A folder that holds a file which no checkpoint of
+  ours has stays as it is.
 
   Args:
     folder: `checkpoints` of a run.
+    number: How many checkpoints are left.
   """
+  names = [
+      name
+      for name in os.listdir(folder)
+      if _is_number(name) and checksums.is_sealed(os.path.join(folder, name))
+  ]
+  for name in sorted(names, key=int)[:-number]:
+    if _is_ours(path := os.path.join(folder, name)):
+      shutil.rmtree(path)
   checksums.remove_stray(folder)
   aside = os.path.join(folder, ASIDE)
   if os.path.islink(aside) or not os.path.isdir(aside):
     return
   for name in os.listdir(aside):
-    path = os.path.join(aside, name)
-    if not os.path.islink(path) and os.path.isdir(path) and _is_ours(path):
+    if _is_ours(path := os.path.join(aside, name)):
       shutil.rmtree(path)
   checksums.remove_stray(aside)
   if not os.listdir(aside):
@@ -132,7 +141,9 @@ def discard(folder: str) -> None:
 
 
 def _is_ours(path: str) -> bool:
-  """Returns True if a folder holds nothing but files of a checkpoint."""
+  """Returns True for a folder that holds nothing but files of a checkpoint."""
+  if os.path.islink(path) or not os.path.isdir(path):
+    return False
   if listed := checksums.read_seal(path, strict=False):
     return checksums.holds_only(path, listed)
   names = {n for n in os.listdir(path) if not is_stray(n)}

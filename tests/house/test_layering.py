@@ -104,6 +104,13 @@ RULES = [
         ['jax', 'orbax'],
     ),
     (
+        'esmm_jax.workdir.read_back',
+        ['esmm_jax.embeddings.files'],
+        [*JAX, 'tensorstore'],
+    ),
+    ('esmm_jax.workdir.trees', ['esmm_jax.parallel'], ['jax']),
+    ('esmm_jax.workdir.without_wildcards', [], []),
+    (
         'esmm_jax.workdir.checkpoint',
         ['esmm_jax.parallel', 'esmm_jax.workdir', *LAYERS],
         [*JAX, 'orbax'],
