@@ -67,6 +67,7 @@ def _is_run(folder: str) -> bool:
       or _has(_json(folder, 'manifest.json'), 'config_sha256', 'data')
       # A run of a sweep that was killed before it began has no other file.
       or isinstance(origin, list)
+      and bool(origin)
       and all(_has(entry, 'command', 'commit') for entry in origin)
   )
 
@@ -188,8 +189,7 @@ def claim(folder: str, kind: Kind, flag: str = '--workdir') -> None:
     return
   try:
     os.makedirs(folder, exist_ok=True)
-    # The number tells this folder from another one under its name: see
-    # `Standing`.
+    # The number tells it from another folder that gets its name later.
     marker = {'kind': kind.name, 'id': uuid.uuid4().hex}
     write_json(os.path.join(folder, MARKER), marker)
   except OSError as e:
@@ -224,46 +224,9 @@ def remove(folder: str, kind: Kind) -> None:
     os.rmdir(folder)
 
 
-class Standing:
-  """Notices that folders which are written to are no longer there.
-
-  A folder that is removed or renamed while a run trains would be made again,
-  with half of a run in it.
-  """
-
-  def __init__(self):
-    self._folders: dict[str, tuple[os.stat_result, Any]] = {}
-
-  def add(self, folder: str) -> None:
-    """Notes a folder with its marker."""
-    marker = _json(folder, MARKER)
-    self._folders[folder] = os.stat(folder), marker
-
-  def check(self) -> None:
-    """Compares the folders with what they were.
-
-    Raises:
-      InputError: One of them is gone, or another one has its name.
-    """
-    for folder, (then, marker) in self._folders.items():
-      try:
-        # Some file systems number a folder anew; its marker stays the same.
-        if os.path.samestat(os.stat(folder), then) or (
-            marker is not None and _json(folder, MARKER) == marker
-        ):
-          continue
-      except (FileNotFoundError, NotADirectoryError):
-        pass
-      raise gone(folder)
-
-
-def gone(path: str) -> InputError:
-  """Returns the error of a file or folder that was taken away from a run."""
-  return InputError(
-      f'{path} was removed, renamed or replaced while the run wrote to it.'
-      ' Nothing more is written. Put it back under that name, and the same'
-      ' command resumes from its last checkpoint.'
-  )
+def read_marker(folder: str) -> Any:
+  """Reads the marker of a folder; None where there is none to be read."""
+  return _json(folder, MARKER)
 
 
 def _entries(folder: str, kind: Kind) -> Iterator[tuple[str, bool]]:
