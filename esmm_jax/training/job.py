@@ -11,7 +11,7 @@ import dataclasses
 import functools
 from typing import Any
 
-from esmm_jax import ownership
+from esmm_jax import locks, ownership
 from esmm_jax.parallel import processes
 from esmm_jax.training import parts, program as programs
 from esmm_jax.training import selection
@@ -24,7 +24,7 @@ from esmm_jax.training.state import init_state, TrainState
 from esmm_jax.types import InputError
 from esmm_jax.warm_start.base import Base
 from esmm_jax.warm_start.takeover import take_over
-from esmm_jax.workdir import lock, manifest, provenance, stopping
+from esmm_jax.workdir import manifest, provenance, stopping
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import claim
 from esmm_jax.workdir.standing import gone, Standing
@@ -174,7 +174,7 @@ def open_job(
   stop_asked = stack.enter_context(stopping.asked())
   locked = processes.own_folders([*workdirs, shared], stack)
   for folder in locked:
-    stack.enter_context(lock.held(folder))
+    stack.enter_context(locks.held(folder))
     kind = ownership.RUN if folder in workdirs else ownership.GROUP
     ownership.claim(folder, kind)
   checkpoints = Checkpoints(shared, program.schema.num_rows)

@@ -5,7 +5,6 @@
   disk_errors   tells what the operating system refused
   manifest    data and versions that a resumed run is compared with
   provenance  commit and data of a run
-  lock        one process at a time
   stopping    notes SIGTERM, so that the run is saved
   writer      metrics.jsonl, TensorBoard, console
 """

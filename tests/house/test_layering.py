@@ -15,8 +15,8 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 # The ground floor, which every layer may use.
 LAYERS = [
     f'esmm_jax.{module}'
-    for module in ('checksums', 'json_files', 'metric_names', 'options',
-                   'ownership', 'paths', 'schema', 'tasks', 'types',
+    for module in ('checksums', 'json_files', 'locks', 'metric_names',
+                   'options', 'ownership', 'paths', 'schema', 'tasks', 'types',
                    'whole_files')
 ]
 # What a data set is made of.
@@ -44,6 +44,7 @@ RULES = [
         ['esmm_jax.types', 'esmm_jax.whole_files'],
         ['numpy'],
     ),
+    ('esmm_jax.locks', ['esmm_jax.types'], []),
     ('esmm_jax.whole_files', [], []),
     (
         'esmm_jax.ownership',
