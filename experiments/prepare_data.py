@@ -18,10 +18,10 @@ import ast
 import contextlib
 import os
 import shutil
-import sys
 from typing import Any
 
 from absl import flags
+from esmm_jax import streams
 from esmm_jax.types import InputError
 
 from experiments import cli, file_flags
@@ -88,14 +88,13 @@ def _prepare(options: Any) -> None:
   for line in builder.report_lines():
     print(line)
   for text in builder.warnings:
-    print(f'warning: {text}', file=sys.stderr)
+    streams.warn(text)
 
 
 def _write_raw(name: str, options: dict[str, Any]) -> None:
   """Writes the simulated log as raw files of Ali-CCP."""
   from esmm_jax.data.simulator.config import simulator_config
   from esmm_jax.data.simulator.raw import write_raw_files
-  from tqdm import tqdm
 
   if name != 'synthetic_funnel':
     raise InputError(
@@ -104,7 +103,7 @@ def _write_raw(name: str, options: dict[str, Any]) -> None:
   folder = cli.require('raw_dir', 'raw')
   config = simulator_config(options.pop('preset', 'default'), **options)
   total = max(high for _, high in config.splits.values())
-  with tqdm(
+  with streams.bar(
       total=total,
       desc='Writing raw files',
       unit=' rows',

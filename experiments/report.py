@@ -12,9 +12,9 @@ out.
 """
 
 import os
-import sys
 
 from absl import flags
+from esmm_jax import streams
 
 from experiments import cli, file_flags, load
 
@@ -90,7 +90,7 @@ def _run_page(workdir: str):
       lack = 'truth is not shown' if predicted_before else (
           'test split was not predicted')
       why = f'The {lack}: {e}'
-      print(f'warning: {why}', file=sys.stderr)
+      streams.warn(why)
   return run_page.make(workdir, truth, why)
 
 

@@ -36,6 +36,7 @@ import shlex
 from typing import Any
 
 from absl import flags
+from esmm_jax import streams
 from esmm_jax.types import InputError
 
 from experiments import cli, file_flags, load, sweep_checks, sweep_runs
@@ -61,6 +62,7 @@ def main() -> None:
   workdir = cli.require('workdir', 'runs/architectures')
   plan = _plan(spec, workdir)
   if _DRY_RUN.value:
+    streams.only_prints()
     _list(plan, workdir)
     return
   refused = sweep_checks.check(plan, workdir, flags.FLAGS.data_dir)

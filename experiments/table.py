@@ -11,9 +11,9 @@ table asks for are drawn beside them; their files are listed on stderr.
 """
 
 import os
-import sys
 
 from absl import flags
+from esmm_jax import streams
 
 from experiments import cli, file_flags, load
 
@@ -58,7 +58,7 @@ def main() -> None:
       f.write(text)
   print(texts[_FORMAT.value][1], end='')
   for line in (*drawn.paths, *drawn.skipped):
-    print(line, file=sys.stderr)
+    streams.progress(line)
 
 
 if __name__ == '__main__':

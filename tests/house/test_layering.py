@@ -16,7 +16,8 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 LAYERS = [
     f'esmm_jax.{module}'
     for module in ('checksums', 'json_files', 'metric_names', 'options',
-                   'paths', 'schema', 'tasks', 'types', 'whole_files')
+                   'paths', 'schema', 'streams', 'system_errors', 'tasks',
+                   'types', 'whole_files')
 ]
 # What a data set is made of.
 SET = [
@@ -36,10 +37,12 @@ RULES = [
     ('esmm_jax.checksums', ['esmm_jax.json_files', 'esmm_jax.types'], []),
     (
         'esmm_jax.json_files',
-        ['esmm_jax.types', 'esmm_jax.whole_files'],
+        ['esmm_jax.system_errors', 'esmm_jax.types', 'esmm_jax.whole_files'],
         ['numpy'],
     ),
-    ('esmm_jax.whole_files', [], []),
+    ('esmm_jax.whole_files', ['esmm_jax.system_errors'], ['numpy']),
+    ('esmm_jax.streams', ['esmm_jax.system_errors'], ['tqdm']),
+    ('esmm_jax.system_errors', ['esmm_jax.types'], []),
     ('esmm_jax.options', ['esmm_jax.types'], []),
     ('esmm_jax.paths', [], []),
     ('esmm_jax.data.csv_files', LAYERS, FILES),
