@@ -100,7 +100,7 @@ class Unfailing:
 
 
 class _Mode:
-  """What is true of the whole process.
+  """State of the whole process.
 
   Attributes:
     only_prints: The program does nothing but print.
