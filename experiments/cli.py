@@ -15,6 +15,7 @@ from typing import Any
 from absl import app, flags, logging
 from esmm_jax import paths
 from esmm_jax.doctor.allocator import keep_scratch, return_arrow_memory
+from esmm_jax.printable import in_one_line
 from esmm_jax.types import InputError
 from esmm_jax.workdir.stopping import Stopped
 from experiments import file_flags, load
@@ -250,7 +251,7 @@ def _of_system(error: OSError) -> str:
 
 
 def _exit(code: int, message: str) -> None:
-  print('error: ' + ' '.join(message.split()), file=sys.stderr, flush=True)
+  print('error: ' + in_one_line(message), file=sys.stderr, flush=True)
   jax = sys.modules.get('jax')
   if jax and jax.distributed.is_initialized():
     os._exit(code)  # Others may wait for ever, and JAX for them.

@@ -14,7 +14,7 @@ import textwrap
 
 from absl import flags
 
-from experiments import cli, file_flags
+from experiments import cli, console, file_flags
 
 _INPUT = file_flags.define_path('input', None, 'Pipeline config of EasyRec.')
 _OUTPUT = file_flags.define_path(
@@ -47,9 +47,9 @@ def main() -> None:
   except OSError as e:
     raise cli.InputError(f'--output={output}: {e.strerror}.') from e
   for note in converted.notes:
-    print(note)
+    console.say(note)
   num = len(converted.settings)
-  print(f'{output}: configs/{converted.base}.py with {num} settings')
+  console.say(f'{output}: configs/{converted.base}.py with {num} settings')
 
 
 def _file(converted, source: str, output: str) -> str:

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from experiments import load
+from experiments import console, load
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _unfinished(
     except InputError as e:
       failed[name] = e
       _note(workdir, name, e, plan.points[name])
-      print(f'warning: {name} is not trained: {e}', file=sys.stderr)
+      console.warn(f'{name} is not trained: {e}')
   return to_do, failed
 
 
@@ -207,6 +207,7 @@ class _Overall:
 
   def end(self, ends: Mapping[str, Exception | None]) -> None:
     """Counts the runs of a group and prints their lines."""
+    from esmm_jax.printable import in_one_line
     from tqdm import tqdm
 
     now = time.monotonic()
@@ -220,7 +221,7 @@ class _Overall:
     beside = f' ({len(ends)} side by side)' if len(ends) > 1 else ''
     for number, (name, error) in enumerate(ends.items(), first):
       end = f'failed after {took}: {error}' if error else took
-      line = f'[{number}/{self._total}] {name}: {end}{beside}'
+      line = in_one_line(f'[{number}/{self._total}] {name}: {end}{beside}')
       if self._terminal:
         self._bar.update()
         self._bar.write(line)

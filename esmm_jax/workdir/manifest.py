@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from esmm_jax.json_files import read_json, write_json
+from esmm_jax.printable import in_one_line
 from esmm_jax.types import InputError
 from esmm_jax.workdir import provenance
 from esmm_jax.workdir.folder import config_hash, differences, versions
@@ -118,7 +119,7 @@ def require_data(workdir: str, builder: Any) -> None:
   else:
     began = read(workdir)
   for text in warnings:
-    print(f'warning: {text}', file=sys.stderr, flush=True)
+    print(f'warning: {in_one_line(text)}', file=sys.stderr, flush=True)
   if not began:
     return
   if _hash(began['data']) != _hash(now['data']):

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from esmm_jax.json_files import read_jsonl, to_json
+from esmm_jax.printable import in_one_line, printable
 from esmm_jax.whole_files import write_text
 from tqdm import tqdm
 
@@ -120,12 +121,12 @@ class Writer:
   def say(self, text: str) -> None:
     """Prints a line without breaking the bar."""
     if self._speaks:
-      self._bar.write(text)
+      self._bar.write(printable(text))
 
   def warn(self, text: str) -> None:
     """Prints a line on stderr that begins with `warning: `."""
     if self._speaks:
-      self._bar.write(f'warning: {text}', file=sys.stderr)
+      self._bar.write(f'warning: {in_one_line(text)}', file=sys.stderr)
 
   def close(self) -> None:
     """Closes the bar and the files."""

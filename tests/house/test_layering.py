@@ -16,7 +16,8 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 LAYERS = [
     f'esmm_jax.{module}'
     for module in ('checksums', 'json_files', 'metric_names', 'options',
-                   'paths', 'schema', 'tasks', 'types', 'whole_files')
+                   'paths', 'printable', 'schema', 'tasks', 'types',
+                   'whole_files')
 ]
 # What a data set is made of.
 SET = [
@@ -41,7 +42,8 @@ RULES = [
     ),
     ('esmm_jax.whole_files', [], []),
     ('esmm_jax.options', ['esmm_jax.types'], []),
-    ('esmm_jax.paths', [], []),
+    ('esmm_jax.paths', ['esmm_jax.types'], ['fsspec']),
+    ('esmm_jax.printable', [], []),
     ('esmm_jax.data.csv_files', LAYERS, FILES),
     ('esmm_jax.data.values', ['esmm_jax.data.csv_files', *LAYERS], FILES),
     (
