@@ -16,6 +16,7 @@ import sys
 from typing import Any, TextIO
 
 from esmm_jax import system_errors
+from esmm_jax.printable import in_one_line, printable
 
 # Stream -> the one that says what it has lost.
 _OTHER = {'stdout': 'stderr', 'stderr': 'stdout'}
@@ -151,7 +152,7 @@ def lost() -> Exception | None:
 def say(text: str) -> None:
   """Prints lines on stdout without breaking a progress bar."""
   if not _mode.quiet:
-    _put(_standard('stdout'), text)
+    _put(_standard('stdout'), printable(text))
 
 
 @contextlib.contextmanager
@@ -169,9 +170,9 @@ def warn(text: str) -> None:
   complain(f'warning: {text}')
 
 
-def complain(line: str) -> None:
-  """Prints a line on stderr; where that cannot be written, on stdout."""
-  errors = _standard('stderr')
+def complain(text: str) -> None:
+  """Prints one line on stderr; where that cannot be written, on stdout."""
+  errors, line = _standard('stderr'), in_one_line(text)
   _put(errors, line)
   if errors.error is not None:  # stdout as it began: it may be redirected.
     _put(_mode.guarded.get('stdout') or _standard('stdout'), line)
@@ -179,7 +180,7 @@ def complain(line: str) -> None:
 
 def progress(text: str) -> None:
   """Prints a line on stderr of no lasting interest."""
-  _put(_standard('stderr'), text)
+  _put(_standard('stderr'), printable(text))
 
 
 def bar(**options: Any) -> Any:

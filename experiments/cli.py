@@ -256,7 +256,7 @@ def _of_system(error: OSError) -> str:
 
 
 def _exit(code: int, message: str) -> None:
-  streams.complain('error: ' + ' '.join(message.split()))
+  streams.complain(f'error: {message}')
   jax = sys.modules.get('jax')
   if jax and jax.distributed.is_initialized():
     sys.stdout.flush()

@@ -15,7 +15,7 @@ import textwrap
 from absl import flags
 from esmm_jax import system_errors
 
-from experiments import cli, file_flags
+from experiments import cli, console, file_flags
 
 _INPUT = file_flags.define_path('input', None, 'Pipeline config of EasyRec.')
 _OUTPUT = file_flags.define_path(
@@ -52,9 +52,9 @@ def main() -> None:
   except OSError as e:
     raise cli.InputError(f'--output={output}: {system_errors.told(e)}') from e
   for note in converted.notes:
-    print(note)
+    console.say(note)
   num = len(converted.settings)
-  print(f'{output}: configs/{converted.base}.py with {num} settings')
+  console.say(f'{output}: configs/{converted.base}.py with {num} settings')
 
 
 def _file(converted, source: str, output: str) -> str:

@@ -24,7 +24,7 @@ from absl import flags
 from esmm_jax import streams
 from esmm_jax.types import InputError
 
-from experiments import cli, file_flags
+from experiments import cli, console, file_flags
 
 cli.define_config()
 cli.define_data_dir()
@@ -81,14 +81,14 @@ def _prepare(options: Any) -> None:
 
   builder = parts.data_builder(options, flags.FLAGS.data_dir)
   if builder.info.splits:
-    print(f'Prepared before: {builder.data_path}')
+    console.say(f'Prepared before: {builder.data_path}')
   else:
     builder.prepare()
-    print(f'Prepared: {builder.data_path}')
+    console.say(f'Prepared: {builder.data_path}')
   for line in builder.report_lines():
-    print(line)
+    console.say(line)
   for text in builder.warnings:
-    streams.warn(text)
+    console.warn(text)
 
 
 def _write_raw(name: str, options: dict[str, Any]) -> None:
@@ -117,7 +117,7 @@ def _write_raw(name: str, options: dict[str, Any]) -> None:
       if f.endswith('.csv')
   )
   free = shutil.disk_usage(folder).free
-  print(f'Written: {folder}, {used / 1e6:,.0f} MB ({free / 1e9:,.0f} GB left)')
+  console.say(f'Written: {folder}, {used / 1e6:,.0f} MB ({free / 1e9:,.0f} GB left)')
 
 
 def _options(texts: list[str]) -> dict[str, Any]:

@@ -202,6 +202,7 @@ class _Overall:
 
   def end(self, ends: Mapping[str, Exception | None]) -> None:
     """Counts the runs of a group and prints their lines."""
+    from esmm_jax.printable import in_one_line
     from tqdm import tqdm
 
     now = time.monotonic()
@@ -215,7 +216,7 @@ class _Overall:
     beside = f' ({len(ends)} side by side)' if len(ends) > 1 else ''
     for number, (name, error) in enumerate(ends.items(), first):
       end = f'failed after {took}: {error}' if error else took
-      line = f'[{number}/{self._total}] {name}: {end}{beside}'
+      line = in_one_line(f'[{number}/{self._total}] {name}: {end}{beside}')
       if self._terminal:
         self._bar.update()
         streams.say(line)

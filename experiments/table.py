@@ -32,6 +32,7 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
+  from esmm_jax.printable import printable
   from esmm_jax.reporting import figures, text as report
   from esmm_jax.sweeps.results import tabulate
   from esmm_jax.types import InputError
@@ -56,7 +57,7 @@ def main() -> None:
   for name, text in texts.values():
     with open(os.path.join(output, name), 'w', encoding='utf-8') as f:
       f.write(text)
-  print(texts[_FORMAT.value][1], end='')
+  print(printable(texts[_FORMAT.value][1]), end='')
   for line in (*drawn.paths, *drawn.skipped):
     streams.progress(line)
 

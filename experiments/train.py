@@ -102,9 +102,9 @@ def _train(config: Any, workdir: str, first: bool = True) -> None:
   if not first:
     return
   if done:
-    print(f'This run was finished before; {workdir}/results.json has:')
+    console.say(f'This run was finished before; {workdir}/results.json has:')
   console.print_results({os.path.basename(os.path.normpath(workdir)): results})
-  print(f'Next: python -m experiments.report --workdir={shlex.quote(workdir)}')
+  console.say(f'Next: python -m experiments.report --workdir={shlex.quote(workdir)}')
 
 
 def _note_origin(workdir: str) -> None:
