@@ -22,7 +22,7 @@ The folders, from the ground up:
   optim        optimizers of the network and of the touched rows
   metrics      exact ranking and probability metrics, significance
   parallel     several devices and processes
-  workdir      the folder of a run: identity, checkpoints, lock, metrics
+  workdir      the folder of a run: identity, checkpoints, metrics
   protocols    published set-ups of Ali-CCP
   warm_start   a run that begins with the parameters of another one
   training     a config -> a trained and evaluated run

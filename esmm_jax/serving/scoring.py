@@ -11,7 +11,7 @@ import os
 import shutil
 from typing import Any, NamedTuple
 
-from esmm_jax import streams
+from esmm_jax import locks, streams
 from esmm_jax.data.batching.prefetching import prefetch
 from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files.dialect import Dialect
@@ -24,7 +24,7 @@ from esmm_jax.serving import calibrators, inputs, outputs
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import replacing
-from esmm_jax.workdir import lock, manifest
+from esmm_jax.workdir import manifest
 from esmm_jax.workdir.folder import differences, flatten
 import numpy as np
 from pyarrow import parquet
@@ -195,7 +195,7 @@ def _score(
   }
   if calibrated != 'none':
     job['calibration'] = calibrators.read(predictor.folder, calibrated)
-  with lock.held(folder, '--output'):
+  with locks.held(folder, '--output'):
     _claim(folder, json.loads(json.dumps(job)), output)
     done = []
     ahead = prefetch(parts(), lambda part: part)

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 from typing import Any
 
+from esmm_jax import locks
 from esmm_jax.parallel import processes
 from esmm_jax.training import parts, program as programs
 from esmm_jax.training import selection
@@ -23,7 +24,7 @@ from esmm_jax.training.state import init_state, TrainState
 from esmm_jax.types import InputError
 from esmm_jax.warm_start.base import Base
 from esmm_jax.warm_start.takeover import take_over
-from esmm_jax.workdir import lock, manifest, provenance, stopping
+from esmm_jax.workdir import manifest, provenance, stopping
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import claim
 import jax
@@ -153,7 +154,7 @@ def open_job(
   ]
   stop_asked = stack.enter_context(stopping.asked())
   for folder in processes.own_folders([*workdirs, shared], stack):
-    stack.enter_context(lock.held(folder))
+    stack.enter_context(locks.held(folder))
   checkpoints = Checkpoints(shared, program.schema.num_rows)
   clock = Clock(settings[0].training.batch_size * len(runs))
   return Job(

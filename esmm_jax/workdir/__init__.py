@@ -4,7 +4,6 @@
   checkpoint, table_checkpoint   saves and restores, with checksums
   manifest    data and versions that a resumed run is compared with
   provenance  commit and data of a run
-  lock        one process at a time
   stopping    notes SIGTERM and its like, so that the run is saved
   writer      metrics.jsonl and the console
   events      TensorBoard

@@ -15,9 +15,9 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 # The ground floor, which every layer may use.
 LAYERS = [
     f'esmm_jax.{module}'
-    for module in ('checksums', 'json_files', 'metric_names', 'options',
-                   'paths', 'printable', 'schema', 'streams', 'system_errors',
-                   'tasks', 'types', 'whole_files')
+    for module in ('checksums', 'json_files', 'locks', 'metric_names',
+                   'options', 'paths', 'printable', 'schema', 'streams',
+                   'system_errors', 'tasks', 'types', 'whole_files')
 ]
 # What a data set is made of.
 SET = [
@@ -45,6 +45,11 @@ RULES = [
         'esmm_jax.streams',
         ['esmm_jax.printable', 'esmm_jax.system_errors'],
         ['tqdm'],
+    ),
+    (
+        'esmm_jax.locks',
+        ['esmm_jax.streams', 'esmm_jax.system_errors', 'esmm_jax.types'],
+        [],
     ),
     ('esmm_jax.system_errors', ['esmm_jax.types'], []),
     ('esmm_jax.options', ['esmm_jax.types'], []),
