@@ -98,7 +98,7 @@ def waiting(path: str, what: str) -> Iterator[bool]:
   waited = False
   while (lock := _acquire(path, path)) is None:
     if not waited:
-      _say(f'Waiting for {what} by {_holder(path)}.')
+      streams.progress(f'Waiting for {what} by {_holder(path)}.')
     waited = True
     time.sleep(_POLL_SECONDS)
   with _released(lock):
