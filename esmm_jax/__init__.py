@@ -13,7 +13,7 @@ They are imported when they are first used, so that `import esmm_jax` is quick.
 
 The folders, from the ground up:
 
-  types, tasks, schema, options, json_files, locks   the ground floor
+  types, tasks, schema, options, json_files, streams ...   the ground floor
   data         raw files -> columns on disk -> batches; no JAX
   embeddings   rows of a table: gather, scatter, files
   models       features -> one output for each task

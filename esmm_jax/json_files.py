@@ -6,6 +6,7 @@ import math
 import os
 from typing import Any
 
+from esmm_jax import system_errors
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import write_text
 import numpy as np
@@ -47,7 +48,8 @@ def read_json(path: str, remedy: str = 'Delete its folder.') -> Any:
   except ValueError as e:
     raise InputError(f'{path} is not JSON ({e}). {remedy}') from e
   except OSError as e:
-    raise InputError(f'{path} cannot be read ({e.strerror}). {remedy}') from e
+    # Where the system refuses, nothing is known of the file: no remedy for it.
+    raise InputError(f'{path} cannot be read: {system_errors.told(e)}') from e
 
 
 def read_jsonl(path: str, strict: bool = True) -> list[dict[str, Any]]:

@@ -14,10 +14,10 @@ import os
 import re
 import socket
 import stat
-import sys
 import time
 from typing import NamedTuple
 
+from esmm_jax import streams, system_errors
 from esmm_jax.types import InputError
 
 try:
@@ -28,7 +28,6 @@ except ImportError:  # Not on Windows, where nothing is locked.
 NAME = '.lock'
 _POLL_SECONDS = 0.2
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # What stands in a lock file; zeros are what a power cut leaves.
 _OWN = re.compile(rb'\0*|process \d+ on [^\n]*')
 _SIZE = 512  # Bytes at most.
@@ -99,7 +98,7 @@ def waiting(path: str, what: str) -> Iterator[bool]:
   waited = False
   while (lock := _acquire(path, path)) is None:
     if not waited:
-      _say(f'Waiting for {what} by {_holder(path)}.')
+      streams.progress(f'Waiting for {what} by {_holder(path)}.')
     waited = True
     time.sleep(_POLL_SECONDS)
   with _released(lock):
@@ -187,11 +186,13 @@ def _lock(number: int, path: str) -> bool | None:
     return None
   except OSError as e:
     if e.errno not in _NO_LOCKS:
-      raise InputError(f'{path} cannot be locked: {e.strerror}.') from e
+      raise InputError(
+          f'{path} cannot be locked: {system_errors.told(e)}'
+      ) from e
     if not _warned:
       _warned = True
-      _say(
-          f'warning: {path} cannot be locked ({e.strerror}): this file system'
+      streams.warn(
+          f'{path} cannot be locked ({e.strerror}): this file system'
           ' has no locks. Let only one process use a folder at a time.'
       )
     return False
@@ -224,9 +225,7 @@ def _holder(path: str) -> str:
 
 def _unwritable(subject: str, error: OSError) -> InputError:
   advice = 'Name a folder that can be written.'
-  if error.errno in _NO_ROOM:
-    advice = 'Make room.'
-  return InputError(f'{subject}: {error.strerror}. {advice}')
+  return InputError(f'{subject}: {system_errors.told(error, advice)}')
 
 
 def _foreign(path: str) -> InputError:
@@ -234,9 +233,3 @@ def _foreign(path: str) -> InputError:
       f'{path} was not made by this program, which needs that name for its'
       ' lock, and it is left as it is. Rename it, or use another folder.'
   )
-
-
-def _say(line: str) -> None:
-  with contextlib.suppress(OSError, ValueError, AttributeError):
-    sys.stderr.write(f'{line}\n')
-    sys.stderr.flush()

@@ -78,7 +78,7 @@ def main() -> None:
   title = f'split {_SPLIT.value}' if _SPLIT.value else _INPUT.value
   title = f'{title}: {result["rows"]:,} rows'
   _print(name, title, result, predictor.unseen_in_log)
-  print(f'Written: {output}')
+  console.say(f'Written: {output}')
 
 
 def _by() -> str:
@@ -103,7 +103,7 @@ def _print(
   if parts:
     console.print_results(parts, f'by {_by()}')
   for line in _notes(result, in_log):
-    print(line)
+    console.say(line)
 
 
 def _of(result: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -13,8 +13,9 @@ import os
 import textwrap
 
 from absl import flags
+from esmm_jax import system_errors
 
-from experiments import cli, file_flags
+from experiments import cli, console, file_flags
 
 _INPUT = file_flags.define_path('input', None, 'Pipeline config of EasyRec.')
 _OUTPUT = file_flags.define_path(
@@ -35,8 +36,12 @@ def main() -> None:
   try:
     with open(path, encoding='utf-8') as f:
       text = f.read()
-  except (OSError, UnicodeDecodeError) as e:
+  except UnicodeDecodeError as e:
     raise cli.InputError(f'--input={path} cannot be read: {e}') from e
+  except OSError as e:
+    raise cli.InputError(
+        f'--input={path} cannot be read: {system_errors.told(e)}'
+    ) from e
   try:
     converted = convert(text)
   except cli.InputError as e:
@@ -45,11 +50,11 @@ def main() -> None:
     with open(output, 'x', encoding='utf-8') as f:
       f.write(_file(converted, os.path.basename(path), output))
   except OSError as e:
-    raise cli.InputError(f'--output={output}: {e.strerror}.') from e
+    raise cli.InputError(f'--output={output}: {system_errors.told(e)}') from e
   for note in converted.notes:
-    print(note)
+    console.say(note)
   num = len(converted.settings)
-  print(f'{output}: configs/{converted.base}.py with {num} settings')
+  console.say(f'{output}: configs/{converted.base}.py with {num} settings')
 
 
 def _file(converted, source: str, output: str) -> str:

@@ -17,7 +17,7 @@ import time
 
 from absl import flags
 
-from experiments import cli, file_flags
+from experiments import cli, console, file_flags
 
 _WORKDIR = file_flags.define_path('workdir', None, 'Folder of a finished run.')
 _INPUT, _SPLIT = file_flags.define_rows()
@@ -88,9 +88,9 @@ def main() -> None:
         **options,
     )
   rate = num / (time.perf_counter() - start)
-  print(f'{output}: {num:,} rows, {rate:,.0f} rows/s')
+  console.say(f'{output}: {num:,} rows, {rate:,.0f} rows/s')
   for line in unseen.lines(counts.shares(), predictor.unseen_in_log):
-    print(line)
+    console.say(line)
 
 
 if __name__ == '__main__':

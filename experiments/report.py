@@ -9,14 +9,17 @@ part that is missing (an unfinished run, no calibration) is named with the
 command that makes it. Where a finished run has no predictions of its test
 split, they are computed with its checkpoint and saved; --nopredict leaves that
 out.
+
+The results table of a sweep is that which its command wrote into sweep.json;
+--sweep names the file of another one.
 """
 
 import os
-import sys
 
 from absl import flags
 
 from experiments import cli, file_flags, load
+from experiments.console import say, warn
 
 cli.define_data_dir()
 _WORKDIR = file_flags.define_path('workdir', None, 'Of a run or of a sweep.')
@@ -24,7 +27,7 @@ _OUTPUT = file_flags.define_path(
     'output', None, 'The HTML file; default: report.html in the workdir.'
 )
 _SWEEP = file_flags.define_path(
-    'sweep', None, 'Table file and variant; default: that of the sweep.'
+    'sweep', None, 'Table file and variant; default: the table in sweep.json.'
 )
 _PREDICT = flags.DEFINE_bool(
     'predict', True, 'Whether to read data and compute missing predictions.'
@@ -36,25 +39,64 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
-  from esmm_jax.json_files import read_json
-  from esmm_jax.reporting.page import parts, sweep_page
-  from esmm_jax.sweeps.saved_runs import run_folder
+  from esmm_jax.reporting.page import parts
 
   workdir = cli.require('workdir', 'runs/esmm')
   output = _OUTPUT.value or os.path.join(workdir, 'report.html')
-  sweep = read_json(os.path.join(workdir, 'sweep.json'))
-  if sweep is None and _SWEEP.value is None:
+  written = os.path.join(workdir, 'sweep.json')
+  if _SWEEP.value is None and not os.path.exists(written):
     page = _run_page(workdir)
   else:
-    spec = _SWEEP.value or sweep['sweep']
-    table = load.table(spec)
-    if _RUNS.value:
-      for name in sweep_page.begun(table, workdir):
-        folder = run_folder(workdir, name)
-        parts.write(_run_page(folder), os.path.join(folder, 'report.html'))
-    page = sweep_page.make(table, spec, workdir, output)
+    page = _sweep_page(workdir, output)
   parts.write(page, output)
-  print(f'Written: {output}')
+  say(f'Written: {output}')
+
+
+def _sweep_page(workdir: str, output: str):
+  """Makes the page of a sweep, and with --runs those of its runs.
+
+  The folder may be anybody's, so no file that it names is run: the table is
+  data in sweep.json, or in the file that --sweep names.
+  """
+  from esmm_jax.reporting.page import parts, sweep_page
+  from esmm_jax.sweeps.saved_runs import run_folder
+
+  table, spec, why = None, _SWEEP.value or '', ''
+  if spec:
+    table = load.table(spec)
+  else:
+    try:
+      table, spec = _saved_table(workdir)
+    except cli.InputError as e:
+      why = f'{e} With --sweep=FILE, its table file, the page has a table.'
+      warn(why)
+  if _RUNS.value:
+    for name in sweep_page.begun(table, workdir):
+      folder = run_folder(workdir, name)
+      parts.write(_run_page(folder), os.path.join(folder, 'report.html'))
+  if table is None:
+    return sweep_page.make_without_table(workdir, output, why)
+  return sweep_page.make(table, spec, workdir, output)
+
+
+def _saved_table(workdir: str):
+  """Returns the table in sweep.json, and the text that --sweep had.
+
+  Raises:
+    InputError: There is none, as in folders of earlier versions, or the file is
+      damaged.
+  """
+  from esmm_jax.json_files import read_json
+  from esmm_jax.sweeps import table_json
+
+  path = os.path.join(workdir, 'sweep.json')
+  saved = read_json(path, 'The same sweep command writes it again.')
+  if not isinstance(saved, dict) or 'columns' not in saved:
+    raise cli.InputError(f'{path} holds no results table.')
+  try:
+    return table_json.load(saved), str(saved.get('sweep', ''))
+  except cli.InputError as e:
+    raise cli.InputError(f'{path} holds no results table: {e}') from e
 
 
 def _run_page(workdir: str):
@@ -90,7 +132,7 @@ def _run_page(workdir: str):
       lack = 'truth is not shown' if predicted_before else (
           'test split was not predicted')
       why = f'The {lack}: {e}'
-      print(f'warning: {why}', file=sys.stderr)
+      warn(why)
   return run_page.make(workdir, truth, why)
 
 

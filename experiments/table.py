@@ -11,9 +11,9 @@ table asks for are drawn beside them; their files are listed on stderr.
 """
 
 import os
-import sys
 
 from absl import flags
+from esmm_jax import streams
 
 from experiments import cli, file_flags, load
 
@@ -32,6 +32,7 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
+  from esmm_jax.printable import printable
   from esmm_jax.reporting import figures, text as report
   from esmm_jax.sweeps.results import tabulate
   from esmm_jax.types import InputError
@@ -56,9 +57,9 @@ def main() -> None:
   for name, text in texts.values():
     with open(os.path.join(output, name), 'w', encoding='utf-8') as f:
       f.write(text)
-  print(texts[_FORMAT.value][1], end='')
+  print(printable(texts[_FORMAT.value][1]), end='')
   for line in (*drawn.paths, *drawn.skipped):
-    print(line, file=sys.stderr)
+    streams.progress(line)
 
 
 if __name__ == '__main__':

@@ -128,7 +128,7 @@ def test_what_was_left_is_taken(tmp_path, text):
 
 def test_a_lock_that_cannot_be_written(tmp_path):
   (tmp_path / 'file').write_text('')
-  with pytest.raises(InputError, match='--workdir=.*can be written'):
+  with pytest.raises(InputError, match='--workdir=.*stands there'):
     with locks.held(str(tmp_path / 'file')):
       pass
 

@@ -11,7 +11,7 @@ import os
 import shutil
 from typing import Any, NamedTuple
 
-from esmm_jax import locks
+from esmm_jax import locks, streams
 from esmm_jax.data.batching.prefetching import prefetch
 from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files.dialect import Dialect
@@ -29,7 +29,6 @@ from esmm_jax.workdir.folder import differences, flatten
 import numpy as np
 from pyarrow import parquet
 import pyarrow as pa
-from tqdm import tqdm
 
 PART_ROWS = 1 << 18
 _JOB = 'job.json'
@@ -200,7 +199,7 @@ def _score(
     _claim(folder, json.loads(json.dumps(job)), output)
     done = []
     ahead = prefetch(parts(), lambda part: part)
-    bar = tqdm(unit=' rows', unit_scale=True, disable=None)
+    bar = streams.bar(unit=' rows', unit_scale=True, disable=None)
     with bar, contextlib.closing(ahead):
       for part in ahead:
         path = os.path.join(folder, part.name)

@@ -43,7 +43,7 @@ class Job:
     pctr_of: Replica -> the other one whose pCTR it takes, or None; in the order
       in which they are tested.
     checkpoints: Those of the group.
-    stop_asked: True once SIGTERM came.
+    stop_asked: True once a signal asked to stop.
     clock: Times the steps of all processes that trained this.
     standing: The folders that are written to.
     traces: How often the step was compiled; the most of any process.

@@ -57,7 +57,7 @@ def train_and_evaluate(
   Raises:
     InputError: Something in the config, the data or the workdir is wrong.
     FloatingPointError: A loss was not finite.
-    Stopped: The process got SIGTERM; the run is saved.
+    Stopped: The process was asked to stop (`stopping`); the run is saved.
   """
   (result,) = train_replicas([config], [workdir], data_dir, log=log)
   if isinstance(result, FloatingPointError):
@@ -103,7 +103,7 @@ def train_replicas(
 
   Raises:
     InputError: A config, the data or a folder is wrong.
-    Stopped: The process got SIGTERM; the runs are saved.
+    Stopped: The process was asked to stop; the runs are saved.
   """
   if log is not None:
     configs = parts.with_log(configs, log, data_dir)
@@ -153,7 +153,7 @@ def train(job: Job, state: TrainState, best: Any) -> tuple[TrainState, Any]:
     The last state and the best parameters.
 
   Raises:
-    Stopped: The process got SIGTERM; the run is saved.
+    Stopped: The process was asked to stop (`stopping`); the run is saved.
   """
   program, log = job.program, job.common.run.log_every
   every, total = _steps_between_evaluations(job), program.total_steps
@@ -198,7 +198,7 @@ def _look(
 
   Raises:
     InputError: A folder of the runs is gone.
-    Stopped: The process got SIGTERM; the run is saved.
+    Stopped: The process was asked to stop (`stopping`); the run is saved.
   """
   job.check_folders()
   state, losses = phases.report(job, state)
@@ -226,7 +226,7 @@ def _look(
     if stops:
       job.save(state, best)
   if stops:
-    raise _stopped(step, total)
+    raise _stopped(job.stop_asked.name, step, total)
   return state, best
 
 
@@ -258,9 +258,9 @@ def _steps_between_evaluations(job: Job) -> int:
   return max(1, math.ceil(length / job.common.training.evals_per_epoch))
 
 
-def _stopped(step: int, total: int) -> stopping.Stopped:
+def _stopped(name: str, step: int, total: int) -> stopping.Stopped:
   return stopping.Stopped(
-      f'stopped by SIGTERM, saved at step {step} of {total}; the same command'
+      f'stopped by {name}, saved at step {step} of {total}; the same command'
       ' resumes it.'
   )
 

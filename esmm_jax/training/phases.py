@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import os
 from typing import Any
 
+from esmm_jax import system_errors
 from esmm_jax.json_files import write_json
 from esmm_jax.metrics.by_space import undefined
 from esmm_jax.parallel import axes, processes
@@ -58,10 +59,13 @@ def write_failures(job: Job, state: TrainState) -> None:
   for r, run in enumerate(runs):
     if run.failure:
       batch = job.program.batches(run.bad_step)
-      folder = non_finite.write(
-          run.workdir, run.bad_step, batch, _params(state, r), run.lost
-      )
-      run.failure = FloatingPointError(f'{run.failure} See {folder}.')
+      try:
+        folder = non_finite.write(
+            run.workdir, run.bad_step, batch, _params(state, r), run.lost
+        )
+        run.failure = FloatingPointError(f'{run.failure} See {folder}.')
+      except OSError as e:  # What failed is told all the same.
+        job.warn(system_errors.line(e))
   for r, source in job.pctr_of.items():  # A chain of runs fails link by link.
     if source is not None and runs[source].failure and not runs[r].failure:
       runs[r].failure = FloatingPointError(

@@ -2,9 +2,9 @@
 
   folder      identity of the run, its config and its results
   checkpoint, table_checkpoint   saves and restores, with checksums
-  disk_errors   tells what the operating system refused
   manifest    data and versions that a resumed run is compared with
   provenance  commit and data of a run
-  stopping    notes SIGTERM, so that the run is saved
-  writer      metrics.jsonl, TensorBoard, console
+  stopping    notes SIGTERM and its like, so that the run is saved
+  writer      metrics.jsonl and the console
+  events      TensorBoard
 """

@@ -14,11 +14,10 @@ import logging
 import os
 from typing import Any
 
-from esmm_jax import checksums, whole_files
+from esmm_jax import checksums, system_errors, whole_files
 from esmm_jax.parallel import axes, processes
 from esmm_jax.types import InputError
-from esmm_jax.workdir import disk_errors, examine, read_back, trees
-from esmm_jax.workdir import without_wildcards
+from esmm_jax.workdir import examine, read_back, trees, without_wildcards
 from esmm_jax.workdir.table_checkpoint import TableRestore, TableSave
 import jax
 import numpy as np
@@ -120,7 +119,7 @@ class Checkpoints:
         raise
       raise InputError(
           f'The checkpoint of step {step} cannot be written to {self._folder}:'
-          f' {disk_errors.told(e)} Then the same command resumes from the'
+          f' {system_errors.told(e)} Then the same command resumes from the'
           ' checkpoint before.'
       ) from e
 
@@ -254,11 +253,11 @@ def _seal(path: str) -> None:
 
 def _of_disk(error: Exception) -> bool:
   """Returns True if the operating system, not a library, refused a file."""
-  return isinstance(error, OSError) or disk_errors.code_of(error) is not None
+  return isinstance(error, OSError) or system_errors.code_of(error) is not None
 
 
 def _unreadable(path: str, error: Exception) -> InputError:
   return InputError(
-      f'{path} cannot be read: {disk_errors.told(error)} The checkpoint is left'
-      ' as it is; then the same command resumes from it.'
+      f'{path} cannot be read: {system_errors.told(error)} The checkpoint is'
+      ' left as it is; then the same command resumes from it.'
   )

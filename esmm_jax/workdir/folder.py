@@ -9,6 +9,7 @@ import platform
 import shutil
 from typing import Any
 
+from esmm_jax import system_errors
 from esmm_jax.json_files import read_json, to_json, write_json
 from esmm_jax.metric_names import direction
 from esmm_jax.schema import Schema
@@ -155,8 +156,8 @@ def claim(
     write_json(os.path.join(workdir, 'config.json'), config)
   except OSError as e:
     raise InputError(
-        f'--workdir={workdir}: {e.strerror}. Name a folder that can be'
-        ' written.'
+        f'--workdir={workdir}:'
+        f' {system_errors.told(e, "Name a folder that can be written.")}'
     ) from e
 
 

@@ -16,8 +16,8 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 LAYERS = [
     f'esmm_jax.{module}'
     for module in ('checksums', 'json_files', 'locks', 'metric_names',
-                   'options', 'ownership', 'paths', 'schema', 'tasks', 'types',
-                   'whole_files')
+                   'options', 'ownership', 'paths', 'printable', 'schema',
+                   'streams', 'system_errors', 'tasks', 'types', 'whole_files')
 ]
 # What a data set is made of.
 SET = [
@@ -41,18 +41,34 @@ RULES = [
     ),
     (
         'esmm_jax.json_files',
-        ['esmm_jax.types', 'esmm_jax.whole_files'],
+        ['esmm_jax.system_errors', 'esmm_jax.types', 'esmm_jax.whole_files'],
         ['numpy'],
     ),
-    ('esmm_jax.locks', ['esmm_jax.types'], []),
-    ('esmm_jax.whole_files', [], []),
+    ('esmm_jax.whole_files', ['esmm_jax.system_errors'], ['numpy']),
+    (
+        'esmm_jax.streams',
+        ['esmm_jax.printable', 'esmm_jax.system_errors'],
+        ['tqdm'],
+    ),
+    (
+        'esmm_jax.locks',
+        ['esmm_jax.streams', 'esmm_jax.system_errors', 'esmm_jax.types'],
+        [],
+    ),
+    ('esmm_jax.system_errors', ['esmm_jax.types'], []),
     (
         'esmm_jax.ownership',
-        ['esmm_jax.json_files', 'esmm_jax.types', 'esmm_jax.whole_files'],
+        [
+            'esmm_jax.json_files',
+            'esmm_jax.system_errors',
+            'esmm_jax.types',
+            'esmm_jax.whole_files',
+        ],
         [],
     ),
     ('esmm_jax.options', ['esmm_jax.types'], []),
-    ('esmm_jax.paths', [], []),
+    ('esmm_jax.paths', ['esmm_jax.types'], ['fsspec']),
+    ('esmm_jax.printable', [], []),
     ('esmm_jax.data.csv_files', LAYERS, FILES),
     ('esmm_jax.data.values', ['esmm_jax.data.csv_files', *LAYERS], FILES),
     (

@@ -11,6 +11,7 @@ import functools
 import os
 from typing import Any, ClassVar
 
+from esmm_jax import system_errors
 from esmm_jax.reporting.grid import Grid
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import write_text
@@ -155,5 +156,6 @@ def write(page: Page, path: str) -> None:
     write_text(path, text)
   except OSError as e:
     raise InputError(
-        f'--output={path}: {e.strerror}. Name a file that can be written.'
+        f'--output={path}:'
+        f' {system_errors.told(e, "Name a file that can be written.")}'
     ) from e

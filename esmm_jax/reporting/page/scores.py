@@ -6,6 +6,7 @@ The file is read in parts, so a page of 43 million rows needs little memory.
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from esmm_jax import system_errors
 from esmm_jax.reporting.page.bins import Bins, observed_rate, Rate
 from esmm_jax.tasks import FUNNEL, spaces, Tasks
 from esmm_jax.types import Array, InputError
@@ -87,6 +88,7 @@ def read(
   try:
     file = parquet.ParquetFile(path)
   except (OSError, ArrowInvalid) as e:
+    system_errors.refuse(path, e)
     raise InputError(
         f'{path} cannot be read ({e}). Delete it; the report makes it again.'
     ) from e
