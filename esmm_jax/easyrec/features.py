@@ -81,12 +81,15 @@ def groups(model: Message) -> dict[str, tuple[str, ...]]:
   """Returns feature group -> its features, those of its sequences too."""
   groups_by_name: dict[str, tuple[str, ...]] = {}
   for g in model.messages('feature_groups'):
-    names = [n for raw in g.texts('feature_names') for n in expanded(raw)]
-    names += sequences(g)
-    groups_by_name[g.get('group_name', '')] = tuple(dict.fromkeys(names))
+    groups_by_name[g.get('group_name', '')] = _members(g)
   if more := _attention_maps(model.messages('seq_att_groups')):
     groups_by_name[''] = tuple(dict.fromkeys(more))
   return groups_by_name
+
+
+def _members(group: Message) -> tuple[str, ...]:
+  names = [n for raw in group.texts('feature_names') for n in expanded(raw)]
+  return tuple(dict.fromkeys(names + sequences(group)))
 
 
 def sequences(group: Message) -> list[str]:
@@ -111,12 +114,18 @@ def unknown(model: Message, names: set[str]) -> None:
   """Refuses a feature group with a feature that is not there.
 
   Raises:
-    InputError: Names the feature.
+    InputError: Names the group's line and the feature.
   """
-  used: set[str] = set().union(*groups(model).values())
-  for missing in sorted(used - names):
-    raise InputError(
-        f'feature group: {missing!r} is no feature of feature_config.')
+  lines = [
+      (g.line, name)
+      for g in model.messages('feature_groups') for name in _members(g)]
+  attention = model.messages('seq_att_groups')
+  lines += [(g.line, n) for g in attention for n in _attention_maps([g])]
+  for line, name in lines:
+    if name not in names:
+      raise InputError(
+          f'line {line}: feature group: {name!r} is no feature of'
+          ' feature_config.')
 
 
 def input_fields(data: Message) -> Iterator[tuple[str, Message]]:
