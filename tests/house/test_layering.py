@@ -212,7 +212,11 @@ RULES = [
         ],
         ['jinja2', *NUMERIC, 'pyarrow'],
     ),
-    ('esmm_jax.easyrec', ['esmm_jax.data.values', 'esmm_jax.types'], []),
+    (
+        'esmm_jax.easyrec',
+        ['esmm_jax.data.values', 'esmm_jax.options', 'esmm_jax.types'],
+        [],
+    ),
     (
         'esmm_jax.doctor',
         [
