@@ -12,6 +12,7 @@
   outputs          the file of scores, Parquet or CSV
   run_predictions  predictions and truth of a run's own test split
   exporting        the model as StableHLO that runs without this package
+  exported         its folder, checked before anything of it is read
 
 `esmm_jax.load(run)` returns a `Predictor`.
 """

@@ -33,7 +33,11 @@ RULES = [
     ('esmm_jax.tasks', ['esmm_jax.types'], []),
     ('esmm_jax.schema', ['esmm_jax.tasks', 'esmm_jax.types'], []),
     ('esmm_jax.metric_names', [], []),
-    ('esmm_jax.checksums', ['esmm_jax.json_files', 'esmm_jax.types'], []),
+    (
+        'esmm_jax.checksums',
+        ['esmm_jax.json_files', 'esmm_jax.types', 'esmm_jax.whole_files'],
+        [],
+    ),
     (
         'esmm_jax.json_files',
         ['esmm_jax.types', 'esmm_jax.whole_files'],
