@@ -4,8 +4,8 @@ Checkpoints are sealed: a JSON file *beside* the folder, written when the folder
 is complete, lists the size and the sha256 of each file in it. A folder without
 a seal was cut off.
 
-An exported folder travels alone, so its list lies in it; a JSON file that people
-pass on by itself holds the hash of its own content (`sealed_content`).
+An exported folder travels alone, so its list lies in it; a JSON file that is
+passed on by itself holds the hash of its own content (`sealed_content`).
 
 Prepared data is gigabytes that many runs read, so `sha256.json` *in* its folder
 also holds the time of each file, and only files whose size or time differs are
