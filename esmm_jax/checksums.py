@@ -103,7 +103,7 @@ def listed_damage(folder: str, files: Mapping[str, list[Any]]) -> str:
   return ''
 
 
-def changed_content(value: Any) -> str:
+def changed_content(value: Mapping[str, Any]) -> str:
   """Compares the content of a JSON file with the hash that it holds.
 
   Args:
@@ -112,8 +112,6 @@ def changed_content(value: Any) -> str:
   Returns:
     What is wrong, the tail of a sentence; '' if it is as it was written.
   """
-  if not isinstance(value, Mapping):
-    return f'holds a {type(value).__name__}, not an object'
   if CONTENT not in value:
     return f'has no {CONTENT} of its own content'
   if value[CONTENT] != _content_hash(value):

@@ -42,21 +42,23 @@ def checked(folder: str) -> dict[str, Any]:
     raise InputError(
         f'{folder} is no exported model: there is no {DESCRIPTION}. {_REMEDY}'
     )
-  if isinstance(about, dict) and about.get('version') == _UNCHECKED:
-    if 'files' not in about:
-      print(
-          f'warning: {folder} was exported by an earlier version, without'
-          ' checksums: damage cannot be noticed. Export the run again.',
-          file=sys.stderr,
-          flush=True,
-      )
-      return about
+  if not isinstance(about, dict):
+    raise InputError(f'{path} holds no object. {_REMEDY}')
+  version = about.get('version')
+  if version == _UNCHECKED and checksums.CONTENT not in about:
+    print(
+        f'warning: {folder} was exported by an earlier version, without'
+        ' checksums: damage cannot be noticed. Export the run again.',
+        file=sys.stderr,
+        flush=True,
+    )
+    return about
+  if version not in (VERSION, _UNCHECKED):
+    raise InputError(
+        f'{path} is of version {version}, not {VERSION}. {_REMEDY}'
+    )
   if wrong := checksums.changed_content(about):
     raise InputError(f'{path} {wrong}. {_REMEDY}')
-  if about['version'] != VERSION:
-    raise InputError(
-        f'{path} is of version {about["version"]}, not {VERSION}. {_REMEDY}'
-    )
   if wrong := _damage(folder, about['files']):
     raise InputError(f'The export in {folder} was changed: {wrong}. {_REMEDY}')
   return about

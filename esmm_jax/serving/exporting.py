@@ -183,6 +183,7 @@ def _description(
 ) -> dict[str, Any]:
   return {
       'version': VERSION,
+      'run': predictor.stamp.to_dict(),
       'model': MODEL,
       'call': 'model.call({param name: array}, {input name: array})',
       'inputs': described_inputs(predictor.schema),
@@ -221,7 +222,7 @@ def _function(predictor: Predictor, calibrated: str, joint: str) -> Any:
   names = [_name(path) for path, _ in paths]
   fitted = {}
   if calibrated != 'none':
-    fitted = calibrators.read(predictor.folder, calibrated)
+    fitted = calibrators.read(predictor.folder, calibrated, predictor.stamp)
 
   def function(params, inputs):
     params = structure.unflatten([params[name] for name in names])

@@ -5,6 +5,7 @@
   disk_errors   tells what the operating system refused
   manifest    data and versions that a resumed run is compared with
   provenance  commit and data of a run
+  predictions the file of its test split's, checked as it is read
   lock        one process at a time
   stopping    notes SIGTERM, so that the run is saved
   writer      metrics.jsonl, TensorBoard, console

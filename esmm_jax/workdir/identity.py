@@ -15,7 +15,6 @@ import sys
 from typing import Any, NamedTuple
 
 from esmm_jax.types import InputError
-import jax
 import numpy as np
 
 # What an identity is of, in the order in which differences are told.
@@ -30,7 +29,8 @@ class Stamp(NamedTuple):
   Attributes:
     identity: Of the run, as `of_parts` returns it; '' where it is not known,
       of a run that an earlier version trained or of a model without a run.
-    step: The step that the run chose, after which it had the parameters.
+    step: The step that the run chose, after which it had the parameters; 0
+      where it is not known, of a run that is not finished.
     params_sha256: As `hash_params` returns it; '' where it is not known.
   """
 
@@ -99,6 +99,8 @@ def hash_params(params: Mapping[str, Any]) -> str:
   Returns:
     sha256, 64 hexadecimal digits.
   """
+  import jax  # Here, because tables and reports compare stamps without it.
+
   whole = hashlib.sha256()
   leaves = jax.tree.leaves_with_path(dict(params))
   by_name = {
@@ -163,11 +165,14 @@ def difference(stamp: Stamp, run: Stamp) -> str:
     )
   both = stamp.params_sha256 and run.params_sha256
   differs = stamp.params_sha256 != run.params_sha256
-  if both and differs or not both and stamp.step != run.step:
+  if not both:
+    differs = bool(stamp.step and run.step) and stamp.step != run.step
+  if differs:
     return (
         'other parameters of this run, which was trained again: those of step'
-        f' {stamp.step} with the sha256 {stamp.params_sha256[:16] or "unknown"},'
-        f' and now it has those of step {run.step} with'
+        f' {stamp.step} with the sha256'
+        f' {stamp.params_sha256[:16] or "unknown"}, and now it has those of'
+        f' step {run.step} with'
         f' {run.params_sha256[:16] or "unknown"}'
     )
   return ''

@@ -121,7 +121,7 @@ def test_an_export_of_an_earlier_version(two, tmp_path, capsys):
   assert capsys.readouterr().err.count('earlier version') == 1
   about['version'] = 9
   (copy / ABOUT).write_text(json.dumps(about))
-  with pytest.raises(InputError, match='has no sha256'):
+  with pytest.raises(InputError, match='is of version 9, not 2'):
     exporting.load(str(copy))
 
 
