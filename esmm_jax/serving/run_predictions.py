@@ -37,7 +37,7 @@ def predict_test(workdir: str, data_dir: str | None) -> str:
   outputs = predictor.split_outputs(builder, split)
   path = predictions_file(workdir)
   observed = observe(builder, split, predictor.schema.tasks)
-  save_predictions(path, outputs, observed)
+  save_predictions(path, outputs, observed, predictor.stamp)
   return path
 
 

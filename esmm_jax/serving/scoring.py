@@ -20,11 +20,11 @@ from esmm_jax.data.files import file_hashes, row_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.json_files import read_json, write_json
-from esmm_jax.serving import calibrators, inputs, outputs
+from esmm_jax.serving import calibrators, inputs, joining, outputs
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import replacing
-from esmm_jax.workdir import manifest
+from esmm_jax.workdir import manifest, predictions
 from esmm_jax.workdir.folder import differences, flatten
 import numpy as np
 from pyarrow import parquet
@@ -32,8 +32,6 @@ import pyarrow as pa
 
 PART_ROWS = 1 << 18
 _JOB = 'job.json'
-# Key of a part's counts of missing and unseen values, in its metadata.
-_COUNTS = b'counts'
 
 
 class Part(NamedTuple):
@@ -188,13 +186,16 @@ def _score(
     )
   job = {
       **job,
-      'run': _identity(predictor),
+      # A job resumes with the same parameters only.
+      'run': predictor.stamp.to_dict(),
       'calibrated': calibrated,
       'joint': joint,
       'part_rows': part_rows,
   }
   if calibrated != 'none':
-    job['calibration'] = calibrators.read(predictor.folder, calibrated)
+    job['calibration'] = calibrators.read(
+        predictor.folder, calibrated, predictor.stamp
+    )
   with locks.held(folder, '--output'):
     _claim(folder, json.loads(json.dumps(job)), output)
     done = []
@@ -206,8 +207,14 @@ def _score(
         if not os.path.exists(path):
           _score_part(part, path, output)
         done.append(path)
-        bar.update(parquet.read_metadata(path).num_rows)
-    num = _join(done, output, Counts() if counts is None else counts)
+        bar.update(joining.num_rows(path))
+    about = {'calibrated': calibrated, 'joint': joint}
+    num = joining.join(
+        done,
+        output,
+        Counts() if counts is None else counts,
+        predictions.metadata(predictor.stamp, about),
+    )
     shutil.rmtree(folder)
   return num
 
@@ -222,19 +229,10 @@ def _score_part(part: Part, path: str, output: str) -> None:
         f'--key={clash.pop()} has the name of a score; rename it.'
     )
   table = pa.table({**part.keys, **scores})
-  table = table.replace_schema_metadata({_COUNTS: json.dumps(counts.fields)})
+  noted = {joining.COUNTS: json.dumps(counts.fields)}
+  table = table.replace_schema_metadata(noted)
   with replacing(path) as temporary:
-    parquet.write_table(table, temporary)
-
-
-def _identity(predictor: Predictor) -> dict[str, Any]:
-  """Identifies the parameters: a job resumes with the same ones only."""
-  began = manifest.read(predictor.folder)
-  return {
-      'config_sha256': began['config_sha256'],
-      'data': began['data'],
-      'selected_step': predictor.results['selected_step'],
-  }
+    parquet.write_table(table, temporary, write_page_checksum=True)
 
 
 def _claim(folder: str, job: dict[str, Any], output: str) -> None:
@@ -254,35 +252,6 @@ def _claim(folder: str, job: dict[str, Any], output: str) -> None:
         f' the same command, delete {folder}, or use another --output than'
         f' {output}.'
     )
-
-
-def _join(parts: Sequence[str], output: str, counts: Counts) -> int:
-  """Joins the parts in one file; adds up their counts.
-
-  Returns:
-    The number of rows.
-  """
-  if not parts:
-    raise InputError(f'There are no rows to score, so no {output} is written.')
-  schema = parquet.read_schema(parts[0]).remove_metadata()
-  temporary = f'{output}.tmp'  # Large: a killed job's is written over.
-  num = 0
-  with outputs.opened(temporary, output, schema) as write:
-    for path in parts:
-      table = parquet.read_table(path)
-      about = table.schema.metadata or {}
-      counts.add_all(json.loads(about.get(_COUNTS, b'{}')))
-      try:
-        write(table.replace_schema_metadata().cast(schema))
-      except (pa.ArrowException, ValueError) as e:
-        raise InputError(
-            f'{path}: the key is no text in UTF-8, or of another type than in'
-            f' the first file ({e}). Give the files one type, or leave --key'
-            ' away.'
-        ) from e
-      num += table.num_rows
-  os.replace(temporary, output)
-  return num
 
 
 def _numbered(name: str, first: int, num: int) -> dict[str, Any]:

@@ -132,7 +132,7 @@ RULES = [
         ['esmm_jax.parallel', 'esmm_jax.workdir', *LAYERS],
         [*JAX, 'orbax'],
     ),
-    ('esmm_jax.workdir', LAYERS, [*JAX, 'tensorboardX', 'tqdm']),
+    ('esmm_jax.workdir', LAYERS, [*JAX, 'pyarrow', 'tensorboardX', 'tqdm']),
     ('esmm_jax.sweeps.points', ['esmm_jax.types'], []),
     ('esmm_jax.sweeps.table_parts', ['esmm_jax.metric_names'], []),
     (
