@@ -23,13 +23,17 @@ def make(
     workdir: str,
     truth: scores.Truth | None = None,
     no_predictions: str = '',
+    folder: str = '',
+    predictions: str = '',
 ) -> Page:
-  """Draws the pictures into WORKDIR/plots and makes the page.
+  """Draws the pictures and makes the page.
 
   Args:
     workdir: The run's folder; it may be unfinished.
     truth: The true CVR of the test split's rows, if it is known.
     no_predictions: The reason for missing predictions or truth, if it is known.
+    folder: Gets the pictures; '': WORKDIR/plots.
+    predictions: File of the test split's predictions; '': that of the run.
 
   Raises:
     InputError: The folder has no config.json, or a file of it is damaged.
@@ -43,9 +47,9 @@ def make(
   name = os.path.basename(os.path.abspath(workdir))
   results = run.results or {}
   lines = read_jsonl(os.path.join(workdir, 'metrics.jsonl'))
-  folder = os.path.join(workdir, 'plots')
+  folder = folder or os.path.join(workdir, 'plots')
   calibration = read_json(os.path.join(workdir, 'calibration.json'))
-  path = predictions_file(workdir)
+  path = predictions or predictions_file(workdir)
   predicted, tasks = None, FUNNEL
   if os.path.exists(path):
     schema = read_schema(workdir)
