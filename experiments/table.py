@@ -36,6 +36,7 @@ def main() -> None:
   from esmm_jax.reporting import figures, text as report
   from esmm_jax.sweeps.results import tabulate
   from esmm_jax.types import InputError
+  from esmm_jax.whole_files import write_text
 
   spec = cli.require('sweep', 'configs/tables/architectures.py:smoke')
   workdir = cli.require('workdir', 'runs/architectures')
@@ -55,8 +56,7 @@ def main() -> None:
       'latex': ('table.tex', report.latex(table, blocks)),
   }
   for name, text in texts.values():
-    with open(os.path.join(output, name), 'w', encoding='utf-8') as f:
-      f.write(text)
+    write_text(os.path.join(output, name), text)
   print(printable(texts[_FORMAT.value][1]), end='')
   for line in (*drawn.paths, *drawn.skipped):
     streams.progress(line)

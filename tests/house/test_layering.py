@@ -197,7 +197,7 @@ RULES = [
     ),
     (
         'esmm_jax.reporting.plots',
-        ['esmm_jax.metric_names', 'esmm_jax.metrics', 'esmm_jax.types'],
+        ['esmm_jax.metrics', *LAYERS],
         [*NUMERIC, 'matplotlib'],
     ),
     (

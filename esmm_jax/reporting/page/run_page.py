@@ -13,8 +13,8 @@ from esmm_jax.serving.calibrators import probability_maps, read_file
 from esmm_jax.sweeps.saved_runs import read_run, SavedRun
 from esmm_jax.tasks import FUNNEL, Tasks
 from esmm_jax.types import InputError
-from esmm_jax.workdir import predictions
 from esmm_jax.workdir.folder import predictions_file, read_schema
+from esmm_jax.workdir.predictions import saved_stamp
 
 _HEAD = ('ctr', 'cvr_clicked', 'ctcvr', 'cvr_entire')
 _DECILES = [f'test/cvr_entire/{name}' for name in DECILE_RATIOS]
@@ -24,13 +24,17 @@ def make(
     workdir: str,
     truth: scores.Truth | None = None,
     no_predictions: str = '',
+    folder: str = '',
+    predictions: str = '',
 ) -> Page:
-  """Draws the pictures into WORKDIR/plots and makes the page.
+  """Draws the pictures and makes the page.
 
   Args:
     workdir: The run's folder; it may be unfinished.
     truth: The true CVR of the test split's rows, if it is known.
     no_predictions: The reason for missing predictions or truth, if it is known.
+    folder: Gets the pictures; '': WORKDIR/plots.
+    predictions: File of the test split's predictions; '': that of the run.
 
   Raises:
     InputError: The folder has no config.json, or a file of it is damaged.
@@ -44,10 +48,10 @@ def make(
   name = os.path.basename(os.path.abspath(workdir))
   results = run.results or {}
   lines = read_jsonl(os.path.join(workdir, 'metrics.jsonl'))
-  folder = os.path.join(workdir, 'plots')
-  stamp = predictions.saved_stamp(workdir)
+  folder = folder or os.path.join(workdir, 'plots')
+  stamp = saved_stamp(workdir)
   calibration = read_file(workdir, stamp)
-  path = predictions_file(workdir)
+  path = predictions or predictions_file(workdir)
   predicted, tasks = None, FUNNEL
   if os.path.exists(path):
     schema = read_schema(workdir)

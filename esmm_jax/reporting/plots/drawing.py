@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 import os
 from typing import Any
 
+from esmm_jax import system_errors
 from esmm_jax.metrics.significance import summarize
 from esmm_jax.types import Array, InputError
 import numpy as np
@@ -183,5 +184,6 @@ def finish(figure: Figure, grid: np.ndarray, title: str, path: str) -> None:
 
 def write(figure: Figure, path: str) -> None:
   """Writes the PNG, and its folder if there is none."""
-  os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-  figure.savefig(path, dpi=150)
+  with system_errors.naming(path):
+    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+    figure.savefig(path, dpi=150)
