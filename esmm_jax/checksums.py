@@ -131,6 +131,13 @@ def listed_damage(folder: str, files: Mapping[str, list[Any]]) -> str:
   return ''
 
 
+def difference(folder: str, other: str) -> str:
+  """Compares the files in two folders; '' if they are the same."""
+  for path, wrong in _differences(contents(folder), contents(other)):
+    return f'{path} {wrong}'
+  return ''
+
+
 def changed_content(value: Mapping[str, Any]) -> str:
   """Compares the content of a JSON file with the hash that it holds.
 

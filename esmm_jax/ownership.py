@@ -17,6 +17,7 @@ import stat
 from typing import Any, NamedTuple
 import uuid
 
+from esmm_jax import system_errors
 from esmm_jax.json_files import write_json
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import is_stray
@@ -119,7 +120,7 @@ DEMO = Kind(
 )
 SCORES = Kind(
     'scoring job',
-    ('job.json', 'joined.json', '[0-9]*.parquet'),
+    ('job.json', 'joined.json', 'joined', '[0-9]*.parquet'),
     (),
     _is_scores,
     holds_only=True,
@@ -132,13 +133,16 @@ def is_ours(folder: str, kind: Kind) -> bool:
   return marked == kind.name if marked else kind.is_earlier(folder)
 
 
-def check(folder: str, kind: Kind, flag: str = '--workdir') -> None:
+def check(
+    folder: str, kind: Kind, flag: str = '--workdir', overwrite: bool = False
+) -> None:
   """Refuses a folder in which something would be written over.
 
   Args:
     folder: The folder, which need not exist.
     kind: What it is to be.
     flag: The flag that names it, for messages; '' for none.
+    overwrite: Takes the files in it that are not ours, but no link.
 
   Raises:
     InputError: It has no marker, and something stands in it under a name of
@@ -157,15 +161,14 @@ def check(folder: str, kind: Kind, flag: str = '--workdir') -> None:
     entries = list(_entries(folder, kind))
     for path, is_folder in entries:
       _refuse_other_type(path, is_folder, where)
-    if marked or kind.is_earlier(folder):
+    if marked or overwrite or kind.is_earlier(folder):
       return
     for path, is_folder in entries:
       if not is_folder or any(not is_stray(n) for n in os.listdir(path)):
         raise _foreign(path, kind, where)
   except OSError as e:
     raise InputError(
-        f'{e.filename}: {e.strerror}, so it is not known whose it is. Name'
-        ' another folder.'
+        f'{where}: {system_errors.line(e, "Name another folder.")}'
     ) from e
   if kind.holds_only:
     for name in _names(folder):
@@ -173,18 +176,21 @@ def check(folder: str, kind: Kind, flag: str = '--workdir') -> None:
         raise _foreign(os.path.join(folder, name), kind, where)
 
 
-def claim(folder: str, kind: Kind, flag: str = '--workdir') -> None:
+def claim(
+    folder: str, kind: Kind, flag: str = '--workdir', overwrite: bool = False
+) -> None:
   """Makes a folder of a kind with its marker, or takes one that is ours.
 
   Args:
     folder: The folder; it may exist, empty or with files of other names.
     kind: What it is to be.
     flag: The flag that names it, for messages.
+    overwrite: Takes the files in it that are not ours.
 
   Raises:
     InputError: As `check`; or it cannot be made.
   """
-  check(folder, kind, flag)
+  check(folder, kind, flag, overwrite)
   if _marked(folder):
     return
   try:
@@ -193,9 +199,8 @@ def claim(folder: str, kind: Kind, flag: str = '--workdir') -> None:
     marker = {'kind': kind.name, 'id': uuid.uuid4().hex}
     write_json(os.path.join(folder, MARKER), marker)
   except OSError as e:
-    raise InputError(
-        f'{flag}={folder}: {e.strerror}. Name a folder that can be written.'
-    ) from e
+    why = system_errors.told(e, 'Name a folder that can be written.')
+    raise InputError(f'{flag}={folder}: {why}') from e
 
 
 def remove(folder: str, kind: Kind) -> None:
@@ -214,7 +219,7 @@ def remove(folder: str, kind: Kind) -> None:
       continue
     if is_folder:
       shutil.rmtree(path)
-    else:
+    elif os.path.basename(path) != MARKER:
       os.remove(path)
   # The marker last: a kill before leaves a folder that is still ours.
   for name in (LOCK, MARKER):

@@ -26,6 +26,7 @@ _INPUT = file_flags.define_path('input', None, 'Pipeline config of EasyRec.')
 _OUTPUT = file_flags.define_path(
     'output', None, 'Config file to write, NAME.py.'
 )
+file_flags.define_overwrite()
 flags.adopt_module_key_flags(cli)
 
 
@@ -36,8 +37,7 @@ def main() -> None:
   output = cli.require('output', 'my_esmm.py')
   if not output.endswith('.py'):
     raise cli.InputError(f'--output={output}: its name must end in .py.')
-  if os.path.lexists(output):
-    raise cli.InputError(f'--output={output} exists; name another file.')
+  file_flags.check_output(output)
   try:
     with open(path, encoding='utf-8') as f:
       text = f.read()

@@ -5,7 +5,9 @@ import contextlib
 import json
 import os
 
+from esmm_jax import whole_files
 from esmm_jax.data.tabular.unseen import Counts
+from esmm_jax.json_files import read_json, write_json
 from esmm_jax.serving import outputs
 from esmm_jax.types import InputError
 from pyarrow import parquet
@@ -13,11 +15,13 @@ import pyarrow as pa
 
 # Key of a part's counts of missing and unseen values, in its metadata.
 COUNTS = b'counts'
+_NOTE, _WHOLE = 'joined.json', 'joined'
 
 
 def join(
     parts: Sequence[str],
     output: str,
+    folder: str,
     counts: Counts,
     metadata: Mapping[bytes, bytes],
 ) -> int:
@@ -26,6 +30,7 @@ def join(
   Args:
     parts: Their files.
     output: The file.
+    folder: Of the parts; the file is written into it first, and renamed.
     counts: Gets those of the parts.
     metadata: Of the output, if it is Parquet.
 
@@ -38,7 +43,8 @@ def join(
   if not parts:
     raise InputError(f'There are no rows to score, so no {output} is written.')
   schema = parquet.read_schema(parts[0]).remove_metadata()
-  temporary = f'{output}.tmp'  # Large: a killed job's is written over.
+  # Not a random name: the file is large, and a killed job's is written over.
+  temporary = os.path.join(folder, _WHOLE)
   num = 0
   whole = schema.with_metadata(metadata)
   with outputs.opened(temporary, output, whole) as write:
@@ -55,8 +61,27 @@ def join(
             ' away.'
         ) from e
       num += table.num_rows
+  whole_files.synchronise(temporary)
+  # If there is a kill before the parts are removed, the same command may
+  # replace this file and no other one.
+  write_json(os.path.join(folder, _NOTE), _state(temporary))
   os.replace(temporary, output)
+  whole_files.synchronise(os.path.dirname(output) or '.')
   return num
+
+
+def is_joined(output: str, folder: str) -> bool:
+  """Returns whether a file is what the parts in a folder were joined in."""
+  note = os.path.join(folder, _NOTE)
+  return read_json(note, 'Delete it.') == _state(output)
+
+
+def _state(path: str) -> dict[str, int]:
+  """Returns what a file keeps when it is renamed, but no other file has."""
+  stat = os.stat(path)
+  return {
+      'inode': stat.st_ino, 'bytes': stat.st_size, 'time': stat.st_mtime_ns
+  }
 
 
 def num_rows(path: str) -> int:

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import json
 import os
-import shutil
 from typing import Any, NamedTuple
 
-from esmm_jax import locks, streams
+from esmm_jax import locks, ownership, replaceable, streams
 from esmm_jax.data.batching.prefetching import prefetch
 from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files.dialect import Dialect
@@ -59,6 +58,7 @@ def score_files(
     part_rows: int = PART_ROWS,
     dialect: Dialect = dialects.DEFAULT,
     counts: Counts | None = None,
+    overwrite: bool = False,
 ) -> int:
   """Scores all rows of files, in their order.
 
@@ -73,6 +73,7 @@ def score_files(
     part_rows: Rows of a part.
     dialect: The form of CSV files.
     counts: Gets the missing and unseen values of each field.
+    overwrite: Replaces `output` if it exists.
 
   Returns:
     The number of rows.
@@ -122,7 +123,8 @@ def score_files(
   if dialect.options:  # Absent from jobs before it was an option.
     job['form'] = dialect.options
   return _score(
-      predictor, job, parts, output, calibrated, joint, part_rows, counts
+      predictor, job, parts, output, calibrated, joint, part_rows, overwrite,
+      counts,
   )
 
 
@@ -134,6 +136,7 @@ def score_split(
     calibrated: str = 'none',
     joint: str = 'product',
     part_rows: int = PART_ROWS,
+    overwrite: bool = False,
 ) -> int:
   """Scores a split of the run's own data set: `file` is the split's name.
 
@@ -161,7 +164,9 @@ def score_split(
       )
 
   job = {'split': split, 'rows': len(source)}
-  return _score(predictor, job, parts, output, calibrated, joint, part_rows)
+  return _score(
+      predictor, job, parts, output, calibrated, joint, part_rows, overwrite
+  )
 
 
 def _score(
@@ -172,18 +177,15 @@ def _score(
     calibrated: str,
     joint: str,
     part_rows: int,
+    overwrite: bool,
     counts: Counts | None = None,
 ) -> int:
   """Scores every part that is not on disk yet, and joins them."""
   if part_rows < 1:
     raise InputError(f'part_rows is {part_rows}; it must be at least 1.')
   outputs.check(output)
+  check_output(output, overwrite)
   folder = f'{output}.parts'
-  # Both exist if the job was killed between joining and removing the parts.
-  if os.path.exists(output) and not os.path.isdir(folder):
-    raise InputError(
-        f'--output={output} exists. Delete it, or name another file.'
-    )
   job = {
       **job,
       # A job resumes with the same parameters only.
@@ -212,11 +214,29 @@ def _score(
     num = joining.join(
         done,
         output,
+        folder,
         Counts() if counts is None else counts,
         predictions.metadata(predictor.stamp, about),
     )
-    shutil.rmtree(folder)
+    ownership.remove(folder, ownership.SCORES)
   return num
+
+
+def check_output(output: str, overwrite: bool) -> None:
+  """Refuses an output that exists, and parts that no job of ours has made.
+
+  Args:
+    output: The file to write.
+    overwrite: Whether it may be replaced.
+
+  Raises:
+    InputError: One of them is somebody else's.
+  """
+  folder = f'{output}.parts'
+  ownership.check(folder, ownership.SCORES, '--output')
+  # It is there if the job was killed between joining and removing the parts.
+  is_ours = lambda path: joining.is_joined(path, folder)
+  replaceable.require(output, is_ours, overwrite)
 
 
 def _score_part(part: Part, path: str, output: str) -> None:
@@ -241,8 +261,9 @@ def _claim(folder: str, job: dict[str, Any], output: str) -> None:
   Raises:
     InputError: Its parts are of another job.
   """
+  ownership.claim(folder, ownership.SCORES, '--output')
   path = os.path.join(folder, _JOB)
-  previous = read_json(path)
+  previous = read_json(path, f'Move {folder} away, and score again.')
   if previous is None:
     write_json(path, job)
     return

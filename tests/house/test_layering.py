@@ -16,8 +16,9 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 LAYERS = [
     f'esmm_jax.{module}'
     for module in ('checksums', 'json_files', 'locks', 'metric_names',
-                   'options', 'ownership', 'paths', 'printable', 'schema',
-                   'streams', 'system_errors', 'tasks', 'types', 'whole_files')
+                   'options', 'ownership', 'paths', 'printable',
+                   'replaceable', 'schema', 'streams', 'system_errors',
+                   'tasks', 'types', 'whole_files')
 ]
 # What a data set is made of.
 SET = [
@@ -67,6 +68,7 @@ RULES = [
         [],
     ),
     ('esmm_jax.options', ['esmm_jax.types'], []),
+    ('esmm_jax.replaceable', ['esmm_jax.types'], []),
     ('esmm_jax.paths', ['esmm_jax.types'], ['fsspec']),
     ('esmm_jax.printable', [], []),
     ('esmm_jax.data.csv_files', LAYERS, FILES),
