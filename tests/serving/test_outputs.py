@@ -163,7 +163,7 @@ def test_counts_survive_a_kill(predictor, rows, tmp_path, monkeypatch):
   assert whole.fields['user'] == [50, 5, 45, 15]
   assert whole.shares()['user'] == (0.1, 1 / 3)
   with monkeypatch.context() as patched:
-    patched.setattr(scoring.shutil, 'rmtree', lambda _: 1 / 0)
+    patched.setattr(scoring.ownership, 'remove', lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
       scoring.score_files(
           predictor, files, str(tmp_path / 'k.csv'), part_rows=20)
