@@ -64,7 +64,7 @@ def export(
         " 'esmm_jax[export]'."
     )
   if os.path.exists(folder):
-    raise InputError(f'--output={folder} exists. Delete it, or name another.')
+    raise InputError(f'--output={folder} exists. Name another folder.')
   params = flat_params(predictor)
   program = _serialized(predictor, params, calibrated, joint)
   about = _description(predictor, params, calibrated, joint)

@@ -57,7 +57,6 @@ _BY_CONTENT = {
     'init_from': 'init_sha256',
     'dataset.vocabulary_of': 'dataset.vocabulary_sha256',
 }
-_REMEDY = 'Delete the folder or use another --workdir.'
 # Files of an encoder, as `data.tabular.encoder` writes them.
 _ENCODER = re.compile(r'encoder\.json|vocabulary-\d+\.parquet')
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
@@ -110,7 +109,7 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
       predictions are asked for and it has no checkpoint to compute them with.
   """
   path = os.path.join(workdir, 'config.json')
-  saved = read_json(path, _REMEDY)
+  saved = read_json(path)
   if saved is None:
     return None
   differing = differences(decisive(config), decisive(saved))
@@ -119,9 +118,9 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
     more = f'; and {len(differing) - 5} more' if len(differing) > 5 else ''
     raise InputError(
         f'--workdir={workdir} belongs to a run with another config: {shown}'
-        f'{more}. Use another --workdir, or delete that one.'
+        f'{more}. Use another --workdir.'
     )
-  results = read_json(os.path.join(workdir, 'results.json'), _REMEDY)
+  results = read_json(os.path.join(workdir, 'results.json'))
   asks = config.get('run', {}).get('save_predictions', False)
   if results is None or not asks or os.path.exists(predictions_file(workdir)):
     return results
