@@ -12,11 +12,14 @@ import contextlib
 import os
 import shutil
 import socket
+import tempfile
 import threading
 import time
 
+from esmm_jax import ownership
 from esmm_jax.parallel.processes import is_connection_error, is_first, lost
 from esmm_jax.parallel.processes import wait_for_all
+from esmm_jax.whole_files import SUFFIX
 import jax
 import numpy as np
 
@@ -35,12 +38,16 @@ def watching(workdir: str, timeout: float) -> Iterator[None]:
   Args:
     workdir: A folder that all processes see.
     timeout: Greatest age of a heartbeat, in seconds.
+
+  Raises:
+    InputError: The folder is somebody else's.
   """
   if jax.process_count() == 1:
     yield
     return
   from jax.experimental import multihost_utils
 
+  ownership.check(workdir, ownership.RUN)
   # A name that no earlier start had, so that no old heartbeat is read.
   start = np.int64(time.time_ns() if is_first() else 0)
   start = int(multihost_utils.broadcast_one_to_all(start))
@@ -66,7 +73,16 @@ def watching(workdir: str, timeout: float) -> Iterator[None]:
   _show(folder, _DONE)
   wait_for_all('done')
   if is_first():
-    shutil.rmtree(os.path.join(workdir, FOLDER))
+    _remove(os.path.join(workdir, FOLDER))
+
+
+def _remove(folder: str) -> None:
+  """Removes the folders of all starts; what else is there stays."""
+  with contextlib.suppress(OSError):  # The run's folder may be gone.
+    for name in os.listdir(folder):
+      if name.isdecimal():
+        shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
+    os.rmdir(folder)
 
 
 class _Watch:
@@ -138,9 +154,13 @@ def _show(folder: str, text: str) -> None:
   """
   path = os.path.join(folder, str(jax.process_index()))
   try:
-    with open(path + '.tmp', 'w', encoding='utf-8') as f:
-      f.write(text)
-    os.replace(path + '.tmp', path)
+    number, temporary = tempfile.mkstemp(SUFFIX, '.', folder)
+    try:
+      with open(number, 'w', encoding='utf-8') as f:
+        f.write(text)
+      os.replace(temporary, path)
+    except OSError:
+      os.remove(temporary)
   except OSError:
     pass  # The disk is full, or the folder is gone: training will say so.
 

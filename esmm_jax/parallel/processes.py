@@ -12,9 +12,9 @@ import os
 import re
 import signal
 import socket
-import sys
 import tempfile
 
+from esmm_jax import streams
 from esmm_jax.types import InputError
 import jax
 import numpy as np
@@ -185,10 +185,8 @@ def is_connection_error(error: Exception) -> bool:
 
 def lost(message: str) -> None:
   """Ends the process at once: others may never answer again."""
-  print(
+  streams.complain(
       f'error: {message} The same command in all processes goes on from the'
-      ' last checkpoint.',
-      file=sys.stderr,
-      flush=True,
+      ' last checkpoint.'
   )
   os._exit(EXIT_CODE)
