@@ -183,8 +183,10 @@ class Checkpoints:
             tables=TableRestore(),
         ),
     )
-    restored['arrays'] = jax.device_put(restored['arrays'], here)
-    return trees.nested(trees.joined(restored))
+    arrays = jax.device_put(restored['arrays'], here)
+    return trees.nested(
+        trees.joined({'arrays': arrays, 'tables': restored['tables']})
+    )
 
   def restore_small(self) -> dict[trees.Path, np.ndarray]:
     """Reads the last checkpoint without tables and keys: path -> array."""
