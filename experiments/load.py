@@ -6,6 +6,7 @@ import difflib
 import glob
 import os
 import runpy
+import traceback
 from typing import Any
 
 from esmm_jax import paths
@@ -56,8 +57,28 @@ def _call(spec: str, function: str, flag: str) -> Any:
     if function not in module:
       raise InputError(f'the file has no {function}(variant).')
     return module[function](*filter(None, [variant]))
-  except (KeyError, TypeError, ValueError, SyntaxError, ImportError) as e:
+  except InputError as e:
     raise InputError(f'--{flag}={spec}: {e}') from e
+  except (Exception, SystemExit) as e:  # Whatever somebody's file does.
+    raise InputError(f'--{flag}={spec}: {_told(e, path)}') from e
+
+
+def _told(error: BaseException, path: str) -> str:
+  """Returns an error of a Python file with the line of the file, if it has one.
+
+  Args:
+    error: What running the file raised.
+    path: The file.
+  """
+  lines = [
+      frame.lineno
+      for frame in traceback.extract_tb(error.__traceback__)
+      if frame.filename == path
+  ]
+  where = f'line {lines[-1]}: ' if lines else ''
+  if isinstance(error, (TypeError, ValueError, SyntaxError, ImportError)):
+    return f'{where}{error}'  # Says by itself what is wrong.
+  return f'{where}{type(error).__name__}: {error}'
 
 
 def full_key(key: str) -> str:

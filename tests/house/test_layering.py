@@ -148,6 +148,7 @@ RULES = [
         [],
     ),
     ('esmm_jax.sweeps.replicas', ['esmm_jax.types'], []),
+    ('esmm_jax.sweeps.progress', LAYERS, ['tqdm']),
     (
         'esmm_jax.sweeps',
         ['esmm_jax.metrics.significance', 'esmm_jax.workdir', *LAYERS],
