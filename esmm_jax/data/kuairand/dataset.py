@@ -73,11 +73,6 @@ class KuaiRand(ColumnarBuilder):
     config = make_config(KuaiRandConfig, options, cls.__name__)
     return cls(data_dir=data_dir, config=config)
 
-  def __init__(self, **kwargs: Any):
-    super().__init__(**kwargs)
-    if self.builder_config.raw_dir and self.info.splits:
-      self._check_same_files()
-
   @property
   def period(self) -> str:
     """See the base class."""
@@ -85,7 +80,10 @@ class KuaiRand(ColumnarBuilder):
     return 'day' if config.history and config.history_live else ''
 
   def _check_same_files(self) -> None:
+    """See the base class."""
     raw_dir = self.builder_config.raw_dir
+    if not raw_dir:
+      return
     paths = raw_files.find_files(raw_dir)
     self.raw_warnings += same_files.check_raw(
         self.report['files'],
