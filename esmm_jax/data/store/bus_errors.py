@@ -53,8 +53,8 @@ def _end(number: int, info: int, context: int) -> None:
     name = _mapped_at(address) or 'A file that is mapped into memory'
     line = (
         f'error: {name} was cut short while it was read, or its disk failed.'
-        ' Restore it, or delete its folder so that it is prepared again; the'
-        ' same command then resumes from the last checkpoint.\n'
+        ' Restore it; or, if it is prepared data, delete the folder of the data'
+        ' set, and the same command prepares it again and resumes.\n'
     )
     os.write(2, line.encode(errors='backslashreplace'))
   finally:

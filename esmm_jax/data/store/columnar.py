@@ -28,7 +28,7 @@ from typing import Any
 from esmm_jax import whole_files
 from esmm_jax.data.store import prepared_files, split_parts, unfinished
 from esmm_jax.data.store.prepared_files import is_filled, PreparedFiles
-from esmm_jax.data.store.shards import described_features, TRUTH, write_split
+from esmm_jax.data.store.shards import described, TRUTH, write_split
 from esmm_jax.data.store.source import ColumnarSource
 from esmm_jax.schema import Schema
 from esmm_jax.types import Columns, InputError
@@ -191,7 +191,8 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
   def _look(self) -> None:
     """Compares the files of the prepared data, if there is any."""
     folder = os.fspath(self.data_path)
-    self.files = PreparedFiles(folder) if is_filled(folder) else None
+    said = self.files.warnings if self.files else ()
+    self.files = PreparedFiles(folder, said) if is_filled(folder) else None
 
   def download_and_prepare(self, **unused: Any) -> None:
     """Builds the data set unless it exists, also in another process now.
@@ -229,11 +230,7 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     # before: it raises whatever a damaged one leads to.
     self._look()
     schema, texts = self._describe()
-    return self.dataset_info_from_configs(
-        features=described_features(schema),
-        metadata=tfds.core.MetadataDict(schema=schema.to_dict(), report={}),
-        **texts,
-    )
+    return described(self, schema, texts)
 
   def _download_and_prepare(self, dl_manager, download_config=None) -> None:
     del dl_manager, download_config

@@ -71,6 +71,7 @@ def open_folder(folder: str) -> Columns:
       if name.endswith('.npy') and not is_stray(name):
         path = os.path.join(folder, name)
         arrays[name.removesuffix('.npy')] = np.load(path, mmap_mode='r')
+    path = folder
     for name, array in arrays.items():
       base = name.removesuffix('.values')
       if base != name:
@@ -79,11 +80,12 @@ def open_folder(folder: str) -> Columns:
       elif not name.endswith(('.offsets', '.weights')):
         columns[name] = array
   except OSError as e:
-    if e.errno in (None, errno.ENOENT, errno.ENOTDIR):
-      raise InputError(f'{folder}: {e}. {DAMAGED}') from e
-    raise unreadable(e, path) from e
+    if e.errno not in (None, errno.ENOENT, errno.ENOTDIR):
+      raise unreadable(e, path) from e
+    raise InputError(f'{path}: {e.strerror or e}. {DAMAGED}') from e
   except (EOFError, KeyError, ValueError) as e:
-    raise InputError(f'{folder}: {e}. {DAMAGED}') from e
+    why = str(e).partition('\n')[0]
+    raise InputError(f'{path}: {why}. {DAMAGED}') from e
   return columns
 
 

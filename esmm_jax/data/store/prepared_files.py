@@ -49,13 +49,17 @@ class PreparedFiles:
     warnings: A line, if the folder has lost its checksums.
   """
 
-  def __init__(self, folder: str):
+  def __init__(self, folder: str, warnings: Iterable[str] = ()):
     """Compares all files but the columns, and the sizes of the columns.
+
+    Args:
+      folder: The folder.
+      warnings: Those of an earlier look, after which new checksums were noted.
 
     Raises:
       InputError: A file is not what it was when the data was prepared.
     """
-    self.folder, self.warnings = folder, []
+    self.folder, self.warnings = folder, list(warnings)
     present = _list_files(folder)
     for name in _DESCRIPTIONS:
       if name not in present:

@@ -1,6 +1,6 @@
 """Writes the shards of a split: folders of columns, checked before."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 import os
 
 from esmm_jax.data.store.checks import check_columns
@@ -15,8 +15,18 @@ TRUTH = 'truth'
 _TEMPLATE = '{DATASET}-{SPLIT}.columns-{SHARD_X_OF_Y}'
 
 
-def described_features(schema: Schema) -> tfds.features.FeaturesDict:
-  """Returns the fields and labels as TFDS describes them."""
+def described(
+    builder: tfds.core.DatasetBuilder,
+    schema: Schema,
+    texts: Mapping[str, str],
+) -> tfds.core.DatasetInfo:
+  """Describes a data set to TFDS.
+
+  Args:
+    builder: Of the data set.
+    schema: Its fields and labels.
+    texts: Fields of the description.
+  """
   features = {
       t.label: tfds.features.Scalar(
           np.int8 if t.kind == 'binary' else np.float32
@@ -30,7 +40,15 @@ def described_features(schema: Schema) -> tfds.features.FeaturesDict:
         if field.kind == 'ids'
         else tfds.features.Scalar(dtype)
     )
-  return tfds.features.FeaturesDict(features)
+  info = builder.dataset_info_from_configs(
+      features=tfds.features.FeaturesDict(features),
+      metadata=tfds.core.MetadataDict(schema=schema.to_dict(), report={}),
+      **texts,
+  )
+  # TFDS would look for more on its server, which has none of these data sets,
+  # and leave an empty temporary folder behind.
+  info.initialize_from_bucket = lambda: None
+  return info
 
 
 def write_split(
