@@ -114,10 +114,12 @@ class KuaiRand(ColumnarBuilder):
     paths = raw_files.find_files(config.raw_dir)
     hashes = file_hashes.Hashes(os.fspath(self.data_path))
     files = {os.path.basename(p): hashes.facts(p) for p in paths}
-    raw = raw_files.read_raw(paths)
+    raw = raw_files.read_raw(paths, config.check_counts)
     hashes.refuse_changed()
     hashes.save()
     report = raw_files.describe_files(files, raw)
+    if raw.warnings:
+      report['warnings'] = raw.warnings
     labelled, counts = rows.select_rows(raw.log, config)
     raw = raw._replace(log=labelled.log)
     splits = rows.split_by_day(raw.log['date'], config)
