@@ -1,10 +1,7 @@
 """What a run began with."""
 
-import hashlib
 import json
-import os
 
-from esmm_jax import checksums
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.batching.contents import content_hash
 from esmm_jax.types import InputError
@@ -95,39 +92,6 @@ def test_one_that_cannot_be_read(tmp_path, text):
     (tmp_path / 'manifest.json').write_text(text)
   with pytest.raises(InputError, match=r'manifest.json cannot be read'):
     manifest.check(str(tmp_path), manifest.make(config(), DATA))
-
-
-def test_the_hash_of_the_data_is_kept(tmp_path, monkeypatch):
-  folder, path = str(tmp_path), tmp_path / 'a.npy'
-  np.save(path, np.arange(5))
-  first = checksums.folder_hash(folder)
-  made = []
-  make = hashlib.file_digest
-  monkeypatch.setattr(
-      hashlib, 'file_digest', lambda *a: made.append(1) or make(*a))
-  assert checksums.folder_hash(folder) == first and not made
-  os.utime(path, ns=(1, 1))  # A copy.
-  assert checksums.folder_hash(folder) == first and len(made) == 1
-  assert checksums.folder_hash(folder) == first and len(made) == 1
-  (tmp_path / 'sha256.json').write_text('{"files"')
-  assert checksums.folder_hash(folder) == first and len(made) == 2
-
-
-def test_prepared_data_that_is_changed(tmp_path):
-  folder, path = str(tmp_path), tmp_path / 'a.npy'
-  np.save(path, np.arange(5))
-  first = checksums.folder_hash(folder)
-  np.save(path, np.arange(1, 6))  # As many bytes.
-  with pytest.raises(InputError, match='a.npy is not as it was written. Del'):
-    checksums.folder_hash(folder)
-  path.rename(tmp_path / 'b.npy')
-  with pytest.raises(InputError, match='a.npy is missing'):
-    checksums.folder_hash(folder)
-  np.save(path, np.arange(5))
-  with pytest.raises(InputError, match='b.npy is not part of it'):
-    checksums.folder_hash(folder)
-  (tmp_path / 'b.npy').unlink()
-  assert checksums.folder_hash(folder) == first
 
 
 # The hash of a batch.

@@ -90,8 +90,6 @@ class AliCcp(ColumnarBuilder):
   def __init__(self, **kwargs: Any):
     self._history_length = None
     super().__init__(**kwargs)
-    if self.builder_config.raw_dir and self.info.splits:
-      self._check_same_files()
 
   @property
   def schema(self) -> Schema:
@@ -119,7 +117,10 @@ class AliCcp(ColumnarBuilder):
     return np.load(os.path.join(folder, f'{field}.npy'))
 
   def _check_same_files(self) -> None:
+    """See the base class."""
     raw_dir = self.builder_config.raw_dir
+    if not raw_dir:
+      return
     present = find_files(raw_dir).by_name
     folder = os.fspath(self.data_path)
     self.raw_warnings += same_files.check_raw(

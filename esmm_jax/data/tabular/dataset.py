@@ -75,11 +75,6 @@ class Tabular(ColumnarBuilder):
         data_dir, **frame_files.saved(log, data_dir, options)
     )
 
-  def __init__(self, **kwargs: Any):
-    super().__init__(**kwargs)
-    if self.info.splits:
-      self._check_same_files()
-
   @property
   def encoder_folder(self) -> str:
     """Folder of the prepared data's encoder, which runs on it copy."""
@@ -90,7 +85,7 @@ class Tabular(ColumnarBuilder):
     return Encoder.load(self.encoder_folder).sha256()
 
   def _check_same_files(self) -> None:
-    """Refuses raw files that are not those the data was prepared from."""
+    """See the base class."""
     used = dict(self.report['files'])
     try:
       paths = Log(self.builder_config).paths

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from esmm_jax.data.batching.batches import Batches
+from esmm_jax.data.store import prepared_files
 from esmm_jax.data.store.checks import check_columns
 from esmm_jax.data.store.columns import concatenate
 from esmm_jax.data.store.shards import write_shard
@@ -229,7 +230,7 @@ def test_wrong_values_are_refused_at_write(tmp_path, what):
 
 @pytest.mark.parametrize('what', WRONG)
 def test_wrong_values_are_refused_at_read(own, what):
-  """A file that changed after it was written."""
+  """Written with its checksum, by an earlier version say."""
   change, message = WRONG[what]
   columns = toy_lib.columns('train')
   change(columns)
@@ -242,6 +243,8 @@ def test_wrong_values_are_refused_at_read(own, what):
       name, column = f'{name}.values', column.values
     assert (folder / f'{name}.npy').exists()
     np.save(folder / f'{name}.npy', column)
+  prepared_files.seal(os.fspath(own.data_path))
+  own.prepare()
   with pytest.raises(InputError) as e:
     Batches(own.as_data_source('train'), SCHEMA, 150)
   assert message in str(e.value)
