@@ -228,10 +228,26 @@ EDITS = {
 def harm(
     name: str, path: pathlib.Path, other: pathlib.Path | None = None
 ) -> bool:
-  """Damages a file; returns False if it is as it was."""
-  before = path.read_bytes()
+  """Damages a file or a folder; returns False if it is as it was."""
+  before = content(path)
+  if path.is_dir():
+    if name not in ('absent', 'of_another') or name != 'absent' and not other:
+      return False
+    shutil.rmtree(path)
+    if name != 'absent':
+      shutil.copytree(other, path)
+    return True
   applied = DAMAGES[name](path, other)
-  return applied and not (path.is_file() and path.read_bytes() == before)
+  return applied and content(path) != before
+
+
+def content(path: pathlib.Path) -> Any:
+  """Returns what is in a file, or in the files of a folder by their names."""
+  if path.is_file():
+    return path.read_bytes()
+  return {
+      str(p.relative_to(path)): p.read_bytes()
+      for p in sorted(path.rglob('*')) if p.is_file()}
 
 
 def mend(path: pathlib.Path, sound: pathlib.Path) -> None:
