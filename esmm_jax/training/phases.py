@@ -16,7 +16,7 @@ from esmm_jax.training import non_finite, selection
 from esmm_jax.training.cost import flops_per_example
 from esmm_jax.training.job import Job
 from esmm_jax.training.state import replica, reset_sums, TrainState
-from esmm_jax.workdir import predictions
+from esmm_jax.workdir import ended, predictions
 from esmm_jax.workdir.folder import versions
 from esmm_jax.workdir.identity import Stamp
 import jax
@@ -92,10 +92,13 @@ def warn_of_undefined(
 def keep_checkpoints(job: Job, state: TrainState, best: Any) -> None:
   """Writes the checkpoint of each replica as it would have one alone.
 
-  Before the test, whose lines in metrics.jsonl come after every checkpoint.
+  Before the test, whose lines in metrics.jsonl come after every checkpoint, and
+  whose predictions carry the stamp of the parameters.
   """
   if len(job.runs) == 1:
-    return  # It has its own.
+    for r in job.alive():  # It has its own.
+      job.runs[r].choose(int(state.step), job.checkpoints)
+    return
   for r in job.alive():
     arrays = {'state': replica(state, r), 'best': best and replica(best, r)}
     run, num_rows = job.runs[r], job.program.schema.num_rows
@@ -189,7 +192,12 @@ def write_results(job: Job, state: TrainState) -> None:
     )
   # When all are complete: a group is finished as a whole or resumed as one.
   for r in job.alive():
-    path = os.path.join(runs[r].workdir, 'results.json')
+    run = runs[r]
+    ended.write(
+        run.workdir, run.manifest, run.results, run.writer.digest, run.stamp
+    )
+  for r in job.alive():
+    path = os.path.join(runs[r].workdir, ended.RESULTS)
     write_json(path, runs[r].results)
 
 

@@ -98,6 +98,11 @@ RULES = [
         ['jax', 'orbax'],
     ),
     (
+        'esmm_jax.workdir.chosen',
+        ['esmm_jax.embeddings.files', 'esmm_jax.workdir', *LAYERS],
+        ['jax'],
+    ),
+    (
         'esmm_jax.workdir.checkpoint',
         ['esmm_jax.parallel', 'esmm_jax.workdir', *LAYERS],
         [*JAX, 'orbax'],
