@@ -1,6 +1,6 @@
 """One run among the replicas of a program: its folder, selection and end."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from esmm_jax.metrics.by_space import Observed
@@ -105,17 +105,13 @@ class Run:
     self._digest = position.get('metrics', '')
 
   def save(
-      self,
-      outputs: dict[str, Array],
-      observed: Observed,
-      stamp: Callable[[], Stamp],
+      self, outputs: dict[str, Array], observed: Observed
   ) -> dict[str, float]:
     """Writes the test predictions, if asked for.
 
     Args:
       outputs: Output -> float32 [n]; gets `ctcvr_common` if there is one.
       observed: The same rows.
-      stamp: Computes that of its chosen parameters.
 
     Returns:
       The metrics that only its protocol has, and those that take another
@@ -128,7 +124,7 @@ class Run:
       )
     if self.settings.run.save_predictions:
       path = predictions_file(self.workdir)
-      save_predictions(path, outputs, observed, stamp())
+      save_predictions(path, outputs, observed, self.stamp)
     return more
 
   def keep(

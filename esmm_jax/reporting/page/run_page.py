@@ -13,7 +13,7 @@ from esmm_jax.serving.calibrators import probability_maps, read_file
 from esmm_jax.sweeps.saved_runs import read_run, SavedRun
 from esmm_jax.tasks import FUNNEL, Tasks
 from esmm_jax.types import InputError
-from esmm_jax.workdir import predictions
+from esmm_jax.workdir import ended
 from esmm_jax.workdir.folder import predictions_file, read_schema
 
 _HEAD = ('ctr', 'cvr_clicked', 'ctcvr', 'cvr_entire')
@@ -45,7 +45,7 @@ def make(
   results = run.results or {}
   lines = read_jsonl(os.path.join(workdir, 'metrics.jsonl'))
   folder = os.path.join(workdir, 'plots')
-  stamp = predictions.saved_stamp(workdir)
+  stamp = ended.stamp(workdir)
   calibration = read_file(workdir, stamp)
   path = predictions_file(workdir)
   predicted, tasks = None, FUNNEL
