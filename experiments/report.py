@@ -39,6 +39,7 @@ def main() -> None:
   from esmm_jax.json_files import read_json
   from esmm_jax.reporting.page import parts, sweep_page
   from esmm_jax.sweeps.saved_runs import run_folder
+  from esmm_jax.types import InputError
 
   workdir = cli.require('workdir', 'runs/esmm')
   output = _OUTPUT.value or os.path.join(workdir, 'report.html')
@@ -51,23 +52,27 @@ def main() -> None:
     if _RUNS.value:
       for name in sweep_page.begun(table, workdir):
         folder = run_folder(workdir, name)
-        parts.write(_run_page(folder), os.path.join(folder, 'report.html'))
-    page = sweep_page.make(table, spec, workdir, output)
+        try:
+          parts.write(_run_page(folder), os.path.join(folder, 'report.html'))
+        except InputError as e:  # A damaged run is a missing one.
+          print(f'warning: {name} has no page: {e}', file=sys.stderr)
+    page = sweep_page.make(
+        table, spec, workdir, output, load.todays_configs(table, workdir)
+    )
   parts.write(page, output)
   print(f'Written: {output}')
 
 
 def _run_page(workdir: str):
-  from esmm_jax.json_files import read_json
   from esmm_jax.reporting.page import run_page
   from esmm_jax.sweeps.saved_runs import read_run
   from esmm_jax.types import InputError
+  from esmm_jax.workdir import ended
   from esmm_jax.workdir.folder import predictions_file
 
-  # One error where it is damaged; a page without its predictions would be the
-  # second one.
-  read_json(os.path.join(workdir, 'manifest.json'))
   run = read_run(workdir)
+  if run.results is not None and (damage := ended.metrics_damage(workdir)):
+    raise InputError(damage)
   truth, why = None, ''
   predictions = predictions_file(workdir)
   if run.config is None:

@@ -33,6 +33,7 @@ predictions count as one. Two processes must not have the same shard.
 from collections.abc import Mapping
 import os
 import shlex
+import sys
 from typing import Any
 
 from absl import flags
@@ -112,10 +113,10 @@ def _write_sweep(spec: str, plan: sweep_runs.Plan, workdir: str) -> None:
   from esmm_jax.sweeps.points import run_name
 
   points = [{'name': run_name(p), 'point': p} for p in plan.table.points]
-  write_json(
-      os.path.join(workdir, 'sweep.json'),
-      {'sweep': spec, 'title': plan.table.title, 'points': points},
-  )
+  about = {'sweep': spec, 'title': plan.table.title, 'points': points}
+  # With them the table knows the configs of the points.
+  about['override'] = _OVERRIDE.value
+  write_json(os.path.join(workdir, 'sweep.json'), about)
 
 
 def _fail(failed: Mapping[str, Exception], total: int, workdir: str) -> None:
@@ -147,10 +148,12 @@ def _list(plan: sweep_runs.Plan, workdir: str) -> None:
 
   count = 0
   for name in plan.names:
-    run = find_run(workdir, name)
+    run = find_run(workdir, name, plan.points[name])
     count += run.results is not None
     text = ' '.join(f'{k}={v}' for k, v in plan.points[name].items())
     print(f'{state(run):8}  {name}  {text}')
+    if run.problem:
+      print(f'warning: {run.problem}', file=sys.stderr)
   print(f'{count} of {len(plan.names)} runs are finished.')
 
 

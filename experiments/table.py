@@ -3,6 +3,9 @@
   python -m experiments.table --sweep=configs/tables/architectures.py:smoke \
     --workdir=runs/smoke
 
+A run that is damaged, or is not the one of its point, is missing too; runs that
+were trained on different data get no test. Each is a warning.
+
 Writes table.md, table.csv and table.tex into WORKDIR, or into --output where
 several tables share the runs of a WORKDIR, and prints one of them, that of
 --format. The CSV has one line for each row and metric, in full precision,
@@ -33,7 +36,7 @@ flags.adopt_module_key_flags(cli)
 
 def main() -> None:
   from esmm_jax.reporting import figures, text as report
-  from esmm_jax.sweeps.results import tabulate
+  from esmm_jax.sweeps.results import notes, tabulate
   from esmm_jax.types import InputError
 
   spec = cli.require('sweep', 'configs/tables/architectures.py:smoke')
@@ -46,7 +49,7 @@ def main() -> None:
     )
   output = _OUTPUT.value or workdir
   cli.make_folder('output', output)
-  blocks = tabulate(table, workdir)
+  blocks = tabulate(table, workdir, load.todays_configs(table, workdir))
   drawn = figures.draw(table, blocks, output)
   texts = {
       'markdown': ('table.md', report.markdown(table, blocks, drawn.paths)),
@@ -57,6 +60,8 @@ def main() -> None:
     with open(os.path.join(output, name), 'w', encoding='utf-8') as f:
       f.write(text)
   print(texts[_FORMAT.value][1], end='')
+  for note in notes(blocks):
+    print(f'warning: {note}', file=sys.stderr)
   for line in (*drawn.paths, *drawn.skipped):
     print(line, file=sys.stderr)
 

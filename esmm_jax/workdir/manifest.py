@@ -98,17 +98,20 @@ def read(workdir: str) -> dict[str, Any]:
 
 
 def began(
-    workdir: str, carried: Mapping[str, str] | None = None
+    workdir: str,
+    carried: Mapping[str, str] | None = None,
+    says: bool = True,
 ) -> dict[str, Any]:
   """Returns what a run began with, of its checkpoint if the manifest is gone.
 
   Args:
     workdir: The run's folder.
     carried: What its checkpoint carries; None: it is looked up.
+    says: Whether a manifest that is absent or damaged is told, once.
 
   Returns:
     As `read`, or what a checkpoint carries; {} if neither is there, of a run of
-    an early version. A manifest that is absent or damaged is told once.
+    an early version.
   """
   try:
     return read(workdir)
@@ -124,7 +127,8 @@ def began(
         if carried
         else 'as runs of early versions: it is not known what it was trained on'
     )
-    say_once(f'{problem}; {rest}.')
+    if says:
+      say_once(f'{problem}; {rest}.')
     return dict(carried)
 
 

@@ -16,6 +16,7 @@ def run(
     config: dict[str, Any],
     schema: Any = None,
     carried: Mapping[str, str] | None = None,
+    says: bool = True,
 ) -> dict[str, Any]:
   """Refuses a run whose parts are not of one run; the way to read any run.
 
@@ -25,15 +26,16 @@ def run(
     schema: That of its schema.json; None if it is not used.
     carried: What its checkpoint carries, {} of earlier versions; None if its
       parameters are not used.
+    says: Whether a manifest that is absent or damaged is told.
 
   Returns:
-    What it began with, as `began`.
+    What it began with, as `manifest.began`.
 
   Raises:
     InputError: config.json, schema.json or the checkpoint is of another run, or
       was changed.
   """
-  then = manifest.began(workdir, carried)
+  then = manifest.began(workdir, carried, says)
   _compare_files(workdir, then, config, schema)
   if carried is not None:
     checkpoint(os.path.join(workdir, 'checkpoints'), carried, then)

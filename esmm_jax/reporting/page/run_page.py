@@ -13,7 +13,7 @@ from esmm_jax.serving.calibrators import probability_maps, read_file
 from esmm_jax.sweeps.saved_runs import read_run, SavedRun
 from esmm_jax.tasks import FUNNEL, Tasks
 from esmm_jax.types import InputError
-from esmm_jax.workdir import ended
+from esmm_jax.workdir import ended, manifest
 from esmm_jax.workdir.folder import predictions_file, read_schema
 
 _HEAD = ('ctr', 'cvr_clicked', 'ctcvr', 'cvr_entire')
@@ -65,7 +65,7 @@ def make(
       sections.calibrated(calibration, after, workdir),
       _gates(results, os.path.join(folder, 'gates.png')),
       sections.other_seeds(workdir, run),
-      sections.made_by(run, read_json(os.path.join(workdir, 'manifest.json'))),
+      sections.made_by(run, manifest.began(workdir)),
   ]
   head = [s for s in _HEAD if f'test/{s}/auc' in results]
   if not head:  # Labels of one's own.

@@ -1,6 +1,6 @@
 """The page of a sweep: its results table, its pictures, its runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import math
 import os
 from typing import Any
@@ -11,10 +11,12 @@ from esmm_jax.reporting.grid import Grid, short, titled
 from esmm_jax.reporting.page import sections
 from esmm_jax.reporting.page.parts import Code, Missing, Page, Picture, Section
 from esmm_jax.reporting.page.parts import Table, Text
+from esmm_jax.sweeps.comparable import read_runs
 from esmm_jax.sweeps.points import run_name
-from esmm_jax.sweeps.results import Block, Row, tabulate
-from esmm_jax.sweeps.saved_runs import find_run, run_folder, state
+from esmm_jax.sweeps.results import Block, notes, Row, tabulate
+from esmm_jax.sweeps.saved_runs import find_run, run_folder, SavedRun, state
 from esmm_jax.sweeps.table import Table as SweepTable
+from esmm_jax.workdir.identity import say_once
 
 _CAPTIONS = {
     'front': (
@@ -36,7 +38,13 @@ def begun(table: SweepTable, workdir: str) -> list[str]:
   return [n for n in names if find_run(workdir, n).config is not None]
 
 
-def make(table: SweepTable, spec: str, workdir: str, output: str) -> Page:
+def make(
+    table: SweepTable,
+    spec: str,
+    workdir: str,
+    output: str,
+    configs: Mapping[str, Any] | None = None,
+) -> Page:
   """Draws the pictures into WORKDIR/plots and makes the page.
 
   Args:
@@ -44,11 +52,12 @@ def make(table: SweepTable, spec: str, workdir: str, output: str) -> Page:
     spec: Its file and variant, for the command that resumes the sweep.
     workdir: Folder of the sweep.
     output: Path of the page; links to the runs are relative to it.
+    configs: See `comparable.read_runs`.
 
   Raises:
     InputError: As `tabulate`.
   """
-  blocks = tabulate(table, workdir)
+  blocks = tabulate(table, workdir, configs)
   drawn = figures.draw(table, blocks, os.path.join(workdir, 'plots'))
   grids = report.grids(table, blocks)
   tables: list[Any] = [Text(table.note)] if table.note else []
@@ -57,8 +66,8 @@ def make(table: SweepTable, spec: str, workdir: str, output: str) -> Page:
   pictures: list[Any] = draw_gains(table, blocks, folder)
   pictures += [Picture(p, _caption(p), True) for p in drawn.paths]
   pictures += [Missing(text) for text in drawn.skipped]
-  names = list(dict.fromkeys(map(run_name, table.points)))
-  runs = [find_run(workdir, name) for name in names]
+  by_name, _ = read_runs(table.points, workdir, configs)
+  runs = list(by_name.values())
   finished = sum(run.results is not None for run in runs)
   command = f'python -m experiments.sweep --sweep={spec} --workdir={workdir}'
   state = []
@@ -68,6 +77,9 @@ def make(table: SweepTable, spec: str, workdir: str, output: str) -> Page:
     what += f', {failed} failed.' if failed else '.'
     what += ' The command that resumes the sweep:'
     state.append(Missing(what, command))
+  for note in notes(blocks):
+    say_once(note)
+    state.append(Text(note))
   facts = report.provenance(blocks)
   return Page(
       table.title,
@@ -77,7 +89,7 @@ def make(table: SweepTable, spec: str, workdir: str, output: str) -> Page:
           Section('State', state),
           Section('Table', tables),
           Section('Pictures', pictures),
-          Section('Runs', [_runs(table, blocks, workdir, output)]),
+          Section('Runs', [_runs(table, blocks, by_name, workdir, output)]),
           Section('How it was made', [Code(command), Code('\n'.join(facts))]),
       ],
   )
@@ -134,7 +146,11 @@ def _caption(path: str) -> str:
 
 
 def _runs(
-    table: SweepTable, blocks: Sequence[Block], workdir: str, output: str
+    table: SweepTable,
+    blocks: Sequence[Block],
+    runs: Mapping[str, SavedRun],
+    workdir: str,
+    output: str,
 ) -> Table:
   """Lists each run with its state, its numbers and a link to it."""
   columns = list(dict.fromkeys(c for block in blocks for c in block.columns))
@@ -146,7 +162,7 @@ def _runs(
   base = os.path.dirname(os.path.abspath(output))
   for i, point in enumerate(table.points):
     name = run_name(point)
-    run = find_run(workdir, name)
+    run = runs[name]
     text = state(run)
     text = f'failed: {run.failure}' if text == 'failed' else text
     named = ['–' if point.get(k) is None else str(point[k]) for k in keys]
