@@ -29,7 +29,7 @@ from esmm_jax.data.files import row_files
 from esmm_jax.data.tabular import unseen
 from esmm_jax.reporting import text
 from esmm_jax.serving import calibrate, evaluation, exporting, scoring
-from esmm_jax.sweeps.results import tabulate
+from esmm_jax.sweeps import results
 from esmm_jax.training import parts
 from esmm_jax.training.loop import train_and_evaluate
 from experiments import load, report
@@ -46,16 +46,16 @@ TIMED = ('examples_per_second', 'train_seconds', 'traces')
 
 def train(stage: Stage, run: pathlib.Path) -> Any:
   """Repeats the command of a finished run."""
-  results = train_and_evaluate(
+  made = train_and_evaluate(
       load.point(stage.points[2]), str(run), str(stage.data))
-  return {k: v for k, v in results.items() if k not in TIMED}
+  return {k: v for k, v in made.items() if k not in TIMED}
 
 
 def resume(stage: Stage, run: pathlib.Path) -> Any:
   """Repeats the command of a run that was killed before its results."""
-  results = run / 'results.json'
-  if results.is_file():
-    results.unlink()
+  path = run / 'results.json'
+  if path.is_file():
+    path.unlink()
   now = train(stage, run)
   return [now, parquet.read_table(run / 'predictions' / 'test.parquet')]
 
@@ -129,7 +129,11 @@ def page_again(stage: Stage, run: pathlib.Path) -> Any:
 
 
 def table(stage: Stage, run: pathlib.Path) -> Any:
-  blocks = tabulate(stage.table, str(run.parent.parent))
+  workdir = str(run.parent.parent)
+  configs = load.todays_configs(stage.table, workdir)
+  blocks = results.tabulate(stage.table, workdir, configs)
+  for note in results.notes(blocks):
+    print(f'warning: {note}')
   return text.to_csv(stage.table, blocks)
 
 

@@ -148,6 +148,7 @@ class Stage:
       if run != self.victim:
         os.symlink(run, folder / run.name)
     shutil.copytree(self.victim, folder / self.victim.name)
+    (folder.parent / 'sweep.json').write_text('{"override": []}')
     return folder / self.victim.name
 
   def other(self, file: str, own: pathlib.Path) -> pathlib.Path | None:
