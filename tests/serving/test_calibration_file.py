@@ -83,7 +83,7 @@ def test_an_edited_number(at, tmp_path):
     ])
 def test_another_run(run, words, tmp_path):
   path = write(tmp_path)
-  with pytest.raises(InputError, match=f'{words}.* experiments.calibrate again'):
+  with pytest.raises(InputError, match=f'{words}.* Run experiments.calib'):
     read(path, run)
   assert read(path, RUN._replace(params_sha256='')) == FITTED
 

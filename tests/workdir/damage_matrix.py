@@ -27,6 +27,7 @@ from absl import flags
 import esmm_jax
 from esmm_jax.data.files import row_files
 from esmm_jax.data.tabular import unseen
+from esmm_jax.json_files import to_json
 from esmm_jax.reporting import text
 from esmm_jax.serving import calibrate, evaluation, exporting, scoring
 from esmm_jax.sweeps import results
@@ -48,7 +49,7 @@ def train(stage: Stage, run: pathlib.Path) -> Any:
   """Repeats the command of a finished run."""
   made = train_and_evaluate(
       load.point(stage.points[2]), str(run), str(stage.data))
-  return {k: v for k, v in made.items() if k not in TIMED}
+  return {k: v for k, v in to_json(made).items() if k not in TIMED}
 
 
 def resume(stage: Stage, run: pathlib.Path) -> Any:

@@ -95,7 +95,7 @@ def test_a_bit_anywhere(k, path):
 
 @pytest.mark.parametrize('run', OTHERS)
 def test_another_run(run, path):
-  with pytest.raises(InputError, match='test.parquet.* (another run|trained ag)'):
+  with pytest.raises(InputError, match='parquet.* (another run|trained ag)'):
     read(path, run=run)
 
 
