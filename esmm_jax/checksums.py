@@ -10,6 +10,7 @@ passed on by itself holds the hash of its own content (`sealed_content`).
 """
 
 from collections.abc import Iterator, Mapping
+import dataclasses
 import hashlib
 import json
 import os
@@ -29,6 +30,34 @@ def sha256(path: str) -> str:
   """Returns the sha256 of a file, as hexadecimal digits."""
   with open(path, 'rb') as f:
     return hashlib.file_digest(f, 'sha256').hexdigest()
+
+
+def hash_json(value: Any) -> str:
+  """Returns the sha256 of a JSON value, in any order of its keys."""
+  return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def hash_fields(value: Any) -> str:
+  """Returns the sha256 of a dataclass, such as a schema.
+
+  Fields that have their default do not count, so that a version that adds an
+  option changes no hash.
+  """
+  return hash_json(_set_fields(value))
+
+
+def _set_fields(value: Any) -> Any:
+  if dataclasses.is_dataclass(value):
+    fields = dataclasses.fields(value)
+    set_fields = {f.name: getattr(value, f.name) for f in fields}
+    return {
+        f.name: _set_fields(set_fields[f.name])
+        for f in fields
+        if set_fields[f.name] != f.default
+    }
+  if isinstance(value, (list, tuple)):
+    return list(map(_set_fields, value))
+  return value
 
 
 def seal(folder: str) -> None:

@@ -9,9 +9,10 @@ import runpy
 import traceback
 from typing import Any
 
-from esmm_jax import paths
+from esmm_jax import paths, streams
 from esmm_jax.json_files import read_json
-from esmm_jax.sweeps.points import settings
+from esmm_jax.protocols import use as protocols
+from esmm_jax.sweeps.points import runs, settings
 from esmm_jax.sweeps.table import Table
 from esmm_jax.types import InputError, suggest
 from esmm_jax.workdir import folder
@@ -206,6 +207,36 @@ def override(
       )
     for tree in matching:
       set_key(tree, key, _parsed(tree, key, value))
+
+
+def todays_configs(
+    table: Table, workdir: str
+) -> dict[str, dict[str, Any]] | None:
+  """Returns the configs that the points of a sweep have today.
+
+  Args:
+    table: Its results table.
+    workdir: Its folder, whose sweep.json has what --override changed.
+
+  Returns:
+    Run -> flat config, as `folder.decisive` returns it; None where they are not
+    known: of a sweep of an earlier version, or if a config file is gone.
+  """
+  try:
+    sweep = read_json(os.path.join(workdir, 'sweep.json'))
+    if not isinstance(sweep, dict) or 'override' not in sweep:
+      return None
+    configs = {name: point(p) for name, p in runs(table.points).items()}
+    override(configs, list(map(str, sweep['override'])))
+    return {
+        name: folder.decisive(folder.record(protocols.resolve(tree)))
+        for name, tree in configs.items()
+    }
+  except (InputError, TypeError) as e:
+    streams.warn(
+        f'the runs in {workdir} are not compared with their points: {e}'
+    )
+    return None
 
 
 def finished(tree: config_dict.ConfigDict, workdir: str) -> bool:

@@ -137,10 +137,10 @@ def _write_sweep(spec: str, plan: sweep_runs.Plan, workdir: str) -> None:
   from esmm_jax.json_files import write_json
   from esmm_jax.sweeps import table_json
 
-  write_json(
-      os.path.join(workdir, 'sweep.json'),
-      {'sweep': spec, **table_json.dump(plan.table)},
-  )
+  about = {'sweep': spec, **table_json.dump(plan.table)}
+  # With them the table knows the configs of the points.
+  about['override'] = _OVERRIDE.value
+  write_json(os.path.join(workdir, 'sweep.json'), about)
 
 
 def _fail(failed: Mapping[str, Exception], total: int, workdir: str) -> None:
@@ -172,10 +172,12 @@ def _list(plan: sweep_runs.Plan, workdir: str) -> None:
 
   count = 0
   for name in plan.names:
-    run = find_run(workdir, name)
+    run = find_run(workdir, name, plan.points[name])
     count += run.results is not None
     text = ' '.join(f'{k}={v}' for k, v in plan.points[name].items())
     console.say(f'{state(run):8}  {name}  {text}')
+    if run.problem:
+      streams.warn(run.problem)
   print(f'{count} of {len(plan.names)} runs are finished.')
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from esmm_jax import paths
 from esmm_jax.data.files import frames
 from esmm_jax.data.store.columnar import ColumnarBuilder
+from esmm_jax.data.tabular import encoder_hashes
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.tabular.unseen import Counts, Share
 from esmm_jax.data.values.raw_values import Location
@@ -84,12 +85,8 @@ class Predictor(Evaluates):
 
   @functools.cached_property
   def stamp(self) -> Stamp:
-    """The run and its parameters, for what is made with them.
-
-    They are read once, when it is first asked for.
-    """
-    step = self.results.get('selected_step', 0)
-    return Stamp.of(self.trained.identity, step, self.trained.params)
+    """The run and its parameters, for what is made with them."""
+    return self.trained.stamp or Stamp.of('', 0, self.trained.params)
 
   @property
   def num_compiled(self) -> int:
@@ -299,5 +296,5 @@ def _encoder(folder: str, schema: Schema) -> Any:
   if not folder or not os.path.isdir(path):
     return None
   encoder = Encoder.load(path)
-  manifest.require_encoder(folder, encoder)
+  manifest.require_encoder(folder, encoder_hashes.hashes(encoder, path))
   return encoder.select([f.name for f in schema.fields])

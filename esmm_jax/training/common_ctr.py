@@ -15,7 +15,7 @@ from esmm_jax.metrics import METRICS
 from esmm_jax.metrics.by_space import Observed
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import Array, InputError
-from esmm_jax.workdir import predictions
+from esmm_jax.workdir import ended, predictions
 from esmm_jax.workdir.folder import predictions_file
 import jax.numpy as jnp
 import numpy as np
@@ -113,7 +113,7 @@ def _read(run: str, folder: str) -> tuple[str, dict[str, np.ndarray]]:
         ' save_predictions=True.'
     )
   names = ['p_ctr', 'click']
-  return path, predictions.read(path, names, predictions.saved_stamp(run))
+  return path, predictions.read(path, names, ended.stamp(run))
 
 
 def _saved_ctr(run: str, click: np.ndarray, folder: str) -> np.ndarray:

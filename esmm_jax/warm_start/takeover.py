@@ -10,6 +10,7 @@ moments as the optimizer begins them.
 
 from collections.abc import Mapping, Sequence
 import contextlib
+import os
 from typing import Any
 
 from esmm_jax.data.store.columnar import ColumnarBuilder
@@ -20,7 +21,7 @@ from esmm_jax.parallel import axes
 from esmm_jax.schema import Field, Schema
 from esmm_jax.types import InputError
 from esmm_jax.warm_start.base import Base
-from esmm_jax.workdir import provenance
+from esmm_jax.workdir import chosen, manifest, provenance, verify
 from esmm_jax.workdir.checkpoint import Checkpoints
 import jax
 import numpy as np
@@ -55,6 +56,9 @@ def take_over(
     if checkpoints.messages:
       why = ' '.join(checkpoints.messages)
       raise InputError(f'init_from={base.run}: {why} Train that run again.')
+    carried = manifest.of_position(chosen.position(checkpoints))
+    path = os.path.dirname(checkpoints.tables_folder)
+    verify.checkpoint(path, carried, manifest.began(base.folder, carried))
     small = checkpoints.restore_small()
     folder = checkpoints.tables_folder
   tables = files.saved(folder)

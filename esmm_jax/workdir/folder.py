@@ -16,6 +16,7 @@ from esmm_jax.metric_names import direction
 from esmm_jax.schema import Schema
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import is_stray, new_folder
+from esmm_jax.workdir import ended
 
 SCHEMA = 'schema.json'
 # The keys of the config's section `run`, which say how a machine computes a
@@ -120,7 +121,9 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
         f'--workdir={workdir} belongs to a run with another config: {shown}'
         f'{more}. Use another --workdir.'
     )
-  results = read_json(os.path.join(workdir, 'results.json'))
+  results = ended.read_results(
+      workdir, 'Use another --workdir.', config_hash(saved)
+  )
   asks = config.get('run', {}).get('save_predictions', False)
   if results is None or not asks or os.path.exists(predictions_file(workdir)):
     return results
@@ -232,7 +235,10 @@ def read_finished(run: str, name: str, option: str) -> Any:
   Raises:
     InputError: The run is not finished, or the file is damaged.
   """
-  value = read_json(os.path.join(run, name), 'Train again.')
+  if name == ended.RESULTS:
+    value = ended.read_results(run)
+  else:
+    value = read_json(os.path.join(run, name), 'Train again.')
   if value is None:
     begun = os.path.exists(os.path.join(run, 'config.json'))
     problem = 'is not finished' if begun else 'is no folder of a run'

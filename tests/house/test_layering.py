@@ -130,6 +130,11 @@ RULES = [
     ('esmm_jax.workdir.trees', ['esmm_jax.parallel'], ['jax']),
     ('esmm_jax.workdir.without_wildcards', [], []),
     (
+        'esmm_jax.workdir.chosen',
+        ['esmm_jax.embeddings.files', 'esmm_jax.workdir', *LAYERS],
+        ['jax'],
+    ),
+    (
         'esmm_jax.workdir.checkpoint',
         ['esmm_jax.parallel', 'esmm_jax.workdir', *LAYERS],
         [*JAX, 'orbax'],

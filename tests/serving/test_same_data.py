@@ -126,7 +126,7 @@ def test_data_prepared_from_other_files(own, use, change, tmp_path):
   else:
     # By all columns it is the same data.
     assert now.columns_sha256[:16] in began['data']
-    assert now.encoder_sha256()[:16] in text
+    assert now.encoder_hashes()['encoder_sha256'][:16] in text
   assert not os.path.exists(own.run + '.parquet')
 
 

@@ -455,7 +455,8 @@ def test_runs_of_a_row_on_other_meshes(tmp_path):
   for old, new in zip(before, tabulate(table, tmp_path), strict=True):
     assert [r.cells for r in new.rows] == [r.cells for r in old.rows]
   point = table.points[1]
-  write(tmp_path / 'runs' / run_name(point), config=config | {'batch_size': 7})
+  config |= {'seed': point['seed'], 'batch_size': 7}
+  write(tmp_path / 'runs' / run_name(point), config=config)
   with pytest.raises(InputError, match='batch_size is'):
     tabulate(table, tmp_path)
 

@@ -128,9 +128,14 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     """Folder of the encoder of raw values, which runs copy; '' if none."""
     return ''
 
-  def encoder_sha256(self) -> str:
-    """Hashes the encoder of raw values, whatever files hold it; '' if none."""
-    return ''
+  def encoder_hashes(self) -> dict[str, str]:
+    """Hashes the encoder of raw values, whatever files hold it.
+
+    Returns:
+      `encoder_sha256`: of its values; `encoder_options_sha256`: of how it reads
+      columns, and of its counts. '' without an encoder.
+    """
+    return {'encoder_sha256': '', 'encoder_options_sha256': ''}
 
   @property
   def period(self) -> str:

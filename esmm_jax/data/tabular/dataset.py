@@ -17,7 +17,8 @@ from esmm_jax.data.store.column_files import GrowingTable
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.columns import cut, open_folder, take_rows
 from esmm_jax.data.store.vocabulary import ValueCounts, Vocabulary
-from esmm_jax.data.tabular import frame_files, growing, splits, warnings
+from esmm_jax.data.tabular import encoder_hashes, frame_files, growing
+from esmm_jax.data.tabular import splits, warnings
 from esmm_jax.data.tabular.config import FILE, GROUP, ROW, SPLITS
 from esmm_jax.data.tabular.config import TabularConfig, WEIGHT
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
@@ -80,9 +81,10 @@ class Tabular(ColumnarBuilder):
     """Folder of the prepared data's encoder, which runs on it copy."""
     return os.path.join(os.fspath(self.data_path), FOLDER)
 
-  def encoder_sha256(self) -> str:
+  def encoder_hashes(self) -> dict[str, str]:
     """See the base class."""
-    return Encoder.load(self.encoder_folder).sha256()
+    folder = self.encoder_folder
+    return encoder_hashes.hashes(Encoder.load(folder), folder)
 
   def _check_same_files(self) -> None:
     """See the base class."""
