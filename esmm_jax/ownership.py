@@ -157,6 +157,13 @@ def check(
         f'{where} is the folder of a {marked}, not of a {kind.name}. Name'
         ' another folder.'
     )
+  # A link that a user names is followed; the name of parts is not the user's.
+  is_link = os.path.islink(folder) and kind.holds_only
+  if os.path.lexists(folder) and (is_link or not os.path.isdir(folder)):
+    raise InputError(
+        f'{where} is no folder, or a symbolic link. Move it away, or name'
+        ' another folder.'
+    )
   try:
     entries = list(_entries(folder, kind))
     for path, is_folder in entries:
