@@ -50,7 +50,7 @@ def _json(*path: str) -> Any:
   try:
     with open(os.path.join(*path), encoding='utf-8') as f:
       return json.load(f)
-  except (OSError, ValueError):
+  except (OSError, ValueError, RecursionError):  # Nested without end.
     return None
 
 
