@@ -58,8 +58,8 @@ _BY_CONTENT = {
     'init_from': 'init_sha256',
     'dataset.vocabulary_of': 'dataset.vocabulary_sha256',
 }
-# Files of an encoder, as `data.tabular.encoder` writes them.
-_ENCODER = re.compile(r'encoder\.json|vocabulary-\d+\.parquet')
+# Files of an encoder, as `data.tabular` writes them.
+_ENCODER = re.compile(r'(encoder|unseen)\.json|vocabulary-\d+\.parquet')
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
@@ -173,8 +173,10 @@ def _copy(folder: str, to: str) -> None:
   Raises:
     InputError: There is a file in `to` that no encoder has.
   """
+  written = set(os.listdir(folder))
   for name in os.listdir(to) if os.path.isdir(to) else ():
-    if not _ENCODER.fullmatch(name) and not is_stray(name):
+    is_ours = name in written or _ENCODER.fullmatch(name) or is_stray(name)
+    if not is_ours:
       raise InputError(
           f'{os.path.join(to, name)} is no file of an encoder, which is to'
           ' replace that folder. Move it away.'

@@ -10,6 +10,7 @@ from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files import file_kinds
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.types import InputError
+from esmm_jax.whole_files import is_stray
 import fsspec
 
 # Entry of a folder -> whose table it is: rows of its files may be deleted.
@@ -145,12 +146,12 @@ def _is_aside(path: str, pattern: str) -> bool:
   *folders, name = path[len(start) :].strip('/').split('/')
   if any(map(_is_hidden, folders)):
     return True
-  return _is_hidden(name) and not file_kinds.by_name(name)
+  return is_stray(name) or _is_hidden(name) and not file_kinds.by_name(name)
 
 
 def _is_hidden(name: str) -> bool:
-  """Returns whether Spark leaves out what has this name."""
-  return name.startswith('.') or (name.startswith('_') and '=' not in name)
+  """Returns whether Spark leaves out what has this name, or it is nobody's."""
+  return is_stray(name) or name.startswith('.') or (name.startswith('_') and '=' not in name)
 
 
 def _last(path: str) -> str:

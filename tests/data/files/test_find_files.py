@@ -32,7 +32,8 @@ def tree(tmp_path, monkeypatch):
       'mixed/a.csv', 'mixed/_b.csv', 'mixed/old/c.csv', 'mixed/d.parquet/p.csv',
       'log[1].csv', 'a,b.csv', 'hive/_temporary/0/p.parquet'):
     write(tmp_path / name)
-  for name in ('_SUCCESS', '.part-0.crc', '_metadata', '_temporary/x'):
+  for name in ('_SUCCESS', '.part-0.crc', '_metadata', '_temporary/x',
+               '._part-0.snappy.parquet', 'Thumbs.db', 'desktop.ini'):
     write(tmp_path / 'spark.parquet' / name)
   monkeypatch.chdir(tmp_path)
   monkeypatch.setenv('HOME', str(tmp_path))
