@@ -53,6 +53,8 @@ def call(function: Any, options: Mapping[str, Any], what: str, **more) -> Any:
   """
   parameters = inspect.signature(function).parameters
   chosen = {k: v for k, v in options.items() if v is not None}
+  for name in chosen.keys() & more.keys():
+    raise InputError(f'{what}.{name} cannot be set: it is no option.')
   if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
     choices = [p for p in parameters if p not in more]
     owner = function.__qualname__.split('.')[0]

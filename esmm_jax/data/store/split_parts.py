@@ -36,6 +36,10 @@ def find(
   for i in instructions:
     count = i.examples_in_shard
     take = count - i.skip if i.take in (None, -1) else i.take
+    if take < 0:
+      raise InputError(
+          f'{name}: split {split!r} has a part that ends before it begins.'
+      )
     parts.append((os.path.join(os.fspath(i.filename), sub), i.skip, take))
   if not sum(p[2] for p in parts):
     raise InputError(f'{name}: split {split!r} has no rows.')
