@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import graphlib
 import os
 
-from esmm_jax import paths
+from esmm_jax import paths, system_errors
 from esmm_jax.estimators import funnel
 from esmm_jax.metrics import METRICS
 from esmm_jax.metrics.by_space import Observed
@@ -55,7 +55,9 @@ def common_ctr_metrics(
 
 
 def common_ctr_order(
-    settings: Sequence[Settings], workdirs: Sequence[str]
+    settings: Sequence[Settings],
+    workdirs: Sequence[str],
+    click: Array | None = None,
 ) -> dict[int, int | None]:
   """Orders replicas so that a run is tested before those that take its pCTR.
 
@@ -64,6 +66,8 @@ def common_ctr_order(
   Args:
     settings: Of the replicas.
     workdirs: Their folders; `common_ctr` is a path from there.
+    click: Clicks of the test split, [n], which the runs have in common; None:
+      the split is not known or has none.
 
   Returns:
     Replica -> the other replica whose pCTR it takes, or None; in an order in
@@ -71,7 +75,7 @@ def common_ctr_order(
 
   Raises:
     InputError: A run that is named has no predictions and will have none, or
-      runs name each other.
+      damaged ones, or those of other rows; or runs name each other.
   """
   runs = [os.path.normpath(w) for w in workdirs]
   source: dict[int, int | None] = {}
@@ -86,7 +90,7 @@ def common_ctr_order(
           ' save_predictions=True for that run.'
       )
     if folder and run not in runs:
-      _predictions(run, folder)
+      _saved_ctr(run, click, folder)
   needs = {r: () if s is None else (s,) for r, s in source.items()}
   try:
     order = list(graphlib.TopologicalSorter(needs).static_order())
@@ -110,16 +114,34 @@ def _predictions(run: str, folder: str) -> str:
   return path
 
 
-def _saved_ctr(run: str, click: np.ndarray, folder: str) -> np.ndarray:
-  """Reads the click log-odds of a run's predictions, float32 [n]."""
-  from pyarrow import parquet
+def _saved_ctr(run: str, click: Array | None, folder: str) -> np.ndarray:
+  """Reads the click log-odds of a run's predictions, float32 [n].
+
+  Raises:
+    InputError: They are not there, damaged or of other rows.
+  """
+  from pyarrow import ArrowException, parquet
 
   path = _predictions(run, folder)
-  table = parquet.read_table(path, columns=['p_ctr', 'click'])
-  if not np.array_equal(table['click'].to_numpy(), click):
+  try:
+    # Not `read_table`, for which a folder or a name of a partition is a set of
+    # files too.
+    with parquet.ParquetFile(path) as file:
+      table = file.read(['p_ctr', 'click'])
+    clicks = table['click'].to_numpy()
+    p = table['p_ctr'].to_numpy().astype(np.float64)
+    if not ((p >= 0) & (p <= 1)).all():
+      raise ValueError('p_ctr has values that are no probabilities')
+  except (OSError, ArrowException, KeyError, TypeError, ValueError) as e:
+    system_errors.refuse(path, e)
+    raise InputError(
+        f'common_ctr={folder}: {path} is damaged'
+        f' ({" ".join(str(e).split())[:200]}). Delete that file; the same'
+        ' command of that run makes it again.'
+    ) from e
+  if click is not None and not np.array_equal(clicks, np.asarray(click)):
     raise InputError(
         f'common_ctr={folder}: {path} is of other rows than this run\'s test'
         ' split.'
     )
-  p = table['p_ctr'].to_numpy().astype(np.float64)
   return np.clip(special.logit(p), -_LARGEST, _LARGEST).astype(np.float32)
