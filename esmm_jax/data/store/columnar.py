@@ -173,10 +173,8 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
       InputError: It exists, but is not as it was written.
     """
     unfinished.remove(os.fspath(self.data_path))
-    with (
-        contextlib.redirect_stdout(io.StringIO()),  # TFDS prints there.
-        system_errors.naming(os.fspath(self.data_path)),
-    ):
+    silent = contextlib.redirect_stdout(io.StringIO())  # TFDS prints there.
+    with silent, system_errors.naming(os.fspath(self.data_path)):
       self.download_and_prepare()
     self.columns_sha256 = checksums.folder_hash(os.fspath(self.data_path))
     return self
@@ -196,11 +194,14 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
           if field.kind == 'ids'
           else tfds.features.Scalar(dtype)
       )
-    return self.dataset_info_from_configs(
+    info = self.dataset_info_from_configs(
         features=tfds.features.FeaturesDict(features),
         metadata=tfds.core.MetadataDict(schema=schema.to_dict(), report={}),
         **texts,
     )
+    # It would leave an empty temporary folder behind.
+    info.initialize_from_bucket = lambda: None
+    return info
 
   def _download_and_prepare(self, dl_manager, download_config=None) -> None:
     del dl_manager, download_config
