@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import tempfile
 from typing import Any
 
 from esmm_jax import system_errors
@@ -14,6 +15,7 @@ from esmm_jax.json_files import read_json, to_json, write_json
 from esmm_jax.metric_names import direction
 from esmm_jax.schema import Schema
 from esmm_jax.types import InputError
+from esmm_jax.whole_files import SUFFIX
 
 SCHEMA = 'schema.json'
 # The keys of the config's section `run`, which say how a machine computes a
@@ -163,10 +165,15 @@ def claim(
 
 def _copy(folder: str, to: str) -> None:
   """Copies a folder, whole or not at all."""
-  temporary = f'{to}.{os.getpid()}.tmp'
-  shutil.copytree(folder, temporary)
-  shutil.rmtree(to, ignore_errors=True)
-  os.rename(temporary, to)
+  parent, name = os.path.split(to)
+  temporary = tempfile.mkdtemp(SUFFIX, f'.{name}.', parent)
+  try:
+    shutil.copytree(folder, temporary, dirs_exist_ok=True)
+    shutil.rmtree(to, ignore_errors=True)
+    os.rename(temporary, to)
+  except BaseException:
+    shutil.rmtree(temporary, ignore_errors=True)
+    raise
 
 
 def decisive(tree: dict[str, Any]) -> dict[str, Any]:
