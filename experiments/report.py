@@ -25,6 +25,7 @@ from experiments import cli, file_flags, load
 from experiments.console import say, warn
 
 cli.define_data_dir()
+file_flags.define_overwrite()
 _WORKDIR = file_flags.define_path('workdir', None, 'Of a run or of a sweep.')
 _OUTPUT = file_flags.define_path(
     'output', None, 'The HTML file; default: report.html in the workdir.'
@@ -42,16 +43,21 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
+  from esmm_jax import ownership
   from esmm_jax.reporting.page import parts
 
   workdir = cli.require('workdir', 'runs/esmm')
   output = _OUTPUT.value or os.path.join(workdir, 'report.html')
+  file_flags.check_output(output, parts.is_page)
   written = os.path.join(workdir, 'sweep.json')
-  if _SWEEP.value is None and not os.path.exists(written):
+  is_run = _SWEEP.value is None and not os.path.exists(written)
+  if is_run:
     make = lambda folder: _run_page(workdir, folder)
   else:
     make = lambda folder: _sweep_page(workdir, output, folder)
   with _scratch(workdir, output) as folder:
+    if not folder:  # Pictures and predictions are written beside the page.
+      ownership.check(workdir, ownership.RUN if is_run else ownership.SWEEP)
     parts.write(make(folder), output)
   say(f'Written: {output}')
 
@@ -92,7 +98,9 @@ def _sweep_page(workdir: str, output: str, scratch: str):
   if _RUNS.value:
     for name in sweep_page.begun(table, workdir):
       folder = run_folder(workdir, name)
-      parts.write(_run_page(folder, ''), os.path.join(folder, 'report.html'))
+      path = os.path.join(folder, 'report.html')
+      file_flags.check_output(path, parts.is_page)
+      parts.write(_run_page(folder, ''), path)
   if table is None:
     return sweep_page.make_without_table(workdir, output, why)
   return sweep_page.make(table, spec, workdir, output, scratch)

@@ -136,6 +136,7 @@ def _train(
   Returns:
     Run -> its error, or None.
   """
+  from esmm_jax import ownership
   from esmm_jax.training import parts
   from esmm_jax.workdir import provenance
   from esmm_jax.sweeps import replicas
@@ -152,6 +153,7 @@ def _train(
   try:
     data = provenance.data(parts.dataset(trees[0].dataset, data_dir))
     for folder in folders:
+      ownership.claim(folder, ownership.RUN, 'run')
       provenance.note_origin(folder, {**origin, 'data': data})
     ends = train_replicas(trees, folders, data_dir, home)
     return {

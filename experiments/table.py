@@ -27,12 +27,14 @@ _FORMAT = flags.DEFINE_enum(
 _OUTPUT = file_flags.define_path(
     'output', None, 'Gets the table and its figures; default: the workdir.'
 )
+file_flags.define_overwrite()
 cli.define_data_dir()  # As the sweep's; a table reads the runs alone.
 flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
   from esmm_jax.printable import printable
+  from esmm_jax import ownership
   from esmm_jax.reporting import figures, text as report
   from esmm_jax.sweeps.results import tabulate
   from esmm_jax.types import InputError
@@ -47,7 +49,10 @@ def main() -> None:
         f' experiments.sweep --sweep={spec} --workdir={workdir}'
     )
   output = _OUTPUT.value or workdir
-  cli.make_folder('output', output)
+  is_sweep = ownership.is_ours(output, ownership.SWEEP)
+  kind = ownership.SWEEP if is_sweep else ownership.TABLE
+  flag = '--output' if _OUTPUT.value else '--workdir'
+  ownership.claim(output, kind, flag, flags.FLAGS.overwrite)
   blocks = tabulate(table, workdir)
   drawn = figures.draw(table, blocks, output)
   texts = {

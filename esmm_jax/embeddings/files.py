@@ -149,6 +149,8 @@ def _write_shard(
     for first, last in _parts(shape, data.dtype.itemsize, part_bytes):
       part = np.ascontiguousarray(data[first:last])
       f.write(part.reshape(-1).view(np.uint8))
+    f.flush()
+    os.fsync(f.fileno())  # No other process can do it for this machine.
 
 
 def _read_shard(

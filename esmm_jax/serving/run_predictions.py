@@ -40,7 +40,7 @@ def predict_test(
   outputs = predictor.split_outputs(builder, split)
   path = path or predictions_file(workdir)
   observed = observe(builder, split, predictor.schema.tasks)
-  save_predictions(path, outputs, observed)
+  save_predictions(path, outputs, observed, predictor.stamp)
   return path
 
 

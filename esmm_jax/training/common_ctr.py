@@ -9,12 +9,13 @@ from collections.abc import Sequence
 import graphlib
 import os
 
-from esmm_jax import paths, system_errors
+from esmm_jax import paths
 from esmm_jax.estimators import funnel
 from esmm_jax.metrics import METRICS
 from esmm_jax.metrics.by_space import Observed
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import Array, InputError
+from esmm_jax.workdir import predictions
 from esmm_jax.workdir.folder import predictions_file
 import jax.numpy as jnp
 import numpy as np
@@ -103,15 +104,23 @@ def common_ctr_order(
   return {r: source[r] for r in order}
 
 
-def _predictions(run: str, folder: str) -> str:
-  """Returns the path of a run's predictions; refuses a run without."""
+def _read(run: str, folder: str) -> tuple[str, dict[str, np.ndarray]]:
+  """Reads a run's predictions; refuses a run without, and those of another.
+
+  Returns:
+    Path of the file; `p_ctr` and `click`, [n] each.
+  """
   path = predictions_file(run)
   if not os.path.exists(path):
     raise InputError(
         f'common_ctr={folder}: there is no {path}. First finish that run, with'
         ' save_predictions=True.'
     )
-  return path
+  names = ['p_ctr', 'click']
+  try:
+    return path, predictions.read(path, names, predictions.saved_stamp(run))
+  except InputError as e:
+    raise InputError(f'common_ctr={folder}: {e}') from e
 
 
 def _saved_ctr(run: str, click: Array | None, folder: str) -> np.ndarray:
@@ -120,28 +129,19 @@ def _saved_ctr(run: str, click: Array | None, folder: str) -> np.ndarray:
   Raises:
     InputError: They are not there, damaged or of other rows.
   """
-  from pyarrow import ArrowException, parquet
-
-  path = _predictions(run, folder)
-  try:
-    # Not `read_table`, for which a folder or a name of a partition is a set of
-    # files too.
-    with parquet.ParquetFile(path) as file:
-      table = file.read(['p_ctr', 'click'])
-    clicks = table['click'].to_numpy()
-    p = table['p_ctr'].to_numpy().astype(np.float64)
-    if not ((p >= 0) & (p <= 1)).all():
-      raise ValueError('p_ctr has values that are no probabilities')
-  except (OSError, ArrowException, KeyError, TypeError, ValueError) as e:
-    system_errors.refuse(path, e)
+  path, columns = _read(run, folder)
+  p = columns['p_ctr']
+  is_number = np.issubdtype(p.dtype, np.number)
+  if not is_number or not ((p >= 0) & (p <= 1)).all():
     raise InputError(
-        f'common_ctr={folder}: {path} is damaged'
-        f' ({" ".join(str(e).split())[:200]}). Delete that file; the same'
-        ' command of that run makes it again.'
-    ) from e
-  if click is not None and not np.array_equal(clicks, np.asarray(click)):
+        f'common_ctr={folder}: {path} is damaged: p_ctr has values that are no'
+        ' probabilities. Delete that file; the same command of that run makes'
+        ' it again.'
+    )
+  if click is not None and not np.array_equal(columns['click'], click):
     raise InputError(
         f'common_ctr={folder}: {path} is of other rows than this run\'s test'
         ' split.'
     )
+  p = p.astype(np.float64)
   return np.clip(special.logit(p), -_LARGEST, _LARGEST).astype(np.float32)

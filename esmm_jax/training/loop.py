@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 import contextlib
 import math
-import shutil
 from typing import Any
 
-from esmm_jax import paths
+from esmm_jax import ownership, paths
 from esmm_jax.parallel import processes
 from esmm_jax.protocols import use as protocols
 from esmm_jax.training import job as jobs
@@ -109,6 +108,10 @@ def train_replicas(
   if log is not None:
     configs = parts.with_log(configs, log, data_dir)
   workdirs = [paths.expand(w) for w in workdirs]
+  for workdir in workdirs:  # Before anything in them is read, or data prepared.
+    ownership.check(workdir, ownership.RUN)
+  if home and home not in workdirs:
+    ownership.check(home, ownership.GROUP)
   configs = [
       warm_start.resolve(protocols.resolve(c), w)
       for c, w in zip(configs, workdirs)
@@ -125,14 +128,16 @@ def train_replicas(
     for run in job.runs:
       stack.enter_context(contextlib.closing(run.writer))
     state, best = train(job, state, best)
+    job.check_folders()
     phases.write_failures(job, state)
     phases.keep_checkpoints(job, state, best)
     params = phases.select(job, state, best)
     phases.test(job, params, int(state.step))
+    job.check_folders()
     phases.write_results(job, state)
     job.checkpoints.close()
     if home and home not in workdirs and processes.is_first():
-      shutil.rmtree(home)
+      ownership.remove(home, ownership.GROUP)
     return [run.failure or run.results for run in job.runs]
 
 
@@ -192,8 +197,10 @@ def _look(
   """Writes a report; evaluates, saves and stops where it is time.
 
   Raises:
+    InputError: A folder of the runs is gone.
     Stopped: The process was asked to stop (`stopping`); the run is saved.
   """
+  job.check_folders()
   state, losses = phases.report(job, state)
   # Of all processes, so that they save the same step.
   stops = processes.any_of(bool(job.stop_asked))

@@ -82,6 +82,22 @@ class Writer:
     """sha256 of the text written to metrics.jsonl."""
     return self._sha256.hexdigest()
 
+  @property
+  def path(self) -> str:
+    """Path of metrics.jsonl."""
+    return self._path
+
+  @property
+  def is_gone(self) -> bool:
+    """True if metrics.jsonl was removed, renamed or replaced."""
+    opened = os.fstat(self._file.fileno())
+    try:
+      now = os.stat(self._path)
+    except (FileNotFoundError, NotADirectoryError):
+      return True
+    # Some file systems number a file anew: the size tells then.
+    return not os.path.samestat(opened, now) and opened.st_size != now.st_size
+
   def progress(self, step: int, loss: float, rate: float) -> None:
     """Moves the bar; `rate` is in examples a second.
 

@@ -16,8 +16,9 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 LAYERS = [
     f'esmm_jax.{module}'
     for module in ('checksums', 'json_files', 'locks', 'metric_names',
-                   'options', 'paths', 'printable', 'schema', 'streams',
-                   'system_errors', 'tasks', 'types', 'whole_files')
+                   'options', 'ownership', 'paths', 'printable',
+                   'replaceable', 'schema', 'streams', 'system_errors',
+                   'tasks', 'types', 'whole_files')
 ]
 # What a data set is made of.
 SET = [
@@ -34,7 +35,11 @@ RULES = [
     ('esmm_jax.tasks', ['esmm_jax.types'], []),
     ('esmm_jax.schema', ['esmm_jax.tasks', 'esmm_jax.types'], []),
     ('esmm_jax.metric_names', [], []),
-    ('esmm_jax.checksums', ['esmm_jax.json_files', 'esmm_jax.types'], []),
+    (
+        'esmm_jax.checksums',
+        ['esmm_jax.json_files', 'esmm_jax.types', 'esmm_jax.whole_files'],
+        [],
+    ),
     (
         'esmm_jax.json_files',
         ['esmm_jax.system_errors', 'esmm_jax.types', 'esmm_jax.whole_files'],
@@ -52,7 +57,18 @@ RULES = [
         [],
     ),
     ('esmm_jax.system_errors', ['esmm_jax.types'], []),
+    (
+        'esmm_jax.ownership',
+        [
+            'esmm_jax.json_files',
+            'esmm_jax.system_errors',
+            'esmm_jax.types',
+            'esmm_jax.whole_files',
+        ],
+        [],
+    ),
     ('esmm_jax.options', ['esmm_jax.types'], []),
+    ('esmm_jax.replaceable', ['esmm_jax.types'], []),
     ('esmm_jax.paths', ['esmm_jax.types'], ['fsspec']),
     ('esmm_jax.printable', [], []),
     ('esmm_jax.data.csv_files', LAYERS, FILES),
@@ -107,11 +123,18 @@ RULES = [
         ['jax', 'orbax'],
     ),
     (
+        'esmm_jax.workdir.read_back',
+        ['esmm_jax.embeddings.files'],
+        [*JAX, 'tensorstore'],
+    ),
+    ('esmm_jax.workdir.trees', ['esmm_jax.parallel'], ['jax']),
+    ('esmm_jax.workdir.without_wildcards', [], []),
+    (
         'esmm_jax.workdir.checkpoint',
         ['esmm_jax.parallel', 'esmm_jax.workdir', *LAYERS],
         [*JAX, 'orbax'],
     ),
-    ('esmm_jax.workdir', LAYERS, [*JAX, 'tensorboardX', 'tqdm']),
+    ('esmm_jax.workdir', LAYERS, [*JAX, 'pyarrow', 'tensorboardX', 'tqdm']),
     ('esmm_jax.sweeps.points', ['esmm_jax.types'], []),
     ('esmm_jax.sweeps.table_parts', ['esmm_jax.metric_names'], []),
     (
@@ -191,7 +214,11 @@ RULES = [
         ],
         ['jinja2', *NUMERIC, 'pyarrow'],
     ),
-    ('esmm_jax.easyrec', ['esmm_jax.data.values', 'esmm_jax.types'], []),
+    (
+        'esmm_jax.easyrec',
+        ['esmm_jax.data.values', 'esmm_jax.options', 'esmm_jax.types'],
+        [],
+    ),
     (
         'esmm_jax.doctor',
         [

@@ -25,7 +25,7 @@ from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.options import like, make_config
 from esmm_jax.options import check_number, COUNT
 from esmm_jax.schema import FIRST_KEPT, Schema
-from esmm_jax.types import Columns, InputError
+from esmm_jax.types import Columns
 from esmm_jax.whole_files import save_array
 import numpy as np
 from tqdm import tqdm

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from esmm_jax import system_errors
 from esmm_jax.reporting.grid import Grid
 from esmm_jax.types import InputError
+from esmm_jax.replaceable import begins_with
 from esmm_jax.whole_files import write_text
 
 
@@ -142,6 +143,15 @@ def render(page: Page) -> str:
   """Renders the HTML of a page."""
   sections = [s for s in page.sections if s.parts]
   return _template().render(page=page, sections=sections)
+
+
+def is_page(path: str) -> bool:
+  """Returns whether a file is a page, also one of earlier versions."""
+  return begins_with(
+      path,
+      '<meta name="generator" content="esmm_jax">',
+      '--ink: #1d2733; --soft: #5a6675; --line: #dfe4ea;',
+  )
 
 
 def write(page: Page, path: str) -> None:

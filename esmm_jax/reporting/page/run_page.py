@@ -9,11 +9,12 @@ from esmm_jax.metric_names import DECILE_RATIOS
 from esmm_jax.reporting import plots
 from esmm_jax.reporting.page import meanings, scores, sections
 from esmm_jax.reporting.page.parts import Missing, Page, Picture, Section, Text
-from esmm_jax.serving.calibrators import probability_maps
+from esmm_jax.serving.calibrators import probability_maps, read_file
 from esmm_jax.sweeps.saved_runs import read_run, SavedRun
 from esmm_jax.tasks import FUNNEL, Tasks
 from esmm_jax.types import InputError
 from esmm_jax.workdir.folder import predictions_file, read_schema
+from esmm_jax.workdir.predictions import saved_stamp
 
 _HEAD = ('ctr', 'cvr_clicked', 'ctcvr', 'cvr_entire')
 _DECILES = [f'test/cvr_entire/{name}' for name in DECILE_RATIOS]
@@ -48,13 +49,14 @@ def make(
   results = run.results or {}
   lines = read_jsonl(os.path.join(workdir, 'metrics.jsonl'))
   folder = folder or os.path.join(workdir, 'plots')
-  calibration = read_json(os.path.join(workdir, 'calibration.json'))
+  stamp = saved_stamp(workdir)
+  calibration = read_file(workdir, stamp)
   path = predictions or predictions_file(workdir)
   predicted, tasks = None, FUNNEL
   if os.path.exists(path):
     schema = read_schema(workdir)
     tasks = schema.tasks if schema else tasks
-    predicted = scores.read(path, truth, tasks)
+    predicted = scores.read(path, truth, tasks, stamp)
   elif not no_predictions:
     no_predictions = 'There are no predictions of the test split.'
   after = _after(predicted, calibration, os.path.join(folder, 'calibrated.png'))

@@ -7,6 +7,7 @@ from typing import Any
 from esmm_jax import system_errors
 from esmm_jax.metrics.significance import summarize
 from esmm_jax.types import Array, InputError
+from esmm_jax.whole_files import replacing
 import numpy as np
 
 # Okabe and Ito's colours, which the colour-blind can tell apart, without their
@@ -186,4 +187,5 @@ def write(figure: Figure, path: str) -> None:
   """Writes the PNG, and its folder if there is none."""
   with system_errors.naming(path):
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with replacing(path) as temporary:
+    figure.savefig(temporary, dpi=150, format='png')
