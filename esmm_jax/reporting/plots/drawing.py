@@ -188,4 +188,4 @@ def write(figure: Figure, path: str) -> None:
   with system_errors.naming(path):
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
     with replacing(path) as temporary:
-    figure.savefig(temporary, dpi=150, format='png')
+      figure.savefig(temporary, dpi=150, format='png')
