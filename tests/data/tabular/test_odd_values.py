@@ -69,7 +69,7 @@ def test_the_length_of_a_history(value, tmp_path):
 
 
 def test_what_is_no_option(tmp_path):
-  with pytest.raises(InputError, match='dataset.data_dir cannot be set'):
+  with pytest.raises(InputError, match='dataset.data_dir is set, but Tabular has'):
     parts.data_builder({'name': 'tabular', 'data_dir': 'x'}, str(tmp_path))
 
 
