@@ -166,7 +166,8 @@ def open_job(
   """
   program, predictor, splits = built
   # Before `own_folders`: these paths lead from the folders that all share.
-  pctr_of = common_ctr_order(settings, workdirs)
+  labels = splits['test'].observed.labels if 'test' in splits else {}
+  pctr_of = common_ctr_order(settings, workdirs, labels.get('click'))
   shared = home or workdirs[0]
   workdirs = processes.own_folders(workdirs, stack)
   runs = [

@@ -53,10 +53,10 @@ def call(function: Any, options: Mapping[str, Any], what: str, **more) -> Any:
   """
   parameters = inspect.signature(function).parameters
   chosen = {k: v for k, v in options.items() if v is not None}
-  if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-    choices = [p for p in parameters if p not in more]
-    owner = function.__qualname__.split('.')[0]
-    refuse_unknown(chosen, choices, what, owner)
+  takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+  choices = {*parameters, *(chosen if takes_any else ())} - more.keys()
+  owner = function.__qualname__.split('.')[0]
+  refuse_unknown(chosen, sorted(choices), what, owner)
   return function(**chosen, **more)
 
 

@@ -22,9 +22,10 @@ from esmm_jax.data.ali_ccp.fields import HISTORIES, PRESETS
 from esmm_jax.data.ali_ccp.files import find_files, RawFiles
 from esmm_jax.data.files import file_hashes, same_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
-from esmm_jax.data.store.options import make_config
+from esmm_jax.data.store.options import like, make_config
+from esmm_jax.options import check_number, COUNT
 from esmm_jax.schema import FIRST_KEPT, Schema
-from esmm_jax.types import Columns, InputError
+from esmm_jax.types import Columns
 from esmm_jax.whole_files import save_array
 import numpy as np
 from tqdm import tqdm
@@ -79,10 +80,9 @@ class AliCcp(ColumnarBuilder):
     """
     owner = cls.__name__
     config = make_config(AliCcpConfig, options, owner, ('history_length',))
-    if history_length is not None and history_length < 1:
-      raise InputError(
-          f'dataset.history_length is {history_length}; it must be at least 1.'
-      )
+    if history_length is not None:
+      history_length = like(history_length, int, 'history_length')
+    check_number('dataset.history_length', history_length, COUNT)
     builder = cls(data_dir=data_dir, config=config)
     builder._history_length = history_length
     return builder

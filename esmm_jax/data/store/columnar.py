@@ -236,7 +236,10 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     # before: it raises whatever a damaged one leads to.
     self._look()
     schema, texts = self._describe()
-    return described(self, schema, texts)
+    info = described(self, schema, texts)
+    # It would leave an empty temporary folder behind.
+    info.initialize_from_bucket = lambda: None
+    return info
 
   def _download_and_prepare(self, dl_manager, download_config=None) -> None:
     del dl_manager, download_config

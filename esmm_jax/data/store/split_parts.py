@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import os
+import re
 
 from esmm_jax.types import InputError
 import tensorflow_datasets as tfds
@@ -25,20 +26,24 @@ def find(
   Raises:
     InputError: There is no such split, or it has no rows.
   """
-  try:
-    instructions = tfds_sources.file_instructions(info, split)
-  except (ValueError, KeyError) as e:
-    raise InputError(
-        f'{name} has no split {split!r}; there are {sorted(info.splits)}, and'
-        ' parts of them like "train[:10%]".'
-    ) from e
-  parts = []
-  for i in instructions:
-    count = i.examples_in_shard
-    take = count - i.skip if i.take in (None, -1) else i.take
-    parts.append((os.path.join(os.fspath(i.filename), sub), i.skip, take))
-  if not sum(p[2] for p in parts):
-    raise InputError(f'{name}: split {split!r} has no rows.')
+  parts: list[Part] = []
+  for term in re.split(r'\s*\+\s*', split):  # As TFDS does.
+    try:
+      instructions = tfds_sources.file_instructions(info, term)
+    except (ValueError, KeyError) as e:
+      raise InputError(
+          f'{name} has no split {split!r}; there are {sorted(info.splits)}, and'
+          ' parts of them like "train[:10%]".'
+      ) from e
+    rows = 0
+    for i in instructions:
+      count = i.examples_in_shard
+      take = count - i.skip if i.take in (None, -1) else i.take
+      rows += take
+      parts.append((os.path.join(os.fspath(i.filename), sub), i.skip, take))
+    if rows <= 0:  # Below 0 where it ends before it begins.
+      of_sum = '' if term == split else f': {term!r}'
+      raise InputError(f'{name}: split {split!r} has no rows{of_sum}.')
   return parts
 
 

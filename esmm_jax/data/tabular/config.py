@@ -15,7 +15,8 @@ from esmm_jax.data.store.policies import POLICIES
 from esmm_jax.data.tabular import agreement, growing, labels, splits
 from esmm_jax.data.tabular.inputs import KINDS, parse_inputs
 from esmm_jax.data.values.raw_values import boundary, Times
-from esmm_jax.options import check_choice, refuse_unknown
+from esmm_jax.options import check_choice, check_number, Range
+from esmm_jax.options import refuse_unknown
 from esmm_jax.schema import Schema
 from esmm_jax.types import InputError
 import tensorflow_datasets as tfds
@@ -30,6 +31,10 @@ WEIGHT = 'row_weight'
 _NEW = ('labels', 'unknown_conversion', 'weight', 'vocabulary_sha256')
 
 # Options that are the name of one column.
+_RANGES = {
+    'shard_rows': Range(1, 2**31 - 1),
+    'split_seed': Range(0, 2**64 - 1),
+}
 _ONE_COLUMN = (
     *('group', 'time', 'split_by', 'split_column', 'weight'),
 )
@@ -188,10 +193,8 @@ class TabularConfig(tfds.core.BuilderConfig):
     )
 
   def _check_split(self) -> None:
-    if self.shard_rows < 1:
-      raise InputError(
-          f'dataset.shard_rows is {self.shard_rows}; it must be at least 1.'
-      )
+    for name, allowed in _RANGES.items():
+      check_number(f'dataset.{name}', getattr(self, name), allowed)
     chosen = {
         name: value
         for name, default in self._defaults().items()
