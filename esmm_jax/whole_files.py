@@ -95,6 +95,17 @@ def write_text(path: str, text: str) -> None:
       f.write(text)
 
 
+def make_folders(path: str) -> None:
+  """Makes a folder and those above it that are missing, durably."""
+  path = os.path.abspath(path)
+  if os.path.isdir(path):
+    return
+  parent = os.path.dirname(path)
+  make_folders(parent)
+  os.makedirs(path, exist_ok=True)
+  synchronise(parent)
+
+
 def synchronise(path: str) -> None:
   """Waits until a file, or the list of names of a folder, is on the disk."""
   number = os.open(path, os.O_RDONLY)

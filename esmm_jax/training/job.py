@@ -23,7 +23,7 @@ from esmm_jax.training.state import init_state, TrainState
 from esmm_jax.types import InputError
 from esmm_jax.warm_start.base import Base
 from esmm_jax.warm_start.takeover import take_over
-from esmm_jax.workdir import lock, manifest, provenance, stopping
+from esmm_jax.workdir import ends, lock, manifest, provenance, stopping
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import claim
 import jax
@@ -155,6 +155,10 @@ def open_job(
   for folder in processes.own_folders([*workdirs, shared], stack):
     stack.enter_context(lock.held(folder))
   checkpoints = Checkpoints(shared, program.schema.num_rows)
+  for workdir in workdirs:  # Its numbers would be those of no checkpoint.
+    warning = ends.withdraw(workdir, checkpoints.latest_step)
+    if warning and not checkpoints.messages:  # They would say it again.
+      checkpoints.messages.append(warning)
   clock = Clock(settings[0].training.batch_size * len(runs))
   return Job(
       program, predictor, splits, runs, pctr_of, checkpoints, stop_asked, clock

@@ -16,7 +16,7 @@ from esmm_jax.tasks import spaces, Tasks
 from esmm_jax.training.program import Program
 from esmm_jax.training.state import StepSpec
 from esmm_jax.types import Array, Batch
-from esmm_jax.whole_files import replacing
+from esmm_jax.whole_files import make_folders, replacing
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -277,6 +277,7 @@ def save_predictions(
   columns |= {k: np.asarray(v) for k, v in observed.labels.items()}
   if observed.groups is not None:
     columns['group'] = np.asarray(observed.groups)
-  os.makedirs(os.path.dirname(path), exist_ok=True)
+  make_folders(os.path.dirname(path))
   with replacing(path) as temporary:
-    parquet.write_table(pa.table(columns), temporary)
+    # So that damage is found when it is read.
+    parquet.write_table(pa.table(columns), temporary, write_page_checksum=True)

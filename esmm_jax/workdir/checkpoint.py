@@ -64,7 +64,7 @@ class Checkpoints:
         _remove(self._folder, [step for step, _ in damaged])
     processes.wait_for_all('damaged checkpoints are removed')
     if not read_only:
-      _make_durably(self._folder)
+      whole_files.make_folders(self._folder)
     exists = os.path.isdir(self._folder)
     self._alias = without_wildcards.Folder(self._folder) if exists else None
     self._manager = ocp.CheckpointManager(
@@ -261,15 +261,6 @@ def _remove(folder: str, steps: Sequence[int]) -> None:
     shutil.rmtree(os.path.join(folder, str(step)))
   if os.path.isdir(folder):
     checksums.remove_stray(folder)
-
-
-def _make_durably(folder: str) -> None:
-  """Makes a folder and those above it; the disk then has their names."""
-  if not os.path.isdir(folder):
-    parent = os.path.dirname(folder)
-    _make_durably(parent)
-    os.makedirs(folder, exist_ok=True)
-    whole_files.synchronise(parent)
 
 
 def _seal(path: str) -> None:

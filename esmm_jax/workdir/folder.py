@@ -13,6 +13,8 @@ from esmm_jax.json_files import read_json, to_json, write_json
 from esmm_jax.metric_names import direction
 from esmm_jax.schema import Schema
 from esmm_jax.types import InputError
+from esmm_jax.whole_files import make_folders, new_folder
+from esmm_jax.workdir import ends
 
 SCHEMA = 'schema.json'
 # The keys of the config's section `run`, which say how a machine computes a
@@ -94,7 +96,9 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
   """Returns what results.json holds if the run is finished, else None.
 
   A run that lacks the predictions it is asked for is not finished: its last
-  checkpoint is tested again, with the same numbers.
+  checkpoint is tested again, with the same numbers. Nor is one whose last
+  checkpoint or predictions are damaged: it is finished again, with the same
+  numbers, from what is sound.
 
   Args:
     config: A config as `record` returns it.
@@ -116,9 +120,13 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
         f'--workdir={workdir} belongs to a run with another config: {shown}'
         f'{more}. Use another --workdir, or delete that one.'
     )
-  results = read_json(os.path.join(workdir, 'results.json'), _REMEDY)
-  asks = config.get('run', {}).get('save_predictions', False)
-  if results is None or not asks or os.path.exists(predictions_file(workdir)):
+  results = ends.read_results(workdir)
+  if results is None or not ends.is_sound(workdir, results):
+    return None
+  if not config.get('run', {}).get('save_predictions', False):
+    return results
+  path = predictions_file(workdir)
+  if os.path.exists(path) and not ends.damage_of_predictions(path):
     return results
   if not os.path.isdir(os.path.join(workdir, 'checkpoints')):
     raise InputError(
@@ -147,7 +155,7 @@ def claim(
     InputError: The folder cannot be written to.
   """
   try:
-    os.makedirs(workdir, exist_ok=True)
+    make_folders(workdir)
     if schema is not None:
       write_json(os.path.join(workdir, SCHEMA), schema.to_dict())
     if encoder:
@@ -162,10 +170,9 @@ def claim(
 
 def _copy(folder: str, to: str) -> None:
   """Copies a folder, whole or not at all."""
-  temporary = f'{to}.{os.getpid()}.tmp'
-  shutil.copytree(folder, temporary)
-  shutil.rmtree(to, ignore_errors=True)
-  os.rename(temporary, to)
+  with new_folder(to) as temporary:
+    shutil.copytree(folder, temporary, dirs_exist_ok=True)
+    shutil.rmtree(to, ignore_errors=True)
 
 
 def decisive(tree: dict[str, Any]) -> dict[str, Any]:

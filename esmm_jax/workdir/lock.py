@@ -6,6 +6,7 @@ import os
 import socket
 
 from esmm_jax.types import InputError
+from esmm_jax.whole_files import make_folders
 
 try:
   import fcntl
@@ -33,7 +34,7 @@ def held(folder: str, flag: str = '--workdir') -> Iterator[None]:
     return
   path = os.path.join(folder, _NAME)
   try:
-    os.makedirs(folder, exist_ok=True)
+    make_folders(folder)
     file = open(path, 'a+', encoding='utf-8')
   except OSError as e:
     raise InputError(

@@ -98,6 +98,7 @@ RULES = [
         ['esmm_jax.embeddings.files'],
         [*JAX, 'tensorstore'],
     ),
+    ('esmm_jax.workdir.ends', ['esmm_jax.workdir', *LAYERS], ['pyarrow']),
     ('esmm_jax.workdir.trees', ['esmm_jax.parallel'], ['jax']),
     ('esmm_jax.workdir.without_wildcards', [], []),
     (
