@@ -162,7 +162,7 @@ def test_older_ones_go_when_the_new_one_is_sealed(
 
   with monkeypatch.context() as m:
     m.setattr(read_back, 'require', fail)
-    with pytest.raises(InputError, match='step 30 .* has no array x. It is not'):
+    with pytest.raises(InputError, match='step 30 .* no array x. It is not'):
       checkpoints.save(30, arrays(30), {})
   assert set(os.listdir(workdir / 'checkpoints')) == {
       '10', '10.seal.json', '20', '20.seal.json', '30'}
