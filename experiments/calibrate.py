@@ -9,7 +9,7 @@ split before and after. experiments.predict uses it on request: --calibrated.
 
 from absl import flags
 
-from experiments import cli, file_flags
+from experiments import cli, console, file_flags
 
 _WORKDIR = file_flags.define_path('workdir', None, 'Folder of a finished run.')
 cli.define_data_dir()
@@ -17,14 +17,19 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
+  from esmm_jax import ownership
   from esmm_jax.serving.calibrate import calibrate, table
 
   workdir = cli.require('workdir', 'runs/esmm')
+  ownership.check(workdir, ownership.RUN)
   fitted = calibrate(workdir, flags.FLAGS.data_dir)
-  print(f'{workdir}/calibration.json: fitted on the validation split, rows of')
-  print(', '.join(f'{task} {num:,}' for task, num in fitted['rows'].items()))
+  console.say(
+      f'{workdir}/calibration.json: fitted on the validation split, rows of'
+  )
+  counts = (f'{task} {num:,}' for task, num in fitted['rows'].items())
+  console.say(', '.join(counts))
   print('On the test split:')
-  print(table(fitted))
+  console.say(table(fitted))
 
 
 if __name__ == '__main__':

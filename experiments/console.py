@@ -1,9 +1,11 @@
-"""Tables of results, as the programs print them."""
+"""Tables of results, lines and warnings, as the programs print them."""
 
 from collections.abc import Mapping
 import shutil
 from typing import Any
 
+from esmm_jax import streams
+from esmm_jax.printable import printable
 from esmm_jax.reporting.grid import digits
 
 # Metrics of a split in the order of the columns; the second line of a
@@ -15,6 +17,16 @@ SHOWN = (
 )
 
 
+def say(text: str) -> None:
+  """Prints lines, which may hold names of files, columns and runs."""
+  streams.say(text)
+
+
+def warn(text: str) -> None:
+  """Prints a line on stderr that begins with `warning: `."""
+  streams.warn(text)
+
+
 def print_results(
     runs: Mapping[str, Mapping[str, Any]], title: str = 'test split'
 ) -> None:
@@ -22,9 +34,11 @@ def print_results(
   from rich.box import SIMPLE_HEAD
   from rich.console import Console
   from rich.table import Table
+  from rich.text import Text
 
+  # As `Text`, for brackets in a text would be markup.
   table = Table(
-      title=title,
+      title=Text(printable(title), 'table.title'),
       title_justify='left',
       box=SIMPLE_HEAD,
       padding=(0, 1),
@@ -45,7 +59,8 @@ def print_results(
       values = [r.get(f'test/{space}/{name}') for name in shown]
       if any(value is not None for value in values):
         texts = ['' if v is None else digits(v) for v in values]
-        table.add_row(space, run, *texts)
+        names = [Text(printable(name)) for name in (space, run)]
+        table.add_row(*names, *texts)
   width = max(shutil.get_terminal_size().columns, 120)
   console = Console(width=width, highlight=False)
   console.print(table)
@@ -53,7 +68,8 @@ def print_results(
     if r.get('steps'):
       rate = r['examples_per_second'] or float('nan')
       console.print(
-          f'{run}: {r["steps"]:,} steps, parameters of step'
+          f'{printable(run)}: {r["steps"]:,} steps, parameters of step'
           f' {r["selected_step"]:,}, {r["num_params"]:,} parameters,'
-          f' {rate:,.0f} examples/s'
+          f' {rate:,.0f} examples/s',
+          markup=False,
       )

@@ -9,7 +9,7 @@ outputs. docs/predictions.md has the ten lines that load it.
 
 from absl import flags
 
-from experiments import cli, file_flags
+from experiments import cli, console, file_flags
 
 _WORKDIR = file_flags.define_path('workdir', None, 'Folder of a finished run.')
 _OUTPUT = file_flags.define_path('output', None, 'Folder to write.')
@@ -26,7 +26,7 @@ def main() -> None:
   output = cli.require('output', 'exported')
   predictor = esmm_jax.load(workdir, data_dir=flags.FLAGS.data_dir)
   sizes = export(predictor, output, _CALIBRATED.value, _JOINT.value)
-  print(
+  console.say(
       f'{output}: program {sizes["model"] / 1e3:,.1f} kB, parameters'
       f' {sizes["params"] / 1e6:,.2f} MB'
   )

@@ -18,13 +18,13 @@ import ast
 import contextlib
 import os
 import shutil
-import sys
 from typing import Any
 
 from absl import flags
+from esmm_jax import streams
 from esmm_jax.types import InputError
 
-from experiments import cli, file_flags
+from experiments import cli, console, file_flags
 
 cli.define_config()
 cli.define_data_dir()
@@ -81,21 +81,20 @@ def _prepare(options: Any) -> None:
 
   builder = parts.data_builder(options, flags.FLAGS.data_dir)
   if builder.info.splits:
-    print(f'Prepared before: {builder.data_path}')
+    console.say(f'Prepared before: {builder.data_path}')
   else:
     builder.prepare()
-    print(f'Prepared: {builder.data_path}')
+    console.say(f'Prepared: {builder.data_path}')
   for line in builder.report_lines():
-    print(line)
+    console.say(line)
   for text in builder.warnings:
-    print(f'warning: {text}', file=sys.stderr)
+    console.warn(text)
 
 
 def _write_raw(name: str, options: dict[str, Any]) -> None:
   """Writes the simulated log as raw files of Ali-CCP."""
   from esmm_jax.data.simulator.config import simulator_config
   from esmm_jax.data.simulator.raw import write_raw_files
-  from tqdm import tqdm
 
   if name != 'synthetic_funnel':
     raise InputError(
@@ -104,7 +103,7 @@ def _write_raw(name: str, options: dict[str, Any]) -> None:
   folder = cli.require('raw_dir', 'raw')
   config = simulator_config(options.pop('preset', 'default'), **options)
   total = max(high for _, high in config.splits.values())
-  with tqdm(
+  with streams.bar(
       total=total,
       desc='Writing raw files',
       unit=' rows',
@@ -118,7 +117,7 @@ def _write_raw(name: str, options: dict[str, Any]) -> None:
       if f.endswith('.csv')
   )
   free = shutil.disk_usage(folder).free
-  print(f'Written: {folder}, {used / 1e6:,.0f} MB ({free / 1e9:,.0f} GB left)')
+  console.say(f'Written: {folder}, {used / 1e6:,.0f} MB ({free / 1e9:,.0f} GB left)')
 
 
 def _options(texts: list[str]) -> dict[str, Any]:

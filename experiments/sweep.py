@@ -36,9 +36,11 @@ import shlex
 from typing import Any
 
 from absl import flags
+from esmm_jax import streams
 from esmm_jax.types import InputError
 
-from experiments import cli, file_flags, load, sweep_checks, sweep_runs
+from experiments import cli, console, file_flags, load, sweep_checks
+from experiments import sweep_runs
 
 cli.define_data_dir()
 _SWEEP = file_flags.define_path(
@@ -59,11 +61,16 @@ flags.adopt_module_key_flags(cli)
 def main() -> None:
   spec = cli.require('sweep', 'configs/tables/architectures.py:smoke')
   workdir = cli.require('workdir', 'runs/architectures')
+  from esmm_jax import ownership
+
+  ownership.check(workdir, ownership.SWEEP)
   plan = _plan(spec, workdir)
   if _DRY_RUN.value:
+    streams.only_prints()
     _list(plan, workdir)
     return
   refused = sweep_checks.check(plan, workdir, flags.FLAGS.data_dir)
+  ownership.claim(workdir, ownership.SWEEP)
   cli.make_folder('workdir', workdir, 'failed')
   _write_sweep(spec, plan, workdir)
   command = _command(spec, workdir)
@@ -73,7 +80,7 @@ def main() -> None:
   num, total = len(plan.names), len(plan.points)
   _fail(failed, num, workdir)
   shard = '' if num == total else f' (shard {_SHARD.value})'
-  print(
+  console.say(
       f'Done: {num} of {total} runs{shard}. The table: python -m'
       f' experiments.table --sweep={spec} --workdir={workdir}'
   )
@@ -107,14 +114,13 @@ def _plan(spec: str, workdir: str) -> sweep_runs.Plan:
 
 
 def _write_sweep(spec: str, plan: sweep_runs.Plan, workdir: str) -> None:
-  """Writes sweep.json, from which the report finds the table file."""
+  """Writes sweep.json, from which the report reads the results table."""
   from esmm_jax.json_files import write_json
-  from esmm_jax.sweeps.points import run_name
+  from esmm_jax.sweeps import table_json
 
-  points = [{'name': run_name(p), 'point': p} for p in plan.table.points]
   write_json(
       os.path.join(workdir, 'sweep.json'),
-      {'sweep': spec, 'title': plan.table.title, 'points': points},
+      {'sweep': spec, **table_json.dump(plan.table)},
   )
 
 
@@ -150,7 +156,7 @@ def _list(plan: sweep_runs.Plan, workdir: str) -> None:
     run = find_run(workdir, name)
     count += run.results is not None
     text = ' '.join(f'{k}={v}' for k, v in plan.points[name].items())
-    print(f'{state(run):8}  {name}  {text}')
+    console.say(f'{state(run):8}  {name}  {text}')
   print(f'{count} of {len(plan.names)} runs are finished.')
 
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import gc
-import io
 import os
-import sys
 import time
 from typing import Any
+
+from esmm_jax import streams
 
 from experiments import load
 
@@ -93,7 +93,7 @@ def _unfinished(
     except InputError as e:
       failed[name] = e
       _note(workdir, name, e, plan.points[name])
-      print(f'warning: {name} is not trained: {e}', file=sys.stderr)
+      streams.warn(f'{name} is not trained: {e}')
   return to_do, failed
 
 
@@ -136,6 +136,7 @@ def _train(
   Returns:
     Run -> its error, or None.
   """
+  from esmm_jax import ownership
   from esmm_jax.training import parts
   from esmm_jax.workdir import provenance
   from esmm_jax.sweeps import replicas
@@ -152,6 +153,7 @@ def _train(
   try:
     data = provenance.data(parts.dataset(trees[0].dataset, data_dir))
     for folder in folders:
+      ownership.claim(folder, ownership.RUN, 'run')
       provenance.note_origin(folder, {**origin, 'data': data})
     ends = train_replicas(trees, folders, data_dir, home)
     return {
@@ -175,10 +177,8 @@ class _Overall:
   """Shows the whole sweep's progress: a bar, or a line a run in a log file."""
 
   def __init__(self, total: int, finished: int):
-    from tqdm import tqdm
-
-    self._terminal = sys.stderr.isatty()
-    self._bar = tqdm(
+    self._terminal = streams.terminal()
+    self._bar = streams.bar(
         total=total,
         initial=finished,
         desc='sweep',
@@ -198,15 +198,13 @@ class _Overall:
 
   @contextlib.contextmanager
   def quiet(self):
-    """Without a terminal, suppresses the output of a run."""
-    if self._terminal:
+    """Without a terminal, suppresses the lines of a run but its warnings."""
+    with streams.quiet(not self._terminal):
       yield
-    else:
-      with contextlib.redirect_stdout(io.StringIO()):
-        yield
 
   def end(self, ends: Mapping[str, Exception | None]) -> None:
     """Counts the runs of a group and prints their lines."""
+    from esmm_jax.printable import in_one_line
     from tqdm import tqdm
 
     now = time.monotonic()
@@ -220,12 +218,12 @@ class _Overall:
     beside = f' ({len(ends)} side by side)' if len(ends) > 1 else ''
     for number, (name, error) in enumerate(ends.items(), first):
       end = f'failed after {took}: {error}' if error else took
-      line = f'[{number}/{self._total}] {name}: {end}{beside}'
+      line = in_one_line(f'[{number}/{self._total}] {name}: {end}{beside}')
       if self._terminal:
         self._bar.update()
-        self._bar.write(line)
+        streams.say(line)
       else:
-        print(f'{line} (sweep {elapsed}, about {left} left)', flush=True)
+        streams.say(f'{line} (sweep {elapsed}, about {left} left)')
 
   def close(self) -> None:
     self._bar.close()

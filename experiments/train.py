@@ -16,6 +16,7 @@ import traceback
 from typing import Any
 
 from absl import flags
+from esmm_jax import streams, system_errors
 from esmm_jax.types import InputError
 
 from experiments import cli, console, file_flags, load
@@ -95,13 +96,16 @@ def _train(config: Any, workdir: str, first: bool = True) -> None:
   finally:
     is_new = before is None or before != _written(workdir)
     if is_this_run and first and is_new:
-      _note_origin(workdir)
+      try:
+        _note_origin(workdir)
+      except OSError as e:  # A by-product, also of what failed before.
+        streams.warn(system_errors.line(e))
   if not first:
     return
   if not is_new:
-    print(f'This run was finished before; {workdir}/results.json has:')
+    console.say(f'This run was finished before; {workdir}/results.json has:')
   console.print_results({os.path.basename(os.path.normpath(workdir)): results})
-  print(f'Next: python -m experiments.report --workdir={shlex.quote(workdir)}')
+  console.say(f'Next: python -m experiments.report --workdir={shlex.quote(workdir)}')
 
 
 def _written(workdir: str) -> tuple[int, int] | None:

@@ -148,13 +148,14 @@ def _paths(backbone: Message) -> list[_Path]:
     raise InputError(
         f'line {backbone.line}: a backbone with packages or a top_mlp cannot be'
         ' carried over.')
-  blocks = {str(b.get('name')): b for b in backbone.messages('blocks')}
-  outputs = backbone.all('output_blocks') or backbone.all('concat_blocks')
+  blocks = {b.get('name', ''): b for b in backbone.messages('blocks')}
+  outputs = (
+      backbone.texts('output_blocks') or backbone.texts('concat_blocks'))
   if backbone.has('concat_blocks') and len(outputs) > 1:
     raise InputError(
         f'line {backbone.line}: concat_blocks joins {len(outputs)} blocks; one'
         ' can be carried over.')
-  return [_path(str(name), blocks) for name in outputs or list(blocks)[-1:]]
+  return [_path(name, blocks) for name in outputs or list(blocks)[-1:]]
 
 
 def _path(name: str, blocks: dict[str, Message]) -> _Path:
@@ -165,7 +166,7 @@ def _path(name: str, blocks: dict[str, Message]) -> _Path:
     block = blocks[name]
     names.append(name)
     layer = block.message('keras_layer')
-    kind = str(layer.get('class_name', ''))
+    kind = layer.get('class_name', '')
     inputs = block.messages('inputs')
     for other in inputs:
       other.get('feature_group_name')
@@ -190,5 +191,5 @@ def _path(name: str, blocks: dict[str, Message]) -> _Path:
           f'line {block.line}: block {name!r} has {len(inputs)} inputs; one can'
           ' be carried over.')
     block.get('merge_inputs_into_list')
-    name = str(inputs[0].get('block_name', '')) if inputs else ''
+    name = inputs[0].get('block_name', '') if inputs else ''
   return _Path(tuple(reversed(names)), mlps, mmoe, transfer_layer)

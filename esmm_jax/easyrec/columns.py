@@ -3,7 +3,7 @@
 from esmm_jax.data.values.raw_values import SEPARATOR
 from esmm_jax.easyrec.features import Feature, features, groups, kind_name
 from esmm_jax.easyrec.notes import Notes
-from esmm_jax.easyrec.text_proto import Message
+from esmm_jax.easyrec.text_proto import ANY, Message
 
 _KINDS = {
     'IdFeature': 'id', 'TagFeature': 'ids', 'SequenceFeature': 'ids',
@@ -53,7 +53,7 @@ class Columns:
       options = self._number(feature)
     else:
       options = self._size(feature)
-      if table := message.get('embedding_name'):
+      if table := message.get('embedding_name', ''):
         options += f':table={table}'
       if kind == 'ids':
         options += self._list(feature)
@@ -66,13 +66,13 @@ class Columns:
     """Returns the option of the size of the vocabulary."""
     message, line = feature.message, feature.line
     vocabulary = message.all('vocab_list')
-    size = message.get('hash_bucket_size') or message.get('num_buckets') or 0
-    size = size or len(vocabulary)
-    if vocabulary or message.get('vocab_file'):
+    size = message.get('hash_bucket_size', 0)
+    size = size or message.get('num_buckets', 0) or len(vocabulary)
+    if vocabulary or message.get('vocab_file', ''):
       self._notes.add(
           line, feature.name,
           'its vocabulary is made of the training rows, not of the list there')
-    if table := str(message.get('embedding_name', '')):
+    if table := message.get('embedding_name', ''):
       first = self._sizes.setdefault(table, size)
       if first != size:
         self._notes.add(
@@ -98,14 +98,15 @@ class Columns:
       self._notes.add(
           line, feature.name, f'combiner {combiner} became mean')
       combiner = 'mean'
-    length = message.get('max_seq_len') or message.get('sequence_length')
+    length = (
+        message.get('max_seq_len', 0) or message.get('sequence_length', 0))
     if not length:
       self._notes.add(
           line, feature.name,
           'all its entries count there, here the first 50; max_len is another'
           ' number')
     options = f':combiner={combiner}' + (f':max_len={length}' if length else '')
-    separator = str(message.get('separator', SEPARATOR))
+    separator = message.get('separator', SEPARATOR)
     if len(separator) > 1:
       self._notes.add(
           line, feature.name,
@@ -113,22 +114,22 @@ class Columns:
           ' of it here')
     if separator != SEPARATOR:
       options += f':separator={option_text(separator)}'
-    if weights := str(message.get('kv_separator', '')):
+    if weights := message.get('kv_separator', ''):
       options += f':weights={option_text(weights)}'
     return options
 
   def _number(self, feature: Feature) -> str:
     """Returns the options of a number; notes what is done to it there."""
     message, line = feature.message, feature.line
-    low, high = message.get('min_val', 0.0), message.get('max_val', 0.0)
-    cuts = message.all('boundaries')
+    low, high = (message.get(n, 0.0, ANY) for n in ('min_val', 'max_val'))
+    cuts = message.numbers('boundaries', float, ANY)
     if cuts or (message.get('num_buckets', 0) > 1 and high > low):
       self._notes.add(
           line, feature.name,
           'the embedding of its bucket became the number itself; make a column'
           ' of bucket numbers for dataset.id')
       return ''
-    function = str(message.get('normalizer_fn', ''))
+    function = message.get('normalizer_fn', '')
     if function.endswith('log1p'):
       self._notes.add(
           line, feature.name, f'{function} became scaling=log')
@@ -148,7 +149,7 @@ def columns(root: Message, model: Message, notes: Notes) -> Columns:
   used = set().union(*groups(model).values())
   converted = Columns(notes)
   for feature in features(root):
-    feature.message.get('embedding_dim')
+    feature.message.get('embedding_dim', 0)
     if feature.name in used:
       converted.add(feature)
     else:
@@ -190,7 +191,7 @@ def dimensions(root: Message, fields: dict[str, str]) -> list[int]:
   return [
       d for f in features(root)
       if f.name in fields and _KINDS.get(f.kind) != 'float'
-      and (d := f.message.get('embedding_dim'))]
+      and (d := f.message.get('embedding_dim', 0))]
 
 
 def _why_not(feature: Feature) -> str:
@@ -203,7 +204,7 @@ def _why_not(feature: Feature) -> str:
     elif message.get('seq_multi_sep'):
       parts = '; its entries are lists'
   if kind == 'SequenceFeature':
-    inner = kind_name(message.get('sub_feature_type', 'IdFeature'))
+    inner = kind_name(message.enum('sub_feature_type', 'IdFeature'))
     if inner != 'IdFeature':
       parts = f'; its entries are a {inner}'
   size = message.get('raw_input_dim', 1)

@@ -53,10 +53,10 @@ def convert(text: str) -> Converted:
   if torch_form.is_torch(root):
     root = torch_form.rewritten(root, notes)
   model = root.message('model_config')
-  name = str(model.get('model_class'))
+  name = model.get('model_class', '')
   if name not in CLASSES:
     raise InputError(
-        f'model_config.model_class is {name!r}; of EasyRec\'s models'
+        f'line {model.field("model_class").line}: model_config.model_class is {name!r}; of EasyRec\'s models'
         f' {", ".join(CLASSES)} can be carried over. {suggest(name, CLASSES)}'
     )
   base, section = CLASSES[name]

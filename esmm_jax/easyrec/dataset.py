@@ -66,7 +66,7 @@ def row_weight(
 ) -> dict[str, Any]:
   """Converts sample_weight, where a loss there is weighted by it."""
   data = root.message('data_config')
-  weight = data.get('sample_weight')
+  weight = data.get('sample_weight', '')
   use = [t.get('use_sample_weight', True) for t in towers.both]
   if not weight:
     return {}
@@ -78,19 +78,19 @@ def row_weight(
     notes.add(
         data.line, 'sample_weight',
         'is on the loss of one tower there, on both here')
-  return {'dataset.weight': quoted(str(weight))}
+  return {'dataset.weight': quoted(weight)}
 
 
 def _path(root: Message, split: str) -> str:
   return ','.join(
-      str(p) for name in _PATHS[split] for p in root.all(name))
+      path for name in _PATHS[split] for path in root.texts(name))
 
 
 def _file_form(
     root: Message, data: Message, section: dict[str, Any], notes: Notes
 ) -> dict[str, Any]:
   """Converts the form of the files, or notes what is not read."""
-  kind = str(data.get('input_type', 'CSVInput'))
+  kind = str(data.enum('input_type', 'CSVInput'))
   paths = [
       path for key in ('dataset.files', 'dataset.test_files')
       for path in str(section.get(key, '')).split(',') if path]
@@ -116,7 +116,7 @@ def _file_form(
       notes.add(
           data.line, 'input_fields',
           'are not there; name the columns of the files in dataset.header')
-  if (separator := str(data.get('separator', ','))) != ',':
+  if (separator := data.get('separator', ',')) != ',':
     plain = separator.isprintable() and separator != ' '
     form['dataset.separator'] = separator if plain else _escaped(separator)
     if len(separator) > 1:
@@ -143,7 +143,7 @@ def _group(root: Message, model: Message, notes: Notes) -> str:
           ('gauc', 'uid_field'), ('session_auc', 'session_id_field')):
         if metric.has(name):
           options = metric.message(name)
-          columns_of_groups.append(str(options.get(option)))
+          columns_of_groups.append(options.get(option, ''))
           reduction = options.get('reduction', 'mean')
           if reduction != 'mean_by_sample_num':
             notes.add(

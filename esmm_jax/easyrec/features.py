@@ -32,7 +32,7 @@ class Feature:
   @property
   def kind(self) -> str:
     """Its feature_type."""
-    return kind_name(self.message.get('feature_type', 'IdFeature'))
+    return kind_name(self.message.enum('feature_type', 'IdFeature'))
 
   @property
   def line(self) -> int:
@@ -54,10 +54,10 @@ def features(root: Message) -> list[Feature]:
   spread = data.get('auto_expand_input_fields', False)
   listed = []
   for message in messages:
-    inputs = tuple(map(str, message.all('input_names')))
-    name = str(message.get('feature_name') or (inputs or ('',))[0])
+    inputs = tuple(message.texts('input_names'))
+    name = message.get('feature_name', '') or (inputs or ('',))[0]
     listed.append(Feature(message, name, inputs))
-    for shared in map(str, message.all('shared_names')):
+    for shared in message.texts('shared_names'):
       for column in expanded(shared) if spread else [shared]:
         listed.append(Feature(message, column, (column,)))
   return listed
@@ -81,29 +81,32 @@ def groups(model: Message) -> dict[str, tuple[str, ...]]:
   """Returns feature group -> its features, those of its sequences too."""
   groups_by_name: dict[str, tuple[str, ...]] = {}
   for g in model.messages('feature_groups'):
-    names = [n for raw in g.all('feature_names') for n in expanded(str(raw))]
-    names += sequences(g)
-    groups_by_name[str(g.get('group_name'))] = tuple(dict.fromkeys(names))
+    groups_by_name[g.get('group_name', '')] = _members(g)
   if more := _attention_maps(model.messages('seq_att_groups')):
     groups_by_name[''] = tuple(dict.fromkeys(more))
   return groups_by_name
+
+
+def _members(group: Message) -> tuple[str, ...]:
+  names = [n for raw in group.texts('feature_names') for n in expanded(raw)]
+  return tuple(dict.fromkeys(names + sequences(group)))
 
 
 def sequences(group: Message) -> list[str]:
   """Lists the features of a group's sequences, with their keys."""
   names = _attention_maps(group.messages('sequence_features'))
   for inner in group.messages('sequence_groups'):
-    names += map(str, inner.all('feature_names'))
+    names += inner.texts('feature_names')
   return names
 
 
 def _attention_maps(groups: list[Message]) -> list[str]:
   return [
-      str(name)
+      name
       for group in groups
       for pairs in group.messages('seq_att_map')
       for part in ('key', 'hist_seq', 'aux_hist_seq')
-      for name in pairs.all(part)
+      for name in pairs.texts(part)
   ]
 
 
@@ -111,19 +114,25 @@ def unknown(model: Message, names: set[str]) -> None:
   """Refuses a feature group with a feature that is not there.
 
   Raises:
-    InputError: Names the feature.
+    InputError: Names the group's line and the feature.
   """
-  used: set[str] = set().union(*groups(model).values())
-  for missing in sorted(used - names):
-    raise InputError(
-        f'feature group: {missing!r} is no feature of feature_config.')
+  lines = [
+      (g.line, name)
+      for g in model.messages('feature_groups') for name in _members(g)]
+  attention = model.messages('seq_att_groups')
+  lines += [(g.line, n) for g in attention for n in _attention_maps([g])]
+  for line, name in lines:
+    if name not in names:
+      raise InputError(
+          f'line {line}: feature group: {name!r} is no feature of'
+          ' feature_config.')
 
 
 def input_fields(data: Message) -> Iterator[tuple[str, Message]]:
   """Yields (column, options) of the columns, in the order of the file."""
   spread = data.get('auto_expand_input_fields', False)
   for message in data.messages('input_fields'):
-    name = str(message.get('input_name'))
+    name = message.get('input_name', '')
     for column in expanded(name) if spread else [name]:
       yield column, message
 

@@ -6,6 +6,7 @@ from typing import Any
 from esmm_jax.easyrec.notes import Notes
 from esmm_jax.easyrec.text_proto import Message
 from esmm_jax.easyrec.towers import Towers
+from esmm_jax.options import BELOW_ONE, WIDTH
 from esmm_jax.types import InputError, suggest
 
 _ACTIVATIONS = {
@@ -92,11 +93,11 @@ def relations(
   A tower without such a network reads no other one, whatever it names.
   """
   tasks = {
-      t.get('tower_name'): task
+      t.get('tower_name', ''): task
       for t, task in zip(towers.both, ('ctr', 'cvr'))}
   edges, nets, without = [], [], []
   for tower, task in zip(towers.both, ('ctr', 'cvr')):
-    parents = tower.all('relation_tower_names')
+    parents = tower.texts('relation_tower_names')
     if not tower.has('relation_dnn'):
       without.append(tower)
       continue
@@ -104,7 +105,7 @@ def relations(
     edges += [f'{tasks[p]} -> {task}' for p in parents if p in tasks]
   for tower in without if nets else []:
     notes.add(
-        tower.line, str(tower.get('tower_name')),
+        tower.line, tower.get('tower_name', ''),
         'has no relation_dnn there; here all towers have the same')
   return {
       'model.relations': tuple(edges),
@@ -128,7 +129,7 @@ def feature_groups(
   """
   converted = []
   for g in net.messages('groups'):
-    name = str(g.get('input'))
+    name = g.get('input', '')
     if name not in groups:
       raise InputError(
           f'line {g.line}: {name!r} is no feature group.'
@@ -153,12 +154,12 @@ class Parts:
 
   def widths(self, network: Message) -> tuple[int, ...]:
     """Returns the hidden widths of a network and collects its settings."""
-    units = tuple(network.numbers('hidden_units', int))
+    units = tuple(network.numbers('hidden_units', int, WIDTH))
     if units:
-      self._rates += network.numbers('dropout_ratio') or [0.0]
+      self._rates += network.numbers('dropout_ratio', float, BELOW_ONE) or [0.0]
       batch, layer = network.get('use_bn', True), network.get('use_ln', False)
       self._norms.append('layer' if layer else 'batch' if batch else 'none')
-      activation = str(network.get('activation', 'relu'))
+      activation = network.get('activation', 'relu')
       self._activations.append(activation.rpartition('.')[2])
     return units
 

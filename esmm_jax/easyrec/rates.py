@@ -5,6 +5,7 @@ from typing import Any
 
 from esmm_jax.easyrec.notes import Notes
 from esmm_jax.easyrec.text_proto import Message
+from esmm_jax.options import COUNT, POSITIVE
 
 _FORMS = (
     'constant_learning_rate', 'exponential_decay_learning_rate',
@@ -29,21 +30,21 @@ def rate(message: Message, steps: int, notes: Notes) -> dict[str, Any]:
     return {'learning_rate': _RATE}
   options = message.message(form)
   if form == 'constant_learning_rate':
-    return {'learning_rate': float(options.get('learning_rate', _RATE))}
+    return {'learning_rate': float(options.get('learning_rate', _RATE, POSITIVE))}
   if form == 'exponential_decay_learning_rate':
     return _exponential(options, steps, notes)
   if form == 'cosine_decay_learning_rate':
     return _cosine(options, steps, notes)
   if form == 'transformer_learning_rate':
-    warmup = int(options.get('warmup_steps', 1))
-    peak = float(options.get('learning_rate_base', 1.0)) / math.sqrt(
-        max(warmup, 1) * float(options.get('hidden_size', 1)))
+    warmup = options.get('warmup_steps', 1)
+    peak = float(options.get('learning_rate_base', 1.0, POSITIVE)) / math.sqrt(
+        max(warmup, 1) * options.get('hidden_size', 1, COUNT))
     notes.add(
         options.line, form,
         f'is none of ours; its peak {peak:.3g}, after {warmup} steps, stays')
     return {'learning_rate': peak, 'schedule.warmup_steps': warmup}
-  first = options.get('initial_learning_rate', _RATE)
-  first = float(options.get('learning_rate_base', first))
+  first = options.get('initial_learning_rate', _RATE, POSITIVE)
+  first = float(options.get('learning_rate_base', first, POSITIVE))
   notes.add(
       options.line, form,
       f'is none of ours; the learning rate stays {first:g}.'
@@ -57,7 +58,7 @@ def _exponential(
     options: Message, steps: int, notes: Notes
 ) -> dict[str, Any]:
   """Converts a rate that falls by a factor every so many steps."""
-  first = float(options.get('initial_learning_rate', _RATE))
+  first = float(options.get('initial_learning_rate', _RATE, POSITIVE))
   factor = float(options.get('decay_factor', 0.95))
   every = max(options.get('decay_steps', 4_000_000), 1)
   least = options.get('min_learning_rate', 0.0)
@@ -82,14 +83,17 @@ def _exponential(
   decays = max(steps - warmup, 0) / every
   # An exponential never reaches 0.
   floor = max(least / first if first else 0.0, 1e-12)
-  end = max(
-      factor ** (math.floor(decays) if staircase else decays), floor)
+  end = max(_power(factor, math.floor(decays) if staircase else decays), floor)
   if end >= 1 and decays >= 1e-2 and staircase:
     notes.add(
         options.line, 'decay_steps',
         f'the run of {steps} steps ends before the first step down, at {every}')
+  if end > 1:
+    notes.add(
+        options.line, 'decay_factor',
+        f'{factor:g} lets the rate grow there; here it is constant')
   if end < 1:
-    smooth = max(factor**decays, floor)
+    smooth = max(_power(factor, decays), floor)
     converted |= {'schedule.name': 'exponential', 'schedule.end_factor': smooth}
     how = 'decays smoothly,' if staircase else 'decays'
     notes.add(
@@ -99,9 +103,17 @@ def _exponential(
   return converted
 
 
+def _power(factor: float, times: float) -> float:
+  """Returns factor**times; infinity where that is no number of float64."""
+  try:
+    return factor**times
+  except OverflowError:
+    return math.inf
+
+
 def _cosine(options: Message, steps: int, notes: Notes) -> dict[str, Any]:
   """Converts a rate that falls along a cosine to 0."""
-  first = float(options.get('learning_rate_base', _RATE))
+  first = float(options.get('learning_rate_base', _RATE, POSITIVE))
   total = options.get('total_steps', 4_000_000)
   warmup = options.get('warmup_steps', 10_000)
   start = float(options.get('warmup_learning_rate', 0.0002))

@@ -7,11 +7,14 @@ text.
 
 from collections.abc import Iterable, Iterator
 import dataclasses
+import math
 import re
 from typing import Any
 
+from esmm_jax.options import COUNT_OR_NONE, NOT_NEGATIVE, Range
 from esmm_jax.types import InputError
 
+ANY = Range(-1e38, 1e38)  # The finite numbers of float32.
 _TOKEN = re.compile(
     r"""(?P<skip>[\s]+|\#[^\n]*)
     |(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
@@ -65,25 +68,63 @@ class Message:
       f.used = True
     return [f.value for f in fields]
 
-  def get(self, name: str, default: Any = None) -> Any:
+  def get(
+      self, name: str, default: Any = None, allowed: Range | None = None
+  ) -> Any:
     """Returns the last value of a field, as protocol buffers define it.
 
     Args:
       name: Of the field.
-      default: Where it is not written; a number or bool tells its type.
+      default: Where it is not written; a number, bool or text tells its type.
+      allowed: Of a number; default: what is finite and not negative.
 
     Raises:
-      InputError: The value is of another type than the default.
+      InputError: The value is of another type than the default, or outside of
+        the range.
     """
     fields = [f for f in self.fields if f.name == name]
     self.all(name)
-    return _like(fields[-1], default) if fields else default
+    return _like(fields[-1], default, allowed) if fields else default
 
-  def numbers(self, name: str, kind: type = float) -> list[Any]:
-    """Returns the values of a repeated field of numbers."""
+  def numbers(
+      self, name: str, kind: type = float, allowed: Range | None = None
+  ) -> list[Any]:
+    """Returns the values of a repeated field of numbers.
+
+    Raises:
+      InputError: As `get`.
+    """
     fields = [f for f in self.fields if f.name == name]
     self.all(name)
-    return [_like(f, kind()) for f in fields]
+    return [_like(f, kind(), allowed) for f in fields]
+
+  def texts(self, name: str) -> list[str]:
+    """Returns the values of a repeated field of texts.
+
+    Raises:
+      InputError: One of them is no text.
+    """
+    fields = [f for f in self.fields if f.name == name]
+    self.all(name)
+    return [_like(f, '') for f in fields]
+
+  def enum(self, name: str, default: str) -> str | int:
+    """Returns the value of an enumeration, a name or a number.
+
+    Raises:
+      InputError: It is neither.
+    """
+    value = self.get(name)
+    if value is None:
+      return default
+    if isinstance(value, (bool, float, Message)):
+      raise _wrong(self.field(name), 'a name')
+    return value
+
+  def field(self, name: str) -> 'Field':
+    """Returns the last field of a name; one without a value if there is none."""
+    fields = [f for f in self.fields if f.name == name]
+    return fields[-1] if fields else Field(name, None, self.line)
 
   def has(self, name: str) -> bool:
     """Tells whether a field is written, be it as an empty message."""
@@ -126,8 +167,8 @@ class Message:
         yield from f.value.unused(here)
 
 
-def _like(field: Field, default: Any) -> Any:
-  """Returns a value as a number or bool, if its default is one."""
+def _like(field: Field, default: Any, allowed: Range | None = None) -> Any:
+  """Returns a value as a number, bool or text, if its default is one."""
   value = field.value
   if isinstance(default, bool):
     right = isinstance(value, bool) or value in (0, 1)
@@ -137,17 +178,31 @@ def _like(field: Field, default: Any) -> Any:
       value = float(value)
     right = isinstance(value, (int, float)) and not isinstance(value, bool)
     noun, convert = 'a number', lambda v: v
+    allowed = allowed or NOT_NEGATIVE
     if isinstance(default, int):
-      right = right and value == value // 1
+      right = right and math.isfinite(value) and value == value // 1
       noun, convert = 'a whole number', int
+      allowed = COUNT_OR_NONE if allowed is NOT_NEGATIVE else allowed
+    right = right and allowed.holds(value)
+    noun += f' in {allowed}'
+  elif isinstance(default, str):
+    right, noun, convert = isinstance(value, str), 'a text', str
   else:
     return value
   if not right:
-    shown = 'a message' if isinstance(value, Message) else repr(value)
-    name = field.written or field.name
-    raise InputError(
-        f'line {field.line}: {name} is {shown}; it must be {noun}.')
+    raise _wrong(field, noun)
   return convert(value)
+
+
+def _wrong(field: Field, noun: str) -> InputError:
+  shown = repr(field.value)
+  if isinstance(field.value, Message):
+    shown = 'a message'
+  elif isinstance(field.value, (Word, bool)):
+    shown = str(field.value)
+  name = field.written or field.name
+  return InputError(
+      f'line {field.line}: {name} is {shown}; it must be {noun}.')
 
 
 def parse(text: str) -> Message:

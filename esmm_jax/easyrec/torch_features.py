@@ -39,8 +39,8 @@ def feature_configs(config: Message, notes: Notes) -> list[Message]:
 
 def _feature(kind: str, options: Message, notes: Notes) -> Message:
   """Rewrites a feature."""
-  name = str(options.get('feature_name', ''))
-  inputs = [str(text).rpartition(':')[2] for text in options.all('expression')]
+  name = options.get('feature_name', '')
+  inputs = [text.rpartition(':')[2] for text in options.texts('expression')]
   several = kind == 'id_feature' and (
       options.get('value_dim', 0) > 1 or options.get('weighted', False)
       or options.has('separator'))
@@ -98,7 +98,7 @@ def _capacity(field: Field, name: str, notes: Notes) -> Field:
 
 def _sequence(options: Message, notes: Notes) -> list[Message]:
   """Rewrites a sequence of features as one list for each of them."""
-  start = str(options.get('sequence_name', ''))
+  start = options.get('sequence_name', '')
   length = options.get('sequence_length', 0)
   separator = options.get('sequence_delim', ';')
   listed = []

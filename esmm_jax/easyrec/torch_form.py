@@ -53,7 +53,7 @@ def rewritten(root: Message, notes: Notes) -> Message:
         'model_config of TorchEasyRec has'
         f' {", ".join(others) or "no model"}; of its models'
         f' {", ".join(_MODELS)} can be carried over.')
-  epochs = _peek(root, 'train_config').get('num_epochs')
+  epochs = _peek(root, 'train_config').get('num_epochs', 0)
   rewrite: dict[str, Callable[[Field], list[Field]]] = {
       'train_config': lambda f: [_with(f, train_config(f.value, notes))],
       'data_config': lambda f: [_with(f, _data(f.value, epochs))],
@@ -83,7 +83,7 @@ def _with(field: Field, message: Message) -> Field:
   return Field(field.name, message, field.line)
 
 
-def _data(data: Message, epochs: int | None) -> Message:
+def _data(data: Message, epochs: int) -> Message:
   """Rewrites data_config."""
   fields = []
   for f in data.fields:
@@ -100,7 +100,7 @@ def _data(data: Message, epochs: int | None) -> Message:
     fields.append(default_field('batch_size', 1024))
   if not data.has('dataset_type'):
     fields.append(default_field('input_type', Word('OdpsDataset')))
-  if epochs is not None:
+  if epochs:
     fields.append(default_field('num_epochs', epochs))
   return Message(fields, data.line)
 

@@ -3,6 +3,7 @@
 from esmm_jax.easyrec.features import default_field
 from esmm_jax.easyrec.notes import Notes
 from esmm_jax.easyrec.text_proto import Field, Message
+from esmm_jax.options import POSITIVE
 
 _RATE = 0.002
 _NAMES = {'sgd_optimizer': 'momentum_optimizer'}
@@ -38,7 +39,7 @@ def train_config(train: Message, notes: Notes) -> Message:
 
 
 def _clipping(clipping: Message, notes: Notes) -> list[Field]:
-  kind = clipping.get('clipping_type', 'none')
+  kind = clipping.enum('clipping_type', 'none')
   most = clipping.get('max_gradient', 1.0)
   norm = clipping.get('norm_type', 2.0)
   if kind == 'none':
@@ -65,7 +66,7 @@ def _optimizer(config: Message, part: str, notes: Notes) -> Message:
     if not f.name.endswith('_optimizer') or not isinstance(f.value, Message):
       fields.append(f)
       continue
-    rate = f.value.get('lr', _RATE)
+    rate = f.value.get('lr', _RATE, POSITIVE)
     inside = [g for g in f.value.fields if g.name not in ('lr', 'momentum')]
     forms = schedules or [default_field('constant_learning_rate', Message([]))]
     learning_rate = Message(

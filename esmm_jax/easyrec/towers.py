@@ -50,13 +50,13 @@ def towers(root: Message, net: Message, name: str, notes: Notes) -> Towers:
         f'the model has {len(listed)} task_towers; a click and a conversion can'
         ' be carried over.'
     )
-  fields = root.message('data_config').all('label_fields')
+  fields = root.message('data_config').texts('label_fields')
   labels = {}
   for k, tower in enumerate(listed):
-    label = tower.get('label_name') or (fields[k] if k < len(fields) else '')
+    label = tower.get('label_name', '') or (fields[k] if k < len(fields) else '')
     if not label:
       raise InputError(f'line {tower.line}: a tower has no label_name.')
-    labels[id(tower)] = str(label)
+    labels[id(tower)] = label
   if name == 'ESMM':
     conversion, click = listed
   else:
@@ -70,10 +70,10 @@ def _in_order(
 ) -> tuple[Message, Message]:
   """Returns the tower of the click and that of the conversion."""
   by_label = {labels[id(t)]: t for t in listed}
-  by_name = {t.get('tower_name'): t for t in listed}
+  by_name = {t.get('tower_name', ''): t for t in listed}
   for conversion in listed:
-    click = by_label.get(conversion.get('task_space_indicator_label'))
-    parents = [by_name.get(n) for n in conversion.all('relation_tower_names')]
+    click = by_label.get(conversion.get('task_space_indicator_label', ''))
+    parents = [by_name.get(n) for n in conversion.texts('relation_tower_names')]
     click = click or next(filter(None, parents), None)
     if click is not None and click is not conversion:
       return click, conversion
@@ -90,7 +90,7 @@ def losses(name: str, towers: Towers, notes: Notes) -> dict[str, Any]:
   conversion = towers.conversion
   calibrators = [_calibrator(t) for t in towers.both]
   weights = [_weight(t, notes) for t in towers.both]
-  space = conversion.get('task_space_indicator_label')
+  space = conversion.get('task_space_indicator_label', '')
   inside = conversion.get('in_task_space_weight', 1.0)
   outside = conversion.get('out_task_space_weight', 1.0)
   if name == 'ESMM':
@@ -144,7 +144,7 @@ def _weight(tower: Message, notes: Notes) -> float:
   weight = float(tower.get('weight', 1.0))
   several = tower.messages('losses')
   if not several:
-    loss = tower.get('loss_type', 'CLASSIFICATION')
+    loss = tower.enum('loss_type', 'CLASSIFICATION')
     if loss not in _CLASSIFICATION:
       notes.add(
           tower.line, 'loss_type', f'{loss} became the cross-entropy of 0 or 1')
@@ -152,7 +152,7 @@ def _weight(tower: Message, notes: Notes) -> float:
   tower.get('loss_type')
   shares = []
   for loss in several:
-    kind = loss.get('loss_type')
+    kind = loss.enum('loss_type', '')
     if kind in _CLASSIFICATION:
       shares.append(float(loss.get('weight', 1.0)))
     elif kind != _CALIBRATOR:
@@ -169,4 +169,4 @@ def _calibrator(tower: Message) -> float:
   """Returns the weight of the loss that keeps pCTCVR below pCTR."""
   return float(tower.get('weight', 1.0)) * sum(
       float(loss.get('weight', 1.0)) for loss in tower.messages('losses')
-      if loss.get('loss_type') == _CALIBRATOR)
+      if loss.enum('loss_type', '') == _CALIBRATOR)

@@ -5,11 +5,13 @@ from typing import Any, NamedTuple
 from esmm_jax.easyrec import rates
 from esmm_jax.easyrec.notes import Notes
 from esmm_jax.easyrec.text_proto import Message
+from esmm_jax.options import BELOW_ONE, COUNT, NOT_NEGATIVE, POSITIVE, Range
+from esmm_jax.options import SEED  # fmt: skip
 
-_ADAM = {'beta1': ('b1', 0.9), 'beta2': ('b2', 0.999)}
-_MOMENTUM = {'momentum_optimizer_value': ('momentum', 0.9)}
-# Message -> our optimizer, field -> (our key, default), weight_decay.
-_OPTIMIZERS: dict[str, tuple[str, dict[str, tuple[str, float]], float]] = {
+_ADAM = {'beta1': ('b1', 0.9, BELOW_ONE), 'beta2': ('b2', 0.999, BELOW_ONE)}
+_MOMENTUM = {'momentum_optimizer_value': ('momentum', 0.9, BELOW_ONE)}
+# Message -> our optimizer, field -> (our key, default, range), weight_decay.
+_OPTIMIZERS: dict[str, tuple[str, dict[str, tuple[str, float, Range]], float]] = {
     'adam_optimizer': ('adam', _ADAM, 0.0),
     'lazy_adam_optimizer': ('adam', _ADAM, 0.0),
     'adam_async_optimizer': ('adam', _ADAM, 0.0),
@@ -17,10 +19,10 @@ _OPTIMIZERS: dict[str, tuple[str, dict[str, tuple[str, float]], float]] = {
     'adam_asyncw_optimizer': ('adam', _ADAM, 1e-6),
     'adagrad_optimizer': (
         'adagrad',
-        {'initial_accumulator_value': ('initial_accumulator', 0.1)}, 0.0),
+        {'initial_accumulator_value': ('initial_accumulator', 0.1, NOT_NEGATIVE)}, 0.0),
     'rowwise_adagrad_optimizer': (
         'rowwise_adagrad',
-        {'initial_accumulator_value': ('initial_accumulator', 0.0)}, 0.0),
+        {'initial_accumulator_value': ('initial_accumulator', 0.0, NOT_NEGATIVE)}, 0.0),
     'momentum_optimizer': ('sgd', _MOMENTUM, 0.0),
     'momentumw_optimizer': ('sgd', _MOMENTUM, 1e-6),
     # Without counterpart: Adam is taken, at their rate.
@@ -44,7 +46,7 @@ class _Optimizer(NamedTuple):
 def settings(root: Message, notes: Notes) -> dict[str, Any]:
   """Converts to the top-level keys of a config."""
   data, train = root.message('data_config'), root.message('train_config')
-  converted: dict[str, Any] = {'batch_size': data.get('batch_size', 32)}
+  converted: dict[str, Any] = {'batch_size': data.get('batch_size', 32, COUNT)}
   epochs, steps = data.get('num_epochs', 0), train.get('num_steps', 0)
   if 0 < epochs < _MANY:
     converted['num_epochs'] = epochs
@@ -61,8 +63,8 @@ def settings(root: Message, notes: Notes) -> dict[str, Any]:
   converted |= _optimizers(train, steps, notes)
   if clip := train.get('gradient_clipping_by_norm', 0.0):
     converted['clip_norm'] = float(clip)
-  if (seed := train.get('seed')) is not None:
-    converted['seed'] = seed
+  if train.has('seed'):
+    converted['seed'] = train.get('seed', 0, SEED)
   return converted
 
 
@@ -118,10 +120,10 @@ def _optimizer(config: Message, steps: int, notes: Notes) -> _Optimizer:
     name = 'adam'
     notes.add(config.line, kind, 'is none of ours; Adam is taken')
   converted = {
-      f'optimizer.{key}': float(options.get(field, default))
-      for field, (key, default) in fields.items()}
+      f'optimizer.{key}': float(options.get(field, default, allowed))
+      for field, (key, default, allowed) in fields.items()}
   if options.has('epsilon') and name == 'adam' and fields:
-    converted['optimizer.eps'] = float(options.get('epsilon'))
+    converted['optimizer.eps'] = float(options.get('epsilon', 0.0, POSITIVE))
   rate = rates.rate(options.message('learning_rate'), steps, notes)
   decay = float(options.get('weight_decay', decay))
   first = rate['learning_rate']

@@ -14,6 +14,7 @@ import json
 import os
 from typing import Any, NamedTuple
 
+from esmm_jax import system_errors
 from esmm_jax.json_files import write_json
 from esmm_jax.types import Array
 import jax
@@ -143,7 +144,7 @@ def _write_shard(
   """Writes the first rows of one device's shard."""
   on_host = data.device.platform == 'cpu'  # NumPy then has a view, not a copy.
   data = np.asarray(data) if on_host else data
-  with open(path, 'wb') as f:
+  with system_errors.naming(path), open(path, 'wb') as f:
     shape = (num_rows, *data.shape[1:])
     for first, last in _parts(shape, data.dtype.itemsize, part_bytes):
       part = np.ascontiguousarray(data[first:last])

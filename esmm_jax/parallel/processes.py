@@ -16,12 +16,13 @@ import re
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
 
+from esmm_jax import ownership, streams
 from esmm_jax.types import InputError
+from esmm_jax.whole_files import SUFFIX
 import jax
 import numpy as np
 
@@ -166,12 +167,16 @@ def watching(workdir: str, timeout: float) -> Iterator[None]:
   Args:
     workdir: A folder that all processes see.
     timeout: Greatest age of a heartbeat, in seconds.
+
+  Raises:
+    InputError: The folder is somebody else's.
   """
   if jax.process_count() == 1:
     yield
     return
   from jax.experimental import multihost_utils
 
+  ownership.check(workdir, ownership.RUN)
   # A name that no earlier start had, so that no old heartbeat is read.
   start = np.int64(time.time_ns() if is_first() else 0)
   start = int(multihost_utils.broadcast_one_to_all(start))
@@ -193,7 +198,16 @@ def watching(workdir: str, timeout: float) -> Iterator[None]:
       _show(folder, _DONE)
       wait_for_all('done')
       if is_first():
-        shutil.rmtree(os.path.join(workdir, FOLDER))
+        _remove_heartbeats(os.path.join(workdir, FOLDER))
+
+
+def _remove_heartbeats(folder: str) -> None:
+  """Removes the folders of all starts; what else is there stays."""
+  with contextlib.suppress(OSError):  # The run's folder may be gone.
+    for name in os.listdir(folder):
+      if name.isdecimal():
+        shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
+    os.rmdir(folder)
 
 
 def _watch(folder: str, timeout: float, over: threading.Event) -> None:
@@ -234,11 +248,9 @@ def is_connection_error(error: Exception) -> bool:
 
 def lost(message: str) -> None:
   """Ends the process at once: others may never answer again."""
-  print(
+  streams.complain(
       f'error: {message} The same command in all processes goes on from the'
-      ' last checkpoint.',
-      file=sys.stderr,
-      flush=True,
+      ' last checkpoint.'
   )
   os._exit(EXIT_CODE)
 
@@ -247,9 +259,15 @@ def _show(folder: str, text: str) -> None:
   """Writes this process's heartbeat, whole or not at all."""
   path = os.path.join(folder, str(jax.process_index()))
   try:
-    with open(path + '.tmp', 'w', encoding='utf-8') as f:
-      f.write(text)
-    os.replace(path + '.tmp', path)
+    # Not synchronised, as `whole_files` would: it is read by the living alone,
+    # and must not wait for a disk that is busy.
+    number, temporary = tempfile.mkstemp(SUFFIX, '.', folder)
+    try:
+      with open(number, 'w', encoding='utf-8') as f:
+        f.write(text)
+      os.replace(temporary, path)
+    except OSError:
+      os.remove(temporary)
   except OSError:
     pass  # The disk is full, or the folder is gone: training will say so.
 

@@ -9,16 +9,15 @@ one before is used. The seal is written when all that it lists is on the disk
 and was found complete (`read_back`), and only then is an older one removed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 import logging
 import os
-import shutil
 from typing import Any
 
-from esmm_jax import checksums, whole_files
+from esmm_jax import checksums, system_errors, whole_files
 from esmm_jax.parallel import axes, processes
 from esmm_jax.types import InputError
-from esmm_jax.workdir import disk_errors, read_back, trees, without_wildcards
+from esmm_jax.workdir import examine, read_back, trees, without_wildcards
 from esmm_jax.workdir.table_checkpoint import TableRestore, TableSave
 import jax
 import numpy as np
@@ -37,16 +36,16 @@ class Checkpoints:
   def __init__(
       self, workdir: str, num_rows: int | None = None, read_only: bool = False
   ):
-    """Opens them; those that are damaged are removed.
+    """Opens them; those that are damaged are set aside (`examine`).
 
     Args:
       workdir: The run's folder.
       num_rows: Rows of the tables; a mesh may make them longer
         (`Layout.padded`), which no checkpoint shows. None: all.
-      read_only: Nothing is written or removed.
+      read_only: Nothing is written or moved.
 
     Raises:
-      InputError: The disk cannot be read; nothing is removed.
+      InputError: The disk cannot be read; nothing is moved.
     """
     # Orbax logs every save at INFO.
     logging.getLogger('absl').setLevel(logging.WARNING)
@@ -56,13 +55,18 @@ class Checkpoints:
     self.messages = []
     if read_only or processes.is_first():
       try:
-        self._sound, damaged = _examine(self._folder)
+        self._sound, bad = examine.examine(self._folder)
       except OSError as e:  # Says nothing about what was written.
         raise _unreadable(self._folder, e) from e
-      self.messages = [why for _, why in damaged]
+      self.messages = [why for _, why in bad]
       if not read_only:
-        _remove(self._folder, [step for step, _ in damaged])
-    processes.wait_for_all('damaged checkpoints are removed')
+        names = [name for name, _ in bad]
+        moved = examine.set_aside(self._folder, names)
+        self.messages = [
+            f'{why} It is moved to {path}.'
+            for why, path in zip(self.messages, moved)
+        ]
+    processes.wait_for_all('damaged checkpoints are set aside')
     if not read_only:
       whole_files.make_folders(self._folder)
     exists = os.path.isdir(self._folder)
@@ -115,7 +119,7 @@ class Checkpoints:
         raise
       raise InputError(
           f'The checkpoint of step {step} cannot be written to {self._folder}:'
-          f' {disk_errors.told(e)} Then the same command resumes from the'
+          f' {system_errors.told(e)} Then the same command resumes from the'
           ' checkpoint before.'
       ) from e
 
@@ -231,60 +235,20 @@ class Checkpoints:
       self._alias.close()
 
 
-def _examine(folder: str) -> tuple[int | None, list[tuple[int, str]]]:
-  """Finds the last sound step, and the damage of the steps after it.
-
-  Raises:
-    OSError: A file cannot be read, whatever is in it.
-  """
-  damaged: list[tuple[int, str]] = []
-  names = os.listdir(folder) if os.path.isdir(folder) else []
-  steps = sorted(int(n) for n in names if n.isdigit())
-  while steps:
-    step = steps.pop()
-    path = os.path.join(folder, str(step))
-    wrong = checksums.damage(path)
-    if not wrong:
-      return step, damaged
-    before = f'of step {steps[-1]}' if steps else 'before: there is none'
-    damaged.append((
-        step,
-        f'The checkpoint {path} is damaged: {wrong}. It is not used, but the'
-        f' one {before}.',
-    ))
-  return None, damaged
-
-
-def _remove(folder: str, steps: Sequence[int]) -> None:
-  """Removes checkpoints, and checksums of those that are gone."""
-  for step in steps:
-    shutil.rmtree(os.path.join(folder, str(step)))
-  if os.path.isdir(folder):
-    checksums.remove_stray(folder)
-
-
 def _seal(path: str) -> None:
   """Seals a complete checkpoint, and only then removes older ones."""
   whole_files.synchronise_all(path)
   checksums.seal(path)
-  folder = os.path.dirname(path)
-  steps = [
-      int(name)
-      for name in os.listdir(folder)
-      if name.isdigit() and checksums.is_sealed(os.path.join(folder, name))
-  ]
-  for step in sorted(steps)[:-_KEPT]:
-    shutil.rmtree(os.path.join(folder, str(step)))
-  checksums.remove_stray(folder)
+  examine.retire(os.path.dirname(path), _KEPT)
 
 
 def _of_disk(error: Exception) -> bool:
   """Returns True if the operating system, not a library, refused a file."""
-  return isinstance(error, OSError) or disk_errors.code_of(error) is not None
+  return isinstance(error, OSError) or system_errors.code_of(error) is not None
 
 
 def _unreadable(path: str, error: Exception) -> InputError:
   return InputError(
-      f'{path} cannot be read: {disk_errors.told(error)} The checkpoint is left'
-      ' as it is; then the same command resumes from it.'
+      f'{path} cannot be read: {system_errors.told(error)} The checkpoint is'
+      ' left as it is; then the same command resumes from it.'
   )

@@ -5,10 +5,10 @@ import json
 import os
 from typing import Any
 
-from esmm_jax import checksums
+from esmm_jax import checksums, system_errors
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import synchronise
-from esmm_jax.workdir import disk_errors
+from esmm_jax.workdir import examine
 
 RESULTS = 'results.json'
 
@@ -26,8 +26,19 @@ def read_results(workdir: str) -> dict[str, Any] | None:
   except (FileNotFoundError, NotADirectoryError, ValueError):
     return None
   except OSError as e:
-    raise InputError(f'{path} cannot be read: {disk_errors.told(e)}') from e
+    raise InputError(f'{path} cannot be read: {system_errors.told(e)}') from e
   return results if isinstance(results, dict) else None
+
+
+def sound_results(workdir: str) -> dict[str, Any] | None:
+  """Reads results.json; None if it or the last checkpoint is not sound."""
+  results = read_results(workdir)
+  return None if results is None or not is_sound(workdir, results) else results
+
+
+def has_predictions(path: str) -> bool:
+  """Returns True if the file of the predictions is there and sound."""
+  return os.path.exists(path) and not damage_of_predictions(path)
 
 
 def is_sound(workdir: str, results: Mapping[str, Any]) -> bool:
@@ -52,12 +63,13 @@ def is_sound(workdir: str, results: Mapping[str, Any]) -> bool:
         if name.isdigit() and checksums.is_sealed(os.path.join(folder, name))
     ]
     if not steps:
-      return not any(checksums.is_seal(name) for name in names)
+      damaged = examine.ASIDE in names
+      return not damaged and not any(map(checksums.is_seal, names))
     last = os.path.join(folder, str(max(steps)))
     return is_end(results, max(steps)) and not checksums.damage(last)
   except OSError as e:
     raise InputError(
-        f'{folder} cannot be read: {disk_errors.told(e)} The run is left as it'
+        f'{folder} cannot be read: {system_errors.told(e)} The run is left as it'
         ' is.'
     ) from e
 
@@ -112,13 +124,11 @@ def damage_of_predictions(path: str) -> str:
   """
   if not os.path.exists(path):
     return ''
-  import pyarrow as pa  # Imports slowly.
-  from pyarrow import parquet
+  from esmm_jax.workdir import predictions  # Imports slowly.
 
   try:
-    with parquet.ParquetFile(path, page_checksum_verification=True) as file:
-      for batch in file.iter_batches():
-        batch.validate()
-  except (pa.ArrowException, OSError, ValueError) as e:
-    return str(e).splitlines()[0] if str(e) else repr(e)
+    for _ in predictions.batches(path):
+      pass
+  except InputError as e:
+    return str(e).removesuffix(f' {predictions.REMEDY}')
   return ''

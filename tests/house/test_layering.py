@@ -15,8 +15,10 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 # The ground floor, which every layer may use.
 LAYERS = [
     f'esmm_jax.{module}'
-    for module in ('checksums', 'json_files', 'metric_names', 'options',
-                   'paths', 'schema', 'tasks', 'types', 'whole_files')
+    for module in ('checksums', 'json_files', 'locks', 'metric_names',
+                   'options', 'ownership', 'paths', 'printable',
+                   'replaceable', 'schema', 'streams', 'system_errors',
+                   'tasks', 'types', 'whole_files')
 ]
 # What a data set is made of.
 SET = [
@@ -33,15 +35,47 @@ RULES = [
     ('esmm_jax.tasks', ['esmm_jax.types'], []),
     ('esmm_jax.schema', ['esmm_jax.tasks', 'esmm_jax.types'], []),
     ('esmm_jax.metric_names', [], []),
-    ('esmm_jax.checksums', ['esmm_jax.json_files', 'esmm_jax.types'], []),
+    (
+        'esmm_jax.checksums',
+        ['esmm_jax.json_files', 'esmm_jax.types', 'esmm_jax.whole_files'],
+        [],
+    ),
     (
         'esmm_jax.json_files',
-        ['esmm_jax.types', 'esmm_jax.whole_files'],
+        ['esmm_jax.system_errors', 'esmm_jax.types', 'esmm_jax.whole_files'],
         ['numpy'],
     ),
-    ('esmm_jax.whole_files', [], []),
+    ('esmm_jax.whole_files', ['esmm_jax.system_errors'], ['numpy']),
+    (
+        'esmm_jax.streams',
+        ['esmm_jax.printable', 'esmm_jax.system_errors'],
+        ['tqdm'],
+    ),
+    (
+        'esmm_jax.locks',
+        [
+            'esmm_jax.streams',
+            'esmm_jax.system_errors',
+            'esmm_jax.types',
+            'esmm_jax.whole_files',
+        ],
+        [],
+    ),
+    ('esmm_jax.system_errors', ['esmm_jax.types'], []),
+    (
+        'esmm_jax.ownership',
+        [
+            'esmm_jax.json_files',
+            'esmm_jax.system_errors',
+            'esmm_jax.types',
+            'esmm_jax.whole_files',
+        ],
+        [],
+    ),
     ('esmm_jax.options', ['esmm_jax.types'], []),
-    ('esmm_jax.paths', [], []),
+    ('esmm_jax.replaceable', ['esmm_jax.types'], []),
+    ('esmm_jax.paths', ['esmm_jax.types'], ['fsspec']),
+    ('esmm_jax.printable', [], []),
     ('esmm_jax.data.csv_files', LAYERS, FILES),
     ('esmm_jax.data.values', ['esmm_jax.data.csv_files', *LAYERS], FILES),
     (
@@ -106,7 +140,7 @@ RULES = [
         ['esmm_jax.parallel', 'esmm_jax.workdir', *LAYERS],
         [*JAX, 'orbax'],
     ),
-    ('esmm_jax.workdir', LAYERS, [*JAX, 'tensorboardX', 'tqdm']),
+    ('esmm_jax.workdir', LAYERS, [*JAX, 'pyarrow', 'tensorboardX', 'tqdm']),
     ('esmm_jax.sweeps.points', ['esmm_jax.types'], []),
     ('esmm_jax.sweeps.table_parts', ['esmm_jax.metric_names'], []),
     (
@@ -171,7 +205,7 @@ RULES = [
     ),
     (
         'esmm_jax.reporting.plots',
-        ['esmm_jax.metric_names', 'esmm_jax.metrics', 'esmm_jax.types'],
+        ['esmm_jax.metrics', *LAYERS],
         [*NUMERIC, 'matplotlib'],
     ),
     (
@@ -186,7 +220,11 @@ RULES = [
         ],
         ['jinja2', *NUMERIC, 'pyarrow'],
     ),
-    ('esmm_jax.easyrec', ['esmm_jax.data.values', 'esmm_jax.types'], []),
+    (
+        'esmm_jax.easyrec',
+        ['esmm_jax.data.values', 'esmm_jax.options', 'esmm_jax.types'],
+        [],
+    ),
     (
         'esmm_jax.doctor',
         [

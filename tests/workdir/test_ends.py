@@ -119,7 +119,7 @@ def test_of_another_program(run):
 WORDS = {
     empty_table: 'has 0 bytes, not',
     no_end: 'was finished at step .* finished again from step',
-    half_the_predictions: 'test.parquet is damaged .* it is made again',
+    half_the_predictions: 'test.parquet cannot be read .* It is made again',
     empty_results: 'results.json was damaged; it is made again',
 }
 

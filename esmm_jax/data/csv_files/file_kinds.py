@@ -8,6 +8,7 @@ import re
 from typing import Any
 import zlib
 
+from esmm_jax import system_errors
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.types import InputError
 import fsspec
@@ -167,7 +168,7 @@ def open_raw(path: str) -> Any:
     fs, name = fsspec.url_to_fs(path)
     return fs.open(name, 'rb')
   except OSError as e:
-    raise InputError(f'{path} cannot be read: {e.strerror or e}.') from e
+    raise InputError(f'{path} cannot be read: {system_errors.told(e)}') from e
 
 
 @contextlib.contextmanager

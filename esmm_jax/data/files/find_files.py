@@ -6,7 +6,7 @@ import os
 import re
 from typing import NamedTuple
 
-from esmm_jax import paths
+from esmm_jax import paths, system_errors
 from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files import file_kinds
 from esmm_jax.data.csv_files.dialect import Dialect
@@ -59,6 +59,7 @@ def find(
     except (ImportError, OSError, ValueError, AttributeError) as e:
       if isinstance(e, InputError):
         raise
+      system_errors.refuse(f'{option}={pattern}', e)
       raise InputError(f'{option}={pattern}: {e}') from e
     if not listed:
       raise InputError(f'{option}={pattern}: there is no such file.')

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import dataclasses
 from typing import NamedTuple
 
+from esmm_jax import system_errors
 from esmm_jax.data.csv_files import csv_rows, csv_stream
 from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files import file_kinds
@@ -55,6 +56,7 @@ def names(path: str, dialect: Dialect = dialects.DEFAULT) -> list[str]:
         schema = parquet.ParquetFile(f).schema_arrow
         present = [n.strip() for n in schema.names]
   except DAMAGED as e:
+    system_errors.refuse(path, e)
     raise _unreadable(path, dialect, e) from e
   more = partitions.partitions(path)
   return [*present, *(n for n in more if n not in present)]
@@ -157,6 +159,7 @@ def read(
         waiting = table.slice(rows).to_batches()
         first, num = first + rows, num - rows
   except DAMAGED as e:
+    system_errors.refuse(path, e)
     raise _unreadable(path, dialect, e) from e
   if num:
     yield piece(pa.Table.from_batches(waiting))

@@ -15,7 +15,7 @@ from typing import Any
 
 from esmm_jax.data.ali_ccp.fields import SPLITS
 from esmm_jax.data.ali_ccp.writer import ONE, RANGES, RawWriter, Tokens
-from esmm_jax.data.ali_ccp.writer import tokens
+from esmm_jax.data.ali_ccp.writer import raw_files, tokens
 from esmm_jax.data.simulator.config import SimulatorConfig
 from esmm_jax.data.simulator.dataset import TRUTH
 from esmm_jax.data.simulator.log import HISTORY_LENGTH
@@ -48,7 +48,8 @@ def write_raw_files(
     progress: Called with the number of rows just written.
 
   Raises:
-    InputError: The truth exists already, or the config does not fit the format.
+    InputError: A file or the truth exists already, or the config does not fit
+      the format.
   """
   if config.stages != 2:
     raise InputError(
@@ -57,11 +58,13 @@ def write_raw_files(
     )
   _check_sizes(config)
   for split in SPLITS:
-    path = _truth_folder(folder, split)
-    if os.path.exists(path):
-      raise InputError(
-          f'{path} already exists. Use another folder, or delete it.'
-      )
+    truth = _truth_folder(folder, split)
+    for path in (*raw_files(folder, split).values(), truth):
+      if os.path.lexists(path):  # Perhaps the published data.
+        raise InputError(
+            f'{path} already exists, and is not written over. Use another'
+            ' folder.'
+        )
   process = LogProcess(config)
   bounds = config.splits
   parts = {

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 import math
 import os
+import shlex
 from typing import Any
 from urllib.parse import quote
 
@@ -30,37 +31,53 @@ _CAPTIONS = {
 }
 
 
-def begun(table: SweepTable, workdir: str) -> list[str]:
-  """Lists the runs that have a config, in the order of the points."""
-  names = dict.fromkeys(map(run_name, table.points))
+def begun(table: SweepTable | None, workdir: str) -> list[str]:
+  """Lists the runs that have a config.
+
+  Args:
+    table: The results table; its runs are listed in the order of its points.
+      None: the runs are those in the folder, by name.
+    workdir: Folder of the sweep.
+  """
+  if table is not None:
+    names = list(dict.fromkeys(map(run_name, table.points)))
+  else:
+    folder = os.path.join(workdir, 'runs')
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
   return [n for n in names if find_run(workdir, n).config is not None]
 
 
-def make(table: SweepTable, spec: str, workdir: str, output: str) -> Page:
-  """Draws the pictures into WORKDIR/plots and makes the page.
+def make(
+    table: SweepTable, spec: str, workdir: str, output: str, folder: str = ''
+) -> Page:
+  """Draws the pictures and makes the page.
 
   Args:
     table: The results table.
     spec: Its file and variant, for the command that resumes the sweep.
     workdir: Folder of the sweep.
     output: Path of the page; links to the runs are relative to it.
+    folder: Gets the pictures; '': WORKDIR/plots.
 
   Raises:
     InputError: As `tabulate`.
   """
   blocks = tabulate(table, workdir)
-  drawn = figures.draw(table, blocks, os.path.join(workdir, 'plots'))
+  folder = folder or os.path.join(workdir, 'plots')
+  drawn = figures.draw(table, blocks, folder)
   grids = report.grids(table, blocks)
   tables: list[Any] = [Text(table.note)] if table.note else []
   tables += [Table(grid) for grid in grids]
-  folder = os.path.join(workdir, 'plots')
   pictures: list[Any] = draw_gains(table, blocks, folder)
   pictures += [Picture(p, _caption(p), True) for p in drawn.paths]
   pictures += [Missing(text) for text in drawn.skipped]
   names = list(dict.fromkeys(map(run_name, table.points)))
   runs = [find_run(workdir, name) for name in names]
   finished = sum(run.results is not None for run in runs)
-  command = f'python -m experiments.sweep --sweep={spec} --workdir={workdir}'
+  command = (
+      f'python -m experiments.sweep --sweep={shlex.quote(spec)}'
+      f' --workdir={shlex.quote(workdir)}'
+  )
   state = []
   if finished < len(runs):
     failed = sum(bool(run.failure) for run in runs)
@@ -81,6 +98,46 @@ def make(table: SweepTable, spec: str, workdir: str, output: str) -> Page:
           Section('How it was made', [Code(command), Code('\n'.join(facts))]),
       ],
   )
+
+
+def make_without_table(workdir: str, output: str, why: str) -> Page:
+  """Makes the page of a sweep of which no results table is there.
+
+  Args:
+    workdir: Folder of the sweep.
+    output: Path of the page; links to the runs are relative to it.
+    why: The reason.
+
+  Raises:
+    InputError: A file of a run is not JSON.
+  """
+  rows, hrefs = [], {}
+  for i, name in enumerate(begun(None, workdir)):
+    rows.append([name, state(find_run(workdir, name))])
+    hrefs[i, 1] = _link(run_folder(workdir, name), output)
+  command = (
+      f'python -m experiments.report --workdir={shlex.quote(workdir)}'
+      ' --sweep=FILE'
+  )
+  finished = sum(row[1] == 'finished' for row in rows)
+  return Page(
+      f'Sweep {os.path.basename(os.path.abspath(workdir))}',
+      f'{len(rows)} runs, {finished} finished',
+      [],
+      [
+          Section('State', [Missing(why, command)]),
+          Section('Runs', [Table(Grid('', ['name', 'run'], rows, 2, []), hrefs)]),
+      ],
+  )
+
+
+def _link(folder: str, output: str) -> str:
+  """Returns the link from a page to a run: to its page, else its folder."""
+  page = os.path.join(folder, 'report.html')
+  target = page if os.path.exists(page) else folder
+  base = os.path.dirname(os.path.abspath(output))
+  relative = os.path.relpath(os.path.abspath(target), base)
+  return quote(relative.replace(os.sep, '/'))
 
 
 def draw_gains(
@@ -143,7 +200,6 @@ def _runs(
     keys.append(table.choice.key)
   keys.append(table.seed)
   rows, hrefs, exact = [], {}, {}
-  base = os.path.dirname(os.path.abspath(output))
   for i, point in enumerate(table.points):
     name = run_name(point)
     run = find_run(workdir, name)
@@ -154,10 +210,7 @@ def _runs(
     rows.append([*named, text, *map(sections.number, values)])
     folder = run_folder(workdir, name)
     if os.path.isdir(folder):
-      page = os.path.join(folder, 'report.html')
-      target = page if os.path.exists(page) else folder
-      relative = os.path.relpath(os.path.abspath(target), base)
-      hrefs[i, len(keys)] = quote(relative.replace(os.sep, '/'))
+      hrefs[i, len(keys)] = _link(folder, output)
     exact |= {
         (i, len(keys) + 1 + j): repr(value)
         for j, value in enumerate(values)

@@ -115,8 +115,20 @@ def test_the_truth_stands_beside(config, raw):
     for name in TRUTH:
       found = np.load(os.path.join(raw, f'truth_{split}', f'{name}.npy'))
       np.testing.assert_array_equal(found, expected[name])
-  with pytest.raises(InputError, match='truth_train already exists'):
+  with pytest.raises(InputError, match='_train.csv already exists'):
     write_raw_files(config, raw)
+
+
+@pytest.mark.parametrize('name', [
+    'sample_skeleton_train.csv', 'common_features_train.csv',
+    'sample_skeleton_test.csv', 'common_features_test.csv', 'truth_train',
+    'truth_test'])
+def test_published_files_are_not_written_over(config, tmp_path, name):
+  (tmp_path / name).write_text('mine')
+  with pytest.raises(InputError, match=f'{name} already exists'):
+    write_raw_files(config, str(tmp_path))
+  assert [p.name for p in tmp_path.iterdir()] == [name]
+  assert (tmp_path / name).read_text() == 'mine'
 
 
 def test_what_does_not_fit_is_refused(tmp_path):
