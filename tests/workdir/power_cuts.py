@@ -38,7 +38,7 @@ FLAGS = (
 )
 # Read by nobody, or only to be removed: what is in them makes no other state.
 UNREAD = re.compile(
-    r'(/tensorboard/|/\.lock$|[^/]*orbax-checkpoint-tmp[^/]*/'
+    r'(/tensorboard/|[^/]*orbax-checkpoint-tmp[^/]*/'
     r'|/incomplete\.[^/]*/|\.partial(/|$)|/sha256\.json$)')
 
 
