@@ -110,7 +110,8 @@ def make_folders(path: str) -> None:
   if os.path.isdir(path):
     return
   parent = os.path.dirname(path)
-  make_folders(parent)
+  if not os.path.lexists(parent):
+    make_folders(parent)
   os.makedirs(path, exist_ok=True)
   synchronise(parent)
 

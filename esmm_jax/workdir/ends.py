@@ -69,8 +69,8 @@ def is_sound(workdir: str, results: Mapping[str, Any]) -> bool:
     return is_end(results, max(steps)) and not checksums.damage(last)
   except OSError as e:
     raise InputError(
-        f'{folder} cannot be read: {system_errors.told(e)} The run is left as it'
-        ' is.'
+        f'{folder} cannot be read: {system_errors.told(e)} The run is left as'
+        ' it is.'
     ) from e
 
 

@@ -148,10 +148,9 @@ def _new(file):
 
 
 def _torn(file):
-  """Half of what was not written yet."""
-  if file.durable == file.data:
-    return file.durable
-  return bytes(file.data[: len(file.data) // 2])
+  """Half of what is not on the disk yet; what is appended harms nothing."""
+  safe = len(file.durable) if file.data.startswith(file.durable) else 0
+  return bytes(file.data[: (safe + len(file.data)) // 2])
 
 
 # What a power cut may leave: names as they were synchronised or as programs
