@@ -70,6 +70,11 @@ def is_sealed(folder: str) -> bool:
   return os.path.lexists(folder + _SUFFIX)
 
 
+def is_seal(name: str) -> bool:
+  """Returns True for the name of a seal."""
+  return name.endswith(_SUFFIX)
+
+
 def damage(folder: str) -> str:
   """Compares a sealed folder with its seal.
 

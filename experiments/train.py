@@ -86,25 +86,35 @@ def _as_one_of_many(config: Any, workdir: str) -> None:
 def _train(config: Any, workdir: str, first: bool = True) -> None:
   from esmm_jax.training.loop import train_and_evaluate
 
-  done = os.path.exists(os.path.join(workdir, 'results.json'))
-  is_this_run = not done
+  before = _written(workdir)
+  is_this_run = True
   try:
     results = train_and_evaluate(config, workdir, flags.FLAGS.data_dir)
   except InputError:
     is_this_run = False  # The folder may be another run's.
     raise
   finally:
-    if is_this_run and first:
+    is_new = before is None or before != _written(workdir)
+    if is_this_run and first and is_new:
       try:
         _note_origin(workdir)
       except OSError as e:  # A by-product, also of what failed before.
         streams.warn(system_errors.line(e))
   if not first:
     return
-  if done:
+  if not is_new:
     console.say(f'This run was finished before; {workdir}/results.json has:')
   console.print_results({os.path.basename(os.path.normpath(workdir)): results})
   console.say(f'Next: python -m experiments.report --workdir={shlex.quote(workdir)}')
+
+
+def _written(workdir: str) -> tuple[int, int] | None:
+  """Returns what is other once results.json is written; None without it."""
+  try:
+    stat = os.stat(os.path.join(workdir, 'results.json'))
+    return stat.st_ino, stat.st_mtime_ns
+  except OSError:
+    return None
 
 
 def _note_origin(workdir: str) -> None:

@@ -25,7 +25,7 @@ from esmm_jax.training.state import init_state, TrainState
 from esmm_jax.types import InputError
 from esmm_jax.warm_start.base import Base
 from esmm_jax.warm_start.takeover import take_over
-from esmm_jax.workdir import chosen, ended, manifest, provenance
+from esmm_jax.workdir import chosen, ended, ends, manifest, provenance
 from esmm_jax.workdir import stopping, verify
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import claim
@@ -181,6 +181,10 @@ def open_job(
     kind = ownership.RUN if folder in workdirs else ownership.GROUP
     ownership.claim(folder, kind)
   checkpoints = Checkpoints(shared, program.schema.num_rows)
+  for workdir in workdirs:  # Its numbers would be those of no checkpoint.
+    warning = ends.withdraw(workdir, checkpoints.latest_step)
+    if warning and not checkpoints.messages:  # They would say it again.
+      checkpoints.messages.append(warning)
   standing = Standing()
   for folder in dict.fromkeys([*locked, shared]):
     standing.add(folder)

@@ -15,8 +15,8 @@ from esmm_jax.json_files import read_json, to_json, write_json
 from esmm_jax.metric_names import direction
 from esmm_jax.schema import Schema
 from esmm_jax.types import InputError
-from esmm_jax.whole_files import is_stray, new_folder
-from esmm_jax.workdir import ended
+from esmm_jax.whole_files import is_stray, make_folders, new_folder
+from esmm_jax.workdir import ended, ends
 
 SCHEMA = 'schema.json'
 # The keys of the config's section `run`, which say how a machine computes a
@@ -98,8 +98,9 @@ def with_run_section(tree: Mapping[str, Any]) -> dict[str, Any]:
 def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
   """Returns what results.json holds if the run is finished, else None.
 
-  A run that lacks the predictions it is asked for is not finished: its last
-  checkpoint is tested again, with the same numbers.
+  A run that lacks the predictions it is asked for, or whose last checkpoint or
+  predictions are damaged, is not finished: it is finished again from what is
+  sound, with the same numbers.
 
   Args:
     config: A config as `record` returns it.
@@ -121,11 +122,12 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
         f'--workdir={workdir} belongs to a run with another config: {shown}'
         f'{more}. Use another --workdir.'
     )
-  results = ended.read_results(
-      workdir, 'Use another --workdir.', config_hash(saved)
-  )
+  results = ends.sound_results(workdir)
+  if results is not None:
+    ended.read_results(workdir, 'Use another --workdir.', config_hash(saved))
   asks = config.get('run', {}).get('save_predictions', False)
-  if results is None or not asks or os.path.exists(predictions_file(workdir)):
+  path = predictions_file(workdir)
+  if results is None or not asks or ends.has_predictions(path):
     return results
   if not os.path.isdir(os.path.join(workdir, 'checkpoints')):
     raise InputError(
@@ -154,7 +156,7 @@ def claim(
     InputError: The folder cannot be written to.
   """
   try:
-    os.makedirs(workdir, exist_ok=True)
+    make_folders(workdir)
     if schema is not None:
       write_json(os.path.join(workdir, SCHEMA), schema.to_dict())
     if encoder:

@@ -12,7 +12,7 @@ import os
 from typing import Any
 
 from esmm_jax.types import Array, InputError
-from esmm_jax.whole_files import replacing
+from esmm_jax.whole_files import make_folders, replacing
 from esmm_jax.workdir import identity
 from esmm_jax.workdir.identity import Stamp
 import numpy as np
@@ -20,7 +20,7 @@ import pyarrow as pa
 
 # Key of the metadata; its value is JSON.
 KEY = b'esmm_jax'
-_REMEDY = 'Delete it; the report makes it again.'
+REMEDY = 'Delete it; the report makes it again.'
 _ROWS = 1_000_000  # Read at a time.
 
 
@@ -38,7 +38,7 @@ def write(path: str, columns: Mapping[str, Array], stamp: Stamp) -> None:
   digests = _Digests(table.column_names)
   digests.update(_arrays(table))
   about = metadata(stamp, {'columns': digests.hexdigests()})
-  os.makedirs(os.path.dirname(path), exist_ok=True)
+  make_folders(os.path.dirname(path))
   with replacing(path) as temporary:
     parquet.write_table(table.replace_schema_metadata(about), temporary)
 
@@ -78,13 +78,13 @@ def batches(
       file = stack.enter_context(parquet.ParquetFile(path))
       about = _about(file.schema_arrow.metadata or {})
     if run is not None:
-      identity.require(path, about.get('run'), run, _REMEDY)
+      identity.require(path, about.get('run'), run, REMEDY)
     there = file.schema_arrow.names
     wanted = there if names is None else names
     if absent := [name for name in wanted if name not in there]:
       raise InputError(
           f'{path} has no column {absent[0]!r}, only {", ".join(there)}.'
-          f' {_REMEDY}'
+          f' {REMEDY}'
       )
     digests = _Digests(wanted)
     if not file.metadata.num_rows:
@@ -166,7 +166,7 @@ def _compare(
     if then.get(name) != digest:
       raise InputError(
           f'{path}: the values of column {name!r} are not as they were written.'
-          f' {_REMEDY}'
+          f' {REMEDY}'
       )
 
 
@@ -177,4 +177,4 @@ def _damaged(path: str) -> Iterator[None]:
     yield
   except (OSError, pa.ArrowException, ValueError, TypeError) as e:
     why = ' '.join(str(e).split())
-    raise InputError(f'{path} cannot be read ({why}). {_REMEDY}') from e
+    raise InputError(f'{path} cannot be read ({why}). {REMEDY}') from e

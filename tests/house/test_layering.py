@@ -53,7 +53,12 @@ RULES = [
     ),
     (
         'esmm_jax.locks',
-        ['esmm_jax.streams', 'esmm_jax.system_errors', 'esmm_jax.types'],
+        [
+            'esmm_jax.streams',
+            'esmm_jax.system_errors',
+            'esmm_jax.types',
+            'esmm_jax.whole_files',
+        ],
         [],
     ),
     ('esmm_jax.system_errors', ['esmm_jax.types'], []),
@@ -127,6 +132,7 @@ RULES = [
         ['esmm_jax.embeddings.files'],
         [*JAX, 'tensorstore'],
     ),
+    ('esmm_jax.workdir.ends', ['esmm_jax.workdir', *LAYERS], ['pyarrow']),
     ('esmm_jax.workdir.trees', ['esmm_jax.parallel'], ['jax']),
     ('esmm_jax.workdir.without_wildcards', [], []),
     (

@@ -1,6 +1,7 @@
 """Finds the files that paths, globs and folders name."""
 
 from collections.abc import Sequence
+import glob
 import os
 import re
 from typing import NamedTuple
@@ -114,13 +115,24 @@ def _refuse_twice(
   seen[key] = path
 
 
+def _literal_folders(fs: fsspec.AbstractFileSystem, pattern: str) -> str:
+  """Escapes the folders of a pattern that are there: `lr[0.1]/*.csv`."""
+  folders, rest = '', pattern
+  while '/' in rest:
+    name, _, behind = rest.partition('/')
+    if glob.escape(name) != name and not fs.isdir(folders + name):
+      break
+    folders, rest = f'{folders}{name}/', behind
+  return glob.escape(folders) + rest
+
+
 def _list(fs: fsspec.AbstractFileSystem, path: str, where: str) -> list[str]:
   """Returns the files of a path, a folder or a glob."""
   if fs.isfile(path):
     return [path]
   if fs.isdir(path):
     return _folder(fs, path, where)
-  matches = sorted(fs.glob(path))
+  matches = sorted(fs.glob(_literal_folders(fs, path)))
   files = [p for p in matches if fs.isfile(p) and not _is_aside(p, path)]
   folders = [p for p in matches if fs.isdir(p) and not _is_aside(p, path)]
   if matches:
