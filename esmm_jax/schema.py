@@ -218,8 +218,11 @@ class Schema:
 
   @functools.cached_property
   def num_rows(self) -> int:
-    """V, the rows of the one table."""
-    return sum({f.table: f.vocab_size for f in self.inputs}.values())
+    """V, the rows of the one table; 1 where no field is embedded."""
+    # A row that nothing reads: an array without rows can neither be divided
+    # among devices nor saved in parts.
+    sizes = {f.table: f.vocab_size for f in self.inputs}
+    return sum(sizes.values()) or 1
 
   @property
   def num_slots(self) -> int:

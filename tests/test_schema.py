@@ -82,7 +82,7 @@ def test_places():
 
 def test_floats_only():
   schema = Schema((Field('x', 'float'), Field('y', 'float')))
-  assert (schema.num_slots, schema.num_rows, schema.num_inputs) == (0, 0, 0)
+  assert (schema.num_slots, schema.num_rows, schema.num_inputs) == (0, 1, 0)
   assert schema.offsets == {} and schema.row_part.columns == {}
 
 

@@ -136,7 +136,7 @@ class Tabular(ColumnarBuilder):
     base = growing.base(config)
     fit, groups, report = self._count(log, ends, base)
     encoder = fit.encoder()
-    if texts := warnings.of_log(config, report, fit, encoder.schema):
+    if texts := warnings.of_log(config, report, fit, encoder):
       report['warnings'] = texts
     if base:
       report['new_values'] = growing.new_values(base, encoder)
