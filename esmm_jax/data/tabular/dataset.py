@@ -22,9 +22,10 @@ from esmm_jax.data.tabular.config import FILE, GROUP, ROW, SPLITS
 from esmm_jax.data.tabular.config import TabularConfig, WEIGHT
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.tabular.fit import Fit
-from esmm_jax.data.tabular.rows import Chunk, ends_of_time, joint_labels
-from esmm_jax.data.tabular.rows import Log, row_weights, split_of
+from esmm_jax.data.tabular.rows import Chunk, joint_labels, Log
+from esmm_jax.data.tabular.rows import row_weights, split_of
 from esmm_jax.data.tabular.splits import LEFT_OUT
+from esmm_jax.data.tabular.time_ends import Ends, ends_of_time
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.schema import Schema
 from esmm_jax.types import Columns, InputError
@@ -136,7 +137,9 @@ class Tabular(ColumnarBuilder):
     base = growing.base(config)
     fit, groups, report = self._count(log, ends, base)
     encoder = fit.encoder()
-    if texts := warnings.of_log(config, report, fit, encoder):
+    texts = [*(ends.warnings if ends else ())]
+    texts += warnings.of_log(config, report, fit, encoder)
+    if texts:
       report['warnings'] = texts
     if base:
       report['new_values'] = growing.new_values(base, encoder)
@@ -173,7 +176,7 @@ class Tabular(ColumnarBuilder):
   def _count(
       self,
       log: Log,
-      ends: tuple[int | float, int | float] | None,
+      ends: Ends | None,
       base: Encoder | None,
   ) -> tuple[Fit, Vocabulary | None, dict[str, Any]]:
     """Makes the first pass; checks every value of every row."""
