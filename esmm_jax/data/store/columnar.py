@@ -125,6 +125,12 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     return ''
 
   @property
+  def no_group(self) -> int | None:
+    """Value of the column `Schema.group` of rows without a group; None: none.
+    """
+    return None
+
+  @property
   def period(self) -> str:
     """Column with the key (a day) of the rows that AUC and GAUC compare.
 

@@ -86,6 +86,11 @@ class Tabular(ColumnarBuilder):
     """Folder of the prepared data's encoder, which runs on it copy."""
     return os.path.join(os.fspath(self.data_path), FOLDER)
 
+  @property
+  def no_group(self) -> int | None:
+    """See the base class."""
+    return 0
+
   def encoder_sha256(self) -> str:
     """See the base class."""
     return Encoder.load(self.encoder_folder).sha256()
@@ -119,7 +124,7 @@ class Tabular(ColumnarBuilder):
     """See the base class."""
     report = self.report if self.info.splits else {}
     earlier = warnings.of_earlier_version(self.builder_config, report)
-    return [*super().warnings, *earlier]
+    return [*warnings.renewed(super().warnings), *earlier]
 
   def _wrote(self, num_rows: int) -> None:
     """Does nothing: the passes advance the bar themselves."""
@@ -184,7 +189,7 @@ class Tabular(ColumnarBuilder):
     fit, groups = Fit(config, base), ValueCounts()
     num = {name: {'rows': 0} for name in SPLITS}
     others: Counter[str] = Counter()
-    left_out = total = ungrouped = 0
+    left_out = total = ungrouped = unsplit = 0
     for chunk in log.chunks():
       split = split_of(chunk, config, ends)
       if config.split == 'column':
@@ -197,6 +202,8 @@ class Tabular(ColumnarBuilder):
         values = chunk.texts(config.group)
         groups.add(values)
         ungrouped += values.null_count
+      if config.splits_by_value:
+        unsplit += chunk.texts(config.split_by).null_count
       for k, name in enumerate(SPLITS):
         _add(num[name], split == k, labels, weights)
       left_out += int((split == LEFT_OUT).sum())
@@ -208,6 +215,8 @@ class Tabular(ColumnarBuilder):
     report = {'rows': total, 'left_out': left_out, 'splits': filled}
     if ungrouped:
       report['ungrouped'] = ungrouped
+    if unsplit:
+      report['without_split_by'] = unsplit
     if config.split == 'column':
       report['other_splits'] = dict(others)
     return fit, groups.vocabulary() if config.group else None, report

@@ -194,13 +194,14 @@ def split_of(
 def _positions(chunk: Chunk, config: TabularConfig) -> np.ndarray:
   """Returns numbers of rows as if drawn evenly, float64 [n] in [0, 1)."""
   num = len(next(iter(chunk.columns.values())))
+  # Of rows without a value, which are no group that must stay together.
   keys = np.arange(chunk.total, chunk.total + num, dtype=np.uint64)
   if config.split_by:
     values = chunk.texts(config.split_by).dictionary_encode()
     distinct = ['', *values.dictionary.to_pylist()]
     codes = np.array([zlib.crc32(t.encode()) for t in distinct], np.uint64)
     index = pc.fill_null(values.indices, -1).to_numpy(zero_copy_only=False)
-    keys = codes[index + 1]
+    keys = np.where(index < 0, keys, codes[index + 1])
   # By a hash, so that a row's split depends neither on the other rows nor on
   # how the files are read.
   seed = session_hash(np.array([config.split_seed], np.uint64))

@@ -1,6 +1,7 @@
 """Warnings and refusals of a log: what its training rows cannot teach."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+import re
 from typing import Any
 
 from esmm_jax.data.tabular import splits
@@ -11,8 +12,11 @@ from esmm_jax.schema import FIRST_KEPT, Schema
 from esmm_jax.types import InputError
 import numpy as np
 
-# Share of rows without a group from which on they decide GAUC.
+# Share of rows without a group from which on people should know.
 _UNGROUPED = 0.2
+OF_GAUC = 'GAUC leaves them out, and its coverage counts them'
+# What earlier versions did, and saved in their data.
+_OF_GAUC = re.compile(r': GAUC takes them for one group\. Give .*GAUC\.$')
 # Numbers are far off from so many times the distance that training saw.
 _FAR = 1000.0
 
@@ -28,7 +32,8 @@ def of_log(
   Args:
     config: Of the log.
     report: Of the first pass: `rows`, `splits` with `train`, `other_splits`,
-      and `ungrouped`, the rows without a value of the group.
+      `ungrouped` and `without_split_by`, the rows without a value of these
+      columns.
     fit: Of all training rows.
     encoder: Made from it.
   """
@@ -39,6 +44,11 @@ def of_log(
       *_of_numbers(config, fit, encoder),
       *_of_groups(config, report),
   ]
+
+
+def renewed(texts: Sequence[str]) -> list[str]:
+  """Returns saved warnings as they hold today."""
+  return [_OF_GAUC.sub(f': {OF_GAUC}.', text) for text in texts]
 
 
 def of_earlier_version(
@@ -151,14 +161,21 @@ def _mean(scaling: Scaling) -> float:
 
 
 def _of_groups(config: TabularConfig, report: Mapping[str, Any]) -> list[str]:
+  """Warns of rows without a value of the columns that keep rows together."""
+  texts, total = [], report['rows']
+  if rows := report.get('without_split_by', 0):
+    texts.append(
+        f'{rows:,} of {total:,} rows have no value in column'
+        f' {config.split_by!r} (dataset.split_by): each of them falls into a'
+        ' split by itself.'
+    )
   rows = report.get('ungrouped', 0)
-  if rows <= _UNGROUPED * report['rows']:
-    return []
-  return [
-      f'{rows:,} of {report["rows"]:,} rows have no value in column'
-      f' {config.group!r} (dataset.group): GAUC takes them for one group. Give'
-      ' each its own value to leave them out of GAUC.'
-  ]
+  if rows > _UNGROUPED * total:
+    texts.append(
+        f'{rows:,} of {total:,} rows have no value in column {config.group!r}'
+        f' (dataset.group): {OF_GAUC}.'
+    )
+  return texts
 
 
 def refuse_empty(

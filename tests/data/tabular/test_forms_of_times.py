@@ -41,7 +41,6 @@ ALIKE = [
     {'yyyymmdd', 'yyyymmdd texts'}, {'seconds', 'parts of seconds'},
     {'with Z', 'stamps in a zone'},
 ]
-PAIRS = [(a, b) for a in FORMS for b in FORMS if a != b]
 
 
 def parts(tmp_path, first, second, cut=5, end='parquet'):
