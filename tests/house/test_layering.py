@@ -15,8 +15,9 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 # The ground floor, which every layer may use.
 LAYERS = [
     f'esmm_jax.{module}'
-    for module in ('checksums', 'json_files', 'metric_names', 'options',
-                   'paths', 'schema', 'tasks', 'types', 'whole_files')
+    for module in ('checksums', 'json_files', 'metric_names', 'no_effect',
+                   'options', 'paths', 'schema', 'tasks', 'types',
+                   'whole_files')
 ]
 # What a data set is made of.
 SET = [
@@ -41,6 +42,7 @@ RULES = [
     ),
     ('esmm_jax.whole_files', [], []),
     ('esmm_jax.options', ['esmm_jax.types'], []),
+    ('esmm_jax.no_effect', ['esmm_jax.types'], []),
     ('esmm_jax.paths', [], []),
     ('esmm_jax.data.csv_files', LAYERS, FILES),
     ('esmm_jax.data.values', ['esmm_jax.data.csv_files', *LAYERS], FILES),
