@@ -106,7 +106,8 @@ def _of_optimizers(flat: Mapping[str, Any]) -> Iterator[_Idle]:
   ):
     if key not in used:
       readers = [n for n, keys in OPTIMIZER_KEYS.items() if key in keys]
-      read = f'{why}, and only {" and ".join(readers)} read it'
+      s = '' if len(readers) > 1 else 's'
+      read = f'{why}, and only {", ".join(readers)} read{s} it'
       yield _Idle(f'optimizer.{key}', read, (*quiet, None))
   schedule = flat.get('schedule.name', 'constant')
   if schedule == 'constant':

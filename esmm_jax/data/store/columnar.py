@@ -126,8 +126,7 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
 
   @property
   def no_group(self) -> int | None:
-    """Value of the column `Schema.group` of rows without a group; None: none.
-    """
+    """Value of the column `Schema.group` of rows without one; None: none."""
     return None
 
   @property
@@ -281,15 +280,14 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
       return None
     return ColumnarSource(self._parts(split, TRUTH), str(split))
 
-  def num_shared(self, split: str, other: str) -> int:
-    """Counts the rows that two splits have in common.
+  def num_shared(self, split: str, other: str = '') -> int:
+    """Counts the rows that two splits have in common; '': that one has twice.
 
     Raises:
       InputError: See `as_data_source`.
     """
-    return split_parts.num_shared(
-        self._parts(split, ''), self._parts(other, '')
-    )
+    others = self._parts(other, '') if other else []
+    return split_parts.num_shared(self._parts(split, ''), others)
 
   def _parts(self, split: str, sub: str) -> list[tuple[str, int, int]]:
     return split_parts.find(self.info, self.name, split, sub)
