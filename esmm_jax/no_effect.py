@@ -200,8 +200,9 @@ def _of_log(flat: Mapping[str, Any]) -> Iterator[_Idle]:
     why = 'no label comes after another one (dataset.conversion, labels)'
     yield _Idle('dataset.conversion_without_click', why, ('error', None))
     yield _Idle('dataset.unknown_conversion', why, ('error', None))
-  files = ','.join(filter(None, map(get, ('files', 'valid_files', 'test_files'))))
-  names = [name.strip().strip('"\'') for name in files.split(',')]
+  files = [get(option) for option in ('files', 'valid_files', 'test_files')]
+  names = ','.join(filter(None, files)).split(',')
+  names = [name.strip().strip('"\'') for name in names]
   if all(name.endswith('.parquet') for name in names):
     for option in _CSV:
       why = 'dataset.files names Parquet files alone'

@@ -218,11 +218,8 @@ class Schema:
 
   @functools.cached_property
   def num_rows(self) -> int:
-    """V, the rows of the one table; 1 where no field is embedded."""
-    # A row that nothing reads: an array without rows can neither be divided
-    # among devices nor saved in parts.
-    sizes = {f.table: f.vocab_size for f in self.inputs}
-    return sum(sizes.values()) or 1
+    """V, the rows of the one table; where nothing is embedded 1, never read."""
+    return sum({f.table: f.vocab_size for f in self.inputs}.values()) or 1
 
   @property
   def num_slots(self) -> int:

@@ -269,7 +269,7 @@ class TabularConfig(tfds.core.BuilderConfig):
 
   @property
   def splits_by_value(self) -> bool:
-    """Whether rows with one value of `split_by` stay together."""
+    """True if rows with one value of `split_by` stay together."""
     return bool(self.split_by) and self.split in ('random', 'files')
 
   @property

@@ -4,7 +4,7 @@ import json
 import os
 
 from esmm_jax.data.tabular.config import TabularConfig
-from esmm_jax.data.tabular.encoder import Encoder, Scaling
+from esmm_jax.data.tabular.encoder import Encoder
 from esmm_jax.data.tabular.fit import Fit
 from esmm_jax.data.values.raw_values import Location
 from esmm_jax.types import InputError

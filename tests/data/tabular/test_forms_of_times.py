@@ -6,7 +6,7 @@ from esmm_jax.data.tabular import rows
 from esmm_jax.data.values.raw_values import time_forms, Times
 from esmm_jax.types import InputError
 import numpy as np
-from pyarrow import csv, parquet
+from pyarrow import csv
 import pyarrow as pa
 import pytest
 
@@ -69,7 +69,8 @@ def test_two_forms_in_two_files(first, tmp_path):
       assert data.as_data_source('test').read(
           0, 2, ['file_number'])['file_number'].tolist() == [1, 1]
       continue
-    with pytest.raises(InputError, match="1.parquet, row 0: column 'day' ") as e:
+    words = "1.parquet, row 0: column 'day' "
+    with pytest.raises(InputError, match=words) as e:
       prepared(folder, paths, **options)
     assert '0.parquet, row 0' in str(e.value)
     assert str(e.value).endswith('give all rows one form.')
@@ -191,5 +192,6 @@ def test_forms_of_numbers():
   assert [tuple(f) for f in found] == [('yyyymmdd', 0, 20220401),
                                        ('', 1, 20220432)]
   times = Times(np.array([19000, 19001]), 'number')
-  assert time_forms.words(19000, times, 'days') == '19000 (2022-01-08 00:00:00Z)'
+  date = '19000 (2022-01-08 00:00:00Z)'
+  assert time_forms.words(19000, times, 'days') == date
   assert time_forms.words(5, times, '') == '5'
