@@ -182,6 +182,8 @@ def _of_model(flat: Mapping[str, Any]) -> Iterator[_Idle]:
     yield _Idle('model.dropout', why, (0.0, 0.2, None))
     yield _Idle('model.norm', why, ('none', None))
     yield _Idle('model.activation', why, ('relu', None))
+    if name in ('shared_embedding', 'single_task', 'shared_bottom'):
+      yield _Idle('model.dtype', why, ('float32', None))  # Others have gates.
 
 
 def _of_log(flat: Mapping[str, Any]) -> Iterator[_Idle]:

@@ -64,6 +64,8 @@ IDLE = [
     ('esmm', '', {'model.tower_units': ()}, 'model.dropout', 0.1,
      'model.tower_units'),
     ('esmm', '', {'model.tower_units': ()}, 'model.norm', 'layer', 'hidden'),
+    ('esmm', '', {'model.tower_units': ()}, 'model.dtype', 'bfloat16',
+     'hidden'),
     ('esmm', '', {'model.tower_units': ()}, 'model.activation', 'gelu',
      'hidden'),
     ('esmm', 'kuairand', {}, 'dataset.history_form', 'float',
