@@ -1,7 +1,7 @@
 """Config files, table files, and the config of a point of a sweep."""
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import difflib
 import glob
 import os
@@ -159,6 +159,48 @@ def set_key(tree: config_dict.ConfigDict, key: str, value: Any) -> None:
     ) from e
   except InputError as e:
     raise InputError(f'{key}={value}: {e}') from e
+
+
+def last_of_tuples(argv: Sequence[str], config: Any) -> list[str]:
+  """Leaves all but the last flag of each tuple out.
+
+  A flag of a single value takes the last one by itself; those of a tuple would
+  be joined: (16,) and then (32,) to (16, 32).
+
+  Args:
+    argv: The program and its arguments, with full keys (`full_key`).
+    config: As its file makes it; tells which keys are tuples.
+  """
+  kept, seen = [], set()
+  words = list(argv)
+  while words:
+    # From behind: a value that stands alone comes before its flag.
+    word = words.pop()
+    flag = words[-1] if words else ''
+    if '=' not in flag and _is_tuple(flag, config):
+      pair, name = [words.pop(), word], flag
+    else:
+      pair, name = [word], word.partition('=')[0]
+    name = name.lstrip('-')
+    if _is_tuple(f'--{name}', config):
+      if name in seen:
+        continue
+      seen.add(name)
+    kept.append(pair)
+  return [word for pair in reversed(kept) for word in pair]
+
+
+def _is_tuple(flag: str, config: Any) -> bool:
+  """Returns whether `--config.key` names a key whose value is a tuple."""
+  key = flag.lstrip('-')
+  if not flag.startswith('-') or not key.startswith('config.'):
+    return False
+  key = key.removeprefix('config.')
+  if not has_key(config, key) or is_term(config, key):
+    return False
+  for name in key.split('.'):
+    config = config[name]
+  return isinstance(config, (tuple, list))
 
 
 def point(values: Mapping[str, Any]) -> config_dict.ConfigDict:

@@ -86,6 +86,8 @@ def _as_one_of_many(config: Any, workdir: str) -> None:
 def _train(config: Any, workdir: str, first: bool = True) -> None:
   from esmm_jax.training.loop import train_and_evaluate
 
+  if not os.path.exists(os.path.join(workdir, 'config.json')):
+    _refuse_idle_keys(config)
   before = _written(workdir)
   is_this_run = True
   try:
@@ -115,6 +117,18 @@ def _written(workdir: str) -> tuple[int, int] | None:
     return stat.st_ino, stat.st_mtime_ns
   except OSError:
     return None
+
+
+def _refuse_idle_keys(config: Any) -> None:
+  """Refuses a key that was set on the command line and has no effect."""
+  from esmm_jax import no_effect
+  from esmm_jax.workdir import folder
+
+  file = load.config(flags.FLAGS['config'].config_filename)
+  flat, of_file = (
+      folder.flatten(folder.record(tree)) for tree in (config, file)
+  )
+  no_effect.check(flat, of_file)
 
 
 def _note_origin(workdir: str) -> None:

@@ -13,6 +13,7 @@ import os
 from typing import Any
 
 from esmm_jax import locks, ownership
+from esmm_jax.data.store.split_parts import shared_rows
 from esmm_jax.parallel import processes
 from esmm_jax.training import parts, program as programs
 from esmm_jax.training import selection
@@ -224,7 +225,7 @@ def initialise_or_restore(job: Job) -> tuple[TrainState, Any]:
   dataset = job.common.dataset
   splits = parts.eval_splits(dataset, program.builder)
   splits = {'train': dataset.train_split, **splits}
-  warnings += parts.shared_rows(splits, program.builder)
+  warnings += shared_rows(splits, program.builder.num_shared)
   warnings += [w for run in runs for w in run.selection.warnings]
   if resumes:
     with layout.active():  # There is memory for one state, not for two.

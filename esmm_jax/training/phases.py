@@ -145,7 +145,9 @@ def test(job: Job, params: dict[str, Any], step: int) -> None:
 def write_results(job: Job, state: TrainState) -> None:
   """Adds the facts of each run to its metrics, and writes results.json."""
   program, runs = job.program, job.runs
-  num_rows, network_params = program.schema.num_rows, _count(state.net)
+  network_params = _count(state.net)
+  # A log of numbers alone has a table of one row that nothing reads.
+  num_rows = program.schema.num_rows if program.schema.inputs else 0
   batch_size = job.common.training.batch_size
   facts = {
       'examples_per_second': job.clock.rate,

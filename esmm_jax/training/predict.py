@@ -10,7 +10,7 @@ from esmm_jax.data.batching.prefetching import prefetch
 from esmm_jax.data.store.checks import check_labels
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.embeddings.lookup import lookup_rows
-from esmm_jax.metrics.by_space import evaluate, Observed
+from esmm_jax.metrics.by_space import each_alone, evaluate, Observed
 from esmm_jax.models.experts import GATES
 from esmm_jax.tasks import spaces, Tasks
 from esmm_jax.training.program import Program
@@ -102,9 +102,12 @@ def observe(
   wanted = [*schema.labels, *filter(None, (schema.group, builder.period))]
   columns = source.read(0, len(source), wanted)
   check_labels(schema, columns, str(source), 0)
+  groups = None
+  if schema.group:
+    groups = each_alone(columns[schema.group], builder.no_group)
   return Observed(
       {name: columns[name] for name in schema.labels},
-      columns[schema.group] if schema.group else None,
+      groups,
       {} if truth is None else truth.read(0, len(truth)),
       schema.tasks,
       columns[builder.period] if builder.period else None,

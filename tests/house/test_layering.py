@@ -16,7 +16,7 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 LAYERS = [
     f'esmm_jax.{module}'
     for module in ('checksums', 'json_files', 'locks', 'metric_names',
-                   'options', 'ownership', 'paths', 'printable',
+                   'no_effect', 'options', 'ownership', 'paths', 'printable',
                    'replaceable', 'schema', 'streams', 'system_errors',
                    'tasks', 'types', 'whole_files')
 ]
@@ -74,6 +74,7 @@ RULES = [
     ),
     ('esmm_jax.options', ['esmm_jax.types'], []),
     ('esmm_jax.replaceable', ['esmm_jax.types'], []),
+    ('esmm_jax.no_effect', ['esmm_jax.types'], []),
     ('esmm_jax.paths', ['esmm_jax.types'], ['fsspec']),
     ('esmm_jax.printable', [], []),
     ('esmm_jax.data.csv_files', LAYERS, FILES),

@@ -138,6 +138,11 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     return {'encoder_sha256': '', 'encoder_options_sha256': ''}
 
   @property
+  def no_group(self) -> int | None:
+    """Value of the column `Schema.group` of rows without one; None: none."""
+    return None
+
+  @property
   def period(self) -> str:
     """Column with the key (a day) of the rows that AUC and GAUC compare.
 
@@ -286,15 +291,14 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     parts = self._parts(split, TRUTH)
     return ColumnarSource(parts, str(split), files=self.files)
 
-  def num_shared(self, split: str, other: str) -> int:
-    """Counts the rows that two splits have in common.
+  def num_shared(self, split: str, other: str = '') -> int:
+    """Counts the rows that two splits have in common; '': that one has twice.
 
     Raises:
       InputError: See `as_data_source`.
     """
-    return split_parts.num_shared(
-        self._parts(split, ''), self._parts(other, '')
-    )
+    others = self._parts(other, '') if other else []
+    return split_parts.num_shared(self._parts(split, ''), others)
 
   def _parts(self, split: str, sub: str) -> list[tuple[str, int, int]]:
     return split_parts.find(self.info, self.name, split, sub)

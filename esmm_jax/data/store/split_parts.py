@@ -1,6 +1,7 @@
 """The shards that a split such as `train[:10%]` is made of."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+import itertools
 import os
 import re
 
@@ -48,10 +49,48 @@ def find(
 
 
 def num_shared(parts: Sequence[Part], others: Sequence[Part]) -> int:
-  """Counts the rows that two splits of one data set have in common."""
+  """Counts the rows that two splits have in common.
+
+  Args:
+    parts: Those of one.
+    others: Those of another one of the same data set; (): the rows that the
+      first one has twice.
+  """
+  if not others:
+    pairs = itertools.combinations(parts, 2)
+  else:
+    pairs = itertools.product(parts, others)
   return sum(
       max(min(skip + take, skip_2 + take_2) - max(skip, skip_2), 0)
-      for shard, skip, take in parts
-      for shard_2, skip_2, take_2 in others
+      for (shard, skip, take), (shard_2, skip_2, take_2) in pairs
       if shard == shard_2
   )
+
+
+def shared_rows(
+    splits: Mapping[str, str], count: Callable[[str, str], int]
+) -> list[str]:
+  """Warns of splits that have rows in common, or a row twice.
+
+  Args:
+    splits: `train`, `valid`, `test` -> `train[:10%]`, say.
+    count: Counts the rows that two splits have in common, or, of '', that one
+      has twice.
+  """
+  texts = []
+  for (key, split), (other_key, other) in itertools.combinations(
+      splits.items(), 2
+  ):
+    if num := count(split, other):
+      texts.append(
+          f'dataset.{key}_split {split!r} and dataset.{other_key}_split'
+          f' {other!r} have {num:,} rows in common: what is measured on them'
+          ' promises too much.'
+      )
+  for key, split in splits.items():
+    if num := count(split, ''):
+      texts.append(
+          f'dataset.{key}_split {split!r} has {num:,} rows twice: they count'
+          ' twice.'
+      )
+  return texts

@@ -71,8 +71,8 @@ class TabularConfig(tfds.core.BuilderConfig):
     group: Column whose values GAUC groups by, a user or a session.
     time: Column of the time, for `split='time'`.
     split: `random`, `time`, `column` or `files`.
-    split_by: `random`: rows with one value of this column stay together; with
-      `files` those that `valid_share` takes.
+    split_by: `random`: rows with one value of this column stay together, those
+      without one each by itself; with `files` those that `valid_share` takes.
     split_column: `column`: holds train, valid or test, or what people write for
       them (`splits.of_names`); other rows are left out.
     valid_share: `random`, `time`: of the rows (of the values of `split_by`);
@@ -271,11 +271,16 @@ class TabularConfig(tfds.core.BuilderConfig):
     )
 
   @property
+  def splits_by_value(self) -> bool:
+    """True if rows with one value of `split_by` stay together."""
+    return bool(self.split_by) and self.split in ('random', 'files')
+
+  @property
   def read(self) -> list[str]:
     """The columns that are read from the files."""
     more = [self.weight, self.group]
     more += [self.time] if self.split == 'time' else []
-    more += [self.split_by] if self.split in ('random', 'files') else []
+    more += [self.split_by] if self.splits_by_value else []
     more += [self.split_column] if self.split == 'column' else []
     events = [event.column for event in self.events.values()]
     names = [c.name for c in self.inputs] + [*events, *more]
