@@ -18,9 +18,9 @@ import os
 import time
 from typing import Any
 
+from esmm_jax import paths
 from esmm_jax.json_files import write_json
 from esmm_jax.types import InputError
-import fsspec
 from tqdm import tqdm
 
 NOTE = 'raw_files.json'
@@ -49,7 +49,7 @@ def size(path: str) -> int:
   """Returns the bytes of a local or remote file."""
   if not is_remote(path):
     return os.path.getsize(path)
-  fs, name = fsspec.url_to_fs(path)
+  fs, name = paths.file_system(path)
   return int(fs.size(name))
 
 
@@ -62,7 +62,7 @@ def state(path: str) -> str:
     path: Local, or with a protocol of fsspec.
   """
   if is_remote(path):
-    fs, name = fsspec.url_to_fs(path)
+    fs, name = paths.file_system(path)
     info = fs.info(name)
     known = [f', {k} {info[k]}' for k in (*_TAGS, *_MODIFIED) if info.get(k)]
     return f'{info["size"]} bytes{"".join(known[:1])}'
@@ -189,7 +189,7 @@ def _remote_facts(
     path: str, like: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
   """Describes a remote file, by the same means as `like` if that is given."""
-  fs, name = fsspec.url_to_fs(path)
+  fs, name = paths.file_system(path)
   info = fs.info(name)
   facts: dict[str, Any] = {'bytes': int(info['size'])}
   values = {
