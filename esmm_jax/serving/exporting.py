@@ -12,13 +12,12 @@ be parsed and copied each time it is loaded.
 
 from collections.abc import Mapping
 import importlib.util
-import json
 import os
 import shutil
 from typing import Any
 
 from esmm_jax.data.tabular.encoder import FOLDER
-from esmm_jax.json_files import write_json
+from esmm_jax.json_files import parse_json, write_json
 from esmm_jax.schema import MISSING, RARE, Schema
 from esmm_jax.serving import calibrators, model_inputs
 from esmm_jax.serving.model_inputs import ABSENT
@@ -112,7 +111,7 @@ def load(folder: str) -> tuple[Any, dict[str, Array]]:
   For measurements; with the package installed, use a `Predictor`.
   """
   with open(os.path.join(folder, DESCRIPTION), encoding='utf-8') as f:
-    about = json.load(f)
+    about = parse_json(f.read())
   with open(os.path.join(folder, MODEL), 'rb') as f:
     model = jax_export.deserialize(bytearray(f.read()))
   params = {

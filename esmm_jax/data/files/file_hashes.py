@@ -13,13 +13,12 @@ it may be changed once more at what the file system takes for the same time.
 from collections.abc import Mapping
 import contextlib
 import hashlib
-import json
 import os
 import time
 from typing import Any
 
 from esmm_jax import paths
-from esmm_jax.json_files import write_json
+from esmm_jax.json_files import parse_json, write_json
 from esmm_jax.types import InputError
 from tqdm import tqdm
 
@@ -212,7 +211,7 @@ def _read(path: str) -> dict[str, list[Any]]:
   """Returns path -> the stamp and the sha256 as noted; {} if nothing is."""
   try:
     with open(path, encoding='utf-8') as f:
-      files = json.load(f)['files']
+      files = parse_json(f.read())['files']
     return {p: [*map(int, e[:5]), str(e[5])] for p, e in files.items()}
   except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
     return {}
