@@ -13,7 +13,7 @@ They are imported when they are first used, so that `import esmm_jax` is quick.
 
 The folders, from the ground up:
 
-  types, tasks, schema, options, json_files   the ground floor
+  types, tasks, schema, options, json_files, streams ...   the ground floor
   data         raw files -> columns on disk -> batches; no JAX
   embeddings   rows of a table: gather, scatter, files
   models       features -> one output for each task
@@ -22,7 +22,7 @@ The folders, from the ground up:
   optim        optimizers of the network and of the touched rows
   metrics      exact ranking and probability metrics, significance
   parallel     several devices and processes
-  workdir      the folder of a run: identity, checkpoints, lock, metrics
+  workdir      the folder of a run: identity, checkpoints, metrics
   protocols    published set-ups of Ali-CCP
   warm_start   a run that begins with the parameters of another one
   training     a config -> a trained and evaluated run

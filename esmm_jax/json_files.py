@@ -6,11 +6,32 @@ import math
 import os
 from typing import Any
 
+from esmm_jax import system_errors
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import write_text
 import numpy as np
 
 _DEPTH = 50
+
+
+# What to do about a file that is torn: never more than it concerns.
+_REMEDY = 'Restore that file from a copy, or move it away.'
+_REMEDIES = {
+    'config.json': (
+        'Restore that file from a copy, or delete it: the same training command'
+        ' writes it again.'
+    ),
+    'results.json': (
+        'Delete that file: the same training command tests the last checkpoint'
+        ' and writes it again.'
+    ),
+    'origin.json': (
+        'Delete that file: what is lost is by which commands and where the run'
+        ' was trained.'
+    ),
+    'sweep.json': 'Delete that file: the same sweep command writes it again.',
+    'calibration.json': 'Run experiments.calibrate again.',
+}
 
 
 def to_json(value: Any) -> Any:
@@ -59,12 +80,12 @@ def _is_deep(value: Any) -> bool:
   return True
 
 
-def read_json(path: str, remedy: str = 'Delete its folder.') -> Any:
+def read_json(path: str, remedy: str | None = None) -> Any:
   """Reads a JSON file; None if it does not exist.
 
   Args:
     path: The file.
-    remedy: A sentence for the error: what to do.
+    remedy: A sentence for the error: what to do; None: as `_REMEDIES` has it.
 
   Raises:
     InputError: The file is not JSON, or cannot be read.
@@ -75,9 +96,12 @@ def read_json(path: str, remedy: str = 'Delete its folder.') -> Any:
   except (FileNotFoundError, NotADirectoryError):
     return None
   except ValueError as e:
+    if remedy is None:
+      remedy = _REMEDIES.get(os.path.basename(path), _REMEDY)
     raise InputError(f'{path} is not JSON ({e}). {remedy}') from e
   except OSError as e:
-    raise InputError(f'{path} cannot be read ({e.strerror}). {remedy}') from e
+    # Where the system refuses, nothing is known of the file: no remedy for it.
+    raise InputError(f'{path} cannot be read: {system_errors.told(e)}') from e
 
 
 def read_jsonl(path: str, strict: bool = True) -> list[dict[str, Any]]:

@@ -10,7 +10,11 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from esmm_jax import system_errors
+import numpy as np
 
 # Temporary names are `.NAME.XXXXXXXX.partial`. Nothing else is named so, and a
 # name that begins with a dot is no part of any data.
@@ -45,19 +49,23 @@ def replacing(path: str) -> Iterator[str]:
 
   Yields:
     Path of an empty file in the same folder that only this process has.
+
+  Raises:
+    OSError: Of `path`, also where it was the temporary file that failed.
   """
-  number, temporary = tempfile.mkstemp(SUFFIX, *_prefix_and_folder(path))
-  os.fchmod(number, 0o666 & ~_umask())  # `mkstemp` lets the user alone read.
-  os.close(number)
-  try:
-    yield temporary
-    synchronise(temporary)
-    os.replace(temporary, path)
-  except BaseException:
-    with contextlib.suppress(OSError):
-      os.remove(temporary)
-    raise
-  synchronise(os.path.dirname(path) or '.')
+  with system_errors.naming(path, SUFFIX):
+    number, temporary = tempfile.mkstemp(SUFFIX, *_prefix_and_folder(path))
+    os.fchmod(number, 0o666 & ~_umask())  # `mkstemp` lets the user alone read.
+    os.close(number)
+    try:
+      yield temporary
+      synchronise(temporary)
+      os.replace(temporary, path)
+    except BaseException:
+      with contextlib.suppress(OSError):
+        os.remove(temporary)
+      raise
+    synchronise(os.path.dirname(path) or '.')
 
 
 @contextlib.contextmanager
@@ -76,16 +84,17 @@ def new_folder(path: str) -> Iterator[str]:
   Raises:
     OSError: `path` exists and is not empty.
   """
-  temporary = tempfile.mkdtemp(SUFFIX, *_prefix_and_folder(path))
-  os.chmod(temporary, 0o777 & ~_umask())
-  try:
-    yield temporary
-    synchronise_all(temporary)
-    os.rename(temporary, path)
-  except BaseException:
-    shutil.rmtree(temporary, ignore_errors=True)
-    raise
-  synchronise(os.path.dirname(path) or '.')
+  with system_errors.naming(path, SUFFIX):
+    temporary = tempfile.mkdtemp(SUFFIX, *_prefix_and_folder(path))
+    os.chmod(temporary, 0o777 & ~_umask())
+    try:
+      yield temporary
+      synchronise_all(temporary)
+      os.rename(temporary, path)
+    except BaseException:
+      shutil.rmtree(temporary, ignore_errors=True)
+      raise
+    synchronise(os.path.dirname(path) or '.')
 
 
 def write_text(path: str, text: str) -> None:
@@ -93,6 +102,25 @@ def write_text(path: str, text: str) -> None:
   with replacing(path) as temporary:
     with open(temporary, 'w', encoding='utf-8') as f:
       f.write(text)
+
+
+def save_array(path: str, array: np.ndarray) -> None:
+  """Writes an .npy file, as `np.save` does.
+
+  NumPy's own writing into a file tells how many values are missing, and not
+  why.
+
+  Raises:
+    OSError: The file cannot be written.
+  """
+  with system_errors.naming(path), open(path, 'wb') as f:
+    np.save(_Sink(f.write), array)
+
+
+class _Sink(NamedTuple):
+  """A file that NumPy knows nothing of but how to write to it."""
+
+  write: Callable[[bytes], int]
 
 
 def synchronise(path: str) -> None:

@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 
+from esmm_jax import streams, system_errors
 from esmm_jax.types import suggest
 
 from experiments import cli
@@ -55,18 +56,21 @@ def text() -> str:
 
 def main(arguments: list[str]) -> int:
   """Prints the list, or what a misspelt program may have meant."""
+  streams.guard()
+  streams.only_prints()
   wrong = [a for a in arguments if a not in cli.HELP and a != 'help']
   if not wrong:
     print(text())
-    return 0
+    if error := streams.lost():
+      streams.complain(f'error: stdout: {system_errors.told(error)}')
+    return 1 if error else 0
   name, *rest = wrong
   if name in programs():
     whole = shlex.join(['python', '-m', f'experiments.{name}', *rest])
-    print(f'error: with a dot: {whole}', file=sys.stderr)
+    streams.complain(f'error: with a dot: {whole}')
   else:
-    print(
-        f'error: there is no program {name!r}. {suggest(name, programs())}',
-        file=sys.stderr,
+    streams.complain(
+        f'error: there is no program {name!r}. {suggest(name, programs())}'
     )
   return 2
 

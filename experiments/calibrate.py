@@ -17,9 +17,11 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
+  from esmm_jax import ownership
   from esmm_jax.serving.calibrate import calibrate, table
 
   workdir = cli.require('workdir', 'runs/esmm')
+  ownership.check(workdir, ownership.RUN)
   fitted = calibrate(workdir, flags.FLAGS.data_dir)
   console.say(
       f'{workdir}/calibration.json: fitted on the validation split, rows of'

@@ -5,7 +5,6 @@ An error is one line on stderr that says what is wrong and what to do;
 """
 
 from collections.abc import Callable, Sequence
-import errno
 import os
 import re
 import shlex
@@ -13,10 +12,10 @@ import sys
 from typing import Any
 
 from absl import app, flags, logging
-from esmm_jax import paths
+from esmm_jax import paths, streams, system_errors
 from esmm_jax.doctor.allocator import keep_scratch, return_arrow_memory
-from esmm_jax.printable import in_one_line
 from esmm_jax.types import InputError
+from esmm_jax.workdir import stopping
 from esmm_jax.workdir.stopping import Stopped
 from experiments import file_flags, load
 from ml_collections import config_flags
@@ -31,7 +30,7 @@ EXIT_CODES = {
     2: 'the command line is wrong',
     3: 'a loss was not finite',
     6: 'another process of the run was lost: the same command resumes it',
-    75: 'stopped by SIGTERM and saved: the same command resumes it',
+    75: 'stopped by SIGTERM, SIGHUP or SIGXCPU: the same command resumes it',
     130: 'interrupted: the same command resumes from the last checkpoint',
 }
 
@@ -141,7 +140,8 @@ def make_folder(flag: str, path: str, *parts: str) -> None:
     os.makedirs(os.path.join(path, *parts), exist_ok=True)
   except OSError as e:
     raise InputError(
-        f'--{flag}={path}: {e.strerror}. Name a folder that can be written.'
+        f'--{flag}={path}:'
+        f' {system_errors.told(e, "Name a folder that can be written.")}'
     ) from e
 
 
@@ -156,7 +156,7 @@ def run(
     steps: Whether the program runs steps of a model; their scratch memory is
       then kept for the next one.
   """
-
+  streams.guard()
   program.update(main.__globals__)
   logging.set_verbosity(logging.ERROR)
 
@@ -168,7 +168,8 @@ def run(
       keep_scratch()
     return_arrow_memory()
     try:
-      main(*([argv] if positional else []))
+      with stopping.ending():
+        main(*([argv] if positional else []))
     except UsageError as e:
       _exit(2, str(e))
     except InputError as e:
@@ -182,12 +183,19 @@ def run(
     except KeyboardInterrupt:
       _exit(130, 'interrupted; the same command resumes where it stopped.')
 
-  app.run(guarded, flags_parser=_parse)
+  try:
+    app.run(guarded, flags_parser=_parse)
+  except SystemExit as e:
+    error = streams.lost()
+    if error and not e.code:
+      _exit(1, f'stdout: {system_errors.told(error)}')
+    raise
 
 
 def _parse(argv: list[str]) -> list[str]:
   """Parses flags; a mistake in them is one line, not a traceback."""
   if any(a in HELP for a in argv):
+    streams.only_prints()
     try:
       return app.parse_flags_with_usage(argv)
     except SystemExit:
@@ -243,16 +251,14 @@ def _check_keys(argv: list[str], config: Any) -> None:
 
 def _of_system(error: OSError) -> str:
   """Describes what the operating system refused, and what to do."""
-  name = f'{error.filename}: ' if error.filename else ''
-  reason = error.strerror or str(error)
-  full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-  do = 'Make room' if full else 'Look at that file or folder'
-  return f'{name}{reason}. {do}; the same command resumes where it stopped.'
+  said = system_errors.line(error, 'Look at that file or folder.')
+  return f'{said} The same command resumes where it stopped.'
 
 
 def _exit(code: int, message: str) -> None:
-  print('error: ' + in_one_line(message), file=sys.stderr, flush=True)
+  streams.complain(f'error: {message}')
   jax = sys.modules.get('jax')
   if jax and jax.distributed.is_initialized():
+    sys.stdout.flush()
     os._exit(code)  # Others may wait for ever, and JAX for them.
   sys.exit(code)

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 import shutil
-import sys
 from typing import Any
 
-from esmm_jax.printable import in_one_line, printable
+from esmm_jax import streams
+from esmm_jax.printable import printable
 from esmm_jax.reporting.grid import digits
 
 # Metrics of a split in the order of the columns; the second line of a
@@ -19,12 +19,12 @@ SHOWN = (
 
 def say(text: str) -> None:
   """Prints lines, which may hold names of files, columns and runs."""
-  print(printable(text))
+  streams.say(text)
 
 
 def warn(text: str) -> None:
   """Prints a line on stderr that begins with `warning: `."""
-  print(f'warning: {in_one_line(text)}', file=sys.stderr)
+  streams.warn(text)
 
 
 def print_results(

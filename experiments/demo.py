@@ -25,12 +25,14 @@ flags.adopt_module_key_flags(cli)
 
 def main() -> None:
   from configs import esmm
+  from esmm_jax import ownership
   from esmm_jax.training import parts
   from esmm_jax.reporting import plots
   from esmm_jax.metrics.by_space import oracle_metrics
   from esmm_jax.training.predict import observe
   from esmm_jax.training.loop import train_and_evaluate
 
+  ownership.claim(_WORKDIR.value, ownership.DEMO)
   runs = {}
   for name, estimator in (
       ('ESMM', 'entire_space'),

@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 from absl import flags
-from esmm_jax import paths
+from esmm_jax import paths, streams
 
 from experiments import cli, file_flags, load
 
@@ -65,6 +65,7 @@ def steps_hash(data_dir: str) -> str:
 
 
 def main() -> None:
+  streams.only_prints()
   if _STEPS_HASH.value:
     print(steps_hash(_STEPS_HASH.value))
     return

@@ -29,6 +29,7 @@ _BY = flags.DEFINE_string(
 )
 _CALIBRATED, _JOINT = file_flags.define_calibration()
 cli.define_data_dir()
+file_flags.define_overwrite()
 file_flags.define_form()
 flags.adopt_module_key_flags(cli)
 
@@ -45,6 +46,7 @@ def main() -> None:
     raise cli.InputError(
         f'--output={output}: there is no folder {os.path.dirname(output)}.'
     )
+  file_flags.check_output(output, _is_evaluation)
 
   import esmm_jax
   from esmm_jax.data.csv_files import quoted_names
@@ -79,6 +81,18 @@ def main() -> None:
   title = f'{title}: {result["rows"]:,} rows'
   _print(name, title, result, predictor.unseen_in_log)
   console.say(f'Written: {output}')
+
+
+def _is_evaluation(path: str) -> bool:
+  """Returns whether a file is an evaluation that this program has written."""
+  from esmm_jax.json_files import read_json
+
+  try:
+    saved = read_json(path)
+  except cli.InputError:
+    return False
+  keys = ('run', 'selected_step', 'calibrated', 'rows')
+  return isinstance(saved, dict) and all(key in saved for key in keys)
 
 
 def _by() -> str:

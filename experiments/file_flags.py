@@ -1,10 +1,10 @@
 """Flags that several programs have: paths, rows to read, calibration."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from absl import flags
-from esmm_jax import paths
+from esmm_jax import paths, replaceable
 
 _FORM = {
     'separator': "Between the columns of CSV files: a character, or 'tab'.",
@@ -84,6 +84,30 @@ def define_calibration() -> tuple[Any, Any]:
           ' itself.',
       ),
   )
+
+
+def define_overwrite() -> None:
+  """Defines --overwrite, which `check_output` asks."""
+  flags.DEFINE_bool(
+      'overwrite',
+      False,
+      'Whether a file of --output that exists is replaced, whoever made it.',
+  )
+
+
+def check_output(
+    path: str, is_ours: Callable[[str], bool] | None = None
+) -> None:
+  """Refuses an output that exists, unless the same program made it.
+
+  Args:
+    path: The file to write, as --output or its default has it.
+    is_ours: See `replaceable.require`.
+
+  Raises:
+    InputError: It is somebody else's, and --overwrite is not set; or no file.
+  """
+  replaceable.require(path, is_ours, flags.FLAGS.overwrite)
 
 
 def form(dataset: Mapping[str, Any]) -> Any:

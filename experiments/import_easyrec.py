@@ -17,6 +17,7 @@ import textwrap
 from typing import Any
 
 from absl import flags
+from esmm_jax import system_errors
 from esmm_jax.printable import printable
 
 from experiments import cli, console, file_flags, load
@@ -25,6 +26,7 @@ _INPUT = file_flags.define_path('input', None, 'Pipeline config of EasyRec.')
 _OUTPUT = file_flags.define_path(
     'output', None, 'Config file to write, NAME.py.'
 )
+file_flags.define_overwrite()
 flags.adopt_module_key_flags(cli)
 
 
@@ -35,13 +37,16 @@ def main() -> None:
   output = cli.require('output', 'my_esmm.py')
   if not output.endswith('.py'):
     raise cli.InputError(f'--output={output}: its name must end in .py.')
-  if os.path.lexists(output):
-    raise cli.InputError(f'--output={output} exists; name another file.')
+  file_flags.check_output(output)
   try:
     with open(path, encoding='utf-8') as f:
       text = f.read()
-  except (OSError, UnicodeDecodeError) as e:
+  except UnicodeDecodeError as e:
     raise cli.InputError(f'--input={path} cannot be read: {e}') from e
+  except OSError as e:
+    raise cli.InputError(
+        f'--input={path} cannot be read: {system_errors.told(e)}'
+    ) from e
   try:
     converted, file = checked(text, os.path.basename(path), output)
   except cli.InputError as e:
@@ -49,7 +54,7 @@ def main() -> None:
   try:
     whole_files.write_text(output, file)
   except OSError as e:
-    raise cli.InputError(f'--output={output}: {e.strerror}.') from e
+    raise cli.InputError(f'--output={output}: {system_errors.told(e)}') from e
   for note in converted.notes:
     console.say(note)
   num = len(converted.settings)

@@ -38,6 +38,7 @@ _PART_ROWS = flags.DEFINE_integer(
     'part_rows', 1 << 18, 'Rows of a part; a killed command repeats one.'
 )
 cli.define_data_dir()
+file_flags.define_overwrite()
 file_flags.define_form()
 flags.adopt_module_key_flags(cli)
 
@@ -60,6 +61,8 @@ def main() -> None:
   from esmm_jax.serving import outputs, scoring
 
   outputs.check(output)
+  overwrite = flags.FLAGS.overwrite
+  scoring.check_output(output, overwrite)
   data_dir = flags.FLAGS.data_dir
   predictor = esmm_jax.load(workdir, _BATCH_SIZE.value, data_dir)
   form = file_flags.form(predictor.config.dataset)
@@ -69,6 +72,7 @@ def main() -> None:
       calibrated=_CALIBRATED.value,
       joint=_JOINT.value,
       part_rows=_PART_ROWS.value,
+      overwrite=overwrite,
   )
   counts = unseen.Counts()
   start = time.perf_counter()

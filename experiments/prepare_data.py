@@ -21,6 +21,7 @@ import shutil
 from typing import Any
 
 from absl import flags
+from esmm_jax import streams
 from esmm_jax.types import InputError
 
 from experiments import cli, console, file_flags
@@ -94,7 +95,6 @@ def _write_raw(name: str, options: dict[str, Any]) -> None:
   """Writes the simulated log as raw files of Ali-CCP."""
   from esmm_jax.data.simulator.config import simulator_config
   from esmm_jax.data.simulator.raw import write_raw_files
-  from tqdm import tqdm
 
   if name != 'synthetic_funnel':
     raise InputError(
@@ -103,7 +103,7 @@ def _write_raw(name: str, options: dict[str, Any]) -> None:
   folder = cli.require('raw_dir', 'raw')
   config = simulator_config(options.pop('preset', 'default'), **options)
   total = max(high for _, high in config.splits.values())
-  with tqdm(
+  with streams.bar(
       total=total,
       desc='Writing raw files',
       unit=' rows',

@@ -8,13 +8,16 @@ unless --output names another file, the pictures are in WORKDIR/plots too. A
 part that is missing (an unfinished run, no calibration) is named with the
 command that makes it. Where a finished run has no predictions of its test
 split, they are computed with its checkpoint and saved; --nopredict leaves that
-out.
+out. With --output in another folder nothing is written in WORKDIR.
 
 The results table of a sweep is that which its command wrote into sweep.json;
 --sweep names the file of another one.
 """
 
+from collections.abc import Iterator
+import contextlib
 import os
+import tempfile
 
 from absl import flags
 
@@ -22,6 +25,7 @@ from experiments import cli, file_flags, load
 from experiments.console import say, warn
 
 cli.define_data_dir()
+file_flags.define_overwrite()
 _WORKDIR = file_flags.define_path('workdir', None, 'Of a run or of a sweep.')
 _OUTPUT = file_flags.define_path(
     'output', None, 'The HTML file; default: report.html in the workdir.'
@@ -39,20 +43,41 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
+  from esmm_jax import ownership
   from esmm_jax.reporting.page import parts
 
   workdir = cli.require('workdir', 'runs/esmm')
   output = _OUTPUT.value or os.path.join(workdir, 'report.html')
+  file_flags.check_output(output, parts.is_page)
   written = os.path.join(workdir, 'sweep.json')
-  if _SWEEP.value is None and not os.path.exists(written):
-    page = _run_page(workdir)
+  is_run = _SWEEP.value is None and not os.path.exists(written)
+  if is_run:
+    make = lambda folder: _run_page(workdir, folder)
   else:
-    page = _sweep_page(workdir, output)
-  parts.write(page, output)
+    make = lambda folder: _sweep_page(workdir, output, folder)
+  with _scratch(workdir, output) as folder:
+    if not folder:  # Pictures and predictions are written beside the page.
+      ownership.check(workdir, ownership.RUN if is_run else ownership.SWEEP)
+    parts.write(make(folder), output)
   say(f'Written: {output}')
 
 
-def _sweep_page(workdir: str, output: str):
+@contextlib.contextmanager
+def _scratch(workdir: str, output: str) -> Iterator[str]:
+  """Yields a folder for what belongs to a page that is elsewhere.
+
+  '' where the page is in the workdir, and its pictures and predictions too. A
+  run may be read-only, or not the reader's.
+  """
+  page = os.path.dirname(output) or '.'
+  if os.path.abspath(page) == os.path.abspath(workdir):
+    yield ''
+    return
+  with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    yield folder
+
+
+def _sweep_page(workdir: str, output: str, scratch: str):
   """Makes the page of a sweep, and with --runs those of its runs.
 
   The folder may be anybody's, so no file that it names is run: the table is
@@ -73,10 +98,12 @@ def _sweep_page(workdir: str, output: str):
   if _RUNS.value:
     for name in sweep_page.begun(table, workdir):
       folder = run_folder(workdir, name)
-      parts.write(_run_page(folder), os.path.join(folder, 'report.html'))
+      path = os.path.join(folder, 'report.html')
+      file_flags.check_output(path, parts.is_page)
+      parts.write(_run_page(folder, ''), path)
   if table is None:
     return sweep_page.make_without_table(workdir, output, why)
-  return sweep_page.make(table, spec, workdir, output)
+  return sweep_page.make(table, spec, workdir, output, scratch)
 
 
 def _saved_table(workdir: str):
@@ -99,7 +126,7 @@ def _saved_table(workdir: str):
     raise cli.InputError(f'{path} holds no results table: {e}') from e
 
 
-def _run_page(workdir: str):
+def _run_page(workdir: str, scratch: str):
   from esmm_jax.json_files import read_json
   from esmm_jax.reporting.page import run_page
   from esmm_jax.sweeps.saved_runs import read_run
@@ -112,6 +139,9 @@ def _run_page(workdir: str):
   run = read_run(workdir)
   truth, why = None, ''
   predictions = predictions_file(workdir)
+  is_there = os.path.exists(predictions)
+  if scratch and not is_there:
+    predictions = os.path.join(scratch, 'test.parquet')
   if run.config is None:
     pass  # The page says so.
   elif run.results is None:
@@ -123,17 +153,17 @@ def _run_page(workdir: str):
 
     data_dir = flags.FLAGS.data_dir
     try:
-      if not os.path.exists(predictions):
-        run_predictions.predict_test(workdir, data_dir)
+      if not is_there:
+        run_predictions.predict_test(workdir, data_dir, predictions)
+        is_there = True
       if 'test/cvr_entire/auc' in run.results:
         truth = run_predictions.open_truth(run.config, workdir, data_dir)
     except InputError as e:
-      predicted_before = os.path.exists(predictions)
-      lack = 'truth is not shown' if predicted_before else (
+      lack = 'truth is not shown' if is_there else (
           'test split was not predicted')
       why = f'The {lack}: {e}'
       warn(why)
-  return run_page.make(workdir, truth, why)
+  return run_page.make(workdir, truth, why, scratch, predictions)
 
 
 if __name__ == '__main__':

@@ -36,6 +36,7 @@ import shlex
 from typing import Any
 
 from absl import flags
+from esmm_jax import streams
 from esmm_jax.types import InputError
 
 from experiments import cli, console, file_flags, load, sweep_checks
@@ -60,11 +61,16 @@ flags.adopt_module_key_flags(cli)
 def main() -> None:
   spec = cli.require('sweep', 'configs/tables/architectures.py:smoke')
   workdir = cli.require('workdir', 'runs/architectures')
+  from esmm_jax import ownership
+
+  ownership.check(workdir, ownership.SWEEP)
   plan = _plan(spec, workdir)
   if _DRY_RUN.value:
+    streams.only_prints()
     _list(plan, workdir)
     return
   refused = sweep_checks.check(plan, workdir, flags.FLAGS.data_dir)
+  ownership.claim(workdir, ownership.SWEEP)
   cli.make_folder('workdir', workdir, 'failed')
   _write_sweep(spec, plan, workdir)
   command = _command(spec, workdir)

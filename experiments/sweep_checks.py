@@ -42,17 +42,19 @@ def check(
   Raises:
     InputError: No run can have one of the table's columns.
   """
-  from esmm_jax.sweeps.saved_runs import find_run
+  from esmm_jax import ownership
+  from esmm_jax.sweeps.saved_runs import find_run, run_folder
 
   builders: dict[str, Any] = {}
   refused: dict[str, InputError] = {}
   keys: set[str] = set()
   for name, config in plan.configs.items():
-    results = find_run(workdir, name).results
-    if results is not None:
-      keys |= set(results)
-      continue
     try:
+      ownership.check(run_folder(workdir, name), ownership.RUN, '')
+      results = find_run(workdir, name).results
+      if results is not None:
+        keys |= set(results)
+        continue
       keys |= run_keys(config, data_dir, builders)
     except InputError as e:
       if name in plan.names:

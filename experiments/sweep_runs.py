@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import gc
-import io
 import os
-import sys
 import time
 from typing import Any
 
-from experiments import console, load
+from esmm_jax import streams
+
+from experiments import load
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _unfinished(
     except InputError as e:
       failed[name] = e
       _note(workdir, name, e, plan.points[name])
-      console.warn(f'{name} is not trained: {e}')
+      streams.warn(f'{name} is not trained: {e}')
   return to_do, failed
 
 
@@ -136,6 +136,7 @@ def _train(
   Returns:
     Run -> its error, or None.
   """
+  from esmm_jax import ownership
   from esmm_jax.training import parts
   from esmm_jax.workdir import provenance
   from esmm_jax.sweeps import replicas
@@ -152,6 +153,7 @@ def _train(
   try:
     data = provenance.data(parts.dataset(trees[0].dataset, data_dir))
     for folder in folders:
+      ownership.claim(folder, ownership.RUN, 'run')
       provenance.note_origin(folder, {**origin, 'data': data})
     ends = train_replicas(trees, folders, data_dir, home)
     return {
@@ -175,10 +177,8 @@ class _Overall:
   """Shows the whole sweep's progress: a bar, or a line a run in a log file."""
 
   def __init__(self, total: int, finished: int):
-    from tqdm import tqdm
-
-    self._terminal = sys.stderr.isatty()
-    self._bar = tqdm(
+    self._terminal = streams.terminal()
+    self._bar = streams.bar(
         total=total,
         initial=finished,
         desc='sweep',
@@ -198,12 +198,9 @@ class _Overall:
 
   @contextlib.contextmanager
   def quiet(self):
-    """Without a terminal, suppresses the output of a run."""
-    if self._terminal:
+    """Without a terminal, suppresses the lines of a run but its warnings."""
+    with streams.quiet(not self._terminal):
       yield
-    else:
-      with contextlib.redirect_stdout(io.StringIO()):
-        yield
 
   def end(self, ends: Mapping[str, Exception | None]) -> None:
     """Counts the runs of a group and prints their lines."""
@@ -224,9 +221,9 @@ class _Overall:
       line = in_one_line(f'[{number}/{self._total}] {name}: {end}{beside}')
       if self._terminal:
         self._bar.update()
-        self._bar.write(line)
+        streams.say(line)
       else:
-        print(f'{line} (sweep {elapsed}, about {left} left)', flush=True)
+        streams.say(f'{line} (sweep {elapsed}, about {left} left)')
 
   def close(self) -> None:
     self._bar.close()

@@ -11,9 +11,9 @@ table asks for are drawn beside them; their files are listed on stderr.
 """
 
 import os
-import sys
 
 from absl import flags
+from esmm_jax import streams
 
 from experiments import cli, file_flags, load
 
@@ -27,15 +27,18 @@ _FORMAT = flags.DEFINE_enum(
 _OUTPUT = file_flags.define_path(
     'output', None, 'Gets the table and its figures; default: the workdir.'
 )
+file_flags.define_overwrite()
 cli.define_data_dir()  # As the sweep's; a table reads the runs alone.
 flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
   from esmm_jax.printable import printable
+  from esmm_jax import ownership
   from esmm_jax.reporting import figures, text as report
   from esmm_jax.sweeps.results import tabulate
   from esmm_jax.types import InputError
+  from esmm_jax.whole_files import write_text
 
   spec = cli.require('sweep', 'configs/tables/architectures.py:smoke')
   workdir = cli.require('workdir', 'runs/architectures')
@@ -46,7 +49,10 @@ def main() -> None:
         f' experiments.sweep --sweep={spec} --workdir={workdir}'
     )
   output = _OUTPUT.value or workdir
-  cli.make_folder('output', output)
+  is_sweep = ownership.is_ours(output, ownership.SWEEP)
+  kind = ownership.SWEEP if is_sweep else ownership.TABLE
+  flag = '--output' if _OUTPUT.value else '--workdir'
+  ownership.claim(output, kind, flag, flags.FLAGS.overwrite)
   blocks = tabulate(table, workdir)
   drawn = figures.draw(table, blocks, output)
   texts = {
@@ -55,11 +61,10 @@ def main() -> None:
       'latex': ('table.tex', report.latex(table, blocks)),
   }
   for name, text in texts.values():
-    with open(os.path.join(output, name), 'w', encoding='utf-8') as f:
-      f.write(text)
+    write_text(os.path.join(output, name), text)
   print(printable(texts[_FORMAT.value][1]), end='')
   for line in (*drawn.paths, *drawn.skipped):
-    print(printable(line), file=sys.stderr)
+    streams.progress(line)
 
 
 if __name__ == '__main__':

@@ -16,6 +16,7 @@ import traceback
 from typing import Any
 
 from absl import flags
+from esmm_jax import streams, system_errors
 from esmm_jax.types import InputError
 
 from experiments import cli, console, file_flags, load
@@ -65,11 +66,11 @@ def main() -> None:
 
 def _as_one_of_many(config: Any, workdir: str) -> None:
   """Trains together with other processes."""
-  from esmm_jax.parallel import processes
+  from esmm_jax.parallel import heartbeats, processes
 
   processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   try:
-    with processes.watching(workdir, _PEER_TIMEOUT.value):
+    with heartbeats.watching(workdir, _PEER_TIMEOUT.value):
       _train(config, workdir, processes.is_first())
   except cli.EXPECTED:
     raise
@@ -94,7 +95,10 @@ def _train(config: Any, workdir: str, first: bool = True) -> None:
     raise
   finally:
     if is_this_run and first:
-      _note_origin(workdir)
+      try:
+        _note_origin(workdir)
+      except OSError as e:  # A by-product, also of what failed before.
+        streams.warn(system_errors.line(e))
   if not first:
     return
   if done:

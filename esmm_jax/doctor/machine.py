@@ -9,9 +9,11 @@ import importlib.metadata
 import os
 import platform
 import shutil
+import tempfile
 import time
 from typing import Any, NamedTuple
 
+from esmm_jax.whole_files import replacing, SUFFIX
 import jax
 from packaging.requirements import Requirement
 
@@ -128,25 +130,19 @@ def disk(flag: str, folder: str) -> Finding:
     folder: The folder; it is made if it is not there.
   """
   name = f'--{flag}'
-  probe = os.path.join(folder, f'.doctor-{os.getpid()}')
   data = os.urandom(1 << 20) * (_PROBE_BYTES >> 20)
   try:
     os.makedirs(folder, exist_ok=True)
     free = shutil.disk_usage(folder).free
-    start = time.perf_counter()
-    try:
-      with open(probe + '.tmp', 'wb') as f:
-        f.write(data)
-        f.flush()
-        os.fsync(f.fileno())
-      os.replace(probe + '.tmp', probe)
+    # Under names that nothing has, in a folder of this process alone.
+    with tempfile.TemporaryDirectory(SUFFIX, '.doctor.', folder) as own:
+      start = time.perf_counter()
+      with replacing(os.path.join(own, 'probe')) as temporary:
+        with open(temporary, 'wb') as f:
+          f.write(data)
       seconds = time.perf_counter() - start
-      with open(probe, 'rb') as f:
+      with open(os.path.join(own, 'probe'), 'rb') as f:
         is_same = f.read() == data
-    finally:
-      for path in (probe, probe + '.tmp'):
-        if os.path.exists(path):
-          os.remove(path)
   except OSError as e:
     return Finding(
         name, FAIL, f'{folder}: {e.strerror}', f'Name another {name}.'

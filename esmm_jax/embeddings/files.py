@@ -13,6 +13,7 @@ import functools
 import os
 from typing import Any, NamedTuple
 
+from esmm_jax import system_errors
 from esmm_jax.json_files import parse_json, write_json
 from esmm_jax.types import Array
 import jax
@@ -142,11 +143,13 @@ def _write_shard(
   """Writes the first rows of one device's shard."""
   on_host = data.device.platform == 'cpu'  # NumPy then has a view, not a copy.
   data = np.asarray(data) if on_host else data
-  with open(path, 'wb') as f:
+  with system_errors.naming(path), open(path, 'wb') as f:
     shape = (num_rows, *data.shape[1:])
     for first, last in _parts(shape, data.dtype.itemsize, part_bytes):
       part = np.ascontiguousarray(data[first:last])
       f.write(part.reshape(-1).view(np.uint8))
+    f.flush()
+    os.fsync(f.fileno())  # No other process can do it for this machine.
 
 
 def _read_shard(

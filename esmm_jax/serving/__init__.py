@@ -9,9 +9,11 @@
   labelled         raw labelled rows -> encoded columns and labels
   evaluation       metrics of labelled rows, or of a split; segments: by value
   scoring          a stream of rows -> one file, resumes after a kill
+  joining          the parts of that stream -> the file
   outputs          the file of scores, Parquet or CSV
   run_predictions  predictions and truth of a run's own test split
   exporting        the model as StableHLO that runs without this package
+  exported         its folder, checked before anything of it is read
 
 `esmm_jax.load(run)` returns a `Predictor`.
 """

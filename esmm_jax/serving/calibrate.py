@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import os
 from typing import Any
 
+from esmm_jax import checksums
 from esmm_jax.json_files import write_json
 from esmm_jax.metrics.by_space import Observed, of_events
 from esmm_jax.serving import calibrator_fits, calibrators
@@ -32,9 +33,9 @@ def calibrate(run: str, data_dir: str | None = None) -> dict[str, Any]:
     data_dir: Folder of the prepared data.
 
   Returns:
-    The content of calibration.json: `version`, `fitted_on`, `rows` (space ->
-    rows fitted on), `tasks` (space -> `platt` and `isotonic`) and `test`
-    (space -> `none`, `platt`, `isotonic` -> metrics).
+    The content of calibration.json: `version`, `run` (the stamp of the run),
+    `fitted_on`, `rows` (space -> rows fitted on), `tasks` (space -> `platt` and
+    `isotonic`) and `test` (space -> `none`, `platt`, `isotonic` -> metrics).
 
   Raises:
     InputError: The run is not finished or lacks a split, or a space of the
@@ -59,11 +60,13 @@ def calibrate(run: str, data_dir: str | None = None) -> dict[str, Any]:
   fitted, rows = fit(*predict(dataset.valid_split))
   calibration = {
       'version': calibrators.VERSION,
+      'run': predictor.stamp.to_dict(),
       'fitted_on': 'valid',
       'rows': rows,
       'tasks': fitted,
       'test': compare(fitted, *predict(dataset.test_split)),
   }
+  calibration = checksums.sealed_content(calibration)
   write_json(os.path.join(run, calibrators.NAME), calibration)
   return calibration
 

@@ -15,14 +15,20 @@ import functools
 import os
 from typing import Any
 
+from esmm_jax import checksums
 from esmm_jax.json_files import read_json
 from esmm_jax.tasks import Space, spaces, Tasks
 from esmm_jax.types import Array, InputError
+from esmm_jax.workdir import identity
+from esmm_jax.workdir.identity import Stamp
 import numpy as np
 from scipy import special
 
 NAME = 'calibration.json'
-VERSION = 1
+VERSION = 2
+# Files of this version name no run and hold no hash.
+_UNCHECKED = 1
+_REMEDY = 'Run experiments.calibrate again.'
 KINDS = ('platt', 'isotonic')
 CHOICES = ('none', *KINDS)
 JOINTS = ('product', 'own')
@@ -166,33 +172,61 @@ def binary_spaces(tasks: Tasks) -> list[Space]:
   return [s for s in spaces(tasks) if s.kind == 'binary']
 
 
-def read(folder: str, kind: str) -> dict[str, Any]:
+def read(folder: str, kind: str, run: Stamp) -> dict[str, Any]:
   """Reads the calibrators of a run's calibration.json.
 
   Args:
     folder: The run's folder.
     kind: One of `KINDS`.
+    run: The stamp of the run and its parameters.
 
   Returns:
     Sample space -> calibrator.
 
   Raises:
-    InputError: `kind` is not known, or the run is not calibrated.
+    InputError: `kind` is not known, the run is not calibrated, or its
+      calibration is damaged or of other parameters.
   """
   if kind not in KINDS:
     raise InputError(
         f'calibrated is {kind!r}; it must be one of {", ".join(CHOICES)}.'
     )
-  path = os.path.join(folder, NAME)
-  calibration = read_json(path, 'Run experiments.calibrate again.')
+  calibration = read_file(folder, run)
   if calibration is None:
     raise InputError(
-        f'calibrated={kind}: there is no {path}. First run python -m'
-        f' experiments.calibrate --workdir={folder}.'
-    )
-  if calibration.get('version') != VERSION:
-    raise InputError(
-        f'{path} is of version {calibration.get("version")}, not {VERSION}. Run'
-        ' experiments.calibrate again.'
+        f'calibrated={kind}: there is no {os.path.join(folder, NAME)}. First'
+        f' run python -m experiments.calibrate --workdir={folder}.'
     )
   return calibration['tasks']
+
+
+def read_file(folder: str, run: Stamp) -> dict[str, Any] | None:
+  """Reads a run's calibration.json, as it was written for that run.
+
+  Args:
+    folder: The run's folder.
+    run: See `read`.
+
+  Returns:
+    Its content, without its own hash; None where it is absent.
+
+  Raises:
+    InputError: It is damaged, or of another run or other parameters.
+  """
+  path = os.path.join(folder, NAME)
+  calibration = read_json(path, _REMEDY)
+  if calibration is None:
+    return None
+  if not isinstance(calibration, dict):
+    raise InputError(f'{path} holds no object. {_REMEDY}')
+  version = calibration.get('version')
+  if version not in (VERSION, _UNCHECKED):
+    raise InputError(
+        f'{path} is of version {version}, not {VERSION}. {_REMEDY}'
+    )
+  if version == VERSION or checksums.CONTENT in calibration:
+    if wrong := checksums.changed_content(calibration):
+      raise InputError(f'{path} {wrong}. {_REMEDY}')
+    del calibration[checksums.CONTENT]
+  identity.require(path, calibration.get('run'), run, _REMEDY)
+  return calibration

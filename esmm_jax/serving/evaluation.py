@@ -40,7 +40,7 @@ class Evaluates:
     """Calibrates outputs as the run was, unless `kind` is `none`."""
     if kind == 'none':
       return outputs
-    fitted = calibrators.read(self.folder, kind)
+    fitted = calibrators.read(self.folder, kind, self.stamp)
     tasks = self.schema.tasks
     return calibrators.calibrate_outputs(fitted, kind, joint, outputs, tasks)
 

@@ -3,7 +3,8 @@
     DIR/model.jax_export     the program that `jax.export` serialises, with a
                              symbolic number of rows; without the parameters
     DIR/params/NAME.npy      the parameters, the embedding table among them
-    DIR/description.json     inputs, outputs and parameters, for people too
+    DIR/description.json     inputs, outputs and parameters, for people too;
+                             the run, and the size and sha256 of every file
     DIR/encoder/             of runs that have one: raw values -> ids
 
 The parameters are files beside the program: as constants in it a table would
@@ -16,25 +17,24 @@ import os
 import shutil
 from typing import Any
 
+from esmm_jax import checksums
 from esmm_jax.data.tabular.encoder import FOLDER
-from esmm_jax.json_files import parse_json, write_json
+from esmm_jax.json_files import write_json
 from esmm_jax.schema import MISSING, RARE, Schema
-from esmm_jax.serving import calibrators, model_inputs
+from esmm_jax.serving import calibrators, exported, model_inputs
+from esmm_jax.serving.exported import DESCRIPTION, MODEL, PARAMS, VERSION
 from esmm_jax.serving.model_inputs import ABSENT
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.tasks import Space, spaces
 from esmm_jax.training.predict import predict_step
 from esmm_jax.types import Array, InputError
+from esmm_jax.whole_files import new_folder
 import jax
 from jax import export as jax_export
 import jax.numpy as jnp
 import numpy as np
 
-MODEL = 'model.jax_export'
-DESCRIPTION = 'description.json'
-PARAMS = 'params'
 PLATFORMS = ('cpu', 'cuda', 'tpu')
-VERSION = 1
 
 
 def export(
@@ -64,23 +64,23 @@ def export(
         " 'esmm_jax[export]'."
     )
   if os.path.exists(folder):
-    raise InputError(f'--output={folder} exists. Delete it, or name another.')
+    raise InputError(f'--output={folder} exists. Name another folder.')
   params = flat_params(predictor)
   program = _serialized(predictor, params, calibrated, joint)
   about = _description(predictor, params, calibrated, joint)
-  temporary = f'{folder}.{os.getpid()}.tmp'
-  os.makedirs(os.path.join(temporary, PARAMS))
-  try:
+  os.makedirs(os.path.dirname(os.path.abspath(folder)), exist_ok=True)
+  with new_folder(folder) as temporary:
+    os.mkdir(os.path.join(temporary, PARAMS))
     with open(os.path.join(temporary, MODEL), 'wb') as f:
       f.write(program)
     for name, value in params.items():
       np.save(os.path.join(temporary, PARAMS, f'{name}.npy'), value)
     if os.path.isdir(encoder := os.path.join(predictor.folder, FOLDER)):
       shutil.copytree(encoder, os.path.join(temporary, FOLDER))
-    write_json(os.path.join(temporary, DESCRIPTION), about)
-    os.rename(temporary, folder)
-  finally:
-    shutil.rmtree(temporary, ignore_errors=True)
+    about['files'] = checksums.contents(temporary)
+    write_json(
+        os.path.join(temporary, DESCRIPTION), checksums.sealed_content(about)
+    )
   total = sum(np.asarray(value).nbytes for value in params.values())
   return {'model': len(program), 'params': total}
 
@@ -98,22 +98,35 @@ def _serialized(
       for i in described_inputs(predictor.schema)
   }
   function = _function(predictor, calibrated, joint)
-  exported = jax_export.export(jax.jit(function), platforms=PLATFORMS)(
+  compiled = jax_export.export(jax.jit(function), platforms=PLATFORMS)(
       jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params),
       arguments,
   )
-  return exported.serialize()
+  return compiled.serialize()
 
 
 def load(folder: str) -> tuple[Any, dict[str, Array]]:
   """Loads an export: the jitted call, and its parameters on the device.
 
   For measurements; with the package installed, use a `Predictor`.
+
+  Args:
+    folder: Of the export; every file in it is checked before it is read.
+
+  Raises:
+    InputError: It is no export, or a file in it is not as it was exported.
   """
-  with open(os.path.join(folder, DESCRIPTION), encoding='utf-8') as f:
-    about = parse_json(f.read())
-  with open(os.path.join(folder, MODEL), 'rb') as f:
-    model = jax_export.deserialize(bytearray(f.read()))
+  about = exported.checked(folder)
+  with open(os.path.join(folder, about['model']), 'rb') as f:
+    program = bytearray(f.read())
+  try:
+    model = jax_export.deserialize(program)
+  except ValueError as e:
+    raise InputError(
+        f'{os.path.join(folder, about["model"])} was exported with jax'
+        f' {about["jax"]}, and jax {jax.__version__} cannot read it'
+        f' ({str(e).splitlines()[0]}). Export the run again.'
+    ) from e
   params = {
       p['name']: jax.device_put(np.load(os.path.join(folder, p['file'])))
       for p in about['params']
@@ -170,6 +183,7 @@ def _description(
 ) -> dict[str, Any]:
   return {
       'version': VERSION,
+      'run': predictor.stamp.to_dict(),
       'model': MODEL,
       'call': 'model.call({param name: array}, {input name: array})',
       'inputs': described_inputs(predictor.schema),
@@ -208,7 +222,7 @@ def _function(predictor: Predictor, calibrated: str, joint: str) -> Any:
   names = [_name(path) for path, _ in paths]
   fitted = {}
   if calibrated != 'none':
-    fitted = calibrators.read(predictor.folder, calibrated)
+    fitted = calibrators.read(predictor.folder, calibrated, predictor.stamp)
 
   def function(params, inputs):
     params = structure.unflatten([params[name] for name in names])

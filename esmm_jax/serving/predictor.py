@@ -20,6 +20,7 @@ from esmm_jax.training.predict import predict_step, scores
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import Array, Columns, InputError
 from esmm_jax.workdir import manifest
+from esmm_jax.workdir.identity import Stamp
 import jax
 import numpy as np
 
@@ -80,6 +81,15 @@ class Predictor(Evaluates):
       self.unseen_in_log = counts.shares()
     else:
       self.names = inputs.needed(self.schema)
+
+  @functools.cached_property
+  def stamp(self) -> Stamp:
+    """The run and its parameters, for what is made with them.
+
+    They are read once, when it is first asked for.
+    """
+    step = self.results.get('selected_step', 0)
+    return Stamp.of(self.trained.identity, step, self.trained.params)
 
   @property
   def num_compiled(self) -> int:

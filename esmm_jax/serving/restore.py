@@ -27,6 +27,7 @@ class Trained(NamedTuple):
     params: `table` float32 [V, 1, .], `net` and `stats`, each leaf [1, ...].
     results: The content of results.json.
     folder: The run's folder; '' if the model is not of a run.
+    identity: The run's (`workdir.identity`); '' where it is not known.
   """
 
   config: ConfigDict
@@ -35,6 +36,7 @@ class Trained(NamedTuple):
   params: Mapping[str, Any]
   results: Mapping[str, Any] = {}
   folder: str = ''
+  identity: str = ''
 
 
 def restore(run: str, data_dir: str | None = None) -> Trained:

@@ -12,15 +12,18 @@ from esmm_jax.workdir import manifest
 from esmm_jax.workdir.folder import predictions_file
 
 
-def predict_test(workdir: str, data_dir: str | None) -> str:
+def predict_test(
+    workdir: str, data_dir: str | None, path: str = ''
+) -> str:
   """Writes the predictions that the run would have saved itself.
 
   They are those of `config.save_predictions`, to the bit: the chosen
   parameters, in batches of `eval_batch_size`.
 
   Args:
-    workdir: Folder of the finished run; gets predictions/test.parquet.
+    workdir: Folder of the finished run.
     data_dir: Folder of the prepared data.
+    path: File to write; '': predictions/test.parquet of the run.
 
   Returns:
     Path of the file.
@@ -35,9 +38,9 @@ def predict_test(workdir: str, data_dir: str | None) -> str:
   builder = parts.dataset(predictor.config.dataset, data_dir)
   manifest.require_data(workdir, builder)
   outputs = predictor.split_outputs(builder, split)
-  path = predictions_file(workdir)
+  path = path or predictions_file(workdir)
   observed = observe(builder, split, predictor.schema.tasks)
-  save_predictions(path, outputs, observed)
+  save_predictions(path, outputs, observed, predictor.stamp)
   return path
 
 

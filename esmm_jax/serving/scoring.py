@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import json
 import os
-import shutil
 from typing import Any, NamedTuple
 
+from esmm_jax import locks, ownership, replaceable, streams
 from esmm_jax.data.batching.prefetching import prefetch
 from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files.dialect import Dialect
@@ -19,21 +19,18 @@ from esmm_jax.data.files import file_hashes, row_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.json_files import read_json, write_json
-from esmm_jax.serving import calibrators, inputs, outputs
+from esmm_jax.serving import calibrators, inputs, joining, outputs
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import replacing
-from esmm_jax.workdir import lock, manifest
+from esmm_jax.workdir import manifest, predictions
 from esmm_jax.workdir.folder import differences, flatten
 import numpy as np
 from pyarrow import parquet
 import pyarrow as pa
-from tqdm import tqdm
 
 PART_ROWS = 1 << 18
 _JOB = 'job.json'
-# Key of a part's counts of missing and unseen values, in its metadata.
-_COUNTS = b'counts'
 
 
 class Part(NamedTuple):
@@ -61,6 +58,7 @@ def score_files(
     part_rows: int = PART_ROWS,
     dialect: Dialect = dialects.DEFAULT,
     counts: Counts | None = None,
+    overwrite: bool = False,
 ) -> int:
   """Scores all rows of files, in their order.
 
@@ -75,6 +73,7 @@ def score_files(
     part_rows: Rows of a part.
     dialect: The form of CSV files.
     counts: Gets the missing and unseen values of each field.
+    overwrite: Replaces `output` if it exists.
 
   Returns:
     The number of rows.
@@ -124,7 +123,8 @@ def score_files(
   if dialect.options:  # Absent from jobs before it was an option.
     job['form'] = dialect.options
   return _score(
-      predictor, job, parts, output, calibrated, joint, part_rows, counts
+      predictor, job, parts, output, calibrated, joint, part_rows, overwrite,
+      counts,
   )
 
 
@@ -136,6 +136,7 @@ def score_split(
     calibrated: str = 'none',
     joint: str = 'product',
     part_rows: int = PART_ROWS,
+    overwrite: bool = False,
 ) -> int:
   """Scores a split of the run's own data set: `file` is the split's name.
 
@@ -163,7 +164,9 @@ def score_split(
       )
 
   job = {'split': split, 'rows': len(source)}
-  return _score(predictor, job, parts, output, calibrated, joint, part_rows)
+  return _score(
+      predictor, job, parts, output, calibrated, joint, part_rows, overwrite
+  )
 
 
 def _score(
@@ -174,42 +177,66 @@ def _score(
     calibrated: str,
     joint: str,
     part_rows: int,
+    overwrite: bool,
     counts: Counts | None = None,
 ) -> int:
   """Scores every part that is not on disk yet, and joins them."""
   if part_rows < 1:
     raise InputError(f'part_rows is {part_rows}; it must be at least 1.')
   outputs.check(output)
+  check_output(output, overwrite)
   folder = f'{output}.parts'
-  # Both exist if the job was killed between joining and removing the parts.
-  if os.path.exists(output) and not os.path.isdir(folder):
-    raise InputError(
-        f'--output={output} exists. Delete it, or name another file.'
-    )
   job = {
       **job,
-      'run': _identity(predictor),
+      # A job resumes with the same parameters only.
+      'run': predictor.stamp.to_dict(),
       'calibrated': calibrated,
       'joint': joint,
       'part_rows': part_rows,
   }
   if calibrated != 'none':
-    job['calibration'] = calibrators.read(predictor.folder, calibrated)
-  with lock.held(folder, '--output'):
+    job['calibration'] = calibrators.read(
+        predictor.folder, calibrated, predictor.stamp
+    )
+  with locks.held(folder, '--output'):
     _claim(folder, json.loads(json.dumps(job)), output)
     done = []
     ahead = prefetch(parts(), lambda part: part)
-    bar = tqdm(unit=' rows', unit_scale=True, disable=None)
+    bar = streams.bar(unit=' rows', unit_scale=True, disable=None)
     with bar, contextlib.closing(ahead):
       for part in ahead:
         path = os.path.join(folder, part.name)
         if not os.path.exists(path):
           _score_part(part, path, output)
         done.append(path)
-        bar.update(parquet.read_metadata(path).num_rows)
-    num = _join(done, output, Counts() if counts is None else counts)
-    shutil.rmtree(folder)
+        bar.update(joining.num_rows(path))
+    about = {'calibrated': calibrated, 'joint': joint}
+    num = joining.join(
+        done,
+        output,
+        folder,
+        Counts() if counts is None else counts,
+        predictions.metadata(predictor.stamp, about),
+    )
+    ownership.remove(folder, ownership.SCORES)
   return num
+
+
+def check_output(output: str, overwrite: bool) -> None:
+  """Refuses an output that exists, and parts that no job of ours has made.
+
+  Args:
+    output: The file to write.
+    overwrite: Whether it may be replaced.
+
+  Raises:
+    InputError: One of them is somebody else's.
+  """
+  folder = f'{output}.parts'
+  ownership.check(folder, ownership.SCORES, '--output')
+  # It is there if the job was killed between joining and removing the parts.
+  is_ours = lambda path: joining.is_joined(path, folder)
+  replaceable.require(output, is_ours, overwrite)
 
 
 def _score_part(part: Part, path: str, output: str) -> None:
@@ -222,19 +249,10 @@ def _score_part(part: Part, path: str, output: str) -> None:
         f'--key={clash.pop()} has the name of a score; rename it.'
     )
   table = pa.table({**part.keys, **scores})
-  table = table.replace_schema_metadata({_COUNTS: json.dumps(counts.fields)})
+  noted = {joining.COUNTS: json.dumps(counts.fields)}
+  table = table.replace_schema_metadata(noted)
   with replacing(path) as temporary:
-    parquet.write_table(table, temporary)
-
-
-def _identity(predictor: Predictor) -> dict[str, Any]:
-  """Identifies the parameters: a job resumes with the same ones only."""
-  began = manifest.read(predictor.folder)
-  return {
-      'config_sha256': began['config_sha256'],
-      'data': began['data'],
-      'selected_step': predictor.results['selected_step'],
-  }
+    parquet.write_table(table, temporary, write_page_checksum=True)
 
 
 def _claim(folder: str, job: dict[str, Any], output: str) -> None:
@@ -243,8 +261,9 @@ def _claim(folder: str, job: dict[str, Any], output: str) -> None:
   Raises:
     InputError: Its parts are of another job.
   """
+  ownership.claim(folder, ownership.SCORES, '--output')
   path = os.path.join(folder, _JOB)
-  previous = read_json(path)
+  previous = read_json(path, f'Move {folder} away, and score again.')
   if previous is None:
     write_json(path, job)
     return
@@ -254,35 +273,6 @@ def _claim(folder: str, job: dict[str, Any], output: str) -> None:
         f' the same command, delete {folder}, or use another --output than'
         f' {output}.'
     )
-
-
-def _join(parts: Sequence[str], output: str, counts: Counts) -> int:
-  """Joins the parts in one file; adds up their counts.
-
-  Returns:
-    The number of rows.
-  """
-  if not parts:
-    raise InputError(f'There are no rows to score, so no {output} is written.')
-  schema = parquet.read_schema(parts[0]).remove_metadata()
-  temporary = f'{output}.tmp'  # Large: a killed job's is written over.
-  num = 0
-  with outputs.opened(temporary, output, schema) as write:
-    for path in parts:
-      table = parquet.read_table(path)
-      about = table.schema.metadata or {}
-      counts.add_all(json.loads(about.get(_COUNTS, b'{}')))
-      try:
-        write(table.replace_schema_metadata().cast(schema))
-      except (pa.ArrowException, ValueError) as e:
-        raise InputError(
-            f'{path}: the key is no text in UTF-8, or of another type than in'
-            f' the first file ({e}). Give the files one type, or leave --key'
-            ' away.'
-        ) from e
-      num += table.num_rows
-  os.replace(temporary, output)
-  return num
 
 
 def _numbered(name: str, first: int, num: int) -> dict[str, Any]:

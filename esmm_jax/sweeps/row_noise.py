@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from esmm_jax.metrics.significance import DeLong, delong
 from esmm_jax.types import InputError
+from esmm_jax.workdir import predictions
 from esmm_jax.workdir.folder import predictions_file
 import numpy as np
 
@@ -62,7 +63,11 @@ def auc_difference(run: str, baseline: str, metric: str) -> DeLong:
   if not all(map(os.path.exists, paths)):
     return DeLong(*[math.nan] * 6)
   names = dict.fromkeys((space.score, *space.labels, space.where))
-  a, b = (_read(path, list(filter(None, names))) for path in paths)
+  wanted = list(filter(None, names))
+  a, b = (
+      predictions.read(path, wanted, predictions.saved_stamp(folder))
+      for path, folder in zip(paths, (run, baseline))
+  )
   for name in filter(None, (*space.labels, space.where)):
     if not np.array_equal(a[name], b[name]):
       raise InputError(
@@ -75,17 +80,3 @@ def auc_difference(run: str, baseline: str, metric: str) -> DeLong:
       a[space.score][rows], b[space.score][rows], positive[rows]
   )
 
-
-def _read(path: str, columns: list[str]) -> dict[str, np.ndarray]:
-  """Reads columns [N] of a file of predictions."""
-  from pyarrow import parquet
-
-  file = parquet.ParquetFile(path)
-  if absent := [c for c in columns if c not in file.schema_arrow.names]:
-    raise InputError(
-        f'{path} has no column {absent[0]!r}, only'
-        f' {", ".join(file.schema_arrow.names)}. Delete the folder of the run'
-        ' and run it again.'
-    )
-  table = file.read(columns=columns)
-  return {c: table[c].to_numpy() for c in columns}

@@ -15,6 +15,7 @@ from esmm_jax.metrics import METRICS
 from esmm_jax.metrics.by_space import Observed
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import Array, InputError
+from esmm_jax.workdir import predictions
 from esmm_jax.workdir.folder import predictions_file
 import jax.numpy as jnp
 import numpy as np
@@ -86,7 +87,7 @@ def common_ctr_order(
           ' save_predictions=True for that run.'
       )
     if folder and run not in runs:
-      _predictions(run, folder)
+      _read(run, folder)
   needs = {r: () if s is None else (s,) for r, s in source.items()}
   try:
     order = list(graphlib.TopologicalSorter(needs).static_order())
@@ -99,27 +100,29 @@ def common_ctr_order(
   return {r: source[r] for r in order}
 
 
-def _predictions(run: str, folder: str) -> str:
-  """Returns the path of a run's predictions; refuses a run without."""
+def _read(run: str, folder: str) -> tuple[str, dict[str, np.ndarray]]:
+  """Reads a run's predictions; refuses a run without, and those of another.
+
+  Returns:
+    Path of the file; `p_ctr` and `click`, [n] each.
+  """
   path = predictions_file(run)
   if not os.path.exists(path):
     raise InputError(
         f'common_ctr={folder}: there is no {path}. First finish that run, with'
         ' save_predictions=True.'
     )
-  return path
+  names = ['p_ctr', 'click']
+  return path, predictions.read(path, names, predictions.saved_stamp(run))
 
 
 def _saved_ctr(run: str, click: np.ndarray, folder: str) -> np.ndarray:
   """Reads the click log-odds of a run's predictions, float32 [n]."""
-  from pyarrow import parquet
-
-  path = _predictions(run, folder)
-  table = parquet.read_table(path, columns=['p_ctr', 'click'])
-  if not np.array_equal(table['click'].to_numpy(), click):
+  path, columns = _read(run, folder)
+  if not np.array_equal(columns['click'], click):
     raise InputError(
         f'common_ctr={folder}: {path} is of other rows than this run\'s test'
         ' split.'
     )
-  p = table['p_ctr'].to_numpy().astype(np.float64)
+  p = columns['p_ctr'].astype(np.float64)
   return np.clip(special.logit(p), -_LARGEST, _LARGEST).astype(np.float32)

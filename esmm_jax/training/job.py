@@ -11,6 +11,7 @@ import dataclasses
 import functools
 from typing import Any
 
+from esmm_jax import locks, ownership
 from esmm_jax.parallel import processes
 from esmm_jax.training import parts, program as programs
 from esmm_jax.training import selection
@@ -23,9 +24,10 @@ from esmm_jax.training.state import init_state, TrainState
 from esmm_jax.types import InputError
 from esmm_jax.warm_start.base import Base
 from esmm_jax.warm_start.takeover import take_over
-from esmm_jax.workdir import lock, manifest, provenance, stopping
+from esmm_jax.workdir import manifest, provenance, stopping
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import claim
+from esmm_jax.workdir.standing import gone, Standing
 import jax
 
 
@@ -41,8 +43,9 @@ class Job:
     pctr_of: Replica -> the other one whose pCTR it takes, or None; in the order
       in which they are tested.
     checkpoints: Those of the group.
-    stop_asked: True once SIGTERM came.
+    stop_asked: True once a signal asked to stop.
     clock: Times the steps of all processes that trained this.
+    standing: The folders that are written to.
     traces: How often the step was compiled; the most of any process.
     warned: Warnings that people have seen.
   """
@@ -55,6 +58,7 @@ class Job:
   checkpoints: Checkpoints
   stop_asked: stopping.Asked
   clock: Clock
+  standing: Standing
   traces: int = 0
   warned: set[str] = dataclasses.field(default_factory=set)
 
@@ -82,8 +86,24 @@ class Job:
     """Returns those that have not failed, in the order of their test."""
     return [r for r in self.pctr_of if not self.runs[r].failure]
 
+  def check_folders(self) -> None:
+    """Looks whether what is written to is still there.
+
+    Raises:
+      InputError: It was removed, renamed or replaced.
+    """
+    self.standing.check()
+    for run in self.runs:
+      if run.writer.is_gone:
+        raise gone(run.writer.path)
+
   def save(self, state: TrainState, best: Any) -> None:
-    """Writes a checkpoint of the group."""
+    """Writes a checkpoint of the group.
+
+    Raises:
+      InputError: A folder is gone, or the disk refuses it.
+    """
+    self.check_folders()
     arrays = {'state': state, 'best': best}
     position = self.position(*self.runs)
     self.checkpoints.save(int(state.step), arrays, position)
@@ -152,12 +172,19 @@ def open_job(
       for s, r, w in zip(settings, records, workdirs)
   ]
   stop_asked = stack.enter_context(stopping.asked())
-  for folder in processes.own_folders([*workdirs, shared], stack):
-    stack.enter_context(lock.held(folder))
+  locked = processes.own_folders([*workdirs, shared], stack)
+  for folder in locked:
+    stack.enter_context(locks.held(folder))
+    kind = ownership.RUN if folder in workdirs else ownership.GROUP
+    ownership.claim(folder, kind)
   checkpoints = Checkpoints(shared, program.schema.num_rows)
+  standing = Standing()
+  for folder in dict.fromkeys([*locked, shared]):
+    standing.add(folder)
   clock = Clock(settings[0].training.batch_size * len(runs))
   return Job(
-      program, predictor, splits, runs, pctr_of, checkpoints, stop_asked, clock
+      program, predictor, splits, runs, pctr_of, checkpoints, stop_asked, clock,
+      standing,
   )
 
 

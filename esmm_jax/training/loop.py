@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 import contextlib
 import math
-import shutil
 from typing import Any
 
-from esmm_jax import paths
+from esmm_jax import ownership, paths
 from esmm_jax.parallel import processes
 from esmm_jax.protocols import use as protocols
 from esmm_jax.training import job as jobs
@@ -58,7 +57,7 @@ def train_and_evaluate(
   Raises:
     InputError: Something in the config, the data or the workdir is wrong.
     FloatingPointError: A loss was not finite.
-    Stopped: The process got SIGTERM; the run is saved.
+    Stopped: The process was asked to stop (`stopping`); the run is saved.
   """
   (result,) = train_replicas([config], [workdir], data_dir, log=log)
   if isinstance(result, FloatingPointError):
@@ -104,11 +103,15 @@ def train_replicas(
 
   Raises:
     InputError: A config, the data or a folder is wrong.
-    Stopped: The process got SIGTERM; the runs are saved.
+    Stopped: The process was asked to stop; the runs are saved.
   """
   if log is not None:
     configs = parts.with_log(configs, log, data_dir)
   workdirs = [paths.expand(w) for w in workdirs]
+  for workdir in workdirs:  # Before anything in them is read, or data prepared.
+    ownership.check(workdir, ownership.RUN)
+  if home and home not in workdirs:
+    ownership.check(home, ownership.GROUP)
   configs = [
       warm_start.resolve(protocols.resolve(c), w)
       for c, w in zip(configs, workdirs)
@@ -125,14 +128,16 @@ def train_replicas(
     for run in job.runs:
       stack.enter_context(contextlib.closing(run.writer))
     state, best = train(job, state, best)
+    job.check_folders()
     phases.write_failures(job, state)
     phases.keep_checkpoints(job, state, best)
     params = phases.select(job, state, best)
     phases.test(job, params, int(state.step))
+    job.check_folders()
     phases.write_results(job, state)
     job.checkpoints.close()
     if home and home not in workdirs and processes.is_first():
-      shutil.rmtree(home)
+      ownership.remove(home, ownership.GROUP)
     return [run.failure or run.results for run in job.runs]
 
 
@@ -148,7 +153,7 @@ def train(job: Job, state: TrainState, best: Any) -> tuple[TrainState, Any]:
     The last state and the best parameters.
 
   Raises:
-    Stopped: The process got SIGTERM; the run is saved.
+    Stopped: The process was asked to stop (`stopping`); the run is saved.
   """
   program, log = job.program, job.common.run.log_every
   every, total = _steps_between_evaluations(job), program.total_steps
@@ -192,8 +197,10 @@ def _look(
   """Writes a report; evaluates, saves and stops where it is time.
 
   Raises:
-    Stopped: The process got SIGTERM; the run is saved.
+    InputError: A folder of the runs is gone.
+    Stopped: The process was asked to stop (`stopping`); the run is saved.
   """
+  job.check_folders()
   state, losses = phases.report(job, state)
   # Of all processes, so that they save the same step.
   stops = processes.any_of(bool(job.stop_asked))
@@ -219,7 +226,7 @@ def _look(
     if stops:
       job.save(state, best)
   if stops:
-    raise _stopped(step, total)
+    raise _stopped(job.stop_asked.name, step, total)
   return state, best
 
 
@@ -251,9 +258,9 @@ def _steps_between_evaluations(job: Job) -> int:
   return max(1, math.ceil(length / job.common.training.evals_per_epoch))
 
 
-def _stopped(step: int, total: int) -> stopping.Stopped:
+def _stopped(name: str, step: int, total: int) -> stopping.Stopped:
   return stopping.Stopped(
-      f'stopped by SIGTERM, saved at step {step} of {total}; the same command'
+      f'stopped by {name}, saved at step {step} of {total}; the same command'
       ' resumes it.'
   )
 

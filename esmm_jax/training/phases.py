@@ -4,9 +4,11 @@
 """
 
 from collections.abc import Iterable, Mapping
+import functools
 import os
 from typing import Any
 
+from esmm_jax import system_errors
 from esmm_jax.json_files import write_json
 from esmm_jax.metrics.by_space import undefined
 from esmm_jax.parallel import axes, processes
@@ -15,7 +17,9 @@ from esmm_jax.training import non_finite, selection
 from esmm_jax.training.cost import flops_per_example
 from esmm_jax.training.job import Job
 from esmm_jax.training.state import replica, reset_sums, TrainState
+from esmm_jax.workdir import predictions
 from esmm_jax.workdir.folder import versions
+from esmm_jax.workdir.identity import Stamp
 import jax
 import numpy as np
 
@@ -58,10 +62,13 @@ def write_failures(job: Job, state: TrainState) -> None:
   for r, run in enumerate(runs):
     if run.failure:
       batch = job.program.batches(run.bad_step)
-      folder = non_finite.write(
-          run.workdir, run.bad_step, batch, _params(state, r), run.lost
-      )
-      run.failure = FloatingPointError(f'{run.failure} See {folder}.')
+      try:
+        folder = non_finite.write(
+            run.workdir, run.bad_step, batch, _params(state, r), run.lost
+        )
+        run.failure = FloatingPointError(f'{run.failure} See {folder}.')
+      except OSError as e:  # What failed is told all the same.
+        job.warn(system_errors.line(e))
   for r, source in job.pctr_of.items():  # A chain of runs fails link by link.
     if source is not None and runs[source].failure and not runs[r].failure:
       runs[r].failure = FloatingPointError(
@@ -128,10 +135,31 @@ def test(job: Job, params: dict[str, Any], step: int) -> None:
   for r, metrics, outputs in job.predictor.metrics(params, split, job.alive()):
     warn_of_undefined(job, 'test', [metrics])
     if processes.is_first():
-      metrics |= job.runs[r].save(outputs, split.observed)
+      stamp = functools.partial(_stamp, job, params, r, step)
+      metrics |= job.runs[r].save(outputs, split.observed, stamp)
     metrics = prefixed('test', metrics)
     job.runs[r].writer.write(job.runs[r].steps or step, metrics)
     job.runs[r].results |= metrics
+
+
+def _stamp(job: Job, params: dict[str, Any], r: int, step: int) -> Stamp:
+  """Returns the stamp of the parameters that a replica chose.
+
+  Args:
+    job: The training.
+    params: Of all replicas.
+    r: Which replica.
+    step: Steps done by those that did not stop early.
+  """
+  run = job.runs[r]
+  name = predictions.saved_identity(run.workdir)
+  chosen = run.selection.step or run.steps or step
+  if not all(leaf.is_fully_addressable for leaf in jax.tree.leaves(params)):
+    return Stamp(name, chosen)  # Other processes have the rest of them.
+  one = dict(replica(params, r))
+  # A mesh may have made the table longer, which no checkpoint shows.
+  one['table'] = one['table'][: job.program.schema.num_rows]
+  return Stamp.of(name, chosen, one)
 
 
 def write_results(job: Job, state: TrainState) -> None:

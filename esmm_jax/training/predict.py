@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import functools
-import os
 from typing import Any, NamedTuple
 
 from esmm_jax.data.batching.batches import Batches
@@ -16,7 +15,8 @@ from esmm_jax.tasks import spaces, Tasks
 from esmm_jax.training.program import Program
 from esmm_jax.training.state import StepSpec
 from esmm_jax.types import Array, Batch
-from esmm_jax.whole_files import replacing
+from esmm_jax.workdir import predictions
+from esmm_jax.workdir.identity import Stamp
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -261,22 +261,26 @@ def scores(
 
 
 def save_predictions(
-    path: str, outputs: Mapping[str, Array], observed: Observed
+    path: str,
+    outputs: Mapping[str, Array],
+    observed: Observed,
+    stamp: Stamp,
 ) -> None:
   """Writes one row for each impression, in file order, as Parquet.
 
   Columns: `p_ctr`, `p_cvr`, `p_ctcvr` (float32) and so on, `predicted_NAME` for
   the values of a regression, the labels, and `group` where there is one.
-  """
-  import pyarrow as pa
-  from pyarrow import parquet
 
+  Args:
+    path: The file.
+    outputs: As `scores` takes them.
+    observed: The same rows.
+    stamp: Of the run and the parameters that they are of.
+  """
   columns = scores(outputs, observed.tasks)
   if 'ctcvr_common' in outputs:
     columns['p_ctcvr_common'] = _probability(outputs['ctcvr_common'])
   columns |= {k: np.asarray(v) for k, v in observed.labels.items()}
   if observed.groups is not None:
     columns['group'] = np.asarray(observed.groups)
-  os.makedirs(os.path.dirname(path), exist_ok=True)
-  with replacing(path) as temporary:
-    parquet.write_table(pa.table(columns), temporary)
+  predictions.write(path, columns, stamp)

@@ -1,6 +1,6 @@
 """One run among the replicas of a program: its folder, selection and end."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from esmm_jax.metrics.by_space import Observed
@@ -15,6 +15,7 @@ from esmm_jax.training.settings import Settings
 from esmm_jax.types import Array
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import predictions_file
+from esmm_jax.workdir.identity import Stamp
 from esmm_jax.workdir.writer import Writer
 
 _LINE = 100  # Columns of an evaluation's line.
@@ -97,13 +98,17 @@ class Run:
     self._digest = position.get('metrics', '')
 
   def save(
-      self, outputs: dict[str, Array], observed: Observed
+      self,
+      outputs: dict[str, Array],
+      observed: Observed,
+      stamp: Callable[[], Stamp],
   ) -> dict[str, float]:
     """Writes the test predictions, if asked for.
 
     Args:
       outputs: Output -> float32 [n]; gets `ctcvr_common` if there is one.
       observed: The same rows.
+      stamp: Computes that of its chosen parameters.
 
     Returns:
       The metrics that only its protocol has, and those that take another
@@ -115,7 +120,8 @@ class Run:
           outputs, observed, self.workdir, self.settings.training.common_ctr
       )
     if self.settings.run.save_predictions:
-      save_predictions(predictions_file(self.workdir), outputs, observed)
+      path = predictions_file(self.workdir)
+      save_predictions(path, outputs, observed, stamp())
     return more
 
   def keep(

@@ -2,10 +2,10 @@
 
   folder      identity of the run, its config and its results
   checkpoint, table_checkpoint   saves and restores, with checksums
-  disk_errors   tells what the operating system refused
   manifest    data and versions that a resumed run is compared with
   provenance  commit and data of a run
-  lock        one process at a time
-  stopping    notes SIGTERM, so that the run is saved
-  writer      metrics.jsonl, TensorBoard, console
+  predictions the file of its test split's, checked as it is read
+  stopping    notes SIGTERM and its like, so that the run is saved
+  writer      metrics.jsonl and the console
+  events      TensorBoard
 """

@@ -5,28 +5,25 @@ The tables and their moments are written without a copy (`table_checkpoint`),
 the rest as Orbax does it. Orbax writes a checkpoint to a temporary folder and
 renames it when complete, so a run killed while saving finds the one before.
 Each has a seal (`checksums`): one that is cut off or damaged is found, and the
-one before is used.
+one before is used. The seal is written when all that it lists is on the disk
+and was found complete (`read_back`), and only then is an older one removed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 import logging
 import os
-import shutil
 from typing import Any
 
-from esmm_jax import checksums
+from esmm_jax import checksums, system_errors, whole_files
 from esmm_jax.parallel import axes, processes
 from esmm_jax.types import InputError
-from esmm_jax.workdir import disk_errors
+from esmm_jax.workdir import examine, read_back, trees, without_wildcards
 from esmm_jax.workdir.table_checkpoint import TableRestore, TableSave
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
 _KEPT = 2
-# Between the parts of the name of a large array.
-_JOIN = '.'
-Path = tuple[str, ...]
 
 
 class Checkpoints:
@@ -39,16 +36,16 @@ class Checkpoints:
   def __init__(
       self, workdir: str, num_rows: int | None = None, read_only: bool = False
   ):
-    """Opens them; those that are damaged are removed.
+    """Opens them; those that are damaged are set aside (`examine`).
 
     Args:
       workdir: The run's folder.
       num_rows: Rows of the tables; a mesh may make them longer
         (`Layout.padded`), which no checkpoint shows. None: all.
-      read_only: Nothing is written or removed.
+      read_only: Nothing is written or moved.
 
     Raises:
-      InputError: The disk cannot be read; nothing is removed.
+      InputError: The disk cannot be read; nothing is moved.
     """
     # Orbax logs every save at INFO.
     logging.getLogger('absl').setLevel(logging.WARNING)
@@ -58,17 +55,26 @@ class Checkpoints:
     self.messages = []
     if read_only or processes.is_first():
       try:
-        self._sound, damaged = _examine(self._folder)
+        self._sound, bad = examine.examine(self._folder)
       except OSError as e:  # Says nothing about what was written.
         raise _unreadable(self._folder, e) from e
-      self.messages = [why for _, why in damaged]
+      self.messages = [why for _, why in bad]
       if not read_only:
-        _remove(self._folder, [step for step, _ in damaged])
-    processes.wait_for_all('damaged checkpoints are removed')
+        names = [name for name, _ in bad]
+        moved = examine.set_aside(self._folder, names)
+        self.messages = [
+            f'{why} It is moved to {path}.'
+            for why, path in zip(self.messages, moved)
+        ]
+    processes.wait_for_all('damaged checkpoints are set aside')
+    if not read_only:
+      _make_durably(self._folder)
+    exists = os.path.isdir(self._folder)
+    self._alias = without_wildcards.Folder(self._folder) if exists else None
     self._manager = ocp.CheckpointManager(
-        self._folder,
+        self._alias.path if self._alias else self._folder,
         options=ocp.CheckpointManagerOptions(
-            max_to_keep=_KEPT,
+            max_to_keep=None,  # See `_seal`.
             enable_async_checkpointing=False,
             cleanup_tmp_directories=not read_only,
             create=not read_only,
@@ -93,28 +99,41 @@ class Checkpoints:
     Raises:
       InputError: The disk refuses it; those before are as they were.
     """
-    small, large = _divided(arrays)
+    small, large = trees.divided(arrays)
     try:
       self._manager.save(
           step,
           args=ocp.args.Composite(
-              arrays=ocp.args.StandardSave(_nested(small)),
+              arrays=ocp.args.StandardSave(trees.nested(small)),
               tables=TableSave(large, self._num_rows),
               position=ocp.args.JsonSave(dict(position)),
           ),
       )
       self._manager.wait_until_finished()
       if processes.is_first():
-        checksums.seal(os.path.join(self._folder, str(step)))
-        checksums.remove_stray(self._folder)
+        self._require_complete(step, small, large, position)
+        _seal(os.path.join(self._folder, str(step)))
       processes.wait_for_all(f'checkpoint {step} is sealed')
     except (OSError, ValueError) as e:
       if not _of_disk(e):
         raise
       raise InputError(
           f'The checkpoint of step {step} cannot be written to {self._folder}:'
-          f' {disk_errors.told(e)} Then the same command resumes from the'
+          f' {system_errors.told(e)} Then the same command resumes from the'
           ' checkpoint before.'
+      ) from e
+
+  def _require_complete(self, step: int, small: Any, *more: Any) -> None:
+    """Refuses a checkpoint that could not be read; it is not sealed then."""
+    path = os.path.join(self._folder, str(step))
+    names = {trees.JOIN.join(p): a for p, a in small.items()}
+    try:
+      read_back.require(path, names, *more, self._num_rows)
+    except ValueError as e:
+      raise InputError(
+          f'The checkpoint of step {step} was written, but not as it should be:'
+          f' {e}. It is not used; the same command resumes from the checkpoint'
+          ' before.'
       ) from e
 
   def restore(self, like: Any) -> tuple[Any, dict[str, Any]]:
@@ -131,12 +150,12 @@ class Checkpoints:
         left as it is.
     """
     step = self.latest_step
-    small, large = _divided(jax.tree.map(_abstract, like))
+    small, large = trees.divided(jax.tree.map(trees.abstract, like))
     try:
       restored = self._manager.restore(
           step,
           args=ocp.args.Composite(
-              arrays=ocp.args.StandardRestore(_nested(small)),
+              arrays=ocp.args.StandardRestore(trees.nested(small)),
               tables=TableRestore(large, self._num_rows),
               position=ocp.args.JsonRestore(),
           ),
@@ -149,9 +168,7 @@ class Checkpoints:
           f'{path} does not fit this run: {str(e).splitlines()[0]} Use another'
           ' --workdir.'
       ) from e
-    leaves = _flat(restored['arrays']) | {
-        tuple(name.split(_JOIN)): a for name, a in restored['tables'].items()
-    }
+    leaves = trees.joined(restored)
     paths, tree = jax.tree.flatten_with_path(like)
     arrays = tree.unflatten(leaves[axes.names(path)] for path, _ in paths)
     return arrays, restored['position']
@@ -166,12 +183,12 @@ class Checkpoints:
             tables=TableRestore(),
         ),
     )
-    leaves = _flat(restored['arrays'])
-    for name, array in restored['tables'].items():
-      leaves[tuple(name.split(_JOIN))] = array
-    return _nested(leaves)
+    arrays = jax.device_put(restored['arrays'], here)
+    return trees.nested(
+        trees.joined({'arrays': arrays, 'tables': restored['tables']})
+    )
 
-  def restore_small(self) -> dict[Path, np.ndarray]:
+  def restore_small(self) -> dict[trees.Path, np.ndarray]:
     """Reads the last checkpoint without tables and keys: path -> array."""
     # Where other devices wrote it, each of today's reads all of it.
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()), ('all',))
@@ -184,7 +201,7 @@ class Checkpoints:
     )
     return {
         path: np.asarray(array)
-        for path, array in _flat(restored['arrays']).items()
+        for path, array in trees.flat(restored['arrays']).items()
         if not jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
     }
 
@@ -207,92 +224,46 @@ class Checkpoints:
         self.latest_step,
         args=ocp.args.Composite(
             arrays=ocp.args.StandardRestore(fallback_sharding=here),
-            tables=TableRestore(only=(f'{part}{_JOIN}table',)),
+            tables=TableRestore(only=(f'{part}{trees.JOIN}table',)),
         ),
     )
     (table,) = restored['tables'].values()
-    small = restored['arrays'][part]
-    stats = small.get('stats') or {}
-    return {'table': table, 'net': small['net'], 'stats': stats}
+    # Orbax falls back only where the devices that wrote are not here.
+    small = jax.device_put(restored['arrays'][part], here)
+    return {'table': table, 'net': small['net']} | {
+        'stats': small.get('stats') or {}}
 
   def close(self) -> None:
     self._manager.close()
+    if self._alias:
+      self._alias.close()
 
 
-def _examine(folder: str) -> tuple[int | None, list[tuple[int, str]]]:
-  """Finds the last sound step, and the damage of the steps after it.
-
-  Raises:
-    OSError: A file cannot be read, whatever is in it.
-  """
-  damaged: list[tuple[int, str]] = []
-  names = os.listdir(folder) if os.path.isdir(folder) else []
-  steps = sorted(int(n) for n in names if n.isdigit())
-  while steps:
-    step = steps.pop()
-    path = os.path.join(folder, str(step))
-    wrong = checksums.damage(path)
-    if not wrong:
-      return step, damaged
-    before = f'of step {steps[-1]}' if steps else 'before: there is none'
-    damaged.append((
-        step,
-        f'The checkpoint {path} is damaged: {wrong}. It is not used, but the'
-        f' one {before}.',
-    ))
-  return None, damaged
+def _make_durably(folder: str) -> None:
+  """Makes a folder and those above it; the disk then has their names."""
+  if not os.path.isdir(folder):
+    parent = os.path.dirname(folder)
+    _make_durably(parent)
+    os.makedirs(folder, exist_ok=True)
+    whole_files.synchronise(parent)
 
 
-def _remove(folder: str, steps: Sequence[int]) -> None:
-  """Removes checkpoints, and checksums of those that are gone."""
-  for step in steps:
-    shutil.rmtree(os.path.join(folder, str(step)))
-  if os.path.isdir(folder):
-    checksums.remove_stray(folder)
-
-
-def _divided(tree: Any) -> tuple[dict[Path, Any], dict[str, Any]]:
-  """Divides a tree: small leaves by path, large ones by name."""
-  small, large = {}, {}
-  for path, leaf in jax.tree.leaves_with_path(tree):
-    if axes.axes_of(path, leaf) == axes.BY_ROW:
-      large[_JOIN.join(axes.names(path))] = leaf
-    else:
-      small[axes.names(path)] = leaf
-  return small, large
-
-
-def _nested(leaves: Mapping[Path, Any]) -> dict[str, Any]:
-  """Builds nested dicts from leaves by path."""
-  tree: dict[str, Any] = {}
-  for (*folders, name), leaf in leaves.items():
-    at = tree
-    for folder in folders:
-      at = at.setdefault(folder, {})
-    at[name] = leaf
-  return tree
-
-
-def _flat(tree: Any) -> dict[Path, Any]:
-  """Returns the leaves by path; the inverse of `_nested`."""
-  return {
-      axes.names(path): leaf
-      for path, leaf in jax.tree.leaves_with_path(tree)
-  }
-
-
-def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
-  """Returns the shape, dtype and sharding of an array or of its abstraction."""
-  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+def _seal(path: str) -> None:
+  """Seals a complete checkpoint, and only then removes older ones."""
+  whole_files.synchronise_all(path)
+  checksums.seal(path)
+  examine.retire(os.path.dirname(path), _KEPT)
 
 
 def _of_disk(error: Exception) -> bool:
   """Returns True if the operating system, not a library, refused a file."""
-  return isinstance(error, OSError) or disk_errors.code_of(error) is not None
+  if processes.is_connection_error(error):
+    return False
+  return isinstance(error, OSError) or system_errors.code_of(error) is not None
 
 
 def _unreadable(path: str, error: Exception) -> InputError:
   return InputError(
-      f'{path} cannot be read: {disk_errors.told(error)} The checkpoint is left'
-      ' as it is; then the same command resumes from it.'
+      f'{path} cannot be read: {system_errors.told(error)} The checkpoint is'
+      ' left as it is; then the same command resumes from it.'
   )

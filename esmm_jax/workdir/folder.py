@@ -6,13 +6,16 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 from typing import Any
 
+from esmm_jax import checksums, system_errors
 from esmm_jax.json_files import read_json, to_json, write_json
 from esmm_jax.metric_names import direction
 from esmm_jax.schema import Schema
 from esmm_jax.types import InputError
+from esmm_jax.whole_files import is_stray, new_folder
 
 SCHEMA = 'schema.json'
 # The keys of the config's section `run`, which say how a machine computes a
@@ -54,7 +57,8 @@ _BY_CONTENT = {
     'init_from': 'init_sha256',
     'dataset.vocabulary_of': 'dataset.vocabulary_sha256',
 }
-_REMEDY = 'Delete the folder or use another --workdir.'
+# Files of an encoder, as `data.tabular.encoder` writes them.
+_ENCODER = re.compile(r'encoder\.json|vocabulary-\d+\.parquet')
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
@@ -105,7 +109,7 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
       predictions are asked for and it has no checkpoint to compute them with.
   """
   path = os.path.join(workdir, 'config.json')
-  saved = read_json(path, _REMEDY)
+  saved = read_json(path)
   if saved is None:
     return None
   differing = differences(decisive(config), decisive(saved))
@@ -114,9 +118,9 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
     more = f'; and {len(differing) - 5} more' if len(differing) > 5 else ''
     raise InputError(
         f'--workdir={workdir} belongs to a run with another config: {shown}'
-        f'{more}. Use another --workdir, or delete that one.'
+        f'{more}. Use another --workdir.'
     )
-  results = read_json(os.path.join(workdir, 'results.json'), _REMEDY)
+  results = read_json(os.path.join(workdir, 'results.json'))
   asks = config.get('run', {}).get('save_predictions', False)
   if results is None or not asks or os.path.exists(predictions_file(workdir)):
     return results
@@ -155,17 +159,28 @@ def claim(
     write_json(os.path.join(workdir, 'config.json'), config)
   except OSError as e:
     raise InputError(
-        f'--workdir={workdir}: {e.strerror}. Name a folder that can be'
-        ' written.'
+        f'--workdir={workdir}:'
+        f' {system_errors.told(e, "Name a folder that can be written.")}'
     ) from e
 
 
 def _copy(folder: str, to: str) -> None:
-  """Copies a folder, whole or not at all."""
-  temporary = f'{to}.{os.getpid()}.tmp'
-  shutil.copytree(folder, temporary)
-  shutil.rmtree(to, ignore_errors=True)
-  os.rename(temporary, to)
+  """Copies an encoder, whole or not at all; replaces nothing but one.
+
+  Raises:
+    InputError: There is a file in `to` that no encoder has.
+  """
+  for name in os.listdir(to) if os.path.isdir(to) else ():
+    if not _ENCODER.fullmatch(name) and not is_stray(name):
+      raise InputError(
+          f'{os.path.join(to, name)} is no file of an encoder, which is to'
+          ' replace that folder. Move it away.'
+      )
+  if os.path.isdir(to) and not checksums.difference(folder, to):
+    return
+  with new_folder(to) as temporary:
+    shutil.copytree(folder, temporary, dirs_exist_ok=True)
+    shutil.rmtree(to, ignore_errors=True)
 
 
 def decisive(tree: dict[str, Any]) -> dict[str, Any]:

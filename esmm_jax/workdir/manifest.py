@@ -7,11 +7,10 @@ be other rows of its table, and the numbers wrong without a word.
 
 from collections.abc import Mapping
 import os
-import sys
 from typing import Any
 
+from esmm_jax import streams, system_errors
 from esmm_jax.json_files import parse_json, read_json, write_json
-from esmm_jax.printable import in_one_line
 from esmm_jax.types import InputError
 from esmm_jax.workdir import provenance
 from esmm_jax.workdir.folder import config_hash, differences, versions
@@ -56,6 +55,7 @@ def read(workdir: str) -> dict[str, Any]:
     # Earlier versions did not write it.
     return required | {k: manifest[k] for k in [ENCODER] if k in manifest}
   except (OSError, ValueError, KeyError, TypeError) as e:
+    system_errors.refuse(path, e)
     raise InputError(
         f'{path} cannot be read ({e}), so it is not known what this run began'
         ' with. Use another --workdir, or delete that one.'
@@ -118,7 +118,7 @@ def require_data(workdir: str, builder: Any) -> None:
   else:
     began = read(workdir)
   for text in warnings:
-    print(f'warning: {in_one_line(text)}', file=sys.stderr, flush=True)
+    streams.warn(text)
   if not began:
     return
   if _hash(began['data']) != _hash(now['data']):

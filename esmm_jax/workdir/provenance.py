@@ -5,7 +5,9 @@ import os
 import subprocess
 from typing import Any
 
+from esmm_jax import streams
 from esmm_jax.json_files import read_json, write_json
+from esmm_jax.types import InputError
 import jax
 
 _ROOT = os.path.abspath(os.path.join(__file__, '../../..'))
@@ -78,9 +80,21 @@ def origin(command: str) -> dict[str, str]:
 
 
 def note_origin(workdir: str, entry: Mapping[str, str]) -> None:
-  """Adds an entry to a run's origin.json, unless it is the last one there."""
+  """Adds an entry to a run's origin.json, unless it is the last one there.
+
+  A file that is torn is renamed to origin.json.damaged, with a warning.
+  """
   path = os.path.join(workdir, 'origin.json')
-  entries = read_json(path) or []
+  try:
+    entries = read_json(path, f'It is renamed to {path}.damaged.') or []
+    if not isinstance(entries, list):
+      raise InputError(f'{path} is no list.') from ValueError()
+  except InputError as e:
+    if not isinstance(e.__cause__, ValueError):
+      raise  # The system refused it: nothing is known of what is in it.
+    streams.warn(str(e))
+    os.replace(path, f'{path}.damaged')
+    entries = []
   if not entries or entries[-1] != entry:
     os.makedirs(workdir, exist_ok=True)
     write_json(path, [*entries, entry])

@@ -1,15 +1,29 @@
-"""Notes SIGTERM, so that a run can save its state before it ends.
+"""Notes the signals that ask a process to end, so that it can save its state.
 
-Batch systems send SIGTERM some time before they take a machine away. The run
-then saves a checkpoint and ends with exit code 75, "try again later".
+Batch systems send SIGTERM some time before they take a machine away, a terminal
+that is closed SIGHUP, a limit on processor time SIGXCPU. A run then saves a
+checkpoint and ends with exit code 75, "try again later"; other work ends with
+the same code, and what it was writing is removed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
+import os
 import signal
 import threading
+import time
+from typing import Any
 
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h.
+# Those of them that this platform has.
+SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ('SIGTERM', 'SIGHUP', 'SIGXCPU')
+    if hasattr(signal, name)
+)
+# Seconds in which the same signal again is no second wish: a shell repeats the
+# SIGHUP of its terminal.
+_SAME = 1.0
 
 
 class Stopped(SystemExit):
@@ -28,36 +42,100 @@ class Asked:
 
   Attributes:
     now: The flag.
+    number: The signal; SIGTERM, where another process of the run got it.
   """
 
   def __init__(self):
     self.now = False
+    self.number = signal.SIGTERM
 
   def __bool__(self) -> bool:
     return self.now
 
+  @property
+  def name(self) -> str:
+    """Name of the signal, for people."""
+    return signal.Signals(self.number).name
+
 
 @contextlib.contextmanager
 def asked() -> Iterator[Asked]:
-  """Notes the first SIGTERM within the block; a second one ends the process.
+  """Notes the first signal within the block; a second one ends the process.
 
-  Signals reach the main thread alone; in other threads nothing is noted.
+  Signals reach the main thread alone; in other threads nothing is noted. A
+  signal that came too late for the block to look at it is handed on when the
+  block has ended.
 
   Yields:
     The flag, set by the signal.
   """
   noted = Asked()
+  handed_on: dict[int, Any] = {}
+
+  def note(number: int) -> None:
+    noted.now, noted.number = True, number
+
+  with _handling(note, handed_on):
+    yield noted
+  before = handed_on.get(noted.number)
+  if noted and callable(before):
+    before(noted.number, None)
+
+
+@contextlib.contextmanager
+def ending() -> Iterator[None]:
+  """Lets the first signal within the block end it with `Stopped`.
+
+  What the block was writing is so removed or kept as after any other error. A
+  second signal ends the process at once. `asked` may be used within the block.
+
+  Raises:
+    Stopped: A signal came.
+  """
+
+  def stop(number: int) -> None:
+    raise Stopped(
+        f'stopped by {signal.Signals(number).name}; what was complete stays,'
+        ' and the same command does the rest.'
+    )
+
+  with _handling(stop, {}):
+    yield
+
+
+@contextlib.contextmanager
+def _handling(
+    first: Callable[[int], None], before: dict[int, Any]
+) -> Iterator[None]:
+  """Calls `first` with the first signal; puts earlier handlers in `before`."""
   if threading.current_thread() is not threading.main_thread():
-    yield noted
+    yield
     return
+  came: list[tuple[int, float]] = []
 
-  def note(number, frame):
-    del number, frame
-    noted.now = True
+  def handle(number: int, frame: Any) -> None:
+    del frame
+    now = time.monotonic()
+    if came:
+      if number == came[0][0] and now - came[0][1] < _SAME:
+        return
+      signal.signal(number, signal.SIG_DFL)
+      os.kill(os.getpid(), number)
+      return
+    came.append((number, now))
+    # At once, also while JAX compiles and no handler can run.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, 'SIGXCPU'):  # Comes again each second.
+      signal.signal(signal.SIGXCPU, signal.SIG_IGN)
+    first(number)
 
-  before = signal.signal(signal.SIGTERM, note)
+  for number in SIGNALS:
+    # `nohup` has SIGHUP ignored, and that is how it stays.
+    ignored = signal.getsignal(number) == signal.SIG_IGN
+    if number == signal.SIGTERM or not ignored:
+      before[number] = signal.signal(number, handle)
   try:
-    yield noted
+    yield
   finally:
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():  # None: one that is not Python's.
+      signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -1,17 +1,18 @@
 """Writes the metrics of a run to metrics.jsonl, TensorBoard and the console."""
 
 from collections.abc import Mapping
+import contextlib
 import hashlib
 import json
 import math
 import os
-import sys
 import time
 from typing import Any
 
+from esmm_jax import streams, system_errors
 from esmm_jax.json_files import read_jsonl, to_json
-from esmm_jax.printable import in_one_line, printable
 from esmm_jax.whole_files import write_text
+from esmm_jax.workdir.events import Events
 from tqdm import tqdm
 
 
@@ -32,7 +33,8 @@ class Writer:
 
   metrics.jsonl holds one line a report, with `step`, `time` (seconds since
   1970) and the metrics. When a run resumes from a checkpoint, the lines after
-  it are removed first, so no line is repeated.
+  it are removed first, so no line is repeated. That file is a part of the run;
+  the console and the TensorBoard events are by-products, which may fail.
   """
 
   def __init__(
@@ -52,8 +54,6 @@ class Writer:
       shows: Shows a progress bar; true for one of several replicas.
       speaks: Lets `say` print; true for one of several processes.
     """
-    from tensorboardX import SummaryWriter  # Imports slowly.
-
     self._path = os.path.join(workdir, 'metrics.jsonl')
     lines = read_jsonl(self._path, strict=False)
     text = ''.join(
@@ -62,17 +62,14 @@ class Writer:
     self._sha256 = hashlib.sha256(text.encode())
     write_text(self._path, text)
     self._file = open(self._path, 'a', encoding='utf-8')
-    self._events = SummaryWriter(
-        os.path.join(workdir, 'tensorboard'),
-        purge_step=start_step + 1 if start_step else None,
-        write_to_disk=True,
-    )
-    # `disable=None`: no bar where the output is a file; lines, now and then.
     self._speaks = speaks
-    self._lines = shows and not sys.stderr.isatty()
+    folder = os.path.join(workdir, 'tensorboard')
+    self._events = Events(folder, start_step, self.warn)
+    # `disable=None`: no bar where the output is a file; lines, now and then.
+    self._lines = shows and not streams.terminal()
     self._total, self._start = total_steps, start_step
     self._begun = self._last = time.monotonic()
-    self._bar = tqdm(
+    self._bar = streams.bar(
         total=total_steps,
         initial=start_step,
         unit='step',
@@ -85,6 +82,22 @@ class Writer:
     """sha256 of the text written to metrics.jsonl."""
     return self._sha256.hexdigest()
 
+  @property
+  def path(self) -> str:
+    """Path of metrics.jsonl."""
+    return self._path
+
+  @property
+  def is_gone(self) -> bool:
+    """True if metrics.jsonl was removed, renamed or replaced."""
+    opened = os.fstat(self._file.fileno())
+    try:
+      now = os.stat(self._path)
+    except (FileNotFoundError, NotADirectoryError):
+      return True
+    # Some file systems number a file anew: the size tells then.
+    return not os.path.samestat(opened, now) and opened.st_size != now.st_size
+
   def progress(self, step: int, loss: float, rate: float) -> None:
     """Moves the bar; `rate` is in examples a second.
 
@@ -96,40 +109,50 @@ class Writer:
       self._last = now
       done = max(step - self._start, 1)
       left = (now - self._begun) / done * (self._total - step)
-      print(
+      streams.progress(
           f'step {step:,} of {self._total:,} ({100 * step // self._total} %)'
           f' loss {loss:.4f}, {rate:,.0f} examples/s, about'
-          f' {tqdm.format_interval(left)} left',
-          file=sys.stderr,
-          flush=True,
+          f' {tqdm.format_interval(left)} left'
       )
     self._bar.set_postfix_str(f'loss {loss:.4f}, {rate:,.0f} examples/s')
     self._bar.update(step - self._bar.n)
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
-    """Appends a line to metrics.jsonl and to the TensorBoard events."""
+    """Appends a line to metrics.jsonl and to the TensorBoard events.
+
+    Args:
+      step: Steps done.
+      metrics: Name -> number.
+
+    Raises:
+      OSError: metrics.jsonl cannot be written.
+    """
     line = to_json({'step': step, 'time': time.time(), **metrics})
     text = json.dumps(line) + '\n'
     self._sha256.update(text.encode())
-    self._file.write(text)
-    self._file.flush()
-    os.fsync(self._file.fileno())
+    with system_errors.naming(self._path):
+      self._file.write(text)
+      self._file.flush()
+      os.fsync(self._file.fileno())
     for key, value in metrics.items():
       if math.isfinite(value) and not key.endswith('_hash'):
-        self._events.add_scalar(key, value, step)
+        self._events.add(key, value, step)
 
   def say(self, text: str) -> None:
     """Prints a line without breaking the bar."""
     if self._speaks:
-      self._bar.write(printable(text))
+      streams.say(text)
 
   def warn(self, text: str) -> None:
     """Prints a line on stderr that begins with `warning: `."""
     if self._speaks:
-      self._bar.write(f'warning: {in_one_line(text)}', file=sys.stderr)
+      streams.warn(text)
 
   def close(self) -> None:
     """Closes the bar and the files."""
     self._bar.close()
-    self._file.close()
+    # Each line was written to the disk, or raised an error, which must not be
+    # replaced by this one.
+    with contextlib.suppress(OSError):
+      self._file.close()
     self._events.close()

@@ -120,7 +120,7 @@ def test_the_file_trains(name, program, tmp_path):
   results = train_and_evaluate(
       config, str(tmp_path / 'run'), str(tmp_path / 'data'))
   assert 0.4 < results['test/ctr/auc'] < 1 and results['steps'] == 20
-  assert 'exists; name another' in program.run(*flags).stderr
+  assert 'exists. Name another' in program.run(*flags).stderr
 
 
 WRONG = {

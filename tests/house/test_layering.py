@@ -15,9 +15,10 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 # The ground floor, which every layer may use.
 LAYERS = [
     f'esmm_jax.{module}'
-    for module in ('checksums', 'json_files', 'metric_names', 'options',
-                   'paths', 'printable', 'schema', 'tasks', 'types',
-                   'whole_files')
+    for module in ('checksums', 'json_files', 'locks', 'metric_names',
+                   'options', 'ownership', 'paths', 'printable',
+                   'replaceable', 'schema', 'streams', 'system_errors',
+                   'tasks', 'types', 'whole_files')
 ]
 # What a data set is made of.
 SET = [
@@ -34,14 +35,40 @@ RULES = [
     ('esmm_jax.tasks', ['esmm_jax.types'], []),
     ('esmm_jax.schema', ['esmm_jax.tasks', 'esmm_jax.types'], []),
     ('esmm_jax.metric_names', [], []),
-    ('esmm_jax.checksums', ['esmm_jax.json_files', 'esmm_jax.types'], []),
+    (
+        'esmm_jax.checksums',
+        ['esmm_jax.json_files', 'esmm_jax.types', 'esmm_jax.whole_files'],
+        [],
+    ),
     (
         'esmm_jax.json_files',
-        ['esmm_jax.types', 'esmm_jax.whole_files'],
+        ['esmm_jax.system_errors', 'esmm_jax.types', 'esmm_jax.whole_files'],
         ['numpy'],
     ),
-    ('esmm_jax.whole_files', [], []),
+    ('esmm_jax.whole_files', ['esmm_jax.system_errors'], ['numpy']),
+    (
+        'esmm_jax.streams',
+        ['esmm_jax.printable', 'esmm_jax.system_errors'],
+        ['tqdm'],
+    ),
+    (
+        'esmm_jax.locks',
+        ['esmm_jax.streams', 'esmm_jax.system_errors', 'esmm_jax.types'],
+        [],
+    ),
+    ('esmm_jax.system_errors', ['esmm_jax.types'], []),
+    (
+        'esmm_jax.ownership',
+        [
+            'esmm_jax.json_files',
+            'esmm_jax.system_errors',
+            'esmm_jax.types',
+            'esmm_jax.whole_files',
+        ],
+        [],
+    ),
     ('esmm_jax.options', ['esmm_jax.types'], []),
+    ('esmm_jax.replaceable', ['esmm_jax.types'], []),
     ('esmm_jax.paths', ['esmm_jax.types'], ['fsspec']),
     ('esmm_jax.printable', [], []),
     ('esmm_jax.data.csv_files', LAYERS, FILES),
@@ -96,11 +123,18 @@ RULES = [
         ['jax', 'orbax'],
     ),
     (
+        'esmm_jax.workdir.read_back',
+        ['esmm_jax.embeddings.files'],
+        [*JAX, 'tensorstore'],
+    ),
+    ('esmm_jax.workdir.trees', ['esmm_jax.parallel'], ['jax']),
+    ('esmm_jax.workdir.without_wildcards', [], []),
+    (
         'esmm_jax.workdir.checkpoint',
         ['esmm_jax.parallel', 'esmm_jax.workdir', *LAYERS],
         [*JAX, 'orbax'],
     ),
-    ('esmm_jax.workdir', LAYERS, [*JAX, 'tensorboardX', 'tqdm']),
+    ('esmm_jax.workdir', LAYERS, [*JAX, 'pyarrow', 'tensorboardX', 'tqdm']),
     ('esmm_jax.sweeps.points', ['esmm_jax.types'], []),
     ('esmm_jax.sweeps.table_parts', ['esmm_jax.metric_names'], []),
     (
@@ -165,7 +199,7 @@ RULES = [
     ),
     (
         'esmm_jax.reporting.plots',
-        ['esmm_jax.metric_names', 'esmm_jax.metrics', 'esmm_jax.types'],
+        ['esmm_jax.metrics', *LAYERS],
         [*NUMERIC, 'matplotlib'],
     ),
     (

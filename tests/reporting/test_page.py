@@ -365,5 +365,5 @@ def test_written_whole_or_not_at_all(tmp_path):
   parts.write(page, str(path))
   assert re.match(r'<!DOCTYPE html>', path.read_text('utf-8'))
   assert os.listdir(tmp_path / 'a') == ['b.html']
-  with pytest.raises(InputError, match='Name a file that can be written'):
+  with pytest.raises(InputError, match='File exists .* use another name'):
     parts.write(page, str(path / 'c.html'))

@@ -8,6 +8,7 @@ import sys
 from esmm_jax.metrics.by_space import Observed
 from esmm_jax.serving import calibrate, calibrator_fits, calibrators
 from esmm_jax.types import InputError
+from esmm_jax.workdir.identity import Stamp
 import numpy as np
 import pytest
 from sklearn import metrics
@@ -40,7 +41,8 @@ def test_a_run_is_fitted_on_its_validation_split_alone(calibrated):
     assert entry['isotonic'] == calibrator_fits.fit_isotonic(logits, labels)
   assert set(found['tasks']) == set(SPACES)
   assert json.loads((run.folder / 'calibration.json').read_text()) == found
-  assert found['version'] == 1 and found['fitted_on'] == 'valid'
+  assert found['version'] == 2 and found['fitted_on'] == 'valid'
+  assert found['run'] == predictor.stamp.to_dict()
 
 
 def test_what_the_test_split_says(calibrated):
@@ -103,10 +105,10 @@ def test_what_cannot_be_calibrated(finished, tmp_path):
     calibrate.fit(outputs, Observed(labels, None, {}))
   (tmp_path / 'calibration.json').write_text('{')
   with pytest.raises(InputError, match='is not JSON'):
-    calibrators.read(str(tmp_path), 'platt')
+    calibrators.read(str(tmp_path), 'platt', Stamp())
   (tmp_path / 'calibration.json').write_text('{"version": 7}')
-  with pytest.raises(InputError, match='is of version 7, not 1'):
-    calibrators.read(str(tmp_path), 'platt')
+  with pytest.raises(InputError, match='is of version 7, not 2'):
+    calibrators.read(str(tmp_path), 'platt', Stamp())
   run = finished.copy(tmp_path / 'run')
   path = run.folder / 'config.json'
   config = json.loads(path.read_text())

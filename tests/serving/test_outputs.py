@@ -1,6 +1,7 @@
 """The file of scores: its form, its keys, and what it may not be."""
 
 import gzip
+import json
 import os
 
 import esmm_jax
@@ -8,6 +9,8 @@ from esmm_jax.data.files import row_files
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.serving import scoring
 from esmm_jax.types import InputError
+from esmm_jax.workdir import predictions
+from esmm_jax.workdir.identity import Stamp
 import numpy as np
 from pyarrow import csv, parquet
 import pyarrow as pa
@@ -85,7 +88,9 @@ def test_parquet_keeps_types(name, predictor, rows, tmp_path):
   table = parquet.read_table(tmp_path / name)
   for key in ('text', 'number', 'view'):
     assert table[key].equals(rows[key])
-  assert table.schema.metadata is None
+  about = json.loads(table.schema.metadata[predictions.KEY])
+  assert Stamp.from_dict(about['run']) == predictor.stamp
+  assert (about['calibrated'], about['joint']) == ('none', 'product')
 
 
 def test_keys_of_a_csv_file_stay_texts(predictor, finished, tmp_path):
@@ -158,7 +163,7 @@ def test_counts_survive_a_kill(predictor, rows, tmp_path, monkeypatch):
   assert whole.fields['user'] == [50, 5, 45, 15]
   assert whole.shares()['user'] == (0.1, 1 / 3)
   with monkeypatch.context() as patched:
-    patched.setattr(scoring.shutil, 'rmtree', lambda _: 1 / 0)
+    patched.setattr(scoring.ownership, 'remove', lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
       scoring.score_files(
           predictor, files, str(tmp_path / 'k.csv'), part_rows=20)

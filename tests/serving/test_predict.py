@@ -171,7 +171,7 @@ def test_killed_between_joining_and_removing_the_parts(
   found = files.find([write(table, tmp_path / 'in', (0, 90))])
   output = str(tmp_path / 's.parquet')
   with monkeypatch.context() as patched:
-    patched.setattr(scoring.shutil, 'rmtree', lambda _: 1 / 0)
+    patched.setattr(scoring.ownership, 'remove', lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
       scoring.score_files(predictor, found, output)
   with pytest.raises(InputError, match='parts of another job: key is user'):

@@ -1,21 +1,19 @@
-"""What a run began with, and the lock on its folder."""
+"""What a run began with."""
 
 import hashlib
 import json
 import os
-import subprocess
-import sys
 
 from esmm_jax import checksums
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.batching.contents import content_hash
 from esmm_jax.types import InputError
-from esmm_jax.workdir import lock, manifest
+from esmm_jax.workdir import manifest
 from esmm_jax.workdir.folder import config_hash
 import numpy as np
 import pytest
 
-from tests import ROOT, toy as toy_lib
+from tests import toy as toy_lib
 from tests.data.batching import test_groups
 
 grouped = test_groups.grouped
@@ -130,38 +128,6 @@ def test_prepared_data_that_is_changed(tmp_path):
     checksums.folder_hash(folder)
   (tmp_path / 'b.npy').unlink()
   assert checksums.folder_hash(folder) == first
-
-
-# The lock.
-
-
-def test_a_folder_is_held_by_one(tmp_path):
-  folder = str(tmp_path / 'new' / 'run')
-  with lock.held(folder):
-    with pytest.raises(InputError) as e, lock.held(folder):
-      pass
-    assert f'is in use by process {os.getpid()} on ' in str(e.value)
-  with lock.held(folder):
-    pass
-
-
-def test_the_lock_of_a_killed_process_is_free(tmp_path):
-  text = (
-      'import os, signal, sys; from esmm_jax.workdir import lock\n'
-      'with lock.held(sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)')
-  done = subprocess.run(
-      [sys.executable, '-c', text, str(tmp_path)], cwd=ROOT, check=False)
-  assert done.returncode == -9
-  assert (tmp_path / '.lock').read_text().startswith('process ')
-  with lock.held(str(tmp_path)):
-    pass
-
-
-def test_a_lock_that_cannot_be_written(tmp_path):
-  (tmp_path / 'file').write_text('')
-  with pytest.raises(InputError, match='--workdir=.*can be written'):
-    with lock.held(str(tmp_path / 'file')):
-      pass
 
 
 # The hash of a batch.

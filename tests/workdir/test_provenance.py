@@ -5,6 +5,7 @@ import re
 
 from esmm_jax.json_files import read_json
 from esmm_jax.workdir import provenance
+import pytest
 
 
 def test_note_origin(tmp_path):
@@ -14,6 +15,18 @@ def test_note_origin(tmp_path):
   for entry in (first, first, other, other, first):
     provenance.note_origin(str(folder), entry)
   assert read_json(str(folder / 'origin.json')) == [first, other, first]
+
+
+@pytest.mark.parametrize('text', ['', '[{', '{}x', '{"a": 1}'])
+def test_an_origin_that_is_torn(tmp_path, text, capsys):
+  """It is set aside; the commands are lost and nothing else."""
+  (tmp_path / 'origin.json').write_text(text)
+  entry = {'command': 'c', 'commit': 'a'}
+  provenance.note_origin(str(tmp_path), entry)
+  assert read_json(str(tmp_path / 'origin.json')) == [entry]
+  assert (tmp_path / 'origin.json.damaged').read_text() == text
+  assert 'warning: ' in (said := capsys.readouterr().err)
+  assert 'origin.json' in said and said.count('\n') == 1
 
 
 def test_origin():

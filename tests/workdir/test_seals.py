@@ -139,7 +139,11 @@ def test_all_damaged(workdir):
   step, _, _, messages = opened(workdir)
   assert step is None and len(messages) == 2
   assert 'there is none' in messages[1]
-  assert os.listdir(workdir / 'checkpoints') == []
+  assert os.listdir(workdir / 'checkpoints') == ['damaged']
+  aside = workdir / 'checkpoints' / 'damaged'
+  assert all(f'moved to {aside}/' in message for message in messages)
+  names = {'10', '10.seal.json', '20', '20.seal.json'}
+  assert set(os.listdir(aside)) == names
 
 
 def test_saving_resumes_after_damage(workdir):

@@ -64,7 +64,7 @@ def test_read_json(tmp_path):
   path.write_text('{')
   with pytest.raises(InputError, match='results.json is not JSON .* Train ag'):
     read_json(os.fspath(path), 'Train again.')
-  with pytest.raises(InputError, match='cannot be read .*a directory'):
+  with pytest.raises(InputError, match='cannot be read: .*a directory'):
     read_json(os.fspath(tmp_path))
 
 

@@ -15,6 +15,7 @@ import os
 import shutil
 from typing import Any
 
+from esmm_jax import streams
 from esmm_jax.data.ali_ccp import report as reports
 from esmm_jax.data.ali_ccp.config import AliCcpConfig
 from esmm_jax.data.ali_ccp.fields import HISTORIES, PRESETS
@@ -24,6 +25,7 @@ from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.options import make_config
 from esmm_jax.schema import FIRST_KEPT, Schema
 from esmm_jax.types import Columns, InputError
+from esmm_jax.whole_files import save_array
 import numpy as np
 from tqdm import tqdm
 
@@ -141,7 +143,7 @@ class AliCcp(ColumnarBuilder):
 
   def _bar(self) -> tqdm:
     files = find_files(self.builder_config.raw_dir)
-    return tqdm(
+    return streams.bar(
         total=files.total_bytes,
         desc='Reading Ali-CCP',
         unit='B',
@@ -247,7 +249,7 @@ class AliCcp(ColumnarBuilder):
     folder = os.path.join(os.fspath(self.data_path), VOCABULARY)
     os.makedirs(folder)
     for name, ids in vocabularies.items():
-      np.save(os.path.join(folder, f'{name}.npy'), ids)
+      save_array(os.path.join(folder, f'{name}.npy'), ids)
 
   def _save_report(self, report: dict[str, Any]) -> None:
     path = os.path.join(os.fspath(self.data_path), REPORT)

@@ -10,6 +10,7 @@ import time
 from typing import Any, BinaryIO
 import zlib
 
+from esmm_jax import system_errors
 from esmm_jax.data.ali_ccp.fields import SPLITS
 from esmm_jax.data.files.file_hashes import Hashes, stamp
 from esmm_jax.paths import expand
@@ -189,6 +190,7 @@ class _Member(io.RawIOBase):
 
 
 def _damaged(path: str, error: Exception) -> InputError:
+  system_errors.refuse(path, error)
   return InputError(
       f'{path}: {error}. The archive is damaged or cut off; fetch it again.'
   )

@@ -95,6 +95,14 @@ def tokens(
   )
 
 
+def raw_files(folder: str, split: str) -> dict[str, str]:
+  """Returns kind -> path of the two files of a split, `train` or `test`."""
+  return {
+      kind: os.path.join(folder, f'{name}_{split}.csv')
+      for kind, name in KINDS.items()
+  }
+
+
 class RawWriter:
   """Writes the two files of a split; they get their names when complete.
 
@@ -104,10 +112,7 @@ class RawWriter:
   def __init__(self, folder: str, split: str):
     """Creates the folder; `split` is `train` or `test`."""
     os.makedirs(folder, exist_ok=True)
-    self._paths = {
-        k: os.path.join(folder, f'{name}_{split}.csv')
-        for k, name in KINDS.items()
-    }
+    self._paths = raw_files(folder, split)
     self._files = {}
 
   def __enter__(self) -> 'RawWriter':

@@ -8,7 +8,7 @@ import re
 from typing import Any
 import zlib
 
-from esmm_jax import paths
+from esmm_jax import paths, system_errors
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.types import InputError
 from fsspec.compression import compr
@@ -167,7 +167,7 @@ def open_raw(path: str) -> Any:
     fs, name = paths.file_system(path)
     return fs.open(name, 'rb')
   except OSError as e:
-    raise InputError(f'{path} cannot be read: {e.strerror or e}.') from e
+    raise InputError(f'{path} cannot be read: {system_errors.told(e)}') from e
 
 
 @contextlib.contextmanager

@@ -17,10 +17,9 @@ import os
 import time
 from typing import Any
 
-from esmm_jax import paths
+from esmm_jax import paths, streams
 from esmm_jax.json_files import parse_json, write_json
 from esmm_jax.types import InputError
-from tqdm import tqdm
 
 NOTE = 'raw_files.json'
 SMALL = 1 << 28  # Bytes of a remote file that is read to be compared.
@@ -161,7 +160,7 @@ class Hashes:
   def _hash(self, path: str) -> str:
     began, before = time.time_ns(), stamp(path)
     whole = hashlib.sha256()
-    with open(path, 'rb') as f, tqdm(
+    with open(path, 'rb') as f, streams.bar(
         total=before[0],
         desc=f'Comparing {os.path.basename(path)}',
         unit='B',

@@ -5,7 +5,7 @@ import os
 import re
 from typing import NamedTuple
 
-from esmm_jax import paths
+from esmm_jax import paths, system_errors
 from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files import file_kinds
 from esmm_jax.data.csv_files.dialect import Dialect
@@ -59,6 +59,7 @@ def find(
       if isinstance(e, InputError) and str(e).startswith(option):
         raise
       what = option if isinstance(e, InputError) else f'{option}={pattern}'
+      system_errors.refuse(what, e)
       raise InputError(f'{what}: {e}') from e
     if not listed:
       raise InputError(f'{option}={pattern}: there is no such file.')

@@ -15,7 +15,7 @@ from typing import Any
 
 from esmm_jax.data.ali_ccp.fields import SPLITS
 from esmm_jax.data.ali_ccp.writer import ONE, RANGES, RawWriter, Tokens
-from esmm_jax.data.ali_ccp.writer import tokens
+from esmm_jax.data.ali_ccp.writer import raw_files, tokens
 from esmm_jax.data.simulator.config import SimulatorConfig
 from esmm_jax.data.simulator.dataset import TRUTH
 from esmm_jax.data.simulator.log import HISTORY_LENGTH
@@ -48,7 +48,8 @@ def write_raw_files(
     progress: Called with the number of rows just written.
 
   Raises:
-    InputError: The truth exists already, or the config does not fit the format.
+    InputError: A file or the truth exists already, or the config does not fit
+      the format.
   """
   if config.stages != 2:
     raise InputError(
@@ -57,27 +58,31 @@ def write_raw_files(
     )
   _check_sizes(config)
   for split in SPLITS:
-    path = _truth_folder(folder, split)
-    if os.path.exists(path):
-      raise InputError(
-          f'{path} already exists. Use another folder, or delete it.'
-      )
+    truth = _truth_folder(folder, split)
+    for path in (*raw_files(folder, split).values(), truth):
+      if os.path.lexists(path):  # Perhaps the published data.
+        raise InputError(
+            f'{path} already exists, and is not written over. Use another'
+            ' folder.'
+        )
   process = LogProcess(config)
   bounds = config.splits
   parts = {
       'train': [s for s in ('train', 'valid') if s in bounds],
       'test': [s for s in ('test',) if s in bounds],
   }
-  for k, split in enumerate(SPLITS):
+  for split in SPLITS:
     if not parts[split]:
       raise InputError(
           f'The simulated log has no rows for the file of {split}.'
       )
-    try:
+  try:
+    for k, split in enumerate(SPLITS):
       _write_split(process, config, folder, k, parts[split], progress)
-    except BaseException:
+  except BaseException:  # Of each split, so that the next try may begin anew.
+    for split in SPLITS:
       shutil.rmtree(_truth_folder(folder, split), ignore_errors=True)
-      raise
+    raise
 
 
 def _write_split(

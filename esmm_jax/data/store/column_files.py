@@ -4,6 +4,7 @@ import io
 import os
 from typing import Any
 
+from esmm_jax import system_errors
 from esmm_jax.types import Columns, Ragged
 import numpy as np
 
@@ -15,14 +16,14 @@ class GrowingColumn:
 
   def __init__(self, path: str, dtype: Any):
     self._path, self._dtype, self._length = path, np.dtype(dtype), 0
-    with open(path, 'wb') as f:
+    with system_errors.naming(path), open(path, 'wb') as f:
       f.write(b' ' * _HEADER)
 
   def append(self, values: np.ndarray) -> None:
     """Adds values, [n], of any dtype that casts to the file's."""
     values = np.ascontiguousarray(values, self._dtype)
     # Opened anew: a data set may have more columns than files may be open.
-    with open(self._path, 'ab') as f:
+    with system_errors.naming(self._path), open(self._path, 'ab') as f:
       f.write(values.tobytes())
     self._length += len(values)
 
@@ -106,7 +107,7 @@ class Pile:
     self._kinds = {n: [a.dtype for a in parts] for n, parts in arrays.items()}
     flat = [np.ascontiguousarray(a) for parts in arrays.values() for a in parts]
     sizes = np.array([a.size for a in flat], np.int64)
-    with open(self._path, 'ab') as f:
+    with system_errors.naming(self._path), open(self._path, 'ab') as f:
       f.write(b''.join(a.tobytes() for a in [sizes, *flat]))
     self.num_rows += len(next(iter(columns.values())))
 

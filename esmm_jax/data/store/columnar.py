@@ -26,7 +26,7 @@ import logging
 import os
 from typing import Any
 
-from esmm_jax import checksums
+from esmm_jax import checksums, streams, system_errors
 from esmm_jax.data.store import split_parts, unfinished
 from esmm_jax.data.store.shards import TRUTH, write_shard
 from esmm_jax.data.store.source import ColumnarSource
@@ -97,7 +97,7 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
 
   def _bar(self) -> tqdm:
     """Makes the progress bar; a subclass may count other things than rows."""
-    return tqdm(
+    return streams.bar(
         total=self._num_rows() or None,
         desc=f'Preparing {self.name}',
         unit=' rows',
@@ -173,7 +173,10 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
       InputError: It exists, but is not as it was written.
     """
     unfinished.remove(os.fspath(self.data_path))
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints there.
+    with (
+        contextlib.redirect_stdout(io.StringIO()),  # TFDS prints there.
+        system_errors.naming(os.fspath(self.data_path)),
+    ):
       self.download_and_prepare()
     self.columns_sha256 = checksums.folder_hash(os.fspath(self.data_path))
     return self

@@ -2,8 +2,10 @@
 
 import os
 
+from esmm_jax import system_errors
 from esmm_jax.data.store.feature_columns import take
 from esmm_jax.types import Columns, InputError, Ragged
+from esmm_jax.whole_files import save_array
 import numpy as np
 
 DAMAGED = 'The prepared data is damaged; delete its folder and prepare again.'
@@ -72,6 +74,7 @@ def open_folder(folder: str) -> Columns:
       elif not name.endswith(('.offsets', '.weights')):
         columns[name] = array
   except (EOFError, KeyError, OSError, ValueError) as e:
+    system_errors.refuse(folder, e)
     raise InputError(f'{folder}: {e}. {DAMAGED}') from e
   return columns
 
@@ -89,6 +92,6 @@ def write_column(folder: str, name: str, column: np.ndarray | Ragged) -> int:
   total = 0
   for part, array in parts.items():
     file = os.path.join(folder, part + '.npy')
-    np.save(file, array)
+    save_array(file, array)
     total += os.stat(file).st_size
   return total

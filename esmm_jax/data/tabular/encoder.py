@@ -12,6 +12,7 @@ import json
 import os
 from typing import Any, NamedTuple
 
+from esmm_jax import system_errors
 from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import frames
@@ -281,6 +282,7 @@ class Encoder:
           {name: Scaling(**s) for name, s in about['scalings'].items()},
       )
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as e:
+      system_errors.refuse(path, e)
       raise InputError(
           f'{path} cannot be read ({e}). Copy the folder encoder/ of the'
           ' prepared data there again.'

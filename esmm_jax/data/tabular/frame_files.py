@@ -16,7 +16,7 @@ from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.values import raw_values
 from esmm_jax.data.values.raw_values import Location
 from esmm_jax.types import InputError
-from esmm_jax.whole_files import replacing
+from esmm_jax.whole_files import replacing, SUFFIX
 import numpy as np
 from pyarrow import parquet
 import pyarrow as pa
@@ -91,7 +91,7 @@ def save(
   """
   folder = os.path.abspath(folder)
   os.makedirs(folder, exist_ok=True)
-  number, unnamed = tempfile.mkstemp('.tmp', dir=folder)
+  number, unnamed = tempfile.mkstemp(SUFFIX, '.log.', folder)
   os.close(number)
   try:
     name = _write(unnamed, frame, names, where)

@@ -12,8 +12,10 @@ import hashlib
 import os
 from typing import Any, ClassVar
 
+from esmm_jax import system_errors
 from esmm_jax.reporting.grid import Grid
 from esmm_jax.types import InputError
+from esmm_jax.replaceable import begins_with
 from esmm_jax.whole_files import write_text
 
 
@@ -156,6 +158,15 @@ def render(page: Page) -> str:
   )
 
 
+def is_page(path: str) -> bool:
+  """Returns whether a file is a page, also one of earlier versions."""
+  return begins_with(
+      path,
+      '<meta name="generator" content="esmm_jax">',
+      '--ink: #1d2733; --soft: #5a6675; --line: #dfe4ea;',
+  )
+
+
 def write(page: Page, path: str) -> None:
   """Writes the page whole or not at all.
 
@@ -168,5 +179,6 @@ def write(page: Page, path: str) -> None:
     write_text(path, text)
   except OSError as e:
     raise InputError(
-        f'--output={path}: {e.strerror}. Name a file that can be written.'
+        f'--output={path}:'
+        f' {system_errors.told(e, "Name a file that can be written.")}'
     ) from e

@@ -9,11 +9,12 @@ from esmm_jax.metric_names import DECILE_RATIOS
 from esmm_jax.reporting import plots
 from esmm_jax.reporting.page import meanings, scores, sections
 from esmm_jax.reporting.page.parts import Missing, Page, Picture, Section, Text
-from esmm_jax.serving.calibrators import probability_maps
+from esmm_jax.serving.calibrators import probability_maps, read_file
 from esmm_jax.sweeps.saved_runs import read_run, SavedRun
 from esmm_jax.tasks import FUNNEL, Tasks
 from esmm_jax.types import InputError
 from esmm_jax.workdir.folder import predictions_file, read_schema
+from esmm_jax.workdir.predictions import saved_stamp
 
 _HEAD = ('ctr', 'cvr_clicked', 'ctcvr', 'cvr_entire')
 _DECILES = [f'test/cvr_entire/{name}' for name in DECILE_RATIOS]
@@ -23,13 +24,17 @@ def make(
     workdir: str,
     truth: scores.Truth | None = None,
     no_predictions: str = '',
+    folder: str = '',
+    predictions: str = '',
 ) -> Page:
-  """Draws the pictures into WORKDIR/plots and makes the page.
+  """Draws the pictures and makes the page.
 
   Args:
     workdir: The run's folder; it may be unfinished.
     truth: The true CVR of the test split's rows, if it is known.
     no_predictions: The reason for missing predictions or truth, if it is known.
+    folder: Gets the pictures; '': WORKDIR/plots.
+    predictions: File of the test split's predictions; '': that of the run.
 
   Raises:
     InputError: The folder has no config.json, or a file of it is damaged.
@@ -43,14 +48,15 @@ def make(
   name = os.path.basename(os.path.abspath(workdir))
   results = run.results or {}
   lines = read_jsonl(os.path.join(workdir, 'metrics.jsonl'))
-  folder = os.path.join(workdir, 'plots')
-  calibration = read_json(os.path.join(workdir, 'calibration.json'))
-  path = predictions_file(workdir)
+  folder = folder or os.path.join(workdir, 'plots')
+  stamp = saved_stamp(workdir)
+  calibration = read_file(workdir, stamp)
+  path = predictions or predictions_file(workdir)
   predicted, tasks = None, FUNNEL
   if os.path.exists(path):
     schema = read_schema(workdir)
     tasks = schema.tasks if schema else tasks
-    predicted = scores.read(path, truth, tasks)
+    predicted = scores.read(path, truth, tasks, stamp)
   elif not no_predictions:
     no_predictions = 'There are no predictions of the test split.'
   after = _after(predicted, calibration, os.path.join(folder, 'calibrated.png'))

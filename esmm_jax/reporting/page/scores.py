@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from esmm_jax.reporting.page.bins import Bins, observed_rate, Rate
-from esmm_jax.tasks import FUNNEL, spaces, Tasks
-from esmm_jax.types import Array, InputError
+from esmm_jax.tasks import FUNNEL, Space, spaces, Tasks
+from esmm_jax.types import Array
+from esmm_jax.workdir import predictions
+from esmm_jax.workdir.identity import Stamp
 import numpy as np
 
 CURVE_BINS = 20
-_ROWS = 1_000_000  # Read at a time.
 
 # (first row, row behind the last) -> truth columns of these rows, [n] each.
 Truth = Callable[[int, int], Mapping[str, Array]]
@@ -69,7 +70,10 @@ class Scores(NamedTuple):
 
 
 def read(
-    path: str, truth: Truth | None = None, tasks: Tasks = FUNNEL
+    path: str,
+    truth: Truth | None = None,
+    tasks: Tasks = FUNNEL,
+    run: Stamp | None = None,
 ) -> Scores:
   """Sums up predictions as `predict.save_predictions` writes them.
 
@@ -78,39 +82,37 @@ def read(
     truth: Returns `p_cvr` of the same rows in the same order, if known.
     tasks: The run's tasks; a sample space whose columns are not in the file
       has no curve.
+    run: The stamp of the run that they must be of; None compares none.
 
   Raises:
-    InputError: The file cannot be read or a prediction is no probability.
+    InputError: The file cannot be read or is not as it was written, is of
+      another run, or a prediction is no probability.
   """
-  from pyarrow import ArrowInvalid, parquet
-
-  try:
-    file = parquet.ParquetFile(path)
-  except (OSError, ArrowInvalid) as e:
-    raise InputError(
-        f'{path} cannot be read ({e}). Delete it; the report makes it again.'
-    ) from e
-  with file:
-    names = set(file.schema_arrow.names)
-    shown = [s for s in spaces(tasks) if s.kind == 'binary']
-    shown = [
-        s for s in shown if {f'p_{s.output}', s.label, s.given} - {''} <= names
-    ]
-    bins = {s.key: Bins('p', 'label') for s in shown}
-    has_cvr = {'p_ctr', 'p_cvr', 'click', 'conversion'} <= names
-    columns = ['p_ctr', 'cvr', 'cvr_clicked', 'click', 'conversion']
-    by_ctr = Bins(*columns, *(['true'] if truth else []))
-    row = 0
-    for part in file.iter_batches(_ROWS):
-      data = {n: part.column(n).to_numpy(zero_copy_only=False) for n in names}
-      for s in shown:
-        where = data[s.given] == 1 if s.given else np.ones(len(part), bool)
-        p = data[f'p_{s.output}'][where]
-        bins[s.key].add(p, p=p, label=data[s.label][where])
-      if has_cvr:
-        true = truth(row, row + len(part))['p_cvr'] if truth else None
-        _add_cvr(by_ctr, data, true)
-      row += len(part)
+  bins: dict[str, Bins] = {}
+  shown: list[Space] = []
+  columns = ['p_ctr', 'cvr', 'cvr_clicked', 'click', 'conversion']
+  by_ctr = Bins(*columns, *(['true'] if truth else []))
+  row, has_cvr = 0, False
+  for data in predictions.batches(path, run):
+    names = set(data)
+    if not row:
+      shown = [s for s in spaces(tasks) if s.kind == 'binary']
+      shown = [
+          s
+          for s in shown
+          if {f'p_{s.output}', s.label, s.given} - {''} <= names
+      ]
+      bins = {s.key: Bins('p', 'label') for s in shown}
+      has_cvr = {'p_ctr', 'p_cvr', 'click', 'conversion'} <= names
+    num = len(next(iter(data.values())))
+    for s in shown:
+      where = data[s.given] == 1 if s.given else np.ones(num, bool)
+      p = data[f'p_{s.output}'][where]
+      bins[s.key].add(p, p=p, label=data[s.label][where])
+    if has_cvr:
+      true = truth(row, row + num)['p_cvr'] if truth else None
+      _add_cvr(by_ctr, data, true)
+    row += num
   return Scores(
       row,
       {key: curve(b) for key, b in bins.items() if b.count.any()},

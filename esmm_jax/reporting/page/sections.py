@@ -1,6 +1,7 @@
 """Sections of a run's page: metrics, calibration, gates, seeds, provenance."""
 
 from collections.abc import Mapping, Sequence
+import contextlib
 import math
 import os
 import re
@@ -15,6 +16,7 @@ from esmm_jax.reporting.page.parts import Terms, Text
 from esmm_jax.reporting.text import spread
 from esmm_jax.sweeps.saved_runs import read_run, SavedRun
 from esmm_jax.tasks import Tasks
+from esmm_jax.types import InputError
 from esmm_jax.workdir.folder import flatten
 
 _SEEDS = ('seed', 'init_seed', 'dataset.raw_dir')
@@ -193,10 +195,11 @@ def other_seeds(workdir: str, run: SavedRun) -> Section:
     path = os.path.join(folder, other)
     if other == name or not os.path.exists(os.path.join(path, 'results.json')):
       continue
-    if _without_seeds(read_json(os.path.join(path, 'config.json'))) == config:
-      sibling = read_run(path)
-      # A copy of a run is no other seed.
-      runs.setdefault(_seed(sibling), sibling)
+    with contextlib.suppress(InputError):  # A damaged one is a missing one.
+      if _without_seeds(read_json(os.path.join(path, 'config.json'))) == config:
+        sibling = read_run(path)
+        # A copy of a run is no other seed.
+        runs.setdefault(_seed(sibling), sibling)
   if len(runs) < 2 or run.results is None:
     return Section(title, [])
   rows = []

@@ -47,24 +47,27 @@ def begun(table: SweepTable | None, workdir: str) -> list[str]:
   return [n for n in names if find_run(workdir, n).config is not None]
 
 
-def make(table: SweepTable, spec: str, workdir: str, output: str) -> Page:
-  """Draws the pictures into WORKDIR/plots and makes the page.
+def make(
+    table: SweepTable, spec: str, workdir: str, output: str, folder: str = ''
+) -> Page:
+  """Draws the pictures and makes the page.
 
   Args:
     table: The results table.
     spec: Its file and variant, for the command that resumes the sweep.
     workdir: Folder of the sweep.
     output: Path of the page; links to the runs are relative to it.
+    folder: Gets the pictures; '': WORKDIR/plots.
 
   Raises:
     InputError: As `tabulate`.
   """
   blocks = tabulate(table, workdir)
-  drawn = figures.draw(table, blocks, os.path.join(workdir, 'plots'))
+  folder = folder or os.path.join(workdir, 'plots')
+  drawn = figures.draw(table, blocks, folder)
   grids = report.grids(table, blocks)
   tables: list[Any] = [Text(table.note)] if table.note else []
   tables += [Table(grid) for grid in grids]
-  folder = os.path.join(workdir, 'plots')
   pictures: list[Any] = draw_gains(table, blocks, folder)
   pictures += [Picture(p, _caption(p), True) for p in drawn.paths]
   pictures += [Missing(text) for text in drawn.skipped]

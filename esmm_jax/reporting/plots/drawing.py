@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping
 import os
 from typing import Any
 
+from esmm_jax import system_errors
 from esmm_jax.metrics.significance import summarize
 from esmm_jax.types import Array, InputError
+from esmm_jax.whole_files import replacing
 import numpy as np
 
 # Okabe and Ito's colours, which the colour-blind can tell apart, without their
@@ -198,5 +200,7 @@ def _without_formulas(figure: Figure) -> None:
 def write(figure: Figure, path: str) -> None:
   """Writes the PNG, and its folder if there is none."""
   _without_formulas(figure)
-  os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-  figure.savefig(path, dpi=150)
+  with system_errors.naming(path):
+    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+    with replacing(path) as temporary:
+      figure.savefig(temporary, dpi=150, format='png')

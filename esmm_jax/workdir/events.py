@@ -1,0 +1,91 @@
+"""Writes TensorBoard events, which stop nothing when they cannot be written."""
+
+from collections.abc import Callable, Iterator
+import contextlib
+import math
+import os
+import time
+from typing import Any
+
+from esmm_jax import system_errors
+
+_EVERY = 120.0  # Seconds between flushes to the disk.
+
+
+class Events:
+  """The TensorBoard events of a run.
+
+  They are written by the caller's thread: tensorboardX's own dies at its first
+  failed write, after which ten more events fill its queue, and the next one
+  waits for ever. The events are the same.
+  """
+
+  def __init__(
+      self, folder: str, start_step: int, warn: Callable[[str], None]
+  ):
+    """Opens a file of events in a folder, which is made.
+
+    Args:
+      folder: The folder.
+      start_step: Steps done; TensorBoard hides what it has of later ones.
+      warn: Gets a line if something cannot be written; then nothing is any
+        more.
+    """
+    self._folder, self._warn = folder, warn
+    self._file = None
+    self._flushed = -math.inf
+    with self._giving_up():
+      self._open(start_step)
+
+  def _open(self, start_step: int) -> None:
+    # They import slowly.
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+    os.makedirs(self._folder, exist_ok=True)
+    self._file = EventsWriter(os.path.join(self._folder, 'events'))
+    if start_step:
+      start = SessionLog(status=SessionLog.START)
+      for event in (
+          Event(file_version='brain.Event:2'), Event(session_log=start)
+      ):
+        self._put(event, start_step + 1)
+    self._file.flush()
+
+  def add(self, name: str, value: float, step: int) -> None:
+    """Adds a number of a step."""
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.summary import scalar
+
+    if self._file is None:
+      return
+    with self._giving_up():
+      self._put(Event(summary=scalar(name, value)), step)
+      if time.monotonic() - self._flushed > _EVERY:
+        self._flushed = time.monotonic()
+        self._file.flush()
+
+  def close(self) -> None:
+    """Closes the file."""
+    if self._file is not None:
+      with self._giving_up():
+        self._file.close()
+
+  def _put(self, event: Any, step: int) -> None:
+    event.wall_time, event.step = time.time(), step
+    self._file.write_event(event)
+
+  @contextlib.contextmanager
+  def _giving_up(self) -> Iterator[None]:
+    try:
+      yield
+    except OSError as e:
+      file, self._file = self._file, None
+      with contextlib.suppress(OSError):  # Its file is closed all the same.
+        if file is not None:
+          file.close()
+      self._warn(
+          f'{self._folder}: no more TensorBoard events are written, while the'
+          ' run continues; metrics.jsonl has them all.'
+          f' {system_errors.told(e)}'
+      )

@@ -1,0 +1,211 @@
+"""The file of a run's predictions of its test split, checked as it is read.
+
+Its Parquet metadata hold the stamp of the run that made it and the sha256 of
+the values of each column. A reader names the run that it reads for.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import hashlib
+import json
+import os
+from typing import Any
+
+from esmm_jax.json_files import read_json
+from esmm_jax.types import Array, InputError
+from esmm_jax.whole_files import replacing
+from esmm_jax.workdir import identity
+from esmm_jax.workdir.identity import Stamp
+import numpy as np
+import pyarrow as pa
+
+# Key of the metadata; its value is JSON.
+KEY = b'esmm_jax'
+_REMEDY = 'Delete it; the report makes it again.'
+# Not from `manifest`, which imports JAX: a table is made without.
+_MANIFEST = 'manifest.json'
+_ROWS = 1_000_000  # Read at a time.
+
+
+def write(path: str, columns: Mapping[str, Array], stamp: Stamp) -> None:
+  """Writes predictions, whole or not at all.
+
+  Args:
+    path: Its folder is made.
+    columns: Name -> [n].
+    stamp: Of the run.
+  """
+  from pyarrow import parquet
+
+  table = pa.table({name: np.asarray(c) for name, c in columns.items()})
+  digests = _Digests(table.column_names)
+  digests.update(_arrays(table))
+  about = metadata(stamp, {'columns': digests.hexdigests()})
+  os.makedirs(os.path.dirname(path), exist_ok=True)
+  with replacing(path) as temporary:
+    parquet.write_table(table.replace_schema_metadata(about), temporary)
+
+
+def metadata(stamp: Stamp, more: Mapping[str, Any]) -> dict[bytes, bytes]:
+  """Returns the metadata of a Parquet file of scores.
+
+  Args:
+    stamp: Of the run that made them, under `run`.
+    more: What else is told, as JSON.
+  """
+  return {KEY: json.dumps({'run': stamp.to_dict(), **more}).encode()}
+
+
+def batches(
+    path: str, run: Stamp | None = None, names: Sequence[str] | None = None
+) -> Iterator[dict[str, np.ndarray]]:
+  """Yields the columns of some million rows each.
+
+  The values are compared with their hashes when all are read: what is made of
+  them does not count before the last one is taken.
+
+  Args:
+    path: The file.
+    run: The run that they are read for; None compares no runs.
+    names: The columns to read; default: all.
+
+  Raises:
+    InputError: The file cannot be read, lacks a column, is of another run, or
+      its values are not as they were written.
+  """
+  from pyarrow import parquet
+
+  with contextlib.ExitStack() as stack:
+    with _damaged(path):
+      file = stack.enter_context(parquet.ParquetFile(path))
+      about = _about(file.schema_arrow.metadata or {})
+    if run is not None:
+      identity.require(path, about.get('run'), run, _REMEDY)
+    there = file.schema_arrow.names
+    wanted = there if names is None else names
+    if absent := [name for name in wanted if name not in there]:
+      raise InputError(
+          f'{path} has no column {absent[0]!r}, only {", ".join(there)}.'
+          f' {_REMEDY}'
+      )
+    digests = _Digests(wanted)
+    if not file.metadata.num_rows:
+      digests.update(_arrays(file.schema_arrow.empty_table()))
+    parts = file.iter_batches(_ROWS, columns=list(wanted))
+    while True:
+      with _damaged(path):
+        part = next(parts, None)
+        arrays = {} if part is None else _arrays(part)
+      if part is None:
+        break
+      digests.update(arrays)
+      yield arrays
+    if about:
+      _compare(path, about['columns'], digests.hexdigests())
+
+
+def read(
+    path: str, names: Sequence[str], run: Stamp | None = None
+) -> dict[str, np.ndarray]:
+  """Reads columns, [n] each.
+
+  Args and errors are those of `batches`.
+  """
+  parts = list(batches(path, run, names))
+  return {
+      name: np.concatenate([part[name] for part in parts])
+      if parts
+      else np.zeros(0, np.float32)
+      for name in names
+  }
+
+
+def saved_stamp(workdir: str) -> Stamp:
+  """Returns the stamp of a run as its folder has it, without its parameters.
+
+  Args:
+    workdir: Of a run; the step is 0, unknown, until it is finished.
+
+  Raises:
+    InputError: manifest.json or results.json is damaged.
+  """
+  results = read_json(os.path.join(workdir, 'results.json'), 'Train again.')
+  name = saved_identity(workdir)
+  if not isinstance(results, dict | None):
+    raise InputError(f'{workdir}/results.json holds no object. Train again.')
+  return Stamp(name, (results or {}).get('selected_step', 0))
+
+
+def saved_identity(workdir: str) -> str:
+  """Returns the identity in a run's manifest; '' if it does not have one.
+
+  Raises:
+    InputError: manifest.json is damaged.
+  """
+  path = os.path.join(workdir, _MANIFEST)
+  began = read_json(path, 'Train again.')
+  if not isinstance(began, dict | None):
+    raise InputError(f'{path} holds no object. Train again.')
+  return (began or {}).get('identity', '')
+
+
+class _Digests:
+  """The sha256 of columns that are given in parts."""
+
+  def __init__(self, names: Sequence[str]):
+    self._digests = {name: hashlib.sha256() for name in names}
+    self._begun = False
+
+  def update(self, arrays: Mapping[str, np.ndarray]) -> None:
+    """Adds a part of every column."""
+    for name, digest in self._digests.items():
+      values = arrays[name]
+      if not self._begun:  # Once, so that parts may be of any size.
+        digest.update(values.dtype.str.encode())
+      if values.dtype == object:
+        digest.update(''.join(f'{value!r},' for value in values).encode())
+      elif len(values):
+        digest.update(np.ascontiguousarray(values).data)
+    self._begun = True
+
+  def hexdigests(self) -> dict[str, str]:
+    """Returns name -> sha256 of all that was added."""
+    return {name: d.hexdigest() for name, d in self._digests.items()}
+
+
+def _arrays(table: Any) -> dict[str, np.ndarray]:
+  return {
+      name: table.column(name).to_numpy(zero_copy_only=False)
+      for name in table.schema.names
+  }
+
+
+def _about(entries: Mapping[bytes, bytes]) -> dict[str, Any]:
+  """Returns what a file tells of itself; {} for one of an earlier version."""
+  if KEY not in entries:
+    return {}
+  about = json.loads(entries[KEY])
+  if not isinstance(about, dict) or not isinstance(about.get('columns'), dict):
+    raise ValueError('its metadata are not as they were written')
+  return about
+
+
+def _compare(
+    path: str, then: Mapping[str, str], now: Mapping[str, str]
+) -> None:
+  for name, digest in now.items():
+    if then.get(name) != digest:
+      raise InputError(
+          f'{path}: the values of column {name!r} are not as they were written.'
+          f' {_REMEDY}'
+      )
+
+
+@contextlib.contextmanager
+def _damaged(path: str) -> Iterator[None]:
+  """Turns what a damaged file raises into one line that names it."""
+  try:
+    yield
+  except (OSError, pa.ArrowException, ValueError, TypeError) as e:
+    why = ' '.join(str(e).split())
+    raise InputError(f'{path} cannot be read ({why}). {_REMEDY}') from e
