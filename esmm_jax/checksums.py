@@ -16,7 +16,7 @@ import json
 import os
 from typing import Any
 
-from esmm_jax.json_files import read_json, to_json, write_json
+from esmm_jax.json_files import parse_json, read_json, to_json, write_json
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import is_stray
 
@@ -87,7 +87,7 @@ def damage(folder: str) -> str:
   name = os.path.basename(folder) + _SUFFIX
   try:
     with open(folder + _SUFFIX, encoding='utf-8') as f:
-      sealed = json.load(f)
+      sealed = parse_json(f.read())
   except FileNotFoundError:
     return f'it was not completed, there is no {name}'
   except ValueError as e:

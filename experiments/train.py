@@ -107,7 +107,8 @@ def _train(config: Any, workdir: str, first: bool = True) -> None:
   if not is_new:
     console.say(f'This run was finished before; {workdir}/results.json has:')
   console.print_results({os.path.basename(os.path.normpath(workdir)): results})
-  console.say(f'Next: python -m experiments.report --workdir={shlex.quote(workdir)}')
+  folder = shlex.quote(workdir)
+  console.say(f'Next: python -m experiments.report --workdir={folder}')
 
 
 def _written(workdir: str) -> tuple[int, int] | None:

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 import hashlib
-import json
 import os
 from typing import Any
 
 from esmm_jax.checksums import read_seal
 from esmm_jax.embeddings import files
+from esmm_jax.json_files import parse_json
 from esmm_jax.workdir import identity
 from esmm_jax.workdir.checkpoint import Checkpoints
 import jax
@@ -26,7 +26,7 @@ def position(checkpoints: Checkpoints) -> dict[str, Any]:
     with open(
         os.path.join(folder, 'position', 'metadata'), encoding='utf-8'
     ) as f:
-      value = json.load(f)
+      value = parse_json(f.read())
   except (OSError, ValueError):
     return {}  # To restore it says why.
   return value if isinstance(value, dict) else {}

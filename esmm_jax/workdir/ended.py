@@ -7,12 +7,12 @@ that the run chose.
 
 from collections.abc import Mapping
 import hashlib
-import json
 import os
 from typing import Any
 
 from esmm_jax.checksums import hash_json
-from esmm_jax.json_files import read_json, to_json, write_json
+from esmm_jax.json_files import parse_json, read_json, to_json
+from esmm_jax.json_files import write_json
 from esmm_jax.types import InputError
 from esmm_jax.workdir.identity import Stamp
 
@@ -140,7 +140,7 @@ def _raw(workdir: str) -> Mapping[str, Any]:
   """Reads the manifest; {} if it is absent or damaged, as `manifest` says."""
   try:
     with open(os.path.join(workdir, MANIFEST), encoding='utf-8') as f:
-      manifest = json.load(f)
+      manifest = parse_json(f.read())
   except (OSError, ValueError):
     return {}
   return manifest if isinstance(manifest, dict) else {}

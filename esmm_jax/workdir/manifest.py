@@ -8,13 +8,12 @@ each checkpoint carries them; `workdir.verify` compares what is in the folder.
 """
 
 from collections.abc import Mapping
-import json
 import os
 from typing import Any
 
 from esmm_jax import streams, system_errors
 from esmm_jax.checksums import hash_fields, hash_json
-from esmm_jax.json_files import write_json
+from esmm_jax.json_files import parse_json, write_json
 from esmm_jax.types import InputError
 from esmm_jax.workdir import ended, identity, provenance
 from esmm_jax.workdir.folder import config_hash, versions
@@ -80,7 +79,7 @@ def read(workdir: str) -> dict[str, Any]:
   path = os.path.join(workdir, NAME)
   try:
     with open(path, encoding='utf-8') as f:
-      manifest = json.load(f)
+      manifest = parse_json(f.read())
     for key in (CONFIG, 'data'):
       if not isinstance(manifest[key], str):
         raise ValueError(f'{key} is no text')
@@ -143,7 +142,7 @@ def _last_carried(workdir: str) -> dict[str, str]:
   path = os.path.join(folder, str(max(steps)), 'position', 'metadata')
   try:
     with open(path, encoding='utf-8') as f:
-      return of_position(json.load(f))
+      return of_position(parse_json(f.read()))
   except (OSError, ValueError):
     return {}
 

@@ -1,6 +1,5 @@
 """Every program on streams that cannot be written: its work is done."""
 
-import json
 import os
 import shutil
 

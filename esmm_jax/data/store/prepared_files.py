@@ -21,7 +21,7 @@ from typing import Any
 
 from esmm_jax import whole_files
 from esmm_jax.checksums import sha256
-from esmm_jax.json_files import write_json
+from esmm_jax.json_files import parse_json, write_json
 from esmm_jax.types import InputError
 from tqdm import tqdm
 
@@ -159,7 +159,7 @@ def undescribed(folder: str, error: Exception) -> InputError:
   for name in _DESCRIPTIONS:
     try:
       with open(os.path.join(folder, name), encoding='utf-8') as f:
-        json.load(f)
+        parse_json(f.read())
     except (OSError, ValueError):
       names.append(name)
   why = str(error).strip().partition('\n')[0] or type(error).__name__
@@ -263,7 +263,7 @@ def _read_marker(folder: str) -> Files | None:
   """Reads the list of the marker; None if there is none, or it is damaged."""
   try:
     with open(os.path.join(folder, MARKER), encoding='utf-8') as f:
-      content = json.load(f)
+      content = parse_json(f.read())
     files = {p: (int(n), str(d)) for p, (n, d) in content['files'].items()}
     return files if _of_list(files) == content['sha256'] else None
   except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -274,7 +274,7 @@ def _read_note(folder: str) -> Files | None:
   """Reads the list of sha256.json; None if there is none, or it is damaged."""
   try:
     with open(os.path.join(folder, NOTE), encoding='utf-8') as f:
-      files = json.load(f)['files']
+      files = parse_json(f.read())['files']
     # In its middle the time, by which earlier versions knew a file again.
     return {p: (int(n), str(d)) for p, (n, _, d) in files.items()} or None
   except (OSError, ValueError, KeyError, TypeError, AttributeError):
