@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import shutil
 
 from esmm_jax import checksums
@@ -71,6 +70,13 @@ def test_truth_is_of_the_same_rows(run):
     np.testing.assert_allclose(
         p[rows].mean() / true[rows].mean(), results[f'test/cvr_entire/{key}'],
         rtol=1e-5)
+
+
+def as_of_old(folder, **changes):
+  """The manifest of an earlier version, which had no identity."""
+  began = json.loads((folder / 'manifest.json').read_text())
+  old = {k: began[k] for k in ('config_sha256', 'data', 'versions')}
+  (folder / 'manifest.json').write_text(json.dumps(old | changes))
 
 
 def test_truth_of_other_data(run, tmp_path):
