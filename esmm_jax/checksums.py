@@ -83,6 +83,8 @@ def damage(folder: str) -> str:
   try:
     with open(folder + _SUFFIX, encoding='utf-8') as f:
       sealed = json.load(f)
+    if not _is_list_of_files(sealed):
+      raise ValueError('it lists no files')
   except FileNotFoundError:
     return f'it was not completed, there is no {name}'
   except ValueError as e:
@@ -95,7 +97,7 @@ def damage(folder: str) -> str:
 def read_seal(folder: str) -> dict[str, list[Any]]:
   """Reads the seal of a folder: path -> [bytes, sha256]; {} without one."""
   sealed = read_json(folder + _SUFFIX)
-  return sealed if isinstance(sealed, dict) else {}
+  return sealed if _is_list_of_files(sealed) else {}
 
 
 def contents(folder: str) -> dict[str, list[Any]]:
@@ -213,6 +215,15 @@ def folder_hash(folder: str) -> str:
     if path.endswith('.npy'):
       whole.update(f'{path} {digest}\n'.encode())
   return whole.hexdigest()
+
+
+def _is_list_of_files(value: Any) -> bool:
+  """Returns True for path -> [bytes, sha256], of one file at least."""
+  return (
+      isinstance(value, dict)
+      and bool(value)
+      and all(isinstance(v, list) and len(v) == 2 for v in value.values())
+  )
 
 
 def _differences(

@@ -57,6 +57,7 @@ def restore(run: str, data_dir: str | None = None) -> Trained:
   """
   saved = read_finished(run, 'config.json', '--workdir')
   results = read_finished(run, 'results.json', '--workdir')
+  verify.run(run, saved)  # First, because a changed config says other things.
   config = to_config(saved)
   schema = _schema(run, config, data_dir)
   settings = Settings.read(config)

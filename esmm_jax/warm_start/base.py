@@ -60,7 +60,8 @@ class Base(NamedTuple):
           f'init_from={run}: it was made before runs kept their schema.'
           f' {_REMEDY}'
       )
-    began = verify.run(folder, config, schema)
+    carried = manifest.last_carried(folder)
+    began = verify.run(folder, config, schema, carried)
     if 'data' not in began:
       raise InputError(
           f'init_from={run}: {folder}/{manifest.NAME} is gone or damaged, so it'

@@ -81,7 +81,7 @@ def read_results(
   """
   path = os.path.join(workdir, RESULTS)
   results = read_json(path, remedy)
-  if results is None:
+  if results is None and not os.path.lexists(path):
     return None
   if not isinstance(results, dict):
     raise InputError(f'{path} is damaged: it is no JSON object. {remedy}')
@@ -99,6 +99,11 @@ def read_results(
         f' those of another run ({MANIFEST} has their hash). {remedy}'
     )
   return results
+
+
+def identity_noted(workdir: str) -> bool:
+  """Returns whether a run's manifest has an identity, sound or not."""
+  return 'identity' in _raw(workdir)
 
 
 def stamp(workdir: str) -> Stamp:

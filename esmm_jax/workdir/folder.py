@@ -107,8 +107,14 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
   """
   path = os.path.join(workdir, 'config.json')
   saved = read_json(path, _REMEDY)
-  if saved is None:
+  has_results = os.path.lexists(os.path.join(workdir, ended.RESULTS))
+  if saved is None and not os.path.lexists(path) and not has_results:
     return None
+  if not isinstance(saved, dict):
+    raise InputError(
+        f'{path} is missing or damaged, so it is not known of which run the'
+        ' folder is. Put the file back, or use another --workdir.'
+    )
   differing = differences(decisive(config), decisive(saved))
   if differing:
     shown = '; '.join(differing[:5])
@@ -222,6 +228,8 @@ def read_finished(run: str, name: str, option: str) -> Any:
     value = ended.read_results(run)
   else:
     value = read_json(os.path.join(run, name), 'Train again.')
+    if value is not None and not isinstance(value, dict):
+      raise InputError(f'{run}/{name} is damaged. Train again.')
   if value is None:
     begun = os.path.exists(os.path.join(run, 'config.json'))
     problem = 'is not finished' if begun else 'is no folder of a run'
@@ -242,7 +250,7 @@ def read_schema(workdir: str) -> Schema | None:
   saved = read_json(path, 'Train again.')
   try:
     return None if saved is None else Schema.from_dict(saved)
-  except (TypeError, KeyError) as e:
+  except (TypeError, KeyError, InputError) as e:
     raise InputError(f'{path} is damaged ({e}). Train again.') from e
 
 

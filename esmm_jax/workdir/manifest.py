@@ -112,12 +112,17 @@ def began(
   Returns:
     As `read`, or what a checkpoint carries; {} if neither is there, of a run of
     an early version.
+
+  Raises:
+    InputError: It was changed, and no checkpoint says what it was.
   """
   try:
     return read(workdir)
   except InputError as e:
     if carried is None:
-      carried = _last_carried(workdir)
+      carried = last_carried(workdir)
+    if not carried and ended.identity_noted(workdir):
+      raise  # Not of an earlier version, which noted none.
     path = os.path.join(workdir, NAME)
     problem = str(e).partition(', so it')[0]
     if not os.path.exists(path):
@@ -132,7 +137,7 @@ def began(
     return dict(carried)
 
 
-def _last_carried(workdir: str) -> dict[str, str]:
+def last_carried(workdir: str) -> dict[str, str]:
   """Reads what the last checkpoint carries; {} if there is nothing to read."""
   folder = os.path.join(workdir, 'checkpoints')
   names = os.listdir(folder) if os.path.isdir(folder) else []
@@ -213,6 +218,22 @@ def require_encoder(workdir: str, hashes: Mapping[str, str]) -> None:
           f' {key} is {hashes[key][:16]}, not {then[key][:16]} ({NAME}). Copy'
           ' the folder encoder/ of the prepared data there again.'
       )
+
+
+def require_no_encoder(workdir: str) -> None:
+  """Refuses a run that has lost its encoder: raw values would be taken for ids.
+
+  Args:
+    workdir: The run's folder; '' for a model that is not of a run.
+
+  Raises:
+    InputError: The run was trained with one.
+  """
+  if workdir and began(workdir).get(ENCODER):
+    raise InputError(
+        f'{workdir}/encoder is missing, with which the run was trained'
+        f' ({NAME}). Copy the folder encoder/ of the prepared data there again.'
+    )
 
 
 def data_hash(data: str) -> str:
