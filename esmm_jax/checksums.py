@@ -88,6 +88,8 @@ def damage(folder: str) -> str:
   try:
     with open(folder + _SUFFIX, encoding='utf-8') as f:
       sealed = parse_json(f.read())
+    if not _is_list_of_files(sealed):
+      raise ValueError('it lists no files')
   except FileNotFoundError:
     return f'it was not completed, there is no {name}'
   except ValueError as e:
@@ -113,7 +115,7 @@ def read_seal(folder: str, strict: bool = True) -> dict[str, list[Any]]:
     if strict:
       raise
     sealed = None
-  return sealed if isinstance(sealed, dict) else {}
+  return sealed if _is_list_of_files(sealed) else {}
 
 
 def move_seal(folder: str, to: str) -> None:
@@ -208,6 +210,15 @@ def remove_stray(folder: str) -> None:
     if sealed != name and sealed[:1].isdecimal():
       if not os.path.isdir(os.path.join(folder, sealed)):
         os.remove(os.path.join(folder, name))
+
+
+def _is_list_of_files(value: Any) -> bool:
+  """Returns True for path -> [bytes, sha256], of one file at least."""
+  return (
+      isinstance(value, dict)
+      and bool(value)
+      and all(isinstance(v, list) and len(v) == 2 for v in value.values())
+  )
 
 
 def _differences(

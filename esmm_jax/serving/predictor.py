@@ -206,8 +206,7 @@ class Predictor(Evaluates):
 
     Args:
       columns: Field -> column, as a data set holds it; those of groups too.
-      whole: Whether all batches have `batch_size` rows, as those of a run do:
-        the last bit may depend on the size.
+      whole: All batches have `batch_size` rows, as a run's: the same bits.
       uses: Gets the use of the gates in each batch.
 
     Returns:
@@ -294,6 +293,7 @@ def _encoder(folder: str, schema: Schema) -> Any:
   """Loads the run's encoder of raw columns; None if it has none."""
   path = os.path.join(folder, FOLDER)
   if not folder or not os.path.isdir(path):
+    manifest.require_no_encoder(folder)
     return None
   encoder = Encoder.load(path)
   manifest.require_encoder(folder, encoder_hashes.hashes(encoder, path))

@@ -220,6 +220,22 @@ def require_encoder(workdir: str, hashes: Mapping[str, str]) -> None:
       )
 
 
+def require_no_encoder(workdir: str) -> None:
+  """Refuses a run that has lost its encoder: raw values would be taken for ids.
+
+  Args:
+    workdir: The run's folder; '' for a model that is not of a run.
+
+  Raises:
+    InputError: The run was trained with one.
+  """
+  if workdir and began(workdir).get(ENCODER):
+    raise InputError(
+        f'{workdir}/encoder is missing, with which the run was trained'
+        f' ({NAME}). Copy the folder encoder/ of the prepared data there again.'
+    )
+
+
 def data_hash(data: str) -> str:
   """Returns the hash in what `provenance.data` returns."""
   return data.rpartition(' sha256 ')[2]

@@ -17,26 +17,18 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-def small(key, value):
-  """A config of few rows, with one key changed."""
-  config = load.config('configs/shared_bottom.py:smoke')
-  config.update_from_flattened_dict({
-      'dataset.num_train': 20_000,
-      'dataset.num_valid': 1000,
-      'dataset.num_test': 2000,
-      'evals_per_epoch': 3,
-      key: value,
-  })
-  config.selection = dict(
-      metric='valid/ctr/auc', mode='min', patience=0)  # The first.
-  return config
-
-
 @pytest.fixture(scope='module')
 def run(tmp_path_factory, quick_compilation):
   """A run whose chosen step is not its last one; and its data."""
   folder = tmp_path_factory.mktemp('run')
-  config = small('save_predictions', True)
+  config = load.config('configs/shared_bottom.py:smoke')
+  config.dataset.num_train = 20_000
+  config.dataset.num_valid = 1000
+  config.dataset.num_test = 2000
+  config.evals_per_epoch = 3
+  config.selection = dict(
+      metric='valid/ctr/auc', mode='min', patience=0)  # The first.
+  config.save_predictions = True
   workdir, data_dir = str(folder / 'run'), str(folder / 'data')
   results = train_and_evaluate(config, workdir, data_dir)
   return workdir, data_dir, results
@@ -81,10 +73,8 @@ def as_of_old(folder, **changes):
 
 def test_truth_of_other_data(run, tmp_path):
   workdir, data_dir, _ = run
-  began = json.loads(pathlib.Path(workdir, 'manifest.json').read_text())
-  began['data'] = 'synthetic_funnel/other, sha256 0f'
-  del began['identity']  # As in earlier versions, which had none.
-  (tmp_path / 'manifest.json').write_text(json.dumps(began))
+  shutil.copy(os.path.join(workdir, 'manifest.json'), tmp_path)
+  as_of_old(tmp_path, data='synthetic_funnel/other, sha256 0f')
   with pytest.raises(InputError, match='trained on the data .*, sha256 0f'):
     run_predictions.open_truth(
         read_run(workdir).config, str(tmp_path), data_dir)
@@ -100,11 +90,15 @@ def test_no_checkpoint(run, tmp_path):
 
 
 def test_no_test_split(run, tmp_path):
-  _, data_dir, _ = run
-  config = small('dataset.test_split', '')
-  train_and_evaluate(config, str(tmp_path), data_dir)
+  workdir, data_dir, _ = run
+  copy = tmp_path / 'copy'
+  shutil.copytree(workdir, copy)
+  config = json.loads((copy / 'config.json').read_text())
+  config['dataset']['test_split'] = ''
+  (copy / 'config.json').write_text(json.dumps(config))
+  as_of_old(copy)  # Otherwise the config that was changed is refused.
   with pytest.raises(InputError, match='names no test split'):
-    run_predictions.predict_test(str(tmp_path), data_dir)
+    run_predictions.predict_test(str(copy), data_dir)
 
 
 def test_a_checkpoint_of_another_version(run, tmp_path):

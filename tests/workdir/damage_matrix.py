@@ -15,7 +15,6 @@ import functools
 import io
 import itertools
 import json
-import os
 import pathlib
 import shutil
 import subprocess
@@ -27,6 +26,7 @@ from absl import flags
 import esmm_jax
 from esmm_jax.data.files import row_files
 from esmm_jax.data.tabular import unseen
+from esmm_jax.data.tabular.encoder import Encoder
 from esmm_jax.json_files import to_json
 from esmm_jax.reporting import text
 from esmm_jax.serving import calibrate, evaluation, exporting, scoring
@@ -42,6 +42,10 @@ from tests import ROOT
 from tests.workdir import cells
 from tests.workdir.damage_stage import Stage
 
+# What a page says of a part that it lacks.
+MISSING = (
+    'This run has no calibration.json', 'There are no predictions',
+    'metrics.jsonl has no', 'This run is not finished')
 TIMED = ('examples_per_second', 'train_seconds', 'traces')
 
 
@@ -96,13 +100,11 @@ def export(stage: Stage, run: pathlib.Path) -> Any:
   exporting.export(esmm_jax.load(str(run)), str(output), 'platt')
   # The program's bytes name the lines that called it: what it computes counts.
   scores = score_exported(output)
-  files = {
-      os.path.relpath(p, output): p.read_bytes()
-      for p in sorted(output.rglob('*'))
-      if p.is_file() and p.name not in ('description.json', 'model.jax_export')}
+  params = {p.name: p.read_bytes() for p in (output / 'params').iterdir()}
+  encoder = Encoder.load(str(output / 'encoder')).sha256()
   about = json.loads((output / 'description.json').read_text('utf-8'))
   about = {k: v for k, v in about.items() if k not in ('files', 'sha256')}
-  return [scores, files, about]
+  return [scores, params, encoder, about]
 
 
 def score_exported(folder: pathlib.Path) -> Any:
@@ -117,7 +119,11 @@ def page(stage: Stage, run: pathlib.Path) -> Any:
       'report', f'--workdir={run}', f'--data_dir={stage.data}',
       f'--output={output}'])
   report.main()
-  return output.read_text('utf-8').replace(str(run.parent), 'RUNS')
+  html = output.read_text('utf-8').replace(str(run.parent), 'RUNS')
+  for words in MISSING:
+    if words in html:
+      print(f'warning: the page says: {words}')
+  return html
 
 
 def page_again(stage: Stage, run: pathlib.Path) -> Any:
