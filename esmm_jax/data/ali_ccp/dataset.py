@@ -114,7 +114,10 @@ class AliCcp(ColumnarBuilder):
   def vocabulary(self, field: str) -> np.ndarray:
     """Returns the feature_id of each id from 2 on, int32 [size - 2]."""
     folder = os.path.join(os.fspath(self.data_path), VOCABULARY)
-    return np.load(os.path.join(folder, f'{field}.npy'))
+    path = os.path.join(folder, f'{field}.npy')
+    if self.files:
+      self.files.verify([path])
+    return np.load(path)
 
   def _check_same_files(self) -> None:
     """See the base class."""

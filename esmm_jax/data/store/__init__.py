@@ -9,5 +9,7 @@ schema, checksums and a report.
   feature_columns  raw columns -> ids and scaled numbers; vocabulary
   policies         conversions without click
   sessions         splits and groups of sessions
-  unfinished       folders left by killed processes
+  prepared_files   checksums, compared when a column is first read
+  bus_errors       a line where a file is cut short while it is read
+  unfinished       one process prepares; folders left by killed ones
 """

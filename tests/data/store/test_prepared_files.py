@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 from esmm_jax.data.store import prepared_files
-from esmm_jax.data.store.columns import open_folder
+from esmm_jax.data.store.columns import open_folder, write_column
 from esmm_jax.types import InputError
 import numpy as np
 import pytest
@@ -74,7 +74,13 @@ def damage(path, how):
   os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-@pytest.mark.parametrize('how', DAMAGES)
+# The others in test-slow: they are the same to the code, which compares hashes.
+SOME = [
+    how if how in ('flip', 'half', 'absent')
+    else pytest.param(how, marks=pytest.mark.slow) for how in DAMAGES]
+
+
+@pytest.mark.parametrize('how', SOME)
 @pytest.mark.parametrize('file', [*DESCRIPTIONS, *COLUMNS])
 def test_damage_is_found(own, file, how):
   """With both lists of checksums, and with each of them alone."""
@@ -91,7 +97,7 @@ def test_damage_is_found(own, file, how):
     assert 'elete' in str(e.value)
 
 
-@pytest.mark.parametrize('how', DAMAGES)
+@pytest.mark.parametrize('how', SOME)
 @pytest.mark.parametrize('name', [MARKER, NOTE])
 def test_a_damaged_list_is_no_licence(own, toy, name, how):
   """The data is as sound as before, and damage to it is still found."""
@@ -217,7 +223,7 @@ def test_too_many_open_files_is_no_damage(own):
 CUT_SHORT = '''
 import faulthandler, os, sys, threading
 import numpy as np
-from esmm_jax.data.store.columns import open_folder
+from esmm_jax.data.store.columns import open_folder, write_column
 faulthandler.enable()  # As absl does; it would write a traceback.
 column = open_folder(sys.argv[1])['a']
 os.truncate(sys.argv[1] + '/a.npy', 5000)
@@ -232,7 +238,8 @@ print('read')
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='a signal of Linux')
 @pytest.mark.parametrize('how, where', [
-    ('copy', 'main'), ('bytes', 'thread'),
+    ('copy', 'main'),
+    pytest.param('bytes', 'thread', marks=pytest.mark.slow),
     pytest.param('sum', 'thread', marks=pytest.mark.slow),
     pytest.param('take', 'main', marks=pytest.mark.slow),
     pytest.param('bytes', 'main', marks=pytest.mark.slow),
@@ -300,3 +307,22 @@ def test_columns_of_a_folder(own):
   assert sorted(open_folder(os.fspath(own / TRAIN))) == [
       'click', 'conversion', 'history', 'item', 'price', 'serial', 'session',
       'tags', 'user']
+
+
+@pytest.mark.parametrize('array', [
+    np.arange(7, dtype=np.int32), np.zeros(0, np.int8),
+    np.arange(12.0)[::3], np.ones(5, np.float16)])
+def test_a_column_is_what_numpy_saves(tmp_path, array):
+  size = write_column(os.fspath(tmp_path), 'a', array)
+  np.save(tmp_path / 'b.npy', array)
+  written = (tmp_path / 'a.npy').read_bytes()
+  assert written == (tmp_path / 'b.npy').read_bytes() and len(written) == size
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='no /dev/full')
+def test_a_full_disk_is_named(tmp_path):
+  (tmp_path / 'a.npy').symlink_to('/dev/full')
+  with pytest.raises(OSError) as e:
+    write_column(os.fspath(tmp_path), 'a', np.arange(3000))
+  assert (e.value.errno, e.value.filename) == (
+      errno.ENOSPC, os.fspath(tmp_path / 'a.npy'))

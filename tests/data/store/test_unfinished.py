@@ -184,3 +184,44 @@ def test_complete_data_needs_no_lock(tmp_path):
   with unfinished.alone(os.fspath(pathlib.Path(tmp_path, 'toy', '1.1.0'))):
     again = refusing(tmp_path).prepare()
   assert len(again.as_data_source('test').read(0, 75)['user']) == 75
+
+
+def states(toy):
+  """What a power cut may leave of a preparation, as (name, files).
+
+  Files are written one after the other and all are on the disk before the
+  rename: so before it the folder has its temporary name, and in it some files,
+  of which any may be torn; after it all is whole.
+  """
+  root = pathlib.Path(toy.data_path)
+  files = {
+      str(p.relative_to(root)): p.read_bytes()
+      for p in sorted(root.rglob('*')) if p.is_file()}
+  names = list(files)
+  for k in range(0, len(names) + 1, 4):
+    part = {name: files[name] for name in names[:k]}
+    yield '.1.1.0.abcd1234.partial', part
+    for tear in (lambda c: b'', lambda c: c[:len(c) // 2],
+                 lambda c: b'\0' * len(c)):
+      yield '.1.1.0.abcd1234.partial', part | {
+          name: tear(files[name]) for name in names[max(k - 2, 0):k]}
+  yield '1.1.0', files
+  yield '1.1.0', {}  # Of a version that synchronised nothing.
+
+
+@pytest.mark.slow
+def test_power_cuts(tmp_path, toy):
+  """The same command makes the data, or finds it; nothing is left over."""
+  tried = 0
+  for tried, (name, files) in enumerate(states(toy), start=1):
+    data_dir = tmp_path / str(tried)
+    (data_dir / 'toy' / name).mkdir(parents=True)
+    for file, content in files.items():
+      path = data_dir / 'toy' / name / file
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.write_bytes(content)
+    data = Toy(data_dir=data_dir).prepare()
+    assert data.columns_sha256 == toy.columns_sha256
+    assert {*hidden(data_dir)} <= {'.1.1.0.lock', '1.1.0'}
+    data.as_data_source('train').verify(data.as_data_source('train').names)
+  assert tried > 60
