@@ -48,6 +48,7 @@ class Observed(NamedTuple):
 def each_alone(groups: Array, none: int | None) -> Array:
   """Gives each row without a group one of its own, so that GAUC skips it.
 
+  >>> from esmm_jax.metrics.by_space import each_alone
   >>> each_alone([5, 0, 7, 0, 5], none=0).tolist()
   [5, -1, 7, -2, 5]
 

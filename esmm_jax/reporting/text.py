@@ -260,6 +260,13 @@ def _choices(table: Table, block: Block) -> Grid:
       ' of the row have, the first of equal ones. The test split has no part'
       ' in it.'
   ]
+  for row in block.rows:
+    if row.chosen and row.chosen.undefined:
+      values = ', '.join(map(text, row.chosen.undefined))
+      notes.append(
+          f'{row.name}: {metric} is no number in a finished run of {values},'
+          ' which cannot be chosen.'
+      )
   title = titled(table.blocks, block.values)
   title = f'{title}: choice of {name}' if title else f'Choice of {name}'
   headers = [*map(short, table.rows), name, 'n', metric]

@@ -183,7 +183,7 @@ def _pick(
   metric, mode = table.choice.metric, table.choice.mode
   chosen = choose(
       {
-          value: {seed: run.value(metric) for seed, run in by_seed.items()}
+          value: {seed: run.known(metric) for seed, run in by_seed.items()}
           for value, by_seed in candidates.items()
       },
       mode,

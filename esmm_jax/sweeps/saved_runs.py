@@ -51,6 +51,11 @@ class SavedRun(NamedTuple):
     value = (self.results or {}).get(metric)
     return math.nan if value is None else float(value)
 
+  def known(self, metric: str) -> float | None:
+    """Returns the same, but None of a run that is not finished or lacks it."""
+    has_it = metric in (self.results or {})
+    return self.value(metric) if has_it else None
+
 
 def read_run(workdir: str) -> SavedRun:
   """Reads a run's folder, which need not exist.

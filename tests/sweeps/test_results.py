@@ -498,8 +498,43 @@ def test_choose():
   tied = choose({'a': {0: 0.5}, 'b': {0: 0.5}}, 'min')
   assert tied.value == 'a'
   # On seed 1 alone; b's other seeds do not help it.
-  few = choose({'a': {0: nan, 1: 0.6}, 'b': {0: 0.9, 1: 0.5, 2: 0.9}}, 'max')
+  few = choose({'a': {0: None, 1: 0.6}, 'b': {0: 0.9, 1: 0.5, 2: 0.9}}, 'max')
   assert (few.value, few.seeds, few.planned, few.fewer) == ('a', 1, 3, True)
+  assert few.undefined == ()
+
+
+def test_a_metric_that_is_null_in_a_finished_run_is_told(tmp_path):
+  """.1 would be chosen by its other seeds."""
+  table = make_choice()
+  rates = RATES | {0.1: ((None, 0.9, 0.9), RATES[0.1][1])}
+  write_choice(table, tmp_path, rates=rates)
+  blocks = tabulate(table, tmp_path)
+  esmm = blocks[0].rows[1]
+  assert esmm.chosen.value == 1.0 and esmm.chosen.undefined == (0.1,)
+  said = report.markdown(table, blocks)
+  assert (f'ESMM: {VALID} is no number in a finished run of 0.1, which cannot'
+          ' be chosen.') in ' '.join(said.split())
+
+
+@pytest.mark.parametrize('mode', ['max', 'min'])
+@pytest.mark.parametrize('where', ['first', 'last'])
+def test_a_candidate_without_a_number_is_not_chosen(where, mode):
+  """Neither by its good seeds nor because it is the first."""
+  nan, best = math.nan, {'max': 0.99, 'min': 0.01}[mode]
+  values = {'bad': {0: best, 1: nan}, 'good': {0: 0.5, 1: 0.6}}
+  if where == 'last':
+    values = dict(reversed(values.items()))
+  chosen = choose(values, mode)
+  assert (chosen.value, chosen.seeds, chosen.undefined) == (
+      'good', 2, ('bad',))
+  assert chosen.means['good'].mean == 0.55 and chosen.means['bad'].n == 0
+  assert list(chosen.means) == list(values)
+  # The runs of the others need not be finished.
+  values['good'][1] = None
+  chosen = choose(values, mode)
+  assert (chosen.value, chosen.seeds, chosen.fewer) == ('good', 1, True)
+  none = choose({'a': {0: nan}, 'b': {0: nan}}, mode)
+  assert (none.taken, none.undefined) == (False, ('a', 'b'))
 
 
 @pytest.mark.parametrize(

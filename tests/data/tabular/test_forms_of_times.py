@@ -54,7 +54,9 @@ def parts(tmp_path, first, second, cut=5, end='parquet'):
   return paths
 
 
-@pytest.mark.parametrize('first', FORMS)
+@pytest.mark.parametrize('first', [
+    name if name in ('ISO', 'yyyymmdd', 'seconds') else
+    pytest.param(name, marks=pytest.mark.slow) for name in FORMS])
 def test_two_forms_in_two_files(first, tmp_path):
   """272 pairs: the order is right or the column is refused with both forms."""
   for second in FORMS:
