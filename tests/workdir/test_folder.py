@@ -101,7 +101,7 @@ def test_config_that_is_not_json(folder, text):
     f.write(text)
   with pytest.raises(InputError, match='config.json is not JSON') as e:
     finished(make(), folder)
-  assert folder in str(e.value) and 'the same training' in str(e.value)
+  assert folder in str(e.value) and 'another --workdir' in str(e.value)
 
 
 def test_config_that_is_another_kind_of_json(folder):
