@@ -1,6 +1,7 @@
 """Finds the files that paths, globs and folders name."""
 
 from collections.abc import Sequence
+import glob
 import os
 import re
 from typing import NamedTuple
@@ -53,14 +54,15 @@ def find(
   seen = {} if seen is None else seen
   for pattern in patterns:
     try:
-      fs, path = fsspec.url_to_fs(paths.expand(pattern))
+      fs, path = paths.file_system(pattern)
       listed = _list(fs, path, f'{option}={pattern}')
       sizes = [int(fs.size(p) or 0) for p in listed]
     except (ImportError, OSError, ValueError, AttributeError) as e:
-      if isinstance(e, InputError):
+      if isinstance(e, InputError) and str(e).startswith(option):
         raise
-      system_errors.refuse(f'{option}={pattern}', e)
-      raise InputError(f'{option}={pattern}: {e}') from e
+      what = option if isinstance(e, InputError) else f'{option}={pattern}'
+      system_errors.refuse(what, e)
+      raise InputError(f'{what}: {e}') from e
     if not listed:
       raise InputError(f'{option}={pattern}: there is no such file.')
     is_local = 'file' in _protocols(fs)
@@ -114,13 +116,24 @@ def _refuse_twice(
   seen[key] = path
 
 
+def _literal_folders(fs: fsspec.AbstractFileSystem, pattern: str) -> str:
+  """Escapes the folders of a pattern that are there: `lr[0.1]/*.csv`."""
+  folders, rest = '', pattern
+  while '/' in rest:
+    name, _, behind = rest.partition('/')
+    if glob.escape(name) != name and not fs.isdir(folders + name):
+      break
+    folders, rest = f'{folders}{name}/', behind
+  return glob.escape(folders) + rest
+
+
 def _list(fs: fsspec.AbstractFileSystem, path: str, where: str) -> list[str]:
   """Returns the files of a path, a folder or a glob."""
   if fs.isfile(path):
     return [path]
   if fs.isdir(path):
     return _folder(fs, path, where)
-  matches = sorted(fs.glob(path))
+  matches = sorted(fs.glob(_literal_folders(fs, path)))
   files = [p for p in matches if fs.isfile(p) and not _is_aside(p, path)]
   folders = [p for p in matches if fs.isdir(p) and not _is_aside(p, path)]
   if matches:
