@@ -17,10 +17,7 @@ _DEPTH = 50
 # What to do about a file that is torn: never more than it concerns.
 _REMEDY = 'Restore that file from a copy, or move it away.'
 _REMEDIES = {
-    'config.json': (
-        'Restore that file from a copy, or delete it: the same training command'
-        ' writes it again.'
-    ),
+    'config.json': 'Restore that file from a copy, or use another --workdir.',
     'results.json': (
         'Delete that file: the same training command tests the last checkpoint'
         ' and writes it again.'

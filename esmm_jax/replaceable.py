@@ -7,9 +7,13 @@ folders and devices are never replaced.
 
 from collections.abc import Callable
 import os
+import re
+import shutil
 import stat
 
+from esmm_jax import checksums
 from esmm_jax.types import InputError
+from esmm_jax.whole_files import is_stray, new_folder
 
 
 def require(
@@ -66,3 +70,30 @@ def begins_with(path: str, *texts: str) -> bool:
   except OSError:
     return False
   return any(text in start for text in texts)
+
+
+def copy_folder(folder: str, to: str, ours: re.Pattern[str]) -> None:
+  """Copies a folder, whole or not at all, over one of the same kind alone.
+
+  A copy that is there already is left as it is.
+
+  Args:
+    folder: The folder.
+    to: The name of the copy.
+    ours: Names of files that such a folder may have, besides those of `folder`.
+
+  Raises:
+    InputError: There is another file in `to`.
+  """
+  written = set(os.listdir(folder))
+  for name in os.listdir(to) if os.path.isdir(to) else ():
+    if name not in written and not ours.fullmatch(name) and not is_stray(name):
+      raise InputError(
+          f'{os.path.join(to, name)} was not made by this program, which is to'
+          ' replace that folder. Move it away.'
+      )
+  if os.path.isdir(to) and not checksums.difference(folder, to):
+    return
+  with new_folder(to) as temporary:
+    shutil.copytree(folder, temporary, dirs_exist_ok=True)
+    shutil.rmtree(to, ignore_errors=True)

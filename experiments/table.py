@@ -54,8 +54,10 @@ def main() -> None:
   output = _OUTPUT.value or workdir
   is_sweep = ownership.is_ours(output, ownership.SWEEP)
   kind = ownership.SWEEP if is_sweep else ownership.TABLE
+  # No marker of a table where a sweep may yet run.
+  use = ownership.claim if is_sweep or _OUTPUT.value else ownership.check
   flag = '--output' if _OUTPUT.value else '--workdir'
-  ownership.claim(output, kind, flag, flags.FLAGS.overwrite)
+  use(output, kind, flag, flags.FLAGS.overwrite)
   blocks = tabulate(table, workdir, load.todays_configs(table, workdir))
   drawn = figures.draw(table, blocks, output)
   texts = {

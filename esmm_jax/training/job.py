@@ -30,7 +30,7 @@ from esmm_jax.workdir import chosen, ended, ends, manifest, provenance
 from esmm_jax.workdir import stopping, verify
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import claim
-from esmm_jax.workdir.standing import gone, Standing
+from esmm_jax.workdir.standing import Standing
 import jax
 
 
@@ -90,15 +90,8 @@ class Job:
     return [r for r in self.pctr_of if not self.runs[r].failure]
 
   def check_folders(self) -> None:
-    """Looks whether what is written to is still there.
-
-    Raises:
-      InputError: It was removed, renamed or replaced.
-    """
-    self.standing.check()
-    for run in self.runs:
-      if run.writer.is_gone:
-        raise gone(run.writer.path)
+    """Raises an error if what is written to is gone: see `Standing`."""
+    self.standing.check(run.writer for run in self.runs)
 
   def save(self, state: TrainState, best: Any) -> None:
     """Writes a checkpoint of the group.
@@ -186,9 +179,7 @@ def open_job(
     warning = ends.withdraw(workdir, checkpoints.latest_step)
     if warning and not checkpoints.messages:  # They would say it again.
       checkpoints.messages.append(warning)
-  standing = Standing()
-  for folder in dict.fromkeys([*locked, shared]):
-    standing.add(folder)
+  standing = Standing(dict.fromkeys([*locked, shared]))
   clock = Clock(settings[0].training.batch_size * len(runs))
   return Job(
       program, predictor, splits, runs, pctr_of, checkpoints, stop_asked, clock,

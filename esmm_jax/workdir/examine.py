@@ -88,6 +88,11 @@ def set_aside(folder: str, names: Sequence[str]) -> list[str]:
     InputError: They cannot be moved.
   """
   aside, moved = os.path.join(folder, ASIDE), []
+  if names and os.path.islink(aside):
+    raise InputError(
+        f'{aside} is a symbolic link, so damaged checkpoints are not moved'
+        ' there. Remove the link.'
+    )
   try:
     for name in names:
       os.makedirs(aside, exist_ok=True)

@@ -7,15 +7,14 @@ import json
 import os
 import platform
 import re
-import shutil
 from typing import Any
 
-from esmm_jax import checksums, system_errors
+from esmm_jax import replaceable, system_errors
 from esmm_jax.json_files import read_json, to_json, write_json
 from esmm_jax.metric_names import direction
 from esmm_jax.schema import Schema
 from esmm_jax.types import InputError
-from esmm_jax.whole_files import is_stray, make_folders, new_folder
+from esmm_jax.whole_files import make_folders
 from esmm_jax.workdir import ended, ends
 
 SCHEMA = 'schema.json'
@@ -166,34 +165,14 @@ def claim(
     if schema is not None:
       write_json(os.path.join(workdir, SCHEMA), schema.to_dict())
     if encoder:
-      _copy(encoder, os.path.join(workdir, os.path.basename(encoder)))
+      to = os.path.join(workdir, os.path.basename(encoder))
+      replaceable.copy_folder(encoder, to, _ENCODER)
     write_json(os.path.join(workdir, 'config.json'), config)
   except OSError as e:
     raise InputError(
         f'--workdir={workdir}:'
         f' {system_errors.told(e, "Name a folder that can be written.")}'
     ) from e
-
-
-def _copy(folder: str, to: str) -> None:
-  """Copies an encoder, whole or not at all; replaces nothing but one.
-
-  Raises:
-    InputError: There is a file in `to` that no encoder has.
-  """
-  written = set(os.listdir(folder))
-  for name in os.listdir(to) if os.path.isdir(to) else ():
-    is_ours = name in written or _ENCODER.fullmatch(name) or is_stray(name)
-    if not is_ours:
-      raise InputError(
-          f'{os.path.join(to, name)} is no file of an encoder, which is to'
-          ' replace that folder. Move it away.'
-      )
-  if os.path.isdir(to) and not checksums.difference(folder, to):
-    return
-  with new_folder(to) as temporary:
-    shutil.copytree(folder, temporary, dirs_exist_ok=True)
-    shutil.rmtree(to, ignore_errors=True)
 
 
 def decisive(tree: dict[str, Any]) -> dict[str, Any]:

@@ -1,47 +1,56 @@
 """Notices that what a run writes to is not there any more."""
 
+from collections.abc import Iterable
 import os
-from typing import Any
 
 from esmm_jax import ownership
 from esmm_jax.types import InputError
+from esmm_jax.workdir.writer import Writer
 
 
 class Standing:
-  """Notices that folders which are written to are no longer there.
+  """Folders that a run writes to, as they stood when they were opened.
 
-  A folder that is removed or renamed while a run trains would be made again,
-  with half of a run in it.
+  One that is removed or renamed while a run trains would be made again, with
+  half of a run in it.
   """
 
-  def __init__(self):
-    self._folders: dict[str, tuple[os.stat_result, Any]] = {}
+  def __init__(self, folders: Iterable[str]):
+    """Notes the folders, which exist, with their markers."""
+    self._folders = {
+        folder: (os.stat(folder), ownership.read_marker(folder))
+        for folder in folders
+    }
 
-  def add(self, folder: str) -> None:
-    """Notes a folder with its marker."""
-    marker = ownership.read_marker(folder)
-    self._folders[folder] = os.stat(folder), marker
-
-  def check(self) -> None:
+  def check(self, writers: Iterable[Writer] = ()) -> None:
     """Compares the folders with what they were.
 
+    Args:
+      writers: Of metrics.jsonl in them.
+
     Raises:
-      InputError: One of them is gone, or another one has its name.
+      InputError: A folder or file is gone, or another one has its name.
     """
     for folder, (then, marker) in self._folders.items():
-      try:
-        # Some file systems number a folder anew; its marker stays the same.
-        if os.path.samestat(os.stat(folder), then) or (
-            marker is not None and ownership.read_marker(folder) == marker
-        ):
-          continue
-      except (FileNotFoundError, NotADirectoryError):
-        pass
-      raise gone(folder)
+      if not _is_same(folder, then, marker):
+        raise _gone(folder)
+    for writer in writers:
+      if writer.is_gone:
+        raise _gone(writer.path)
 
 
-def gone(path: str) -> InputError:
-  """Returns the error of a file or folder that was taken away from a run."""
+def _is_same(folder: str, then: os.stat_result, marker: object) -> bool:
+  if not os.path.isdir(folder):
+    return False
+  now = ownership.read_marker(folder)
+  if now is not None and marker is not None:
+    # The number of a folder is used again for a new one, and some file systems
+    # number a folder anew; its marker stays the same.
+    return now == marker
+  return os.path.samestat(os.stat(folder), then)
+
+
+def _gone(path: str) -> InputError:
   return InputError(
       f'{path} was removed, renamed or replaced while the run wrote to it.'
       ' Nothing more is written. Put it back under that name, and the same'

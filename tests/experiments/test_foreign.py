@@ -163,6 +163,24 @@ def test_files(tmp_path, program):
 
 
 @pytest.mark.slow
+def test_a_table_is_written_over(tmp_path):
+  """One of ours always, somebody else's with --overwrite."""
+  (tmp_path / 'sweep' / 'runs').mkdir(parents=True)
+  (tmp_path / 'out').mkdir()
+  flags = (SWEEP, f'--workdir={tmp_path}/sweep', f'--output={tmp_path}/out')
+  csv = tmp_path / 'out' / 'table.csv'
+  csv.write_text('mine')
+  with forking.Program('experiments.table') as process:
+    assert process.run(*flags).returncode == 1 and csv.read_text() == 'mine'
+    assert process.run(*flags, '--overwrite').returncode == 0
+    written = csv.read_text()
+    assert written.count('\n') > 2
+    csv.write_text('changed')
+    assert process.run(*flags).returncode == 0
+    assert csv.read_text() == written
+
+
+@pytest.mark.slow
 def test_a_report_in_a_folder_of_others(tmp_path):
   """Its pictures, too; and a run of a sweep whose page is somebody's file."""
   with forking.Program('experiments.report') as process:

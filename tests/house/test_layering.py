@@ -73,7 +73,11 @@ RULES = [
         [],
     ),
     ('esmm_jax.options', ['esmm_jax.types'], []),
-    ('esmm_jax.replaceable', ['esmm_jax.types'], []),
+    (
+        'esmm_jax.replaceable',
+        ['esmm_jax.checksums', 'esmm_jax.types', 'esmm_jax.whole_files'],
+        [],
+    ),
     ('esmm_jax.no_effect', ['esmm_jax.types'], []),
     ('esmm_jax.paths', ['esmm_jax.types'], ['fsspec']),
     ('esmm_jax.printable', [], []),

@@ -182,6 +182,35 @@ def test_killed_between_joining_and_removing_the_parts(
     scoring.score_files(predictor, found, output)
 
 
+def test_what_the_job_has_not_made_stays(
+    predictor, table, tmp_path, monkeypatch
+):
+  """Also between joining and removing the parts; --overwrite replaces it."""
+  found = files.find([write(table, tmp_path / 'in', (0, 90))])
+  output = tmp_path / 's.csv'
+  output.write_text('mine')
+  with pytest.raises(InputError, match='not made it. Name .* or add --overwri'):
+    scoring.score_files(predictor, found, str(output))
+  assert sorted(os.listdir(tmp_path)) == ['in', 's.csv']
+  scoring.score_files(predictor, found, str(output), overwrite=True)
+  assert output.read_text().count('\n') == 91
+  assert sorted(os.listdir(tmp_path)) == ['in', 's.csv']
+  os.remove(output)
+  with monkeypatch.context() as patched:
+    patched.setattr(scoring.ownership, 'remove', lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+      scoring.score_files(predictor, found, str(output))
+  os.rename(output, tmp_path / 'away')
+  output.write_text('mine')
+  with pytest.raises(InputError, match='s.csv exists'):
+    scoring.score_files(predictor, found, str(output))
+  assert output.read_text() == 'mine'
+  os.remove(output)
+  (tmp_path / 's.csv.parts' / 'thesis.tex').write_text('mine')
+  assert scoring.score_files(predictor, found, str(output)) == 90
+  assert os.listdir(tmp_path / 's.csv.parts') == ['thesis.tex']
+
+
 @pytest.mark.long
 def test_killed_by_the_system(finished, predictor, table, tmp_path):
   """SIGKILL when a few parts are there, then the same command."""

@@ -137,7 +137,13 @@ def test_seals_of_others_stay(workdir):
 
 def test_a_folder_that_cannot_be_set_aside(workdir):
   flip(files(workdir, 20)[0])
-  (workdir / 'checkpoints' / 'damaged').write_text('mine')
+  aside = workdir / 'checkpoints' / 'damaged'
+  aside.write_text('mine')
   with pytest.raises(InputError, match='cannot be moved to .*damaged'):
     Checkpoints(str(workdir))
-  assert files(workdir, 20)
+  os.remove(aside)
+  (workdir / 'aim').mkdir()
+  aside.symlink_to(workdir / 'aim')
+  with pytest.raises(InputError, match='damaged is a symbolic link'):
+    Checkpoints(str(workdir))
+  assert files(workdir, 20) and not os.listdir(workdir / 'aim')

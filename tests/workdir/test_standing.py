@@ -42,8 +42,7 @@ def a_file(folder):
 @pytest.mark.parametrize(
     'take', [shutil.rmtree, moved, another, empty, parent_moved, a_file])
 def test_a_folder_that_is_gone(folder, take):
-  standing = Standing()
-  standing.add(str(folder))
+  standing = Standing([str(folder)])
   standing.check()
   take(folder)
   with pytest.raises(InputError) as e:
@@ -55,8 +54,7 @@ def test_a_folder_that_is_gone(folder, take):
 
 def test_a_folder_that_is_still_there(folder):
   """With other files, and under another number, as some disks give it."""
-  standing = Standing()
-  standing.add(str(folder))
+  standing = Standing([str(folder)])
   (folder / 'more').write_text('')
   standing.check()
   shutil.copytree(folder, folder.parent / 'copy')
@@ -81,9 +79,12 @@ def test_metrics_that_are_gone(tmp_path):
     with open(folder / 'metrics.jsonl', 'a', encoding='utf-8') as f:
       f.write('\n')
     assert not writer.is_gone
+    Standing([str(folder)]).check([writer])
     take(writer.path)
     writer.write(2, {'loss': 1.0})
     assert writer.is_gone
+    with pytest.raises(InputError, match='metrics.jsonl was removed, renamed'):
+      Standing([str(folder)]).check([writer])
     writer.close()
 
 

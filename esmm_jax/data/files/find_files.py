@@ -164,7 +164,9 @@ def _is_aside(path: str, pattern: str) -> bool:
 
 def _is_hidden(name: str) -> bool:
   """Returns whether Spark leaves out what has this name, or it is nobody's."""
-  return is_stray(name) or name.startswith('.') or (name.startswith('_') and '=' not in name)
+  if is_stray(name) or name.startswith('.'):
+    return True
+  return name.startswith('_') and '=' not in name
 
 
 def _last(path: str) -> str:
