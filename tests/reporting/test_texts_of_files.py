@@ -35,9 +35,9 @@ def written(folder, text):
       title=f'T {text}', note=f'N {text}',
       points=product(
           fixed('config', 'configs/esmm.py'),
-          sweep('@model', ['base', text]), sweep('seed', range(2))),
-      columns=(Column(f'C {text}', AUC),), rows=('@model',),
-      baseline={'@model': 'base'}, gain_columns=(AUC,))
+          sweep('model.name', ['base', text]), sweep('seed', range(2))),
+      columns=(Column(f'C {text}', AUC),), rows=('model.name',),
+      baseline={'model.name': 'base'}, gain_columns=(AUC,))
   for k, point in enumerate(table.points):
     run = folder / 'runs' / run_name(point)
     if k == 3:
@@ -61,14 +61,14 @@ def test_latex(text, tmp_path):
   assert latex.splitlines() == latex.rstrip('\n').split('\n')
   rest = [k for k in latex.splitlines() if k and not k.startswith('% ')]
   for line in rest:
-    if line.startswith('\\'):
+    if not line.endswith(r' \\'):
       assert re.fullmatch(
           r'\\(top|mid|bottom)rule|\\(begin|end)\{tabular\}(\{[lr]+\})?', line)
     else:
       cells = line.removesuffix(r' \\')
       assert not re.search(r'\\(input|def|write)', cells)
       assert not re.search(r'(?<!\\)[%#_]', cells)
-  assert len(rest) == 2 * 7 - 1  # Two rows of means, one of gains.
+  assert len(rest) == 8 + 7  # Two rows of means, one of gains.
 
 
 @pytest.mark.parametrize('text', HOSTILE, ids=ascii)
@@ -76,7 +76,8 @@ def test_markdown(text, tmp_path):
   markdown = report.markdown(*written(tmp_path, text))
   lines = markdown.split('\n')
   assert markdown.splitlines() == lines[:-1]
-  assert [k for k in lines if k.startswith('#')] == [lines[0]]
+  first, gains = [k for k in lines if k.startswith('#')]
+  assert first == lines[0] and gains == '### Gain over name base'
   assert not re.search(r'<[A-Za-z/!?]|\]\(|\]\[', markdown)
   assert not set('\x1b\x07\x9b') & set(markdown)
   for line in lines:
@@ -125,7 +126,7 @@ def test_what_a_page_may_do():
   assert not re.search(r'style=|<script|<link|@import|url\(', html)
 
 
-@pytest.mark.parametrize('name', ['$x$', r'$\notacommand$', '$', r'a $\frac$ b'])
+@pytest.mark.parametrize('name', ['$x$', r'$\notacommand$', r'a $\frac$'])
 def test_pictures_show_dollar_signs(name, tmp_path):
   """matplotlib reads what is between two of them as a formula."""
   path = str(tmp_path / 'gains.png')
