@@ -20,14 +20,15 @@ def test_nested_without_end(start, depth, tmp_path):
   path.write_text(text)
   with pytest.raises(InputError, match='config.json is not JSON .*too deeply'):
     read_json(str(path))
-  path.write_text('{"step": %s}\n' % text)
+  path.write_text('{"step": ' + text + '}\n')
   assert read_jsonl(str(path), strict=False) == []
   with pytest.raises(InputError, match='line 1 is damaged'):
     read_jsonl(str(path))
 
 
 @pytest.mark.parametrize('value', [
-    1, None, 'x[[', [], {}, [[]] * 200, {str(k): {'a': [k]} for k in range(200)},
+    1, None, 'x[[', [], {}, [[]] * 200,
+    {str(k): {'a': [k]} for k in range(200)},
     json.loads('[' * 40 + ']' * 40)])
 def test_what_is_ours_is_read(value):
   assert parse_json(json.dumps(value)) == value

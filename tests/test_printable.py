@@ -7,14 +7,15 @@ import unicodedata
 from esmm_jax.printable import in_one_line, printable
 import pytest
 
-# Controls of a terminal, of the direction of writing, of lines; half characters.
+# Controls of a terminal, of the direction of writing, of lines; halves.
 UNSHOWN = [
     *(chr(c) for c in range(0x20) if chr(c) not in '\n\t'),
     *map(chr, range(0x7F, 0xA0)), *'\u200b\u200e\u200f\u061c\ufeff\u2028\u2029',
     *map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A)),
     '\ud800', '\udcff', '\U000e0001',
 ]
-SHOWN = ['a b', 'Größe', '日本\u3000語', 'x\u00a0y', '1\t2\n3', '\\x1b', "'", '😀']
+SHOWN = [
+    'a b', 'Größe', '日本\u3000語', 'x\u00a0y', '1\t2\n3', '\\x1b', "'", '😀']
 
 
 @pytest.mark.parametrize('c', UNSHOWN, ids=lambda c: f'{ord(c):x}')
