@@ -180,6 +180,9 @@ def run(
       _exit(e.code, str(e))
     except OSError as e:
       _exit(1, _of_system(e))
+    except MemoryError as e:
+      _exit(1, f'there is not enough memory ({e or "none is left"}). Close other'
+            ' programs, or take a machine with more.')
     except KeyboardInterrupt:
       _exit(130, 'interrupted; the same command resumes where it stopped.')
 

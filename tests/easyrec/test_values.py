@@ -122,7 +122,8 @@ def test_nested_without_end():
 
 NAMES = [
     'a"""\nimport os; os.mkdir("PWNED")\n"""', 'a\\', 'a\\"""', '"', '"""',
-    "'''", 'a\x1b]0;x\x07', 'a\r\nprint(1)', '\\N{x}', '\\x', 'a\u2028b', '%s{0}',
+    "'''", 'a\x1b]0;x\x07',
+    'a\r\nprint(1)', '\\N{x}', '\\x', 'a\u2028b', '%s{0}',
 ]
 
 
