@@ -181,8 +181,8 @@ def run(
     except OSError as e:
       _exit(1, _of_system(e))
     except MemoryError as e:
-      _exit(1, f'there is not enough memory ({e or "none is left"}). Close other'
-            ' programs, or take a machine with more.')
+      why = str(e) or 'none is left'
+      _exit(1, f'not enough memory: {why}. Take a machine with more of it.')
     except KeyboardInterrupt:
       _exit(130, 'interrupted; the same command resumes where it stopped.')
 
