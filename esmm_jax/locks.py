@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from esmm_jax import streams, system_errors
 from esmm_jax.types import InputError
+from esmm_jax.whole_files import make_folders
 
 try:
   import fcntl
@@ -28,8 +29,9 @@ except ImportError:  # Not on Windows, where nothing is locked.
 NAME = '.lock'
 _POLL_SECONDS = 0.2
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-# What stands in a lock file; zeros are what a power cut leaves.
-_OWN = re.compile(rb'\0*|process \d+ on [^\n]*')
+# What stands in a lock file. A power cut leaves a beginning of it, and zeros.
+_TEXT = b'process '
+_OWN = re.compile(_TEXT + rb'\d*(?: o?n?(?: [^\n]*)?)?')
 _SIZE = 512  # Bytes at most.
 _warned = False
 
@@ -63,7 +65,7 @@ def held(folder: str, flag: str = '--workdir') -> Iterator[None]:
     InputError: The lock cannot be written, or `.lock` is a file of others.
   """
   try:
-    os.makedirs(folder, exist_ok=True)
+    make_folders(folder)
   except OSError as e:
     raise _unwritable(f'{flag}={folder}', e) from e
   path = os.path.join(folder, NAME)
@@ -163,7 +165,8 @@ def _open(path: str, subject: str) -> int:
     raise _unwritable(subject, e) from e
   what = os.fstat(number)
   if stat.S_ISREG(what.st_mode) and what.st_size <= _SIZE:
-    if _OWN.fullmatch(os.pread(number, _SIZE, 0)):
+    text = os.pread(number, _SIZE, 0).rstrip(b'\0')
+    if _TEXT.startswith(text) or _OWN.fullmatch(text):
       return number
   os.close(number)
   raise _foreign(path)

@@ -49,7 +49,7 @@ def _json(*path: str) -> Any:
   try:
     with open(os.path.join(*path), encoding='utf-8') as f:
       return parse_json(f.read())
-  except (OSError, ValueError):
+  except (OSError, ValueError, RecursionError):  # Nested without end.
     return None
 
 
@@ -154,6 +154,13 @@ def check(
   if marked and marked != kind.name:
     raise InputError(
         f'{where} is the folder of a {marked}, not of a {kind.name}. Name'
+        ' another folder.'
+    )
+  # A link that a user names is followed; the name of parts is not the user's.
+  is_link = os.path.islink(folder) and kind.holds_only
+  if os.path.lexists(folder) and (is_link or not os.path.isdir(folder)):
+    raise InputError(
+        f'{where} is no folder, or a symbolic link. Move it away, or name'
         ' another folder.'
     )
   try:

@@ -104,6 +104,18 @@ def write_text(path: str, text: str) -> None:
       f.write(text)
 
 
+def make_folders(path: str) -> None:
+  """Makes a folder and those above it that are missing, durably."""
+  path = os.path.abspath(path)
+  if os.path.isdir(path):
+    return
+  parent = os.path.dirname(path)
+  if not os.path.lexists(parent):
+    make_folders(parent)
+  os.makedirs(path, exist_ok=True)
+  synchronise(parent)
+
+
 def save_array(path: str, array: np.ndarray) -> None:
   """Writes an .npy file, as `np.save` does.
 

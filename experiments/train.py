@@ -86,26 +86,50 @@ def _as_one_of_many(config: Any, workdir: str) -> None:
 def _train(config: Any, workdir: str, first: bool = True) -> None:
   from esmm_jax.training.loop import train_and_evaluate
 
-  done = os.path.exists(os.path.join(workdir, 'results.json'))
-  is_this_run = not done
+  if not os.path.exists(os.path.join(workdir, 'config.json')):
+    _refuse_idle_keys(config)
+  before = _written(workdir)
+  is_this_run = True
   try:
     results = train_and_evaluate(config, workdir, flags.FLAGS.data_dir)
   except InputError:
     is_this_run = False  # The folder may be another run's.
     raise
   finally:
-    if is_this_run and first:
+    is_new = before is None or before != _written(workdir)
+    if is_this_run and first and is_new:
       try:
         _note_origin(workdir)
       except OSError as e:  # A by-product, also of what failed before.
         streams.warn(system_errors.line(e))
   if not first:
     return
-  if done:
+  if not is_new:
     console.say(f'This run was finished before; {workdir}/results.json has:')
   console.print_results({os.path.basename(os.path.normpath(workdir)): results})
   folder = shlex.quote(workdir)
   console.say(f'Next: python -m experiments.report --workdir={folder}')
+
+
+def _written(workdir: str) -> tuple[int, int] | None:
+  """Returns what is other once results.json is written; None without it."""
+  try:
+    stat = os.stat(os.path.join(workdir, 'results.json'))
+    return stat.st_ino, stat.st_mtime_ns
+  except OSError:
+    return None
+
+
+def _refuse_idle_keys(config: Any) -> None:
+  """Refuses a key that was set on the command line and has no effect."""
+  from esmm_jax import no_effect
+  from esmm_jax.workdir import folder
+
+  file = load.config(flags.FLAGS['config'].config_filename)
+  flat, of_file = (
+      folder.flatten(folder.record(tree)) for tree in (config, file)
+  )
+  no_effect.check(flat, of_file)
 
 
 def _note_origin(workdir: str) -> None:

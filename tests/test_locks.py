@@ -117,7 +117,11 @@ def test_what_others_have_put_there(tmp_path, kind):
   assert not (tmp_path / 'nothing').exists()
 
 
-@pytest.mark.parametrize('text', ['', 'process 12 on host', '\0' * 20])
+LEFT = 'process 12 on host'
+
+
+@pytest.mark.parametrize('text', [
+    *(LEFT[:k] for k in range(len(LEFT) + 1)), '\0' * 20, LEFT[:9] + '\0' * 9])
 def test_what_was_left_is_taken(tmp_path, text):
   """Of a killed process, or torn by a power cut."""
   (tmp_path / '.lock').write_text(text)

@@ -48,6 +48,8 @@ def watching(workdir: str, timeout: float) -> Iterator[None]:
   from jax.experimental import multihost_utils
 
   ownership.check(workdir, ownership.RUN)
+  if is_first():  # Before the heartbeats stand there.
+    ownership.claim(workdir, ownership.RUN)
   # A name that no earlier start had, so that no old heartbeat is read.
   start = np.int64(time.time_ns() if is_first() else 0)
   start = int(multihost_utils.broadcast_one_to_all(start))

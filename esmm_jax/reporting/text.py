@@ -21,7 +21,7 @@ from esmm_jax.reporting.gain_grid import gain_grid
 from esmm_jax.printable import in_one_line
 from esmm_jax.reporting.grid import ARROWS, counted, Grid, in_markdown, number
 from esmm_jax.reporting.grid import pipes, short, tabular, text, titled
-from esmm_jax.sweeps.results import Block, Row
+from esmm_jax.sweeps.results import Block, notes, Row
 from esmm_jax.sweeps.saved_runs import SavedRun
 from esmm_jax.sweeps.table import Column, Table
 
@@ -172,9 +172,12 @@ def provenance(blocks: Sequence[Block]) -> list[str]:
   missing = [run for run in runs.values() if run.results is None]
   for run in missing[:_LISTED]:
     why = f', {run.failure}, see failed/{run.name}.json' if run.failure else ''
+    why = f', {run.problem}' if run.problem else why
     lines.append(f'Missing: {run.name}{why}')
   if len(missing) > _LISTED:
     lines.append(f'Missing: {len(missing) - _LISTED} more')
+  told = {run.problem for run in missing}
+  lines += [f'Note: {note}' for note in notes(blocks) if note not in told]
   return lines
 
 
@@ -200,20 +203,20 @@ def _means(table: Table, block: Block) -> Grid:
       headers.append('paper')
   headers += [c.header + ARROWS[c.better] for c in block.extra_columns]
   lines = [_means_line(table, block, row, in_paper) for row in block.rows]
-  notes = []
+  below = []
   if any(row.missing for row in block.rows):
-    notes.append(f'{FEWER} of fewer runs than planned; see the column n.')
+    below.append(f'{FEWER} of fewer runs than planned; see the column n.')
   fewer = [
       f'{row.name} chosen on {row.chosen.seeds} of {row.chosen.planned} seeds'
       for row in block.rows
       if row.chosen and row.chosen.fewer
   ]
   if fewer:
-    notes.append(f'{FEWER} of {headers[len(table.rows)]}: {", ".join(fewer)}.')
+    below.append(f'{FEWER} of {headers[len(table.rows)]}: {", ".join(fewer)}.')
   if 'paper' in headers:
-    notes.append(f'paper: {table.paper.source}.')
+    below.append(f'paper: {table.paper.source}.')
   title = titled(table.blocks, block.values)
-  return Grid(title, headers, lines, len(table.rows), notes)
+  return Grid(title, headers, lines, len(table.rows), below)
 
 
 def _means_line(
@@ -254,7 +257,7 @@ def _choices(table: Table, block: Block) -> Grid:
       mean = spread(summary, _VALID_DECIMALS)
       rows.append([*map(text, row.values), text(value), seeds, mean + star])
   what = {'max': 'largest', 'min': 'smallest'}[mode]
-  notes = [
+  below = [
       f'* chosen: the {what} mean of {metric} over the seeds that all values'
       ' of the row have, the first of equal ones. The test split has no part'
       ' in it.'
@@ -262,7 +265,7 @@ def _choices(table: Table, block: Block) -> Grid:
   title = titled(table.blocks, block.values)
   title = f'{title}: choice of {name}' if title else f'Choice of {name}'
   headers = [*map(short, table.rows), name, 'n', metric]
-  return Grid(title, headers, rows, len(table.rows) + 1, notes)
+  return Grid(title, headers, rows, len(table.rows) + 1, below)
 
 
 def _mean(row: Row, column: Column) -> str:

@@ -68,7 +68,7 @@ class Checkpoints:
         ]
     processes.wait_for_all('damaged checkpoints are set aside')
     if not read_only:
-      _make_durably(self._folder)
+      whole_files.make_folders(self._folder)
     exists = os.path.isdir(self._folder)
     self._alias = without_wildcards.Folder(self._folder) if exists else None
     self._manager = ocp.CheckpointManager(
@@ -237,15 +237,6 @@ class Checkpoints:
     self._manager.close()
     if self._alias:
       self._alias.close()
-
-
-def _make_durably(folder: str) -> None:
-  """Makes a folder and those above it; the disk then has their names."""
-  if not os.path.isdir(folder):
-    parent = os.path.dirname(folder)
-    _make_durably(parent)
-    os.makedirs(folder, exist_ok=True)
-    whole_files.synchronise(parent)
 
 
 def _seal(path: str) -> None:

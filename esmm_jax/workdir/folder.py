@@ -15,7 +15,8 @@ from esmm_jax.json_files import read_json, to_json, write_json
 from esmm_jax.metric_names import direction
 from esmm_jax.schema import Schema
 from esmm_jax.types import InputError
-from esmm_jax.whole_files import is_stray, new_folder
+from esmm_jax.whole_files import is_stray, make_folders, new_folder
+from esmm_jax.workdir import ended, ends
 
 SCHEMA = 'schema.json'
 # The keys of the config's section `run`, which say how a machine computes a
@@ -57,8 +58,8 @@ _BY_CONTENT = {
     'init_from': 'init_sha256',
     'dataset.vocabulary_of': 'dataset.vocabulary_sha256',
 }
-# Files of an encoder, as `data.tabular.encoder` writes them.
-_ENCODER = re.compile(r'encoder\.json|vocabulary-\d+\.parquet')
+# Files of an encoder, as `data.tabular` writes them.
+_ENCODER = re.compile(r'(encoder|unseen)\.json|vocabulary-\d+\.parquet')
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
@@ -97,8 +98,9 @@ def with_run_section(tree: Mapping[str, Any]) -> dict[str, Any]:
 def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
   """Returns what results.json holds if the run is finished, else None.
 
-  A run that lacks the predictions it is asked for is not finished: its last
-  checkpoint is tested again, with the same numbers.
+  A run that lacks the predictions it is asked for, or whose last checkpoint or
+  predictions are damaged, is not finished: it is finished again from what is
+  sound, with the same numbers.
 
   Args:
     config: A config as `record` returns it.
@@ -110,8 +112,14 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
   """
   path = os.path.join(workdir, 'config.json')
   saved = read_json(path)
-  if saved is None:
+  has_results = os.path.lexists(os.path.join(workdir, ended.RESULTS))
+  if saved is None and not os.path.lexists(path) and not has_results:
     return None
+  if not isinstance(saved, dict):
+    raise InputError(
+        f'{path} is missing or damaged, so it is not known of which run the'
+        ' folder is. Put the file back, or use another --workdir.'
+    )
   differing = differences(decisive(config), decisive(saved))
   if differing:
     shown = '; '.join(differing[:5])
@@ -120,9 +128,12 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
         f'--workdir={workdir} belongs to a run with another config: {shown}'
         f'{more}. Use another --workdir.'
     )
-  results = read_json(os.path.join(workdir, 'results.json'))
+  results = ends.sound_results(workdir)
+  if results is not None:
+    ended.read_results(workdir, 'Use another --workdir.', config_hash(saved))
   asks = config.get('run', {}).get('save_predictions', False)
-  if results is None or not asks or os.path.exists(predictions_file(workdir)):
+  path = predictions_file(workdir)
+  if results is None or not asks or ends.has_predictions(path):
     return results
   if not os.path.isdir(os.path.join(workdir, 'checkpoints')):
     raise InputError(
@@ -151,7 +162,7 @@ def claim(
     InputError: The folder cannot be written to.
   """
   try:
-    os.makedirs(workdir, exist_ok=True)
+    make_folders(workdir)
     if schema is not None:
       write_json(os.path.join(workdir, SCHEMA), schema.to_dict())
     if encoder:
@@ -170,8 +181,10 @@ def _copy(folder: str, to: str) -> None:
   Raises:
     InputError: There is a file in `to` that no encoder has.
   """
+  written = set(os.listdir(folder))
   for name in os.listdir(to) if os.path.isdir(to) else ():
-    if not _ENCODER.fullmatch(name) and not is_stray(name):
+    is_ours = name in written or _ENCODER.fullmatch(name) or is_stray(name)
+    if not is_ours:
       raise InputError(
           f'{os.path.join(to, name)} is no file of an encoder, which is to'
           ' replace that folder. Move it away.'
@@ -232,7 +245,12 @@ def read_finished(run: str, name: str, option: str) -> Any:
   Raises:
     InputError: The run is not finished, or the file is damaged.
   """
-  value = read_json(os.path.join(run, name), 'Train again.')
+  if name == ended.RESULTS:
+    value = ended.read_results(run)
+  else:
+    value = read_json(os.path.join(run, name), 'Train again.')
+    if value is not None and not isinstance(value, dict):
+      raise InputError(f'{run}/{name} is damaged. Train again.')
   if value is None:
     begun = os.path.exists(os.path.join(run, 'config.json'))
     problem = 'is not finished' if begun else 'is no folder of a run'
@@ -253,7 +271,7 @@ def read_schema(workdir: str) -> Schema | None:
   saved = read_json(path, 'Train again.')
   try:
     return None if saved is None else Schema.from_dict(saved)
-  except (TypeError, KeyError) as e:
+  except (TypeError, KeyError, InputError) as e:
     raise InputError(f'{path} is damaged ({e}). Train again.') from e
 
 

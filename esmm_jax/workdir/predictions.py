@@ -11,9 +11,8 @@ import json
 import os
 from typing import Any
 
-from esmm_jax.json_files import read_json
 from esmm_jax.types import Array, InputError
-from esmm_jax.whole_files import replacing
+from esmm_jax.whole_files import make_folders, replacing
 from esmm_jax.workdir import identity
 from esmm_jax.workdir.identity import Stamp
 import numpy as np
@@ -21,9 +20,7 @@ import pyarrow as pa
 
 # Key of the metadata; its value is JSON.
 KEY = b'esmm_jax'
-_REMEDY = 'Delete it; the report makes it again.'
-# Not from `manifest`, which imports JAX: a table is made without.
-_MANIFEST = 'manifest.json'
+REMEDY = 'Delete it; the report makes it again.'
 _ROWS = 1_000_000  # Read at a time.
 
 
@@ -41,7 +38,7 @@ def write(path: str, columns: Mapping[str, Array], stamp: Stamp) -> None:
   digests = _Digests(table.column_names)
   digests.update(_arrays(table))
   about = metadata(stamp, {'columns': digests.hexdigests()})
-  os.makedirs(os.path.dirname(path), exist_ok=True)
+  make_folders(os.path.dirname(path))
   with replacing(path) as temporary:
     parquet.write_table(table.replace_schema_metadata(about), temporary)
 
@@ -66,7 +63,8 @@ def batches(
 
   Args:
     path: The file.
-    run: The run that they are read for; None compares no runs.
+    run: The stamp of the run that they are read for (`ended.stamp`); None
+      compares no runs.
     names: The columns to read; default: all.
 
   Raises:
@@ -80,13 +78,13 @@ def batches(
       file = stack.enter_context(parquet.ParquetFile(path))
       about = _about(file.schema_arrow.metadata or {})
     if run is not None:
-      identity.require(path, about.get('run'), run, _REMEDY)
+      identity.require(path, about.get('run'), run, REMEDY)
     there = file.schema_arrow.names
     wanted = there if names is None else names
     if absent := [name for name in wanted if name not in there]:
       raise InputError(
           f'{path} has no column {absent[0]!r}, only {", ".join(there)}.'
-          f' {_REMEDY}'
+          f' {REMEDY}'
       )
     digests = _Digests(wanted)
     if not file.metadata.num_rows:
@@ -118,35 +116,6 @@ def read(
       else np.zeros(0, np.float32)
       for name in names
   }
-
-
-def saved_stamp(workdir: str) -> Stamp:
-  """Returns the stamp of a run as its folder has it, without its parameters.
-
-  Args:
-    workdir: Of a run; the step is 0, unknown, until it is finished.
-
-  Raises:
-    InputError: manifest.json or results.json is damaged.
-  """
-  results = read_json(os.path.join(workdir, 'results.json'), 'Train again.')
-  name = saved_identity(workdir)
-  if not isinstance(results, dict | None):
-    raise InputError(f'{workdir}/results.json holds no object. Train again.')
-  return Stamp(name, (results or {}).get('selected_step', 0))
-
-
-def saved_identity(workdir: str) -> str:
-  """Returns the identity in a run's manifest; '' if it does not have one.
-
-  Raises:
-    InputError: manifest.json is damaged.
-  """
-  path = os.path.join(workdir, _MANIFEST)
-  began = read_json(path, 'Train again.')
-  if not isinstance(began, dict | None):
-    raise InputError(f'{path} holds no object. Train again.')
-  return (began or {}).get('identity', '')
 
 
 class _Digests:
@@ -197,7 +166,7 @@ def _compare(
     if then.get(name) != digest:
       raise InputError(
           f'{path}: the values of column {name!r} are not as they were written.'
-          f' {_REMEDY}'
+          f' {REMEDY}'
       )
 
 
@@ -208,4 +177,4 @@ def _damaged(path: str) -> Iterator[None]:
     yield
   except (OSError, pa.ArrowException, ValueError, TypeError) as e:
     why = ' '.join(str(e).split())
-    raise InputError(f'{path} cannot be read ({why}). {_REMEDY}') from e
+    raise InputError(f'{path} cannot be read ({why}). {REMEDY}') from e

@@ -16,7 +16,7 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 LAYERS = [
     f'esmm_jax.{module}'
     for module in ('checksums', 'json_files', 'locks', 'metric_names',
-                   'options', 'ownership', 'paths', 'printable',
+                   'no_effect', 'options', 'ownership', 'paths', 'printable',
                    'replaceable', 'schema', 'streams', 'system_errors',
                    'tasks', 'types', 'whole_files')
 ]
@@ -53,7 +53,12 @@ RULES = [
     ),
     (
         'esmm_jax.locks',
-        ['esmm_jax.streams', 'esmm_jax.system_errors', 'esmm_jax.types'],
+        [
+            'esmm_jax.streams',
+            'esmm_jax.system_errors',
+            'esmm_jax.types',
+            'esmm_jax.whole_files',
+        ],
         [],
     ),
     ('esmm_jax.system_errors', ['esmm_jax.types'], []),
@@ -69,6 +74,7 @@ RULES = [
     ),
     ('esmm_jax.options', ['esmm_jax.types'], []),
     ('esmm_jax.replaceable', ['esmm_jax.types'], []),
+    ('esmm_jax.no_effect', ['esmm_jax.types'], []),
     ('esmm_jax.paths', ['esmm_jax.types'], ['fsspec']),
     ('esmm_jax.printable', [], []),
     ('esmm_jax.data.csv_files', LAYERS, FILES),
@@ -127,8 +133,14 @@ RULES = [
         ['esmm_jax.embeddings.files'],
         [*JAX, 'tensorstore'],
     ),
+    ('esmm_jax.workdir.ends', ['esmm_jax.workdir', *LAYERS], ['pyarrow']),
     ('esmm_jax.workdir.trees', ['esmm_jax.parallel'], ['jax']),
     ('esmm_jax.workdir.without_wildcards', [], []),
+    (
+        'esmm_jax.workdir.chosen',
+        ['esmm_jax.embeddings.files', 'esmm_jax.workdir', *LAYERS],
+        ['jax'],
+    ),
     (
         'esmm_jax.workdir.checkpoint',
         ['esmm_jax.parallel', 'esmm_jax.workdir', *LAYERS],
@@ -148,6 +160,7 @@ RULES = [
         [],
     ),
     ('esmm_jax.sweeps.replicas', ['esmm_jax.types'], []),
+    ('esmm_jax.sweeps.progress', LAYERS, ['tqdm']),
     (
         'esmm_jax.sweeps',
         ['esmm_jax.metrics.significance', 'esmm_jax.workdir', *LAYERS],

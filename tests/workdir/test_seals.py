@@ -10,6 +10,7 @@ import shutil
 from esmm_jax import checksums
 from esmm_jax.embeddings import files as table_files
 from esmm_jax.types import InputError
+from esmm_jax.workdir import read_back
 from esmm_jax.workdir.checkpoint import Checkpoints
 import jax.numpy as jnp
 import numpy as np
@@ -105,7 +106,8 @@ def test_one_that_was_not_completed(workdir):
   assert (step, value) == (10, 10.0) and 'not completed' in message
 
 
-@pytest.mark.parametrize('text', ['', '{"a": [1,', '[]x'])
+@pytest.mark.parametrize(
+    'text', ['', '{"a": [1,', '[]x', '[]', '{}', '3', '{"a": 1}', '{"a": [1]}'])
 def test_a_seal_that_is_cut_off(workdir, text):
   (workdir / 'checkpoints' / '20.seal.json').write_text(text)
   step, _, _, (message,) = opened(workdir)
@@ -152,6 +154,25 @@ def test_saving_resumes_after_damage(workdir):
   checkpoints.save(20, arrays(21), {})
   checkpoints.close()
   assert opened(workdir)[:2] == (20, 21.0)
+
+
+def test_older_ones_go_when_the_new_one_is_sealed(
+    workdir, monkeypatch
+):
+  """One that could not be read is not sealed, and the older ones stay."""
+  checkpoints = Checkpoints(str(workdir))
+
+  def fail(*_):
+    raise ValueError('arrays has no array x')
+
+  with monkeypatch.context() as m:
+    m.setattr(read_back, 'require', fail)
+    with pytest.raises(InputError, match='step 30 .* no array x. It is not'):
+      checkpoints.save(30, arrays(30), {})
+  assert set(os.listdir(workdir / 'checkpoints')) == {
+      '10', '10.seal.json', '20', '20.seal.json', '30'}
+  checkpoints.close()
+  assert opened(workdir)[:2] == (20, 20.0)
 
 
 def test_stray_seals_are_removed(workdir):

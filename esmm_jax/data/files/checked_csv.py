@@ -31,6 +31,8 @@ _NOUNS = {
     'float': 'a number',
     'date': 'a date like 2022-04-09',
 }
+_LONE_RETURN = re.compile(rb'\r(?!\n)')
+_PIECE = 1 << 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +71,7 @@ def read_csv(
       range; names row and field.
   """
   try:
+    _check_line_ends(path, advice)
     _, header = next(read_rows(path, line_breaks=False), (1, []))
     for name in columns:
       if name not in header:
@@ -104,6 +107,28 @@ def read_csv(
 def refuse(path: str, row: int, field: str, what: str, advice: str) -> NoReturn:
   """Raises the complaint about one field of one row."""
   raise InputError(f'{path}, row {row}, field {field!r}: {what}. {advice}')
+
+
+def _check_line_ends(path: str, advice: str) -> None:
+  """Refuses lines that end in a carriage return alone, as on old Macs."""
+  row, carried = 1, b''
+  with open(path, 'rb') as f:
+    while piece := f.read(_PIECE):
+      piece = carried + piece
+      # Its newline may be the first byte of the next piece.
+      carried = b'\r' if piece.endswith(b'\r') else b''
+      piece = piece.removesuffix(carried)
+      if lone := _LONE_RETURN.search(piece):
+        row += piece.count(b'\n', 0, lone.start())
+        break
+      row += piece.count(b'\n')
+    else:
+      if not carried:
+        return
+  raise InputError(
+      f'{path}, row {row}: the line ends in a carriage return (CR) alone. Save'
+      f' the file with newlines (LF) as line ends. {advice}'
+  )
 
 
 def _check_end(path: str, header: list[str], advice: str) -> None:

@@ -1,6 +1,7 @@
 """Finds the files that paths, globs and folders name."""
 
 from collections.abc import Sequence
+import glob
 import os
 import re
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files import file_kinds
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.types import InputError
+from esmm_jax.whole_files import is_stray
 import fsspec
 
 # Entry of a folder -> whose table it is: rows of its files may be deleted.
@@ -114,13 +116,24 @@ def _refuse_twice(
   seen[key] = path
 
 
+def _literal_folders(fs: fsspec.AbstractFileSystem, pattern: str) -> str:
+  """Escapes the folders of a pattern that are there: `lr[0.1]/*.csv`."""
+  folders, rest = '', pattern
+  while '/' in rest:
+    name, _, behind = rest.partition('/')
+    if glob.escape(name) != name and not fs.isdir(folders + name):
+      break
+    folders, rest = f'{folders}{name}/', behind
+  return glob.escape(folders) + rest
+
+
 def _list(fs: fsspec.AbstractFileSystem, path: str, where: str) -> list[str]:
   """Returns the files of a path, a folder or a glob."""
   if fs.isfile(path):
     return [path]
   if fs.isdir(path):
     return _folder(fs, path, where)
-  matches = sorted(fs.glob(path))
+  matches = sorted(fs.glob(_literal_folders(fs, path)))
   files = [p for p in matches if fs.isfile(p) and not _is_aside(p, path)]
   folders = [p for p in matches if fs.isdir(p) and not _is_aside(p, path)]
   if matches:
@@ -146,12 +159,12 @@ def _is_aside(path: str, pattern: str) -> bool:
   *folders, name = path[len(start) :].strip('/').split('/')
   if any(map(_is_hidden, folders)):
     return True
-  return _is_hidden(name) and not file_kinds.by_name(name)
+  return is_stray(name) or _is_hidden(name) and not file_kinds.by_name(name)
 
 
 def _is_hidden(name: str) -> bool:
-  """Returns whether Spark leaves out what has this name."""
-  return name.startswith('.') or (name.startswith('_') and '=' not in name)
+  """Returns whether Spark leaves out what has this name, or it is nobody's."""
+  return is_stray(name) or name.startswith('.') or (name.startswith('_') and '=' not in name)
 
 
 def _last(path: str) -> str:

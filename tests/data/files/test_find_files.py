@@ -30,9 +30,11 @@ def tree(tmp_path, monkeypatch):
       'spark.parquet/part-1.snappy.parquet', 'csv/part-00000', 'csv/part-1.csv',
       'hive/day=1/city=A%20B/p.parquet', 'hive/day=2/city=C/p.parquet',
       'mixed/a.csv', 'mixed/_b.csv', 'mixed/old/c.csv', 'mixed/d.parquet/p.csv',
-      'log[1].csv', 'a,b.csv', 'hive/_temporary/0/p.parquet'):
+      'log[1].csv', 'lr[0.1]*/a.csv', 'lr[0.1]*/b.csv', 'lr0/a.csv',
+      'a,b.csv', 'hive/_temporary/0/p.parquet'):
     write(tmp_path / name)
-  for name in ('_SUCCESS', '.part-0.crc', '_metadata', '_temporary/x'):
+  for name in ('_SUCCESS', '.part-0.crc', '_metadata', '_temporary/x',
+               '._part-0.snappy.parquet', 'Thumbs.db', 'desktop.ini'):
     write(tmp_path / 'spark.parquet' / name)
   monkeypatch.chdir(tmp_path)
   monkeypatch.setenv('HOME', str(tmp_path))
@@ -44,7 +46,11 @@ SPARK = [f'spark.parquet/part-{k}.snappy.parquet' for k in range(2)]
 FIND = {
     'log.csv': ['log.csv'], './log.csv': ['log.csv'], '~/log.csv': ['log.csv'],
     'file://{home}/log.csv': ['log.csv'], '~/spark.parquet': SPARK,
-    'log[1].csv': ['log[1].csv'], '"a,b.csv"': ['a,b.csv'],
+    'log[1].csv': ['log[1].csv'], 'lr[0.1]*/a.csv': ['lr[0.1]*/a.csv'],
+    # A folder of that very name before those that the pattern fits.
+    'lr[0.1]*/*.csv': ['lr[0.1]*/a.csv', 'lr[0.1]*/b.csv'],
+    'lr[0-9]/*.csv': ['lr0/a.csv'], 'lr[0.1]*': [
+        'lr[0.1]*/a.csv', 'lr[0.1]*/b.csv'], '"a,b.csv"': ['a,b.csv'],
     'spark.parquet': SPARK, 'spark.parquet/': SPARK, 'spark.parquet/*': SPARK,
     'spark.*': SPARK, 'hive': HIVE, 'hive/*': HIVE, 'hive/day=*': HIVE,
     'hive/**/*.parquet': HIVE, 'hive/day=2': HIVE[1:],

@@ -145,9 +145,11 @@ def test_a_fault_in_the_middle(config, raw, rows, tmp_path):
   """In the file of either split; the next try has the same bytes."""
   folder = str(tmp_path / 'raw')
 
-  def fail(num, done=[0]):
-    done[0] += num
-    if done[0] > rows:
+  done = []
+
+  def fail(num):
+    done.append(num)
+    if sum(done) > rows:
       raise OSError('the disk is full')
 
   with pytest.raises(OSError, match='the disk is full'):
