@@ -180,6 +180,9 @@ def run(
       _exit(e.code, str(e))
     except OSError as e:
       _exit(1, _of_system(e))
+    except MemoryError as e:
+      why = str(e) or 'none is left'
+      _exit(1, f'not enough memory: {why}. Take a machine with more of it.')
     except KeyboardInterrupt:
       _exit(130, 'interrupted; the same command resumes where it stopped.')
 

@@ -12,6 +12,7 @@ import csv
 import io
 import math
 import os
+import re
 from typing import Any
 
 from esmm_jax.metrics.significance import Summary
@@ -56,6 +57,7 @@ def markdown(
     pictures: Files in the same folder, shown below the grids.
   """
   notes = [in_markdown(line) for line in table.note.split('\n')]
+  notes = [re.sub(r'^ *#', r'\#', line) for line in notes]  # No heading.
   parts = [f'## {in_markdown(table.title)}']
   parts += ['\n'.join(notes)] if table.note else []
   for grid in grids(table, blocks):

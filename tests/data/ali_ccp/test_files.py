@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import gzip
 import io
 import random
 import tarfile
@@ -249,3 +250,36 @@ def test_prepared_from_archives(tmp_path):
     found, names = prepared(tmp_path / f'data{order}', packed)
     assert names == {'sample_train.tar.gz', 'sample_test.tar.gz'}
     assert found == arrays
+
+
+FACTS = [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
+         tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK]
+
+
+@pytest.mark.parametrize('kind', FACTS)
+@pytest.mark.parametrize('sizes', [[8 << 20], [9000, 9000]], ids=str)
+def test_headers_of_any_size(kind, sizes, tmp_path):
+  """A few compressed bytes are many digits, or there are many headers."""
+  bad = b''
+  for size in sizes:
+    info = tarfile.TarInfo('x')
+    info.type, info.size = kind, size
+    body = b'20 path=abcdefghijk\n' * (size // 20 + 1)
+    if len(sizes) == 1:
+      body = b'1' * size
+    bad += info.tobuf(tarfile.USTAR_FORMAT)
+    bad += body[:size].ljust(-(-size // 512) * 512, b'\0')
+  path = put(tmp_path, sample_train=gzip.compress(bad, 1))
+  told = []
+  with pytest.raises(InputError, match='train.tar.gz: its headers hold more'):
+    for _, _, stream in find_files(str(path)).open('train', told.append):
+      stream.read()
+  assert sum(told) < 3 << 20
+
+
+def test_a_header_of_a_name_that_is_long(tmp_path):
+  """Such are in archives of every tool."""
+  folder = 'f' * 90 + '/' + 'g' * 90 + '/'
+  put(tmp_path, sample_train=of_split('train', folder=folder))
+  found, _ = read(find_files(str(tmp_path)), 'train')
+  assert found == expected('train', 'sample_train.tar.gz/')
