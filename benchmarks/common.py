@@ -9,6 +9,7 @@ import resource
 from typing import Any
 
 from absl import flags
+from esmm_jax import streams
 from esmm_jax.schema import Field, Schema
 import numpy as np
 
@@ -74,6 +75,7 @@ def emit(
 
 def print_line(line: dict[str, Any]) -> None:
   """Prints one JSON object; at once, also into a pipe."""
+  streams.only_prints()  # As all benchmarks do.
   print(json.dumps(line), flush=True)
 
 

@@ -211,6 +211,7 @@ def kuairand() -> ConfigDict:
           play_time=placeholder(bool),
           conversion_without_click=placeholder(str),
           drop_duplicates=placeholder(bool),
+          check_counts=placeholder(bool),
           test_days=placeholder(int),
           valid_days=placeholder(int),
           min_count=placeholder(int),

@@ -2,28 +2,24 @@
 
 Checkpoints are sealed: a JSON file *beside* the folder, written when the folder
 is complete, lists the size and the sha256 of each file in it. A folder without
-a seal was cut off.
+a seal was cut off. Prepared data has lists of its own
+(`data.store.prepared_files`).
 
 An exported folder travels alone, so its list lies in it; a JSON file that is
 passed on by itself holds the hash of its own content (`sealed_content`).
-
-Prepared data is gigabytes that many runs read, so `sha256.json` *in* its folder
-also holds the time of each file, and only files whose size or time differs are
-hashed again.
 """
 
 from collections.abc import Iterator, Mapping
-import contextlib
+import dataclasses
 import hashlib
 import json
 import os
 from typing import Any
 
-from esmm_jax.json_files import read_json, to_json, write_json
+from esmm_jax.json_files import parse_json, read_json, to_json, write_json
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import is_stray
 
-NOTE = 'sha256.json'
 _SUFFIX = '.seal.json'
 # Key of the hash of a JSON file's other keys: the sha256 of their JSON text,
 # keys sorted, as `json.dumps(..., sort_keys=True)` writes it.
@@ -34,6 +30,34 @@ def sha256(path: str) -> str:
   """Returns the sha256 of a file, as hexadecimal digits."""
   with open(path, 'rb') as f:
     return hashlib.file_digest(f, 'sha256').hexdigest()
+
+
+def hash_json(value: Any) -> str:
+  """Returns the sha256 of a JSON value, in any order of its keys."""
+  return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def hash_fields(value: Any) -> str:
+  """Returns the sha256 of a dataclass, such as a schema.
+
+  Fields that have their default do not count, so that a version that adds an
+  option changes no hash.
+  """
+  return hash_json(_set_fields(value))
+
+
+def _set_fields(value: Any) -> Any:
+  if dataclasses.is_dataclass(value):
+    fields = dataclasses.fields(value)
+    set_fields = {f.name: getattr(value, f.name) for f in fields}
+    return {
+        f.name: _set_fields(set_fields[f.name])
+        for f in fields
+        if set_fields[f.name] != f.default
+    }
+  if isinstance(value, (list, tuple)):
+    return list(map(_set_fields, value))
+  return value
 
 
 def seal(folder: str) -> None:
@@ -63,7 +87,9 @@ def damage(folder: str) -> str:
   name = os.path.basename(folder) + _SUFFIX
   try:
     with open(folder + _SUFFIX, encoding='utf-8') as f:
-      sealed = json.load(f)
+      sealed = parse_json(f.read())
+    if not _is_list_of_files(sealed):
+      raise ValueError('it lists no files')
   except FileNotFoundError:
     return f'it was not completed, there is no {name}'
   except ValueError as e:
@@ -89,7 +115,7 @@ def read_seal(folder: str, strict: bool = True) -> dict[str, list[Any]]:
     if strict:
       raise
     sealed = None
-  return sealed if isinstance(sealed, dict) else {}
+  return sealed if _is_list_of_files(sealed) else {}
 
 
 def move_seal(folder: str, to: str) -> None:
@@ -186,45 +212,13 @@ def remove_stray(folder: str) -> None:
         os.remove(os.path.join(folder, name))
 
 
-def folder_hash(folder: str) -> str:
-  """Hashes the names and contents of the columns in a folder.
-
-  Args:
-    folder: Of a prepared data set, or of one that has just been written. The
-      checksums are noted in it.
-
-  Returns:
-    sha256, as hexadecimal digits.
-
-  Raises:
-    InputError: A file is not what it was when the data was prepared.
-  """
-  noted = _read_note(folder)
-  now = {}
-  for path in sorted(_list_files(folder)):
-    # `sha256.json.PID.tmp` too: of a process that was killed as it wrote it.
-    if path.startswith(NOTE):
-      continue
-    stat = os.stat(os.path.join(folder, path))
-    size_and_time = [stat.st_size, stat.st_mtime_ns]
-    is_noted = path in noted and noted[path][:2] == size_and_time
-    digest = noted[path][2] if is_noted else sha256(os.path.join(folder, path))
-    now[path] = [*size_and_time, digest]
-  if noted:
-    # Digests alone: a copy of the data, with other times, is as good.
-    for path, wrong in _differences(_digests(noted), _digests(now)):
-      raise InputError(
-          f'The prepared data in {folder} has been changed: {path} {wrong}.'
-          ' Delete that folder, and it is prepared again.'
-      )
-  if noted != now:
-    with contextlib.suppress(OSError):  # The folder may be read-only.
-      write_json(os.path.join(folder, NOTE), {'files': now}, indent=1)
-  whole = hashlib.sha256()
-  for path, (_, _, digest) in now.items():
-    if path.endswith('.npy'):
-      whole.update(f'{path} {digest}\n'.encode())
-  return whole.hexdigest()
+def _is_list_of_files(value: Any) -> bool:
+  """Returns True for path -> [bytes, sha256], of one file at least."""
+  return (
+      isinstance(value, dict)
+      and bool(value)
+      and all(isinstance(v, list) and len(v) == 2 for v in value.values())
+  )
 
 
 def _differences(
@@ -247,8 +241,6 @@ def _differences(
       )
 
 
-def _digests(files: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-  return {path: [0, digest] for path, (_, _, digest) in files.items()}
 
 
 def _list_files(folder: str) -> list[str]:
@@ -269,13 +261,3 @@ def _list_files(folder: str) -> list[str]:
       for name in names
       if not is_stray(name)
   ]
-
-
-def _read_note(folder: str) -> dict[str, list[Any]]:
-  """Returns path -> [bytes, nanoseconds, sha256] as noted; {} if nothing is."""
-  try:
-    with open(os.path.join(folder, NOTE), encoding='utf-8') as f:
-      files = json.load(f)['files']
-    return {p: [int(a), int(b), str(c)] for p, (a, b, c) in files.items()}
-  except (OSError, ValueError, KeyError, TypeError, AttributeError):
-    return {}

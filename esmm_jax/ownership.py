@@ -10,7 +10,6 @@ that wrote no marker are known by what they hold.
 from collections.abc import Callable, Iterator
 import contextlib
 import fnmatch
-import json
 import os
 import shutil
 import stat
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 import uuid
 
 from esmm_jax import system_errors
-from esmm_jax.json_files import write_json
+from esmm_jax.json_files import parse_json, write_json
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import is_stray
 
@@ -49,8 +48,8 @@ def _json(*path: str) -> Any:
   """Reads JSON; None where there is none that can be read."""
   try:
     with open(os.path.join(*path), encoding='utf-8') as f:
-      return json.load(f)
-  except (OSError, ValueError):
+      return parse_json(f.read())
+  except (OSError, ValueError, RecursionError):  # Nested without end.
     return None
 
 
@@ -155,6 +154,13 @@ def check(
   if marked and marked != kind.name:
     raise InputError(
         f'{where} is the folder of a {marked}, not of a {kind.name}. Name'
+        ' another folder.'
+    )
+  # A link that a user names is followed; the name of parts is not the user's.
+  is_link = os.path.islink(folder) and kind.holds_only
+  if os.path.lexists(folder) and (is_link or not os.path.isdir(folder)):
+    raise InputError(
+        f'{where} is no folder, or a symbolic link. Move it away, or name'
         ' another folder.'
     )
   try:

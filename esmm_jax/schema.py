@@ -218,8 +218,8 @@ class Schema:
 
   @functools.cached_property
   def num_rows(self) -> int:
-    """V, the rows of the one table."""
-    return sum({f.table: f.vocab_size for f in self.inputs}.values())
+    """V, the rows of the one table; where nothing is embedded 1, never read."""
+    return sum({f.table: f.vocab_size for f in self.inputs}.values()) or 1
 
   @property
   def num_slots(self) -> int:

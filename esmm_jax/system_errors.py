@@ -13,8 +13,9 @@ import re
 
 from esmm_jax.types import InputError
 
-# TensorStore, below Orbax, raises ValueError with the code in its text.
-_WRAPPED = re.compile(r"os_error_code='(\d+)'")
+# TensorStore, below Orbax, raises ValueError with the code in its text, and
+# shutil.copytree an OSError that lists those of the files.
+_WRAPPED = re.compile(r"os_error_code='(\d+)'|\[Errno (\d+)\]")
 _ROOM = 'Make room.'
 _RIGHTS = 'Give this user the right to it, or use another folder.'
 _HARDWARE = 'Look at the disk: its hardware, cable or network may be failing.'
@@ -52,7 +53,7 @@ def code_of(error: BaseException) -> int | None:
   if isinstance(error, OSError) and error.errno:
     return error.errno
   wrapped = _WRAPPED.search(str(error))
-  return int(wrapped.group(1)) if wrapped else None
+  return int(wrapped[1] or wrapped[2]) if wrapped else None
 
 
 def refused(error: BaseException) -> bool:
@@ -124,6 +125,6 @@ def naming(path: str, temporary: str = '') -> Iterator[None]:
     yield
   except OSError as e:
     name = e.filename
-    if e.errno and (name is None or temporary and temporary in str(name)):
+    if code_of(e) and (name is None or temporary and temporary in str(name)):
       e.filename, e.filename2 = path, None
     raise

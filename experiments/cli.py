@@ -202,10 +202,11 @@ def _parse(argv: list[str]) -> list[str]:
       sys.exit(0)  # absl exits with 1, though it did what was asked.
   program['argv'] = list(argv)
   # In place: the flag of the config reads its keys from sys.argv.
-  argv[:] = [_with_full_key(arg) for arg in argv]
+  argv[:] = [_with_full_key(arg) for arg in _with_one_config(argv)]
   config = _load_config(argv)
   if config is not None:
     _check_keys(argv, config)
+    argv[:] = load.last_of_tuples(argv, config)
   try:
     return flags.FLAGS(argv)
   except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as e:
@@ -221,6 +222,24 @@ def _load_config(argv: list[str]) -> Any:
       except InputError as e:
         _exit(2, str(e))
   return None
+
+
+def _with_one_config(argv: Sequence[str]) -> list[str]:
+  """Joins `--config FILE` to one word, and keeps the last one alone.
+
+  A second one would lose the keys that were changed.
+  """
+  words, rest = list(argv[:1]), list(argv[1:])
+  specs = []
+  while rest:
+    word = rest.pop(0)
+    if word in ('--config', '-config') and rest:
+      word = f'--config={rest.pop(0)}'
+    if re.match('--?config=', word):
+      specs.append(word)
+    else:
+      words.append(word)
+  return [*words[:1], *specs[-1:], *words[1:]]
 
 
 def _with_full_key(arg: str) -> str:

@@ -1,16 +1,18 @@
 """Config files, table files, and the config of a point of a sweep."""
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import difflib
 import glob
 import os
 import runpy
+import traceback
 from typing import Any
 
-from esmm_jax import paths
+from esmm_jax import paths, streams
 from esmm_jax.json_files import read_json
-from esmm_jax.sweeps.points import settings
+from esmm_jax.protocols import use as protocols
+from esmm_jax.sweeps.points import runs, settings
 from esmm_jax.sweeps.table import Table
 from esmm_jax.types import InputError, suggest
 from esmm_jax.workdir import folder
@@ -56,8 +58,28 @@ def _call(spec: str, function: str, flag: str) -> Any:
     if function not in module:
       raise InputError(f'the file has no {function}(variant).')
     return module[function](*filter(None, [variant]))
-  except (KeyError, TypeError, ValueError, SyntaxError, ImportError) as e:
+  except InputError as e:
     raise InputError(f'--{flag}={spec}: {e}') from e
+  except (Exception, SystemExit) as e:  # Whatever somebody's file does.
+    raise InputError(f'--{flag}={spec}: {_told(e, path)}') from e
+
+
+def _told(error: BaseException, path: str) -> str:
+  """Returns an error of a Python file with the line of the file, if it has one.
+
+  Args:
+    error: What running the file raised.
+    path: The file.
+  """
+  lines = [
+      frame.lineno
+      for frame in traceback.extract_tb(error.__traceback__)
+      if frame.filename == path
+  ]
+  where = f'line {lines[-1]}: ' if lines else ''
+  if isinstance(error, (TypeError, ValueError, SyntaxError, ImportError)):
+    return f'{where}{error}'  # Says by itself what is wrong.
+  return f'{where}{type(error).__name__}: {error}'
 
 
 def full_key(key: str) -> str:
@@ -139,6 +161,48 @@ def set_key(tree: config_dict.ConfigDict, key: str, value: Any) -> None:
     raise InputError(f'{key}={value}: {e}') from e
 
 
+def last_of_tuples(argv: Sequence[str], config: Any) -> list[str]:
+  """Leaves all but the last flag of each tuple out.
+
+  A flag of a single value takes the last one by itself; those of a tuple would
+  be joined: (16,) and then (32,) to (16, 32).
+
+  Args:
+    argv: The program and its arguments, with full keys (`full_key`).
+    config: As its file makes it; tells which keys are tuples.
+  """
+  kept, seen = [], set()
+  words = list(argv)
+  while words:
+    # From behind: a value that stands alone comes before its flag.
+    word = words.pop()
+    flag = words[-1] if words else ''
+    if '=' not in flag and _is_tuple(flag, config):
+      pair, name = [words.pop(), word], flag
+    else:
+      pair, name = [word], word.partition('=')[0]
+    name = name.lstrip('-')
+    if _is_tuple(f'--{name}', config):
+      if name in seen:
+        continue
+      seen.add(name)
+    kept.append(pair)
+  return [word for pair in reversed(kept) for word in pair]
+
+
+def _is_tuple(flag: str, config: Any) -> bool:
+  """Returns whether `--config.key` names a key whose value is a tuple."""
+  key = flag.lstrip('-')
+  if not flag.startswith('-') or not key.startswith('config.'):
+    return False
+  key = key.removeprefix('config.')
+  if not has_key(config, key) or is_term(config, key):
+    return False
+  for name in key.split('.'):
+    config = config[name]
+  return isinstance(config, (tuple, list))
+
+
 def point(values: Mapping[str, Any]) -> config_dict.ConfigDict:
   """Builds the config of a point: its file and variant, with its keys set.
 
@@ -185,6 +249,36 @@ def override(
       )
     for tree in matching:
       set_key(tree, key, _parsed(tree, key, value))
+
+
+def todays_configs(
+    table: Table, workdir: str
+) -> dict[str, dict[str, Any]] | None:
+  """Returns the configs that the points of a sweep have today.
+
+  Args:
+    table: Its results table.
+    workdir: Its folder, whose sweep.json has what --override changed.
+
+  Returns:
+    Run -> flat config, as `folder.decisive` returns it; None where they are not
+    known: of a sweep of an earlier version, or if a config file is gone.
+  """
+  try:
+    sweep = read_json(os.path.join(workdir, 'sweep.json'))
+    if not isinstance(sweep, dict) or 'override' not in sweep:
+      return None
+    configs = {name: point(p) for name, p in runs(table.points).items()}
+    override(configs, list(map(str, sweep['override'])))
+    return {
+        name: folder.decisive(folder.record(protocols.resolve(tree)))
+        for name, tree in configs.items()
+    }
+  except (InputError, TypeError) as e:
+    streams.warn(
+        f'the runs in {workdir} are not compared with their points: {e}'
+    )
+    return None
 
 
 def finished(tree: config_dict.ConfigDict, workdir: str) -> bool:

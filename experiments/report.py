@@ -100,10 +100,15 @@ def _sweep_page(workdir: str, output: str, scratch: str):
       folder = run_folder(workdir, name)
       path = os.path.join(folder, 'report.html')
       file_flags.check_output(path, parts.is_page)
-      parts.write(_run_page(folder, ''), path)
+      try:
+        parts.write(_run_page(folder, ''), path)
+      except cli.InputError as e:  # A damaged run is a missing one.
+        warn(f'{name} has no page: {e}')
   if table is None:
     return sweep_page.make_without_table(workdir, output, why)
-  return sweep_page.make(table, spec, workdir, output, scratch)
+  # The configs that a folder of somebody's names are files of Python.
+  configs = load.todays_configs(table, workdir) if _SWEEP.value else None
+  return sweep_page.make(table, spec, workdir, output, scratch, configs)
 
 
 def _saved_table(workdir: str):
@@ -127,16 +132,15 @@ def _saved_table(workdir: str):
 
 
 def _run_page(workdir: str, scratch: str):
-  from esmm_jax.json_files import read_json
   from esmm_jax.reporting.page import run_page
   from esmm_jax.sweeps.saved_runs import read_run
   from esmm_jax.types import InputError
+  from esmm_jax.workdir import ended
   from esmm_jax.workdir.folder import predictions_file
 
-  # One error where it is damaged; a page without its predictions would be the
-  # second one.
-  read_json(os.path.join(workdir, 'manifest.json'))
   run = read_run(workdir)
+  if run.results is not None and (damage := ended.metrics_damage(workdir)):
+    raise InputError(damage)
   truth, why = None, ''
   predictions = predictions_file(workdir)
   is_there = os.path.exists(predictions)

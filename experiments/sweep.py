@@ -27,10 +27,11 @@ as seeds, are compiled once: compiled programs are cached in WORKDIR/compiled.
 
 --shard=i/n, i from 0 to n - 1, runs every n-th group of points, so that n
 machines with a common WORKDIR share a sweep; groups that need each other's
-predictions count as one. Two processes must not have the same shard.
+predictions count as one. Two processes may have the same shard, or none: each
+trains what no other one is at, and waits at the end for what is left.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import os
 import shlex
 from typing import Any
@@ -78,7 +79,7 @@ def main() -> None:
       plan, workdir, command, flags.FLAGS.data_dir, refused
   )
   num, total = len(plan.names), len(plan.points)
-  _fail(failed, num, workdir)
+  _fail(failed, num + len(plan.wrong), workdir)
   shard = '' if num == total else f' (shard {_SHARD.value})'
   console.say(
       f'Done: {num} of {total} runs{shard}. The table: python -m'
@@ -96,12 +97,17 @@ def _plan(spec: str, workdir: str) -> sweep_runs.Plan:
 
   table = load.table(spec)
   points = sweep_points.runs(table.points)
-  configs = {name: load.point(point) for name, point in points.items()}
+  configs, wrong = _each(lambda point, _: load.point(point), points)
   load.override(configs, _OVERRIDE.value)
-  configs = {
-      name: resolve(protocols.resolve(c), run_folder(workdir, name))
-      for name, c in configs.items()
-  }
+  configs, more = _each(
+      lambda config, name: resolve(
+          protocols.resolve(config), run_folder(workdir, name)
+      ),
+      configs,
+  )
+  wrong |= more
+  if not configs:
+    raise next(iter(wrong.values()))
   flat = {
       name: flatten(with_run_section(c.to_dict()))
       for name, c in configs.items()
@@ -110,7 +116,20 @@ def _plan(spec: str, workdir: str) -> sweep_runs.Plan:
   # Bundles are divided, not groups: a run may read another one's predictions.
   bundles = _shard(replicas.bundles(groups, flat), _SHARD.value)
   groups = [names for bundle in bundles for names in bundle]
-  return sweep_runs.Plan(table, points, configs, groups)
+  return sweep_runs.Plan(table, points, configs, groups, wrong)
+
+
+def _each(
+    make: Callable[..., Any], values: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, InputError]]:
+  """Makes something of each run; returns it, and errors of the other runs."""
+  results, errors = {}, {}
+  for name, value in values.items():
+    try:
+      results[name] = make(value, name)
+    except InputError as e:
+      errors[name] = e
+  return results, errors
 
 
 def _write_sweep(spec: str, plan: sweep_runs.Plan, workdir: str) -> None:
@@ -118,10 +137,10 @@ def _write_sweep(spec: str, plan: sweep_runs.Plan, workdir: str) -> None:
   from esmm_jax.json_files import write_json
   from esmm_jax.sweeps import table_json
 
-  write_json(
-      os.path.join(workdir, 'sweep.json'),
-      {'sweep': spec, **table_json.dump(plan.table)},
-  )
+  about = {'sweep': spec, **table_json.dump(plan.table)}
+  # With them the table knows the configs of the points.
+  about['override'] = _OVERRIDE.value
+  write_json(os.path.join(workdir, 'sweep.json'), about)
 
 
 def _fail(failed: Mapping[str, Exception], total: int, workdir: str) -> None:
@@ -153,10 +172,12 @@ def _list(plan: sweep_runs.Plan, workdir: str) -> None:
 
   count = 0
   for name in plan.names:
-    run = find_run(workdir, name)
+    run = find_run(workdir, name, plan.points[name])
     count += run.results is not None
     text = ' '.join(f'{k}={v}' for k, v in plan.points[name].items())
     console.say(f'{state(run):8}  {name}  {text}')
+    if run.problem:
+      streams.warn(run.problem)
   print(f'{count} of {len(plan.names)} runs are finished.')
 
 

@@ -42,8 +42,9 @@ def check(
   Raises:
     InputError: No run can have one of the table's columns.
   """
-  from esmm_jax import ownership
+  from esmm_jax import no_effect, ownership
   from esmm_jax.sweeps.saved_runs import find_run, run_folder
+  from esmm_jax.workdir import folder
 
   builders: dict[str, Any] = {}
   refused: dict[str, InputError] = {}
@@ -51,10 +52,12 @@ def check(
   for name, config in plan.configs.items():
     try:
       ownership.check(run_folder(workdir, name), ownership.RUN, '')
-      results = find_run(workdir, name).results
-      if results is not None:
-        keys |= set(results)
+      saved = find_run(workdir, name)
+      if saved.results is not None:
+        keys |= set(saved.results)
         continue
+      if saved.config is None:  # A run that has begun is not asked again.
+        no_effect.check(folder.flatten(folder.record(config)))
       keys |= run_keys(config, data_dir, builders)
     except InputError as e:
       if name in plan.names:

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import gc
 import os
-import time
+import traceback
 from typing import Any
 
 from esmm_jax import streams
@@ -22,12 +22,14 @@ class Plan:
     points: Run -> point, of the whole sweep.
     configs: Run -> config, of the whole sweep.
     groups: Runs that are trained side by side, of this shard.
+    wrong: Run -> why it has no config, of those that have none.
   """
 
   table: Any
   points: Mapping[str, Mapping[str, Any]]
   configs: Mapping[str, Any]
   groups: Sequence[Sequence[str]]
+  wrong: Mapping[str, Exception] = dataclasses.field(default_factory=dict)
 
   @property
   def names(self) -> list[str]:
@@ -54,26 +56,92 @@ def train(
   Returns:
     Run -> its error, of those that failed.
   """
+  from esmm_jax.sweeps import groups
+  from esmm_jax.sweeps.progress import Progress
   from esmm_jax.workdir import provenance
 
   origin = provenance.origin(command)
   _cache_compiled(os.path.join(workdir, 'compiled'))
-  to_do, failed = _unfinished(plan, workdir, refused)
-  num = len(plan.names)
-  overall = _Overall(num, num - len(to_do))
+  to_do, failed = _unfinished(plan, workdir, {**refused, **plan.wrong})
+  num = len(plan.names) + len(plan.wrong)
+  overall = Progress(num, num - len(to_do))
+  waiting = list(_side_by_side(plan, to_do, workdir))
   with contextlib.closing(overall):
-    for names in _side_by_side(plan, to_do, workdir):
-      overall.begin(names)
-      with overall.quiet():
-        ends = _train(names, plan.configs, workdir, origin, data_dir)
-      for name in names:
-        if ends[name]:
-          failed[name] = ends[name]
-        _note(workdir, name, ends[name], plan.points[name])
-      overall.end(ends)
-  with contextlib.suppress(OSError):  # It is not empty.
-    os.rmdir(os.path.join(workdir, 'groups'))
+    while waiting:
+      later = []
+      for names in waiting:
+        ends, busy = _train_free(plan, names, workdir, origin, data_dir, overall)
+        for name, end in ends.items():
+          failed |= {name: end} if end else {}
+          _note(workdir, name, end, plan.points[name])
+        later += [busy] if busy else []
+      if later == waiting:  # Other processes are at all that is left.
+        overall.wait(later)
+      waiting = later
+  groups.remove_finished(workdir)
   return failed
+
+
+def _train_free(
+    plan: Plan,
+    names: list[str],
+    workdir: str,
+    origin: Mapping[str, str],
+    data_dir: str | None,
+    overall: Any,
+) -> tuple[dict[str, Exception | None], list[str]]:
+  """Trains runs, unless another process is at them.
+
+  Args:
+    plan: Has their configs.
+    names: The runs.
+    workdir: Folder of the sweep.
+    origin: Noted in each run's origin.json.
+    data_dir: Folder of prepared data; None: the default one.
+    overall: The `Progress`.
+
+  Returns:
+    Run -> its error or None, of those that have ended here; the runs that
+    another process is at.
+  """
+  from esmm_jax import locks
+  from esmm_jax.sweeps import groups
+
+  if groups.in_use(workdir, names):
+    return {}, names
+  ends = _ended_elsewhere(plan, names, workdir, overall)
+  rest = [name for name in names if name not in ends]
+  overall.count(len(ends))
+  if not rest:
+    return ends, []
+  overall.begin(rest)
+  with overall.quiet():
+    trained = _train(rest, plan.configs, workdir, origin, data_dir)
+  busy = [n for n in rest if isinstance(trained[n], locks.InUse)]
+  trained = {n: end for n, end in trained.items() if n not in busy}
+  overall.end(trained)
+  return ends | trained, busy
+
+
+def _ended_elsewhere(
+    plan: Plan, names: Sequence[str], workdir: str, overall: Any
+) -> dict[str, Exception | None]:
+  """Returns the runs that another process has ended since this one began."""
+  from esmm_jax.json_files import read_json
+  from esmm_jax.sweeps.saved_runs import failure_file, run_folder
+  from esmm_jax.types import InputError
+
+  ends: dict[str, Exception | None] = {}
+  for name in names:
+    try:
+      if load.finished(plan.configs[name], run_folder(workdir, name)):
+        ends[name] = None
+      path = failure_file(workdir, name)
+      if os.path.exists(path) and os.path.getmtime(path) > overall.since:
+        ends[name] = InputError(str((read_json(path) or {}).get('message')))
+    except InputError as e:
+      ends[name] = e
+  return ends
 
 
 def _unfinished(
@@ -84,7 +152,7 @@ def _unfinished(
   from esmm_jax.types import InputError
 
   to_do, failed = set(), {}
-  for name in plan.names:
+  for name in (*plan.names, *plan.wrong):
     try:
       if name in refused:
         raise refused[name]
@@ -153,18 +221,16 @@ def _train(
   Returns:
     Run -> its error, or None.
   """
-  from esmm_jax import ownership
+  from esmm_jax import locks, ownership
   from esmm_jax.training import parts
   from esmm_jax.workdir import provenance
-  from esmm_jax.sweeps import replicas
+  from esmm_jax.sweeps import groups
   from esmm_jax.sweeps.saved_runs import run_folder
   from esmm_jax.training.loop import train_replicas
   from esmm_jax.types import InputError
   import jax
 
-  home = None
-  if len(names) > 1:
-    home = os.path.join(workdir, 'groups', replicas.group_name(names))
+  home = groups.note(workdir, names) if len(names) > 1 else None
   folders = [run_folder(workdir, name) for name in names]
   trees = [configs[name] for name in names]
   try:
@@ -177,6 +243,8 @@ def _train(
         name: end if isinstance(end, Exception) else None
         for name, end in zip(names, ends)
     }
+  except locks.InUse as e:
+    return dict.fromkeys(names, e)
   except InputError as e:
     if home and not os.path.isdir(home):
       # Training has not begun: one of them is refused, the others need not be.
@@ -185,65 +253,13 @@ def _train(
       ]
       return {name: end for one in alone for name, end in one.items()}
     return dict.fromkeys(names, e)
+  except Exception as e:  # The other runs need not fail for it.
+    streams.progress(traceback.format_exc())
+    return dict.fromkeys(names, e)
   finally:
     jax.clear_caches()
     gc.collect()
 
-
-class _Overall:
-  """Shows the whole sweep's progress: a bar, or a line a run in a log file."""
-
-  def __init__(self, total: int, finished: int):
-    self._terminal = streams.terminal()
-    self._bar = streams.bar(
-        total=total,
-        initial=finished,
-        desc='sweep',
-        unit='run',
-        # The rest is estimated from all runs so far.
-        smoothing=0,
-        disable=not self._terminal,
-        dynamic_ncols=True,
-    )
-    self._total, self._finished, self._done = total, finished, 0
-    self._start = self._begun = time.monotonic()
-
-  def begin(self, names: Sequence[str]) -> None:
-    self._begun = time.monotonic()
-    more = f' and {len(names) - 1} beside it' if len(names) > 1 else ''
-    self._bar.set_postfix_str(names[0] + more)
-
-  @contextlib.contextmanager
-  def quiet(self):
-    """Without a terminal, suppresses the lines of a run but its warnings."""
-    with streams.quiet(not self._terminal):
-      yield
-
-  def end(self, ends: Mapping[str, Exception | None]) -> None:
-    """Counts the runs of a group and prints their lines."""
-    from esmm_jax.printable import in_one_line
-    from tqdm import tqdm
-
-    now = time.monotonic()
-    took = tqdm.format_interval(now - self._begun)
-    first = self._finished + self._done + 1
-    self._done += len(ends)
-    elapsed = now - self._start
-    rest = self._total - self._finished - self._done
-    left = tqdm.format_interval(elapsed / self._done * rest)
-    elapsed = tqdm.format_interval(elapsed)
-    beside = f' ({len(ends)} side by side)' if len(ends) > 1 else ''
-    for number, (name, error) in enumerate(ends.items(), first):
-      end = f'failed after {took}: {error}' if error else took
-      line = in_one_line(f'[{number}/{self._total}] {name}: {end}{beside}')
-      if self._terminal:
-        self._bar.update()
-        streams.say(line)
-      else:
-        streams.say(f'{line} (sweep {elapsed}, about {left} left)')
-
-  def close(self) -> None:
-    self._bar.close()
 
 
 def _note(

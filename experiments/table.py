@@ -3,6 +3,9 @@
   python -m experiments.table --sweep=configs/tables/architectures.py:smoke \
     --workdir=runs/smoke
 
+A run that is damaged, or is not the one of its point, is missing too; runs that
+were trained on different data get no test. Each is a warning.
+
 Writes table.md, table.csv and table.tex into WORKDIR, or into --output where
 several tables share the runs of a WORKDIR, and prints one of them, that of
 --format. The CSV has one line for each row and metric, in full precision,
@@ -36,7 +39,7 @@ def main() -> None:
   from esmm_jax.printable import printable
   from esmm_jax import ownership
   from esmm_jax.reporting import figures, text as report
-  from esmm_jax.sweeps.results import tabulate
+  from esmm_jax.sweeps.results import notes, tabulate
   from esmm_jax.types import InputError
   from esmm_jax.whole_files import write_text
 
@@ -53,7 +56,7 @@ def main() -> None:
   kind = ownership.SWEEP if is_sweep else ownership.TABLE
   flag = '--output' if _OUTPUT.value else '--workdir'
   ownership.claim(output, kind, flag, flags.FLAGS.overwrite)
-  blocks = tabulate(table, workdir)
+  blocks = tabulate(table, workdir, load.todays_configs(table, workdir))
   drawn = figures.draw(table, blocks, output)
   texts = {
       'markdown': ('table.md', report.markdown(table, blocks, drawn.paths)),
@@ -63,6 +66,8 @@ def main() -> None:
   for name, text in texts.values():
     write_text(os.path.join(output, name), text)
   print(printable(texts[_FORMAT.value][1]), end='')
+  for note in notes(blocks):
+    streams.warn(note)
   for line in (*drawn.paths, *drawn.skipped):
     streams.progress(line)
 

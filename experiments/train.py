@@ -66,11 +66,11 @@ def main() -> None:
 
 def _as_one_of_many(config: Any, workdir: str) -> None:
   """Trains together with other processes."""
-  from esmm_jax.parallel import processes
+  from esmm_jax.parallel import heartbeats, processes
 
   processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   try:
-    with processes.watching(workdir, _PEER_TIMEOUT.value):
+    with heartbeats.watching(workdir, _PEER_TIMEOUT.value):
       _train(config, workdir, processes.is_first())
   except cli.EXPECTED:
     raise
@@ -86,6 +86,8 @@ def _as_one_of_many(config: Any, workdir: str) -> None:
 def _train(config: Any, workdir: str, first: bool = True) -> None:
   from esmm_jax.training.loop import train_and_evaluate
 
+  if not os.path.exists(os.path.join(workdir, 'config.json')):
+    _refuse_idle_keys(config)
   before = _written(workdir)
   is_this_run = True
   try:
@@ -105,7 +107,8 @@ def _train(config: Any, workdir: str, first: bool = True) -> None:
   if not is_new:
     console.say(f'This run was finished before; {workdir}/results.json has:')
   console.print_results({os.path.basename(os.path.normpath(workdir)): results})
-  console.say(f'Next: python -m experiments.report --workdir={shlex.quote(workdir)}')
+  folder = shlex.quote(workdir)
+  console.say(f'Next: python -m experiments.report --workdir={folder}')
 
 
 def _written(workdir: str) -> tuple[int, int] | None:
@@ -115,6 +118,18 @@ def _written(workdir: str) -> tuple[int, int] | None:
     return stat.st_ino, stat.st_mtime_ns
   except OSError:
     return None
+
+
+def _refuse_idle_keys(config: Any) -> None:
+  """Refuses a key that was set on the command line and has no effect."""
+  from esmm_jax import no_effect
+  from esmm_jax.workdir import folder
+
+  file = load.config(flags.FLAGS['config'].config_filename)
+  flat, of_file = (
+      folder.flatten(folder.record(tree)) for tree in (config, file)
+  )
+  no_effect.check(flat, of_file)
 
 
 def _note_origin(workdir: str) -> None:

@@ -116,6 +116,27 @@ def test_other_names_do_not_matter(tmp_path, kind):
   assert is_ours(str(tmp_path), kind)
 
 
+@every_kind
+def test_a_file_where_the_folder_should_be(tmp_path, kind):
+  for path in (tmp_path / 'file', tmp_path / 'dangling'):
+    (tmp_path / 'file').write_text('mine')
+    if not path.exists():
+      path.symlink_to('nothing')
+    with pytest.raises(InputError, match='is no folder'):
+      claim(str(path), kind)
+  assert (tmp_path / 'file').read_text() == 'mine'
+
+
+def test_a_link_to_a_folder(tmp_path):
+  """One that a user names is followed, `FILE.parts` is not."""
+  (tmp_path / 'disk').mkdir()
+  (tmp_path / 'run').symlink_to('disk')
+  with pytest.raises(InputError, match='or a symbolic link'):
+    claim(str(tmp_path / 'run'), ownership.SCORES)
+  claim(str(tmp_path / 'run'), ownership.RUN)
+  assert is_ours(str(tmp_path / 'disk'), ownership.RUN)
+
+
 def test_a_folder_of_parts_holds_nothing_else(tmp_path):
   (tmp_path / 'thesis.tex').write_text('mine')
   refused(tmp_path, ownership.SCORES, 'thesis.tex stands there')

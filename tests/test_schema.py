@@ -82,7 +82,7 @@ def test_places():
 
 def test_floats_only():
   schema = Schema((Field('x', 'float'), Field('y', 'float')))
-  assert (schema.num_slots, schema.num_rows, schema.num_inputs) == (0, 0, 0)
+  assert (schema.num_slots, schema.num_rows, schema.num_inputs) == (0, 1, 0)
   assert schema.offsets == {} and schema.row_part.columns == {}
 
 
@@ -135,7 +135,7 @@ def test_tables_and_slots_neither_overlap_nor_leave_gaps(schema):
           + next(f.vocab_size for f in schema.fields if f.table == table),
       )
   )
-  assert rows == list(range(schema.num_rows))
+  assert rows == list(range(schema.num_rows if schema.inputs else 0))
   slots = [s for c in schema.row_part.columns.values()
            for s in range(c.start, c.stop)]
   assert slots == list(range(schema.num_slots))

@@ -163,7 +163,9 @@ def data(data_dir: str) -> Iterator[Finding]:
   """Lists prepared data sets, and remains of killed preparations."""
   ready, left = [], []
   for root, folders, files in os.walk(data_dir):
-    if os.path.basename(root).startswith('incomplete.'):
+    name = os.path.basename(root)
+    # Earlier versions prepared in folders of the first name.
+    if name.startswith('incomplete.') or name.endswith(SUFFIX):
       left.append(root)
       folders.clear()
     elif 'dataset_info.json' in files:
@@ -181,7 +183,8 @@ def data(data_dir: str) -> Iterator[Finding]:
         'data',
         WARN,
         f'{folder} is not complete',
-        'If nothing is being prepared, delete it; it is not used.',
+        'If it is not in work now, the next preparation of that data removes'
+        ' it, or delete it; it is not used.',
     )
 
 

@@ -45,6 +45,27 @@ class Observed(NamedTuple):
   periods: Array | None = None
 
 
+def each_alone(groups: Array, none: int | None) -> Array:
+  """Gives each row without a group one of its own, so that GAUC skips it.
+
+  >>> each_alone([5, 0, 7, 0, 5], none=0).tolist()
+  [5, -1, 7, -2, 5]
+
+  Args:
+    groups: Integers [n], not negative.
+    none: What stands for no group; None: every row has one.
+
+  Returns:
+    int64 [n]; `groups` itself where no row lacks one.
+  """
+  alone = np.flatnonzero(np.asarray(groups) == none)
+  if none is None or not len(alone):
+    return groups
+  keys = np.array(groups, np.int64)
+  keys[alone] = -1 - np.arange(len(alone))
+  return keys
+
+
 def metric_keys(
     tasks: Tasks, has_groups: bool, truth: Collection[str] = ()
 ) -> list[str]:

@@ -17,9 +17,10 @@ from typing import Any
 from esmm_jax.metrics.significance import Summary
 from esmm_jax.reporting.front_grid import front_grid
 from esmm_jax.reporting.gain_grid import gain_grid
-from esmm_jax.reporting.grid import ARROWS, counted, Grid, number, pipes, short
-from esmm_jax.reporting.grid import tabular, text, titled  # fmt: skip
-from esmm_jax.sweeps.results import Block, Row
+from esmm_jax.printable import in_one_line
+from esmm_jax.reporting.grid import ARROWS, counted, Grid, in_markdown, number
+from esmm_jax.reporting.grid import pipes, short, tabular, text, titled
+from esmm_jax.sweeps.results import Block, notes, Row
 from esmm_jax.sweeps.saved_runs import SavedRun
 from esmm_jax.sweeps.table import Column, Table
 
@@ -54,24 +55,32 @@ def markdown(
     blocks: Its rows, with their runs.
     pictures: Files in the same folder, shown below the grids.
   """
-  parts = [f'## {table.title}', *filter(None, [table.note])]
+  notes = [in_markdown(line) for line in table.note.split('\n')]
+  parts = [f'## {in_markdown(table.title)}']
+  parts += ['\n'.join(notes)] if table.note else []
   for grid in grids(table, blocks):
-    parts += [*([f'### {grid.title}'] if grid.title else []), pipes(grid)]
-    parts += grid.notes
+    title = in_markdown(grid.title)
+    parts += [*([f'### {title}'] if title else []), pipes(grid)]
+    parts += map(in_markdown, grid.notes)
   for name in map(os.path.basename, pictures):
     parts.append(f'![{os.path.splitext(name)[0]}]({name})')
-  facts = [f'- {line}' for line in provenance(blocks)]
+  facts = [f'- {in_markdown(line)}' for line in provenance(blocks)]
   return '\n\n'.join([*parts, '\n'.join(facts)]) + '\n'
 
 
 def latex(table: Table, blocks: Sequence[Block]) -> str:
   """Writes a tabular (package booktabs) for each grid, the rest as comments."""
-  parts = [f'% {table.title}']
+  parts = [_comment(table.title)]
   for grid in grids(table, blocks):
-    notes = [f'% {note}' for note in grid.notes]
-    parts.append('\n'.join([f'% {grid.title}', tabular(grid), *notes]))
-  facts = [f'% {line}' for line in provenance(blocks)]
+    notes = map(_comment, grid.notes)
+    parts.append('\n'.join([_comment(grid.title), tabular(grid), *notes]))
+  facts = map(_comment, provenance(blocks))
   return '\n\n'.join([*parts, '\n'.join(facts)]) + '\n'
+
+
+def _comment(text: str) -> str:
+  """Returns a text as a comment of LaTeX, which no line break in it leaves."""
+  return f'% {in_one_line(text)}'
 
 
 def to_csv(table: Table, blocks: Sequence[Block]) -> str:
@@ -161,9 +170,12 @@ def provenance(blocks: Sequence[Block]) -> list[str]:
   missing = [run for run in runs.values() if run.results is None]
   for run in missing[:_LISTED]:
     why = f', {run.failure}, see failed/{run.name}.json' if run.failure else ''
+    why = f', {run.problem}' if run.problem else why
     lines.append(f'Missing: {run.name}{why}')
   if len(missing) > _LISTED:
     lines.append(f'Missing: {len(missing) - _LISTED} more')
+  told = {run.problem for run in missing}
+  lines += [f'Note: {note}' for note in notes(blocks) if note not in told]
   return lines
 
 
@@ -189,20 +201,20 @@ def _means(table: Table, block: Block) -> Grid:
       headers.append('paper')
   headers += [c.header + ARROWS[c.better] for c in block.extra_columns]
   lines = [_means_line(table, block, row, in_paper) for row in block.rows]
-  notes = []
+  below = []
   if any(row.missing for row in block.rows):
-    notes.append(f'{FEWER} of fewer runs than planned; see the column n.')
+    below.append(f'{FEWER} of fewer runs than planned; see the column n.')
   fewer = [
       f'{row.name} chosen on {row.chosen.seeds} of {row.chosen.planned} seeds'
       for row in block.rows
       if row.chosen and row.chosen.fewer
   ]
   if fewer:
-    notes.append(f'{FEWER} of {headers[len(table.rows)]}: {", ".join(fewer)}.')
+    below.append(f'{FEWER} of {headers[len(table.rows)]}: {", ".join(fewer)}.')
   if 'paper' in headers:
-    notes.append(f'paper: {table.paper.source}.')
+    below.append(f'paper: {table.paper.source}.')
   title = titled(table.blocks, block.values)
-  return Grid(title, headers, lines, len(table.rows), notes)
+  return Grid(title, headers, lines, len(table.rows), below)
 
 
 def _means_line(
@@ -243,7 +255,7 @@ def _choices(table: Table, block: Block) -> Grid:
       mean = spread(summary, _VALID_DECIMALS)
       rows.append([*map(text, row.values), text(value), seeds, mean + star])
   what = {'max': 'largest', 'min': 'smallest'}[mode]
-  notes = [
+  below = [
       f'* chosen: the {what} mean of {metric} over the seeds that all values'
       ' of the row have, the first of equal ones. The test split has no part'
       ' in it.'
@@ -251,7 +263,7 @@ def _choices(table: Table, block: Block) -> Grid:
   title = titled(table.blocks, block.values)
   title = f'{title}: choice of {name}' if title else f'Choice of {name}'
   headers = [*map(short, table.rows), name, 'n', metric]
-  return Grid(title, headers, rows, len(table.rows) + 1, notes)
+  return Grid(title, headers, rows, len(table.rows) + 1, below)
 
 
 def _mean(row: Row, column: Column) -> str:

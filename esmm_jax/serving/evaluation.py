@@ -17,7 +17,7 @@ from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.columns import concatenate_rows, cut, take_rows
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.data.values.raw_values import Location
-from esmm_jax.metrics.by_space import Observed
+from esmm_jax.metrics.by_space import each_alone, Observed
 from esmm_jax.serving import calibrators, segments
 from esmm_jax.serving.labelled import Labelled, Reader
 from esmm_jax.training.common_ctr import common_ctr_metrics
@@ -208,7 +208,7 @@ def _evaluate(
   )
   if not len(next(iter(labels.values()), ())):
     raise InputError('There are no rows to evaluate.')
-  groups = None if group is None else segments.codes(group)
+  groups = None if group is None else each_alone(segments.codes(group), 0)
   observed = Observed(labels, groups, {}, predictor.schema.tasks)
   result = _metrics(
       predictor,

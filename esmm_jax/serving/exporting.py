@@ -28,7 +28,7 @@ from esmm_jax.serving.predictor import Predictor
 from esmm_jax.tasks import Space, spaces
 from esmm_jax.training.predict import predict_step
 from esmm_jax.types import Array, InputError
-from esmm_jax.whole_files import new_folder
+from esmm_jax.whole_files import new_folder, save_array
 import jax
 from jax import export as jax_export
 import jax.numpy as jnp
@@ -74,7 +74,7 @@ def export(
     with open(os.path.join(temporary, MODEL), 'wb') as f:
       f.write(program)
     for name, value in params.items():
-      np.save(os.path.join(temporary, PARAMS, f'{name}.npy'), value)
+      save_array(os.path.join(temporary, PARAMS, f'{name}.npy'), value)
     if os.path.isdir(encoder := os.path.join(predictor.folder, FOLDER)):
       shutil.copytree(encoder, os.path.join(temporary, FOLDER))
     about['files'] = checksums.contents(temporary)

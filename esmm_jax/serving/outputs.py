@@ -5,6 +5,7 @@ import contextlib
 import io
 import os
 
+from esmm_jax import system_errors
 from esmm_jax.types import InputError
 from pyarrow import csv, parquet
 import pyarrow as pa
@@ -79,6 +80,13 @@ def opened(
   Yields:
     Writes a table.
   """
+  with system_errors.naming(path, temporary):
+    yield from _opened(temporary, path, schema)
+
+
+def _opened(
+    temporary: str, path: str, schema: pa.Schema
+) -> Iterator[Callable[[pa.Table], None]]:
   if not _is_csv(path):
     with parquet.ParquetWriter(temporary, schema) as writer:
       yield writer.write_table

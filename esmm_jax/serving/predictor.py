@@ -8,6 +8,7 @@ from typing import Any
 from esmm_jax import paths
 from esmm_jax.data.files import frames
 from esmm_jax.data.store.columnar import ColumnarBuilder
+from esmm_jax.data.tabular import encoder_hashes
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.tabular.unseen import Counts, Share
 from esmm_jax.data.values.raw_values import Location
@@ -84,12 +85,8 @@ class Predictor(Evaluates):
 
   @functools.cached_property
   def stamp(self) -> Stamp:
-    """The run and its parameters, for what is made with them.
-
-    They are read once, when it is first asked for.
-    """
-    step = self.results.get('selected_step', 0)
-    return Stamp.of(self.trained.identity, step, self.trained.params)
+    """The run and its parameters, for what is made with them."""
+    return self.trained.stamp or Stamp.of('', 0, self.trained.params)
 
   @property
   def num_compiled(self) -> int:
@@ -209,8 +206,7 @@ class Predictor(Evaluates):
 
     Args:
       columns: Field -> column, as a data set holds it; those of groups too.
-      whole: Whether all batches have `batch_size` rows, as those of a run do:
-        the last bit may depend on the size.
+      whole: All batches have `batch_size` rows, as a run's: the same bits.
       uses: Gets the use of the gates in each batch.
 
     Returns:
@@ -297,7 +293,8 @@ def _encoder(folder: str, schema: Schema) -> Any:
   """Loads the run's encoder of raw columns; None if it has none."""
   path = os.path.join(folder, FOLDER)
   if not folder or not os.path.isdir(path):
+    manifest.require_no_encoder(folder)
     return None
   encoder = Encoder.load(path)
-  manifest.require_encoder(folder, encoder)
+  manifest.require_encoder(folder, encoder_hashes.hashes(encoder, path))
   return encoder.select([f.name for f in schema.fields])

@@ -11,9 +11,10 @@ from esmm_jax.training import parts
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import StepSpec
 from esmm_jax.types import InputError
-from esmm_jax.workdir import manifest
+from esmm_jax.workdir import chosen, manifest, verify
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import read_finished, read_schema
+from esmm_jax.workdir.identity import Stamp
 from ml_collections import ConfigDict
 
 
@@ -27,7 +28,7 @@ class Trained(NamedTuple):
     params: `table` float32 [V, 1, .], `net` and `stats`, each leaf [1, ...].
     results: The content of results.json.
     folder: The run's folder; '' if the model is not of a run.
-    identity: The run's (`workdir.identity`); '' where it is not known.
+    stamp: Of the run and these parameters.
   """
 
   config: ConfigDict
@@ -36,7 +37,7 @@ class Trained(NamedTuple):
   params: Mapping[str, Any]
   results: Mapping[str, Any] = {}
   folder: str = ''
-  identity: str = ''
+  stamp: Stamp | None = None
 
 
 def restore(run: str, data_dir: str | None = None) -> Trained:
@@ -54,16 +55,18 @@ def restore(run: str, data_dir: str | None = None) -> Trained:
   Raises:
     InputError: There is no finished run, or its checkpoint is damaged.
   """
-  config = to_config(read_finished(run, 'config.json', '--workdir'))
+  saved = read_finished(run, 'config.json', '--workdir')
   results = read_finished(run, 'results.json', '--workdir')
+  verify.run(run, saved)  # First, because a changed config says other things.
+  config = to_config(saved)
   schema = _schema(run, config, data_dir)
   settings = Settings.read(config)
   selects = settings.selection.keeps
   if settings.selection.metric is None:  # Then the validation split decides.
     selects = any(key.startswith('valid/') for key in results)
-  params = _params(run, selects, results)
+  params, stamp = _params(run, selects, results, saved)
   model = plan(settings, schema)
-  return Trained(config, schema, model, params, results, run)
+  return Trained(config, schema, model, params, results, run, stamp)
 
 
 def to_config(value: Mapping[str, Any]) -> ConfigDict:
@@ -111,15 +114,20 @@ def _schema(run: str, config: ConfigDict, data_dir: str | None) -> Schema:
 
 
 def _params(
-    run: str, selects: bool, results: Mapping[str, Any]
-) -> dict[str, Any]:
-  """Restores the chosen parameters on one device.
+    run: str, selects: bool, results: Mapping[str, Any], config: dict[str, Any]
+) -> tuple[dict[str, Any], Stamp]:
+  """Restores the chosen parameters on one device, and their stamp.
 
   Args:
     run: The run's folder.
     selects: Whether the run selects an evaluation: the best parameters then
       lie beside the last ones.
     results: The content of results.json.
+    config: That of config.json.
+
+  Raises:
+    InputError: The checkpoint is damaged, absent or of another run; or the
+      run's config or schema is.
   """
   with contextlib.closing(Checkpoints(run, read_only=True)) as checkpoints:
     step = checkpoints.latest_step
@@ -130,8 +138,11 @@ def _params(
           ' Delete its results.json and train again with the same command; it'
           ' resumes from the checkpoint that is left.'
       )
+    carried = manifest.of_position(chosen.position(checkpoints))
+    began = verify.run(run, config, read_schema(run), carried)
     try:
       params = checkpoints.restore_params(selects)
+      params_sha256 = chosen.params_sha256(checkpoints, selects)
     except (KeyError, ValueError) as e:
       raise InputError(
           f'the checkpoint of {run} cannot be read, perhaps because another'
@@ -142,4 +153,7 @@ def _params(
         f'{run}/checkpoints is of {params["table"].shape[1]} replicas; name'
         ' the folder of one of the runs.'
     )
-  return params
+  identity = began.get(manifest.IDENTITY, '')
+  stamp = Stamp(identity, results.get('selected_step', 0), params_sha256)
+  verify.parameters(run, stamp)
+  return params, stamp

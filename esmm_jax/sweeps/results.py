@@ -8,19 +8,18 @@ row says how many of how many. Where a table has a choice, a row holds the runs
 of the value that the validation split chose (`esmm_jax.sweeps.choice`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import math
 from typing import Any, NamedTuple
 
 from esmm_jax.metrics import significance
 from esmm_jax.metrics.significance import Paired, Summary
+from esmm_jax.sweeps import comparable
 from esmm_jax.sweeps.choice import choose, Chosen
 from esmm_jax.sweeps.points import Point, run_name
 from esmm_jax.sweeps.row_noise import auc_difference
-from esmm_jax.sweeps.saved_runs import find_run, run_folder, SavedRun
+from esmm_jax.sweeps.saved_runs import run_folder, SavedRun
 from esmm_jax.sweeps.table import Column, Table
-from esmm_jax.types import InputError
-from esmm_jax.workdir.folder import decisive, differences
 
 
 class Gain(NamedTuple):
@@ -68,6 +67,7 @@ class Row(NamedTuple):
     candidates: Value -> seed -> run, for all values that were chosen from;
       without a choice {None: runs}.
     chosen: The choice; None in a table without one.
+    notes: Why runs do not count, are no pair or should not be averaged.
   """
 
   values: tuple[Any, ...]
@@ -76,6 +76,7 @@ class Row(NamedTuple):
   gains: dict[str, Gain]
   candidates: dict[Any, dict[Any, SavedRun]]
   chosen: Chosen | None = None
+  notes: tuple[str, ...] = ()
 
   @property
   def name(self) -> str:
@@ -96,29 +97,36 @@ class Block(NamedTuple):
     rows: Rows in the order of the points.
     columns: Columns of the table that any finished run of the block has.
     extra_columns: Extra columns, likewise.
+    notes: Those of the whole results table, in its first block.
   """
 
   values: tuple[Any, ...]
   rows: list[Row]
   columns: list[Column]
   extra_columns: list[Column]
+  notes: tuple[str, ...] = ()
 
 
-def tabulate(table: Table, workdir: str) -> list[Block]:
+def tabulate(
+    table: Table, workdir: str, configs: Mapping[str, Any] | None = None
+) -> list[Block]:
   """Reads the runs of a table.
+
+  A damaged run is a missing one. Runs that are no pair, because they differ in
+  data or in a key that their points do not set, get no gain and no test.
 
   Args:
     table: The results table.
     workdir: Folder of the sweep.
+    configs: See `comparable.read_runs`.
 
   Returns:
     The blocks in the order of the points; one if the table has no block keys.
 
   Raises:
-    InputError: A file is not JSON, or the runs of a row do not belong together.
+    InputError: The runs of a row do not belong together.
   """
-  names = dict.fromkeys(map(run_name, table.points))
-  runs = {name: find_run(workdir, name) for name in names}
+  runs, notes = comparable.read_runs(table.points, workdir, configs)
   blocks: dict[tuple, dict[tuple, list[Point]]] = {}
   for point in table.points:
     rows = blocks.setdefault(tuple(point[k] for k in table.blocks), {})
@@ -130,8 +138,18 @@ def tabulate(table: Table, workdir: str) -> list[Block]:
   by_cell = {}
   for picks in picked.values():
     for pick in picks:
-      by_cell |= {table.cell(p): pick.runs[p[table.seed]] for p in pick.points}
-  return [_block(table, *item, by_cell, workdir) for item in picked.items()]
+      by_cell |= {
+          table.cell(p): (p, pick.runs[p[table.seed]]) for p in pick.points
+      }
+  made = [_block(table, *item, by_cell, workdir) for item in picked.items()]
+  return [made[0]._replace(notes=tuple(notes)), *made[1:]]
+
+
+def notes(blocks: Sequence[Block]) -> list[str]:
+  """Returns why runs of a results table do not count or are not compared."""
+  texts = [text for block in blocks for text in block.notes]
+  texts += [t for block in blocks for row in block.rows for t in row.notes]
+  return list(dict.fromkeys(texts))
 
 
 class _Pick(NamedTuple):
@@ -159,7 +177,7 @@ def _pick(
       for value, candidate in by_value.items()
   }
   for value, candidate in by_value.items():
-    _check_alike(table, candidate, candidates[value])
+    comparable.check_alike(table.seed, candidate, candidates[value])
   if table.choice is None:
     return _Pick(values, points, candidates[None], candidates, None)
   metric, mode = table.choice.metric, table.choice.mode
@@ -182,7 +200,7 @@ def _block(
     table: Table,
     values: tuple,
     picks: list[_Pick],
-    by_cell: Mapping[Any, SavedRun],
+    by_cell: Mapping[Any, tuple[Point, SavedRun]],
     workdir: str,
 ) -> Block:
   """Makes the rows of a block and adjusts their p-values together."""
@@ -213,15 +231,21 @@ def _block(
 
 
 def _row(
-    table: Table, pick: _Pick, by_cell: Mapping[Any, SavedRun], workdir: str
+    table: Table,
+    pick: _Pick,
+    by_cell: Mapping[Any, tuple[Point, SavedRun]],
+    workdir: str,
 ) -> Row:
   """Summarizes the runs of a row and compares them with the baseline's."""
-  runs = pick.runs
-  others = {}
+  runs, others, texts = pick.runs, {}, []
   if table.baseline is not None:
     for p in pick.points:
-      if (other := by_cell.get(table.baseline_cell(p))) is not None:
-        others[p[table.seed]] = other
+      if (there := by_cell.get(table.baseline_cell(p))) is not None:
+        others[p[table.seed]] = there[1]
+        texts.append(comparable.no_pair((p, runs[p[table.seed]]), there))
+        if texts[-1]:
+          others[p[table.seed]] = SavedRun('', None, None)
+  texts.append(comparable.other_data(list(runs.values())))
   gains = {}
   if any(other is not runs[seed] for seed, other in others.items()):
     for metric in table.gain_columns:
@@ -240,7 +264,15 @@ def _row(
       c.metric: significance.summarize(r.value(c.metric) for r in runs.values())
       for c in (*table.columns, *table.extra_columns)
   }
-  return Row(pick.values, runs, cells, gains, pick.candidates, pick.chosen)
+  return Row(
+      pick.values,
+      runs,
+      cells,
+      gains,
+      pick.candidates,
+      pick.chosen,
+      tuple(filter(None, texts)),
+  )
 
 
 def _test_error(
@@ -257,38 +289,3 @@ def _test_error(
       folders = (run_folder(workdir, run.name) for run in pair)
       errors.append(auc_difference(*folders, metric).error)
   return significance.summarize(errors)
-
-
-def _check_alike(
-    table: Table, points: list[Point], runs: Mapping[Any, SavedRun]
-) -> None:
-  """Refuses to average runs whose configs differ in more than the points do.
-
-  They do when a config file was changed between two parts of a sweep.
-
-  Raises:
-    InputError: Two configs differ in a key that the points do not set.
-  """
-  absent = object()  # A point may lack a key that another one sets.
-  free = {
-      key
-      for key in set().union(*points)
-      if len({point.get(key, absent) for point in points}) > 1
-  }
-  free |= {table.seed, 'dataset.raw_dir'}
-  if 'init_from' in free:  # The fingerprints of what it names.
-    free |= {'init_sha256', 'dataset.vocabulary_sha256'}
-  first, expected = '', {}
-  for run in runs.values():
-    if run.results is None or run.config is None:
-      continue
-    config = decisive(run.config)
-    config = {k: v for k, v in config.items() if k not in free}
-    if not first:
-      first, expected = run.name, config
-    if differing := differences(config, expected):
-      raise InputError(
-          f'The runs {run.name} and {first} are of one row, but'
-          f' {differing[0]}. A config file was changed in between; delete the'
-          ' folder of the older one and run the sweep again.'
-      )

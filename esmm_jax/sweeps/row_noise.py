@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from esmm_jax.metrics.significance import DeLong, delong
 from esmm_jax.types import InputError
-from esmm_jax.workdir import predictions
+from esmm_jax.workdir import ended, predictions
 from esmm_jax.workdir.folder import predictions_file
 import numpy as np
 
@@ -65,7 +65,7 @@ def auc_difference(run: str, baseline: str, metric: str) -> DeLong:
   names = dict.fromkeys((space.score, *space.labels, space.where))
   wanted = list(filter(None, names))
   a, b = (
-      predictions.read(path, wanted, predictions.saved_stamp(folder))
+      predictions.read(path, wanted, ended.stamp(folder))
       for path, folder in zip(paths, (run, baseline))
   )
   for name in filter(None, (*space.labels, space.where)):

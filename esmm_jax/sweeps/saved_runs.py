@@ -1,15 +1,25 @@
 """Reads the folders of a sweep's runs, finished or not.
 
+A run that is damaged, or is not the one of its point, counts as not finished.
+
 A run's folder is WORKDIR/runs/NAME with what training writes, and `origin.json`
 with command, commit, device and data of each start. The reason of a failure
 lies outside of it, in WORKDIR/failed, as the folder may not exist yet.
 """
 
+from collections.abc import Mapping, Sequence
 import math
 import os
 from typing import Any, NamedTuple
 
-from esmm_jax.json_files import read_json
+from esmm_jax.json_files import read_json, to_json
+from esmm_jax.sweeps.points import settings
+from esmm_jax.types import InputError
+from esmm_jax.workdir import ended, manifest, verify
+from esmm_jax.workdir.folder import differences, flatten, with_run_section
+from esmm_jax.workdir.identity import say_once
+
+_REMEDY = 'Train again.'
 
 
 class SavedRun(NamedTuple):
@@ -22,6 +32,9 @@ class SavedRun(NamedTuple):
     origin: The entries of origin.json, one for each start under other
       circumstances; empty where there is none.
     failure: Type of the error that ended it, or ''.
+    data: Hash of the data that it was trained on; '' where it is not known.
+    problem: Why a finished run does not count, for people; or ''.
+    unknown: True for a finished run that does not say what it began with.
   """
 
   name: str
@@ -29,6 +42,9 @@ class SavedRun(NamedTuple):
   config: dict[str, Any] | None
   origin: tuple[dict[str, Any], ...] = ()
   failure: str = ''
+  data: str = ''
+  problem: str = ''
+  unknown: bool = False
 
   def value(self, metric: str) -> float:
     """Returns a number of results.json; nan if it is absent or null."""
@@ -40,14 +56,47 @@ def read_run(workdir: str) -> SavedRun:
   """Reads a run's folder, which need not exist.
 
   Raises:
-    InputError: A file in it is not JSON.
+    InputError: A file in it is damaged, or is not of this run.
   """
+  config = read_json(os.path.join(workdir, 'config.json'), _REMEDY)
+  if not isinstance(config, dict | None):
+    raise InputError(
+        f'{workdir}/config.json is damaged: it is no JSON object. {_REMEDY}'
+    )
+  results, began = ended.read_results(workdir), {}
+  ended_well = results is not None and config is not None
+  if ended_well:
+    # A results table says it of all its runs at once.
+    began = verify.run(workdir, config, says=False)
   return SavedRun(
       os.path.basename(os.path.normpath(workdir)),
-      read_json(os.path.join(workdir, 'results.json')),
-      read_json(os.path.join(workdir, 'config.json')),
-      tuple(read_json(os.path.join(workdir, 'origin.json')) or ()),
+      results,
+      config,
+      _origin(os.path.join(workdir, 'origin.json')),
+      data=manifest.data_hash(began.get('data', '')),
+      unknown=ended_well and not began,
   )
+
+
+def _origin(path: str) -> tuple[dict[str, Any], ...]:
+  """Reads origin.json; () if it is damaged: no number depends on it."""
+  entries = _by_product(path)
+  if not isinstance(entries, list):
+    return ()
+  return tuple(
+      {key: str(value) for key, value in entry.items()}
+      for entry in entries
+      if isinstance(entry, dict)
+  )
+
+
+def _by_product(path: str) -> Any:
+  """Reads a JSON file that no number depends on; says if it is damaged."""
+  try:
+    return read_json(path, '') or {}
+  except InputError as e:
+    say_once(f'{str(e).rstrip()} What it told is lost, and no number with it.')
+    return None
 
 
 def run_folder(workdir: str, name: str) -> str:
@@ -60,17 +109,72 @@ def failure_file(workdir: str, name: str) -> str:
   return os.path.join(workdir, 'failed', f'{name}.json')
 
 
-def find_run(workdir: str, name: str) -> SavedRun:
-  """Reads a run of a sweep, with its failure if it is not finished."""
-  run = read_run(run_folder(workdir, name))
-  if run.results is not None:
-    return run
-  failed = read_json(failure_file(workdir, name)) or {}
-  return run._replace(failure=failed.get('error', ''))
+def find_run(
+    workdir: str, name: str, point: Mapping[str, Any] | None = None
+) -> SavedRun:
+  """Reads a run of a sweep, with its failure if it is not finished.
+
+  Args:
+    workdir: Folder of the sweep.
+    name: Of the run.
+    point: Its point; None: it is not compared.
+
+  Returns:
+    The run; one that is damaged, or of another point, as not finished, with its
+    `problem`.
+  """
+  folder = run_folder(workdir, name)
+  try:
+    run = read_run(folder)
+    if run.results is not None:
+      _require_point(run, folder, settings(point or {}))
+      return run
+    failed = _by_product(failure_file(workdir, name))
+    error = failed.get('error', '') if isinstance(failed, dict) else 'failed'
+    return run._replace(failure=str(error))
+  except InputError as e:
+    return SavedRun(name, None, None, problem=str(e))
+
+
+def _require_point(
+    run: SavedRun, folder: str, point: Mapping[str, Any]
+) -> None:
+  """Refuses a run that is not the one of its point, such as a copied folder.
+
+  Raises:
+    InputError: Names the keys that differ.
+  """
+  if run.config is None:
+    raise InputError(f'{folder} has results.json and no config.json.')
+  saved = flatten(with_run_section(run.config))
+  wanted = {
+      key: to_json(value)
+      for key, value in with_run_section(point).items()
+      if key != 'config' and key in saved
+  }
+  if differing := differences({k: saved[k] for k in wanted}, wanted):
+    raise InputError(other_point(folder, differing))
+
+
+def other_point(folder: str, differing: Sequence[str]) -> str:
+  """Says that a folder is not the run of its point.
+
+  Args:
+    folder: Of the run.
+    differing: As `folder.differences` returns them, the run's own first.
+  """
+  more = f'; and {len(differing) - 5} more' if len(differing) > 5 else ''
+  return (
+      f'{folder} is not the run of its point: {"; ".join(differing[:5])}{more},'
+      ' in the sweep. Its folder was copied, or a file of the sweep was changed'
+      ' since; train it again.'
+  )
 
 
 def state(run: SavedRun) -> str:
-  """Returns the progress of a run: to do, begun, failed or finished."""
+  """Returns the progress of a run: to do, begun, failed, damaged, finished."""
+  if run.problem:
+    return 'damaged'
   if run.results is not None:
     return 'finished'
   if run.failure:

@@ -15,7 +15,7 @@ from esmm_jax.metrics import METRICS
 from esmm_jax.metrics.by_space import Observed
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import Array, InputError
-from esmm_jax.workdir import predictions
+from esmm_jax.workdir import ended, predictions
 from esmm_jax.workdir.folder import predictions_file
 import jax.numpy as jnp
 import numpy as np
@@ -56,7 +56,9 @@ def common_ctr_metrics(
 
 
 def common_ctr_order(
-    settings: Sequence[Settings], workdirs: Sequence[str]
+    settings: Sequence[Settings],
+    workdirs: Sequence[str],
+    click: Array | None = None,
 ) -> dict[int, int | None]:
   """Orders replicas so that a run is tested before those that take its pCTR.
 
@@ -65,6 +67,8 @@ def common_ctr_order(
   Args:
     settings: Of the replicas.
     workdirs: Their folders; `common_ctr` is a path from there.
+    click: Clicks of the test split, [n], which the runs have in common; None:
+      the split is not known or has none.
 
   Returns:
     Replica -> the other replica whose pCTR it takes, or None; in an order in
@@ -72,7 +76,7 @@ def common_ctr_order(
 
   Raises:
     InputError: A run that is named has no predictions and will have none, or
-      runs name each other.
+      damaged ones, or those of other rows; or runs name each other.
   """
   runs = [os.path.normpath(w) for w in workdirs]
   source: dict[int, int | None] = {}
@@ -87,7 +91,7 @@ def common_ctr_order(
           ' save_predictions=True for that run.'
       )
     if folder and run not in runs:
-      _read(run, folder)
+      _saved_ctr(run, click, folder)
   needs = {r: () if s is None else (s,) for r, s in source.items()}
   try:
     order = list(graphlib.TopologicalSorter(needs).static_order())
@@ -113,16 +117,31 @@ def _read(run: str, folder: str) -> tuple[str, dict[str, np.ndarray]]:
         ' save_predictions=True.'
     )
   names = ['p_ctr', 'click']
-  return path, predictions.read(path, names, predictions.saved_stamp(run))
+  try:
+    return path, predictions.read(path, names, ended.stamp(run))
+  except InputError as e:
+    raise InputError(f'common_ctr={folder}: {e}') from e
 
 
-def _saved_ctr(run: str, click: np.ndarray, folder: str) -> np.ndarray:
-  """Reads the click log-odds of a run's predictions, float32 [n]."""
+def _saved_ctr(run: str, click: Array | None, folder: str) -> np.ndarray:
+  """Reads the click log-odds of a run's predictions, float32 [n].
+
+  Raises:
+    InputError: They are not there, damaged or of other rows.
+  """
   path, columns = _read(run, folder)
-  if not np.array_equal(columns['click'], click):
+  p = columns['p_ctr']
+  is_number = np.issubdtype(p.dtype, np.number)
+  if not is_number or not ((p >= 0) & (p <= 1)).all():
+    raise InputError(
+        f'common_ctr={folder}: {path} is damaged: p_ctr has values that are no'
+        ' probabilities. Delete that file; the same command of that run makes'
+        ' it again.'
+    )
+  if click is not None and not np.array_equal(columns['click'], click):
     raise InputError(
         f'common_ctr={folder}: {path} is of other rows than this run\'s test'
         ' split.'
     )
-  p = columns['p_ctr'].astype(np.float64)
+  p = p.astype(np.float64)
   return np.clip(special.logit(p), -_LARGEST, _LARGEST).astype(np.float32)

@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 import contextlib
 import dataclasses
 import functools
+import os
 from typing import Any
 
 from esmm_jax import locks, ownership
+from esmm_jax.data.store.split_parts import shared_rows
 from esmm_jax.parallel import processes
 from esmm_jax.training import parts, program as programs
 from esmm_jax.training import selection
@@ -24,7 +26,8 @@ from esmm_jax.training.state import init_state, TrainState
 from esmm_jax.types import InputError
 from esmm_jax.warm_start.base import Base
 from esmm_jax.warm_start.takeover import take_over
-from esmm_jax.workdir import ends, manifest, provenance, stopping
+from esmm_jax.workdir import chosen, ended, ends, manifest, provenance
+from esmm_jax.workdir import stopping, verify
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import claim
 from esmm_jax.workdir.standing import gone, Standing
@@ -164,7 +167,8 @@ def open_job(
   """
   program, predictor, splits = built
   # Before `own_folders`: these paths lead from the folders that all share.
-  pctr_of = common_ctr_order(settings, workdirs)
+  labels = splits['test'].observed.labels if 'test' in splits else {}
+  pctr_of = common_ctr_order(settings, workdirs, labels.get('click'))
   shared = home or workdirs[0]
   workdirs = processes.own_folders(workdirs, stack)
   runs = [
@@ -217,12 +221,13 @@ def initialise_or_restore(job: Job) -> tuple[TrainState, Any]:
   if not resumes:  # Nothing is left behind by a model that cannot be.
     state, begins = _take_over(job, layout.placed(init()))
     best = selection.copy(state.params) if job.keeps_best else {}
-  warnings = [*checkpoints.messages, *_claim(job, resumes)]
+  warnings = [*checkpoints.messages, *_manifests(job)]
+  _claim(job)
   warnings += program.builder.warnings
   dataset = job.common.dataset
   splits = parts.eval_splits(dataset, program.builder)
   splits = {'train': dataset.train_split, **splits}
-  warnings += parts.shared_rows(splits, program.builder)
+  warnings += shared_rows(splits, program.builder.num_shared)
   warnings += [w for run in runs for w in run.selection.warnings]
   if resumes:
     with layout.active():  # There is memory for one state, not for two.
@@ -265,26 +270,40 @@ def _take_over(job: Job, state: TrainState) -> tuple[TrainState, str]:
   return take_over(state, base, program.schema, program.builder)
 
 
-def _claim(job: Job, resumes: bool) -> list[str]:
-  """Compares what old runs began with, then writes what all begin with.
+def _manifests(job: Job) -> list[str]:
+  """Notes what each run begins with; compares it with what an old one did.
 
   Returns:
     Warnings: libraries of other versions.
 
   Raises:
-    InputError: An old run began with other data; no file is changed.
+    InputError: An old run began with other data, or the checkpoint is of
+      another run; no file is changed.
   """
-  builder, warnings = job.program.builder, []
-  data = provenance.fingerprint(builder)
-  manifests = [manifest.make(run.record, data) for run in job.runs]
-  compares = resumes and processes.is_first()
-  if compares:  # All of them before the schema of one is replaced.
-    for run, now in zip(job.runs, manifests):
-      warnings += manifest.check(run.workdir, now)
-  for run, now in zip(job.runs, manifests):
-    claim(
-        run.record, run.workdir, job.program.schema, builder.encoder_folder
-    )
-    if not compares:
-      manifest.write(run.workdir, now)
+  checkpoints, warnings = job.checkpoints, []
+  data = provenance.fingerprint(job.program.builder)
+  resumes = checkpoints.latest_step is not None
+  position = chosen.position(checkpoints) if resumes else {}
+  for number, run in enumerate(job.runs):
+    run.manifest = manifest.make(run.record, data, job.program.schema)
+    if resumes and processes.is_first():
+      carried = manifest.of_position(position, number)
+      step = os.path.dirname(checkpoints.tables_folder)
+      run.manifest, more = verify.resume(
+          run.workdir, run.manifest, carried, step
+      )
+      warnings += more
   return warnings
+
+
+def _claim(job: Job) -> None:
+  """Writes what all runs begin with."""
+  for run in job.runs:
+    claim(
+        run.record,
+        run.workdir,
+        job.program.schema,
+        job.program.builder.encoder_folder,
+    )
+    run.manifest = ended.reopened(run.manifest, run.workdir)
+    manifest.write(run.workdir, run.manifest)

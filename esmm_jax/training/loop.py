@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 import contextlib
 import math
+import os
 from typing import Any
 
-from esmm_jax import ownership, paths
+from esmm_jax import no_effect, ownership, paths
 from esmm_jax.parallel import processes
 from esmm_jax.protocols import use as protocols
 from esmm_jax.training import job as jobs
@@ -121,6 +122,9 @@ def train_replicas(
   if None not in results:
     return results
   settings = [Settings.read(c) for c in configs]
+  for record, workdir in zip(records, workdirs):
+    if not os.path.exists(os.path.join(workdir, 'config.json')):
+      no_effect.check(folder.flatten(record))
   with contextlib.ExitStack() as stack:
     built = jobs.build(settings, data_dir)
     job = jobs.open_job(built, settings, records, workdirs, home, stack)

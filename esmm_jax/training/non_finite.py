@@ -12,6 +12,7 @@ from typing import Any
 
 from esmm_jax.json_files import write_json
 from esmm_jax.types import Array, Batch
+from esmm_jax.whole_files import replacing
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,7 +67,7 @@ def write(
   arrays |= {f'label.{name}': label for name, label in batch.labels.items()}
   if batch.groups is not None:
     arrays |= {f'groups.{n}': a for n, a in batch.groups._asdict().items()}
-  np.savez(os.path.join(folder, 'batch.npz'), **arrays)
+  _save(os.path.join(folder, 'batch.npz'), **arrays)
   rows = batch.rows if len(batch.rows) else np.unique(batch.slots)
   table = params['table']
   rows = np.asarray(rows)[np.asarray(rows) < len(table)]
@@ -77,7 +78,7 @@ def write(
           arrays_of_state | {'stats': params['stats']}
       )
   }
-  np.savez(os.path.join(folder, 'state.npz'), table_rows=rows, **leaves)
+  _save(os.path.join(folder, 'state.npz'), table_rows=rows, **leaves)
   count = lambda array: int(np.count_nonzero(~np.isfinite(array)))
   write_json(
       os.path.join(folder, 'report.json'),
@@ -100,3 +101,10 @@ def write(
       },
   )
   return folder
+
+
+def _save(path: str, **arrays: np.ndarray) -> None:
+  """Writes arrays, whole or not at all."""
+  with replacing(path) as temporary:
+    with open(temporary, 'wb') as f:  # By a name, NumPy would add `.npz` to it.
+      np.savez(f, **arrays)

@@ -5,7 +5,6 @@ import copy
 import dataclasses
 import functools
 import inspect
-import itertools
 import math
 import os
 from typing import Any
@@ -53,10 +52,10 @@ def call(function: Any, options: Mapping[str, Any], what: str, **more) -> Any:
   """
   parameters = inspect.signature(function).parameters
   chosen = {k: v for k, v in options.items() if v is not None}
-  if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-    choices = [p for p in parameters if p not in more]
-    owner = function.__qualname__.split('.')[0]
-    refuse_unknown(chosen, choices, what, owner)
+  takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+  choices = {*parameters, *(chosen if takes_any else ())} - more.keys()
+  owner = function.__qualname__.split('.')[0]
+  refuse_unknown(chosen, sorted(choices), what, owner)
   return function(**chosen, **more)
 
 
@@ -179,28 +178,6 @@ def check_splits(
             f' {name!r}; there are {sorted(builder.split_names)}, and parts of'
             ' them like "train[:10%]".'
         )
-
-
-def shared_rows(
-    splits: Mapping[str, str], builder: ColumnarBuilder
-) -> list[str]:
-  """Warns of splits that have rows in common.
-
-  Args:
-    splits: See `check_splits`.
-    builder: The prepared data set.
-  """
-  texts = []
-  for (key, split), (other_key, other) in itertools.combinations(
-      splits.items(), 2
-  ):
-    if num := builder.num_shared(split, other):
-      texts.append(
-          f'dataset.{key}_split {split!r} and dataset.{other_key}_split'
-          f' {other!r} have {num:,} rows in common: what is measured on them'
-          ' promises too much.'
-      )
-  return texts
 
 
 def model(

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Iterable, Mapping
-import functools
 import os
 from typing import Any
 
@@ -17,9 +16,8 @@ from esmm_jax.training import non_finite, selection
 from esmm_jax.training.cost import flops_per_example
 from esmm_jax.training.job import Job
 from esmm_jax.training.state import replica, reset_sums, TrainState
-from esmm_jax.workdir import predictions
+from esmm_jax.workdir import ended
 from esmm_jax.workdir.folder import versions
-from esmm_jax.workdir.identity import Stamp
 import jax
 import numpy as np
 
@@ -96,10 +94,13 @@ def warn_of_undefined(
 def keep_checkpoints(job: Job, state: TrainState, best: Any) -> None:
   """Writes the checkpoint of each replica as it would have one alone.
 
-  Before the test, whose lines in metrics.jsonl come after every checkpoint.
+  Before the test, whose lines in metrics.jsonl come after every checkpoint, and
+  whose predictions carry the stamp of the parameters.
   """
   if len(job.runs) == 1:
-    return  # It has its own.
+    for r in job.alive():  # It has its own.
+      job.runs[r].choose(int(state.step), job.checkpoints)
+    return
   for r in job.alive():
     arrays = {'state': replica(state, r), 'best': best and replica(best, r)}
     run, num_rows = job.runs[r], job.program.schema.num_rows
@@ -135,37 +136,18 @@ def test(job: Job, params: dict[str, Any], step: int) -> None:
   for r, metrics, outputs in job.predictor.metrics(params, split, job.alive()):
     warn_of_undefined(job, 'test', [metrics])
     if processes.is_first():
-      stamp = functools.partial(_stamp, job, params, r, step)
-      metrics |= job.runs[r].save(outputs, split.observed, stamp)
+      metrics |= job.runs[r].save(outputs, split.observed)
     metrics = prefixed('test', metrics)
     job.runs[r].writer.write(job.runs[r].steps or step, metrics)
     job.runs[r].results |= metrics
 
 
-def _stamp(job: Job, params: dict[str, Any], r: int, step: int) -> Stamp:
-  """Returns the stamp of the parameters that a replica chose.
-
-  Args:
-    job: The training.
-    params: Of all replicas.
-    r: Which replica.
-    step: Steps done by those that did not stop early.
-  """
-  run = job.runs[r]
-  name = predictions.saved_identity(run.workdir)
-  chosen = run.selection.step or run.steps or step
-  if not all(leaf.is_fully_addressable for leaf in jax.tree.leaves(params)):
-    return Stamp(name, chosen)  # Other processes have the rest of them.
-  one = dict(replica(params, r))
-  # A mesh may have made the table longer, which no checkpoint shows.
-  one['table'] = one['table'][: job.program.schema.num_rows]
-  return Stamp.of(name, chosen, one)
-
-
 def write_results(job: Job, state: TrainState) -> None:
   """Adds the facts of each run to its metrics, and writes results.json."""
   program, runs = job.program, job.runs
-  num_rows, network_params = program.schema.num_rows, _count(state.net)
+  network_params = _count(state.net)
+  # A log of numbers alone has a table of one row that nothing reads.
+  num_rows = program.schema.num_rows if program.schema.inputs else 0
   batch_size = job.common.training.batch_size
   facts = {
       'examples_per_second': job.clock.rate,
@@ -193,7 +175,12 @@ def write_results(job: Job, state: TrainState) -> None:
     )
   # When all are complete: a group is finished as a whole or resumed as one.
   for r in job.alive():
-    path = os.path.join(runs[r].workdir, 'results.json')
+    run = runs[r]
+    ended.write(
+        run.workdir, run.manifest, run.results, run.writer.digest, run.stamp
+    )
+  for r in job.alive():
+    path = os.path.join(runs[r].workdir, ended.RESULTS)
     write_json(path, runs[r].results)
 
 

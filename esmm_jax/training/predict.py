@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.batching.prefetching import prefetch
+from esmm_jax.data.store.checks import check_labels
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.embeddings.lookup import lookup_rows
-from esmm_jax.metrics.by_space import evaluate, Observed
+from esmm_jax.metrics.by_space import each_alone, evaluate, Observed
 from esmm_jax.models.experts import GATES
 from esmm_jax.tasks import spaces, Tasks
 from esmm_jax.training.program import Program
@@ -90,6 +91,9 @@ def observe(
     builder: The prepared data set.
     split: `test[:10%]`, say.
     tasks: Those whose labels are wanted; default: all of the data set.
+
+  Raises:
+    InputError: A label is not of its task's kind, or a column is damaged.
   """
   schema = builder.schema
   if tasks is not None:
@@ -97,9 +101,13 @@ def observe(
   source, truth = builder.as_data_source(split), builder.truth_source(split)
   wanted = [*schema.labels, *filter(None, (schema.group, builder.period))]
   columns = source.read(0, len(source), wanted)
+  check_labels(schema, columns, str(source), 0)
+  groups = None
+  if schema.group:
+    groups = each_alone(columns[schema.group], builder.no_group)
   return Observed(
       {name: columns[name] for name in schema.labels},
-      columns[schema.group] if schema.group else None,
+      groups,
       {} if truth is None else truth.read(0, len(truth)),
       schema.tasks,
       columns[builder.period] if builder.period else None,

@@ -1,6 +1,6 @@
 """One run among the replicas of a program: its folder, selection and end."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from esmm_jax.metrics.by_space import Observed
@@ -13,8 +13,9 @@ from esmm_jax.training.predict import save_predictions
 from esmm_jax.training.selection import Selection
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import Array
-from esmm_jax.workdir import ends
+from esmm_jax.workdir import ends, manifest
 from esmm_jax.workdir.checkpoint import Checkpoints
+from esmm_jax.workdir.chosen import params_sha256
 from esmm_jax.workdir.folder import predictions_file
 from esmm_jax.workdir.identity import Stamp
 from esmm_jax.workdir.writer import Writer
@@ -39,6 +40,8 @@ class Run:
     results: What results.json will hold.
     writer: Its metrics; there after `open`.
     label: Before its lines; '' where it is alone.
+    manifest: What it began with; there once its folder is claimed.
+    stamp: Of the parameters that it chose; there before the test.
   """
 
   def __init__(
@@ -59,6 +62,8 @@ class Run:
     self.results: dict[str, Any] = {}
     self.label = ''
     self.writer: Writer
+    self.manifest: dict[str, Any] = {}
+    self.stamp = Stamp()
     self._digest = ''  # Of the lines of metrics.jsonl that must be there.
 
   @property
@@ -94,6 +99,7 @@ class Run:
         'selection': self.selection.position(),
         'steps': self.steps,
         'metrics': self.writer.digest,
+        'began': manifest.carried(self.manifest),
     }
 
   def load(self, position: Mapping[str, Any]) -> None:
@@ -103,17 +109,13 @@ class Run:
     self._digest = position.get('metrics', '')
 
   def save(
-      self,
-      outputs: dict[str, Array],
-      observed: Observed,
-      stamp: Callable[[], Stamp],
+      self, outputs: dict[str, Array], observed: Observed
   ) -> dict[str, float]:
     """Writes the test predictions, if asked for.
 
     Args:
       outputs: Output -> float32 [n]; gets `ctcvr_common` if there is one.
       observed: The same rows.
-      stamp: Computes that of its chosen parameters.
 
     Returns:
       The metrics that only its protocol has, and those that take another
@@ -126,7 +128,7 @@ class Run:
       )
     if self.settings.run.save_predictions:
       path = predictions_file(self.workdir)
-      save_predictions(path, outputs, observed, stamp())
+      save_predictions(path, outputs, observed, self.stamp)
     return more
 
   def keep(
@@ -140,7 +142,21 @@ class Run:
     checkpoints = Checkpoints(self.workdir, num_rows)
     if checkpoints.latest_step != step:
       checkpoints.save(step, arrays, position)
+    self.choose(step, checkpoints)
     checkpoints.close()
+
+  def choose(self, step: int, checkpoints: Checkpoints) -> None:
+    """Notes the stamp of the parameters that count, those of its checkpoint.
+
+    Args:
+      step: Steps done.
+      checkpoints: Its own.
+    """
+    params = ''
+    if checkpoints.latest_step == step:
+      params = params_sha256(checkpoints, self.selection.keeps)
+    chosen = self.selection.step or self.steps or step
+    self.stamp = Stamp(self.manifest['identity'], chosen, params)
 
 
 def line(step: int, epoch: float, metrics: Mapping[str, float]) -> str:

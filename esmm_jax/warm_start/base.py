@@ -10,7 +10,7 @@ from esmm_jax import paths
 from esmm_jax.checksums import read_seal
 from esmm_jax.schema import Schema
 from esmm_jax.types import InputError
-from esmm_jax.workdir import manifest
+from esmm_jax.workdir import manifest, verify
 from esmm_jax.workdir.folder import decisive, read_finished, read_schema
 
 _REMEDY = 'Train that run again.'
@@ -60,6 +60,13 @@ class Base(NamedTuple):
           f'init_from={run}: it was made before runs kept their schema.'
           f' {_REMEDY}'
       )
+    carried = manifest.last_carried(folder)
+    began = verify.run(folder, config, schema, carried)
+    if 'data' not in began:
+      raise InputError(
+          f'init_from={run}: {folder}/{manifest.NAME} is gone or damaged, so it'
+          f' is not known what that run was trained on. {_REMEDY}'
+      )
     flat = decisive(config)
     return cls(
         run,
@@ -67,7 +74,7 @@ class Base(NamedTuple):
         flat,
         results,
         schema,
-        manifest.read(folder)['data'],
+        began['data'],
         _fingerprint(run, folder, flat, results),
     )
 

@@ -11,8 +11,9 @@ import os
 from typing import Any
 
 from esmm_jax import paths
-from esmm_jax.data.tabular import growing
+from esmm_jax.data.tabular import encoder_hashes, growing
 from esmm_jax.data.tabular.config import TabularConfig
+from esmm_jax.data.tabular.encoder import FOLDER
 from esmm_jax.json_files import read_json
 from esmm_jax.optim.network import OptimizerOptions
 from esmm_jax.optim.tables import optimizer_name, TableOptions
@@ -93,8 +94,11 @@ def _fingerprints(
     noted[VOCABULARY] = vocabulary
     noted[VOCABULARY_SHA256] = growing.fingerprint(vocabulary)
     # Ids of another encoder would be other rows of that run's tables.
-    encoder = growing.load(vocabulary)
-    manifest.require_encoder(paths.expand(vocabulary), encoder)
+    folder = paths.expand(vocabulary)
+    hashes = encoder_hashes.hashes(
+        growing.load(vocabulary), os.path.join(folder, FOLDER)
+    )
+    manifest.require_encoder(folder, hashes)
   return noted
 
 

@@ -10,6 +10,7 @@ moments as the optimizer begins them.
 
 from collections.abc import Mapping, Sequence
 import contextlib
+import os
 from typing import Any
 
 from esmm_jax.data.store.columnar import ColumnarBuilder
@@ -20,8 +21,9 @@ from esmm_jax.parallel import axes
 from esmm_jax.schema import Field, Schema
 from esmm_jax.types import InputError
 from esmm_jax.warm_start.base import Base
-from esmm_jax.workdir import provenance
+from esmm_jax.workdir import chosen, manifest, provenance, verify
 from esmm_jax.workdir.checkpoint import Checkpoints
+from esmm_jax.workdir.identity import Stamp
 import jax
 import numpy as np
 
@@ -50,15 +52,8 @@ def take_over(
       damaged; `state` is then not consumed.
   """
   moves = _moves(base, schema, builder)
-  checkpoints = Checkpoints(base.folder, read_only=True)
-  with contextlib.closing(checkpoints):
-    if checkpoints.messages:
-      why = ' '.join(checkpoints.messages)
-      raise InputError(f'init_from={base.run}: {why} Train that run again.')
-    small = checkpoints.restore_small()
-    folder = checkpoints.tables_folder
+  small, folder, best = read_checkpoint(base)
   tables = files.saved(folder)
-  best = 'best.table' in tables
   _check_leaves(state, small, tables, best, base)
 
   def leaf(path: Any, x: jax.Array) -> jax.Array:
@@ -81,6 +76,38 @@ def take_over(
       f' {schema.num_rows - taken:,} new ones.'
   )
   return jax.tree.map_with_path(leaf, state), line
+
+
+def read_checkpoint(
+    base: Base,
+) -> tuple[dict[Path, np.ndarray], str, bool]:
+  """Reads a run's last checkpoint without its tables.
+
+  Returns:
+    Its small arrays, the folder of its tables, and whether the parameters that
+    count are those of its best evaluation.
+
+  Raises:
+    InputError: It is damaged, or of another run.
+  """
+  checkpoints = Checkpoints(base.folder, read_only=True)
+  with contextlib.closing(checkpoints):
+    if checkpoints.messages:
+      why = ' '.join(checkpoints.messages)
+      raise InputError(f'init_from={base.run}: {why} Train that run again.')
+    small = checkpoints.restore_small()
+    folder = checkpoints.tables_folder
+    best = 'best.table' in files.saved(folder)
+    carried = manifest.of_position(chosen.position(checkpoints))
+    began = manifest.began(base.folder, carried)
+    verify.checkpoint(os.path.dirname(folder), carried, began)
+    stamp = Stamp(
+        began.get(manifest.IDENTITY, ''),
+        base.results['selected_step'],
+        chosen.params_sha256(checkpoints, best),
+    )
+    verify.parameters(base.folder, stamp)
+  return small, folder, best
 
 
 def _source(names: Path, best: bool) -> Path:

@@ -1,11 +1,11 @@
 """Looks whether what a finished run left behind is still as it was."""
 
 from collections.abc import Mapping
-import json
 import os
 from typing import Any
 
 from esmm_jax import checksums, system_errors
+from esmm_jax.json_files import parse_json
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import synchronise
 from esmm_jax.workdir import examine
@@ -22,7 +22,7 @@ def read_results(workdir: str) -> dict[str, Any] | None:
   path = os.path.join(workdir, RESULTS)
   try:
     with open(path, encoding='utf-8') as f:
-      results = json.load(f)
+      results = parse_json(f.read())
   except (FileNotFoundError, NotADirectoryError, ValueError):
     return None
   except OSError as e:

@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator
 import contextlib
 import math
 import os
+import socket
 import time
 from typing import Any
 
 from esmm_jax import system_errors
 
+_VERSION = 'brain.Event:2'
 _EVERY = 120.0  # Seconds between flushes to the disk.
 
 
@@ -39,17 +41,18 @@ class Events:
 
   def _open(self, start_step: int) -> None:
     # They import slowly.
-    from tensorboardX.event_file_writer import EventsWriter
     from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.record_writer import RecordWriter
 
     os.makedirs(self._folder, exist_ok=True)
-    self._file = EventsWriter(os.path.join(self._folder, 'events'))
+    # TensorBoard finds it by this name, and sorts by the time.
+    name = f'events.out.tfevents.{int(time.time())}.{socket.gethostname()}'
+    self._file = RecordWriter(os.path.join(self._folder, name))
+    self._put(Event(file_version=_VERSION))
     if start_step:
       start = SessionLog(status=SessionLog.START)
-      for event in (
-          Event(file_version='brain.Event:2'), Event(session_log=start)
-      ):
-        self._put(event, start_step + 1)
+      self._put(Event(file_version=_VERSION), start_step + 1)
+      self._put(Event(session_log=start), start_step + 1)
     self._file.flush()
 
   def add(self, name: str, value: float, step: int) -> None:
@@ -69,11 +72,12 @@ class Events:
     """Closes the file."""
     if self._file is not None:
       with self._giving_up():
-        self._file.close()
+        file, self._file = self._file, None
+        file.close()
 
-  def _put(self, event: Any, step: int) -> None:
+  def _put(self, event: Any, step: int = 0) -> None:
     event.wall_time, event.step = time.time(), step
-    self._file.write_event(event)
+    self._file.write(event.SerializeToString())
 
   @contextlib.contextmanager
   def _giving_up(self) -> Iterator[None]:
@@ -81,7 +85,7 @@ class Events:
       yield
     except OSError as e:
       file, self._file = self._file, None
-      with contextlib.suppress(OSError):  # Its file is closed all the same.
+      with contextlib.suppress(OSError):  # It is closed all the same.
         if file is not None:
           file.close()
       self._warn(

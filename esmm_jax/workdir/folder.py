@@ -16,7 +16,7 @@ from esmm_jax.metric_names import direction
 from esmm_jax.schema import Schema
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import is_stray, make_folders, new_folder
-from esmm_jax.workdir import ends
+from esmm_jax.workdir import ended, ends
 
 SCHEMA = 'schema.json'
 # The keys of the config's section `run`, which say how a machine computes a
@@ -58,8 +58,8 @@ _BY_CONTENT = {
     'init_from': 'init_sha256',
     'dataset.vocabulary_of': 'dataset.vocabulary_sha256',
 }
-# Files of an encoder, as `data.tabular.encoder` writes them.
-_ENCODER = re.compile(r'encoder\.json|vocabulary-\d+\.parquet')
+# Files of an encoder, as `data.tabular` writes them.
+_ENCODER = re.compile(r'(encoder|unseen)\.json|vocabulary-\d+\.parquet')
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
@@ -112,8 +112,14 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
   """
   path = os.path.join(workdir, 'config.json')
   saved = read_json(path)
-  if saved is None:
+  has_results = os.path.lexists(os.path.join(workdir, ended.RESULTS))
+  if saved is None and not os.path.lexists(path) and not has_results:
     return None
+  if not isinstance(saved, dict):
+    raise InputError(
+        f'{path} is missing or damaged, so it is not known of which run the'
+        ' folder is. Put the file back, or use another --workdir.'
+    )
   differing = differences(decisive(config), decisive(saved))
   if differing:
     shown = '; '.join(differing[:5])
@@ -123,6 +129,8 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
         f'{more}. Use another --workdir.'
     )
   results = ends.sound_results(workdir)
+  if results is not None:
+    ended.read_results(workdir, 'Use another --workdir.', config_hash(saved))
   asks = config.get('run', {}).get('save_predictions', False)
   path = predictions_file(workdir)
   if results is None or not asks or ends.has_predictions(path):
@@ -173,8 +181,10 @@ def _copy(folder: str, to: str) -> None:
   Raises:
     InputError: There is a file in `to` that no encoder has.
   """
+  written = set(os.listdir(folder))
   for name in os.listdir(to) if os.path.isdir(to) else ():
-    if not _ENCODER.fullmatch(name) and not is_stray(name):
+    is_ours = name in written or _ENCODER.fullmatch(name) or is_stray(name)
+    if not is_ours:
       raise InputError(
           f'{os.path.join(to, name)} is no file of an encoder, which is to'
           ' replace that folder. Move it away.'
@@ -235,7 +245,12 @@ def read_finished(run: str, name: str, option: str) -> Any:
   Raises:
     InputError: The run is not finished, or the file is damaged.
   """
-  value = read_json(os.path.join(run, name), 'Train again.')
+  if name == ended.RESULTS:
+    value = ended.read_results(run)
+  else:
+    value = read_json(os.path.join(run, name), 'Train again.')
+    if value is not None and not isinstance(value, dict):
+      raise InputError(f'{run}/{name} is damaged. Train again.')
   if value is None:
     begun = os.path.exists(os.path.join(run, 'config.json'))
     problem = 'is not finished' if begun else 'is no folder of a run'
@@ -256,7 +271,7 @@ def read_schema(workdir: str) -> Schema | None:
   saved = read_json(path, 'Train again.')
   try:
     return None if saved is None else Schema.from_dict(saved)
-  except (TypeError, KeyError) as e:
+  except (TypeError, KeyError, InputError) as e:
     raise InputError(f'{path} is damaged ({e}). Train again.') from e
 
 

@@ -2,39 +2,67 @@
 
 A run resumes with the same config and data, and its splits are predicted,
 calibrated on and reported with the same data: ids of another vocabulary would
-be other rows of its table, and the numbers wrong without a word.
+be other rows of its table, and the numbers wrong without a word. Its parts are
+those of one identity (`workdir.identity`): `manifest.json` has their hashes and
+each checkpoint carries them; `workdir.verify` compares what is in the folder.
 """
 
 from collections.abc import Mapping
-import json
 import os
 from typing import Any
 
 from esmm_jax import streams, system_errors
-from esmm_jax.json_files import read_json, write_json
+from esmm_jax.checksums import hash_fields, hash_json
+from esmm_jax.json_files import parse_json, write_json
 from esmm_jax.types import InputError
-from esmm_jax.workdir import provenance
-from esmm_jax.workdir.folder import config_hash, differences, versions
+from esmm_jax.workdir import ended, identity, provenance
+from esmm_jax.workdir.folder import config_hash, versions
+from esmm_jax.workdir.identity import say_once
 
-NAME = 'manifest.json'
-ENCODER = 'encoder_sha256'
+NAME = ended.MANIFEST
+IDENTITY = 'identity'
+ENCODER, OPTIONS = 'encoder_sha256', 'encoder_options_sha256'
+CONFIG, SCHEMA = 'config_sha256', 'schema_sha256'
+PARTS = (CONFIG, SCHEMA, ENCODER, OPTIONS, 'data')
+_UNKNOWN = (
+    'so it is not known what this run began with. Use another --workdir, or'
+    ' delete that one.'
+)
 
 
-def make(config: dict[str, Any], data: Mapping[str, str]) -> dict[str, Any]:
+def make(
+    config: dict[str, Any], data: Mapping[str, str], schema: Any
+) -> dict[str, Any]:
   """Collects what decides a run's numbers.
 
   Args:
     config: A config as `folder.record` returns it.
     data: As `provenance.fingerprint` returns it.
+    schema: The schema of the model's inputs.
 
   Returns:
-    Hash of the config, the fingerprint, versions of the packages.
+    The identity, the hashes of its parts, versions of the packages.
   """
-  return {
-      'config_sha256': config_hash(config),
+  parts = {
+      CONFIG: config_hash(config),
+      SCHEMA: hash_fields(schema),
       **data,
-      'versions': versions(),
   }
+  return {IDENTITY: _identity(parts), **parts, 'versions': versions()}
+
+
+def _identity(parts: Mapping[str, str]) -> str:
+  return identity.of_parts({
+      'config': parts[CONFIG],
+      'schema': parts[SCHEMA],
+      'encoder': hash_json([parts[ENCODER], parts[OPTIONS]]),
+      'data': data_hash(parts['data']),
+  })
+
+
+def carried(manifest: Mapping[str, Any]) -> dict[str, str]:
+  """Returns what checkpoints carry of a manifest: identity and hashes."""
+  return {k: manifest[k] for k in (IDENTITY, *PARTS) if k in manifest}
 
 
 def write(workdir: str, manifest: Mapping[str, Any]) -> None:
@@ -51,50 +79,92 @@ def read(workdir: str) -> dict[str, Any]:
   path = os.path.join(workdir, NAME)
   try:
     with open(path, encoding='utf-8') as f:
-      manifest = json.load(f)
-    required = {k: manifest[k] for k in ('config_sha256', 'data', 'versions')}
-    # Earlier versions did not write it.
-    return required | {k: manifest[k] for k in [ENCODER] if k in manifest}
-  except (OSError, ValueError, KeyError, TypeError) as e:
+      manifest = parse_json(f.read())
+    for key in (CONFIG, 'data'):
+      if not isinstance(manifest[key], str):
+        raise ValueError(f'{key} is no text')
+    if not isinstance(manifest['versions'], dict):
+      raise ValueError('versions are no object')
+    if IDENTITY in manifest and manifest[IDENTITY] != _identity(manifest):
+      raise ValueError('its identity is not that of its parts')
+    return manifest
+  except OSError as e:
     system_errors.refuse(path, e)
+    raise InputError(f'{path} cannot be read ({e}), {_UNKNOWN}') from e
+  except (ValueError, KeyError, TypeError) as e:
     raise InputError(
-        f'{path} cannot be read ({e}), so it is not known what this run began'
-        ' with. Use another --workdir, or delete that one.'
+        f'{path} cannot be read ({e!r:.120}), {_UNKNOWN}'
     ) from e
 
 
-def check(workdir: str, now: Mapping[str, Any]) -> list[str]:
-  """Compares a run that resumes with what it began with.
+def began(
+    workdir: str,
+    carried: Mapping[str, str] | None = None,
+    says: bool = True,
+) -> dict[str, Any]:
+  """Returns what a run began with, of its checkpoint if the manifest is gone.
 
   Args:
     workdir: The run's folder.
-    now: What `make` returns now.
+    carried: What its checkpoint carries; None: it is looked up.
+    says: Whether a manifest that is absent or damaged is told, once.
 
   Returns:
-    Warnings: libraries of other versions.
+    As `read`, or what a checkpoint carries; {} if neither is there, of a run of
+    an early version.
 
   Raises:
-    InputError: The run began with another config or other data, or its
-      manifest cannot be read.
+    InputError: It was changed, and no checkpoint says what it was.
   """
-  began = read(workdir)
-  versions_then = began.pop('versions')
-  if _hash(began['data']) == _hash(now['data']):
-    began['data'] = now['data']  # Under another name, of a moved file say.
-  else:
-    began.pop(ENCODER, None)  # Other data has another one, and its name says.
-  if differing := differences({k: now[k] for k in began}, began):
-    raise InputError(
-        f'--workdir={workdir} cannot go on: {"; ".join(differing)} ({NAME}).'
-        ' Use the same data, another --workdir, or delete that one.'
+  try:
+    return read(workdir)
+  except InputError as e:
+    if carried is None:
+      carried = last_carried(workdir)
+    if not carried and ended.identity_noted(workdir):
+      raise  # Not of an earlier version, which noted none.
+    path = os.path.join(workdir, NAME)
+    problem = str(e).partition(', so it')[0]
+    if not os.path.exists(path):
+      problem = f'{workdir} has no {NAME}'
+    rest = (
+        'what its checkpoint carries is used'
+        if carried
+        else 'as runs of early versions: it is not known what it was trained on'
     )
-  return [
-      f'This run began with {name} {versions_then.get(name, "absent")}'
-      f' and resumes with {version}; numbers may differ from those of an'
-      ' uninterrupted run.'
-      for name, version in now['versions'].items()
-      if versions_then.get(name) != version
-  ]
+    if says:
+      say_once(f'{problem}; {rest}.')
+    return dict(carried)
+
+
+def last_carried(workdir: str) -> dict[str, str]:
+  """Reads what the last checkpoint carries; {} if there is nothing to read."""
+  folder = os.path.join(workdir, 'checkpoints')
+  names = os.listdir(folder) if os.path.isdir(folder) else []
+  steps = [int(n) for n in names if n.isdigit()]
+  if not steps:
+    return {}
+  path = os.path.join(folder, str(max(steps)), 'position', 'metadata')
+  try:
+    with open(path, encoding='utf-8') as f:
+      return of_position(parse_json(f.read()))
+  except (OSError, ValueError):
+    return {}
+
+
+def of_position(position: Any, number: int = 0) -> dict[str, str]:
+  """Returns what a checkpoint carries of a run; {} of earlier versions.
+
+  Args:
+    position: The checkpoint's content besides arrays.
+    number: Of the run among those of the checkpoint.
+  """
+  try:
+    parts = dict(position['runs'][number].get('began') or {})
+    sound = not parts or parts[IDENTITY] == _identity(parts)
+  except (TypeError, KeyError, IndexError, AttributeError, ValueError):
+    return {}
+  return parts if sound else {}
 
 
 def require_data(workdir: str, builder: Any) -> None:
@@ -105,59 +175,67 @@ def require_data(workdir: str, builder: Any) -> None:
     builder: A prepared `ColumnarBuilder`.
 
   Raises:
-    InputError: The data or its encoder is another one, or the manifest is
-      damaged.
+    InputError: The data or its encoder is another one.
   """
-  warnings = list(builder.warnings)
   now = provenance.fingerprint(builder)
-  if not os.path.exists(os.path.join(workdir, NAME)):
-    warnings.append(
-        f'{workdir} has no {NAME}, as runs of early versions: it is not known'
-        f' if it was trained on this data, {now["data"]}.'
-    )
-    began = {}
-  else:
-    began = read(workdir)
-  for text in warnings:
+  for text in builder.warnings:
     streams.warn(text)
-  if not began:
+  then = began(workdir)
+  if not then:
     return
-  if _hash(began['data']) != _hash(now['data']):
+  if data_hash(then['data']) != data_hash(now['data']):
     raise InputError(
-        f'{workdir} was trained on the data {began["data"]}, and here is'
+        f'{workdir} was trained on the data {then["data"]}, and here is'
         f' {now["data"]}. Name the --data_dir of its data, or prepare that'
         ' again from the same files.'
     )
-  if began.get(ENCODER, now[ENCODER]) != now[ENCODER]:
-    raise InputError(
-        f'{workdir} was trained on data whose encoder has the sha256'
-        f' {began[ENCODER][:16]}, and here is {now["data"]}, whose encoder has'
-        f' {now[ENCODER][:16]}: other values have the same ids. Name the'
-        ' --data_dir of its data.'
-    )
+  for key in (ENCODER, OPTIONS):
+    if then.get(key, now[key]) != now[key]:
+      raise InputError(
+          f'{workdir} was trained on data whose encoder has the {key}'
+          f' {then[key][:16]}, and here is {now["data"]}, whose encoder has'
+          f' {now[key][:16]}: other values have the same ids. Name the'
+          ' --data_dir of its data.'
+      )
 
 
-def require_encoder(workdir: str, encoder: Any) -> None:
+def require_encoder(workdir: str, hashes: Mapping[str, str]) -> None:
   """Refuses an encoder other than that a run was trained with.
 
   Args:
     workdir: The run's folder; if it has not noted an encoder, as in earlier
       versions, every one is accepted.
-    encoder: The `Encoder` that is in it now.
+    hashes: Of the encoder that is in it now (`encoder_hashes`).
 
   Raises:
-    InputError: It is another one.
+    InputError: It is another one, or was changed.
   """
-  began = read_json(os.path.join(workdir, NAME), 'Train again.') or {}
-  then = began.get(ENCODER)
-  if then and then != (now := encoder.sha256()):
+  then = began(workdir)
+  for key in (ENCODER, OPTIONS):
+    if then.get(key, hashes[key]) != hashes[key]:
+      raise InputError(
+          f'{workdir}/encoder is not the one that the run was trained with: its'
+          f' {key} is {hashes[key][:16]}, not {then[key][:16]} ({NAME}). Copy'
+          ' the folder encoder/ of the prepared data there again.'
+      )
+
+
+def require_no_encoder(workdir: str) -> None:
+  """Refuses a run that has lost its encoder: raw values would be taken for ids.
+
+  Args:
+    workdir: The run's folder; '' for a model that is not of a run.
+
+  Raises:
+    InputError: The run was trained with one.
+  """
+  if workdir and began(workdir).get(ENCODER):
     raise InputError(
-        f'{workdir}/encoder is not the one that the run was trained with: its'
-        f' sha256 is {now[:16]}, not {then[:16]} ({NAME}). Copy the folder'
-        ' encoder/ of the prepared data there again.'
+        f'{workdir}/encoder is missing, with which the run was trained'
+        f' ({NAME}). Copy the folder encoder/ of the prepared data there again.'
     )
 
 
-def _hash(data: str) -> str:
+def data_hash(data: str) -> str:
   """Returns the hash in what `provenance.data` returns."""
   return data.rpartition(' sha256 ')[2]

@@ -11,7 +11,6 @@ import json
 import os
 from typing import Any
 
-from esmm_jax.json_files import read_json
 from esmm_jax.types import Array, InputError
 from esmm_jax.whole_files import make_folders, replacing
 from esmm_jax.workdir import identity
@@ -22,8 +21,6 @@ import pyarrow as pa
 # Key of the metadata; its value is JSON.
 KEY = b'esmm_jax'
 REMEDY = 'Delete it; the report makes it again.'
-# Not from `manifest`, which imports JAX: a table is made without.
-_MANIFEST = 'manifest.json'
 _ROWS = 1_000_000  # Read at a time.
 
 
@@ -66,7 +63,8 @@ def batches(
 
   Args:
     path: The file.
-    run: The run that they are read for; None compares no runs.
+    run: The stamp of the run that they are read for (`ended.stamp`); None
+      compares no runs.
     names: The columns to read; default: all.
 
   Raises:
@@ -118,35 +116,6 @@ def read(
       else np.zeros(0, np.float32)
       for name in names
   }
-
-
-def saved_stamp(workdir: str) -> Stamp:
-  """Returns the stamp of a run as its folder has it, without its parameters.
-
-  Args:
-    workdir: Of a run; the step is 0, unknown, until it is finished.
-
-  Raises:
-    InputError: manifest.json or results.json is damaged.
-  """
-  results = read_json(os.path.join(workdir, 'results.json'), 'Train again.')
-  name = saved_identity(workdir)
-  if not isinstance(results, dict | None):
-    raise InputError(f'{workdir}/results.json holds no object. Train again.')
-  return Stamp(name, (results or {}).get('selected_step', 0))
-
-
-def saved_identity(workdir: str) -> str:
-  """Returns the identity in a run's manifest; '' if it does not have one.
-
-  Raises:
-    InputError: manifest.json is damaged.
-  """
-  path = os.path.join(workdir, _MANIFEST)
-  began = read_json(path, 'Train again.')
-  if not isinstance(began, dict | None):
-    raise InputError(f'{path} holds no object. Train again.')
-  return (began or {}).get('identity', '')
 
 
 class _Digests:

@@ -8,7 +8,6 @@ from typing import Any
 from esmm_jax import streams
 from esmm_jax.json_files import read_json, write_json
 from esmm_jax.types import InputError
-import jax
 
 _ROOT = os.path.abspath(os.path.join(__file__, '../../..'))
 _SOURCE = ('esmm_jax', 'experiments', 'configs')
@@ -48,6 +47,8 @@ def _git(root: str, *arguments: str) -> str | None:
 
 def device() -> str:
   """Returns number and kind of the devices of JAX: '1 x NVIDIA H100'."""
+  import jax  # Imports slowly, and results tables do without.
+
   devices = jax.devices()
   return f'{len(devices)} x {devices[0].device_kind}'
 
@@ -60,9 +61,10 @@ def fingerprint(builder: Any) -> dict[str, str]:
 
   Returns:
     `data`: see there; the hash is of all columns of all rows. `encoder_sha256`:
-    of the vocabularies and scalings of raw values; '' without an encoder.
+    of the vocabularies and scalings of raw values; `encoder_options_sha256`: of
+    all else that its folder holds; '' without an encoder.
   """
-  return {'data': data(builder), 'encoder_sha256': builder.encoder_sha256()}
+  return {'data': data(builder)} | builder.encoder_hashes()
 
 
 def data(builder: Any) -> str:

@@ -72,13 +72,13 @@ def outcome(name, key, value, data_dir):
   try:
     load.set_key(tree, key, value)
     with tempfile.TemporaryDirectory() as folder:
-      _begin(protocols.resolve(tree), folder, data_dir)
+      begin(protocols.resolve(tree), folder, data_dir)
   except InputError as e:
     return str(e)
   return None
 
 
-def _begin(tree, folder, data_dir):
+def begin(tree, folder, data_dir):
   """All that `train_and_evaluate` does before it compiles."""
   settings = Settings.read(tree)
   program = programs.program([settings], data_dir)

@@ -131,9 +131,12 @@ def test_data(tmp_path):
   done.mkdir(parents=True)
   (done / 'dataset_info.json').write_bytes(b'x' * 3_000_000)
   (tmp_path / 'toy' / 'incomplete.AB_1.0.0' / 'x').mkdir(parents=True)
-  ready, left = machine.data(str(tmp_path))
+  (tmp_path / 'toy' / '.1.0.0.ab12.partial' / 'x').mkdir(parents=True)
+  ready, *left = machine.data(str(tmp_path))
   assert ready.found == 'toy/small/1.0.0 (3 MB)'
-  assert left.status == WARN and 'incomplete.AB_1.0.0 is not' in left.found
+  assert [f.status for f in left] == [WARN, WARN]
+  assert '.1.0.0.ab12.partial is not complete' in left[0].found
+  assert 'incomplete.AB_1.0.0 is not complete' in left[1].found
 
 
 # The numbers.

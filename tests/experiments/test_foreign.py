@@ -129,7 +129,7 @@ def test_folders(tmp_path, program):
   flags, kind = PROGRAMS[program]
   flags = (*flags, f'--data_dir={tmp_path}/data')
   with forking.Program(f'experiments.{program}') as process:
-    for name in names(kind):
+    for name in names(kind)[::4]:  # `test_train` has all of a run.
       for form in FORMS:
         folder = tmp_path / f'{name}-{form}'.replace(' ', '-')
         (folder / 'sweep' / 'runs').mkdir(parents=True)
@@ -166,7 +166,7 @@ def test_files(tmp_path, program):
 def test_a_report_in_a_folder_of_others(tmp_path):
   """Its pictures, too; and a run of a sweep whose page is somebody's file."""
   with forking.Program('experiments.report') as process:
-    for name in ('plots', 'predictions', 'results.json'):
+    for name in ('plots', 'results.json'):
       for form in FORMS:
         folder = tmp_path / f'{name}-{form}'.replace(' ', '-')
         (folder / 'run').mkdir(parents=True)
@@ -174,7 +174,7 @@ def test_a_report_in_a_folder_of_others(tmp_path):
         make(folder / 'run' / name, form, folder / 'aim')
         refused(
             process, ('--workdir={}',), folder, folder / 'run',
-            'config.json' if 'link' not in form else name)
+            f'--workdir={folder}/run')
 
 
 @pytest.mark.slow
@@ -192,6 +192,7 @@ def test_other_runs_of_a_sweep_are_trained(tmp_path):
   workdir = tmp_path / 'sweep'
   for name in ('runs', 'groups', 'compiled'):
     (workdir / name).mkdir(parents=True)
+  ownership.claim(str(workdir), ownership.SWEEP)
   flags = (
       f'--sweep={tmp_path}/two.py', f'--workdir={workdir}',
       f'--data_dir={tmp_path}/data')

@@ -16,7 +16,7 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 LAYERS = [
     f'esmm_jax.{module}'
     for module in ('checksums', 'json_files', 'locks', 'metric_names',
-                   'options', 'ownership', 'paths', 'printable',
+                   'no_effect', 'options', 'ownership', 'paths', 'printable',
                    'replaceable', 'schema', 'streams', 'system_errors',
                    'tasks', 'types', 'whole_files')
 ]
@@ -74,6 +74,7 @@ RULES = [
     ),
     ('esmm_jax.options', ['esmm_jax.types'], []),
     ('esmm_jax.replaceable', ['esmm_jax.types'], []),
+    ('esmm_jax.no_effect', ['esmm_jax.types'], []),
     ('esmm_jax.paths', ['esmm_jax.types'], ['fsspec']),
     ('esmm_jax.printable', [], []),
     ('esmm_jax.data.csv_files', LAYERS, FILES),
@@ -136,6 +137,11 @@ RULES = [
     ('esmm_jax.workdir.trees', ['esmm_jax.parallel'], ['jax']),
     ('esmm_jax.workdir.without_wildcards', [], []),
     (
+        'esmm_jax.workdir.chosen',
+        ['esmm_jax.embeddings.files', 'esmm_jax.workdir', *LAYERS],
+        ['jax'],
+    ),
+    (
         'esmm_jax.workdir.checkpoint',
         ['esmm_jax.parallel', 'esmm_jax.workdir', *LAYERS],
         [*JAX, 'orbax'],
@@ -154,6 +160,7 @@ RULES = [
         [],
     ),
     ('esmm_jax.sweeps.replicas', ['esmm_jax.types'], []),
+    ('esmm_jax.sweeps.progress', LAYERS, ['tqdm']),
     (
         'esmm_jax.sweeps',
         ['esmm_jax.metrics.significance', 'esmm_jax.workdir', *LAYERS],

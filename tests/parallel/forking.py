@@ -48,24 +48,53 @@ class Program:
     assert self._process.wait(timeout=60) == 0
     self._process.stdout.close()
 
-  def run(self, *arguments):
+  def run(self, *arguments, stdout='file', stderr='file'):
+    """Runs a command; a stream that is no file is one of `STREAMS`."""
     with tempfile.TemporaryDirectory() as folder:
-      request = {'argv': list(arguments), 'folder': folder}
+      request = {
+          'argv': list(arguments), 'folder': folder,
+          'streams': {'stdout': stdout, 'stderr': stderr},
+      }
       self._process.stdin.write(json.dumps(request) + '\n')
       self._process.stdin.flush()
       code = int(self._process.stdout.readline())
       texts = []
       for name in ('stdout', 'stderr'):
+        if not os.path.exists(os.path.join(folder, name)):
+          texts.append('')
+          continue
         with open(os.path.join(folder, name), encoding='utf-8') as f:
           texts.append(f.read())
     return Done(code, *texts)
 
 
-def _child(module, argv, folder):
+def _unread_pipe():
+  reads, writes = os.pipe()
+  os.close(reads)
+  return writes
+
+
+# Streams that cannot be written: name -> opens one.
+STREAMS = {
+    'full': lambda: os.open('/dev/full', os.O_WRONLY),
+    'pipe': _unread_pipe,
+    'closed': lambda: None,
+}
+
+
+def _child(module, argv, folder, streams):
   for number, name in ((1, 'stdout'), (2, 'stderr')):
-    file = os.open(
-        os.path.join(folder, name), os.O_WRONLY | os.O_CREAT, 0o600)
-    os.dup2(file, number)
+    if streams[name] == 'file':
+      file = os.open(
+          os.path.join(folder, name), os.O_WRONLY | os.O_CREAT, 0o600)
+    else:
+      file = STREAMS[streams[name]]()
+    if file is None:  # As Python has it where it was closed from the start.
+      os.close(number)
+      setattr(sys, name, None)
+    else:
+      os.dup2(file, number)
+      os.close(file)
   sys.argv = [module.__file__, *argv]
   sys.stdin = open(os.devnull, encoding='utf-8')
   code = 1
@@ -77,8 +106,14 @@ def _child(module, argv, folder):
     code = e.code or 0
   except BaseException:
     traceback.print_exc()
-  sys.stdout.flush()
-  sys.stderr.flush()
+    if streams['stderr'] != 'file':
+      with open(os.path.join(folder, 'stderr'), 'w', encoding='utf-8') as f:
+        traceback.print_exc(file=f)
+  try:  # As at the end of Python.
+    sys.stdout.flush()
+    sys.stderr.flush()
+  except OSError:
+    code = 120
   os._exit(code if isinstance(code, int) else 1)
 
 
@@ -90,7 +125,7 @@ def main(name):
     request = json.loads(line)
     child = os.fork()
     if not child:
-      _child(module, request['argv'], request['folder'])
+      _child(module, request['argv'], request['folder'], request['streams'])
     _, status = os.waitpid(child, 0)
     print(os.waitstatus_to_exitcode(status), flush=True)
 

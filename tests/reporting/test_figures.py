@@ -191,7 +191,9 @@ def test_a_front_for_each_block(tmp_path, drawn):
   table = make_front(points=points, blocks=('dataset.rho',))
   for point in points:
     if point['dataset.rho'] > 0 and point['@model'] != 'ple':
-      write(tmp_path / 'runs' / run_name(point), results={CTR: 0.6, CVR: 0.7})
+      write(
+          tmp_path / 'runs' / run_name(point), config={},
+          results={CTR: 0.6, CVR: 0.7})
   blocks = tabulate(table, os.fspath(tmp_path))
   made = figures.draw(table, blocks, 'w')
   assert made.paths == [os.path.join('w', 'front-rho-0.6.png')]
@@ -235,7 +237,7 @@ def test_training_size(tmp_path, monkeypatch):
   for point in table.points:
     if (point['@share'], point['seed']) != (0.1, 1):
       value = 0.5 + point['@share'] / 10 + point['seed'] / 100
-      write(tmp_path / 'runs' / run_name(point), results={
+      write(tmp_path / 'runs' / run_name(point), config={}, results={
           CTR: 0.5, CVR: value, 'test/ctr/logloss': 0.1})
   blocks = tabulate(table, os.fspath(tmp_path))
   made = figures.draw(table, blocks, os.fspath(tmp_path))
@@ -280,7 +282,7 @@ def test_deciles(tmp_path, monkeypatch):
   table = make_deciles()
   for point in table.points:
     if (point['dataset.rho'], point['seed']) != (0.6, 1):
-      write(tmp_path / 'runs' / run_name(point), results={
+      write(tmp_path / 'runs' / run_name(point), config={}, results={
           f'test/cvr_entire/ratio_ctr_decile_{d}': 1 + d / 10 + point['seed']
           for d in range(1, 11)})
   blocks = tabulate(table, os.fspath(tmp_path))
@@ -343,7 +345,7 @@ def test_the_program_draws_them_beside_the_table(tmp_path, root):
   done = run()
   assert done.returncode == 0 and 'no run of it is finished' in done.stderr
   name = run_name({'config': 'configs/esmm.py', 'seed': 0})
-  write(workdir / 'runs' / name, results={
+  write(workdir / 'runs' / name, config={}, results={
       f'test/cvr_entire/ratio_ctr_decile_{d}': 1.0 for d in range(1, 11)})
   done = run()
   picture = workdir / 'cvr-by-ctr-decile.png'

@@ -7,11 +7,14 @@ import sys
 
 from esmm_jax.metrics.by_space import Observed
 from esmm_jax.serving import calibrate, calibrator_fits, calibrators
+from esmm_jax.training.loop import train_and_evaluate
 from esmm_jax.types import InputError
 from esmm_jax.workdir.identity import Stamp
 import numpy as np
 import pytest
 from sklearn import metrics
+
+from tests.serving.served import small_config
 
 pytestmark = pytest.mark.slow
 
@@ -109,13 +112,13 @@ def test_what_cannot_be_calibrated(finished, tmp_path):
   (tmp_path / 'calibration.json').write_text('{"version": 7}')
   with pytest.raises(InputError, match='is of version 7, not 2'):
     calibrators.read(str(tmp_path), 'platt', Stamp())
-  run = finished.copy(tmp_path / 'run')
-  path = run.folder / 'config.json'
-  config = json.loads(path.read_text())
-  config['dataset']['valid_split'] = ''
-  path.write_text(json.dumps(config))
+  config = small_config(**{
+      'dataset.valid_split': '', 'dataset.test_split': 'test[:9%]',
+      'selection.metric': '', 'save_predictions': False, 'num_epochs': 1})
+  run = str(tmp_path / 'run')
+  train_and_evaluate(config, run, str(finished.data))
   with pytest.raises(InputError, match="dataset.valid_split=''"):
-    calibrate.calibrate(str(run.folder), str(run.data))
+    calibrate.calibrate(run, str(finished.data))
 
 
 @pytest.mark.long

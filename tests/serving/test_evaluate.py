@@ -8,6 +8,7 @@ import sys
 import esmm_jax
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import row_files
+from esmm_jax.metrics.ranking import grouped_auc
 from esmm_jax.serving import calibrate as calibrates
 from esmm_jax.serving import evaluation, scoring, segments
 from esmm_jax.training import parts
@@ -158,6 +159,24 @@ def test_a_split(run, predictor):
   for key in found:
     if key.startswith('by/') and '/gauc' not in key:
       assert found[key] == in_memory[key], key
+
+
+def test_rows_without_a_group(predictor):
+  """They are ranked against nothing, in memory as in the run's splits."""
+  rows = log().slice(days.ROWS - TEST_ROWS)
+  user = rows['user'].to_pylist()
+  user = pa.array([None if k % 2 else v for k, v in enumerate(user)])
+  k = rows.column_names.index('user')
+  rows = rows.set_column(k, 'user', user.cast(rows['user'].type))
+  clicked = rows['clicked'].to_numpy()
+  there = user.is_valid().to_numpy(zero_copy_only=False)
+  there &= (rows['bought'].to_numpy() == 0) | (clicked == 1)
+  scores = np.asarray(predictor.predict(rows)['p_ctr'])
+  wanted = grouped_auc(
+      scores[there], clicked[there], segments.codes(user)[there])
+  found = predictor.evaluate(rows)
+  assert found['ctr/gauc'] == pytest.approx(wanted.value, rel=1e-6)
+  assert found['ctr/gauc_coverage'] < 0.6
 
 
 def test_segments(predictor):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import shutil
 
 from esmm_jax import checksums
@@ -45,7 +44,7 @@ def test_predictions_are_those_of_the_run(run, tmp_path):
   kept = os.path.join(workdir, 'predictions', 'test.parquet')
   ours, theirs = parquet.read_table(path), parquet.read_table(kept)
   assert ours.num_rows == 2000
-  assert ours.equals(theirs)
+  assert ours.equals(theirs, check_metadata=True)  # The stamp too.
 
 
 def test_truth_is_of_the_same_rows(run):
@@ -65,11 +64,17 @@ def test_truth_is_of_the_same_rows(run):
         rtol=1e-5)
 
 
+def as_of_old(folder, **changes):
+  """The manifest of an earlier version, which had no identity."""
+  began = json.loads((folder / 'manifest.json').read_text())
+  old = {k: began[k] for k in ('config_sha256', 'data', 'versions')}
+  (folder / 'manifest.json').write_text(json.dumps(old | changes))
+
+
 def test_truth_of_other_data(run, tmp_path):
   workdir, data_dir, _ = run
-  began = json.loads(pathlib.Path(workdir, 'manifest.json').read_text())
-  began['data'] = 'synthetic_funnel/other, sha256 0f'
-  (tmp_path / 'manifest.json').write_text(json.dumps(began))
+  shutil.copy(os.path.join(workdir, 'manifest.json'), tmp_path)
+  as_of_old(tmp_path, data='synthetic_funnel/other, sha256 0f')
   with pytest.raises(InputError, match='trained on the data .*, sha256 0f'):
     run_predictions.open_truth(
         read_run(workdir).config, str(tmp_path), data_dir)
@@ -91,6 +96,7 @@ def test_no_test_split(run, tmp_path):
   config = json.loads((copy / 'config.json').read_text())
   config['dataset']['test_split'] = ''
   (copy / 'config.json').write_text(json.dumps(config))
+  as_of_old(copy)  # Otherwise the config that was changed is refused.
   with pytest.raises(InputError, match='names no test split'):
     run_predictions.predict_test(str(copy), data_dir)
 

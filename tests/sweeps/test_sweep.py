@@ -17,10 +17,11 @@ from esmm_jax.protocols import use as protocols
 from esmm_jax.sweeps.points import chain, fixed, product, run_name, runs
 from esmm_jax.sweeps.points import settings
 from esmm_jax.sweeps.points import sweep, zipped
+from esmm_jax.sweeps.saved_runs import run_folder
 from esmm_jax.sweeps.table import Choice, Column, Front, Table
 from esmm_jax.types import InputError
 from esmm_jax.workdir.folder import claim, record
-from experiments import load, sweep_checks
+from experiments import load, sweep_checks, sweep_runs
 from hypothesis import given, strategies as st
 import pytest
 
@@ -208,6 +209,18 @@ def test_a_column_that_no_run_can_have(changes, words):
     sweep_checks.check_columns(make(**changes), KEYS)
   gate = Column('load', 'test/gate_ctr/load_0')
   sweep_checks.check_columns(make(extra_columns=(gate,)), KEYS)
+
+
+def test_a_run_with_a_key_that_nothing_reads_is_refused_first(tmp_path):
+  config = protocols.resolve(served.small_config(**{'optimizer.momentum': 0.5}))
+  columns = (Column('AUC', 'test/ctr/auc'),)
+  plan = sweep_runs.Plan(
+      make(columns=columns, gain_columns=()), {'a': {}}, {'a': config}, [['a']])
+  (refused,) = sweep_checks.check(plan, str(tmp_path), 'none').values()
+  assert 'optimizer.momentum is 0.5, which has no effect' in str(refused)
+  # Of a run that has begun nothing is asked again.
+  claim(record(config), run_folder(str(tmp_path), 'a'))
+  assert sweep_checks.check(plan, str(tmp_path), 'none') == {}
 
 
 def test_what_a_run_will_have(finished):

@@ -374,6 +374,11 @@ def test_predictions_that_are_not_there_or_not_of_these_rows(
   train_and_evaluate(other, str(tmp_path / '0'), data_dir)
   with pytest.raises(InputError, match='other rows'):
     train_and_evaluate(config, str(tmp_path / '1'), data_dir)
+  # A damaged file is refused before training.
+  (tmp_path / '0' / 'predictions' / 'test.parquet').write_bytes(b'')
+  with pytest.raises(InputError, match='test.parquet cannot be read'):
+    train_and_evaluate(config, str(tmp_path / '2'), data_dir)
+  assert not (tmp_path / '2').exists()
 
 
 def test_a_value_that_is_wrong_names_its_key(data_dir, tmp_path):

@@ -119,6 +119,41 @@ def test_a_file_in_the_way(tmp_path, where):
   assert (tmp_path / 'file').read_text() == ''
 
 
+def encoder(folder, text='{}', more=()):
+  folder.mkdir(parents=True)
+  for name in ('encoder.json', 'unseen.json', 'vocabulary-000.parquet', *more):
+    (folder / name).write_text(text)
+  return str(folder)
+
+
+def test_an_encoder_is_copied_and_replaced(tmp_path):
+  """It is replaced where it is another one, and else left as it is."""
+  run, source = tmp_path / 'run', encoder(tmp_path / 'a' / 'encoder')
+  claim(make(), str(run), encoder=source)
+  (run / 'encoder' / '.DS_Store').write_text('x')
+  before = (run / 'encoder').stat()
+  claim(make(), str(run), encoder=source)
+  assert (run / 'encoder').stat() == before
+  other = encoder(tmp_path / 'b' / 'encoder', '{"a": 1}', ('new.json',))
+  claim(make(), str(run), encoder=other)
+  for folder in (other, run / 'encoder'):
+    assert sorted(os.listdir(folder)) == [
+        'encoder.json', 'new.json', 'unseen.json', 'vocabulary-000.parquet']
+  assert (run / 'encoder' / 'unseen.json').read_text() == '{"a": 1}'
+  assert sorted(os.listdir(run)) == ['config.json', 'encoder']
+
+
+def test_files_of_others_beside_an_encoder(tmp_path):
+  run, source = tmp_path / 'run', encoder(tmp_path / 'a' / 'encoder')
+  claim(make(), str(run), encoder=source)
+  for name in ('thesis.tex', 'vocabulary.parquet', 'encoder.json.old'):
+    (run / 'encoder' / name).write_text('mine')
+    with pytest.raises(InputError, match=f'encoder/{name} is no file of an en'):
+      claim(make(), str(run), encoder=source)
+    assert (run / 'encoder' / name).read_text() == 'mine'
+    os.remove(run / 'encoder' / name)
+
+
 def test_a_folder_that_cannot_be_written(tmp_path):
   tmp_path.chmod(0o500)
   try:

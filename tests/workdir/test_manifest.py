@@ -1,14 +1,11 @@
 """What a run began with."""
 
-import hashlib
 import json
-import os
 
-from esmm_jax import checksums
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.batching.contents import content_hash
 from esmm_jax.types import InputError
-from esmm_jax.workdir import manifest
+from esmm_jax.workdir import manifest, verify
 from esmm_jax.workdir.folder import config_hash
 import numpy as np
 import pytest
@@ -17,11 +14,19 @@ from tests import toy as toy_lib
 from tests.data.batching import test_groups
 
 grouped = test_groups.grouped
-DATA = {'data': 'toy/1.0.0, sha256 0123456789abcdef', 'encoder_sha256': '5e'}
+DATA = {
+    'data': 'toy/1.0.0, sha256 0123456789abcdef',
+    'encoder_sha256': '5e',
+    'encoder_options_sha256': '5f',
+}
 
 
 def data(**changes):
   return DATA | changes
+
+
+def make(config, data, schema=toy_lib.SCHEMA):
+  return manifest.make(config, data, schema)
 
 
 def config(**more):
@@ -39,51 +44,52 @@ def test_the_hash_of_a_config():
 
 
 def test_the_same_config_resumes(tmp_path):
-  now = manifest.make(config(), DATA)
+  now = make(config(), DATA)
   manifest.write(str(tmp_path), now)
-  assert manifest.check(str(tmp_path), now) == []
+  assert verify.resume(str(tmp_path), now) == (now, [])
   assert json.loads((tmp_path / 'manifest.json').read_text()) == now
   assert now['data'] == DATA['data'] and 'jaxlib' in now['versions']
 
 
 def test_other_data_or_another_config_is_refused(tmp_path):
-  manifest.write(str(tmp_path), manifest.make(config(), DATA))
+  manifest.write(str(tmp_path), make(config(), DATA))
   then = DATA['data']
   now = data(data=f'{then}!')
   with pytest.raises(InputError) as e:
-    manifest.check(str(tmp_path), manifest.make(config(), now))
+    verify.resume(str(tmp_path), make(config(), now))
   for part in (str(tmp_path), f'data is {then}! here and {then} there'):
     assert part in str(e.value)
   now = data(data='other, sha256 0', encoder_sha256='6f')
   with pytest.raises(InputError, match='go on: data is other, [^;]* there \\('):
-    manifest.check(str(tmp_path), manifest.make(config(), now))
+    verify.resume(str(tmp_path), make(config(), now))
   now = data(encoder_sha256='6f')
   with pytest.raises(InputError, match='encoder_sha256 is 6f here and 5e'):
-    manifest.check(str(tmp_path), manifest.make(config(), now))
+    verify.resume(str(tmp_path), make(config(), now))
   with pytest.raises(InputError, match='config_sha256 is'):
-    manifest.check(str(tmp_path), manifest.make(config(seed=1), DATA))
+    verify.resume(str(tmp_path), make(config(seed=1), DATA))
 
 
 def test_the_same_data_under_another_name(tmp_path):
-  manifest.write(str(tmp_path), manifest.make(config(), DATA))
+  manifest.write(str(tmp_path), make(config(), DATA))
   moved = data(data=DATA['data'].replace('toy', 'moved'))
-  assert manifest.check(str(tmp_path), manifest.make(config(), moved)) == []
+  manifested, warnings = verify.resume(str(tmp_path), make(config(), moved))
+  assert warnings == [] and manifested['data'] == DATA['data']
 
 
 def test_a_manifest_of_an_earlier_version(tmp_path):
-  then = manifest.make(config(), DATA)
-  del then['encoder_sha256']
-  manifest.write(str(tmp_path), then)
-  other = manifest.make(config(), data(encoder_sha256='6f'))
-  assert manifest.check(str(tmp_path), other) == []
+  then = make(config(), DATA)
+  old = {k: then[k] for k in ('config_sha256', 'data', 'versions')}
+  manifest.write(str(tmp_path), old)
+  other = make(config(), data(encoder_sha256='6f'))
+  assert verify.resume(str(tmp_path), other) == (other, [])
 
 
 def test_other_versions_warn(tmp_path):
-  then = manifest.make(config(), DATA)
+  then = make(config(), DATA)
   then['versions'] = then['versions'] | {'jax': '0.0.1'}
   del then['versions']['numpy']
   manifest.write(str(tmp_path), then)
-  warnings = manifest.check(str(tmp_path), manifest.make(config(), DATA))
+  _, warnings = verify.resume(str(tmp_path), make(config(), DATA))
   assert len(warnings) == 2
   assert 'began with jax 0.0.1 and resumes with' in warnings[0]
   assert 'numpy absent' in warnings[1]
@@ -94,40 +100,7 @@ def test_one_that_cannot_be_read(tmp_path, text):
   if text is not None:
     (tmp_path / 'manifest.json').write_text(text)
   with pytest.raises(InputError, match=r'manifest.json cannot be read'):
-    manifest.check(str(tmp_path), manifest.make(config(), DATA))
-
-
-def test_the_hash_of_the_data_is_kept(tmp_path, monkeypatch):
-  folder, path = str(tmp_path), tmp_path / 'a.npy'
-  np.save(path, np.arange(5))
-  first = checksums.folder_hash(folder)
-  made = []
-  make = hashlib.file_digest
-  monkeypatch.setattr(
-      hashlib, 'file_digest', lambda *a: made.append(1) or make(*a))
-  assert checksums.folder_hash(folder) == first and not made
-  os.utime(path, ns=(1, 1))  # A copy.
-  assert checksums.folder_hash(folder) == first and len(made) == 1
-  assert checksums.folder_hash(folder) == first and len(made) == 1
-  (tmp_path / 'sha256.json').write_text('{"files"')
-  assert checksums.folder_hash(folder) == first and len(made) == 2
-
-
-def test_prepared_data_that_is_changed(tmp_path):
-  folder, path = str(tmp_path), tmp_path / 'a.npy'
-  np.save(path, np.arange(5))
-  first = checksums.folder_hash(folder)
-  np.save(path, np.arange(1, 6))  # As many bytes.
-  with pytest.raises(InputError, match='a.npy is not as it was written. Del'):
-    checksums.folder_hash(folder)
-  path.rename(tmp_path / 'b.npy')
-  with pytest.raises(InputError, match='a.npy is missing'):
-    checksums.folder_hash(folder)
-  np.save(path, np.arange(5))
-  with pytest.raises(InputError, match='b.npy is not part of it'):
-    checksums.folder_hash(folder)
-  (tmp_path / 'b.npy').unlink()
-  assert checksums.folder_hash(folder) == first
+    verify.resume(str(tmp_path), make(config(), DATA))
 
 
 # The hash of a batch.

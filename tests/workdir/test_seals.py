@@ -106,7 +106,8 @@ def test_one_that_was_not_completed(workdir):
   assert (step, value) == (10, 10.0) and 'not completed' in message
 
 
-@pytest.mark.parametrize('text', ['', '{"a": [1,', '[]x'])
+@pytest.mark.parametrize(
+    'text', ['', '{"a": [1,', '[]x', '[]', '{}', '3', '{"a": 1}', '{"a": [1]}'])
 def test_a_seal_that_is_cut_off(workdir, text):
   (workdir / 'checkpoints' / '20.seal.json').write_text(text)
   step, _, _, (message,) = opened(workdir)

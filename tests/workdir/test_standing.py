@@ -85,3 +85,15 @@ def test_metrics_that_are_gone(tmp_path):
     writer.write(2, {'loss': 1.0})
     assert writer.is_gone
     writer.close()
+
+
+@pytest.mark.parametrize('link', [os.link, os.symlink])
+def test_what_metrics_are_linked_to_stays(tmp_path, link):
+  """The writer begins a file of its own under the name."""
+  (tmp_path / 'mine').write_text('mine')
+  (tmp_path / 'run').mkdir()
+  link(tmp_path / 'mine', tmp_path / 'run' / 'metrics.jsonl')
+  writer = Writer(str(tmp_path / 'run'), 0, 10, shows=False)
+  writer.write(1, {'loss': 1.0})
+  writer.close()
+  assert (tmp_path / 'mine').read_text() == 'mine'

@@ -22,9 +22,10 @@ from esmm_jax.data.ali_ccp.fields import HISTORIES, PRESETS
 from esmm_jax.data.ali_ccp.files import find_files, RawFiles
 from esmm_jax.data.files import file_hashes, same_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
-from esmm_jax.data.store.options import make_config
+from esmm_jax.data.store.options import like, make_config
+from esmm_jax.options import check_number, COUNT
 from esmm_jax.schema import FIRST_KEPT, Schema
-from esmm_jax.types import Columns, InputError
+from esmm_jax.types import Columns
 from esmm_jax.whole_files import save_array
 import numpy as np
 from tqdm import tqdm
@@ -79,10 +80,9 @@ class AliCcp(ColumnarBuilder):
     """
     owner = cls.__name__
     config = make_config(AliCcpConfig, options, owner, ('history_length',))
-    if history_length is not None and history_length < 1:
-      raise InputError(
-          f'dataset.history_length is {history_length}; it must be at least 1.'
-      )
+    if history_length is not None:
+      history_length = like(history_length, int, 'history_length')
+    check_number('dataset.history_length', history_length, COUNT)
     builder = cls(data_dir=data_dir, config=config)
     builder._history_length = history_length
     return builder
@@ -90,8 +90,6 @@ class AliCcp(ColumnarBuilder):
   def __init__(self, **kwargs: Any):
     self._history_length = None
     super().__init__(**kwargs)
-    if self.builder_config.raw_dir and self.info.splits:
-      self._check_same_files()
 
   @property
   def schema(self) -> Schema:
@@ -119,7 +117,10 @@ class AliCcp(ColumnarBuilder):
     return np.load(os.path.join(folder, f'{field}.npy'))
 
   def _check_same_files(self) -> None:
+    """See the base class."""
     raw_dir = self.builder_config.raw_dir
+    if not raw_dir:
+      return
     present = find_files(raw_dir).by_name
     folder = os.fspath(self.data_path)
     self.raw_warnings += same_files.check_raw(

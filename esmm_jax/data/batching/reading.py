@@ -40,7 +40,8 @@ class RowReader:
 
     Raises:
       InputError: truth_labels are asked of a data set without truth, or the
-        group table holds an impossible id or weight.
+        group table holds an impossible id or weight, or a column is not as it
+        was written.
     """
     if truth_labels and truth is None:
       raise InputError(
@@ -61,6 +62,10 @@ class RowReader:
     self._has_groups = self.groups is not None or reads_group
     if self._has_groups:
       self._names.append(schema.group)
+    # All of it here: no run begins with damaged data and ends hours later.
+    source.verify(self._names)
+    if truth_labels:
+      truth.verify(truth_labels)
 
   def read_group(self, low: int, high: int) -> np.ndarray:
     """Returns the group of each of the rows [low, high)."""

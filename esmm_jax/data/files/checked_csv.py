@@ -13,6 +13,7 @@ import re
 from typing import NoReturn
 
 from esmm_jax.data.csv_files.csv_rows import find_damage, last_field, read_rows
+from esmm_jax.data.csv_files.csv_rows import TooLong
 from esmm_jax.data.store.feature_columns import Values
 from esmm_jax.types import InputError
 import numpy as np
@@ -30,6 +31,8 @@ _NOUNS = {
     'float': 'a number',
     'date': 'a date like 2022-04-09',
 }
+_LONE_RETURN = re.compile(rb'\r(?!\n)')
+_PIECE = 1 << 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,12 +70,17 @@ def read_csv(
     InputError: The file is damaged, lacks a column, or a value is outside its
       range; names row and field.
   """
-  _, header = next(read_rows(path, line_breaks=False), (1, []))
-  for name in columns:
-    if name not in header:
-      held = ', '.join(header) or 'nothing'
-      refuse(path, 1, name, f'no such column; the header holds {held}', advice)
-  _check_end(path, header, advice)
+  try:
+    _check_line_ends(path, advice)
+    _, header = next(read_rows(path, line_breaks=False), (1, []))
+    for name in columns:
+      if name not in header:
+        held = ', '.join(header) or 'nothing'
+        what = f'no such column; the header holds {held}'
+        refuse(path, 1, name, what, advice)
+    _check_end(path, header, advice)
+  except TooLong as e:
+    refuse(path, e.line, next(iter(columns)), str(e), advice)
   try:
     table = pa_csv.read_csv(
         path,
@@ -99,6 +107,28 @@ def read_csv(
 def refuse(path: str, row: int, field: str, what: str, advice: str) -> NoReturn:
   """Raises the complaint about one field of one row."""
   raise InputError(f'{path}, row {row}, field {field!r}: {what}. {advice}')
+
+
+def _check_line_ends(path: str, advice: str) -> None:
+  """Refuses lines that end in a carriage return alone, as on old Macs."""
+  row, carried = 1, b''
+  with open(path, 'rb') as f:
+    while piece := f.read(_PIECE):
+      piece = carried + piece
+      # Its newline may be the first byte of the next piece.
+      carried = b'\r' if piece.endswith(b'\r') else b''
+      piece = piece.removesuffix(carried)
+      if lone := _LONE_RETURN.search(piece):
+        row += piece.count(b'\n', 0, lone.start())
+        break
+      row += piece.count(b'\n')
+    else:
+      if not carried:
+        return
+  raise InputError(
+      f'{path}, row {row}: the line ends in a carriage return (CR) alone. Save'
+      f' the file with newlines (LF) as line ends. {advice}'
+  )
 
 
 def _check_end(path: str, header: list[str], advice: str) -> None:

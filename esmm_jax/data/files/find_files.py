@@ -11,6 +11,7 @@ from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files import file_kinds
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.types import InputError
+from esmm_jax.whole_files import is_stray
 import fsspec
 
 # Entry of a folder -> whose table it is: rows of its files may be deleted.
@@ -53,14 +54,15 @@ def find(
   seen = {} if seen is None else seen
   for pattern in patterns:
     try:
-      fs, path = fsspec.url_to_fs(paths.expand(pattern))
+      fs, path = paths.file_system(pattern)
       listed = _list(fs, path, f'{option}={pattern}')
       sizes = [int(fs.size(p) or 0) for p in listed]
     except (ImportError, OSError, ValueError, AttributeError) as e:
-      if isinstance(e, InputError):
+      if isinstance(e, InputError) and str(e).startswith(option):
         raise
-      system_errors.refuse(f'{option}={pattern}', e)
-      raise InputError(f'{option}={pattern}: {e}') from e
+      what = option if isinstance(e, InputError) else f'{option}={pattern}'
+      system_errors.refuse(what, e)
+      raise InputError(f'{what}: {e}') from e
     if not listed:
       raise InputError(f'{option}={pattern}: there is no such file.')
     is_local = 'file' in _protocols(fs)
@@ -157,12 +159,12 @@ def _is_aside(path: str, pattern: str) -> bool:
   *folders, name = path[len(start) :].strip('/').split('/')
   if any(map(_is_hidden, folders)):
     return True
-  return _is_hidden(name) and not file_kinds.by_name(name)
+  return is_stray(name) or _is_hidden(name) and not file_kinds.by_name(name)
 
 
 def _is_hidden(name: str) -> bool:
-  """Returns whether Spark leaves out what has this name."""
-  return name.startswith('.') or (name.startswith('_') and '=' not in name)
+  """Returns whether Spark leaves out what has this name, or it is nobody's."""
+  return is_stray(name) or name.startswith('.') or (name.startswith('_') and '=' not in name)
 
 
 def _last(path: str) -> str:

@@ -39,6 +39,9 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
     conversion_without_click: Policy for a long view or like without click:
       `keep` the row with both labels 0, `drop` the row, or count it as a
       `click`.
+    check_counts: Refuses files with an official name and other numbers of rows,
+      but for examples with less than a third, see
+      `esmm_jax.data.kuairand.official`. Changes nothing that is stored.
     drop_duplicates: Keeps only the first of the rows that agree on (user_id,
       video_id, time_ms).
   """
@@ -56,6 +59,7 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
   min_count: int = 2
   conversion_without_click: str = 'keep'
   drop_duplicates: bool = False
+  check_counts: bool = True
 
   def __post_init__(self):
     choices = {

@@ -73,11 +73,6 @@ class KuaiRand(ColumnarBuilder):
     config = make_config(KuaiRandConfig, options, cls.__name__)
     return cls(data_dir=data_dir, config=config)
 
-  def __init__(self, **kwargs: Any):
-    super().__init__(**kwargs)
-    if self.builder_config.raw_dir and self.info.splits:
-      self._check_same_files()
-
   @property
   def period(self) -> str:
     """See the base class."""
@@ -85,7 +80,10 @@ class KuaiRand(ColumnarBuilder):
     return 'day' if config.history and config.history_live else ''
 
   def _check_same_files(self) -> None:
+    """See the base class."""
     raw_dir = self.builder_config.raw_dir
+    if not raw_dir:
+      return
     paths = raw_files.find_files(raw_dir)
     self.raw_warnings += same_files.check_raw(
         self.report['files'],
@@ -116,10 +114,12 @@ class KuaiRand(ColumnarBuilder):
     paths = raw_files.find_files(config.raw_dir)
     hashes = file_hashes.Hashes(os.fspath(self.data_path))
     files = {os.path.basename(p): hashes.facts(p) for p in paths}
-    raw = raw_files.read_raw(paths)
+    raw = raw_files.read_raw(paths, config.check_counts)
     hashes.refuse_changed()
     hashes.save()
     report = raw_files.describe_files(files, raw)
+    if raw.warnings:
+      report['warnings'] = raw.warnings
     labelled, counts = rows.select_rows(raw.log, config)
     raw = raw._replace(log=labelled.log)
     splits = rows.split_by_day(raw.log['date'], config)

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from esmm_jax import paths
 from esmm_jax.data.files.checked_csv import Column, read_csv, refuse
+from esmm_jax.data.kuairand import official
+from esmm_jax.data.kuairand.official import EARLY_LOG, LATE_LOG, USERS, VIDEOS
 from esmm_jax.data.store.feature_columns import Values
 from esmm_jax.types import InputError
 import numpy as np
@@ -14,13 +16,8 @@ import numpy as np
 ARCHIVE = 'KuaiRand-Pure.tar.gz'
 URL = 'https://zenodo.org/records/10439422'
 MD5 = '0820331067a3784d9691136f772b35a7'
-USERS = 'user_features_pure.csv'
-VIDEOS = 'video_features_basic_pure.csv'
 LOG_PATTERN = re.compile(r'log_standard_.*\.csv')
-OFFICIAL_LOGS = (
-    'log_standard_4_08_to_4_21_pure.csv',
-    'log_standard_4_22_to_5_08_pure.csv',
-)
+OFFICIAL_LOGS = (EARLY_LOG, LATE_LOG)
 DOWNLOAD = (
     f'Download {ARCHIVE} from {URL} (md5 {MD5}), extract it and set'
     ' --config.dataset.raw_dir (from_options: raw_dir) to the folder'
@@ -80,12 +77,14 @@ class Raw(NamedTuple):
     users: Column -> values, a row for each user, by rising user_id.
     videos: Column -> values, a row for each video, by rising video_id.
     log_files: Names of the log files, in time order.
+    warnings: A line for each file that is a small part of the official one.
   """
 
   log: dict[str, np.ndarray]
   users: dict[str, Values]
   videos: dict[str, Values]
   log_files: list[str]
+  warnings: list[str]
 
 
 def find_files(raw_dir: str) -> list[str]:
@@ -128,15 +127,25 @@ def describe_files(files: Mapping[str, Any], raw: Raw) -> dict[str, Any]:
   }
 
 
-def read_raw(paths: Sequence[str]) -> Raw:
+def read_raw(paths: Sequence[str], check_counts: bool = True) -> Raw:
   """Reads the files of `find_files`.
+
+  Args:
+    paths: The files.
+    check_counts: Compares their rows with the official ones.
 
   Raises:
     InputError: A file is damaged or has a value that is not allowed; names the
-      row and the field.
+      row and the field. Or it has other rows than the official file.
   """
   *logs, users, videos = paths
-  tables = []
+  tables, warnings = [], []
+
+  def check(path: str, rows: np.ndarray, dates: np.ndarray | None) -> None:
+    if check_counts:
+      name = os.path.basename(path)
+      warnings.append(official.check(path, name, len(rows), dates))
+
   for path in logs:
     read = read_csv(path, LOG_COLUMNS, REPAIR)
     table = {name: column.values for name, column in read.items()}
@@ -144,6 +153,7 @@ def read_raw(paths: Sequence[str]) -> Raw:
     if len(bad):
       what = f'{table["date"][bad[0]]} is no date of the form yyyymmdd'
       refuse(path, int(bad[0]) + 2, 'date', what, REPAIR)
+    check(path, table['date'], table['date'])
     table['row'] = np.arange(len(table['date']), dtype=np.int32) + 2
     tables.append((table['time_ms'].min(), os.path.basename(path), table))
   tables.sort(key=lambda t: t[:2])
@@ -153,12 +163,14 @@ def read_raw(paths: Sequence[str]) -> Raw:
       name: np.concatenate([table[name] for _, _, table in tables])
       for name in tables[0][2]
   }
-  return Raw(
-      log,
+  entities = [
       _read_entities(users, USER_COLUMNS, 'user_id'),
       _read_entities(videos, VIDEO_COLUMNS, 'video_id'),
-      [name for _, name, _ in tables],
-  )
+  ]
+  check(users, entities[0]['user_id'].values, None)
+  check(videos, entities[1]['video_id'].values, None)
+  names = [name for _, name, _ in tables]
+  return Raw(log, *entities, names, list(filter(None, warnings)))
 
 
 def _read_entities(

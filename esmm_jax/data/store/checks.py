@@ -30,6 +30,22 @@ def check_columns(
   # and the embedding of another field in the next.
   fields = [f for f in schema.fields if not f.by_group]
   _check_fields(fields, columns, where, first_row)
+  check_labels(schema, columns, where, first_row)
+  if schema.weight:
+    weight = columns[schema.weight]
+    bad = ~(np.isfinite(weight) & (weight >= 0))
+    text = 'is {}; it must be finite and at least 0.'
+    _refuse(bad, weight, text, 'the weight', where, first_row)
+
+
+def check_labels(
+    schema: Schema, columns: Columns, where: str, first_row: int
+) -> None:
+  """Refuses impossible labels; see `check_columns`.
+
+  Raises:
+    InputError: Names the data, the row and the label.
+  """
   for task in schema.tasks:
     label = columns[task.label]
     if task.kind == 'regression':
@@ -42,11 +58,6 @@ def check_columns(
       bad, text = (label != 0) & (label != 1), 'is {}; it must be 0 or 1.'
     subject = f'label {task.label!r}'
     _refuse(bad, label, text, subject, where, first_row)
-  if schema.weight:
-    weight = columns[schema.weight]
-    bad = ~(np.isfinite(weight) & (weight >= 0))
-    text = 'is {}; it must be finite and at least 0.'
-    _refuse(bad, weight, text, 'the weight', where, first_row)
 
 
 def check_groups(schema: Schema, groups: Columns, where: str) -> None:

@@ -10,34 +10,31 @@ A shard of a split is a folder of `.npy` files, one for each column.
         profile.npy ...                    shared by the rows of a session
 
 TFDS gives the name, version, splits with `train[:10%]` and `train+valid`,
-metadata, citation and the all-or-nothing build (a folder appears when it is
-complete). TensorFlow is never imported. The truth columns are in their own
-folder and come out of `truth_source` alone. Where fields are `by_group`, a
-split has one group table, and the column `Schema.group` of a shard holds the
-row of that table for each of its own rows: the join is this number.
+metadata and citation. A folder appears when it is complete and on the disk, and
+one process at a time prepares it. TensorFlow is never imported. The truth
+columns are in their own folder and come out of `truth_source` alone. Where
+fields are `by_group`, a split has one group table, and the column
+`Schema.group` of a shard holds the row of that table for each of its own rows:
+the join is this number.
 """
 
 import abc
 from collections.abc import Iterable, Iterator
-import contextlib
-import io
 import json
 import logging
 import os
 from typing import Any
 
-from esmm_jax import checksums, streams, system_errors
-from esmm_jax.data.store import split_parts, unfinished
-from esmm_jax.data.store.shards import TRUTH, write_shard
+from esmm_jax import streams, system_errors, whole_files
+from esmm_jax.data.store import prepared_files, split_parts, unfinished
+from esmm_jax.data.store.prepared_files import is_filled, PreparedFiles
+from esmm_jax.data.store.shards import described, TRUTH, write_split
 from esmm_jax.data.store.source import ColumnarSource
 from esmm_jax.schema import Schema
 from esmm_jax.types import Columns, InputError
-import numpy as np
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core import naming
 from tqdm import tqdm
 
-TEMPLATE = '{DATASET}-{SPLIT}.columns-{SHARD_X_OF_Y}'
 _GROUPS = 'groups'
 
 
@@ -47,12 +44,12 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
   A subclass gives `_describe` (schema and texts) and `_generate_splits`.
 
   Attributes:
-    columns_sha256: The hash of all columns (`checksums.folder_hash`); set by
-      `prepare`.
     raw_warnings: What the raw files could not be compared by, a line each.
+    files: Those of the prepared data, compared; None before it is prepared.
   """
 
   VERSION = tfds.core.Version('1.1.0')
+  files: PreparedFiles | None = None
 
   def __init__(self, **kwargs: Any):
     self.raw_warnings: list[str] = []
@@ -63,15 +60,19 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     logger.setLevel(logging.ERROR)
     try:
       super().__init__(**kwargs)
-    except Exception:
-      # TFDS raises whatever a damaged file of its own leads to; comparing the
-      # checksums names that file instead.
-      path = getattr(self, '_data_dir', None)
-      if path and os.path.isdir(path):
-        checksums.folder_hash(os.fspath(path))
+      _ = (self.schema, self.report) if self.info.splits else ()
+    except InputError:
+      raise
+    except Exception as e:
+      # TFDS raises whatever a damaged file of its own leads to.
+      folder = os.fspath(self.data_path)
+      if is_filled(folder):
+        raise prepared_files.undescribed(folder, e) from e
       raise
     finally:
       logger.setLevel(level)
+    if self.info.splits:
+      self._check_same_files()
 
   @abc.abstractmethod
   def _describe(self) -> tuple[Schema, dict[str, str]]:
@@ -89,6 +90,13 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     Returns:
       The schema with every vocabulary size; for each split an iterator over
       its shards (columns of any number of rows); facts to keep in `report`.
+    """
+
+  def _check_same_files(self) -> None:
+    """Refuses raw files that are not those the data was prepared from.
+
+    Raises:
+      InputError: They differ.
     """
 
   def _num_rows(self) -> int:
@@ -120,9 +128,19 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     """Folder of the encoder of raw values, which runs copy; '' if none."""
     return ''
 
-  def encoder_sha256(self) -> str:
-    """Hashes the encoder of raw values, whatever files hold it; '' if none."""
-    return ''
+  def encoder_hashes(self) -> dict[str, str]:
+    """Hashes the encoder of raw values, whatever files hold it.
+
+    Returns:
+      `encoder_sha256`: of its values; `encoder_options_sha256`: of how it reads
+      columns, and of its counts. '' without an encoder.
+    """
+    return {'encoder_sha256': '', 'encoder_options_sha256': ''}
+
+  @property
+  def no_group(self) -> int | None:
+    """Value of the column `Schema.group` of rows without one; None: none."""
+    return None
 
   @property
   def period(self) -> str:
@@ -150,7 +168,8 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
   @property
   def warnings(self) -> list[str]:
     """Texts for people, of what the data lacks; each run says them."""
-    return [*self.report.get('warnings', ()), *self.raw_warnings]
+    said = [*self.report.get('warnings', ()), *self.raw_warnings]
+    return said + (self.files.warnings if self.files else [])
 
   @property
   def report(self) -> dict[str, Any]:
@@ -163,90 +182,81 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
       yield f'{name}: {split.num_examples:,} rows'
     yield f'report: {json.dumps(self.report, indent=2)}'
 
+  @property
+  def columns_sha256(self) -> str:
+    """The hash of all columns of the prepared data."""
+    return self.files.sha256
+
   def prepare(self) -> 'ColumnarBuilder':
     """Builds the data set unless it exists; returns the builder.
-
-    Removes the folders of processes of this machine that were killed while
-    they built the same data set.
 
     Raises:
       InputError: It exists, but is not as it was written.
     """
-    unfinished.remove(os.fspath(self.data_path))
-    with (
-        contextlib.redirect_stdout(io.StringIO()),  # TFDS prints there.
-        system_errors.naming(os.fspath(self.data_path)),
-    ):
-      self.download_and_prepare()
-    self.columns_sha256 = checksums.folder_hash(os.fspath(self.data_path))
+    self._look()
+    if self.files is None or not self.info.splits:
+      with system_errors.naming(os.fspath(self.data_path)):
+        self.download_and_prepare()
     return self
 
+  def _look(self) -> None:
+    """Compares the files of the prepared data, if there is any."""
+    folder = os.fspath(self.data_path)
+    said = self.files.warnings if self.files else ()
+    self.files = PreparedFiles(folder, said) if is_filled(folder) else None
+
+  def download_and_prepare(self, **unused: Any) -> None:
+    """Builds the data set unless it exists, also in another process now.
+
+    Args:
+      **unused: Options of TFDS, whose method this replaces.
+
+    Raises:
+      InputError: It exists, but is not as it was written.
+    """
+    final = os.fspath(self.data_path)
+    with unfinished.alone(final):
+      self._look()  # Another process may have built it in the meantime.
+      if self.files is None:
+        self._build(final)
+        self._look()
+    if not self.info.splits:
+      self.info.read_from_directory(final)
+      self._check_same_files()
+
+  def _build(self, final: str) -> None:
+    """Builds the data set in a folder beside `final`, then renames it."""
+    with whole_files.new_folder(final) as temporary:
+      self._data_dir = temporary
+      try:
+        self._download_and_prepare(None)
+        self.info.write_to_directory(temporary)
+        prepared_files.seal(temporary)
+      finally:
+        self._data_dir = final
+    self.info.update_data_dir(final)
+
   def _info(self) -> tfds.core.DatasetInfo:
+    # TFDS asks for this before it reads files of its own, so they are compared
+    # before: it raises whatever a damaged one leads to.
+    self._look()
     schema, texts = self._describe()
-    features = {
-        t.label: tfds.features.Scalar(
-            np.int8 if t.kind == 'binary' else np.float32
-        )
-        for t in schema.tasks
-    }
-    for field in schema.fields:
-      dtype = np.float32 if field.kind == 'float' else np.int32
-      features[field.name] = (
-          tfds.features.Tensor(shape=(None,), dtype=dtype)
-          if field.kind == 'ids'
-          else tfds.features.Scalar(dtype)
-      )
-    return self.dataset_info_from_configs(
-        features=tfds.features.FeaturesDict(features),
-        metadata=tfds.core.MetadataDict(schema=schema.to_dict(), report={}),
-        **texts,
-    )
+    info = described(self, schema, texts)
+    # It would leave an empty temporary folder behind.
+    info.initialize_from_bucket = lambda: None
+    return info
 
   def _download_and_prepare(self, dl_manager, download_config=None) -> None:
     del dl_manager, download_config
-    infos = []
-    unfinished.mark(os.fspath(self.data_path))
+    infos, folder = [], os.fspath(self.data_path)
     with self._bar() as bar:
       self._progress = bar
       schema, splits, report = self._generate_splits()
       for split, shards in splits.items():
-        infos.append(self._write_split(split, schema, shards))
-    unfinished.unmark(os.fspath(self.data_path))
+        where = folder, self.name, split
+        infos.append(write_split(*where, schema, shards, self._wrote))
     self.info.set_splits(tfds.core.SplitDict(infos))
     self.info.metadata.update(schema=schema.to_dict(), report=report)
-
-  def _write_split(
-      self, split: str, schema: Schema, shards: Iterable[Columns]
-  ) -> tfds.core.SplitInfo:
-    template = naming.ShardedFileTemplate(
-        data_dir=self.data_path,
-        dataset_name=self.name,
-        split=split,
-        template=TEMPLATE,
-        filetype_suffix='columns',
-    )
-    lengths, written, folders = [], 0, []
-    # The names hold the number of shards, which is known only at the end.
-    for k, columns in enumerate(shards):
-      folder = os.path.join(os.fspath(self.data_path), f'part-{split}-{k}')
-      written += write_shard(folder, schema, columns)
-      lengths.append(len(columns[schema.labels[0]]))
-      folders.append(folder)
-      self._wrote(lengths[-1])
-    if not sum(lengths):
-      raise InputError(
-          f'{self.name}: split {split!r} is empty; no row fell into it. Check'
-          ' the split settings against the days or rows of the raw data.'
-      )
-    for k, folder in enumerate(folders):
-      final = template.sharded_filepath(shard_index=k, num_shards=len(folders))
-      os.rename(folder, os.fspath(final))
-    return tfds.core.SplitInfo(
-        name=split,
-        shard_lengths=lengths,
-        num_bytes=written,
-        filename_template=template,
-    )
 
   def as_data_source(
       self, split: str | None = None, **unused: Any
@@ -267,26 +277,28 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
       return {s: self.as_data_source(s) for s in self.info.splits}
     parts = self._parts(split, '')
     if not any(f.by_group for f in self.schema.fields):
-      return ColumnarSource(parts, str(split))
+      return ColumnarSource(parts, str(split), files=self.files)
     # NAME-train.columns-00000-of-00002 has NAME-train.groups beside it.
     tables = [f.rpartition('.columns-')[0] + f'.{_GROUPS}' for f, _, _ in parts]
-    return ColumnarSource(parts, str(split), self.schema.group, tables)
+    return ColumnarSource(
+        parts, str(split), self.schema.group, tables, self.files
+    )
 
   def truth_source(self, split: str) -> ColumnarSource | None:
     """Opens the truth columns of the same rows; None if the data has none."""
     if not self.schema.truth:
       return None
-    return ColumnarSource(self._parts(split, TRUTH), str(split))
+    parts = self._parts(split, TRUTH)
+    return ColumnarSource(parts, str(split), files=self.files)
 
-  def num_shared(self, split: str, other: str) -> int:
-    """Counts the rows that two splits have in common.
+  def num_shared(self, split: str, other: str = '') -> int:
+    """Counts the rows that two splits have in common; '': that one has twice.
 
     Raises:
       InputError: See `as_data_source`.
     """
-    return split_parts.num_shared(
-        self._parts(split, ''), self._parts(other, '')
-    )
+    others = self._parts(other, '') if other else []
+    return split_parts.num_shared(self._parts(split, ''), others)
 
   def _parts(self, split: str, sub: str) -> list[tuple[str, int, int]]:
     return split_parts.find(self.info, self.name, split, sub)

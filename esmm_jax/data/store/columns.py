@@ -1,11 +1,13 @@
 """Slicing, concatenating, reading and writing columns."""
 
+import errno
 import os
 
-from esmm_jax import system_errors
+from esmm_jax.data.store import bus_errors
 from esmm_jax.data.store.feature_columns import take
+from esmm_jax.data.store.prepared_files import unreadable
 from esmm_jax.types import Columns, InputError, Ragged
-from esmm_jax.whole_files import save_array
+from esmm_jax.whole_files import is_stray, save_array
 import numpy as np
 
 DAMAGED = 'The prepared data is damaged; delete its folder and prepare again.'
@@ -58,14 +60,18 @@ def open_folder(folder: str) -> Columns:
   """Maps a folder's files into memory; a list's files become one `Ragged`.
 
   Raises:
-    InputError: The folder does not exist, or a file is damaged or missing.
+    InputError: The folder does not exist, or a file is damaged, missing or
+      cannot be read.
   """
+  bus_errors.tell()
   arrays, columns = {}, {}
+  path = folder
   try:
     for name in sorted(os.listdir(folder)):
-      if name.endswith('.npy'):
+      if name.endswith('.npy') and not is_stray(name):
         path = os.path.join(folder, name)
         arrays[name.removesuffix('.npy')] = np.load(path, mmap_mode='r')
+    path = folder
     for name, array in arrays.items():
       base = name.removesuffix('.values')
       if base != name:
@@ -73,10 +79,25 @@ def open_folder(folder: str) -> Columns:
         columns[base] = Ragged(array, offsets, arrays.get(weights))
       elif not name.endswith(('.offsets', '.weights')):
         columns[name] = array
-  except (EOFError, KeyError, OSError, ValueError) as e:
-    system_errors.refuse(folder, e)
-    raise InputError(f'{folder}: {e}. {DAMAGED}') from e
+  except OSError as e:
+    if e.errno not in (None, errno.ENOENT, errno.ENOTDIR):
+      raise unreadable(e, path) from e
+    raise InputError(f'{path}: {e.strerror or e}. {DAMAGED}') from e
+  except (EOFError, KeyError, ValueError) as e:
+    why = str(e).partition('\n')[0]
+    raise InputError(f'{path}: {why}. {DAMAGED}') from e
   return columns
+
+
+def paths_of(
+    folder: str, name: str, column: np.ndarray | Ragged
+) -> list[str]:
+  """Returns the paths of the files of a column that `open_folder` opened."""
+  parts = [name]
+  if isinstance(column, Ragged):
+    parts = [f'{name}.values', f'{name}.offsets']
+    parts += [] if column.weights is None else [f'{name}.weights']
+  return [os.path.join(folder, f'{part}.npy') for part in parts]
 
 
 def write_column(folder: str, name: str, column: np.ndarray | Ragged) -> int:

@@ -1,13 +1,106 @@
-"""Writes a shard of a split: a folder of columns, checked before."""
+"""Writes the shards of a split: folders of columns, checked before."""
 
+from collections.abc import Callable, Iterable, Mapping
 import os
 
 from esmm_jax.data.store.checks import check_columns
 from esmm_jax.data.store.columns import write_column
 from esmm_jax.schema import Schema
 from esmm_jax.types import Columns, InputError
+import numpy as np
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core import naming
 
 TRUTH = 'truth'
+_TEMPLATE = '{DATASET}-{SPLIT}.columns-{SHARD_X_OF_Y}'
+
+
+def described(
+    builder: tfds.core.DatasetBuilder,
+    schema: Schema,
+    texts: Mapping[str, str],
+) -> tfds.core.DatasetInfo:
+  """Describes a data set to TFDS.
+
+  Args:
+    builder: Of the data set.
+    schema: Its fields and labels.
+    texts: Fields of the description.
+  """
+  features = {
+      t.label: tfds.features.Scalar(
+          np.int8 if t.kind == 'binary' else np.float32
+      )
+      for t in schema.tasks
+  }
+  for field in schema.fields:
+    dtype = np.float32 if field.kind == 'float' else np.int32
+    features[field.name] = (
+        tfds.features.Tensor(shape=(None,), dtype=dtype)
+        if field.kind == 'ids'
+        else tfds.features.Scalar(dtype)
+    )
+  info = builder.dataset_info_from_configs(
+      features=tfds.features.FeaturesDict(features),
+      metadata=tfds.core.MetadataDict(schema=schema.to_dict(), report={}),
+      **texts,
+  )
+  # TFDS would look for more on its server, which has none of these data sets,
+  # and leave an empty temporary folder behind.
+  info.initialize_from_bucket = lambda: None
+  return info
+
+
+def write_split(
+    folder: str,
+    name: str,
+    split: str,
+    schema: Schema,
+    shards: Iterable[Columns],
+    wrote: Callable[[int], None],
+) -> tfds.core.SplitInfo:
+  """Writes the shards of a split.
+
+  Args:
+    folder: Of the data set.
+    name: Of the data set.
+    split: Its name.
+    schema: See `write_shard`.
+    shards: The columns of each.
+    wrote: Gets the rows of each shard when it is written.
+
+  Raises:
+    InputError: The split has no rows, or see `write_shard`.
+  """
+  template = naming.ShardedFileTemplate(
+      data_dir=folder,
+      dataset_name=name,
+      split=split,
+      template=_TEMPLATE,
+      filetype_suffix='columns',
+  )
+  lengths, written, folders = [], 0, []
+  # The names hold the number of shards, which is known only at the end.
+  for k, columns in enumerate(shards):
+    path = os.path.join(folder, f'part-{split}-{k}')
+    written += write_shard(path, schema, columns)
+    lengths.append(len(columns[schema.labels[0]]))
+    folders.append(path)
+    wrote(lengths[-1])
+  if not sum(lengths):
+    raise InputError(
+        f'{name}: split {split!r} is empty; no row fell into it. Check the'
+        ' split settings against the days or rows of the raw data.'
+    )
+  for k, path in enumerate(folders):
+    final = template.sharded_filepath(shard_index=k, num_shards=len(folders))
+    os.rename(path, os.fspath(final))
+  return tfds.core.SplitInfo(
+      name=split,
+      shard_lengths=lengths,
+      num_bytes=written,
+      filename_template=template,
+  )
 
 
 def write_shard(path: str, schema: Schema, columns: Columns) -> int:

@@ -4,7 +4,9 @@ from collections.abc import Iterable
 import functools
 
 from esmm_jax.data.store.columns import concatenate, concatenate_rows, cut
-from esmm_jax.data.store.columns import DAMAGED, open_folder, take_rows
+from esmm_jax.data.store.columns import DAMAGED, open_folder, paths_of
+from esmm_jax.data.store.columns import take_rows
+from esmm_jax.data.store.prepared_files import PreparedFiles
 from esmm_jax.types import Columns, InputError
 import numpy as np
 
@@ -14,6 +16,7 @@ class ColumnarSource:
 
   `read` returns views of the files where the range lies in one shard, so there
   is no work per example, and data larger than memory costs what is read of it.
+  A column is compared with its checksum before its first row is read.
 
   Attributes:
     split: Which rows these are, such as `train[:10%]`.
@@ -27,6 +30,7 @@ class ColumnarSource:
       split: str,
       index: str = '',
       group_folders: list[str] | None = None,
+      files: PreparedFiles | None = None,
   ):
     """Opens the parts of a split, one after the other.
 
@@ -35,8 +39,11 @@ class ColumnarSource:
       split: The name of the rows, for messages.
       index: The column that holds rows of the group table, or ''.
       group_folders: The folder of each part's group table.
+      files: Has the checksums; None compares nothing.
     """
-    self.split = split
+    self.split, self._files = split, files
+    self._folders = [folder for folder, _, _ in parts]
+    self._verified: set[str] = set()
     self._parts = [(open_folder(folder), skip) for folder, skip, _ in parts]
     self._ends = np.cumsum([0] + [count for _, _, count in parts])
     self.names = sorted(self._parts[0][0]) if self._parts else []
@@ -53,6 +60,13 @@ class ColumnarSource:
   @functools.cached_property
   def groups(self) -> Columns:
     """The group table, memory-mapped where the rows are of one split."""
+    if self._files is not None:
+      self._files.verify(
+          path
+          for folder, columns in self._tables.items()
+          for name, column in columns.items()
+          for path in paths_of(folder, name, column)
+      )
     return concatenate_rows(list(self._tables.values()) or [{}])
 
   def __len__(self) -> int:
@@ -60,6 +74,29 @@ class ColumnarSource:
 
   def __repr__(self) -> str:
     return f'ColumnarSource(split={self.split!r}, rows={len(self)})'
+
+  def verify(self, names: Iterable[str]) -> None:
+    """Compares columns with their checksums, each once in a process.
+
+    `read` does so before it reads; called earlier, nothing is begun with
+    damaged data.
+
+    Args:
+      names: The columns.
+
+    Raises:
+      InputError: A shard lacks a column, or a file is not as it was written.
+    """
+    new = [name for name in names if name not in self._verified]
+    paths = []
+    for folder, (columns, _) in zip(self._folders, self._parts):
+      for name in new:
+        if name not in columns:
+          raise InputError(f'{self}: a shard has no {name!r}. {DAMAGED}')
+        paths += paths_of(folder, name, columns[name])
+    if self._files is not None and paths:
+      self._files.verify(dict.fromkeys(paths))
+    self._verified.update(new)
 
   def read(
       self, start: int, stop: int, names: Iterable[str] | None = None
@@ -74,9 +111,13 @@ class ColumnarSource:
     Returns:
       Column name -> array [stop - start], or `Ragged` whose offsets start at
       0; read-only.
+
+    Raises:
+      InputError: See `verify`.
     """
     stop = min(stop, len(self))
     names = self.names if names is None else list(names)
+    self.verify(names)
     pieces = {name: [] for name in names}
     first = int(np.searchsorted(self._ends, start, side='right')) - 1
     for k in range(max(first, 0), len(self._parts)):
@@ -87,8 +128,6 @@ class ColumnarSource:
       if low >= high and k > first:
         break
       for name in names:
-        if name not in columns:
-          raise InputError(f'{self}: a shard has no {name!r}. {DAMAGED}')
         piece = cut(columns[name], skip + low, skip + high)
         if name == self._index and self._first_group[k]:
           piece = piece + np.int32(self._first_group[k])

@@ -15,7 +15,8 @@ from esmm_jax.data.store.policies import POLICIES
 from esmm_jax.data.tabular import agreement, growing, labels, splits
 from esmm_jax.data.tabular.inputs import KINDS, parse_inputs
 from esmm_jax.data.values.raw_values import boundary, Times
-from esmm_jax.options import check_choice, refuse_unknown
+from esmm_jax.options import check_choice, check_number, Range
+from esmm_jax.options import refuse_unknown
 from esmm_jax.schema import Schema
 from esmm_jax.types import InputError
 import tensorflow_datasets as tfds
@@ -30,6 +31,10 @@ WEIGHT = 'row_weight'
 _NEW = ('labels', 'unknown_conversion', 'weight', 'vocabulary_sha256')
 
 # Options that are the name of one column.
+_RANGES = {
+    'shard_rows': Range(1, 2**31 - 1),
+    'split_seed': Range(0, 2**64 - 1),
+}
 _ONE_COLUMN = (
     *('group', 'time', 'split_by', 'split_column', 'weight'),
 )
@@ -66,8 +71,8 @@ class TabularConfig(tfds.core.BuilderConfig):
     group: Column whose values GAUC groups by, a user or a session.
     time: Column of the time, for `split='time'`.
     split: `random`, `time`, `column` or `files`.
-    split_by: `random`: rows with one value of this column stay together; with
-      `files` those that `valid_share` takes.
+    split_by: `random`: rows with one value of this column stay together, those
+      without one each by itself; with `files` those that `valid_share` takes.
     split_column: `column`: holds train, valid or test, or what people write for
       them (`splits.of_names`); other rows are left out.
     valid_share: `random`, `time`: of the rows (of the values of `split_by`);
@@ -188,10 +193,8 @@ class TabularConfig(tfds.core.BuilderConfig):
     )
 
   def _check_split(self) -> None:
-    if self.shard_rows < 1:
-      raise InputError(
-          f'dataset.shard_rows is {self.shard_rows}; it must be at least 1.'
-      )
+    for name, allowed in _RANGES.items():
+      check_number(f'dataset.{name}', getattr(self, name), allowed)
     chosen = {
         name: value
         for name, default in self._defaults().items()
@@ -268,11 +271,16 @@ class TabularConfig(tfds.core.BuilderConfig):
     )
 
   @property
+  def splits_by_value(self) -> bool:
+    """True if rows with one value of `split_by` stay together."""
+    return bool(self.split_by) and self.split in ('random', 'files')
+
+  @property
   def read(self) -> list[str]:
     """The columns that are read from the files."""
     more = [self.weight, self.group]
     more += [self.time] if self.split == 'time' else []
-    more += [self.split_by] if self.split in ('random', 'files') else []
+    more += [self.split_by] if self.splits_by_value else []
     more += [self.split_column] if self.split == 'column' else []
     events = [event.column for event in self.events.values()]
     names = [c.name for c in self.inputs] + [*events, *more]

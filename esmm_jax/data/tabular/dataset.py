@@ -17,14 +17,16 @@ from esmm_jax.data.store.column_files import GrowingTable
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.columns import cut, open_folder, take_rows
 from esmm_jax.data.store.vocabulary import ValueCounts, Vocabulary
-from esmm_jax.data.tabular import frame_files, growing, splits, warnings
+from esmm_jax.data.tabular import encoder_hashes, frame_files, growing
+from esmm_jax.data.tabular import splits, warnings
 from esmm_jax.data.tabular.config import FILE, GROUP, ROW, SPLITS
 from esmm_jax.data.tabular.config import TabularConfig, WEIGHT
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.tabular.fit import Fit
-from esmm_jax.data.tabular.rows import Chunk, ends_of_time, joint_labels
-from esmm_jax.data.tabular.rows import Log, row_weights, split_of
+from esmm_jax.data.tabular.rows import Chunk, joint_labels, Log
+from esmm_jax.data.tabular.rows import row_weights, split_of
 from esmm_jax.data.tabular.splits import LEFT_OUT
+from esmm_jax.data.tabular.time_ends import Ends, ends_of_time
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.schema import Schema
 from esmm_jax.types import Columns, InputError
@@ -75,22 +77,23 @@ class Tabular(ColumnarBuilder):
         data_dir, **frame_files.saved(log, data_dir, options)
     )
 
-  def __init__(self, **kwargs: Any):
-    super().__init__(**kwargs)
-    if self.info.splits:
-      self._check_same_files()
-
   @property
   def encoder_folder(self) -> str:
     """Folder of the prepared data's encoder, which runs on it copy."""
     return os.path.join(os.fspath(self.data_path), FOLDER)
 
-  def encoder_sha256(self) -> str:
+  @property
+  def no_group(self) -> int | None:
     """See the base class."""
-    return Encoder.load(self.encoder_folder).sha256()
+    return 0
+
+  def encoder_hashes(self) -> dict[str, str]:
+    """See the base class."""
+    folder = self.encoder_folder
+    return encoder_hashes.hashes(Encoder.load(folder), folder)
 
   def _check_same_files(self) -> None:
-    """Refuses raw files that are not those the data was prepared from."""
+    """See the base class."""
     used = dict(self.report['files'])
     try:
       paths = Log(self.builder_config).paths
@@ -118,7 +121,7 @@ class Tabular(ColumnarBuilder):
     """See the base class."""
     report = self.report if self.info.splits else {}
     earlier = warnings.of_earlier_version(self.builder_config, report)
-    return [*super().warnings, *earlier]
+    return [*warnings.renewed(super().warnings), *earlier]
 
   def _wrote(self, num_rows: int) -> None:
     """Does nothing: the passes advance the bar themselves."""
@@ -136,7 +139,9 @@ class Tabular(ColumnarBuilder):
     base = growing.base(config)
     fit, groups, report = self._count(log, ends, base)
     encoder = fit.encoder()
-    if texts := warnings.of_log(config, report, fit, encoder.schema):
+    texts = [*(ends.warnings if ends else ())]
+    texts += warnings.of_log(config, report, fit, encoder)
+    if texts:
       report['warnings'] = texts
     if base:
       report['new_values'] = growing.new_values(base, encoder)
@@ -173,7 +178,7 @@ class Tabular(ColumnarBuilder):
   def _count(
       self,
       log: Log,
-      ends: tuple[int | float, int | float] | None,
+      ends: Ends | None,
       base: Encoder | None,
   ) -> tuple[Fit, Vocabulary | None, dict[str, Any]]:
     """Makes the first pass; checks every value of every row."""
@@ -181,7 +186,7 @@ class Tabular(ColumnarBuilder):
     fit, groups = Fit(config, base), ValueCounts()
     num = {name: {'rows': 0} for name in SPLITS}
     others: Counter[str] = Counter()
-    left_out = total = ungrouped = 0
+    left_out = total = ungrouped = unsplit = 0
     for chunk in log.chunks():
       split = split_of(chunk, config, ends)
       if config.split == 'column':
@@ -194,6 +199,8 @@ class Tabular(ColumnarBuilder):
         values = chunk.texts(config.group)
         groups.add(values)
         ungrouped += values.null_count
+      if config.splits_by_value:
+        unsplit += chunk.texts(config.split_by).null_count
       for k, name in enumerate(SPLITS):
         _add(num[name], split == k, labels, weights)
       left_out += int((split == LEFT_OUT).sum())
@@ -205,6 +212,8 @@ class Tabular(ColumnarBuilder):
     report = {'rows': total, 'left_out': left_out, 'splits': filled}
     if ungrouped:
       report['ungrouped'] = ungrouped
+    if unsplit:
+      report['without_split_by'] = unsplit
     if config.split == 'column':
       report['other_splits'] = dict(others)
     return fit, groups.vocabulary() if config.group else None, report

@@ -18,9 +18,11 @@ from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import frames
 from esmm_jax.data.store.vocabulary import Vocabulary
 from esmm_jax.data.tabular.inputs import Input
+from esmm_jax.data.tabular.moments import logarithm
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.data.values import raw_values
 from esmm_jax.data.values.raw_values import Location
+from esmm_jax.json_files import parse_json
 from esmm_jax.schema import FIRST_KEPT, Schema
 from esmm_jax.types import Columns, InputError, Ragged
 import numpy as np
@@ -39,7 +41,8 @@ class Scaling:
 
   Attributes:
     mean: Of the training rows that have the number.
-    std: Above 0.
+    std: Of the same; 0 where all of them have one number but for rounding. The
+      column is then 0 everywhere: no number says how far another one is.
     log: Whether sign(x) ln(1 + |x|) is taken first.
   """
 
@@ -53,6 +56,8 @@ class Scaling:
     Raises:
       InputError: A number is so far from the mean that float32 overflows.
     """
+    if not self.std:
+      return np.zeros(len(values), np.float32)
     numbers = logarithm(values) if self.log else values
     with np.errstate(over='ignore'):
       scaled = (numbers - self.mean) / self.std
@@ -64,11 +69,6 @@ class Scaling:
     bad = np.abs(scaled) > raw_values.LARGEST
     raw_values.refuse(bad, pa.array(values), must, location)
     return scaled.astype(np.float32)
-
-
-def logarithm(values: np.ndarray) -> np.ndarray:
-  """Returns sign(x) ln(1 + |x|)."""
-  return np.sign(values) * np.log1p(np.abs(values))
 
 
 class Raw(NamedTuple):
@@ -259,7 +259,7 @@ class Encoder:
     path = os.path.join(folder, _FILE)
     try:
       with open(path, encoding='utf-8') as f:
-        about = json.load(f)
+        about = parse_json(f.read())
       if about['version'] != _VERSION:
         raise ValueError(f"it is of version {about['version']}")
       vocabularies = {}

@@ -75,6 +75,11 @@ class Event:
             f'dataset.{option}: {text!r} has one =; write == to compare, or put'
             ' a name that holds = in quotes.'
         )
+      if not unquote(text):
+        raise InputError(
+            f'dataset.{option}: {text!r} names no column. Leave it empty if'
+            ' there is none.'
+        )
       return cls(unquote(text))
     event = cls(unquote(parts[1]), parts[2], parts[3].strip())
     if not event.column or not event.value:

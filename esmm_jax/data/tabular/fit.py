@@ -5,9 +5,10 @@ from typing import Any
 
 from esmm_jax.data.store.vocabulary import ValueCounts
 from esmm_jax.data.tabular.config import TabularConfig
-from esmm_jax.data.tabular.encoder import Encoder, logarithm, Raw, read
+from esmm_jax.data.tabular.encoder import Encoder, Raw, read
 from esmm_jax.data.tabular.encoder import Scaling
 from esmm_jax.data.tabular.inputs import Input
+from esmm_jax.data.tabular.moments import Moments
 from esmm_jax.data.values import raw_values
 from esmm_jax.data.values.raw_values import Location
 from esmm_jax.types import InputError
@@ -29,36 +30,6 @@ _LIST_LIKE = {
 }
 
 
-
-class Moments:
-  """Number, mean and variance of a stream of numbers, in float64."""
-
-  def __init__(self):
-    self.num, self.mean, self._squares = 0, 0.0, 0.0
-    self._low, self._high = np.inf, -np.inf
-
-  def add(self, values: np.ndarray) -> None:
-    """Adds numbers, by the formula of Chan et al. (1983); nan is left out."""
-    values = values[~np.isnan(values)]
-    if not len(values):
-      return
-    mean = values.mean()
-    delta, num = mean - self.mean, self.num + len(values)
-    self._squares += ((values - mean) ** 2).sum()
-    self._squares += delta**2 * self.num * len(values) / num
-    self.mean += delta * len(values) / num
-    self.num = num
-    self._low = min(self._low, values.min())
-    self._high = max(self._high, values.max())
-    if self._low == self._high:  # Not what rounding makes of it.
-      self.mean, self._squares = self._low, 0.0
-
-  @property
-  def std(self) -> float:
-    """Standard deviation of the population; 1 where all are equal."""
-    return float(np.sqrt(self._squares / max(self.num, 1))) or 1.0
-
-
 class Fit:
   """Fits an encoder: counts values and moments of training rows."""
 
@@ -72,6 +43,8 @@ class Fit:
     self._config, self._base = config, base
     self._counts: dict[str, ValueCounts] = {}
     self._moments: dict[str, Moments] = {}
+    # Of the rows that are no training rows.
+    self._others: dict[str, Moments] = {}
     self._where = ''
     # List column without a list of two entries so far -> some of its values.
     self._single: dict[str, pa.Array] = {
@@ -83,7 +56,8 @@ class Fit:
     self._values: dict[str, set] = {c.name: set() for c in config.inputs}
     for c in config.inputs:
       if c.kind == 'float':
-        self._moments[c.name] = Moments()
+        log = c.scaling == 'log'
+        self._moments[c.name], self._others[c.name] = Moments(log), Moments(log)
       else:
         self._counts.setdefault(c.table, ValueCounts())
 
@@ -107,8 +81,9 @@ class Fit:
       if c.kind == 'float':
         values = raw.values[train]
         self._see(c.name, values)
-        values = logarithm(values) if c.scaling == 'log' else values
-        self._moments[c.name].add(values)
+        single = pa.types.is_float32(columns[c.name].type)
+        self._moments[c.name].add(values, single)
+        self._others[c.name].add(raw.values[~train])
       else:
         rows = train
         if raw.offsets is not None:
@@ -127,6 +102,10 @@ class Fit:
   def first_values(self, name: str) -> set:
     """Returns up to two different values of a column; None is missing."""
     return self._values[name]
+
+  def moments(self, name: str) -> tuple[Moments, Moments]:
+    """Returns those of a column's training rows, and of its other rows."""
+    return self._moments[name], self._others[name]
 
   def _note(self, name: str, column: Any, raw: Raw) -> None:
     """Remembers values of a column of texts that have one entry at most."""

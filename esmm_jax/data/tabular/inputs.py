@@ -6,10 +6,11 @@ from typing import Any
 
 from esmm_jax.data.csv_files.quoted_names import colon_hint, split, unquote
 from esmm_jax.data.values.raw_values import SEPARATOR
-from esmm_jax.options import check_choice
+from esmm_jax.options import check_choice, check_number, Range
 from esmm_jax.schema import COMBINERS, Field
 from esmm_jax.types import InputError, suggest
 
+_MOST = 2**31 - 1  # Of rows, values and entries of a list.
 SCALINGS = ('standard', 'log', 'none')
 # Kind -> option of a column -> its type.
 _OPTIONS = {
@@ -72,8 +73,7 @@ class Input:
 
   def __post_init__(self):
     for option, least in (('min_count', 1), ('max_values', 0), ('max_len', 1)):
-      if getattr(self, option) < least:
-        raise InputError(f'{option} must be at least {least}.')
+      check_number(option, getattr(self, option), Range(least, _MOST))
     check_choice('combiner', self.combiner, COMBINERS)
     check_choice('scaling', self.scaling, SCALINGS)
     if self.weights and self.weights == (self.separator or SEPARATOR):

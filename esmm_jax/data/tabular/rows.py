@@ -1,6 +1,6 @@
 """Rows of a user's log: their labels and their splits."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 from typing import Any, NamedTuple
 import zlib
@@ -12,7 +12,7 @@ from esmm_jax.data.tabular import joint, labels, splits
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.splits import LEFT_OUT
 from esmm_jax.data.values import raw_values
-from esmm_jax.data.values.raw_values import Location, NOUNS, Times
+from esmm_jax.data.values.raw_values import Location, Times
 from esmm_jax.types import InputError
 import numpy as np
 import pyarrow as pa
@@ -157,89 +157,18 @@ def row_weights(chunk: Chunk, config: TabularConfig) -> np.ndarray | None:
   return labels.read_weights(chunk.arrow(config.weight), location)
 
 
-def ends_of_time(
-    log: Log, config: TabularConfig
-) -> tuple[int | float, int | float]:
-  """Finds the times at which validation and test begin.
-
-  These are the config's, or follow from its shares: the last `test_share` of
-  the rows, and `valid_share` of all rows before it; where `test_from` says
-  where the test split begins, the last `valid_share` of the rows before that.
-  Takes 8 bytes a row. Rows of one time are in one split, the later one.
-
-  Returns:
-    Values comparable with `Times.values`.
-
-  Raises:
-    InputError: They leave a split empty, or rows differ in the kind of time.
-  """
-  name = config.time
-  column = _all_times(log, name)
-  times = column.values
-  num = len(times)
-  ends: list[int | float] = []
-  for option, share in (
-      ('test_from', config.test_share),
-      ('valid_from', config.valid_share + config.test_share),
-  ):
-    first = num - round(share * num)
-    if option == 'valid_from' and config.test_from:
-      # The share is of the rows before the test split, so that no boundary of
-      # validation can come after it.
-      before = int((~raw_values.reached(times, ends[0])).sum())
-      first = before - round(config.valid_share * before)
-    by_share = times[first].item() if first < num else np.inf
-    boundary = config.boundary(option, column) if num else None
-    ends.insert(0, by_share if boundary is None else boundary)
-    if boundary is not None and num and not times[0] < boundary <= times[-1]:
-      raise InputError(
-          f'dataset.{option} is {getattr(config, option)}, but column'
-          f' {name!r} goes from {column.words(times[0].item())} to'
-          f' {column.words(times[-1].item())}.'
-      )
-  if ends[0] > ends[1]:
-    test = f'test_from, {config.test_from}'
-    if not config.test_from:
-      test = f'the last test_share={config.test_share} of the rows begins'
-    raise InputError(
-        f'dataset.valid_from, {config.valid_from}, comes after {test};'
-        ' validation rows are those between the two.'
-    )
-  return ends[0], ends[1]
-
-
-def _all_times(log: Log, name: str) -> Times:
-  """Returns the times of all rows, ascending."""
-  pieces: list[Times] = []
-  for chunk in log.chunks([name]):
-    piece = chunk.times(name)
-    if pieces and piece.kind != pieces[0].kind:
-      raise InputError(
-          f'{chunk.location.at(0)}: column {name!r} holds {NOUNS[piece.kind]}'
-          f' here and {NOUNS[pieces[0].kind]} before; give all rows one form.'
-      )
-    pieces.append(piece)
-  if not pieces:
-    return Times(np.zeros(0), 'number')
-  zones = {piece.zone for piece in pieces}
-  return Times(
-      np.sort(np.concatenate([piece.values for piece in pieces])),
-      pieces[0].kind,
-      zones.pop() if len(zones) == 1 else '',
-  )
-
-
 def split_of(
     chunk: Chunk,
     config: TabularConfig,
-    ends: tuple[int | float, int | float] | None,
+    ends: Sequence[Any] | None,
 ) -> np.ndarray:
   """Assigns rows to splits.
 
   Args:
     chunk: The rows.
     config: Has the rule.
-    ends: Of `split='time'`: the times at which validation and test begin.
+    ends: Of `split='time'`, `time_ends.Ends`: the times at which validation and
+      test begin.
 
   Returns:
     int8 [n], a position in `SPLITS`, or LEFT_OUT.
@@ -253,7 +182,7 @@ def split_of(
   if config.split == 'time':
     times = chunk.times(config.time).values
     split = np.zeros(num, np.int8)
-    for end in ends:
+    for end in ends[:2]:
       split += raw_values.reached(times, end)
     return split
   if config.split == 'column':
@@ -265,13 +194,14 @@ def split_of(
 def _positions(chunk: Chunk, config: TabularConfig) -> np.ndarray:
   """Returns numbers of rows as if drawn evenly, float64 [n] in [0, 1)."""
   num = len(next(iter(chunk.columns.values())))
+  # Of rows without a value, which are no group that must stay together.
   keys = np.arange(chunk.total, chunk.total + num, dtype=np.uint64)
   if config.split_by:
     values = chunk.texts(config.split_by).dictionary_encode()
     distinct = ['', *values.dictionary.to_pylist()]
     codes = np.array([zlib.crc32(t.encode()) for t in distinct], np.uint64)
     index = pc.fill_null(values.indices, -1).to_numpy(zero_copy_only=False)
-    keys = codes[index + 1]
+    keys = np.where(index < 0, keys, codes[index + 1])
   # By a hash, so that a row's split depends neither on the other rows nor on
   # how the files are read.
   seed = session_hash(np.array([config.split_seed], np.uint64))

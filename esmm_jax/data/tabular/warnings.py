@@ -1,36 +1,54 @@
 """Warnings and refusals of a log: what its training rows cannot teach."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+import re
 from typing import Any
 
 from esmm_jax.data.tabular import splits
 from esmm_jax.data.tabular.config import TabularConfig, WEIGHT
+from esmm_jax.data.tabular.encoder import Encoder, Scaling
 from esmm_jax.data.tabular.fit import Fit
 from esmm_jax.schema import FIRST_KEPT, Schema
 from esmm_jax.types import InputError
+import numpy as np
 
-# Share of rows without a group from which on they decide GAUC.
+# Share of rows without a group from which on people should know.
 _UNGROUPED = 0.2
+OF_GAUC = 'GAUC leaves them out, and its coverage counts them'
+# What earlier versions did, and saved in their data.
+_OF_GAUC = re.compile(r': GAUC takes them for one group\. Give .*GAUC\.$')
+# Numbers are far off from so many times the distance that training saw.
+_FAR = 1000.0
 
 
 def of_log(
-    config: TabularConfig, report: Mapping[str, Any], fit: Fit, schema: Schema
+    config: TabularConfig,
+    report: Mapping[str, Any],
+    fit: Fit,
+    encoder: Encoder,
 ) -> list[str]:
   """Lists the warnings of a log.
 
   Args:
     config: Of the log.
     report: Of the first pass: `rows`, `splits` with `train`, `other_splits`,
-      and `ungrouped`, the rows without a value of the group.
+      `ungrouped` and `without_split_by`, the rows without a value of these
+      columns.
     fit: Of all training rows.
-    schema: With the sizes of the vocabularies.
+    encoder: Made from it.
   """
   return [
       *_of_splits(config, report.get('other_splits', {})),
       *_of_labels(config, report['splits']['train']),
-      *_of_inputs(config, fit, schema),
+      *_of_inputs(config, fit, encoder.schema),
+      *_of_numbers(config, fit, encoder),
       *_of_groups(config, report),
   ]
+
+
+def renewed(texts: Sequence[str]) -> list[str]:
+  """Returns saved warnings as they hold today."""
+  return [_OF_GAUC.sub(f': {OF_GAUC}.', text) for text in texts]
 
 
 def of_earlier_version(
@@ -104,15 +122,60 @@ def _of_inputs(config: TabularConfig, fit: Fit, schema: Schema) -> list[str]:
   return texts
 
 
+def _of_numbers(
+    config: TabularConfig, fit: Fit, encoder: Encoder
+) -> list[str]:
+  """Warns of numbers that the training rows give no measure for."""
+  texts = []
+  for c in config.inputs:
+    if c.kind != 'float' or c.scaling == 'none':
+      continue
+    train, others = fit.moments(c.name)
+    scaling = encoder.scaling(c.name)
+    own = train.farthest(scaling.mean, scaling.std)
+    far = others.farthest(scaling.mean, scaling.std)
+    if not scaling.std and len(fit.first_values(c.name)) > 1:
+      where = 'the training rows'
+      if config.vocabulary_of:
+        where = "the training rows of dataset.vocabulary_of's log"
+      texts.append(
+          f'column {c.name!r} had one number in {where}, {_mean(scaling):.6g},'
+          ' but for rounding and missing values: it tells the model nothing and'
+          ' is 0 in every row.'
+      )
+    elif far > _FAR * max(own, 1.0):
+      texts.append(
+          f'column {c.name!r} goes to {far:.3g} standard deviations from its'
+          f' mean in rows that are no training rows, and to {own:.3g} in the'
+          f' training rows, where it is from {train.low:.6g} to'
+          f' {train.high:.6g}: what is predicted there means nothing.'
+      )
+  return texts
+
+
+def _mean(scaling: Scaling) -> float:
+  """Returns the mean of a scaling as a number of the column."""
+  if not scaling.log:
+    return scaling.mean
+  return float(np.sign(scaling.mean) * np.expm1(abs(scaling.mean)))
+
+
 def _of_groups(config: TabularConfig, report: Mapping[str, Any]) -> list[str]:
+  """Warns of rows without a value of the columns that keep rows together."""
+  texts, total = [], report['rows']
+  if rows := report.get('without_split_by', 0):
+    texts.append(
+        f'{rows:,} of {total:,} rows have no value in column'
+        f' {config.split_by!r} (dataset.split_by): each of them falls into a'
+        ' split by itself.'
+    )
   rows = report.get('ungrouped', 0)
-  if rows <= _UNGROUPED * report['rows']:
-    return []
-  return [
-      f'{rows:,} of {report["rows"]:,} rows have no value in column'
-      f' {config.group!r} (dataset.group): GAUC takes them for one group. Give'
-      ' each its own value to leave them out of GAUC.'
-  ]
+  if rows > _UNGROUPED * total:
+    texts.append(
+        f'{rows:,} of {total:,} rows have no value in column {config.group!r}'
+        f' (dataset.group): {OF_GAUC}.'
+    )
+  return texts
 
 
 def refuse_empty(

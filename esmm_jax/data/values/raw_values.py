@@ -3,6 +3,7 @@
 The table of all types is in `kinds`; one text for one value is `texts`.
 """
 
+from esmm_jax.data.values import time_forms
 from esmm_jax.data.values.casts import cast, refuse
 from esmm_jax.data.values.lists import flatten, Lists, lists, SEPARATOR
 from esmm_jax.data.values.location import Location
@@ -29,6 +30,7 @@ __all__ = (
     'reached',
     'refuse',
     'texts',
+    'time_forms',
     'times',
     'whole',
 )

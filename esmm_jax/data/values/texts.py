@@ -29,8 +29,9 @@ _TIMESTAMP = (
     r'(?:(?P<fraction>\.\d*[1-9])|\.)?0*)?'
     r'(?P<zone>Z|[+-]\d\d(?::?\d\d)?)?$'
 )
-# As programs write a float that is at least 1e16, and tables one of 12 digits.
-_ROUNDED = r'^[+-]?\d([.,]\d*)?[eE]\+\d\d$'
+# As programs write a float that is at least 1e16 (with + or, after a point,
+# without), and tables one of 12 digits. 1e16 may be a code.
+_ROUNDED = r'^[+-]?\d(([.,]\d*)?[eE]\+|\.\d+[eE])\d{1,3}$'
 _UNITS = {'s': 1, 'ms': 10**3, 'us': 10**6, 'ns': 10**9}
 _BLANKS = (b' ', b'\t', b'\n', b'\r', b'\x0b', b'\x0c')
 # Bits of the whole numbers that a float holds exactly.
@@ -59,7 +60,8 @@ def texts(
   kind = require('id', array, must, location, rows)
   if kind == 'text':
     array = trimmed(array, location, rows)
-    if b'+' in _bytes(array):
+    data = _bytes(array)
+    if b'+' in data or (b'.' in data and (b'e' in data or b'E' in data)):
       must = (
           'written with all its digits: these were lost where the column was'
           ' a float; store it as a text or a whole number'
@@ -88,9 +90,10 @@ def _whole(
   array = pc.if_else(pc.is_nan(array), pa.scalar(None, pa.float64()), array)
   odd = pc.fill_null(pc.not_equal(array, pc.trunc(array)), False)
   refuse(odd, array, 'a whole number or a text', location, rows)
-  large = pc.fill_null(pc.greater(pc.abs(array), 2.0**bits), False)
+  # 2^24 + 1 is 2^24 as such a float: from there on two are one.
+  large = pc.fill_null(pc.greater_equal(pc.abs(array), 2.0**bits), False)
   must = (
-      f'a whole number up to 2^{bits}, beyond which such a float is not exact;'
+      f'a whole number below 2^{bits}, from which on such a float is not exact;'
       ' store the column as whole numbers or texts'
   )
   refuse(large, array, must, location, rows)

@@ -27,6 +27,7 @@ _FORMS = (
     'a date like 2022-04-09, 2022-04-09 12:30:00 or 2022-04-09T12:30:00+08:00,'
     ' from 1678 to 2261'
 )
+_LEAVE_OUT = '. Leave rows out of the files whose time is not known'
 _DATE = (
     r'^(?P<year>\d{4})[-/](?P<month>\d\d?)[-/](?P<day>\d\d?)'
     r'(?:[ T]+(?P<hour>\d\d?)(?::(?P<minute>\d\d)(?::(?P<second>\d\d)'
@@ -78,7 +79,7 @@ def times(array: pa.Array, location: Location) -> Times:
   if kind in ('date', 'timestamp'):
     zone = (array.type.tz or '') if kind == 'timestamp' else ''
     to = pa.timestamp('ns', zone or None)
-    array = cast(array, to, f'{must} from 1678 to 2261', location)
+    array = cast(array, to, f'{must} from 1678 to 2261{_LEAVE_OUT}', location)
     zone = 'UTC' if zone in _UTC_NAMES else zone
     return Times(_integers(array), 'moment' if zone else 'date', zone)
   if kind == 'text':
@@ -125,7 +126,7 @@ def _dates(array: pa.Array, location: Location) -> Times:
 def _odd_dates(array: pa.Array, location: Location) -> Times:
   """Parses texts one by one: slashes, digits left out, or not all alike."""
   parts = pc.extract_regex(array, _DATE)
-  must = f'a number or {_FORMS}'
+  must = f'a number or {_FORMS}{_LEAVE_OUT}'
   refuse(parts.is_null(), array, must, location)
   year, month, day, hour, minute, second, fraction, zone = parts.flatten()
   join = pc.binary_join_element_wise

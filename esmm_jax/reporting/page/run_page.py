@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 import os
 from typing import Any
 
-from esmm_jax.json_files import read_json, read_jsonl
+from esmm_jax.json_files import read_jsonl
 from esmm_jax.metric_names import DECILE_RATIOS
 from esmm_jax.reporting import plots
 from esmm_jax.reporting.page import meanings, scores, sections
@@ -13,8 +13,8 @@ from esmm_jax.serving.calibrators import probability_maps, read_file
 from esmm_jax.sweeps.saved_runs import read_run, SavedRun
 from esmm_jax.tasks import FUNNEL, Tasks
 from esmm_jax.types import InputError
+from esmm_jax.workdir import ended, manifest
 from esmm_jax.workdir.folder import predictions_file, read_schema
-from esmm_jax.workdir.predictions import saved_stamp
 
 _HEAD = ('ctr', 'cvr_clicked', 'ctcvr', 'cvr_entire')
 _DECILES = [f'test/cvr_entire/{name}' for name in DECILE_RATIOS]
@@ -49,7 +49,7 @@ def make(
   results = run.results or {}
   lines = read_jsonl(os.path.join(workdir, 'metrics.jsonl'))
   folder = folder or os.path.join(workdir, 'plots')
-  stamp = saved_stamp(workdir)
+  stamp = ended.stamp(workdir)
   calibration = read_file(workdir, stamp)
   path = predictions or predictions_file(workdir)
   predicted, tasks = None, FUNNEL
@@ -69,7 +69,7 @@ def make(
       sections.calibrated(calibration, after, workdir),
       _gates(results, os.path.join(folder, 'gates.png')),
       sections.other_seeds(workdir, run),
-      sections.made_by(run, read_json(os.path.join(workdir, 'manifest.json'))),
+      sections.made_by(run, manifest.began(workdir)),
   ]
   head = [s for s in _HEAD if f'test/{s}/auc' in results]
   if not head:  # Labels of one's own.

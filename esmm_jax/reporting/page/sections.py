@@ -1,13 +1,11 @@
 """Sections of a run's page: metrics, calibration, gates, seeds, provenance."""
 
 from collections.abc import Mapping, Sequence
-import contextlib
 import math
 import os
 import re
 from typing import Any
 
-from esmm_jax.json_files import read_json
 from esmm_jax.metrics.significance import summarize
 from esmm_jax.reporting.grid import digits, Grid, NONE
 from esmm_jax.reporting.page import meanings
@@ -18,6 +16,7 @@ from esmm_jax.sweeps.saved_runs import read_run, SavedRun
 from esmm_jax.tasks import Tasks
 from esmm_jax.types import InputError
 from esmm_jax.workdir.folder import flatten
+from esmm_jax.workdir.identity import say_once
 
 _SEEDS = ('seed', 'init_seed', 'dataset.raw_dir')
 _GATE = re.compile(r'test/(.*gate.*)/(entropy|load_\d+)')
@@ -195,11 +194,15 @@ def other_seeds(workdir: str, run: SavedRun) -> Section:
     path = os.path.join(folder, other)
     if other == name or not os.path.exists(os.path.join(path, 'results.json')):
       continue
-    with contextlib.suppress(InputError):  # A damaged one is a missing one.
-      if _without_seeds(read_json(os.path.join(path, 'config.json'))) == config:
-        sibling = read_run(path)
-        # A copy of a run is no other seed.
-        runs.setdefault(_seed(sibling), sibling)
+    try:
+      sibling = read_run(path)
+    except InputError as e:  # It is missing here, as in a results table.
+      say_once(f'{e} It is left out of the other seeds of {name}.')
+      continue
+    same_data = run.data == sibling.data or not (run.data and sibling.data)
+    if same_data and _without_seeds(sibling.config) == config:
+      # A copy of a run is no other seed.
+      runs.setdefault(_seed(sibling), sibling)
   if len(runs) < 2 or run.results is None:
     return Section(title, [])
   rows = []

@@ -1,6 +1,6 @@
 """The page of a sweep: its results table, its pictures, its runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import math
 import os
 import shlex
@@ -12,10 +12,12 @@ from esmm_jax.reporting.grid import Grid, short, titled
 from esmm_jax.reporting.page import sections
 from esmm_jax.reporting.page.parts import Code, Missing, Page, Picture, Section
 from esmm_jax.reporting.page.parts import Table, Text
+from esmm_jax.sweeps.comparable import read_runs
 from esmm_jax.sweeps.points import run_name
-from esmm_jax.sweeps.results import Block, Row, tabulate
-from esmm_jax.sweeps.saved_runs import find_run, run_folder, state
+from esmm_jax.sweeps.results import Block, notes, Row, tabulate
+from esmm_jax.sweeps.saved_runs import find_run, run_folder, SavedRun, state
 from esmm_jax.sweeps.table import Table as SweepTable
+from esmm_jax.workdir.identity import say_once
 
 _CAPTIONS = {
     'front': (
@@ -48,7 +50,12 @@ def begun(table: SweepTable | None, workdir: str) -> list[str]:
 
 
 def make(
-    table: SweepTable, spec: str, workdir: str, output: str, folder: str = ''
+    table: SweepTable,
+    spec: str,
+    workdir: str,
+    output: str,
+    folder: str = '',
+    configs: Mapping[str, Any] | None = None,
 ) -> Page:
   """Draws the pictures and makes the page.
 
@@ -58,11 +65,12 @@ def make(
     workdir: Folder of the sweep.
     output: Path of the page; links to the runs are relative to it.
     folder: Gets the pictures; '': WORKDIR/plots.
+    configs: See `comparable.read_runs`.
 
   Raises:
     InputError: As `tabulate`.
   """
-  blocks = tabulate(table, workdir)
+  blocks = tabulate(table, workdir, configs)
   folder = folder or os.path.join(workdir, 'plots')
   drawn = figures.draw(table, blocks, folder)
   grids = report.grids(table, blocks)
@@ -71,8 +79,8 @@ def make(
   pictures: list[Any] = draw_gains(table, blocks, folder)
   pictures += [Picture(p, _caption(p), True) for p in drawn.paths]
   pictures += [Missing(text) for text in drawn.skipped]
-  names = list(dict.fromkeys(map(run_name, table.points)))
-  runs = [find_run(workdir, name) for name in names]
+  by_name, _ = read_runs(table.points, workdir, configs)
+  runs = list(by_name.values())
   finished = sum(run.results is not None for run in runs)
   command = (
       f'python -m experiments.sweep --sweep={shlex.quote(spec)}'
@@ -85,6 +93,9 @@ def make(
     what += f', {failed} failed.' if failed else '.'
     what += ' The command that resumes the sweep:'
     state.append(Missing(what, command))
+  for note in notes(blocks):
+    say_once(note)
+    state.append(Text(note))
   facts = report.provenance(blocks)
   return Page(
       table.title,
@@ -94,7 +105,7 @@ def make(
           Section('State', state),
           Section('Table', tables),
           Section('Pictures', pictures),
-          Section('Runs', [_runs(table, blocks, workdir, output)]),
+          Section('Runs', [_runs(table, blocks, by_name, workdir, output)]),
           Section('How it was made', [Code(command), Code('\n'.join(facts))]),
       ],
   )
@@ -120,13 +131,14 @@ def make_without_table(workdir: str, output: str, why: str) -> Page:
       ' --sweep=FILE'
   )
   finished = sum(row[1] == 'finished' for row in rows)
+  grid = Grid('', ['name', 'run'], rows, 2, [])
   return Page(
       f'Sweep {os.path.basename(os.path.abspath(workdir))}',
       f'{len(rows)} runs, {finished} finished',
       [],
       [
           Section('State', [Missing(why, command)]),
-          Section('Runs', [Table(Grid('', ['name', 'run'], rows, 2, []), hrefs)]),
+          Section('Runs', [Table(grid, hrefs)]),
       ],
   )
 
@@ -191,7 +203,11 @@ def _caption(path: str) -> str:
 
 
 def _runs(
-    table: SweepTable, blocks: Sequence[Block], workdir: str, output: str
+    table: SweepTable,
+    blocks: Sequence[Block],
+    runs: Mapping[str, SavedRun],
+    workdir: str,
+    output: str,
 ) -> Table:
   """Lists each run with its state, its numbers and a link to it."""
   columns = list(dict.fromkeys(c for block in blocks for c in block.columns))
@@ -202,7 +218,7 @@ def _runs(
   rows, hrefs, exact = [], {}, {}
   for i, point in enumerate(table.points):
     name = run_name(point)
-    run = find_run(workdir, name)
+    run = runs[name]
     text = state(run)
     text = f'failed: {run.failure}' if text == 'failed' else text
     named = ['–' if point.get(k) is None else str(point[k]) for k in keys]

@@ -175,6 +175,7 @@ def finish(figure: Figure, grid: np.ndarray, title: str, path: str) -> None:
         handles.values(), handles, loc='outside lower center', frameon=False,
         ncols=-(-len(handles) // rows),
     )  # fmt: skip
+    _without_formulas(figure)
     if legend.get_window_extent().width <= figure.bbox.width:
       break
     if rows < len(handles):
@@ -183,9 +184,23 @@ def finish(figure: Figure, grid: np.ndarray, title: str, path: str) -> None:
   write(figure, path)
 
 
+def _without_formulas(figure: Figure) -> None:
+  """Shows dollar signs of names as they are, and not what is between them.
+
+  A name may be anything, and what is no formula would be an error. Numbers of
+  axes are formulas of matplotlib's own.
+  """
+  from matplotlib.text import Text
+
+  for text in figure.findobj(Text):
+    if '$' in text.get_text() and r'\mathdefault' not in text.get_text():
+      text.set_parse_math(False)
+
+
 def write(figure: Figure, path: str) -> None:
   """Writes the PNG, and its folder if there is none."""
+  _without_formulas(figure)
   with system_errors.naming(path):
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
     with replacing(path) as temporary:
-    figure.savefig(temporary, dpi=150, format='png')
+      figure.savefig(temporary, dpi=150, format='png')

@@ -6,6 +6,7 @@ from typing import Any
 
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.batching.padding import GroupTable
+from esmm_jax.data.store import prepared_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.columns import cut, open_folder, write_column
 from esmm_jax.models.embedding import FeatureEmbedding
@@ -274,6 +275,8 @@ def test_a_session_past_the_table_is_refused(tmp_path):
   folder = data.group_folder('test')
   for name, column in open_folder(folder).items():
     write_column(folder, name, cut(column, 0, 3))
+  prepared_files.seal(os.fspath(data.data_path))
+  data.prepare()
   with pytest.raises(InputError, match='of 3'):
     Batches(data.as_data_source('test'), SCHEMA, 8)
 

@@ -33,7 +33,8 @@ def tree(tmp_path, monkeypatch):
       'log[1].csv', 'lr[0.1]*/a.csv', 'lr[0.1]*/b.csv', 'lr0/a.csv',
       'a,b.csv', 'hive/_temporary/0/p.parquet'):
     write(tmp_path / name)
-  for name in ('_SUCCESS', '.part-0.crc', '_metadata', '_temporary/x'):
+  for name in ('_SUCCESS', '.part-0.crc', '_metadata', '_temporary/x',
+               '._part-0.snappy.parquet', 'Thumbs.db', 'desktop.ini'):
     write(tmp_path / 'spark.parquet' / name)
   monkeypatch.chdir(tmp_path)
   monkeypatch.setenv('HOME', str(tmp_path))
@@ -128,7 +129,7 @@ REFUSED = {
     'delta/*': 'is a table of Delta Lake', 'delta/*.parquet': 'of Delta Lake',
     'hudi': 'is a table of Hudi', 'ice': 'ice is a table of Iceberg',
     'loop': 'loop/again is a link to a folder; name that folder itself',
-    'nothing://x': 'nothing://x: Protocol not known',
+    'nothing://x': '--input: nothing://x is of a file system that is not',
 }
 
 

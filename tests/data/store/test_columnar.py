@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 from esmm_jax.data.batching.batches import Batches
+from esmm_jax.data.store import prepared_files
+from esmm_jax.data.store.split_parts import shared_rows
 from esmm_jax.data.store.checks import check_columns
 from esmm_jax.data.store.columns import concatenate
 from esmm_jax.data.store.shards import write_shard
@@ -90,6 +92,42 @@ def test_slices_are_exact_rows(toy, split, parts):
   assert_same(source.read(0, len(source)), want)
   truth = toy.truth_source(split)
   assert_same(truth.read(0, len(truth)), expected(parts, SCHEMA.truth))
+
+
+EXPRESSIONS = {
+    'train': ('train', range(150)), 'test': ('test', range(75)),
+    'valid': ('valid', range(20)), 'train[:10%]': ('train', range(15)),
+    'train[10:70]': ('train', range(10, 70)),
+    'train[90%:]': ('train', range(135, 150)),
+    'test[40:]': ('test', range(40, 75)),
+}
+
+
+@pytest.mark.parametrize('first', EXPRESSIONS)
+@pytest.mark.parametrize('second', EXPRESSIONS)
+def test_rows_in_common(first, second, toy):
+  """Of every pair, of its sum with another split, and twice in a sum."""
+  rows = lambda name: {(EXPRESSIONS[name][0], k) for k in EXPRESSIONS[name][1]}
+  both = len(rows(first) & rows(second))
+  assert toy.num_shared(first, second) == both
+  assert toy.num_shared(f'{first}+{second}') == both
+  others = {'train', 'test', 'valid'} - {EXPRESSIONS[second][0]}
+  more = others.difference([EXPRESSIONS[first][0]]).pop()
+  assert toy.num_shared(f'{more}+{first}', second) == both
+  said = shared_rows({'train': first, 'test': second}, toy.num_shared)
+  wanted = [
+      f"dataset.train_split '{first}' and dataset.test_split '{second}' have"
+      f' {both:,} rows in common: what is measured on them promises too much.'
+  ] if both else []
+  assert said == wanted
+
+
+def test_rows_that_a_split_has_twice(toy):
+  splits = {'train': 'train+train[:10]', 'valid': 'valid', 'test': 'test'}
+  assert shared_rows(splits, toy.num_shared) == [
+      "dataset.train_split 'train+train[:10]' has 10 rows twice: they count"
+      ' twice.']
+  assert toy.num_shared('all', 'test') == 75
 
 
 @given(st.data())
@@ -229,7 +267,7 @@ def test_wrong_values_are_refused_at_write(tmp_path, what):
 
 @pytest.mark.parametrize('what', WRONG)
 def test_wrong_values_are_refused_at_read(own, what):
-  """A file that changed after it was written."""
+  """Written with its checksum, by an earlier version say."""
   change, message = WRONG[what]
   columns = toy_lib.columns('train')
   change(columns)
@@ -242,6 +280,8 @@ def test_wrong_values_are_refused_at_read(own, what):
       name, column = f'{name}.values', column.values
     assert (folder / f'{name}.npy').exists()
     np.save(folder / f'{name}.npy', column)
+  prepared_files.seal(os.fspath(own.data_path))
+  own.prepare()
   with pytest.raises(InputError) as e:
     Batches(own.as_data_source('train'), SCHEMA, 150)
   assert message in str(e.value)

@@ -4,8 +4,8 @@ import json
 import os
 
 from esmm_jax.data.tabular.config import TabularConfig
-from esmm_jax.data.tabular.encoder import Encoder, Scaling
-from esmm_jax.data.tabular.fit import Fit, Moments
+from esmm_jax.data.tabular.encoder import Encoder
+from esmm_jax.data.tabular.fit import Fit
 from esmm_jax.data.values.raw_values import Location
 from esmm_jax.types import InputError
 import numpy as np
@@ -143,18 +143,6 @@ def test_the_largest_numbers_leave_something_of_a_column():
   largest = 3.4e38
   encoder = fitted({'a': [largest, -largest, 0.0, 1e38]}, float='a')
   assert len(set(encoder.encode({'a': [largest, 0.0, 1e38]})['a'])) == 3
-
-
-@pytest.mark.parametrize('value', [0.1, 1e-30, 3e38, -7.3])
-def test_a_constant_column(value):
-  """Its deviation is 1, not what rounding leaves."""
-  moments = Moments()
-  for num in (1000, 7, 333):
-    moments.add(np.full(num, value))
-  assert (moments.mean, moments.std) == (value, 1.0)
-  moments.add(np.array([value + 1.0]))
-  assert moments.std > 0
-  assert Scaling(value).apply(np.array([value]), HERE) == 0
 
 
 def test_an_encoder_of_an_earlier_version(tmp_path):

@@ -452,7 +452,7 @@ def test_a_file_that_is_gone_and_one_that_was_changed(tmp_path):
 def test_encoders_are_told_apart_by_their_values(change, tmp_path):
   encoder = prepared(tmp_path, write(table(), tmp_path / 'log.csv'))
   one = Encoder.load(encoder.encoder_folder)
-  assert one.sha256() == encoder.encoder_sha256()
+  assert one.sha256() == encoder.encoder_hashes()['encoder_sha256']
   one.save(str(tmp_path / 'copy'))
   assert Encoder.load(str(tmp_path / 'copy')).sha256() == one.sha256()
   user = one.values('user')

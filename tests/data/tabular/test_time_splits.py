@@ -102,11 +102,12 @@ MIXED = {
         ' date without an offset, as in the rows before'),
     'files': (
         stamps()[:4], stamps('s', 'UTC')[4:],
-        "1.parquet, row 0: column 'day' holds moments with a zone here and"
-        ' dates without a zone before'),
+        "1.parquet, row 0: column 'day' holds moments with a zone here"
+        r' \(2022-04-02 12:00:00Z\) and dates without a zone before'),
     'numbers': (
         TIMES[:4], stamps()[4:], "1.parquet, row 0: column 'day' holds dates"
-        ' without a zone here and numbers before'),
+        r' without a zone here \(2022-04-02 12:00:00\) and numbers before'
+        r' \(1648814400, .*0.parquet, row 0\); give all rows one form'),
 }
 
 

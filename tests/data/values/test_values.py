@@ -46,6 +46,9 @@ SAME = {
     'True': ['True', 'true', 'TRUE', True, np.True_],
     'False': ['False', 'false', 'FALSE', False],
     'tRUE': ['tRUE'],
+    '1e16': ['1e16'],
+    '12e5': ['12e5'],
+    str(2**24 - 1): [np.float32(2**24 - 1), 2**24 - 1, f'{2**24 - 1}.0'],
     '2022-04-01': [
         '2022-04-01', '2022-04-01 00:00:00', '2022-04-01T00:00:00.000000',
         '2022-04-01 00:00', datetime.date(2022, 4, 1),
@@ -164,10 +167,17 @@ def test_the_first_value_is_shown():
 # Values that are no identifiers, and why.
 NO_TEXTS = {
     'fraction': ([1.5], '1.5; it must be a whole number or a text'),
-    'infinite': ([np.inf], r'inf; it must be a whole number up to 2\^53'),
+    'infinite': ([np.inf], r'inf; it must be a whole number below 2\^53'),
     'rounded': ([2.0**53 + 2], r'9007199254740994.0; it must be .*2\^53'),
     'rounded float32': (
-        np.array([2.0**24 + 2], 'float32'), r'16777218.0; .* up to 2\^24'),
+        np.array([2.0**24 + 2], 'float32'), r'16777218.0; .* below 2\^24'),
+    # 16777217 may have become it.
+    'first float32 of two': (
+        np.array([2.0**24], 'float32'), r'16777216.0; .* below 2\^24'),
+    'first float of two': ([-2.0**53], r'-9007199254740992.0; .* below 2\^53'),
+    'float16': (np.array([2048], 'float16'), r'2048.0; .* below 2\^11'),
+    'rounded without a sign': (['1.8446744073709552e19'], "e19'; it must be"),
+    'a decimal': (['1E+2'], "'1E.2'; it must be written with all"),
     'rounded text': (['1.8446744073709552e+19'], "e.19'; it must be writ"),
     'rounded with a comma': (['1,23E+15'], r"'1,23E.15'; it must be written"),
     'of a spreadsheet': (['x', '1.23457E+11'], 'row 1: .*all its digits'),

@@ -1,0 +1,73 @@
+"""Rows of the official KuaiRand-Pure files, which tell a part from the whole.
+
+A log that was cut at the end of a line, or appended to itself, is a CSV file
+without fault; but other days are its last ones, and so the test split.
+"""
+
+from esmm_jax.types import InputError
+import numpy as np
+
+EARLY_LOG = 'log_standard_4_08_to_4_21_pure.csv'
+LATE_LOG = 'log_standard_4_22_to_5_08_pure.csv'
+USERS = 'user_features_pure.csv'
+VIDEOS = 'video_features_basic_pure.csv'
+# Several public sources agree on these; together the logs have the 1,436,609
+# impressions that the publishers name.
+ROWS = {
+    EARLY_LOG: 1_141_112,
+    LATE_LOG: 295_497,
+    USERS: 27_285,
+    VIDEOS: 7_583,
+}
+# Counted in the file of the archive. Whole days of it are a sound log.
+ROWS_OF_DAY = {
+    20220425: 14_911,
+    20220426: 14_530,
+    20220427: 14_328,
+    20220428: 13_972,
+    20220429: 15_839,
+    20220430: 21_204,
+    20220501: 20_790,
+    20220502: 19_554,
+    20220503: 18_943,
+    20220504: 17_600,
+    20220505: 13_390,
+}
+# A file with a smaller share of the rows is meant to be an example.
+_EXAMPLE = 1 / 3
+
+
+def check(path: str, name: str, num_rows: int, dates: np.ndarray | None) -> str:
+  """Compares the rows of a file with those of the official one of its name.
+
+  Args:
+    path: The file, for messages.
+    name: Its name; others than those of `ROWS` are not compared.
+    num_rows: Its rows.
+    dates: Of a log: integers yyyymmdd [num_rows].
+
+  Returns:
+    A warning, if the file is an example with few rows; '' otherwise.
+
+  Raises:
+    InputError: It has a large part of the official rows, or more than these.
+  """
+  whole = ROWS.get(name, num_rows)
+  days = {}
+  if dates is not None and name == LATE_LOG:
+    counts = np.unique(dates, return_counts=True)
+    days = dict(zip(*map(np.ndarray.tolist, counts)))
+  other = {d: n for d, n in days.items() if ROWS_OF_DAY.get(d) != n}
+  if num_rows == whole or (days and not other):
+    return ''
+  counted = f'{path} has {num_rows:,} rows, and the official file {whole:,}'
+  # One day that is complete shows that the rows are the official ones.
+  if len(other) == len(days) and num_rows < _EXAMPLE * whole:
+    return f'{counted}: it is taken for an example of that file.'
+  day = next((d for d in other if d in ROWS_OF_DAY), None)
+  if day is not None:
+    counted += f' (of {day} {other[day]:,}, and that {ROWS_OF_DAY[day]:,})'
+  raise InputError(
+      f'{counted}: it was cut short, or rows were added. Fetch the archive'
+      ' again. To use the file as it is set dataset.check_counts=False.'
+  )

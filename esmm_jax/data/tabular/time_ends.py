@@ -1,0 +1,163 @@
+"""The times at which validation and test begin, of a split by time."""
+
+from typing import NamedTuple
+
+from esmm_jax.data.tabular.config import TabularConfig
+from esmm_jax.data.tabular.rows import Chunk, Log
+from esmm_jax.data.values import raw_values
+from esmm_jax.data.values.raw_values import Location, NOUNS, time_forms, Times
+from esmm_jax.types import InputError
+import numpy as np
+
+
+class Ends(NamedTuple):
+  """The two times, and what people should know of the column.
+
+  Attributes:
+    valid: Comparable with `Times.values`, as is the next.
+    test: See there.
+    warnings: Texts.
+  """
+
+  valid: int | float
+  test: int | float
+  warnings: tuple[str, ...] = ()
+
+
+class _Column(NamedTuple):
+  """All times of a log, ascending, and the form of its numbers ('': none)."""
+
+  times: Times
+  form: str
+
+  def words(self, k: int) -> str:
+    """Returns time number k as people write it."""
+    value = self.times.values[k].item()
+    return time_forms.words(value, self.times, self.form)
+
+
+def ends_of_time(log: Log, config: TabularConfig) -> Ends:
+  """Finds the times at which validation and test begin.
+
+  These are the config's, or follow from its shares: the last `test_share` of
+  the rows, and `valid_share` of all rows before it; where `test_from` says
+  where the test split begins, the last `valid_share` of the rows before that.
+  Takes 8 bytes a row. Rows of one time are in one split, the later one.
+
+  Raises:
+    InputError: They leave a split empty, or rows differ in the form of time.
+  """
+  name = config.time
+  column = _all_times(log, name)
+  times = column.times.values
+  num = len(times)
+  ends: list[int | float] = []
+  for option, share in (
+      ('test_from', config.test_share),
+      ('valid_from', config.valid_share + config.test_share),
+  ):
+    first = num - round(share * num)
+    if option == 'valid_from' and config.test_from:
+      # The share is of the rows before the test split, so that no boundary of
+      # validation can come after it.
+      before = int((~raw_values.reached(times, ends[0])).sum())
+      first = before - round(config.valid_share * before)
+    by_share = times[first].item() if first < num else np.inf
+    boundary = config.boundary(option, column.times) if num else None
+    ends.insert(0, by_share if boundary is None else boundary)
+    if boundary is not None and num and not times[0] < boundary <= times[-1]:
+      raise InputError(
+          f'dataset.{option} is {getattr(config, option)}, but column'
+          f' {name!r} goes from {column.words(0)} to {column.words(-1)}.'
+      )
+  if ends[0] > ends[1]:
+    test = f'test_from, {config.test_from}'
+    if not config.test_from:
+      test = f'the last test_share={config.test_share} of the rows begins'
+    raise InputError(
+        f'dataset.valid_from, {config.valid_from}, comes after {test};'
+        ' validation rows are those between the two.'
+    )
+  return Ends(ends[0], ends[1], tuple(_warnings(column, name)))
+
+
+def _warnings(column: _Column, name: str) -> list[str]:
+  """Warns of dates that may stand for a missing one."""
+  return [
+      f'{num:,} rows have the time {date} in column {name!r}, which is often'
+      f' written where none is known; they come {"first" if first else "last"}'
+      ' in time. Leave them out of the files if so.'
+      for date, num, first in time_forms.sentinels(column.times, column.form)
+  ]
+
+
+class _Shapes:
+  """Compares the times of chunks: one kind, and one form of numbers.
+
+  Attributes:
+    form: The one form of the numbers so far, '' for none.
+  """
+
+  def __init__(self, name: str):
+    self._name = name
+    self._first: tuple[Location, int, str, str] | None = None
+    self._forms: dict[str, tuple[Location, time_forms.Form]] = {}
+
+  def add(self, chunk: Chunk, piece: Times) -> None:
+    """Takes the times of a chunk.
+
+    Raises:
+      InputError: They are of another kind than those before.
+    """
+    if not len(piece.values):
+      return
+    word = piece.words(piece.values[0].item())
+    if self._first is None:
+      self._first = chunk.location, 0, piece.kind, word
+    location, row, kind, before = self._first
+    if piece.kind != kind:
+      raise InputError(
+          f'{chunk.location.at(0)}: column {self._name!r} holds'
+          f' {NOUNS[piece.kind]} here ({word}) and {NOUNS[kind]} before'
+          f' ({before}, {location.at(row)}); give all rows one form.'
+      )
+    if piece.kind == 'number' and '' not in self._forms:
+      for form in time_forms.forms(piece.values):
+        self._forms.setdefault(form.name, (chunk.location, form))
+
+  def form(self) -> str:
+    """Returns the one form of the numbers, '' for none.
+
+    Raises:
+      InputError: There are several, and no number is of none.
+    """
+    if '' in self._forms or not self._forms:
+      return ''
+    if {*self._forms} == {'days', 'yyyy'}:  # Or a few numbers of a counter.
+      return ''
+    if len(self._forms) > 1:
+      (before, one), (here, two) = list(self._forms.values())[:2]
+      raise InputError(
+          f'{here.at(two.row)}: column {self._name!r} is {two.words()} here and'
+          f' {one.words()} in {before.at(one.row)}; give all rows one form.'
+      )
+    return next(iter(self._forms))
+
+
+def _all_times(log: Log, name: str) -> _Column:
+  """Returns the times of all rows."""
+  pieces: list[Times] = []
+  shapes = _Shapes(name)
+  for chunk in log.chunks([name]):
+    piece = chunk.times(name)
+    shapes.add(chunk, piece)
+    pieces.append(piece)
+  if not pieces:
+    return _Column(Times(np.zeros(0), 'number'), '')
+  zones = {piece.zone for piece in pieces}
+  times = Times(
+      np.sort(np.concatenate([piece.values for piece in pieces])),
+      pieces[0].kind,
+      zones.pop() if len(zones) == 1 else '',
+  )
+  return _Column(times, shapes.form())

@@ -1,0 +1,211 @@
+"""Refuses keys of a config that are set and that no part of the run reads.
+
+A key that a run does not have is refused where its section is read; a key that
+it has, and that another key makes idle, is refused here, before a new run
+begins. Runs that have begun are not asked again.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from esmm_jax.types import InputError
+
+# Optimizer -> the keys of its section that it reads.
+OPTIMIZER_KEYS = {
+    'adam': ('b1', 'b2', 'eps'),
+    'adagrad': ('initial_accumulator', 'eps'),
+    'sgd': ('momentum',),
+    'rowwise_adagrad': ('initial_accumulator', 'eps'),
+}
+_CSV = ('separator', 'header', 'encoding', 'null_values', 'quote')
+
+
+class _Idle(NamedTuple):
+  """A key that has no effect.
+
+  Attributes:
+    key: In the flat config.
+    why: The other key and its value; ends the sentence.
+    quiet: Values that are no choice of a person: the default, and what configs
+      of this project set. None: any, unless the config's file is known.
+  """
+
+  key: str
+  why: str
+  quiet: tuple[Any, ...] | None = (None,)
+
+
+def check(
+    flat: Mapping[str, Any], file: Mapping[str, Any] | None = None
+) -> None:
+  """Refuses a value that asks for something and has no effect.
+
+  Args:
+    flat: The config of a new run, with dotted keys (`folder.flatten`).
+    file: The same as its file makes it; what differs was set by a person.
+
+  Raises:
+    InputError: Names the key and the one that makes it idle.
+  """
+  absent = object()
+  for idle in _idle(flat):
+    value = flat.get(idle.key)
+    if file is None:
+      is_set = idle.quiet is not None and value not in idle.quiet
+    else:
+      default = idle.quiet[:1] if idle.quiet else ()
+      is_set = value != file.get(idle.key, absent) and value not in (
+          None, *default
+      )
+    if is_set:
+      raise InputError(
+          f'{idle.key} is {value!r}, which has no effect: {idle.why}. Leave'
+          f' {idle.key} as it is in the config file, or change the other.'
+      )
+
+
+def _idle(flat: Mapping[str, Any]) -> Iterator[_Idle]:
+  """Yields the keys that the other ones make idle."""
+  yield from _of_optimizers(flat)
+  yield from _of_training(flat)
+  yield from _of_objective(flat)
+  yield from _of_model(flat)
+  name = flat.get('dataset.name')
+  if name == 'tabular':
+    yield from _of_log(flat)
+  elif name == 'kuairand' and not flat.get('dataset.history'):
+    for key, default in (
+        ('history_form', 'both'),
+        ('history_strength', 20.0),
+        ('history_live', False),
+    ):
+      why = 'dataset.history is not set'
+      yield _Idle(f'dataset.{key}', why, (default, None))
+  elif name == 'ali_ccp' and flat.get('dataset.preset') == 'aitm18':
+    why = "dataset.preset is 'aitm18', whose fields have no lists and weights"
+    yield _Idle('dataset.weight_dtype', why, ('float16', None))
+    yield _Idle('dataset.history_length', why, (None, 4))
+  elif name == 'synthetic_funnel' and flat.get('dataset.candidates') == 1:
+    why = 'dataset.candidates is 1, so there is nothing to choose from'
+    yield _Idle('dataset.policy', why)
+
+
+def _of_optimizers(flat: Mapping[str, Any]) -> Iterator[_Idle]:
+  name = flat.get('optimizer.name', 'adam')
+  table = flat.get('table_optimizer') or name
+  used = {k for n in (name, table) for k in OPTIMIZER_KEYS.get(n, ())}
+  why = f'optimizer.name is {name!r}'
+  if table != name:
+    why += f' and table_optimizer {table!r}'
+  for key, quiet in (
+      ('b1', (0.9, 0.0)),
+      ('b2', (0.999,)),
+      ('eps', (1e-8,)),
+      ('initial_accumulator', (0.1,)),
+      ('momentum', (0.0,)),
+  ):
+    if key not in used:
+      readers = [n for n, keys in OPTIMIZER_KEYS.items() if key in keys]
+      s = '' if len(readers) > 1 else 's'
+      read = f'{why}, and only {", ".join(readers)} read{s} it'
+      yield _Idle(f'optimizer.{key}', read, (*quiet, None))
+  schedule = flat.get('schedule.name', 'constant')
+  if schedule == 'constant':
+    why = "schedule.name is 'constant', which does not end lower"
+    yield _Idle('schedule.end_factor', why, (0.01, 1.0, None))
+
+
+def _of_training(flat: Mapping[str, Any]) -> Iterator[_Idle]:
+  if flat.get('non_finite', 'stop') != 'skip':
+    why = "non_finite is 'stop', and only 'skip' counts steps"
+    yield _Idle('non_finite_ceiling', why, (100, None))
+  if flat.get('selection.metric') == '':
+    why = "selection.metric is '', so no metric selects"
+    yield _Idle('selection.mode', why, None)
+  if flat.get('dataset.test_split') == '':
+    why = "dataset.test_split is '', so there are no rows to predict"
+    yield _Idle('common_ctr', why, ('', None))
+    yield _Idle('run.save_predictions', why, (False, None))
+
+
+def _of_objective(flat: Mapping[str, Any]) -> Iterator[_Idle]:
+  estimator = flat.get('estimator')
+  weight = flat.get('loss_weights.cvr_clicked')
+  by_default = estimator == 'entire_space'
+  if weight == 0 or (weight is None and by_default):
+    why = 'loss_weights.cvr_clicked is 0'
+    if weight is None:
+      why += f' by default with estimator={estimator!r}'
+    why += ', and sampling is of that loss'
+    yield _Idle('sampling.unclicked_rate', why, (0.0, None))
+    yield _Idle('sampling.conversion_copies', why, (1.0, None))
+  # Terms on a part of the impressions have the name of that part behind _.
+  on_parts = [
+      key
+      for key, value in flat.items()
+      if key.startswith('loss_weights.') and '_' in key[13:] and value
+  ]
+  if by_default and not on_parts:
+    why = (
+        "estimator='entire_space' has no loss on a part of the impressions"
+        ' unless loss_weights.cvr_clicked or the like is set'
+    )
+    yield _Idle('estimator_options.cvr_normalization', why, ('clicks', None))
+
+
+def _of_model(flat: Mapping[str, Any]) -> Iterator[_Idle]:
+  name = flat.get('model.name')
+  if not flat.get('model.cross_layers'):
+    yield _Idle('model.cross_rank', 'model.cross_layers is 0', (0, None))
+  unused = set()
+  if name in ('dbmtl', 'mmoe'):
+    num = flat.get('model.num_experts', 0 if name == 'dbmtl' else 4)
+    if num < 2:
+      why = f'model.num_experts is {num}, so no gate chooses'
+      yield _Idle('model.gate_dropout', why, (0.0, None))
+    if num < 1:
+      unused.add('model.expert_units')
+      yield _Idle('model.expert_units', 'model.num_experts is 0', None)
+  if name == 'shared_embedding' and not flat.get('model.groups'):
+    unused.add('model.group_units')
+    yield _Idle('model.group_units', 'model.groups is empty', None)
+  units = {
+      key: value
+      for key, value in flat.items()
+      if key.startswith('model.') and key.endswith('_units')
+      and key not in unused
+  }
+  layers = name == 'aitm' or flat.get('model.cross_layers')
+  if 'model.tower_units' in units and not any(units.values()) and not layers:
+    why = f'{" and ".join(units)} {"is" if len(units) == 1 else "are"} empty'
+    why += ', so there are no hidden layers'
+    yield _Idle('model.dropout', why, (0.0, 0.2, None))
+    yield _Idle('model.norm', why, ('none', None))
+    yield _Idle('model.activation', why, ('relu', None))
+    if name in ('shared_embedding', 'single_task', 'shared_bottom'):
+      yield _Idle('model.dtype', why, ('float32', None))  # Others have gates.
+
+
+def _of_log(flat: Mapping[str, Any]) -> Iterator[_Idle]:
+  """Yields the idle keys of a log of one's own."""
+  get = lambda option: flat.get(f'dataset.{option}') or ''
+  if not get('id') and not get('ids'):
+    why = 'dataset.id and dataset.ids are empty, so nothing is embedded'
+    yield _Idle('dataset.min_count', why, (2, None))
+    yield _Idle('table_optimizer', why, ('', None))
+    yield _Idle('table_moments', why, ('float32', None))
+    yield _Idle('embedding_l2', why, (0.0, None))
+    yield _Idle('embed_init_scale', why, (0.01, None))
+    yield _Idle('model.embed_dim', why, None)
+  after = ':after=' in get('labels')
+  if not after and not (get('click') and (get('cart') or get('conversion'))):
+    why = 'no label comes after another one (dataset.conversion, labels)'
+    yield _Idle('dataset.conversion_without_click', why, ('error', None))
+    yield _Idle('dataset.unknown_conversion', why, ('error', None))
+  files = [get(option) for option in ('files', 'valid_files', 'test_files')]
+  names = ','.join(filter(None, files)).split(',')
+  names = [name.strip().strip('"\'') for name in names]
+  if all(name.endswith('.parquet') for name in names):
+    for option in _CSV:
+      why = 'dataset.files names Parquet files alone'
+      yield _Idle(f'dataset.{option}', why, ('', None))

@@ -1,0 +1,112 @@
+"""Signals that ask a process to end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from esmm_jax.workdir import stopping
+import pytest
+
+from tests import ROOT
+
+NAMES = ('SIGTERM', 'SIGHUP', 'SIGXCPU')
+
+
+def send(name):
+  os.kill(os.getpid(), getattr(signal, name))
+
+
+@pytest.fixture(name='handlers', autouse=True)
+def _handlers():
+  """The handlers are put back, whatever a test did."""
+  before = {n: signal.getsignal(getattr(signal, n)) for n in NAMES}
+  yield before
+  after = {n: signal.getsignal(getattr(signal, n)) for n in NAMES}
+  for name, handler in before.items():
+    signal.signal(getattr(signal, name), handler)
+  assert after == before
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_the_first_signal_is_noted(name):
+  with pytest.raises(stopping.Stopped), stopping.ending():
+    with stopping.asked() as asked:
+      assert not asked
+      send(name)
+      assert asked and asked.name == name
+      raise stopping.Stopped('saved')
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_the_first_signal_ends_a_block(name):
+  with pytest.raises(stopping.Stopped, match=f'stopped by {name}; ') as e:
+    with stopping.ending():
+      send(name)
+      pytest.fail('it goes on')
+  assert e.value.code == 75
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_signal_that_came_too_late_is_handed_on(name):
+  """A sweep does not train its next run after it."""
+  done = []
+  with pytest.raises(stopping.Stopped, match=name), stopping.ending():
+    with stopping.asked():
+      send(name)
+      done.append('results')
+    done.append('the next run')
+  assert done == ['results']
+
+
+def test_nohup_stays():
+  signal.signal(signal.SIGHUP, signal.SIG_IGN)
+  try:
+    with stopping.ending(), stopping.asked() as asked:
+      send('SIGHUP')
+      assert not asked
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+  finally:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def test_the_limit_of_processor_time_comes_again():
+  with pytest.raises(stopping.Stopped), stopping.ending():
+    with stopping.asked() as asked:
+      for _ in range(3):
+        send('SIGXCPU')
+      assert asked
+      raise stopping.Stopped('saved')
+
+
+def test_a_shell_repeats_the_signal_of_its_terminal():
+  with pytest.raises(stopping.Stopped), stopping.ending():
+    with stopping.asked() as asked:
+      send('SIGHUP')
+      send('SIGHUP')
+      assert asked
+      raise stopping.Stopped('saved')
+
+
+PROGRAM = '''
+import os, signal, time
+from esmm_jax.workdir import stopping
+stopping._SAME = 0.0
+with stopping.asked():
+  os.kill(os.getpid(), signal.{})
+  os.kill(os.getpid(), signal.{})
+  time.sleep(60)
+'''
+
+
+@pytest.mark.parametrize('first, second', [
+    ('SIGTERM', 'SIGTERM'), ('SIGHUP', 'SIGHUP'), ('SIGHUP', 'SIGTERM'),
+    ('SIGXCPU', 'SIGTERM')])
+def test_a_second_signal_ends_at_once(first, second):
+  began = time.monotonic()
+  done = subprocess.run(
+      [sys.executable, '-c', PROGRAM.format(first, second)], cwd=ROOT,
+      check=False)
+  assert done.returncode == -getattr(signal, second)
+  assert time.monotonic() - began < 50
