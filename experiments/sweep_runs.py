@@ -172,12 +172,29 @@ def _side_by_side(
 
   A run with results lacks only its predictions. It resumes from its own last
   checkpoint, which the checkpoint of a group would not know, so it is alone.
+  Where that checkpoint is damaged, all of its group are trained again: alone
+  its sums would be added in another order.
   """
-  from esmm_jax.sweeps.saved_runs import find_run
+  from esmm_jax.sweeps.saved_runs import run_folder
+  from esmm_jax.workdir import ends
 
   for group in plan.groups:
     names = [name for name in group if name in to_do]
-    trained = [n for n in names if find_run(workdir, n).results is not None]
+    results = {n: ends.read_results(run_folder(workdir, n)) for n in names}
+    trained = [name for name in names if results[name] is not None]
+    lost = [
+        name
+        for name in trained
+        if 1 < results[name].get('replicas', 1) == len(group)
+        and not ends.is_sound(run_folder(workdir, name), results[name])
+    ]
+    if lost:
+      streams.warn(
+          f'The last checkpoint of {", ".join(lost)} is damaged; the'
+          f' {len(group)} runs that were trained side by side are trained again.'
+      )
+      yield list(group)
+      continue
     yield from ([name] for name in trained)
     if rest := [name for name in names if name not in trained]:
       yield rest

@@ -135,8 +135,8 @@ def _params(
       why = ' '.join(checkpoints.messages)
       raise InputError(
           f'--workdir={run} has no sound checkpoint of its last step. {why}'
-          ' Delete its results.json and train again with the same command; it'
-          ' resumes from the checkpoint that is left.'
+          ' Train again with the same command; it finishes the run from the'
+          ' checkpoint that is left.'
       )
     carried = manifest.of_position(chosen.position(checkpoints))
     began = verify.run(run, config, read_schema(run), carried)

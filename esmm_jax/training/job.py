@@ -176,7 +176,9 @@ def open_job(
     ownership.claim(folder, kind)
   checkpoints = Checkpoints(shared, program.schema.num_rows)
   for workdir in workdirs:  # Its numbers would be those of no checkpoint.
-    warning = ends.withdraw(workdir, checkpoints.latest_step)
+    warning = ends.withdraw(
+        workdir, checkpoints.latest_step, len(runs) == 1
+    )
     if warning and not checkpoints.messages:  # They would say it again.
       checkpoints.messages.append(warning)
   standing = Standing(dict.fromkeys([*locked, shared]))

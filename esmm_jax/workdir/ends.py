@@ -88,12 +88,14 @@ def is_end(results: Mapping[str, Any], step: int | None) -> bool:
   return step is not None and step >= steps
 
 
-def withdraw(workdir: str, step: int | None) -> str:
+def withdraw(workdir: str, step: int | None, is_alone: bool = True) -> str:
   """Removes results.json if the run has to be trained again to its end.
 
   Args:
     workdir: The run's folder.
     step: Of the last sound checkpoint; None if there is none.
+    is_alone: False for one of several replicas, which have a checkpoint
+      together; who trains them again says why.
 
   Returns:
     A warning, or ''.
@@ -106,6 +108,8 @@ def withdraw(workdir: str, step: int | None) -> str:
   synchronise(workdir)
   if results is None:
     return f'{path} was damaged; it is made again.'
+  if not is_alone:
+    return ''
   begins = f'step {step}' if step is not None else 'its beginning'
   return (
       f'{workdir} was finished at step {results["steps"]}, and has no sound'

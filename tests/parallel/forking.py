@@ -21,7 +21,9 @@ from typing import NamedTuple
 from tests import ROOT
 
 # What the programs import when they are called.
-HEAVY = ('esmm_jax.training.loop', 'esmm_jax.training.predict')
+HEAVY = (
+    'esmm_jax.training.loop', 'esmm_jax.training.predict', 'pandas',
+    'tensorboardX')
 
 
 class Done(NamedTuple):

@@ -461,7 +461,7 @@ def test_runs_that_are_not_there(finished, tmp_path):
       path for path in sorted((run.folder / 'checkpoints').glob('*/_CHECK*'))
       if path.parent.name == '12']
   last.write_text('{')
-  with pytest.raises(InputError, match='12 is damaged.*Delete its results'):
+  with pytest.raises(InputError, match='12 is damaged.*it finishes the run'):
     esmm_jax.load(str(run.folder))
 
 

@@ -27,6 +27,7 @@ import pytest
 
 from tests import ROOT
 from tests.serving import served
+from tests.training.test_end_to_end import fingerprint, metrics, results
 
 TABLES = [
     os.path.relpath(f, ROOT)
@@ -556,4 +557,26 @@ def test_predictions_asked_for_afterwards(tmp_path, data_dir):
   after = read()
   assert [r.pop('replicas') for r in after.values()] == [1, 1]
   assert after == before
+  assert 'finished' in run(*arguments, '--dry_run').stdout
+
+
+@pytest.mark.long
+def test_a_replica_that_is_damaged(tmp_path, data_dir):
+  """It is trained again with the other one, so its bits are those it had."""
+  table = write_table(
+      tmp_path, 1, one=('learning_rate', 1e-2), other=('learning_rate', 1e-3))
+  workdir = tmp_path / 'sweep'
+  arguments = (
+      'sweep', table, workdir, f'--data_dir={data_dir}',
+      '--override=dataset.num_train=2000')
+  assert run(*arguments).returncode == 0
+  folders = sorted(workdir.glob('runs/*'))
+  before = [(results(f), metrics(f), fingerprint(f)) for f in folders]
+  harmed = next(folders[1].glob('checkpoints/*/tables/*.bin'))
+  harmed.write_bytes(b'')
+  again = run(*arguments)
+  assert again.returncode == 0, again.stderr
+  (line,) = [s for s in again.stderr.splitlines() if 'side by side' in s]
+  assert folders[1].name in line and '2 runs' in line
+  assert [(results(f), metrics(f), fingerprint(f)) for f in folders] == before
   assert 'finished' in run(*arguments, '--dry_run').stdout

@@ -206,7 +206,7 @@ class Stage:
       return done, None
     if program == 'train':
       found = [_read(run / 'results.json')]
-      if 'finished' in name:  # It reads nothing else.
+      if 'finished' in name:  # It may end anew.
         return done, found
       for line in (run / 'metrics.jsonl').read_text().splitlines():
         found.append({k: v for k, v in json.loads(line).items() if k != 'time'})

@@ -1,0 +1,1 @@
+"""Power cuts while a run is trained."""
