@@ -74,7 +74,8 @@ def test_the_line_of_an_error(code):
   number = getattr(errno, code)
   error = OSError(number, os.strerror(number), 'a', None, 'b')
   line = system_errors.line(error, 'Else.')
-  assert line.startswith(f'a -> b: {os.strerror(number)} (errno {number}, {code}')
+  words = f'{os.strerror(number)} (errno {number}, {code})'
+  assert line.startswith(f'a -> b: {words}')
   assert not line.endswith('Else.') and line.endswith('.')
   bare = OSError(number, os.strerror(number))
   assert system_errors.line(bare) == line.removeprefix('a -> b: ')

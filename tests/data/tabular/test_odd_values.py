@@ -58,7 +58,8 @@ def test_empty_items_of_lists(option, text):
 @pytest.mark.parametrize('text', [' ', '""', "''", '  ""'])
 @pytest.mark.parametrize('option', ['click', 'cart', 'conversion'])
 def test_a_label_without_a_column(option, text):
-  with pytest.raises(InputError, match=f'dataset.{option}: .* names no column'):
+  words = f'dataset.{option}: .* names no column'
+  with pytest.raises(InputError, match=words):
     TabularConfig(**BASE | {option: text})
 
 
