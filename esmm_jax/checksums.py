@@ -19,7 +19,7 @@ import json
 import os
 from typing import Any
 
-from esmm_jax.json_files import read_json, to_json, write_json
+from esmm_jax.json_files import parse_json, read_json, to_json, write_json
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import is_stray
 
@@ -58,7 +58,7 @@ def damage(folder: str) -> str:
   name = os.path.basename(folder) + _SUFFIX
   try:
     with open(folder + _SUFFIX, encoding='utf-8') as f:
-      sealed = json.load(f)
+      sealed = parse_json(f.read())
   except FileNotFoundError:
     return f'it was not completed, there is no {name}'
   except ValueError as e:
@@ -270,7 +270,7 @@ def _read_note(folder: str) -> dict[str, list[Any]]:
   """Returns path -> [bytes, nanoseconds, sha256] as noted; {} if nothing is."""
   try:
     with open(os.path.join(folder, NOTE), encoding='utf-8') as f:
-      files = json.load(f)['files']
+      files = parse_json(f.read())['files']
     return {p: [int(a), int(b), str(c)] for p, (a, b, c) in files.items()}
   except (OSError, ValueError, KeyError, TypeError, AttributeError):
     return {}

@@ -11,6 +11,8 @@ from esmm_jax.types import InputError
 from esmm_jax.whole_files import write_text
 import numpy as np
 
+_DEPTH = 50
+
 
 # What to do about a file that is torn: never more than it concerns.
 _REMEDY = 'Restore that file from a copy, or move it away.'
@@ -50,6 +52,34 @@ def write_json(path: str, value: Any, indent: int = 2) -> None:
   write_text(path, json.dumps(to_json(value), indent=indent) + '\n')
 
 
+def parse_json(text: str) -> Any:
+  """Parses JSON, of at most `_DEPTH` levels.
+
+  Deeper ones are none of ours, and functions that call themselves on what is in
+  them would fail.
+
+  Raises:
+    ValueError: The text is no JSON, or deeper.
+  """
+  try:
+    value = json.loads(text)
+  except RecursionError as e:
+    raise ValueError('it is nested too deeply') from e
+  if text.count('[') + text.count('{') > _DEPTH and _is_deep(value):
+    raise ValueError('it is nested too deeply')
+  return value
+
+
+def _is_deep(value: Any) -> bool:
+  level = [value] if isinstance(value, (dict, list)) else []
+  for _ in range(_DEPTH):
+    inner = [v.values() if isinstance(v, dict) else v for v in level]
+    level = [v for vs in inner for v in vs if isinstance(v, (dict, list))]
+    if not level:
+      return False
+  return True
+
+
 def read_json(path: str, remedy: str | None = None) -> Any:
   """Reads a JSON file; None if it does not exist.
 
@@ -62,7 +92,7 @@ def read_json(path: str, remedy: str | None = None) -> Any:
   """
   try:
     with open(path, encoding='utf-8') as f:
-      return json.load(f)
+      return parse_json(f.read())
   except (FileNotFoundError, NotADirectoryError):
     return None
   except ValueError as e:
@@ -92,7 +122,7 @@ def read_jsonl(path: str, strict: bool = True) -> list[dict[str, Any]]:
   entries = []
   for number, line in enumerate(lines[:-1], start=1):
     try:
-      value = json.loads(line)
+      value = parse_json(line)
       int(value['step'])
       entries.append(value)
     except (ValueError, TypeError, KeyError) as e:

@@ -10,7 +10,6 @@ that wrote no marker are known by what they hold.
 from collections.abc import Callable, Iterator
 import contextlib
 import fnmatch
-import json
 import os
 import shutil
 import stat
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 import uuid
 
 from esmm_jax import system_errors
-from esmm_jax.json_files import write_json
+from esmm_jax.json_files import parse_json, write_json
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import is_stray
 
@@ -49,7 +48,7 @@ def _json(*path: str) -> Any:
   """Reads JSON; None where there is none that can be read."""
   try:
     with open(os.path.join(*path), encoding='utf-8') as f:
-      return json.load(f)
+      return parse_json(f.read())
   except (OSError, ValueError):
     return None
 

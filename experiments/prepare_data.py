@@ -117,7 +117,9 @@ def _write_raw(name: str, options: dict[str, Any]) -> None:
       if f.endswith('.csv')
   )
   free = shutil.disk_usage(folder).free
-  console.say(f'Written: {folder}, {used / 1e6:,.0f} MB ({free / 1e9:,.0f} GB left)')
+  console.say(
+      f'Written: {folder}, {used / 1e6:,.0f} MB ({free / 1e9:,.0f} GB left)'
+  )
 
 
 def _options(texts: list[str]) -> dict[str, Any]:

@@ -66,11 +66,11 @@ def main() -> None:
 
 def _as_one_of_many(config: Any, workdir: str) -> None:
   """Trains together with other processes."""
-  from esmm_jax.parallel import processes
+  from esmm_jax.parallel import heartbeats, processes
 
   processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   try:
-    with processes.watching(workdir, _PEER_TIMEOUT.value):
+    with heartbeats.watching(workdir, _PEER_TIMEOUT.value):
       _train(config, workdir, processes.is_first())
   except cli.EXPECTED:
     raise
@@ -104,7 +104,8 @@ def _train(config: Any, workdir: str, first: bool = True) -> None:
   if done:
     console.say(f'This run was finished before; {workdir}/results.json has:')
   console.print_results({os.path.basename(os.path.normpath(workdir)): results})
-  console.say(f'Next: python -m experiments.report --workdir={shlex.quote(workdir)}')
+  folder = shlex.quote(workdir)
+  console.say(f'Next: python -m experiments.report --workdir={folder}')
 
 
 def _note_origin(workdir: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from esmm_jax.easyrec.networks import Parts, relations
 from esmm_jax.easyrec.notes import Notes
-from esmm_jax.easyrec.text_proto import Message
+from esmm_jax.easyrec.message import Message
 from esmm_jax.easyrec.towers import Towers
 from esmm_jax.types import InputError
 

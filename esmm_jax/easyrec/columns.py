@@ -3,7 +3,7 @@
 from esmm_jax.data.values.raw_values import SEPARATOR
 from esmm_jax.easyrec.features import Feature, features, groups, kind_name
 from esmm_jax.easyrec.notes import Notes
-from esmm_jax.easyrec.text_proto import ANY, Message
+from esmm_jax.easyrec.message import ANY, Message
 
 _KINDS = {
     'IdFeature': 'id', 'TagFeature': 'ids', 'SequenceFeature': 'ids',

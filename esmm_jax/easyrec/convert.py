@@ -8,7 +8,8 @@ from esmm_jax.easyrec.dataset import dataset, row_weight
 from esmm_jax.easyrec.features import groups
 from esmm_jax.easyrec.networks import feature_groups, network, Parts
 from esmm_jax.easyrec.notes import Notes
-from esmm_jax.easyrec.text_proto import Message, parse
+from esmm_jax.easyrec.message import Message
+from esmm_jax.easyrec.text_proto import parse
 from esmm_jax.easyrec.towers import losses, Towers, towers
 from esmm_jax.types import InputError, suggest
 
@@ -55,9 +56,11 @@ def convert(text: str) -> Converted:
   model = root.message('model_config')
   name = model.get('model_class', '')
   if name not in CLASSES:
+    line = model.field('model_class').line
     raise InputError(
-        f'line {model.field("model_class").line}: model_config.model_class is {name!r}; of EasyRec\'s models'
-        f' {", ".join(CLASSES)} can be carried over. {suggest(name, CLASSES)}'
+        f'line {line}: model_config.model_class is {name!r}; of EasyRec\'s'
+        f' models {", ".join(CLASSES)} can be carried over.'
+        f' {suggest(name, CLASSES)}'
     )
   base, section = CLASSES[name]
   net = model.message(section)

@@ -6,7 +6,7 @@ from typing import Any
 from esmm_jax.easyrec.columns import columns, quoted
 from esmm_jax.easyrec.features import features, input_fields, unknown
 from esmm_jax.easyrec.notes import Notes
-from esmm_jax.easyrec.text_proto import Message
+from esmm_jax.easyrec.message import Message
 from esmm_jax.easyrec.towers import Towers
 
 _PATHS = {

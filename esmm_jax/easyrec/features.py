@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import dataclasses
 import re
 
-from esmm_jax.easyrec.text_proto import Field, Message
+from esmm_jax.easyrec.message import Field, Message
 from esmm_jax.types import InputError
 
 # In the order of the enumeration FeatureType, whose numbers may be written.

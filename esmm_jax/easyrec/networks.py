@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from esmm_jax.easyrec.notes import Notes
-from esmm_jax.easyrec.text_proto import Message
+from esmm_jax.easyrec.message import Message
 from esmm_jax.easyrec.towers import Towers
 from esmm_jax.options import BELOW_ONE, WIDTH
 from esmm_jax.types import InputError, suggest

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from esmm_jax.easyrec.text_proto import Message
+from esmm_jax.easyrec.message import Message
 
 # Settings without counterpart that need none: output folders and intervals,
 # types of columns, which are read from the files, threads and prefetching.

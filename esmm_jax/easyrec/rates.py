@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from esmm_jax.easyrec.notes import Notes
-from esmm_jax.easyrec.text_proto import Message
+from esmm_jax.easyrec.message import Message
 from esmm_jax.options import COUNT, POSITIVE
 
 _FORMS = (
@@ -30,7 +30,8 @@ def rate(message: Message, steps: int, notes: Notes) -> dict[str, Any]:
     return {'learning_rate': _RATE}
   options = message.message(form)
   if form == 'constant_learning_rate':
-    return {'learning_rate': float(options.get('learning_rate', _RATE, POSITIVE))}
+    first = options.get('learning_rate', _RATE, POSITIVE)
+    return {'learning_rate': float(first)}
   if form == 'exponential_decay_learning_rate':
     return _exponential(options, steps, notes)
   if form == 'cosine_decay_learning_rate':

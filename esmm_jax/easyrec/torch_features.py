@@ -2,7 +2,7 @@
 
 from esmm_jax.easyrec.features import default_field
 from esmm_jax.easyrec.notes import Notes
-from esmm_jax.easyrec.text_proto import Field, Message, Word
+from esmm_jax.easyrec.message import Field, Message, Word
 
 _RENAMED = {
     'pooling': 'combiner', 'normalizer': 'normalizer_fn',

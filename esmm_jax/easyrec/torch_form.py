@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from esmm_jax.easyrec.features import default_field
 from esmm_jax.easyrec.notes import Notes
-from esmm_jax.easyrec.text_proto import Field, Message, Word
+from esmm_jax.easyrec.message import Field, Message, Word
 from esmm_jax.easyrec.torch_features import feature_configs
 from esmm_jax.easyrec.torch_training import train_config
 from esmm_jax.types import InputError

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from esmm_jax.easyrec.notes import Notes
-from esmm_jax.easyrec.text_proto import Message
+from esmm_jax.easyrec.message import Message
 from esmm_jax.types import InputError
 
 # Cross-entropies of a label of 0 or 1, as names and numbers of LossType.
@@ -53,7 +53,8 @@ def towers(root: Message, net: Message, name: str, notes: Notes) -> Towers:
   fields = root.message('data_config').texts('label_fields')
   labels = {}
   for k, tower in enumerate(listed):
-    label = tower.get('label_name', '') or (fields[k] if k < len(fields) else '')
+    by_order = fields[k] if k < len(fields) else ''
+    label = tower.get('label_name', '') or by_order
     if not label:
       raise InputError(f'line {tower.line}: a tower has no label_name.')
     labels[id(tower)] = label

@@ -4,14 +4,15 @@ from typing import Any, NamedTuple
 
 from esmm_jax.easyrec import rates
 from esmm_jax.easyrec.notes import Notes
-from esmm_jax.easyrec.text_proto import Message
+from esmm_jax.easyrec.message import Message
 from esmm_jax.options import BELOW_ONE, COUNT, NOT_NEGATIVE, POSITIVE, Range
 from esmm_jax.options import SEED  # fmt: skip
 
+_Option = tuple[str, float, Range]
 _ADAM = {'beta1': ('b1', 0.9, BELOW_ONE), 'beta2': ('b2', 0.999, BELOW_ONE)}
 _MOMENTUM = {'momentum_optimizer_value': ('momentum', 0.9, BELOW_ONE)}
 # Message -> our optimizer, field -> (our key, default, range), weight_decay.
-_OPTIMIZERS: dict[str, tuple[str, dict[str, tuple[str, float, Range]], float]] = {
+_OPTIMIZERS: dict[str, tuple[str, dict[str, _Option], float]] = {
     'adam_optimizer': ('adam', _ADAM, 0.0),
     'lazy_adam_optimizer': ('adam', _ADAM, 0.0),
     'adam_async_optimizer': ('adam', _ADAM, 0.0),
@@ -19,10 +20,12 @@ _OPTIMIZERS: dict[str, tuple[str, dict[str, tuple[str, float, Range]], float]] =
     'adam_asyncw_optimizer': ('adam', _ADAM, 1e-6),
     'adagrad_optimizer': (
         'adagrad',
-        {'initial_accumulator_value': ('initial_accumulator', 0.1, NOT_NEGATIVE)}, 0.0),
+        {'initial_accumulator_value': (
+            'initial_accumulator', 0.1, NOT_NEGATIVE)}, 0.0),
     'rowwise_adagrad_optimizer': (
         'rowwise_adagrad',
-        {'initial_accumulator_value': ('initial_accumulator', 0.0, NOT_NEGATIVE)}, 0.0),
+        {'initial_accumulator_value': (
+            'initial_accumulator', 0.0, NOT_NEGATIVE)}, 0.0),
     'momentum_optimizer': ('sgd', _MOMENTUM, 0.0),
     'momentumw_optimizer': ('sgd', _MOMENTUM, 1e-6),
     # Without counterpart: Adam is taken, at their rate.

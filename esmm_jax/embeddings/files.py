@@ -10,12 +10,11 @@ the dtype and the regions of the files.
 
 from collections.abc import Iterator, Mapping
 import functools
-import json
 import os
 from typing import Any, NamedTuple
 
 from esmm_jax import system_errors
-from esmm_jax.json_files import write_json
+from esmm_jax.json_files import parse_json, write_json
 from esmm_jax.types import Array
 import jax
 import jax.numpy as jnp
@@ -89,7 +88,7 @@ def saved(folder: str) -> dict[str, Saved]:
     Name -> shape, dtype and files of an array.
   """
   with open(os.path.join(folder, INDEX), encoding='utf-8') as f:
-    index = json.load(f)
+    index = parse_json(f.read())
   return {
       name: Saved(
           tuple(entry['shape']),

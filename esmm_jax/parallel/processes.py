@@ -1,11 +1,8 @@
 """Several processes that train one run: joining, watching, stopping together.
 
 `jax.distributed` connects them. All run the same program on the same data; the
-first one alone writes what people read. A process that is killed or stopped
-leaves the others waiting in a collective, possibly for ever. So each process
-writes a heartbeat to a file beside the checkpoints, and ends when the heartbeat
-of another one is too old. All processes must see that folder, as they must see
-the checkpoints.
+first one alone writes what people read. `heartbeats` ends those that another
+one has left.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,23 +10,17 @@ import contextlib
 import ctypes
 import os
 import re
-import shutil
 import signal
 import socket
 import tempfile
-import threading
-import time
 
-from esmm_jax import ownership, streams
+from esmm_jax import streams
 from esmm_jax.types import InputError
-from esmm_jax.whole_files import SUFFIX
 import jax
 import numpy as np
 
 EXIT_CODE = int(signal.SIGABRT)  # 6; see `_end_without_a_dump`.
-FOLDER = '.processes'
 AUTO = 'auto'
-_DONE = 'done'
 # XLA begins an error's text with its status. These are of the coordination
 # service and of barriers alone; the others also of errors in this process, of
 # which a collective names its library or the connection.
@@ -80,6 +71,9 @@ def join(
         'num_processes': num_processes,
         'process_id': process_id,
     }
+    if process_id == 0 and _is_here(host):
+      # JAX would listen on all interfaces.
+      address['coordinator_bind_address'] = coordinator
   _end_without_a_dump()
   # A pool of threads that is as small as the machine can be used up by
   # collectives that wait for each other.
@@ -94,6 +88,22 @@ def join(
         f'--coordinator={coordinator}: the processes cannot be connected:'
         f' {str(e).splitlines()[0]}'
     ) from e
+
+
+def _is_here(host: str) -> bool:
+  """Returns whether an address is of an interface of this machine.
+
+  It need not be: a name may stand for a service that forwards to this machine.
+  """
+  host = host.strip('[]')
+  try:
+    infos = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+    for family, kind, protocol, _, address in infos:
+      with socket.socket(family, kind, protocol) as s:
+        s.bind(address)
+  except OSError:
+    return False
+  return True
 
 
 def _end_without_a_dump() -> None:
@@ -160,79 +170,6 @@ def first_alone(name: str) -> Iterator[None]:
     wait_for_all(name)
 
 
-@contextlib.contextmanager
-def watching(workdir: str, timeout: float) -> Iterator[None]:
-  """Ends this process if the heartbeat of another one is too old.
-
-  Args:
-    workdir: A folder that all processes see.
-    timeout: Greatest age of a heartbeat, in seconds.
-
-  Raises:
-    InputError: The folder is somebody else's.
-  """
-  if jax.process_count() == 1:
-    yield
-    return
-  from jax.experimental import multihost_utils
-
-  ownership.check(workdir, ownership.RUN)
-  # A name that no earlier start had, so that no old heartbeat is read.
-  start = np.int64(time.time_ns() if is_first() else 0)
-  start = int(multihost_utils.broadcast_one_to_all(start))
-  folder = os.path.join(workdir, FOLDER, str(start))
-  os.makedirs(folder, exist_ok=True)
-  over = threading.Event()
-  thread = threading.Thread(
-      target=_watch, args=(folder, timeout, over), daemon=True
-  )
-  thread.start()
-  failed = True
-  try:
-    yield
-    failed = False
-  finally:
-    over.set()
-    thread.join()
-    if not failed:
-      _show(folder, _DONE)
-      wait_for_all('done')
-      if is_first():
-        _remove_heartbeats(os.path.join(workdir, FOLDER))
-
-
-def _remove_heartbeats(folder: str) -> None:
-  """Removes the folders of all starts; what else is there stays."""
-  with contextlib.suppress(OSError):  # The run's folder may be gone.
-    for name in os.listdir(folder):
-      if name.isdecimal():
-        shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
-    os.rmdir(folder)
-
-
-def _watch(folder: str, timeout: float, over: threading.Event) -> None:
-  """Writes the heartbeat of this process and checks those of the others."""
-  me, num = jax.process_index(), jax.process_count()
-  others = [k for k in range(num) if k != me]
-  every = min(1.0, timeout / 4)
-  seen = dict.fromkeys(others, ('', time.monotonic()))
-  count = 0
-  while not over.wait(every):
-    count += 1
-    _show(folder, f'{count} process {os.getpid()} on {socket.gethostname()}')
-    now = time.monotonic()
-    for k in others:
-      text = _read(folder, k)
-      if text not in ('', seen[k][0]):
-        seen[k] = text, now
-      elif text != _DONE and now - seen[k][1] > timeout:
-        who = seen[k][0].partition(' ')[2] or 'which has not begun'
-        lost(
-            f'process {k} ({who}) has not been heard of for {timeout:g} s;'
-            ' it was killed, stopped or cut off.'
-        )
-
-
 def is_connection_error(error: Exception) -> bool:
   """Returns whether an error means that another process cannot be reached.
 
@@ -253,29 +190,3 @@ def lost(message: str) -> None:
       ' last checkpoint.'
   )
   os._exit(EXIT_CODE)
-
-
-def _show(folder: str, text: str) -> None:
-  """Writes this process's heartbeat, whole or not at all."""
-  path = os.path.join(folder, str(jax.process_index()))
-  try:
-    # Not synchronised, as `whole_files` would: it is read by the living alone,
-    # and must not wait for a disk that is busy.
-    number, temporary = tempfile.mkstemp(SUFFIX, '.', folder)
-    try:
-      with open(number, 'w', encoding='utf-8') as f:
-        f.write(text)
-      os.replace(temporary, path)
-    except OSError:
-      os.remove(temporary)
-  except OSError:
-    pass  # The disk is full, or the folder is gone: training will say so.
-
-
-def _read(folder: str, process: int) -> str:
-  """Reads the heartbeat of a process; '' if there is none."""
-  try:
-    with open(os.path.join(folder, str(process)), encoding='utf-8') as f:
-      return f.read()
-  except OSError:
-    return ''

@@ -5,6 +5,8 @@ import math
 import re
 from typing import Any, NamedTuple
 
+from esmm_jax.printable import in_one_line
+
 NONE = '–'
 ARROWS = {'higher': ' ↑', 'lower': ' ↓', None: ''}
 _TEX = {
@@ -47,10 +49,22 @@ class Grid(NamedTuple):
   notes: list[str]
 
 
+def in_markdown(text: str) -> str:
+  r"""Returns a text, of a file say, as a line of Markdown shows it.
+
+  It begins no tag of HTML and no link, and ends no line.
+
+  >>> in_markdown('p <.05\n<img src=x> ![a](b)')
+  'p <.05 &lt;img src=x> ![a]\\(b)'
+  """
+  text = re.sub(r'<(?=[A-Za-z/!?])', '&lt;', in_one_line(text))
+  return text.replace('](', ']\\(').replace('][', ']\\[')
+
+
 def pipes(grid: Grid) -> str:
   """Formats the grid in Markdown, aligned in plain text too."""
   lines = [
-      [text.replace('|', r'\|') for text in line]
+      [in_markdown(text).replace('|', r'\|') for text in line]
       for line in (grid.headers, *grid.rows)
   ]
   widths = [max(map(len, column)) for column in zip(*lines)]
@@ -82,7 +96,9 @@ def tabular(grid: Grid) -> str:
 
 
 def _tex_line(texts: Iterable[str]) -> str:
-  cells = (''.join(_TEX.get(c, c) for c in text) for text in texts)
+  cells = (
+      ''.join(_TEX.get(c, c) for c in in_one_line(text)) for text in texts
+  )
   # A hyphen that begins a number is a minus sign.
   signed = (re.sub(r'(?<![\w.-])-(?=[.\d])', '$-$', cell) for cell in cells)
   return ' & '.join(signed) + r' \\'

@@ -12,13 +12,15 @@ import csv
 import io
 import math
 import os
+import re
 from typing import Any
 
 from esmm_jax.metrics.significance import Summary
 from esmm_jax.reporting.front_grid import front_grid
 from esmm_jax.reporting.gain_grid import gain_grid
-from esmm_jax.reporting.grid import ARROWS, counted, Grid, number, pipes, short
-from esmm_jax.reporting.grid import tabular, text, titled  # fmt: skip
+from esmm_jax.printable import in_one_line
+from esmm_jax.reporting.grid import ARROWS, counted, Grid, in_markdown, number
+from esmm_jax.reporting.grid import pipes, short, tabular, text, titled
 from esmm_jax.sweeps.results import Block, Row
 from esmm_jax.sweeps.saved_runs import SavedRun
 from esmm_jax.sweeps.table import Column, Table
@@ -54,24 +56,33 @@ def markdown(
     blocks: Its rows, with their runs.
     pictures: Files in the same folder, shown below the grids.
   """
-  parts = [f'## {table.title}', *filter(None, [table.note])]
+  notes = [in_markdown(line) for line in table.note.split('\n')]
+  notes = [re.sub(r'^ *#', r'\#', line) for line in notes]  # No heading.
+  parts = [f'## {in_markdown(table.title)}']
+  parts += ['\n'.join(notes)] if table.note else []
   for grid in grids(table, blocks):
-    parts += [*([f'### {grid.title}'] if grid.title else []), pipes(grid)]
-    parts += grid.notes
+    title = in_markdown(grid.title)
+    parts += [*([f'### {title}'] if title else []), pipes(grid)]
+    parts += map(in_markdown, grid.notes)
   for name in map(os.path.basename, pictures):
     parts.append(f'![{os.path.splitext(name)[0]}]({name})')
-  facts = [f'- {line}' for line in provenance(blocks)]
+  facts = [f'- {in_markdown(line)}' for line in provenance(blocks)]
   return '\n\n'.join([*parts, '\n'.join(facts)]) + '\n'
 
 
 def latex(table: Table, blocks: Sequence[Block]) -> str:
   """Writes a tabular (package booktabs) for each grid, the rest as comments."""
-  parts = [f'% {table.title}']
+  parts = [_comment(table.title)]
   for grid in grids(table, blocks):
-    notes = [f'% {note}' for note in grid.notes]
-    parts.append('\n'.join([f'% {grid.title}', tabular(grid), *notes]))
-  facts = [f'% {line}' for line in provenance(blocks)]
+    notes = map(_comment, grid.notes)
+    parts.append('\n'.join([_comment(grid.title), tabular(grid), *notes]))
+  facts = map(_comment, provenance(blocks))
   return '\n\n'.join([*parts, '\n'.join(facts)]) + '\n'
+
+
+def _comment(text: str) -> str:
+  """Returns a text as a comment of LaTeX, which no line break in it leaves."""
+  return f'% {in_one_line(text)}'
 
 
 def to_csv(table: Table, blocks: Sequence[Block]) -> str:

@@ -183,7 +183,10 @@ class Checkpoints:
             tables=TableRestore(),
         ),
     )
-    return trees.nested(trees.joined(restored))
+    arrays = jax.device_put(restored['arrays'], here)
+    return trees.nested(
+        trees.joined({'arrays': arrays, 'tables': restored['tables']})
+    )
 
   def restore_small(self) -> dict[trees.Path, np.ndarray]:
     """Reads the last checkpoint without tables and keys: path -> array."""
@@ -225,9 +228,10 @@ class Checkpoints:
         ),
     )
     (table,) = restored['tables'].values()
-    small = restored['arrays'][part]
-    stats = small.get('stats') or {}
-    return {'table': table, 'net': small['net'], 'stats': stats}
+    # Orbax falls back only where the devices that wrote are not here.
+    small = jax.device_put(restored['arrays'][part], here)
+    return {'table': table, 'net': small['net']} | {
+        'stats': small.get('stats') or {}}
 
   def close(self) -> None:
     self._manager.close()
@@ -253,6 +257,8 @@ def _seal(path: str) -> None:
 
 def _of_disk(error: Exception) -> bool:
   """Returns True if the operating system, not a library, refused a file."""
+  if processes.is_connection_error(error):
+    return False
   return isinstance(error, OSError) or system_errors.code_of(error) is not None
 
 

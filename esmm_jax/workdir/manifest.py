@@ -6,12 +6,11 @@ be other rows of its table, and the numbers wrong without a word.
 """
 
 from collections.abc import Mapping
-import json
 import os
 from typing import Any
 
 from esmm_jax import streams, system_errors
-from esmm_jax.json_files import read_json, write_json
+from esmm_jax.json_files import parse_json, read_json, write_json
 from esmm_jax.types import InputError
 from esmm_jax.workdir import provenance
 from esmm_jax.workdir.folder import config_hash, differences, versions
@@ -51,7 +50,7 @@ def read(workdir: str) -> dict[str, Any]:
   path = os.path.join(workdir, NAME)
   try:
     with open(path, encoding='utf-8') as f:
-      manifest = json.load(f)
+      manifest = parse_json(f.read())
     required = {k: manifest[k] for k in ('config_sha256', 'data', 'versions')}
     # Earlier versions did not write it.
     return required | {k: manifest[k] for k in [ENCODER] if k in manifest}

@@ -7,6 +7,7 @@ the time is compilation, so the tests of a model share its programs: outputs of
 
 import dataclasses
 import functools
+import re
 
 from esmm_jax.estimators.entire_space import entire_space
 from esmm_jax.models import MODELS
@@ -658,6 +659,31 @@ def test_bfloat16(case):
   shapes = jax.eval_shape(
       compiled_gradients(half.model), half.variables, half.table, batch)
   assert {g.dtype for g in jax.tree.leaves(shapes)} == {np.dtype('float32')}
+
+
+def test_every_layer_computes_in_bfloat16(case):
+  """The output of each linear layer, norm and activation between the ends."""
+  name, options = case
+  half = make(name, dict(options, dtype='bfloat16'))
+  batch = toy.random_batch(SIZE)
+
+  def layers(variables, table):
+    _, updated = half.model.apply(
+        variables, table, batch, train=True,
+        rngs={'dropout': jax.random.key(0)}, mutable=True,
+        capture_intermediates=True)
+    return updated['intermediates']
+
+  shapes = jax.eval_shape(layers, half.variables, half.table)
+  inner = {
+      path: leaf.dtype.name
+      for path, leaf in (
+          ('/'.join(str(getattr(k, 'key', k)) for k in keys), leaf)
+          for keys, leaf in jax.tree.leaves_with_path(shapes))
+      if re.search(r'/(dense|norm|activation)_\d+/__call__', path)}
+  assert bool(inner) == (options != dict(tower_units=()))
+  wrong = {path: kind for path, kind in inner.items() if kind != 'bfloat16'}
+  assert not wrong
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ r"""Programs of several emulated devices, in a process of their own.
 with XLA_FLAGS=--xla_force_host_platform_device_count=DEVICES. `rows` checks
 `table_rows` and prints what the compiled collectives move; `train` trains two
 smoke runs side by side, in FOLDER, up to the first checkpoint if told to stop;
-`config=FILE` trains those of another config.
+`config=FILE` trains those of another config. `use FOLDER DATA_DIR` calibrates a
+run.
 """
 
 import ast
@@ -124,6 +125,16 @@ def train(sizes, folder, data_dir, *settings):
       for r in found]
 
 
+def use(folder, data_dir):
+  """Calibrates a run and evaluates it on its test split."""
+  from esmm_jax.serving.calibrate import calibrate
+  import jax
+
+  shown = calibrate(folder, data_dir)['test']['ctcvr']['none']
+  return {'logloss': shown['logloss'], 'devices': len(jax.devices())}
+
+
 if __name__ == '__main__':
-  result = {'rows': rows, 'train': train}[sys.argv[1]](*sys.argv[2:])
+  program = {'rows': rows, 'train': train, 'use': use}[sys.argv[1]]
+  result = program(*sys.argv[2:])
   print(json.dumps(result))

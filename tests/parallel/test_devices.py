@@ -4,6 +4,8 @@
 differences.
 """
 
+import json
+
 from esmm_jax.parallel.layout import Layout, MeshOptions
 from esmm_jax.types import InputError
 from esmm_jax.workdir.checkpoint import Checkpoints
@@ -97,6 +99,21 @@ def test_eight_devices_are_as_one(sizes, alone, tmp_path, data_dir):
     assert result[k]['num_params'] == expected[k]['num_params']
     assert result[k]['test/ctcvr/logloss'] == pytest.approx(
         expected[k]['test/ctcvr/logloss'], rel=1e-5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('devices', [1, 2, 8])
+def test_a_run_of_eight_devices_is_used(devices, tmp_path, data_dir):
+  """Scored and calibrated by a process that sees so many devices or fewer."""
+  few = ('dataset.num_train=4000', 'evals_per_epoch=1')
+  meshes.call('train', (1, 2, 4), tmp_path, data_dir, *few, devices=8)
+  with_eight = meshes.call(
+      'use', tmp_path / '0', data_dir, devices=devices)
+  assert with_eight['devices'] == devices
+  with open(tmp_path / '0' / 'results.json', encoding='utf-8') as f:
+    results = json.load(f)
+  assert with_eight['logloss'] == pytest.approx(
+      results['test/ctcvr/logloss'], rel=1e-6)
 
 
 @pytest.mark.long

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from esmm_jax.parallel import processes
+from esmm_jax.parallel import heartbeats, processes
 from esmm_jax.types import InputError
 import jax
 import pytest
@@ -103,7 +103,7 @@ def test_as_one(num, more, alone, data_dir, tmp_path):
   ours, others = results(str(folder)), results(str(alone))
   for key in ('test/ctcvr/logloss', 'test/ctr/auc', 'num_params', 'steps'):
     assert ours[key] == pytest.approx(others[key], rel=1e-5)
-  assert not os.path.exists(folder / processes.FOLDER)
+  assert not os.path.exists(folder / heartbeats.FOLDER)
   # One speaks.
   assert 'Next:' in texts[0] and not any('Next:' in t for t in texts[1:])
 
@@ -148,7 +148,7 @@ def test_a_lost_process_ends_the_others(how, which, data_dir, tmp_path):
   print(f'{how.name} of process {which}: {seconds:.0f} s, code'
         f' {other.returncode}: {text.splitlines()[-1]}')
   assert other.returncode == processes.EXIT_CODE, text
-  assert 'The same command in all processes' in text or (
+  assert f'error: process {which} (process ' in text or (
       # JAX itself says that the service of the first process is gone.
       (how, which) == (signal.SIGKILL, 0)
       and 'another task died' in text), text
@@ -191,7 +191,7 @@ def test_what_cannot_be_joined(arguments, words):
 def test_alone_nothing_is_waited_for(tmp_path):
   assert processes.is_first()
   assert processes.any_of(True) and not processes.any_of(False)
-  with processes.watching(str(tmp_path), 1.0), processes.first_alone('x'):
+  with heartbeats.watching(str(tmp_path), 1.0), processes.first_alone('x'):
     processes.wait_for_all('x')
   assert not os.listdir(tmp_path)
 
@@ -202,3 +202,33 @@ def test_needs_a_coordinator(tmp_path):
        f'--workdir={tmp_path}', '--num_processes=2'],
       cwd=ROOT, text=True, capture_output=True, check=False)
   assert done.returncode == 1 and 'need --coordinator' in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists('/proc/net/tcp'), reason='not Linux')
+def test_the_coordinator_listens_where_it_is_told(tmp_path):
+  """At 127.0.0.1 alone, and not at every address of the machine."""
+  with socket.socket() as s:
+    s.bind(('127.0.0.1', 0))
+    port = s.getsockname()[1]
+  program = (
+      'import time; from esmm_jax.parallel import processes;'
+      f' processes.join("127.0.0.1:{port}", 1, 0); print("joined", flush=True);'
+      ' time.sleep(60)')
+  one = subprocess.Popen(
+      [sys.executable, '-c', program], cwd=ROOT, text=True,
+      env=dict(os.environ, JAX_PLATFORMS='cpu'), stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE)
+  try:
+    assert 'joined' in one.stdout.readline()
+    listening = []
+    for name in ('tcp', 'tcp6'):
+      with open(f'/proc/net/{name}', encoding='utf-8') as f:
+        rows = [line.split() for line in f.readlines()[1:]]
+      listening += [
+          r[1] for r in rows if r[3] == '0A' and int(r[1][-4:], 16) == port]
+  finally:
+    one.kill()
+    one.communicate()
+  # Of 127.0.0.1, as IPv4 and as IPv6 has it, with the bytes of words reversed.
+  assert listening and {a.partition(':')[0] for a in listening} <= {
+      '0100007F', '0000000000000000FFFF00000100007F'}

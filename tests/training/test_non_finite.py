@@ -101,6 +101,26 @@ def test_a_step_is_skipped(toy, dense, num):
   assert np.isfinite(after.table).all()
 
 
+@pytest.mark.parametrize('ceiling, bad_steps, expected', [
+    (0, [0], 0), (0, [0, 1], 0), (0, [0, 2], 0), (0, [1, 2], 1),
+    (1, [0], -1), (1, [0, 1], 1), (1, [0, 1, 2], 1), (1, [0, 2], 2),
+    (2, [0, 1], -1), (2, [0, 1, 2], 2),
+])
+def test_the_step_that_is_named(toy, ceiling, bad_steps, expected):
+  """The first that is too many, also where that is the very first."""
+  batches = Batches(toy.as_data_source('train'), toy_lib.SCHEMA, 16)
+  plan = make_plan(batches, skip_ceiling=ceiling)
+  hyper = make_hyper(1)
+  bad_weights = {
+      k: w.at[0].set(INF) for k, w in hyper.loss_weights.items()}
+  bad = hyper._replace(loss_weights=bad_weights)
+  step = jax.jit(lambda *a: train_step(*a, plan=plan))
+  state = beginning(plan, batches, hyper)
+  for k in range(3):
+    state = step(state, batches(k), bad if k in bad_steps else hyper)
+  assert state.bad_step.tolist() == [expected]
+
+
 @pytest.mark.parametrize('policy, ceiling, words', [
     ('ignore', 1, ["non_finite is 'ignore'", 'skip, stop']),
     ('skip', 0, ['non_finite_ceiling is 0', 'in [1, ']),

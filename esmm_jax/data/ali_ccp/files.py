@@ -17,6 +17,13 @@ from esmm_jax.paths import expand
 from esmm_jax.types import InputError
 
 _BUFFER = 1 << 20
+_UNREADABLE = (EOFError, zlib.error, tarfile.TarError, OSError)
+# Types of headers that are about the next one; bytes of all in an archive.
+_FACTS = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
+_MOST_FACTS = 1 << 14
 KINDS = {'common': 'common_features', 'skeleton': 'sample_skeleton'}
 
 
@@ -79,7 +86,7 @@ class RawFiles:
         # Not tarfile's own decompression, which ignores a wrong checksum.
         unpacked = gzip.GzipFile(fileobj=stream)
         with tarfile.open(
-            fileobj=unpacked, mode='r|', bufsize=_BUFFER
+            fileobj=unpacked, mode='r|', bufsize=_BUFFER, tarinfo=_Entry
         ) as members:
           for member in members:
             name = os.path.basename(member.name)
@@ -92,7 +99,9 @@ class RawFiles:
             yield wanted[name], f'{archive}/{name}', _Member(text, path)
         while unpacked.read(_BUFFER):  # The checksum is at the end.
           pass
-      except (EOFError, zlib.error, tarfile.TarError, OSError) as e:
+      except InputError:
+        raise
+      except (*_UNREADABLE, ValueError) as e:  # Of a number that is none.
         raise _damaged(path, e) from e
       missing = sorted(set(wanted) - seen)
       if missing:
@@ -120,6 +129,25 @@ class RawFiles:
       hashes.add(s.path, s.stamp, s.began_ns, s.digest.hexdigest())
     hashes.save()
     self._streams = []
+
+
+class _Entry(tarfile.TarInfo):
+  """An entry of an archive, which is refused where it is none of a data set.
+
+  The time that tarfile takes for a header with further facts grows with the
+  square of its bytes, of which a few compressed ones make many.
+  """
+
+  def _proc_member(self, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
+    """Reads what follows a header: tarfile's way to change that."""
+    if self.type in _FACTS:
+      read = getattr(tarfile_, 'facts_read', 0) + self.size
+      if read > _MOST_FACTS:
+        raise tarfile.ReadError(
+            f'its headers hold more than {_MOST_FACTS} bytes beside the files'
+        )
+      tarfile_.facts_read = read
+    return super()._proc_member(tarfile_)
 
 
 class _Hashed(io.RawIOBase):
@@ -157,7 +185,7 @@ class _Member(io.RawIOBase):
   def readinto(self, buffer) -> int:
     try:
       return self._text.readinto(buffer)
-    except (EOFError, zlib.error, tarfile.TarError, OSError) as e:
+    except _UNREADABLE as e:
       raise _damaged(self._archive, e) from e
 
 

@@ -16,6 +16,8 @@ from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.csv_files.file_kinds import DAMAGED, open_file, separator_of
 from esmm_jax.data.csv_files.records import BLOCK
 
+# Characters of a line or a value; pyarrow cannot read a row of so many bytes.
+_LONGEST = BLOCK + 1
 NOT_UTF8 = 'it is not UTF-8; save the file as UTF-8'
 
 
@@ -47,8 +49,12 @@ def read_rows(
   Yields:
     The line at which the row begins, from 1, and its fields. Bytes that are not
     UTF-8 become lone surrogates.
+
+  Raises:
+    TooLong: A row is.
   """
-  csv.field_size_limit(1 << 30)
+  # Of values with line breaks; a value in one line cannot be longer either.
+  csv.field_size_limit(_LONGEST)
   newline = '' if line_breaks else '\n'
   codec, errors = dialect.codec, 'replace'
   if codec == 'utf-8':
@@ -59,15 +65,48 @@ def read_rows(
   with open_file(path) as f, io.TextIOWrapper(
       f, codec, errors=errors, newline=newline
   ) as text:
+    lines = _bounded(text)
     if not line_breaks:
-      for line, content in enumerate(text, start=1):
+      for line, content in enumerate(lines, start=1):
         yield line, next(csv.reader([content.rstrip('\r\n')], **form), [])
       return
-    reader, line = csv.reader(text, **form), 1
-    for fields in reader:
-      if fields:
-        yield line, fields
-      line = reader.line_num + 1
+    reader, line = csv.reader(lines, **form), 1
+    try:
+      for fields in reader:
+        if fields:
+          yield line, fields
+        line = reader.line_num + 1
+    except csv.Error as e:
+      raise (TooLong(line) if 'field limit' in str(e) else e) from e
+
+
+class TooLong(csv.Error):
+  """A row is longer than pyarrow can read.
+
+  Attributes:
+    line: The line at which it begins, from 1.
+  """
+
+  def __init__(self, line: int):
+    super().__init__(f'the row is longer than {BLOCK} bytes')
+    self.line = line
+
+
+def _bounded(text: io.TextIOWrapper) -> Iterator[str]:
+  """Yields the lines of a file.
+
+  A whole file may be one line; it is not read to be refused.
+
+  Raises:
+    TooLong: A line is.
+  """
+  for number in itertools.count(1):
+    line = text.readline(_LONGEST)
+    if len(line) == _LONGEST and line[-1] not in '\r\n':
+      raise TooLong(number)
+    if not line:
+      return
+    yield line
 
 
 def line_of(path: str, row: int, dialect: Dialect = dialects.DEFAULT) -> int:
@@ -119,6 +158,8 @@ def find_damage(
           return Damage(line, name, NOT_UTF8)
         if fields is not header and (problem := problem_of(name, text)):
           return Damage(line, name, problem)
+  except TooLong as e:
+    return Damage(e.line, (header or [''])[-1], str(e))
   except (*DAMAGED, csv.Error):
     return None
   return None

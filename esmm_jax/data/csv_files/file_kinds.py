@@ -8,10 +8,9 @@ import re
 from typing import Any
 import zlib
 
-from esmm_jax import system_errors
+from esmm_jax import paths, system_errors
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.types import InputError
-import fsspec
 from fsspec.compression import compr
 import pyarrow as pa
 
@@ -165,7 +164,7 @@ def open_raw(path: str) -> Any:
   """
   try:
     # Not fsspec.open: it takes `[1]` in a name for a pattern.
-    fs, name = fsspec.url_to_fs(path)
+    fs, name = paths.file_system(path)
     return fs.open(name, 'rb')
   except OSError as e:
     raise InputError(f'{path} cannot be read: {system_errors.told(e)}') from e

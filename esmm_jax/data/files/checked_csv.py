@@ -13,6 +13,7 @@ import re
 from typing import NoReturn
 
 from esmm_jax.data.csv_files.csv_rows import find_damage, last_field, read_rows
+from esmm_jax.data.csv_files.csv_rows import TooLong
 from esmm_jax.data.store.feature_columns import Values
 from esmm_jax.types import InputError
 import numpy as np
@@ -67,12 +68,16 @@ def read_csv(
     InputError: The file is damaged, lacks a column, or a value is outside its
       range; names row and field.
   """
-  _, header = next(read_rows(path, line_breaks=False), (1, []))
-  for name in columns:
-    if name not in header:
-      held = ', '.join(header) or 'nothing'
-      refuse(path, 1, name, f'no such column; the header holds {held}', advice)
-  _check_end(path, header, advice)
+  try:
+    _, header = next(read_rows(path, line_breaks=False), (1, []))
+    for name in columns:
+      if name not in header:
+        held = ', '.join(header) or 'nothing'
+        what = f'no such column; the header holds {held}'
+        refuse(path, 1, name, what, advice)
+    _check_end(path, header, advice)
+  except TooLong as e:
+    refuse(path, e.line, next(iter(columns)), str(e), advice)
   try:
     table = pa_csv.read_csv(
         path,

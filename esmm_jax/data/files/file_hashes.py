@@ -13,15 +13,13 @@ it may be changed once more at what the file system takes for the same time.
 from collections.abc import Mapping
 import contextlib
 import hashlib
-import json
 import os
 import time
 from typing import Any
 
-from esmm_jax import streams
-from esmm_jax.json_files import write_json
+from esmm_jax import paths, streams
+from esmm_jax.json_files import parse_json, write_json
 from esmm_jax.types import InputError
-import fsspec
 
 NOTE = 'raw_files.json'
 SMALL = 1 << 28  # Bytes of a remote file that is read to be compared.
@@ -49,7 +47,7 @@ def size(path: str) -> int:
   """Returns the bytes of a local or remote file."""
   if not is_remote(path):
     return os.path.getsize(path)
-  fs, name = fsspec.url_to_fs(path)
+  fs, name = paths.file_system(path)
   return int(fs.size(name))
 
 
@@ -62,7 +60,7 @@ def state(path: str) -> str:
     path: Local, or with a protocol of fsspec.
   """
   if is_remote(path):
-    fs, name = fsspec.url_to_fs(path)
+    fs, name = paths.file_system(path)
     info = fs.info(name)
     known = [f', {k} {info[k]}' for k in (*_TAGS, *_MODIFIED) if info.get(k)]
     return f'{info["size"]} bytes{"".join(known[:1])}'
@@ -189,7 +187,7 @@ def _remote_facts(
     path: str, like: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
   """Describes a remote file, by the same means as `like` if that is given."""
-  fs, name = fsspec.url_to_fs(path)
+  fs, name = paths.file_system(path)
   info = fs.info(name)
   facts: dict[str, Any] = {'bytes': int(info['size'])}
   values = {
@@ -212,7 +210,7 @@ def _read(path: str) -> dict[str, list[Any]]:
   """Returns path -> the stamp and the sha256 as noted; {} if nothing is."""
   try:
     with open(path, encoding='utf-8') as f:
-      files = json.load(f)['files']
+      files = parse_json(f.read())['files']
     return {p: [*map(int, e[:5]), str(e[5])] for p, e in files.items()}
   except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
     return {}

@@ -52,14 +52,15 @@ def find(
   seen = {} if seen is None else seen
   for pattern in patterns:
     try:
-      fs, path = fsspec.url_to_fs(paths.expand(pattern))
+      fs, path = paths.file_system(pattern)
       listed = _list(fs, path, f'{option}={pattern}')
       sizes = [int(fs.size(p) or 0) for p in listed]
     except (ImportError, OSError, ValueError, AttributeError) as e:
-      if isinstance(e, InputError):
+      if isinstance(e, InputError) and str(e).startswith(option):
         raise
-      system_errors.refuse(f'{option}={pattern}', e)
-      raise InputError(f'{option}={pattern}: {e}') from e
+      what = option if isinstance(e, InputError) else f'{option}={pattern}'
+      system_errors.refuse(what, e)
+      raise InputError(f'{what}: {e}') from e
     if not listed:
       raise InputError(f'{option}={pattern}: there is no such file.')
     is_local = 'file' in _protocols(fs)

@@ -23,6 +23,13 @@ __all__ = ['File', 'Rows', 'find', 'location', 'names', 'read', 'require']
 _SEPARATORS = {'\t': '\\t', ';': ';', '|': '|', '\x01': '\\x01', ',': ','}
 
 
+# Bytes of a piece, so that rows with long texts do not fill the memory.
+PIECE_BYTES = 1 << 26
+# Rows of texts or lists that are read at once from Parquet.
+_BATCH_ROWS = 1 << 11
+_LONGEST_MEAN = 1 << 16
+
+
 class Rows(NamedTuple):
   """Consecutive rows of a file.
 
@@ -129,19 +136,20 @@ def read(
     rows: int,
     dialect: Dialect = dialects.DEFAULT,
 ) -> Iterator[Rows]:
-  """Reads a file `rows` rows at a time; a few such pieces are in memory.
+  """Reads a file piece by piece; a few pieces are in memory.
 
   Args:
     path: The file.
     columns: The columns to read. Of a CSV file they are texts, empty ones null.
-    rows: Rows of a piece; the last one has fewer.
+    rows: Rows of a piece; the last one has fewer, and so have pieces of rows
+      that would take more than `PIECE_BYTES`.
     dialect: The form of the file, if it is CSV.
 
   Raises:
     InputError: The file is damaged, or lacks a column.
   """
   waiting: list[pa.RecordBatch] = []
-  num = first = 0
+  num = size = first = 0
   begin = location(path, 0, dialect)
   more = {k: v for k, v in partitions.partitions(path).items() if k in columns}
 
@@ -152,17 +160,19 @@ def read(
   try:
     for batch in _batches(path, list(columns), more, rows, dialect):
       waiting.append(batch)
-      num += batch.num_rows
-      while num >= rows:
+      num, size = num + batch.num_rows, size + batch.nbytes
+      while num >= rows or size >= PIECE_BYTES:
         table = pa.Table.from_batches(waiting)
-        yield piece(table.slice(0, rows))
-        waiting = table.slice(rows).to_batches()
-        first, num = first + rows, num - rows
+        now = min(num, rows)
+        yield piece(table.slice(0, now).combine_chunks())
+        rest = table.slice(now)
+        waiting, size = rest.to_batches(), rest.nbytes
+        first, num = first + now, num - now
   except DAMAGED as e:
     system_errors.refuse(path, e)
     raise _unreadable(path, dialect, e) from e
   if num:
-    yield piece(pa.Table.from_batches(waiting))
+    yield piece(pa.Table.from_batches(waiting).combine_chunks())
 
 
 def _batches(
@@ -190,8 +200,33 @@ def _batches(
     present = [n.strip() for n in stored]
     wanted = own(present)
     names = [stored[present.index(n)] for n in wanted]
+    _refuse_long_lists(file, path)
+    # The metadata do not tell the length of texts and lists, which a file may
+    # hold once for many rows.
+    kinds = [file.schema_arrow.field(n).type for n in names]
+    rows = rows if all(map(_is_short, kinds)) else min(rows, _BATCH_ROWS)
     for batch in file.iter_batches(rows, columns=names):
       yield batch.select(names).rename_columns(wanted)
+
+
+def _refuse_long_lists(file: parquet.ParquetFile, path: str) -> None:
+  """Refuses lists of which a single one might fill the memory."""
+  for k in range(file.num_row_groups):
+    group = file.metadata.row_group(k)
+    for c in range(group.num_columns):
+      column = group.column(c)
+      mean = column.num_values // max(group.num_rows, 1)
+      if mean > _LONGEST_MEAN:
+        name = column.path_in_schema.partition('.')[0]
+        raise InputError(
+            f'{path}: column {name!r} has lists of {mean:,} entries on average'
+            f' in row group {k}; it may be {_LONGEST_MEAN:,}. Cut them.'
+        )
+
+
+def _is_short(kind: pa.DataType) -> bool:
+  """Returns True for a type whose values all take at most 16 bytes."""
+  return pa.types.is_primitive(kind) or pa.types.is_decimal128(kind)
 
 
 def _csv_batches(

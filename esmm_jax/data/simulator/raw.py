@@ -71,16 +71,18 @@ def write_raw_files(
       'train': [s for s in ('train', 'valid') if s in bounds],
       'test': [s for s in ('test',) if s in bounds],
   }
-  for k, split in enumerate(SPLITS):
+  for split in SPLITS:
     if not parts[split]:
       raise InputError(
           f'The simulated log has no rows for the file of {split}.'
       )
-    try:
+  try:
+    for k, split in enumerate(SPLITS):
       _write_split(process, config, folder, k, parts[split], progress)
-    except BaseException:
+  except BaseException:  # Of each split, so that the next try may begin anew.
+    for split in SPLITS:
       shutil.rmtree(_truth_folder(folder, split), ignore_errors=True)
-      raise
+    raise
 
 
 def _write_split(

@@ -12,6 +12,8 @@ import os
 import shutil
 import socket
 
+from esmm_jax.json_files import parse_json
+
 _NOTE = 'process.json'
 
 
@@ -43,7 +45,7 @@ def remove(final: str) -> list[str]:
   ):
     try:
       with open(os.path.join(folder, _NOTE), encoding='utf-8') as f:
-        note = json.load(f)
+        note = parse_json(f.read())
     except (OSError, ValueError):
       continue  # Just created, or of another program.
     if note['host'] == socket.gethostname() and not _alive(note['pid']):

@@ -1,6 +1,7 @@
 """Raw value -> id, fitted on training rows only."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from esmm_jax.schema import FIRST_KEPT, MISSING, RARE
 from esmm_jax.types import InputError
@@ -9,11 +10,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 
+# Of the counts of one table that wait to be added up: texts may be long.
+_MAX_WAITING_BYTES = 1 << 24
+
+
 class Vocabulary:
   """Ids of the values of one field: 0 missing, 1 rare or unseen, 2.. kept.
 
   Kept values are numbered by falling count, ties by value, so ids do not depend
   on the order of the rows.
+
+  Encoding fewer values than are kept makes, the first time, a look-up of all
+  kept values, which takes about 165 bytes for each.
 
   Attributes:
     values: The kept values, an arrow array [size - 2]; `values[k]` has the id
@@ -22,6 +30,7 @@ class Vocabulary:
 
   def __init__(self, values: pa.Array):
     self.values = values
+    self._ids: dict[Any, int] | None = None
 
   @classmethod
   def fit(
@@ -65,6 +74,8 @@ class Vocabulary:
     shape = (len(values),)
     if isinstance(values, np.ndarray):
       shape, values = values.shape, _to_arrow(values, missing)
+    if len(values) < len(self.values) and _has_plain_values(values.type):
+      return self._look_up(values).reshape(shape)
     ids = pc.fill_null(
         pc.add(pc.index_in(values, self.values), FIRST_KEPT), RARE
     )
@@ -72,6 +83,23 @@ class Vocabulary:
     ids = pc.if_else(pc.is_null(values), missing_id, ids)
     ids = ids.to_numpy(zero_copy_only=False)
     return ids.astype(np.int32, copy=False).reshape(shape)
+
+  def _look_up(self, values: pa.Array) -> np.ndarray:
+    """Returns the ids of fewer values than are kept, int32 [n].
+
+    `index_in` hashes all kept values at each call, so that scoring one row
+    would take as long as there are values. Here they are hashed once, and what
+    a call takes depends on its own values alone.
+    """
+    if self._ids is None:
+      ids = range(FIRST_KEPT, FIRST_KEPT + len(self.values))
+      # Replaced whole: two threads at once build it twice, and equal.
+      self._ids = dict(zip(self.values.to_pylist(), ids))
+    pieces = values.dictionary_encode()
+    distinct = pieces.dictionary.to_pylist()
+    ids = [self._ids.get(value, RARE) for value in distinct]
+    ids = np.array([*ids, MISSING], np.int32)
+    return ids[pc.fill_null(pieces.indices, len(distinct)).to_numpy()]
 
   def decode(self, ids: Sequence[int]) -> list:
     """Returns the values of ids, for people; None for missing or rare."""
@@ -91,7 +119,8 @@ class ValueCounts:
     """
     self._max_waiting = max_waiting
     self._waiting: list[pa.Table] = []
-    self._num_waiting = 0
+    self._num_waiting = self._bytes_waiting = 0
+    self._max_bytes = _MAX_WAITING_BYTES
 
   def add(self, values: pa.Array) -> None:
     """Counts values [n] of one type; null is not counted."""
@@ -100,10 +129,16 @@ class ValueCounts:
         pa.table({'value': counts.field(0), 'count': counts.field(1)})
     )
     self._num_waiting += len(counts)
-    if self._num_waiting > self._max_waiting:
+    self._bytes_waiting += counts.nbytes
+    if (
+        self._num_waiting > self._max_waiting
+        or self._bytes_waiting > self._max_bytes
+    ):
       self._waiting = [self._total()]
       # Half: more distinct values than may wait must not be added up each time.
       self._num_waiting = self._waiting[0].num_rows // 2
+      self._bytes_waiting = 0
+      self._max_bytes = max(_MAX_WAITING_BYTES, self._waiting[0].nbytes)
 
   def vocabulary(
       self,
@@ -152,6 +187,15 @@ def _to_arrow(values: np.ndarray, missing: np.ndarray | None) -> pa.Array:
     values = values + 0.0  # -0. and 0. are one value; arrow tells them apart.
   mask = None if missing is None else missing.reshape(-1)
   return pa.array(values.reshape(-1), mask=mask)
+
+
+def _has_plain_values(kind: pa.DataType) -> bool:
+  """Returns True for texts and integers, which Python compares as arrow does.
+
+  Not for floats: no nan equals another one in Python.
+  """
+  is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+  return is_text or pa.types.is_integer(kind)
 
 
 def _empty(kind: pa.DataType) -> pa.Array:

@@ -21,6 +21,7 @@ from esmm_jax.data.tabular.inputs import Input
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.data.values import raw_values
 from esmm_jax.data.values.raw_values import Location
+from esmm_jax.json_files import parse_json
 from esmm_jax.schema import FIRST_KEPT, Schema
 from esmm_jax.types import Columns, InputError, Ragged
 import numpy as np
@@ -259,7 +260,7 @@ class Encoder:
     path = os.path.join(folder, _FILE)
     try:
       with open(path, encoding='utf-8') as f:
-        about = json.load(f)
+        about = parse_json(f.read())
       if about['version'] != _VERSION:
         raise ValueError(f"it is of version {about['version']}")
       vocabularies = {}

@@ -14,6 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+# Entries of one row. A longer list, of a damaged file most likely, would fill
+# the memory before it is cut to `max_len`.
+LONGEST_LIST = 1 << 24
 _MAX_BYTES = (1 << 31) - 1  # Of the texts of one array.
 
 
@@ -190,6 +193,13 @@ def _taken(
 def _list(array: pa.Array, location: Location) -> pa.Array:
   """Returns lists of any type as large lists of plain entries; no nulls."""
   lengths = pc.fill_null(pc.list_value_length(array), 0)
+  longest = pc.max(lengths).as_py() or 0
+  if longest > LONGEST_LIST:
+    row = pc.index(lengths, longest).as_py()
+    raise InputError(
+        f'{location.at(row)}: column {location.name!r} has a list of'
+        f' {longest:,} entries; lists may have {LONGEST_LIST:,}.'
+    )
   offsets = np.zeros(len(array) + 1, np.int64)
   np.cumsum(lengths.to_numpy(zero_copy_only=False), out=offsets[1:])
   rows = np.repeat(np.arange(len(array)), np.diff(offsets))

@@ -8,6 +8,7 @@ import base64
 from collections.abc import Sequence
 import dataclasses
 import functools
+import hashlib
 import os
 from typing import Any, ClassVar
 
@@ -126,7 +127,8 @@ class Page:
 
 
 @functools.cache
-def _template() -> Any:
+def _template() -> tuple[Any, str, str]:
+  """Returns the template, the style sheet and what the page may do."""
   import jinja2
 
   environment = jinja2.Environment(
@@ -136,13 +138,24 @@ def _template() -> Any:
       trim_blocks=True,
       lstrip_blocks=True,
   )
-  return environment.get_template('page.html')
+  css = environment.loader.get_source(environment, 'page.css')[0]
+  style = f'\n{css}\n'
+  digest = hashlib.sha256(style.encode()).digest()
+  # No scripts, nothing from elsewhere, no style but that of the page.
+  policy = (
+      "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none';"
+      f" style-src 'sha256-{base64.b64encode(digest).decode()}'"
+  )
+  return environment.get_template('page.html'), style, policy
 
 
 def render(page: Page) -> str:
   """Renders the HTML of a page."""
   sections = [s for s in page.sections if s.parts]
-  return _template().render(page=page, sections=sections)
+  template, style, policy = _template()
+  return template.render(
+      page=page, sections=sections, style=style, policy=policy
+  )
 
 
 def is_page(path: str) -> bool:

@@ -120,13 +120,14 @@ def make_without_table(workdir: str, output: str, why: str) -> Page:
       ' --sweep=FILE'
   )
   finished = sum(row[1] == 'finished' for row in rows)
+  grid = Grid('', ['name', 'run'], rows, 2, [])
   return Page(
       f'Sweep {os.path.basename(os.path.abspath(workdir))}',
       f'{len(rows)} runs, {finished} finished',
       [],
       [
           Section('State', [Missing(why, command)]),
-          Section('Runs', [Table(Grid('', ['name', 'run'], rows, 2, []), hrefs)]),
+          Section('Runs', [Table(grid, hrefs)]),
       ],
   )
 

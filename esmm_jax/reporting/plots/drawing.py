@@ -6,6 +6,7 @@ from typing import Any
 
 from esmm_jax import system_errors
 from esmm_jax.metrics.significance import summarize
+from esmm_jax.printable import printable
 from esmm_jax.types import Array, InputError
 from esmm_jax.whole_files import replacing
 import numpy as np
@@ -175,6 +176,7 @@ def finish(figure: Figure, grid: np.ndarray, title: str, path: str) -> None:
         handles.values(), handles, loc='outside lower center', frameon=False,
         ncols=-(-len(handles) // rows),
     )  # fmt: skip
+    _as_they_are(figure)
     if legend.get_window_extent().width <= figure.bbox.width:
       break
     if rows < len(handles):
@@ -183,8 +185,23 @@ def finish(figure: Figure, grid: np.ndarray, title: str, path: str) -> None:
   write(figure, path)
 
 
+def _as_they_are(figure: Figure) -> None:
+  """Shows names as texts: no formula between dollar signs, no control.
+
+  A name may be anything, and what is no formula would be an error. Numbers of
+  axes are formulas of matplotlib's own.
+  """
+  from matplotlib.text import Text
+
+  for text in figure.findobj(Text):
+    text.set_text(printable(text.get_text()))
+    if '$' in text.get_text() and r'\mathdefault' not in text.get_text():
+      text.set_parse_math(False)
+
+
 def write(figure: Figure, path: str) -> None:
   """Writes the PNG, and its folder if there is none."""
+  _as_they_are(figure)
   with system_errors.naming(path):
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
     with replacing(path) as temporary:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from esmm_jax.printable import printable
 from esmm_jax.reporting.plots import drawing
 from esmm_jax.types import Array
 import numpy as np
@@ -53,7 +54,7 @@ def gains(
     axes.set_xlim(*_limits(np.array(list(rows.values()))))
     axes.set_xlabel('difference to the baseline')
     drawing.headline(axes, name, '')
-  grid[0, 0].set_yticks(range(len(names)), names)
+  grid[0, 0].set_yticks(range(len(names)), list(map(printable, names)))
   grid[0, 0].set_ylim(len(names) - 0.4, -0.6)
   figure.suptitle(title)
   drawing.write(figure, path)

@@ -123,7 +123,7 @@ REFUSED = {
     'delta/*': 'is a table of Delta Lake', 'delta/*.parquet': 'of Delta Lake',
     'hudi': 'is a table of Hudi', 'ice': 'ice is a table of Iceberg',
     'loop': 'loop/again is a link to a folder; name that folder itself',
-    'nothing://x': 'nothing://x: Protocol not known',
+    'nothing://x': '--input: nothing://x is of a file system that is not',
 }
 
 

@@ -138,3 +138,24 @@ def test_what_does_not_fit_is_refused(tmp_path):
   with pytest.raises(InputError, match='500000 values of field 101'):
     write_raw_files(many, str(tmp_path))
   assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize('rows', [0, ROWS['train'] - 1, ROWS['train'] + 1])
+def test_a_fault_in_the_middle(config, raw, rows, tmp_path):
+  """In the file of either split; the next try has the same bytes."""
+  folder = str(tmp_path / 'raw')
+
+  def fail(num, done=[0]):
+    done[0] += num
+    if done[0] > rows:
+      raise OSError('the disk is full')
+
+  with pytest.raises(OSError, match='the disk is full'):
+    write_raw_files(config, folder, fail)
+  assert not [n for n in os.listdir(folder) if not n.endswith('.csv')]
+  write_raw_files(config, folder)
+  names = [n for n in sorted(os.listdir(raw)) if n.endswith('.csv')]
+  for name in names:
+    with open(os.path.join(raw, name), 'rb') as a:
+      with open(os.path.join(folder, name), 'rb') as b:
+        assert a.read() == b.read()

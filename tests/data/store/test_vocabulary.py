@@ -102,3 +102,47 @@ def test_zeros_of_both_signs_are_one_value():
   vocabulary = Vocabulary.fit(np.array([0.0, -0.0, 1.5, -0.0]))
   assert vocabulary.values.to_pylist() == [0.0, 1.5]
   assert vocabulary.encode(np.array([-0.0, 0.0, 1.5])).tolist() == [2, 2, 3]
+
+
+_KEPT = {
+    'texts': ['b', 'a', '', '\u00e9', '\U0001f600', '12', '-1'],
+    'integers': [5, -3, 0, 12, 1 << 62, 7, 8],
+}
+
+
+@pytest.mark.parametrize('kind', [
+    pa.string(), pa.large_string(), pa.int32(), pa.int64(), pa.int8(),
+])
+def test_few_values_are_looked_up_as_many(kind):
+  """Whether or not a call has as many values as are kept."""
+  is_text = kind in (pa.string(), pa.large_string())
+  kept = [
+      v for v in _KEPT['texts' if is_text else 'integers']
+      if is_text or v < 128 or kind == pa.int64()
+  ]
+  vocabulary = Vocabulary(pa.array(kept, kind))
+  unseen = ['zz', 'B'] if is_text else [99, -99]
+  values = [kept[3], None, *unseen, kept[0], kept[-1], None, kept[3]]
+  expected = [5, 0, 1, 1, 2, len(kept) + 1, 0, 5]
+  for low in range(len(values)):
+    for high in range(low, len(values) + 1):
+      few = pa.array(values, kind)[low:high]
+      got = vocabulary.encode(few)
+      assert got.dtype == np.int32 and got.tolist() == expected[low:high]
+  many = pa.array(values * 9, kind)
+  assert vocabulary.encode(many).tolist() == expected * 9
+  codes = pa.array(['b', None, 'b'] if is_text else [5, None, 5], kind)
+  assert vocabulary.encode(codes).tolist() == [2, 0, 2]
+
+
+def test_counts_of_long_texts():
+  """Added up before they fill the memory, each time with the same result."""
+  rng = np.random.default_rng(0)
+  names = [f'{k:05d}' * 4000 for k in range(50)]
+  counts, number = ValueCounts(), collections.Counter()
+  for _ in range(40):
+    piece = [names[k] for k in rng.integers(0, 50, 60)]
+    counts.add(pa.array(piece))
+    number.update(piece)
+  expected = sorted(number, key=lambda v: (-number[v], v))
+  assert counts.vocabulary().values.to_pylist() == expected

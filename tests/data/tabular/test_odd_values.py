@@ -70,7 +70,7 @@ def test_the_length_of_a_history(value, tmp_path):
 
 
 def test_what_is_no_option(tmp_path):
-  with pytest.raises(InputError, match='dataset.data_dir is set, but Tabular has'):
+  with pytest.raises(InputError, match='dataset.data_dir is set, but'):
     parts.data_builder({'name': 'tabular', 'data_dir': 'x'}, str(tmp_path))
 
 
