@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any
 
-from esmm_jax import checksums
+from esmm_jax import checksums, system_errors
 from esmm_jax.json_files import read_json
 from esmm_jax.types import InputError
 
@@ -69,4 +69,5 @@ def _damage(folder: str, files: dict[str, list[Any]]) -> str:
   try:
     return checksums.listed_damage(folder, files)
   except OSError as e:
+    system_errors.refuse(e.filename or folder, e)
     return f'{e.filename} cannot be read ({e.strerror})'

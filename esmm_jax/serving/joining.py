@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 
-from esmm_jax import whole_files
+from esmm_jax import system_errors, whole_files
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.json_files import read_json, write_json
 from esmm_jax.serving import outputs
@@ -105,6 +105,7 @@ def _damaged(path: str) -> Iterator[None]:
   try:
     yield
   except (OSError, pa.ArrowException) as e:
+    system_errors.refuse(path, e)
     why = ' '.join(str(e).split())
     raise InputError(
         f'{path} is damaged ({why}). Delete that file; the same command scores'

@@ -47,8 +47,8 @@ class Checkpoints:
     Raises:
       InputError: The disk cannot be read; nothing is moved.
     """
-    # Orbax logs every save at INFO.
-    logging.getLogger('absl').setLevel(logging.WARNING)
+    # Orbax logs each save, and the traceback of an error that it raises too.
+    logging.getLogger('absl').setLevel(logging.CRITICAL)
     self._num_rows = num_rows
     self._folder = os.path.join(os.path.abspath(workdir), 'checkpoints')
     self._read_only, self._sound = read_only, None

@@ -11,6 +11,7 @@ import json
 import os
 from typing import Any
 
+from esmm_jax import system_errors
 from esmm_jax.types import Array, InputError
 from esmm_jax.whole_files import make_folders, replacing
 from esmm_jax.workdir import identity
@@ -176,5 +177,6 @@ def _damaged(path: str) -> Iterator[None]:
   try:
     yield
   except (OSError, pa.ArrowException, ValueError, TypeError) as e:
+    system_errors.refuse(path, e)
     why = ' '.join(str(e).split())
     raise InputError(f'{path} cannot be read ({why}). {REMEDY}') from e

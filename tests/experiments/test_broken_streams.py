@@ -150,8 +150,9 @@ def place(tmp_path_factory, finished):
 
 
 @pytest.mark.parametrize('name', [
-    pytest.param(n, marks=getattr(pytest.mark, 'slow' if n == 'train' else 'long'))
-    for n in WORK])
+    pytest.param('train', marks=pytest.mark.slow),
+    *(pytest.param(name, marks=pytest.mark.long)
+      for name in WORK if name != 'train')])
 def test_work_is_done(name, place):
   with forking.Program(f'experiments.{name}') as program:
     for stdout, stderr in CASES:

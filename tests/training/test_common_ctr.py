@@ -17,7 +17,8 @@ SETTINGS = types.SimpleNamespace(
 
 
 def table(path, **columns):
-  parquet.write_table(pa.table({'p_ctr': P_CTR, 'click': CLICK} | columns), path)
+  columns = {'p_ctr': P_CTR, 'click': CLICK} | columns
+  parquet.write_table(pa.table(columns), path)
 
 
 def cut(path):

@@ -114,7 +114,7 @@ def test_config_that_is_another_kind_of_json(folder):
 def test_a_file_in_the_way(tmp_path, where):
   (tmp_path / 'file').write_text('')
   path = os.path.join(tmp_path, 'file', where).rstrip('/')
-  with pytest.raises(InputError, match=f'--workdir={path}: .* use another '):
+  with pytest.raises(InputError, match=f'--workdir={path}: .* use another'):
     claim(make(), path)
   assert (tmp_path / 'file').read_text() == ''
 

@@ -58,7 +58,8 @@ def test_empty_items_of_lists(option, text):
 @pytest.mark.parametrize('text', [' ', '""', "''", '  ""'])
 @pytest.mark.parametrize('option', ['click', 'cart', 'conversion'])
 def test_a_label_without_a_column(option, text):
-  with pytest.raises(InputError, match=f'dataset.{option}: .* names no column'):
+  words = f'dataset.{option}: .* names no column'
+  with pytest.raises(InputError, match=words):
     TabularConfig(**BASE | {option: text})
 
 
@@ -69,7 +70,7 @@ def test_the_length_of_a_history(value, tmp_path):
 
 
 def test_what_is_no_option(tmp_path):
-  with pytest.raises(InputError, match='dataset.data_dir is set, but Tabular has'):
+  with pytest.raises(InputError, match='dataset.data_dir is set, but'):
     parts.data_builder({'name': 'tabular', 'data_dir': 'x'}, str(tmp_path))
 
 
