@@ -129,7 +129,7 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
     )
   results = ends.sound_results(workdir)
   if results is not None:
-    ended.read_results(workdir, 'Use another --workdir.', config_hash(saved))
+    ended.read_results(workdir, config_sha256=config_hash(saved))
   asks = config.get('run', {}).get('save_predictions', False)
   path = predictions_file(workdir)
   if results is None or not asks or ends.has_predictions(path):
