@@ -24,6 +24,10 @@ _REMEDY = 'Delete it; the report makes it again.'
 _ROWS = 1_000_000  # Read at a time.
 
 
+class UnsoundError(InputError):
+  """A file of predictions is damaged, or is not of the run."""
+
+
 def write(path: str, columns: Mapping[str, Array], stamp: Stamp) -> None:
   """Writes predictions, whole or not at all.
 
@@ -68,8 +72,9 @@ def batches(
     names: The columns to read; default: all.
 
   Raises:
-    InputError: The file cannot be read, lacks a column, is of another run, or
-      its values are not as they were written.
+    UnsoundError: The file cannot be read, is of another run, or its values are
+      not as they were written.
+    InputError: It lacks a column.
   """
   from pyarrow import parquet
 
@@ -78,7 +83,7 @@ def batches(
       file = stack.enter_context(parquet.ParquetFile(path))
       about = _about(file.schema_arrow.metadata or {})
     if run is not None:
-      identity.require(path, about.get('run'), run, _REMEDY)
+      _require(path, about.get('run'), run)
     there = file.schema_arrow.names
     wanted = there if names is None else names
     if absent := [name for name in wanted if name not in there]:
@@ -159,12 +164,19 @@ def _about(entries: Mapping[bytes, bytes]) -> dict[str, Any]:
   return about
 
 
+def _require(path: str, value: Any, run: Stamp) -> None:
+  try:
+    identity.require(path, value, run, _REMEDY)
+  except InputError as e:
+    raise UnsoundError(str(e)) from e
+
+
 def _compare(
     path: str, then: Mapping[str, str], now: Mapping[str, str]
 ) -> None:
   for name, digest in now.items():
     if then.get(name) != digest:
-      raise InputError(
+      raise UnsoundError(
           f'{path}: the values of column {name!r} are not as they were written.'
           f' {_REMEDY}'
       )
@@ -177,4 +189,4 @@ def _damaged(path: str) -> Iterator[None]:
     yield
   except (OSError, pa.ArrowException, ValueError, TypeError) as e:
     why = ' '.join(str(e).split())
-    raise InputError(f'{path} cannot be read ({why}). {_REMEDY}') from e
+    raise UnsoundError(f'{path} cannot be read ({why}). {_REMEDY}') from e
