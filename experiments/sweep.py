@@ -148,7 +148,7 @@ def _list(plan: sweep_runs.Plan, workdir: str) -> None:
 
   count = 0
   for name in plan.names:
-    run = find_run(workdir, name, plan.points[name])
+    run = find_run(workdir, name)
     count += run.results is not None
     text = ' '.join(f'{k}={v}' for k, v in plan.points[name].items())
     print(f'{state(run):8}  {name}  {text}')

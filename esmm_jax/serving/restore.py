@@ -142,7 +142,7 @@ def _params(
     began = verify.run(run, config, read_schema(run), carried)
     try:
       params = checkpoints.restore_params(selects)
-      params_sha256 = chosen.params_sha256(checkpoints, selects)
+      params_sha256 = chosen.params_sha256(checkpoints, selects, params)
     except (KeyError, ValueError) as e:
       raise InputError(
           f'the checkpoint of {run} cannot be read, perhaps because another'

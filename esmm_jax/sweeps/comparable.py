@@ -52,17 +52,21 @@ def read_runs(
     Name -> run, damaged ones and those of other points as not finished, with
     their `problem`; notes for people.
   """
-  runs = {}
-  for point in points:
-    name = run_name(point)
-    if name not in runs:
-      runs[name] = find_run(workdir, name, point)
+  configs = configs or {}
+  by_name = {run_name(point): point for point in points}
+  runs = {
+      # A config of today has what the point sets, and what --override did.
+      name: find_run(workdir, name, None if name in configs else point)
+      for name, point in by_name.items()
+  }
   changes = {
-      name: _changes(run.config, (configs or {})[name])
+      name: _changes(run.config, configs[name])
       for name, run in runs.items()
-      if run.results is not None and name in (configs or {})
+      if run.results is not None and name in configs
   }
   common = set.intersection(*changes.values()) if changes else set()
+  # No change of a config file changes what a point sets.
+  common = {c for c in common if not any(c[0] in p for p in points)}
   for name, changed in changes.items():
     if changed - common:
       folder = run_folder(workdir, name)

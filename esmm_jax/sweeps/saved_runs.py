@@ -149,8 +149,9 @@ def _require_point(
   saved = flatten(with_run_section(run.config))
   wanted = {
       key: to_json(value)
-      for key, value in with_run_section(point).items()
-      if key != 'config' and key in saved
+      for key, value in point.items()
+      # Keys of the machine are no part of a run: they may have changed.
+      if key in saved and key != 'config' and not key.startswith('run.')
   }
   if differing := differences({k: saved[k] for k in wanted}, wanted):
     raise InputError(other_point(folder, differing))

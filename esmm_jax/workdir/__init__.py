@@ -1,9 +1,13 @@
 """The folder of a run: config, checkpoints, metrics, and who may use it.
 
-  folder      identity of the run, its config and its results
+  folder      the config of the run, and its results
+  identity    what a run is, and the stamp of what is made with it
+  manifest    the hashes of what a run began with, and its data
+  verify      refuses parts of another run
+  ended       results are those that the run wrote
+  chosen      the run of a checkpoint, and the hash of its parameters
   checkpoint, table_checkpoint   saves and restores, with checksums
   disk_errors   tells what the operating system refused
-  manifest    data and versions that a resumed run is compared with
   provenance  commit and data of a run
   predictions the file of its test split's, checked as it is read
   lock        one process at a time

@@ -8,6 +8,7 @@ from typing import Any
 
 from esmm_jax.checksums import read_seal
 from esmm_jax.embeddings import files
+from esmm_jax.parallel import axes
 from esmm_jax.workdir import identity
 from esmm_jax.workdir.checkpoint import Checkpoints
 import jax
@@ -32,7 +33,11 @@ def position(checkpoints: Checkpoints) -> dict[str, Any]:
   return value if isinstance(value, dict) else {}
 
 
-def params_sha256(checkpoints: Checkpoints, best: bool) -> str:
+def params_sha256(
+    checkpoints: Checkpoints,
+    best: bool,
+    params: Mapping[str, Any] | None = None,
+) -> str:
   """Returns `identity.hash_params` of a run's own last checkpoint.
 
   The seal has the hash of the table, unless several devices wrote it.
@@ -40,6 +45,8 @@ def params_sha256(checkpoints: Checkpoints, best: bool) -> str:
   Args:
     checkpoints: They have a step, of one replica.
     best: Hashes the parameters of the best evaluation, not the last ones.
+    params: These parameters, if they have been read (`restore_params`); of them
+      `net` and `stats` are hashed.
 
   Returns:
     sha256, 64 hexadecimal digits; '' where several processes train, of which
@@ -48,10 +55,20 @@ def params_sha256(checkpoints: Checkpoints, best: bool) -> str:
   if jax.process_count() > 1:
     return ''
   part = 'best' if best else 'state'
+  if params is None:
+    small = {
+        path[1:]: value
+        for path, value in checkpoints.restore_small().items()
+        if path[0] == part and path[1] in ('net', 'stats')
+    }
+  else:
+    rest = {name: params[name] for name in ('net', 'stats')}
+    small = {
+        axes.names(path): value
+        for path, value in jax.tree.leaves_with_path(rest)
+    }
   leaves = {
-      '.'.join(path[1:]): identity.about(value)
-      for path, value in checkpoints.restore_small().items()
-      if path[0] == part and path[1] in ('net', 'stats')
+      '.'.join(path): identity.about(value) for path, value in small.items()
   }
   folder = checkpoints.tables_folder
   table = files.saved(folder)[f'{part}.table']

@@ -20,6 +20,10 @@ MANIFEST = 'manifest.json'
 RESULTS = 'results.json'
 METRICS = 'metrics.jsonl'
 KEY = 'ended'
+_REMEDY = (
+    'Put the file back; or delete it alone and repeat the command that trained,'
+    ' which makes it of the checkpoint.'
+)
 
 
 def write(
@@ -66,7 +70,7 @@ def reopened(manifest: Mapping[str, Any], workdir: str) -> dict[str, Any]:
 
 
 def read_results(
-    workdir: str, remedy: str = 'Train again.', config_sha256: str = ''
+    workdir: str, remedy: str = _REMEDY, config_sha256: str = ''
 ) -> dict[str, Any] | None:
   """Reads results.json; None if the run is not finished.
 
@@ -90,7 +94,8 @@ def read_results(
     if config_sha256 != began.get('config_sha256'):
       raise InputError(
           f'{workdir}/config.json is not that of the run, which has these'
-          f' results ({MANIFEST} has its hash). {remedy}'
+          f' results ({MANIFEST} has its hash). Put the file back, or train'
+          ' again in another --workdir.'
       )
   then = _noted(workdir).get('results_sha256')
   if then and hash_json(results) not in then:

@@ -123,7 +123,7 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
         f'--workdir={workdir} belongs to a run with another config: {shown}'
         f'{more}. Use another --workdir, or delete that one.'
     )
-  results = ended.read_results(workdir, _REMEDY, config_hash(saved))
+  results = ended.read_results(workdir, config_sha256=config_hash(saved))
   asks = config.get('run', {}).get('save_predictions', False)
   if results is None or not asks or os.path.exists(predictions_file(workdir)):
     return results

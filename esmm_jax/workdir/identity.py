@@ -87,8 +87,8 @@ def of_parts(hashes: Mapping[str, str]) -> str:
 def hash_params(params: Mapping[str, Any]) -> str:
   """Hashes the names, types, shapes and values of parameters.
 
-  It is a pass over the table, .8 GB/s on one core of a laptop; for those of a
-  checkpoint its seal has the hash already (`Checkpoints.params_sha256`).
+  It is a pass over the table, 1.3 s for 1 GB on one core; for parameters of a
+  checkpoint the seal has the hash already (`chosen.params_sha256`).
 
   Args:
     params: A tree of arrays: `table`, `net` and `stats`.

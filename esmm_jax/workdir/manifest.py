@@ -185,17 +185,17 @@ def require_data(workdir: str, builder: Any) -> None:
     return
   if data_hash(then['data']) != data_hash(now['data']):
     raise InputError(
-        f'{workdir} was trained on the data {then["data"]}, and here is'
-        f' {now["data"]}. Name the --data_dir of its data, or prepare that'
+        f'{workdir} was trained on the data {then["data"]} ({NAME}), and here'
+        f' is {now["data"]}. Name the --data_dir of its data, or prepare that'
         ' again from the same files.'
     )
   for key in (ENCODER, OPTIONS):
     if then.get(key, now[key]) != now[key]:
       raise InputError(
           f'{workdir} was trained on data whose encoder has the {key}'
-          f' {then[key][:16]}, and here is {now["data"]}, whose encoder has'
-          f' {now[key][:16]}: other values have the same ids. Name the'
-          ' --data_dir of its data.'
+          f' {then[key][:16]} ({NAME}), and here is {now["data"]}, whose'
+          f' encoder has {now[key][:16]}: other values have the same ids. Name'
+          ' the --data_dir of its data.'
       )
 
 

@@ -121,8 +121,8 @@ def parameters(workdir: str, stamp: Stamp) -> None:
   then = ended.stamp(workdir)
   if then.params_sha256 and (told := identity.difference(then, stamp)):
     raise InputError(
-        f'{workdir}/{ended.RESULTS} is of {told}. Put back its own checkpoints,'
-        ' or train again.'
+        f'{workdir}/{ended.RESULTS} ({manifest.NAME}) is of {told}. Put back'
+        ' its own checkpoints, or train again.'
     )
 
 

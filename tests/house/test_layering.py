@@ -99,7 +99,12 @@ RULES = [
     ),
     (
         'esmm_jax.workdir.chosen',
-        ['esmm_jax.embeddings.files', 'esmm_jax.workdir', *LAYERS],
+        [
+            'esmm_jax.embeddings.files',
+            'esmm_jax.parallel',
+            'esmm_jax.workdir',
+            *LAYERS,
+        ],
         ['jax'],
     ),
     (

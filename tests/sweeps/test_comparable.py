@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import pathlib
 import shutil
 
 from esmm_jax.reporting import text as report
@@ -170,6 +171,29 @@ def test_a_config_file_that_was_changed_since(tmp_path):
   assert notes(blocks) == [
       'The config file was changed after these runs: batch_size is 64 here and'
       ' 7 there, in the file.']
+
+
+def test_what_override_changed_is_no_other_point(tmp_path):
+  """A key of the points too; and keys of the machine may differ."""
+  table = make('learning_rate', (0.1, 0.2))
+  configs = {}
+  for point in table.points:
+    name = run_name(point)
+    folder = write(tmp_path, point, learning_rate=0.7)
+    configs[name] = decisive(config_of(point, learning_rate=0.7))
+    edit(pathlib.Path(folder, 'config.json'), run={'log_every': 9})
+  assert notes(tabulate(table, str(tmp_path), configs)) == []
+  told = notes(tabulate(table, str(tmp_path)))
+  assert len(told) == 6 and 'learning_rate is 0.7 here and 0.1' in told[0]
+
+
+def test_one_run_alone_is_still_the_one_of_its_point(tmp_path):
+  table = make()
+  folder = write(tmp_path, table.points[0])
+  os.rename(folder, tmp_path / 'runs' / run_name(table.points[1]))
+  configs = {run_name(p): decisive(config_of(p)) for p in table.points}
+  (note,) = notes(tabulate(table, str(tmp_path), configs))
+  assert 'seed is 0 here and 1 there' in note
 
 
 HARMS = {

@@ -106,7 +106,7 @@ def test_config_that_is_not_json(folder, text):
 
 def test_config_that_is_another_kind_of_json(folder):
   write_json(os.path.join(folder, 'config.json'), [1, 2])
-  with pytest.raises(InputError, match='another config'):
+  with pytest.raises(InputError, match='config.json is missing or damaged'):
     finished(make(), folder)
 
 

@@ -16,8 +16,8 @@ from esmm_jax.data.tabular import encoder_hashes
 from esmm_jax.data.tabular.encoder import Encoder
 from esmm_jax.serving import predictor
 from esmm_jax.sweeps.saved_runs import read_run
-from esmm_jax.training import parts
-from esmm_jax.training.loop import train_and_evaluate
+from esmm_jax.training import parts, phases
+from esmm_jax.training.loop import train_and_evaluate, train_replicas
 from esmm_jax.types import InputError
 from esmm_jax.warm_start import takeover
 from esmm_jax.warm_start.base import Base
@@ -295,7 +295,9 @@ CASES = [
 def told(error, part):
   """One line that names the part, or what it is compared with."""
   lines = [line for line in error.splitlines() if line]
-  names = [*pathlib.Path(part).parts, part.partition('.')[0], 'manifest.json']
+  names = [
+      *pathlib.Path(part).parts, part.partition('.')[0].rstrip('s'),
+      'manifest.json']
   return bool(lines) and any(n in line for line in lines for n in names)
 
 
@@ -305,6 +307,7 @@ def test_the_whole_run(reader, trained, capfd):
   assert 'warning' not in capfd.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('part, name, do', CASES, ids=lambda v: str(v)[:30])
 def test_a_part_that_is_not_the_runs(part, name, do, trained, tmp_path, capfd):
   run = tmp_path / 'run'
@@ -379,6 +382,39 @@ def test_a_manifest_is_made_again(harm, trained, tmp_path, capfd):
   now = json.loads((run / 'manifest.json').read_text())
   assert {**now, 'ended': 0} == {**whole, 'ended': 0}
   assert now['ended']['params_sha256'] == whole['ended']['params_sha256']
+
+
+def test_replicas_resume_from_their_own_checkpoint_only(
+    trained, tmp_path, monkeypatch):
+  configs = [trained.config.copy_and_resolve_references() for _ in range(2)]
+  configs[1].learning_rate = 0.1
+  folders = [str(tmp_path / name) for name in 'ab']
+  home = str(tmp_path / 'group')
+
+  def stop(*unused):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(phases, 'write_results', stop)
+    with pytest.raises(KeyboardInterrupt):
+      train_replicas(configs, folders, trained.data, home)
+  others = [str(tmp_path / name) for name in 'cd']
+  with pytest.raises(InputError, match='d cannot go on: config_sha256') as e:
+    configs[1].learning_rate = 0.2
+    train_replicas(configs, others, trained.data, home)
+  assert '\n' not in str(e.value) and not os.path.exists(others[0] + '/config')
+  configs[1].learning_rate = 0.1
+  first, second = train_replicas(configs, folders, trained.data, home)
+  whole = json.loads((trained.run / 'results.json').read_text())
+  assert first['test/ctr/auc'] == pytest.approx(whole['test/ctr/auc'], abs=1e-4)
+  assert first['test/ctr/auc'] != second['test/ctr/auc']
+  for folder_ in folders:  # Each has its own identity and stamp.
+    model = predictor.load(folder_)
+    assert model.stamp == ended.stamp(folder_)
+    assert model.stamp.params_sha256 == identity.hash_params(
+        model.trained.params)
+  assert ended.stamp(folders[0]).identity == ended.stamp(
+      str(trained.run)).identity != ended.stamp(folders[1]).identity
 
 
 def as_of_old(run):
