@@ -282,6 +282,8 @@ def test_raw_columns_go_through_the_encoder(
   loaded = []
   monkeypatch.setattr(predictors, 'Encoder', types.SimpleNamespace(
       load=lambda path: loaded.append(path) or Hashed(predictor.names)))
+  monkeypatch.setattr(predictors.encoder_hashes, 'hashes', lambda *_: {
+      'encoder_sha256': '', 'encoder_options_sha256': ''})  # As the run's.
   mine = run.predictor()
   assert loaded == [str(run.folder / 'encoder')]
   assert 'who' in mine.names and 'user' not in mine.names
