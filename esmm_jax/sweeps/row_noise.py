@@ -14,6 +14,7 @@ from esmm_jax.metrics.significance import DeLong, delong
 from esmm_jax.types import InputError
 from esmm_jax.workdir import ended, predictions
 from esmm_jax.workdir.folder import predictions_file
+from esmm_jax.workdir.identity import say_once
 import numpy as np
 
 
@@ -48,7 +49,8 @@ def auc_difference(run: str, baseline: str, metric: str) -> DeLong:
     metric: One of `SPACES`.
 
   Returns:
-    The test; nan throughout where a run has no saved predictions.
+    The test; nan throughout where a run has no saved predictions, and with a
+    warning where they are damaged or of another run.
 
   Raises:
     InputError: The metric is not one of `SPACES`, a column is absent, or the
@@ -64,10 +66,14 @@ def auc_difference(run: str, baseline: str, metric: str) -> DeLong:
     return DeLong(*[math.nan] * 6)
   names = dict.fromkeys((space.score, *space.labels, space.where))
   wanted = list(filter(None, names))
-  a, b = (
-      predictions.read(path, wanted, ended.stamp(folder))
-      for path, folder in zip(paths, (run, baseline))
-  )
+  try:
+    a, b = (
+        predictions.read(path, wanted, ended.stamp(folder))
+        for path, folder in zip(paths, (run, baseline))
+    )
+  except predictions.UnsoundError as e:
+    say_once(f'{e} Until then the noise of its test rows is not known.')
+    return DeLong(*[math.nan] * 6)
   for name in filter(None, (*space.labels, space.where)):
     if not np.array_equal(a[name], b[name]):
       raise InputError(

@@ -25,6 +25,10 @@ REMEDY = 'Delete it; the report makes it again.'
 _ROWS = 1_000_000  # Read at a time.
 
 
+class UnsoundError(InputError):
+  """A file of predictions is damaged, or is not of the run."""
+
+
 def write(path: str, columns: Mapping[str, Array], stamp: Stamp) -> None:
   """Writes predictions, whole or not at all.
 
@@ -69,8 +73,9 @@ def batches(
     names: The columns to read; default: all.
 
   Raises:
-    InputError: The file cannot be read, lacks a column, is of another run, or
-      its values are not as they were written.
+    UnsoundError: The file cannot be read, is of another run, or its values are
+      not as they were written.
+    InputError: It lacks a column.
   """
   from pyarrow import parquet
 
@@ -79,7 +84,7 @@ def batches(
       file = stack.enter_context(parquet.ParquetFile(path))
       about = _about(file.schema_arrow.metadata or {})
     if run is not None:
-      identity.require(path, about.get('run'), run, REMEDY)
+      _require(path, about.get('run'), run)
     there = file.schema_arrow.names
     wanted = there if names is None else names
     if absent := [name for name in wanted if name not in there]:
@@ -160,12 +165,19 @@ def _about(entries: Mapping[bytes, bytes]) -> dict[str, Any]:
   return about
 
 
+def _require(path: str, value: Any, run: Stamp) -> None:
+  try:
+    identity.require(path, value, run, REMEDY)
+  except InputError as e:
+    raise UnsoundError(str(e)) from e
+
+
 def _compare(
     path: str, then: Mapping[str, str], now: Mapping[str, str]
 ) -> None:
   for name, digest in now.items():
     if then.get(name) != digest:
-      raise InputError(
+      raise UnsoundError(
           f'{path}: the values of column {name!r} are not as they were written.'
           f' {REMEDY}'
       )
@@ -179,4 +191,4 @@ def _damaged(path: str) -> Iterator[None]:
   except (OSError, pa.ArrowException, ValueError, TypeError) as e:
     system_errors.refuse(path, e)
     why = ' '.join(str(e).split())
-    raise InputError(f'{path} cannot be read ({why}). {REMEDY}') from e
+    raise UnsoundError(f'{path} cannot be read ({why}). {REMEDY}') from e

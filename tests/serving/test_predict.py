@@ -23,6 +23,7 @@ import pytest
 from tests import toy as toys
 from tests.parallel import forking
 from tests.serving.served import small_config
+from tests.workdir import cells
 
 SCORES = ('p_ctr', 'p_cvr', 'p_ctcvr')
 
@@ -158,6 +159,19 @@ def test_it_goes_on_where_it_was_killed(
     scoring.score_files(predictor, found, killed, 'user', part_rows=500)
   with pytest.raises(InputError, match=r'input.*1.parquet is absent here'):
     scoring.score_files(predictor, found[:1], killed, part_rows=500)
+  # The same run, trained again; then a part that was damaged meanwhile.
+  params = dict(predictor.trained.params)
+  params['table'] = params['table'] * 2
+  again = Predictor(predictor.trained._replace(params=params, stamp=None))
+  with pytest.raises(InputError, match='another job.*run.params_sha256 is'):
+    scoring.score_files(again, found, killed, part_rows=500)
+  first = tmp_path / 'k.parquet.parts' / '00000-000000000000.parquet'
+  sound = first.read_bytes()
+  for harm in ('empty', 'cut', 'zeros'):
+    assert cells.harm(harm, first)
+    with pytest.raises(InputError, match=f'{first.name} is damaged .*Delete'):
+      scoring.score_files(predictor, found, killed, part_rows=500)
+    first.write_bytes(sound)
   scoring.score_files(predictor, found, killed, part_rows=500)
   # 0.parquet has parts of 500, 500, 100 rows; the killed one is repeated.
   assert calls == [500, 500, 100, 500, 500, 500, 500, 400]
@@ -297,6 +311,8 @@ def test_raw_columns_go_through_the_encoder(
   loaded = []
   monkeypatch.setattr(predictors, 'Encoder', types.SimpleNamespace(
       load=lambda path: loaded.append(path) or Hashed(predictor.names)))
+  monkeypatch.setattr(predictors.encoder_hashes, 'hashes', lambda *_: {
+      'encoder_sha256': '', 'encoder_options_sha256': ''})  # As the run's.
   mine = run.predictor()
   assert loaded == [str(run.folder / 'encoder')]
   assert 'who' in mine.names and 'user' not in mine.names

@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import os
+import pathlib
 
 from esmm_jax.metrics.significance import delong
 from esmm_jax.reporting import text as report
@@ -12,13 +13,16 @@ from esmm_jax.sweeps.points import chain, fixed, product, run_name, sweep
 from esmm_jax.sweeps.results import tabulate
 from esmm_jax.sweeps.table import Column, Table, TEST_NOISE
 from esmm_jax.types import InputError
+from esmm_jax.workdir import predictions
 from esmm_jax.workdir.folder import predictions_file
+from esmm_jax.workdir.identity import Stamp
 import numpy as np
 from pyarrow import parquet
 import pyarrow as pa
 import pytest
 
 from tests.sweeps.test_results import write
+from tests.workdir import cells
 
 N = 400
 CTR, CVR = 'test/ctr/auc', 'test/cvr_clicked/auc'
@@ -71,6 +75,24 @@ def test_a_conversion_without_a_click_is_no_ctcvr(tmp_path):
   run, baseline = save(tmp_path / 'a', a), save(tmp_path / 'b', b)
   result = row_noise.auc_difference(run, baseline, 'test/ctcvr/auc')
   assert result == delong(a['p_ctcvr'], b['p_ctcvr'], a['click'])
+
+
+@pytest.mark.parametrize('harm', ['empty', 'cut', 'other_type', 'edited'])
+def test_damaged_predictions_are_a_warning(harm, tmp_path, capsys):
+  """One torn file does not cost the table of a sweep."""
+  folders = [os.fspath(tmp_path / name) for name in 'ab']
+  for folder, seed in zip(folders, (1, 2)):
+    predictions.write(predictions_file(folder), make_rows(seed), Stamp())
+  assert row_noise.auc_difference(*folders, CTR).error > 0
+  if harm == 'other_type':  # Without the columns it is no file of predictions.
+    with pytest.raises(InputError, match='has no column'):
+      assert cells.harm(harm, pathlib.Path(predictions_file(folders[1])))
+      row_noise.auc_difference(*folders, CTR)
+    return
+  assert cells.harm(harm, pathlib.Path(predictions_file(folders[1])))
+  assert all(map(math.isnan, row_noise.auc_difference(*folders, CTR)))
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith('warning: ') and predictions_file(folders[1]) in line
 
 
 def test_without_predictions_it_is_nan(tmp_path):

@@ -106,7 +106,9 @@ def plain(value: Any) -> Any:
   if hasattr(value, 'dtype'):
     array = np.asarray(value)
     return (str(array.dtype), array.shape, array.tobytes())
-  return repr(value) if isinstance(value, float) else value
+  if isinstance(value, (int, float)) and not isinstance(value, bool):
+    return repr(float(value))  # As JSON gives a whole number back or not.
+  return value
 
 
 def counts(cells: list[Cell]) -> dict[str, int]:
