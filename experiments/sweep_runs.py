@@ -1,12 +1,12 @@
 """Training of the runs of a sweep, for `experiments.sweep`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import gc
 import os
 import traceback
-from typing import Any
+from typing import Any, NamedTuple
 
 from esmm_jax import streams
 
@@ -66,11 +66,12 @@ def train(
   num = len(plan.names) + len(plan.wrong)
   overall = Progress(num, num - len(to_do))
   waiting = list(_side_by_side(plan, to_do, workdir))
+  work = _Work(plan, workdir, origin, data_dir, overall, to_do)
   with contextlib.closing(overall):
     while waiting:
       later = []
       for names in waiting:
-        ends, busy = _train_free(plan, names, workdir, origin, data_dir, overall)
+        ends, busy = _train_free(work, names)
         for name, end in ends.items():
           failed |= {name: end} if end else {}
           _note(workdir, name, end, plan.points[name])
@@ -82,23 +83,30 @@ def train(
   return failed
 
 
-def _train_free(
-    plan: Plan,
-    names: list[str],
-    workdir: str,
-    origin: Mapping[str, str],
-    data_dir: str | None,
-    overall: Any,
-) -> tuple[dict[str, Exception | None], list[str]]:
-  """Trains runs, unless another process is at them.
+class _Work(NamedTuple):
+  """The work of a call of `train`.
 
-  Args:
-    plan: Has their configs.
-    names: The runs.
+  Attributes:
+    plan: Has the configs.
     workdir: Folder of the sweep.
     origin: Noted in each run's origin.json.
     data_dir: Folder of prepared data; None: the default one.
     overall: The `Progress`.
+    to_do: The runs that were not finished when it began.
+  """
+
+  plan: Plan
+  workdir: str
+  origin: Mapping[str, str]
+  data_dir: str | None
+  overall: Any
+  to_do: Collection[str]
+
+
+def _train_free(
+    work: _Work, names: list[str]
+) -> tuple[dict[str, Exception | None], list[str]]:
+  """Trains runs side by side, unless another process is at them.
 
   Returns:
     Run -> its error or None, of those that have ended here; the runs that
@@ -107,24 +115,26 @@ def _train_free(
   from esmm_jax import locks
   from esmm_jax.sweeps import groups
 
-  if groups.in_use(workdir, names):
+  if groups.in_use(work.workdir, names):
     return {}, names
-  ends = _ended_elsewhere(plan, names, workdir, overall)
+  ends = _ended_elsewhere(work, [n for n in names if n in work.to_do])
   rest = [name for name in names if name not in ends]
-  overall.count(len(ends))
-  if not rest:
+  work.overall.count(len(ends))
+  if not set(rest) & set(work.to_do):
     return ends, []
-  overall.begin(rest)
-  with overall.quiet():
-    trained = _train(rest, plan.configs, workdir, origin, data_dir)
+  work.overall.begin(rest)
+  with work.overall.quiet():
+    trained = _train(
+        rest, work.plan.configs, work.workdir, work.origin, work.data_dir
+    )
   busy = [n for n in rest if isinstance(trained[n], locks.InUse)]
   trained = {n: end for n, end in trained.items() if n not in busy}
-  overall.end(trained)
+  work.overall.end(trained)
   return ends | trained, busy
 
 
 def _ended_elsewhere(
-    plan: Plan, names: Sequence[str], workdir: str, overall: Any
+    work: _Work, names: Sequence[str]
 ) -> dict[str, Exception | None]:
   """Returns the runs that another process has ended since this one began."""
   from esmm_jax.json_files import read_json
@@ -134,10 +144,11 @@ def _ended_elsewhere(
   ends: dict[str, Exception | None] = {}
   for name in names:
     try:
-      if load.finished(plan.configs[name], run_folder(workdir, name)):
+      folder = run_folder(work.workdir, name)
+      if load.finished(work.plan.configs[name], folder):
         ends[name] = None
-      path = failure_file(workdir, name)
-      if os.path.exists(path) and os.path.getmtime(path) > overall.since:
+      path = failure_file(work.workdir, name)
+      if os.path.exists(path) and os.path.getmtime(path) > work.overall.since:
         ends[name] = InputError(str((read_json(path) or {}).get('message')))
     except InputError as e:
       ends[name] = e
@@ -191,7 +202,8 @@ def _side_by_side(
     if lost:
       streams.warn(
           f'The last checkpoint of {", ".join(lost)} is damaged; the'
-          f' {len(group)} runs that were trained side by side are trained again.'
+          f' {len(group)} runs that were trained side by side are trained'
+          ' again.'
       )
       yield list(group)
       continue
