@@ -3,7 +3,7 @@
   python -m tests.serving.data_matrix [--only=TEXT] [--bad]
 
 prints how many cells give the same numbers, say a line, silently give other
-numbers, or end in a traceback (`tests.workdir.cells`). A damage keeps the time
+numbers, or end in a traceback (`tests.damaged.cells`). A damage keeps the time
 of the file. --only takes the files, damages and readers with that text in their
 names, --bad prints the bad ones alone.
 """
@@ -27,7 +27,7 @@ import numpy as np
 from pyarrow import csv, parquet
 import pyarrow as pa
 
-from tests.workdir import cells
+from tests.damaged import cells
 
 SPLIT = 'tabular-test.columns-00000-of-00001'
 FILES = [

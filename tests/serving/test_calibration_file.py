@@ -9,7 +9,7 @@ from esmm_jax.types import InputError
 from esmm_jax.workdir.identity import Stamp
 import pytest
 
-from tests.workdir import cells
+from tests.damaged import cells
 
 RUN = Stamp('a' * 64, 7, 'b' * 64)
 FITTED = {

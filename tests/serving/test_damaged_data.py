@@ -3,7 +3,7 @@
 import pytest
 
 from tests.serving import data_matrix
-from tests.workdir import cells
+from tests.damaged import cells
 
 
 @pytest.mark.long

@@ -16,7 +16,7 @@ import pytest
 from tests import toy as toys
 from tests.serving.served import small_config
 from tests.serving.test_export import params_of, snippet
-from tests.workdir import cells
+from tests.damaged import cells
 
 MODEL, ABOUT = 'model.jax_export', 'description.json'
 FILES = [MODEL, ABOUT, 'params/table.npy', 'encoder/encoder.json']

@@ -23,7 +23,7 @@ import pytest
 from tests import toy as toys
 from tests.parallel import forking
 from tests.serving.served import small_config
-from tests.workdir import cells
+from tests.damaged import cells
 
 SCORES = ('p_ctr', 'p_cvr', 'p_ctcvr')
 

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pytest
 
 from tests.sweeps.test_results import write
-from tests.workdir import cells
+from tests.damaged import cells
 
 N = 400
 CTR, CVR = 'test/ctr/auc', 'test/cvr_clicked/auc'

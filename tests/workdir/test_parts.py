@@ -28,7 +28,7 @@ import pyarrow as pa
 import pytest
 
 from configs import esmm
-from tests.workdir import damage
+from tests.damaged import damage
 
 pytestmark = [
     pytest.mark.slow, pytest.mark.usefixtures('quick_compilation')]

@@ -11,7 +11,7 @@ from pyarrow import parquet
 import pyarrow as pa
 import pytest
 
-from tests.workdir import cells
+from tests.damaged import cells
 
 RUN = Stamp('a' * 64, 7, 'b' * 64)
 # Values far from each other, so that no damage is hidden by the encoding.

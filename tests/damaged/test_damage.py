@@ -1,6 +1,6 @@
 """A damaged file gives the same numbers, or one line that names it."""
 
-from tests.workdir import damage
+from tests.damaged import damage
 
 import pytest
 
@@ -31,7 +31,7 @@ def test_some(name, ending, harm, stage):
 @pytest.mark.long
 @pytest.mark.parametrize('name', damage.PROGRAMS)
 def test_every_file(name, stage):
-  """Each in one way, the next one in the next; `tests.workdir.damage` does
+  """Each in one way, the next one in the next; `tests.damaged.damage` does
   all."""
   files = stage.files(damage.PROGRAMS[name][0])
   cases = [

@@ -13,7 +13,7 @@ from tests import ROOT
 def tried(*arguments):
   """Outcome -> number of cells, and the lines of those that are bad."""
   done = subprocess.run(
-      [sys.executable, '-m', 'tests.workdir.damage_matrix', '--bad',
+      [sys.executable, '-m', 'tests.damaged.damage_matrix', '--bad',
        *arguments],
       cwd=ROOT, capture_output=True, text=True, check=False,
       env=dict(os.environ, JAX_PLATFORMS='cpu'))

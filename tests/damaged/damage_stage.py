@@ -17,7 +17,7 @@ import numpy as np
 from pyarrow import csv
 import pyarrow as pa
 
-from tests.workdir import cells
+from tests.damaged import cells
 
 AUC = 'test/ctr/auc'
 # Kind -> what its files are, as patterns in a run's folder. Of files that are

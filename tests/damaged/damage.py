@@ -1,6 +1,6 @@
 """Every file that a run or prepared data consists of, damaged in every way.
 
-  python -m tests.workdir.damage ['train, going on' ...]
+  python -m tests.damaged.damage ['train, going on' ...]
 
 prints, as a table, what each program says then. A program must give the numbers
 that it gives without damage, or say in one line which file is wrong.

@@ -1,6 +1,6 @@
 """Every kind of file of a run x damages x readers, in one process.
 
-  python -m tests.workdir.damage_matrix [--only=TEXT] [--every=N] [--bad]
+  python -m tests.damaged.damage_matrix [--only=TEXT] [--every=N] [--bad]
 
 prints how many cells give the same numbers, say a line, silently give other
 numbers, or end in a traceback (`cells`). --only takes the files or readers with
@@ -39,8 +39,8 @@ import numpy as np
 from pyarrow import parquet
 
 from tests import ROOT
-from tests.workdir import cells
-from tests.workdir.damage_stage import Stage
+from tests.damaged import cells
+from tests.damaged.damage_stage import Stage
 
 # What a page says of a part that it lacks.
 MISSING = (
@@ -159,7 +159,7 @@ READERS = {
 LOAD = '''
 import pathlib, sys
 import numpy as np
-from tests.workdir.damage_matrix import score_exported
+from tests.damaged.damage_matrix import score_exported
 try:
   np.savez(sys.argv[2], **score_exported(pathlib.Path(sys.argv[1])))
 except (ValueError, OSError) as e:

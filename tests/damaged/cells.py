@@ -21,7 +21,7 @@ from esmm_jax.workdir.stopping import Stopped
 import numpy as np
 import pyarrow as pa
 
-from tests.workdir.harms import content, DAMAGES, harm, mend
+from tests.damaged.harms import content, DAMAGES, harm, mend
 
 __all__ = ['content', 'DAMAGES', 'harm', 'mend']
 
