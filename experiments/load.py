@@ -12,6 +12,8 @@ from typing import Any
 from esmm_jax import paths, streams
 from esmm_jax.json_files import read_json
 from esmm_jax.protocols import use as protocols
+from esmm_jax.sweeps.config_keys import check_key, full_key, has_key, is_term
+from esmm_jax.sweeps.config_keys import SectionError, set_key
 from esmm_jax.sweeps.points import runs, settings
 from esmm_jax.sweeps.table import Table
 from esmm_jax.types import InputError, suggest
@@ -19,11 +21,8 @@ from esmm_jax.workdir import folder
 from esmm_jax.workdir.folder import flatten
 from ml_collections import config_dict
 
+__all__ = ['check_key', 'full_key', 'has_key', 'is_term', 'SectionError']
 _RAW_DIR = 'dataset.raw_dir'
-
-
-class SectionError(InputError):
-  """A key names a section of a config, where a single value is wanted."""
 
 
 def config(spec: str) -> config_dict.ConfigDict:
@@ -80,127 +79,6 @@ def _told(error: BaseException, path: str) -> str:
   if isinstance(error, (TypeError, ValueError, SyntaxError, ImportError)):
     return f'{where}{error}'  # Says by itself what is wrong.
   return f'{where}{type(error).__name__}: {error}'
-
-
-def full_key(key: str) -> str:
-  """Puts `run.` before a key of the machine that is written without it.
-
-  Args:
-    key: A dotted key; `=VALUE` may follow.
-  """
-  first = key.partition('=')[0].partition('.')[0]
-  return f'run.{key}' if first in folder.MACHINE_KEYS else key
-
-
-def is_term(tree: config_dict.ConfigDict, key: str) -> bool:
-  """Returns whether a key can be the loss weight of one's own labels.
-
-  The terms follow from `dataset.labels`, so no config lists them; a run refuses
-  those that it does not have.
-  """
-  section, _, name = key.rpartition('.')
-  is_own = tree.get('dataset', {}).get('name') == 'tabular'
-  return is_own and section == 'loss_weights' and name.isidentifier()
-
-
-def check_key(tree: config_dict.ConfigDict, key: str) -> None:
-  """Refuses a dotted key that the config lacks; suggests a similar one.
-
-  Raises:
-    InputError: There is no such key.
-    SectionError: It is a section.
-  """
-  if is_term(tree, key):
-    return
-  node = tree
-  for part in full_key(key).split('.'):
-    keys = list(node) if isinstance(node, config_dict.ConfigDict) else []
-    if part not in keys:
-      hint = suggest(part, keys)
-      raise InputError(f'the config has no key {part!r}. {hint}')
-    node = node[part]
-  if isinstance(node, config_dict.ConfigDict):
-    raise SectionError(f'set one of its keys: {", ".join(node)}.')
-
-
-def has_key(tree: config_dict.ConfigDict, key: str) -> bool:
-  """Returns whether the config has the dotted key, as a single value."""
-  try:
-    check_key(tree, key)
-  except InputError:
-    return False
-  return True
-
-
-def set_key(tree: config_dict.ConfigDict, key: str, value: Any) -> None:
-  """Sets a dotted key to a value of its type; None unsets a placeholder.
-
-  Raises:
-    InputError: There is no such key, or the value is of another type.
-  """
-  try:
-    check_key(tree, key)
-    section, _, name = full_key(key).rpartition('.')
-    node = tree[section] if section else tree
-    if is_term(tree, key) and name not in node:
-      with node.unlocked():
-        node[name] = config_dict.placeholder(float)
-    kind = node.get_type(name)
-    fields = dict(node.items(preserve_field_references=True))
-    placeholder = isinstance(fields[name], config_dict.FieldReference)
-    if (value is None and not placeholder) or (
-        isinstance(value, bool) and kind is not bool
-    ):
-      raise InputError(f'the value must be of type {kind.__name__}.')
-    node[name] = value
-  except TypeError as e:
-    raise InputError(
-        f'{key}={value}: the value must be of type {kind.__name__}.'
-    ) from e
-  except InputError as e:
-    raise InputError(f'{key}={value}: {e}') from e
-
-
-def last_of_tuples(argv: Sequence[str], config: Any) -> list[str]:
-  """Leaves all but the last flag of each tuple out.
-
-  A flag of a single value takes the last one by itself; those of a tuple would
-  be joined: (16,) and then (32,) to (16, 32).
-
-  Args:
-    argv: The program and its arguments, with full keys (`full_key`).
-    config: As its file makes it; tells which keys are tuples.
-  """
-  kept, seen = [], set()
-  words = list(argv)
-  while words:
-    # From behind: a value that stands alone comes before its flag.
-    word = words.pop()
-    flag = words[-1] if words else ''
-    if '=' not in flag and _is_tuple(flag, config):
-      pair, name = [words.pop(), word], flag
-    else:
-      pair, name = [word], word.partition('=')[0]
-    name = name.lstrip('-')
-    if _is_tuple(f'--{name}', config):
-      if name in seen:
-        continue
-      seen.add(name)
-    kept.append(pair)
-  return [word for pair in reversed(kept) for word in pair]
-
-
-def _is_tuple(flag: str, config: Any) -> bool:
-  """Returns whether `--config.key` names a key whose value is a tuple."""
-  key = flag.lstrip('-')
-  if not flag.startswith('-') or not key.startswith('config.'):
-    return False
-  key = key.removeprefix('config.')
-  if not has_key(config, key) or is_term(config, key):
-    return False
-  for name in key.split('.'):
-    config = config[name]
-  return isinstance(config, (tuple, list))
 
 
 def point(values: Mapping[str, Any]) -> config_dict.ConfigDict:
@@ -310,3 +188,45 @@ def _parsed(tree: config_dict.ConfigDict, key: str, text: str) -> Any:
     return ast.literal_eval(text)
   except (ValueError, SyntaxError):
     return text  # set_key names the type that it must have.
+
+
+def last_of_tuples(argv: Sequence[str], config: Any) -> list[str]:
+  """Leaves all but the last flag of each tuple out.
+
+  A flag of a single value takes the last one by itself; those of a tuple would
+  be joined: (16,) and then (32,) to (16, 32).
+
+  Args:
+    argv: The program and its arguments, with full keys (`full_key`).
+    config: As its file makes it; tells which keys are tuples.
+  """
+  kept, seen = [], set()
+  words = list(argv)
+  while words:
+    # From behind: a value that stands alone comes before its flag.
+    word = words.pop()
+    flag = words[-1] if words else ''
+    if '=' not in flag and _is_tuple(flag, config):
+      pair, name = [words.pop(), word], flag
+    else:
+      pair, name = [word], word.partition('=')[0]
+    name = name.lstrip('-')
+    if _is_tuple(f'--{name}', config):
+      if name in seen:
+        continue
+      seen.add(name)
+    kept.append(pair)
+  return [word for pair in reversed(kept) for word in pair]
+
+
+def _is_tuple(flag: str, config: Any) -> bool:
+  """Returns whether `--config.key` names a key whose value is a tuple."""
+  key = flag.lstrip('-')
+  if not flag.startswith('-') or not key.startswith('config.'):
+    return False
+  key = key.removeprefix('config.')
+  if not has_key(config, key) or is_term(config, key):
+    return False
+  for name in key.split('.'):
+    config = config[name]
+  return isinstance(config, (tuple, list))

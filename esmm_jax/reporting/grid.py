@@ -5,6 +5,7 @@ import math
 import re
 from typing import Any, NamedTuple
 
+from esmm_jax.metrics.significance import Summary
 from esmm_jax.printable import in_one_line
 
 NONE = '–'
@@ -115,6 +116,14 @@ def number(value: float, decimals: int, sign: str = '') -> str:
     return NONE
   text = f'{value:{sign},.{decimals}f}'
   return re.sub(r'^([+-]?)0\.', r'\1.', text)
+
+
+def spread(summary: Summary, decimals: int) -> str:
+  """Formats mean ± standard deviation; the mean alone of a single value."""
+  mean = number(summary.mean, decimals)
+  if math.isnan(summary.std):
+    return mean
+  return f'{mean} ± {number(summary.std, decimals)}'
 
 
 def interval(mean: float, low: float, high: float, decimals: int) -> str:

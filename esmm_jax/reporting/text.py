@@ -16,18 +16,19 @@ import re
 from typing import Any
 
 from esmm_jax.metrics.significance import Summary
+from esmm_jax.reporting.choice_grid import choice_grid
 from esmm_jax.reporting.front_grid import front_grid
 from esmm_jax.reporting.gain_grid import gain_grid
 from esmm_jax.printable import in_one_line
-from esmm_jax.reporting.grid import ARROWS, counted, Grid, in_markdown, number
-from esmm_jax.reporting.grid import pipes, short, tabular, text, titled
+from esmm_jax.reporting.grid import ARROWS, counted, Grid, in_markdown
+from esmm_jax.reporting.grid import pipes, short, spread, tabular, text
+from esmm_jax.reporting.grid import titled
 from esmm_jax.sweeps.results import Block, notes, Row
 from esmm_jax.sweeps.saved_runs import SavedRun
 from esmm_jax.sweeps.table import Column, Table
 
 FEWER = '†'
 _LISTED = 10  # Missing runs that are named.
-_VALID_DECIMALS = 5
 _NOISE = ('se_seeds', 'se_test', 'combined_low', 'combined_high')
 
 
@@ -37,7 +38,7 @@ def grids(table: Table, blocks: Sequence[Block]) -> list[Grid]:
   for block in blocks:
     result.append(_means(table, block))
     if any(row.chosen and len(row.candidates) > 1 for row in block.rows):
-      result.append(_choices(table, block))
+      result.append(choice_grid(table, block))
     columns = [c for c in block.columns if c.metric in table.gain_columns]
     if columns and any(row.gains for row in block.rows):
       result.append(gain_grid(table, block, columns))
@@ -181,14 +182,6 @@ def provenance(blocks: Sequence[Block]) -> list[str]:
   return lines
 
 
-def spread(summary: Summary, decimals: int) -> str:
-  """Formats mean ± standard deviation; the mean alone of a single value."""
-  mean = number(summary.mean, decimals)
-  if math.isnan(summary.std):
-    return mean
-  return f'{mean} ± {number(summary.std, decimals)}'
-
-
 def _means(table: Table, block: Block) -> Grid:
   """Shows mean ± standard deviation over seeds, and the published numbers."""
   published = table.paper.values if table.paper else {}
@@ -239,40 +232,6 @@ def _means_line(
     summary = row.cells[column.metric]._replace(std=math.nan)
     texts.append(spread(summary, column.decimals))
   return texts
-
-
-def _choices(table: Table, block: Block) -> Grid:
-  """Shows every candidate with its mean on the validation split."""
-  assert table.choice is not None
-  metric, mode = table.choice.metric, table.choice.mode
-  name = short(table.choice.key)
-  rows = []
-  for row in block.rows:
-    chosen = row.chosen
-    if chosen is None:
-      continue
-    for value, summary in chosen.means.items():
-      star = '*' if chosen.taken and value == chosen.value else ''
-      seeds = counted(summary.n, chosen.planned)
-      mean = spread(summary, _VALID_DECIMALS)
-      rows.append([*map(text, row.values), text(value), seeds, mean + star])
-  what = {'max': 'largest', 'min': 'smallest'}[mode]
-  below = [
-      f'* chosen: the {what} mean of {metric} over the seeds that all values'
-      ' of the row have, the first of equal ones. The test split has no part'
-      ' in it.'
-  ]
-  for row in block.rows:
-    if row.chosen and row.chosen.undefined:
-      values = ', '.join(map(text, row.chosen.undefined))
-      notes.append(
-          f'{row.name}: {metric} is no number in a finished run of {values},'
-          ' which cannot be chosen.'
-      )
-  title = titled(table.blocks, block.values)
-  title = f'{title}: choice of {name}' if title else f'Choice of {name}'
-  headers = [*map(short, table.rows), name, 'n', metric]
-  return Grid(title, headers, rows, len(table.rows) + 1, below)
 
 
 def _mean(row: Row, column: Column) -> str:

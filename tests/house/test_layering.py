@@ -171,6 +171,11 @@ RULES = [
     ('esmm_jax.sweeps.replicas', ['esmm_jax.types'], []),
     ('esmm_jax.sweeps.progress', LAYERS, ['tqdm']),
     (
+        'esmm_jax.sweeps.config_keys',
+        ['esmm_jax.types', 'esmm_jax.workdir'],
+        ['ml_collections'],
+    ),
+    (
         'esmm_jax.sweeps',
         ['esmm_jax.metrics.significance', 'esmm_jax.workdir', *LAYERS],
         ['numpy', 'pyarrow'],

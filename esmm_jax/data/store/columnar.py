@@ -46,15 +46,16 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
   Attributes:
     raw_warnings: What the raw files could not be compared by, a line each.
     files: Those of the prepared data, compared; None before it is prepared.
+    no_group: Value of `Schema.group` in rows without one; None: all have one.
   """
 
   VERSION = tfds.core.Version('1.1.0')
   files: PreparedFiles | None = None
+  no_group: int | None = None
 
   def __init__(self, **kwargs: Any):
     self.raw_warnings: list[str] = []
-    # TFDS warns of every config that is not in a fixed list; ours are made from
-    # options.
+    # TFDS warns of configs that are not in a fixed list; ours are of options.
     logger = logging.getLogger('absl')
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -93,11 +94,7 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     """
 
   def _check_same_files(self) -> None:
-    """Refuses raw files that are not those the data was prepared from.
-
-    Raises:
-      InputError: They differ.
-    """
+    """Refuses raw files that are not those the data was prepared from."""
 
   def _num_rows(self) -> int:
     """Returns the rows to generate, for the progress bar; 0 if not known."""
@@ -119,9 +116,8 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
 
   def group_folder(self, split: str) -> str:
     """Returns the folder of a split's group table, of data that has one."""
-    return os.path.join(
-        os.fspath(self.data_path), f'{self.name}-{split}.{_GROUPS}'
-    )
+    name = f'{self.name}-{split}.{_GROUPS}'
+    return os.path.join(os.fspath(self.data_path), name)
 
   @property
   def encoder_folder(self) -> str:
@@ -136,11 +132,6 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
       columns, and of its counts. '' without an encoder.
     """
     return {'encoder_sha256': '', 'encoder_options_sha256': ''}
-
-  @property
-  def no_group(self) -> int | None:
-    """Value of the column `Schema.group` of rows without one; None: none."""
-    return None
 
   @property
   def period(self) -> str:
@@ -280,9 +271,8 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
       return ColumnarSource(parts, str(split), files=self.files)
     # NAME-train.columns-00000-of-00002 has NAME-train.groups beside it.
     tables = [f.rpartition('.columns-')[0] + f'.{_GROUPS}' for f, _, _ in parts]
-    return ColumnarSource(
-        parts, str(split), self.schema.group, tables, self.files
-    )
+    group = self.schema.group
+    return ColumnarSource(parts, str(split), group, tables, self.files)
 
   def truth_source(self, split: str) -> ColumnarSource | None:
     """Opens the truth columns of the same rows; None if the data has none."""

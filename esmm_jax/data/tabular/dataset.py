@@ -43,6 +43,7 @@ class Tabular(ColumnarBuilder):
   """
 
   name = 'tabular'
+  no_group = 0
 
   @classmethod
   def from_options(
@@ -81,11 +82,6 @@ class Tabular(ColumnarBuilder):
   def encoder_folder(self) -> str:
     """Folder of the prepared data's encoder, which runs on it copy."""
     return os.path.join(os.fspath(self.data_path), FOLDER)
-
-  @property
-  def no_group(self) -> int | None:
-    """See the base class."""
-    return 0
 
   def encoder_hashes(self) -> dict[str, str]:
     """See the base class."""

@@ -11,7 +11,7 @@ from esmm_jax.reporting.grid import digits, Grid, NONE
 from esmm_jax.reporting.page import meanings
 from esmm_jax.reporting.page.parts import Code, Missing, Picture, Section, Table
 from esmm_jax.reporting.page.parts import Terms, Text
-from esmm_jax.reporting.text import spread
+from esmm_jax.reporting.grid import spread
 from esmm_jax.sweeps.saved_runs import read_run, SavedRun
 from esmm_jax.tasks import Tasks
 from esmm_jax.types import InputError
