@@ -110,6 +110,8 @@ def _train_free(
   if groups.in_use(workdir, names):
     return {}, names
   ends = _ended_elsewhere(plan, names, workdir, overall)
+  if len(ends) < len(names) and _damaged(names, workdir):
+    ends = {}  # All of the group are trained again.
   rest = [name for name in names if name not in ends]
   overall.count(len(ends))
   if not rest:
@@ -180,14 +182,10 @@ def _side_by_side(
 
   for group in plan.groups:
     names = [name for name in group if name in to_do]
-    results = {n: ends.read_results(run_folder(workdir, n)) for n in names}
-    trained = [name for name in names if results[name] is not None]
-    lost = [
-        name
-        for name in trained
-        if 1 < results[name].get('replicas', 1) == len(group)
-        and not ends.is_sound(run_folder(workdir, name), results[name])
+    trained = [
+        n for n in names if ends.read_results(run_folder(workdir, n)) is not None
     ]
+    lost = _damaged(group, workdir) if trained else []
     if lost:
       streams.warn(
           f'The last checkpoint of {", ".join(lost)} is damaged; the'
@@ -198,6 +196,22 @@ def _side_by_side(
     yield from ([name] for name in trained)
     if rest := [name for name in names if name not in trained]:
       yield rest
+
+
+def _damaged(group: Sequence[str], workdir: str) -> list[str]:
+  """Returns the replicas of a finished group without a sound checkpoint."""
+  from esmm_jax.sweeps.saved_runs import run_folder
+  from esmm_jax.workdir import ends
+
+  folders = {name: run_folder(workdir, name) for name in group}
+  results = {n: ends.read_results(folder) for n, folder in folders.items()}
+  return [
+      name
+      for name, found in results.items()
+      if found is not None
+      and 1 < found.get('replicas', 1) == len(group)
+      and not ends.is_sound(folders[name], found)
+  ]
 
 
 def _cache_compiled(folder: str) -> None:
