@@ -193,12 +193,7 @@ def _side_by_side(
     names = [name for name in group if name in to_do]
     results = {n: ends.read_results(run_folder(workdir, n)) for n in names}
     trained = [name for name in names if results[name] is not None]
-    lost = [
-        name
-        for name in trained
-        if 1 < results[name].get('replicas', 1) == len(group)
-        and not ends.is_sound(run_folder(workdir, name), results[name])
-    ]
+    lost = _damaged(group, workdir) if trained else []
     if lost:
       streams.warn(
           f'The last checkpoint of {", ".join(lost)} is damaged; the'
@@ -210,6 +205,22 @@ def _side_by_side(
     yield from ([name] for name in trained)
     if rest := [name for name in names if name not in trained]:
       yield rest
+
+
+def _damaged(group: Sequence[str], workdir: str) -> list[str]:
+  """Returns the replicas of a finished group without a sound checkpoint."""
+  from esmm_jax.sweeps.saved_runs import run_folder
+  from esmm_jax.workdir import ends
+
+  folders = {name: run_folder(workdir, name) for name in group}
+  results = {n: ends.read_results(folder) for n, folder in folders.items()}
+  return [
+      name
+      for name, values in results.items()
+      if values is not None
+      and 1 < values.get('replicas', 1) == len(group)
+      and not ends.is_sound(folders[name], values)
+  ]
 
 
 def _cache_compiled(folder: str) -> None:
