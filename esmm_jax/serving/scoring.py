@@ -234,9 +234,10 @@ def check_output(output: str, overwrite: bool) -> None:
   """
   folder = f'{output}.parts'
   ownership.check(folder, ownership.SCORES, '--output')
-  # It is there if the job was killed between joining and removing the parts.
-  is_ours = lambda path: joining.is_joined(path, folder)
-  replaceable.require(output, is_ours, overwrite)
+  # It is there if the job was killed between joining and removing the parts;
+  # without them nothing tells the scores of this program from others.
+  joined = os.path.isfile(output) and joining.is_joined(output, folder)
+  replaceable.require(output, overwrite=overwrite or joined)
 
 
 def _score_part(part: Part, path: str, output: str) -> None:

@@ -20,6 +20,10 @@ MANIFEST = 'manifest.json'
 RESULTS = 'results.json'
 METRICS = 'metrics.jsonl'
 KEY = 'ended'
+_METRICS_REMEDY = (
+    'Put the file back; or delete results.json alone and repeat the command'
+    ' that trained, which takes the lines as they are.'
+)
 _REMEDY = (
     'Put the file back; or delete it alone and repeat the command that trained,'
     ' which makes it of the checkpoint.'
@@ -132,12 +136,13 @@ def metrics_damage(workdir: str) -> str:
     with open(path, 'rb') as f:
       now = hashlib.file_digest(f, 'sha256').hexdigest()
   except OSError as e:
-    return f'{path} cannot be read ({e.strerror}); this run wrote it.'
+    return f'{path} cannot be read ({e.strerror}). {_METRICS_REMEDY}'
   if now == then:
     return ''
   return (
       f'{path} is not as this run wrote it: lines are missing, were changed, or'
       f' are those of another run ({MANIFEST} has their hash).'
+      f' {_METRICS_REMEDY}'
   )
 
 

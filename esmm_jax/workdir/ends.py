@@ -8,7 +8,8 @@ from esmm_jax import checksums, system_errors
 from esmm_jax.json_files import parse_json
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import synchronise
-from esmm_jax.workdir import examine
+from esmm_jax.workdir import examine, identity
+from esmm_jax.workdir.identity import Stamp
 
 RESULTS = 'results.json'
 
@@ -36,9 +37,14 @@ def sound_results(workdir: str) -> dict[str, Any] | None:
   return None if results is None or not is_sound(workdir, results) else results
 
 
-def has_predictions(path: str) -> bool:
-  """Returns True if the file of the predictions is there and sound."""
-  return os.path.exists(path) and not damage_of_predictions(path)
+def has_predictions(path: str, run: Stamp) -> bool:
+  """Returns True if a run's predictions are there, sound and its own.
+
+  Args:
+    path: The Parquet file.
+    run: The stamp of the run.
+  """
+  return os.path.exists(path) and not damage_of_predictions(path, run)
 
 
 def is_sound(workdir: str, results: Mapping[str, Any]) -> bool:
@@ -117,11 +123,13 @@ def withdraw(workdir: str, step: int | None, is_alone: bool = True) -> str:
   )
 
 
-def damage_of_predictions(path: str) -> str:
+def damage_of_predictions(path: str, run: Stamp) -> str:
   """Reads a file of predictions.
 
   Args:
     path: The Parquet file; '' and a missing one have no damage.
+    run: The stamp of the run; what it or the file does not tell is not
+      compared.
 
   Returns:
     What is wrong, '' if nothing is.
@@ -131,6 +139,9 @@ def damage_of_predictions(path: str) -> str:
   from esmm_jax.workdir import predictions  # Imports slowly.
 
   try:
+    stamp = predictions.stamp_of(path)
+    if stamp and (told := identity.difference(stamp, run)):
+      return f'{path} is of {told}.'
     for _ in predictions.batches(path):
       pass
   except InputError as e:

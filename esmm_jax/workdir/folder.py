@@ -132,7 +132,9 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
     ended.read_results(workdir, config_sha256=config_hash(saved))
   asks = config.get('run', {}).get('save_predictions', False)
   path = predictions_file(workdir)
-  if results is None or not asks or ends.has_predictions(path):
+  if results is None or not asks:
+    return results
+  if ends.has_predictions(path, ended.stamp(workdir)):
     return results
   if not os.path.isdir(os.path.join(workdir, 'checkpoints')):
     raise InputError(

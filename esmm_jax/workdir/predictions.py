@@ -124,6 +124,19 @@ def read(
   }
 
 
+def stamp_of(path: str) -> Stamp | None:
+  """Reads the stamp of a file; None if it has none, as of an earlier version.
+
+  Raises:
+    UnsoundError: The file cannot be read.
+  """
+  from pyarrow import parquet
+
+  with _damaged(path):
+    about = _about(parquet.read_schema(path).metadata or {})
+    return Stamp.from_dict(about['run']) if about.get('run') else None
+
+
 class _Digests:
   """The sha256 of columns that are given in parts."""
 

@@ -192,7 +192,8 @@ def test_killed_between_joining_and_removing_the_parts(
     scoring.score_files(predictor, found, output, 'user')
   assert scoring.score_files(predictor, found, output) == 90
   assert sorted(os.listdir(tmp_path)) == ['in', 's.parquet']
-  with pytest.raises(InputError, match='s.parquet exists'):
+  # It was this program that made it.
+  with pytest.raises(InputError, match='s.parquet exists. Name another file'):
     scoring.score_files(predictor, found, output)
 
 
@@ -203,7 +204,7 @@ def test_what_the_job_has_not_made_stays(
   found = files.find([write(table, tmp_path / 'in', (0, 90))])
   output = tmp_path / 's.csv'
   output.write_text('mine')
-  with pytest.raises(InputError, match='not made it. Name .* or add --overwri'):
+  with pytest.raises(InputError, match='s.csv exists. Name .* --overwrite'):
     scoring.score_files(predictor, found, str(output))
   assert sorted(os.listdir(tmp_path)) == ['in', 's.csv']
   scoring.score_files(predictor, found, str(output), overwrite=True)

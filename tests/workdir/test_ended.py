@@ -66,7 +66,9 @@ def test_metrics_that_were_changed(tmp_path, text):
   finish(tmp_path)
   path = tmp_path / 'metrics.jsonl'
   path.unlink() if text is None else path.write_text(text)
-  assert 'metrics.jsonl' in ended.metrics_damage(str(tmp_path))
+  damage = ended.metrics_damage(str(tmp_path))
+  assert 'metrics.jsonl' in damage
+  assert 'delete results.json alone and repeat the command' in damage
 
 
 @pytest.mark.parametrize('text', [None, '', '[]', '{}', '{"ended": 3}'])

@@ -7,9 +7,10 @@ import shutil
 
 from esmm_jax.training.loop import train_and_evaluate
 from esmm_jax.types import InputError
-from esmm_jax.workdir import ends
+from esmm_jax.workdir import ended, ends, predictions
 from esmm_jax.workdir.folder import finished as results_of
 from esmm_jax.workdir.folder import predictions_file, record
+from pyarrow import parquet as pq
 import pytest
 
 from tests.serving.served import small_config
@@ -61,6 +62,21 @@ def bit_of_predictions(folder):
     f.write(bytes([byte ^ 1]))
 
 
+def predictions_of_another_run(folder):
+  stamp_predictions(folder, identity='0' * 64)
+
+
+def predictions_of_other_parameters(folder):
+  stamp_predictions(folder, params_sha256='0' * 64)
+
+
+def stamp_predictions(folder, **other):
+  path = predictions_file(folder)
+  columns = pq.read_table(path).to_pydict()
+  stamp = ended.stamp(folder)._replace(**other)
+  predictions.write(path, columns, stamp)
+
+
 def empty_results(folder):
   os.truncate(folder / 'results.json', 0)
 
@@ -71,7 +87,8 @@ def other_results(folder):
 
 HARMS = [
     empty_table, zeros_in_a_table, no_end, empty_predictions,
-    half_the_predictions, bit_of_predictions, empty_results, other_results]
+    half_the_predictions, bit_of_predictions, predictions_of_another_run,
+    predictions_of_other_parameters, empty_results, other_results]
 
 
 def looked_at(folder):
@@ -89,6 +106,14 @@ def test_what_is_damaged_is_not_finished(harm, run):
   before = sorted(run.folder.rglob('*'))
   assert looked_at(run.folder) is None
   assert sorted(run.folder.rglob('*')) == before
+
+
+def test_predictions_of_an_earlier_version(run, capfd):
+  """Without a stamp they are taken as they are."""
+  path = predictions_file(run.folder)
+  pq.write_table(pq.read_table(path).replace_schema_metadata({}), path)
+  assert looked_at(run.folder)['steps'] > 0
+  assert capfd.readouterr().err == ''
 
 
 def test_checkpoints_that_were_removed_to_make_room(run):
@@ -120,13 +145,15 @@ WORDS = {
     empty_table: 'has 0 bytes, not',
     no_end: 'was finished at step .* finished again from step',
     half_the_predictions: 'test.parquet cannot be read .* It is made again',
+    predictions_of_another_run: 'is of another run, .* It is made again',
     empty_results: 'results.json was damaged; it is made again',
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('harms', [
-    (empty_table, half_the_predictions), (no_end,), (empty_results,)])
+    (empty_table, half_the_predictions), (predictions_of_another_run,),
+    (no_end,), (empty_results,)])
 def test_finished_again(harms, run, finished, capfd):
   for harm in harms:
     harm(run.folder)
