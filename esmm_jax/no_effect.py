@@ -60,7 +60,7 @@ def check(
     if is_set:
       raise InputError(
           f'{idle.key} is {value!r}, which has no effect: {idle.why}. Leave'
-          f' {idle.key} as it is in the config file, or change the other.'
+          f' {idle.key} {left}, or change the other.'
       )
 
 
@@ -205,7 +205,11 @@ def _of_log(flat: Mapping[str, Any]) -> Iterator[_Idle]:
   files = [get(option) for option in ('files', 'valid_files', 'test_files')]
   names = ','.join(filter(None, files)).split(',')
   names = [name.strip().strip('"\'') for name in names]
-  if all(name.endswith('.parquet') for name in names):
+  form, why = get('format'), 'dataset.files names Parquet files alone'
+  if form:
+    why = f'dataset.format is {form!r}'
+  if form == 'parquet' or not form and all(
+      name.endswith('.parquet') for name in names
+  ):
     for option in _CSV:
-      why = 'dataset.files names Parquet files alone'
       yield _Idle(f'dataset.{option}', why, ('', None))
