@@ -47,7 +47,8 @@ def check(path: str, name: str, num_rows: int, dates: np.ndarray | None) -> str:
     dates: Of a log: integers yyyymmdd [num_rows].
 
   Returns:
-    A warning, if the file is an example with few rows; '' otherwise.
+    A warning, if the file is an example with few rows or lacks whole days; ''
+    otherwise.
 
   Raises:
     InputError: It has a large part of the official rows, or more than these.
@@ -58,8 +59,14 @@ def check(path: str, name: str, num_rows: int, dates: np.ndarray | None) -> str:
     counts = np.unique(dates, return_counts=True)
     days = dict(zip(*map(np.ndarray.tolist, counts)))
   other = {d: n for d, n in days.items() if ROWS_OF_DAY.get(d) != n}
-  if num_rows == whole or (days and not other):
+  if num_rows == whole or (len(days) == len(ROWS_OF_DAY) and not other):
     return ''
+  if days and not other:  # Other days become the test split.
+    return (
+        f'{path} has {len(days)} of the {len(ROWS_OF_DAY)} days from'
+        f' {min(ROWS_OF_DAY)} to {max(ROWS_OF_DAY)}, each complete: it ends'
+        f' with {max(days)}.'
+    )
   counted = f'{path} has {num_rows:,} rows, and the official file {whole:,}'
   # One day that is complete shows that the rows are the official ones.
   if len(other) == len(days) and num_rows < _EXAMPLE * whole:
