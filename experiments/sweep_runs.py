@@ -285,7 +285,6 @@ def _train(
     gc.collect()
 
 
-
 def _note(
     workdir: str, name: str, error: Exception | None, point: Mapping[str, Any]
 ) -> None:

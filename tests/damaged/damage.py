@@ -53,7 +53,6 @@ def noise(path):
 
 HARMS = (empty, cut, flip, noise, os.remove)
 
-
 PROGRAMS = {
     # What is damaged, and the program's flags.
     'train, a new run': ('data', 'train', SMOKE),
@@ -98,6 +97,8 @@ class Case(NamedTuple):
     if self.name == 'report' and self.code == 0:
       return True
     parts = [p for p in pathlib.Path(self.file).parts if p != 'checkpoints']
+    # A list of checksums is named by its checkpoint.
+    parts = [p.replace('.seal.json', ' is damaged') for p in parts]
     named = any(part in self.said for part in parts)
     return self.code == 1 and named or self.code == 0 and (self.same or named)
 
