@@ -61,6 +61,8 @@ class Progress:
 
   def end(self, ends: Mapping[str, Exception | None]) -> None:
     """Counts the runs of a group and prints their lines."""
+    if not ends:  # Another process was at all of them.
+      return
     from tqdm import tqdm
 
     now = time.monotonic()

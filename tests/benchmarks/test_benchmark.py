@@ -38,6 +38,9 @@ COMMANDS = {
     'data': (
         'data', (), ['data_read', 'data_compacted'],
         LINE | {'columns', 'cpu_seconds'}),
+    'vocabulary': (
+        'vocabulary', ('--rows=100', '--batch_size=1,200'), ['vocabulary'] * 2,
+        LINE | {'first_ms', 'bytes_per_value'}),
     'predict': (
         'predict', ('--rows=10',), ['predict', 'predict_exported'], LINE | {
             'ms_95', 'ms_first', 'calls', 'program_bytes', 'params_bytes'}),

@@ -345,7 +345,8 @@ def test_the_program_draws_them_beside_the_table(tmp_path, root):
   done = run()
   assert done.returncode == 0 and 'no run of it is finished' in done.stderr
   name = run_name({'config': 'configs/esmm.py', 'seed': 0})
-  write(workdir / 'runs' / name, config={}, results={
+  config = {'dataset': {}, 'model': {}}
+  write(workdir / 'runs' / name, config=config, results={
       f'test/cvr_entire/ratio_ctr_decile_{d}': 1.0 for d in range(1, 11)})
   done = run()
   picture = workdir / 'cvr-by-ctr-decile.png'

@@ -7,7 +7,7 @@ import math
 import os
 
 from esmm_jax.metrics.significance import paired, Summary
-from esmm_jax.reporting import text as report
+from esmm_jax.reporting import grid, text as report
 from esmm_jax.reporting.gain_grid import verdict
 from esmm_jax.reporting.grid import Grid, pipes, tabular
 from esmm_jax.sweeps.choice import choose
@@ -659,13 +659,13 @@ def test_what_markdown_and_latex_cannot_hold_is_escaped():
     ],
 )
 def test_number(value, decimals, sign, text):
-  assert report.number(value, decimals, sign) == text
+  assert grid.number(value, decimals, sign) == text
 
 
 def test_spread():
-  assert report.spread(Summary(0.7317, 0.0005, 3), 4) == '.7317 ± .0005'
-  assert report.spread(Summary(0.7317, math.nan, 1), 4) == '.7317'
-  assert report.spread(Summary(math.nan, math.nan, 0), 4) == '–'
+  assert grid.spread(Summary(0.7317, 0.0005, 3), 4) == '.7317 ± .0005'
+  assert grid.spread(Summary(0.7317, math.nan, 1), 4) == '.7317'
+  assert grid.spread(Summary(math.nan, math.nan, 0), 4) == '–'
 
 
 def test_runs_begun_under_several_commits_say_so(tmp_path):

@@ -7,7 +7,7 @@ import os
 import pathlib
 
 from esmm_jax.metrics.significance import delong
-from esmm_jax.reporting import text as report
+from esmm_jax.reporting import grid, text as report
 from esmm_jax.sweeps import row_noise
 from esmm_jax.sweeps.points import chain, fixed, product, run_name, sweep
 from esmm_jax.sweeps.results import tabulate
@@ -175,7 +175,7 @@ def test_gains_with_both_errors(tmp_path):
 
   text = report.markdown(table, blocks)
   assert text.count('SE: seeds / test') == 1
-  cell = f'.0200 / {report.number(sum(errors) / 2, 4)} |'
+  cell = f'.0200 / {grid.number(sum(errors) / 2, 4)} |'
   assert cell in text and 'SE: standard errors of the difference' in text
   assert 'save_predictions' not in text
 
@@ -194,7 +194,7 @@ def test_predictions_that_were_not_saved(tmp_path):
   table = make_table()
   errors = write_runs(table, tmp_path / 'a', lambda p: p['seed'] == 1)
   one = report.markdown(table, tabulate(table, os.fspath(tmp_path / 'a')))
-  assert f'/ {report.number(errors[1], 4)} (n=1) |' in one
+  assert f'/ {grid.number(errors[1], 4)} (n=1) |' in one
   write_runs(table, tmp_path / 'b', lambda p: False)
   blocks = tabulate(table, os.fspath(tmp_path / 'b'))
   none = report.markdown(table, blocks)

@@ -69,8 +69,12 @@ def test_a_config_that_raises_anything(tmp_path, data_dir):
   """The points that have a config are trained."""
   broken = tmp_path / 'broken.py'
   broken.write_text('def get_config(name=""):\n  return 1 / 0\n')
-  path = write_table(
-      tmp_path, 1, one=('log_every', 9), two=('config', str(broken)))
+  path = tmp_path / 'small.py'
+  write_table(tmp_path, 1, one=('log_every', 9))
+  path.write_text(path.read_text().replace(
+      "fixed('config', 'configs/esmm.py:smoke')",
+      f"sweep('config', ['configs/esmm.py:smoke', {str(broken)!r}])"
+  ).replace("rows=('@row',)", "rows=('@row', 'config')"))
   workdir = tmp_path / 'sweep'
   done = run('sweep', path, workdir, f'--data_dir={data_dir}')
   errors = [s for s in done.stderr.splitlines() if s.startswith('error: ')]

@@ -76,12 +76,17 @@ def write_raw_files(
       raise InputError(
           f'The simulated log has no rows for the file of {split}.'
       )
+  complete: list[str] = []
   try:
     for k, split in enumerate(SPLITS):
       _write_split(process, config, folder, k, parts[split], progress)
-  except BaseException:  # Of each split, so that the next try may begin anew.
+      complete.append(split)
+  except BaseException:  # What this call wrote, so that the next may begin.
     for split in SPLITS:
       shutil.rmtree(_truth_folder(folder, split), ignore_errors=True)
+    paths = [p for s in complete for p in raw_files(folder, s).values()]
+    for path in paths:
+      os.remove(path)
     raise
 
 

@@ -45,11 +45,11 @@ OPTION = {
     'option of a column': (
         dict(id='user:mincount=3'), r"'mincount=3' is no.*'min_count'\?"),
     'number': (dict(id='user:min_count=x'), "'x' is no whole number"),
-    'small': (dict(id='user:min_count=0'), 'min_count must be at least 1'),
+    'small': (dict(id='user:min_count=0'), 'min_count is 0; it must be a'),
     'combiner': (
         dict(ids='tags:combiner=max'), "combiner is 'max', which is not known"),
     'scaling': (dict(float='price:scaling=lg'), "scaling is 'lg'"),
-    'min_count': (dict(min_count=0), "'user': min_count must be at least 1"),
+    'min_count': (dict(min_count=0), "'user': min_count is 0; it must be a"),
     'shares': (
         dict(valid_from='', test_from='', valid_share=0.5, test_share=0.5),
         'leave nothing to train on'),
