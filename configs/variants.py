@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 
-from esmm_jax.types import InputError
+
+class NoVariant(ValueError):
+  """A file has no variant of a name; no line of the file is wrong."""
 
 
 def check(name: str, names: Sequence[str]) -> None:
   """Refuses a variant that a config or results table does not have.
 
   Raises:
-    InputError: It has no such variant; `experiments.load` names the file.
+    NoVariant: It has no such variant; `experiments.load` names the file.
   """
   if name not in names:
-    raise InputError(
+    raise NoVariant(
         f'No variant {name!r}; there are {", ".join(filter(None, names))}.'
     )

@@ -75,7 +75,8 @@ def test_other_names_are_not_compared():
 def test_a_copy_beside_the_log(share, refused):
   rng = np.random.default_rng(0)
   one, two = (
-      {'user_id': rng.integers(0, 50, 1000), 'video_id': rng.integers(0, 9, 1000),
+      {'user_id': rng.integers(0, 50, 1000),
+       'video_id': rng.integers(0, 9, 1000),
        'time_ms': 1650812741436 + rng.integers(0, 10**7, 1000)}
       for _ in range(2))
   for name, column in two.items():
