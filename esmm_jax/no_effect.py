@@ -5,7 +5,7 @@ it has, and that another key makes idle, is refused here, before a new run
 begins. Runs that have begun are not asked again.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from esmm_jax.types import InputError
@@ -36,32 +36,62 @@ class _Idle(NamedTuple):
 
 
 def check(
-    flat: Mapping[str, Any], file: Mapping[str, Any] | None = None
+    flat: Mapping[str, Any],
+    file: Mapping[str, Any] | None = None,
+    elsewhere: Container[tuple[str, str]] = (),
 ) -> None:
   """Refuses a value that asks for something and has no effect.
+
+  A value that only the change of another key has made idle is none that was
+  asked for: that the file's momentum is idle once --config.optimizer.name is
+  adam needs no word.
 
   Args:
     flat: The config of a new run, with dotted keys (`folder.flatten`).
     file: The same as its file makes it; what differs was set by a person.
+    elsewhere: Values that other runs of a sweep read (`anywhere`).
 
   Raises:
     InputError: Names the key and the one that makes it idle.
   """
   absent = object()
+  of_file = {idle.key for idle in _idle(file)} if file is not None else None
   for idle in _idle(flat):
     value = flat.get(idle.key)
-    if file is None:
-      is_set = idle.quiet is not None and value not in idle.quiet
-    else:
-      default = idle.quiet[:1] if idle.quiet else ()
-      is_set = value != file.get(idle.key, absent) and value not in (
-          None, *default
-      )
-    if is_set:
+    default = idle.quiet[:1] if idle.quiet else ()
+    typed = file is not None and value not in (
+        None, *default, file.get(idle.key, absent)
+    )
+    loud = idle.quiet is not None and value not in idle.quiet
+    loud &= (idle.key, repr(value)) not in elsewhere
+    if typed or loud and (of_file is None or idle.key in of_file):
+      left = 'as it is in the config file' if typed else 'at its default'
       raise InputError(
           f'{idle.key} is {value!r}, which has no effect: {idle.why}. Leave'
-          f' {idle.key} as it is in the config file, or change the other.'
+          f' {idle.key} {left}, or change the other.'
       )
+
+
+def anywhere(configs: Iterable[Mapping[str, Any]]) -> set[tuple[str, str]]:
+  """Returns the values that at least one of several configs reads.
+
+  A sweep over optimizers and momenta has points in which the momentum is idle.
+
+  Args:
+    configs: As `flat` of `check`.
+
+  Returns:
+    Each key that is idle in one of the configs, with the text of each value
+    that it has in one where it is not.
+  """
+  configs = list(configs)
+  idle: list[set[str]] = [{i.key for i in _idle(flat)} for flat in configs]
+  keys: set[str] = set().union(*idle)
+  return {
+      (key, repr(flat.get(key)))
+      for flat, unread in zip(configs, idle)
+      for key in keys - unread
+  }
 
 
 def _idle(flat: Mapping[str, Any]) -> Iterator[_Idle]:
@@ -91,8 +121,8 @@ def _idle(flat: Mapping[str, Any]) -> Iterator[_Idle]:
 
 
 def _of_optimizers(flat: Mapping[str, Any]) -> Iterator[_Idle]:
-  name = flat.get('optimizer.name', 'adam')
-  table = flat.get('table_optimizer') or name
+  name = _text(flat.get('optimizer.name', 'adam'))
+  table = _text(flat.get('table_optimizer')) or name
   used = {k for n in (name, table) for k in OPTIMIZER_KEYS.get(n, ())}
   why = f'optimizer.name is {name!r}'
   if table != name:
@@ -160,6 +190,7 @@ def _of_model(flat: Mapping[str, Any]) -> Iterator[_Idle]:
   unused = set()
   if name in ('dbmtl', 'mmoe'):
     num = flat.get('model.num_experts', 0 if name == 'dbmtl' else 4)
+    num = num if isinstance(num, int) else 2  # Refused elsewhere.
     if num < 2:
       why = f'model.num_experts is {num}, so no gate chooses'
       yield _Idle('model.gate_dropout', why, (0.0, None))
@@ -186,9 +217,14 @@ def _of_model(flat: Mapping[str, Any]) -> Iterator[_Idle]:
       yield _Idle('model.dtype', why, ('float32', None))  # Others have gates.
 
 
+def _text(value: Any) -> str:
+  return value if isinstance(value, str) else ''
+
+
 def _of_log(flat: Mapping[str, Any]) -> Iterator[_Idle]:
   """Yields the idle keys of a log of one's own."""
-  get = lambda option: flat.get(f'dataset.{option}') or ''
+  # A value of a wrong type is refused where its section is read.
+  get = lambda option: _text(flat.get(f'dataset.{option}'))
   if not get('id') and not get('ids'):
     why = 'dataset.id and dataset.ids are empty, so nothing is embedded'
     yield _Idle('dataset.min_count', why, (2, None))
@@ -205,7 +241,11 @@ def _of_log(flat: Mapping[str, Any]) -> Iterator[_Idle]:
   files = [get(option) for option in ('files', 'valid_files', 'test_files')]
   names = ','.join(filter(None, files)).split(',')
   names = [name.strip().strip('"\'') for name in names]
-  if all(name.endswith('.parquet') for name in names):
+  form, why = get('format'), 'dataset.files names Parquet files alone'
+  if form:
+    why = f'dataset.format is {form!r}'
+  if form == 'parquet' or not form and all(
+      name.endswith('.parquet') for name in names
+  ):
     for option in _CSV:
-      why = 'dataset.files names Parquet files alone'
       yield _Idle(f'dataset.{option}', why, ('', None))

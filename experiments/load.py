@@ -75,7 +75,8 @@ def _told(error: BaseException, path: str) -> str:
       for frame in traceback.extract_tb(error.__traceback__)
       if frame.filename == path
   ]
-  where = f'line {lines[-1]}: ' if lines else ''
+  named = type(error).__name__ == 'NoVariant'  # Of `configs.variants`.
+  where = f'line {lines[-1]}: ' if lines and not named else ''
   if isinstance(error, (TypeError, ValueError, SyntaxError, ImportError)):
     return f'{where}{error}'  # Says by itself what is wrong.
   return f'{where}{type(error).__name__}: {error}'

@@ -49,6 +49,11 @@ def check(
   builders: dict[str, Any] = {}
   refused: dict[str, InputError] = {}
   keys: set[str] = set()
+  flat = {
+      name: folder.flatten(folder.record(config))
+      for name, config in plan.configs.items()
+  }
+  read = no_effect.anywhere(flat.values())
   for name, config in plan.configs.items():
     try:
       ownership.check(run_folder(workdir, name), ownership.RUN, '')
@@ -57,7 +62,7 @@ def check(
         keys |= set(saved.results)
         continue
       if saved.config is None:  # A run that has begun is not asked again.
-        no_effect.check(folder.flatten(folder.record(config)))
+        no_effect.check(flat[name], elsewhere=read)
       keys |= run_keys(config, data_dir, builders)
     except InputError as e:
       if name in plan.names:

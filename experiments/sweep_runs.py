@@ -261,7 +261,8 @@ def _train(
     for folder in folders:
       ownership.claim(folder, ownership.RUN, 'run')
       provenance.note_origin(folder, {**origin, 'data': data})
-    ends = train_replicas(trees, folders, data_dir, home)
+    # `sweep_checks` has compared the idle keys with the other runs.
+    ends = train_replicas(trees, folders, data_dir, home, check_idle=False)
     return {
         name: end if isinstance(end, Exception) else None
         for name, end in zip(names, ends)
@@ -282,7 +283,6 @@ def _train(
   finally:
     jax.clear_caches()
     gc.collect()
-
 
 
 def _note(

@@ -84,14 +84,18 @@ def _as_one_of_many(config: Any, workdir: str) -> None:
 
 
 def _train(config: Any, workdir: str, first: bool = True) -> None:
-  from esmm_jax.training.loop import train_and_evaluate
+  from esmm_jax.training.loop import train_replicas
 
   if not os.path.exists(os.path.join(workdir, 'config.json')):
     _refuse_idle_keys(config)
   before = _written(workdir)
   is_this_run = True
   try:
-    results = train_and_evaluate(config, workdir, flags.FLAGS.data_dir)
+    (results,) = train_replicas(
+        [config], [workdir], flags.FLAGS.data_dir, check_idle=False
+    )
+    if isinstance(results, FloatingPointError):
+      raise results
   except InputError:
     is_this_run = False  # The folder may be another run's.
     raise
@@ -121,13 +125,15 @@ def _written(workdir: str) -> tuple[int, int] | None:
 
 
 def _refuse_idle_keys(config: Any) -> None:
-  """Refuses a key that was set on the command line and has no effect."""
+  """Refuses a key that was set, here or in the file, and has no effect."""
   from esmm_jax import no_effect
+  from esmm_jax.protocols import use as protocols
   from esmm_jax.workdir import folder
 
   file = load.config(flags.FLAGS['config'].config_filename)
   flat, of_file = (
-      folder.flatten(folder.record(tree)) for tree in (config, file)
+      folder.flatten(folder.record(tree))
+      for tree in (protocols.resolve(config), file)
   )
   no_effect.check(flat, of_file)
 

@@ -88,6 +88,9 @@ IDLE = [
      'dataset.conversion_without_click', 'drop', 'dataset.conversion'),
     ('esmm', 'tabular', {'dataset.conversion': '', 'dataset.files': 'a.csv'},
      'dataset.unknown_conversion', 'zero', 'dataset.conversion'),
+    ('esmm', 'tabular', {**PARQUET, 'dataset.files': 'part-0',
+                         'dataset.format': 'parquet'},
+     'dataset.quote', 'x', "dataset.format is 'parquet'"),
     *(('esmm', 'tabular', PARQUET, f'dataset.{key}', 'x', 'dataset.files')
       for key in ('separator', 'header', 'encoding', 'null_values', 'quote')),
 ]
@@ -130,6 +133,8 @@ def test_what_was_typed(name, variant, changes, key, value):
 
 
 ACTIVE = [
+    ('esmm', 'tabular', {'dataset.files': 'a.parquet', 'dataset.id': 'user',
+                         'dataset.format': 'csv', 'dataset.separator': ';'}),
     ('esmm', '', {'optimizer.name': 'sgd', 'optimizer.momentum': 0.9}),
     ('esmm', '', {'table_optimizer': 'sgd', 'optimizer.momentum': 0.9}),
     ('esmm', '', {'table_optimizer': 'rowwise_adagrad',
@@ -162,6 +167,52 @@ def test_what_has_an_effect(name, variant, changes):
   config = flat(config_of(name, variant, **changes))
   no_effect.check(config)
   no_effect.check(config, flat(config_of(name, variant)))
+
+
+@pytest.mark.parametrize('key, value, other', [
+    ('optimizer.momentum', 0.9, {'optimizer.name': 'adam'}),
+    ('optimizer.b1', 0.5, {'optimizer.name': 'sgd'}),
+    ('schedule.end_factor', 0.5, {'schedule.name': 'constant'}),
+    ('sampling.unclicked_rate', 0.5, {'estimator': 'entire_space'}),
+    ('model.cross_rank', 3, {'model.cross_layers': 0})])
+def test_another_key_makes_a_key_of_the_file_idle(key, value, other):
+  """It was not asked for; a file that disagrees with itself is refused."""
+  active = {
+      'optimizer.name': 'adam' if key.endswith('b1') else 'sgd',
+      'schedule.name': 'cosine', 'estimator': 'click_space',
+      'model.cross_layers': 1}
+  file = flat(config_of('base', '', **active, **{key: value}))
+  changed = flat(config_of('base', '', **{**active, **other}, **{key: value}))
+  no_effect.check(changed, file)
+  for where in (None, changed):
+    with pytest.raises(InputError, match=f'{key} .*Leave {key} at its default'):
+      no_effect.check(changed, where)
+
+
+def test_a_key_that_only_some_points_read():
+  points = [
+      flat(config_of('esmm', '', **{
+          'optimizer.name': name, 'optimizer.momentum': momentum}))
+      for name in ('adam', 'sgd') for momentum in (0.0, 0.9)]
+  read = no_effect.anywhere(points)
+  assert ('optimizer.momentum', '0.9') in read
+  for point in points:
+    no_effect.check(point, elsewhere=read)
+  other = flat(config_of('esmm', '', **{'optimizer.momentum': 0.8}))
+  for elsewhere in ((), read, no_effect.anywhere([other])):
+    with pytest.raises(InputError, match='optimizer.momentum is 0.8'):
+      no_effect.check(other, elsewhere=elsewhere)
+
+
+@pytest.mark.parametrize('key, value', [
+    ('dataset.files', ('a', 'b')), ('dataset.labels', 3), ('dataset.id', ['a']),
+    ('model.num_experts', None), ('model.num_experts', 'x'),
+    ('optimizer.name', ['adam']), ('table_optimizer', 7)])
+def test_values_of_a_wrong_type_are_refused_elsewhere(key, value):
+  config = config_of('mmoe', 'tabular', **{'dataset.id': 'user'})
+  config = flat(config) | {key: value}
+  no_effect.check(config, config)
+  assert not no_effect.anywhere([config, config])
 
 
 @pytest.mark.parametrize('name', FILES)

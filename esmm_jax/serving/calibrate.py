@@ -153,9 +153,14 @@ def table(calibration: Mapping[str, Any]) -> str:
   ]
   for task, kinds in calibration['test'].items():
     for kind, metrics in kinds.items():
-      values = ' | '.join(f'{metrics[name]:.5f}' for name in SHOWN)
+      values = ' | '.join(_number(metrics[name]) for name in SHOWN)
       lines.append(f'| {task} | {kind} | {values} |')
   return '\n'.join(lines)
+
+
+def _number(value: float | None) -> str:
+  """Returns a metric as it is shown; one that is not defined is –."""
+  return f'{value:.5f}' if value is not None and np.isfinite(value) else '–'
 
 
 def _select(

@@ -72,6 +72,7 @@ def train_replicas(
     data_dir: str | None = None,
     home: str | None = None,
     log: Any = None,
+    check_idle: bool = True,
 ) -> list[dict[str, Any] | FloatingPointError]:
   """Trains several runs as replicas of one program.
 
@@ -98,6 +99,8 @@ def train_replicas(
     home: Folder for the checkpoints of the group until it is finished; needed
       where there are several runs, and different for other groups.
     log: The rows, as for `train_and_evaluate`.
+    check_idle: Whether keys that have no effect are refused; a program that
+      knows which ones a person has set refuses them itself.
 
   Returns:
     For each run the content of results.json, or why it failed.
@@ -123,7 +126,8 @@ def train_replicas(
     return results
   settings = [Settings.read(c) for c in configs]
   for record, workdir in zip(records, workdirs):
-    if not os.path.exists(os.path.join(workdir, 'config.json')):
+    is_new = not os.path.exists(os.path.join(workdir, 'config.json'))
+    if check_idle and is_new:
       no_effect.check(folder.flatten(record))
   with contextlib.ExitStack() as stack:
     built = jobs.build(settings, data_dir)

@@ -53,7 +53,6 @@ def noise(path):
 
 HARMS = (empty, cut, flip, noise, os.remove)
 
-
 PROGRAMS = {
     # What is damaged, and the program's flags.
     'train, a new run': ('data', 'train', SMOKE),
@@ -98,6 +97,8 @@ class Case(NamedTuple):
     if self.name == 'report' and self.code == 0:
       return True
     parts = [p for p in pathlib.Path(self.file).parts if p != 'checkpoints']
+    # A list of checksums is named by its checkpoint.
+    parts = [p.replace('.seal.json', ' is damaged') for p in parts]
     named = any(part in self.said for part in parts)
     return self.code == 1 and named or self.code == 0 and (self.same or named)
 
@@ -153,8 +154,9 @@ class Stage:
     """What a program says to a damaged file; None if nothing is damaged."""
     damaged, program, flags = PROGRAMS[name]
     if name not in self._undamaged:
-      self._undamaged[name] = self._numbers(name, *self._copy(damaged))[1]
-      assert self._undamaged[name]
+      done, numbers = self._numbers(name, *self._copy(damaged))
+      self._undamaged[name] = numbers, _lines(done)
+      assert numbers
     run, data = self._copy(damaged)
     path = (data if damaged == 'data' else run) / file
     before = path.read_bytes()
@@ -162,9 +164,8 @@ class Stage:
     if path.exists() and path.read_bytes() == before:
       return None
     done, numbers = self._numbers(name, run, data)
-    said = [
-        s for s in (done.stdout + done.stderr).splitlines()
-        if s.startswith(('error: ', 'warning: '))]
+    without, always = self._undamaged[name]
+    said = [line for line in _lines(done) if line not in always]
     code = done.returncode
     if 'Traceback' in done.stderr or code and len(said) != 1:
       code, said = -1, done.stderr.splitlines()[-1:]
@@ -172,7 +173,7 @@ class Stage:
     for folder, short in ((run, 'RUN'), (data, 'DATA')):
       shown = shown.replace(str(folder), short)
     shutil.rmtree(run.parent)
-    same = numbers == self._undamaged[name]
+    same = numbers == without
     return Case(name, file, harm.__name__, code, same, shown)
 
   def _copy(self, damaged):
@@ -220,6 +221,12 @@ class Stage:
       return done, [(p.name, p.read_bytes()) for p in files if p.is_file()]
     text = pathlib.Path(f'{run}.html').read_text().replace(str(run), 'RUN')
     return done, text
+
+
+def _lines(done):
+  return [
+      line for line in (done.stdout + done.stderr).splitlines()
+      if line.startswith(('error: ', 'warning: '))]
 
 
 def _read(path):

@@ -22,7 +22,7 @@ WRONG = {
     'no such variant': (
         ['--config=configs/esmm.py:smke'],
         2,
-        ["No variant 'smke'", 'smoke'],
+        [":smke: No variant 'smke'", 'smoke'],
     ),
     'unknown key': (
         [SMOKE, '--config.lerning_rate=1'],

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+from esmm_jax.checksums import sealed_content
 from esmm_jax.metrics.by_space import Observed
 from esmm_jax.serving import calibrate, calibrator_fits, calibrators
 from esmm_jax.training.loop import train_and_evaluate
@@ -119,6 +120,21 @@ def test_what_cannot_be_calibrated(finished, tmp_path):
   train_and_evaluate(config, run, str(finished.data))
   with pytest.raises(InputError, match="dataset.valid_split=''"):
     calibrate.calibrate(run, str(finished.data))
+
+
+def test_a_test_split_without_conversions():
+  """What is not defined there is shown as such."""
+  labels = {
+      'click': np.array([0, 1, 1, 0]), 'conversion': np.array([0, 0, 1, 0])}
+  outputs = {k: np.array([0.1, 0.2, 0.3, -1]) for k in ('ctr', 'cvr', 'ctcvr')}
+  fitted, _ = calibrate.fit(outputs, Observed(labels, None, {}))
+  labels['conversion'] = np.zeros(4)
+  test = calibrate.compare(fitted, outputs, Observed(labels, None, {}))
+  # In memory and as the file has it.
+  for content in ({'test': test}, sealed_content({'test': test})):
+    lines = calibrate.table(content).splitlines()
+    (line,) = [s for s in lines if s.startswith('| ctcvr | none ')]
+    assert line.endswith(' | – |') and line.count(' – ') == 2
 
 
 @pytest.mark.long

@@ -4,6 +4,9 @@ A log that was cut at the end of a line, or appended to itself, is a CSV file
 without fault; but other days are its last ones, and so the test split.
 """
 
+from collections.abc import Mapping, Sequence
+import itertools
+
 from esmm_jax.types import InputError
 import numpy as np
 
@@ -35,6 +38,10 @@ ROWS_OF_DAY = {
 }
 # A file with a smaller share of the rows is meant to be an example.
 _EXAMPLE = 1 / 3
+# A log that shares more of its rows with another one is a copy of it.
+_COPY = 1 / 2
+# Odd numbers that make one number of a user, a video and a time.
+_MIX = {'user_id': 0x9E3779B97F4A7C15, 'video_id': 0xC2B2AE3D27D4EB4F}
 
 
 def check(path: str, name: str, num_rows: int, dates: np.ndarray | None) -> str:
@@ -47,7 +54,8 @@ def check(path: str, name: str, num_rows: int, dates: np.ndarray | None) -> str:
     dates: Of a log: integers yyyymmdd [num_rows].
 
   Returns:
-    A warning, if the file is an example with few rows; '' otherwise.
+    A warning, if the file is an example with few rows or lacks whole days; ''
+    otherwise.
 
   Raises:
     InputError: It has a large part of the official rows, or more than these.
@@ -58,8 +66,14 @@ def check(path: str, name: str, num_rows: int, dates: np.ndarray | None) -> str:
     counts = np.unique(dates, return_counts=True)
     days = dict(zip(*map(np.ndarray.tolist, counts)))
   other = {d: n for d, n in days.items() if ROWS_OF_DAY.get(d) != n}
-  if num_rows == whole or (days and not other):
+  if num_rows == whole or (len(days) == len(ROWS_OF_DAY) and not other):
     return ''
+  if days and not other:  # Other days become the test split.
+    return (
+        f'{path} has {len(days)} of the {len(ROWS_OF_DAY)} days from'
+        f' {min(ROWS_OF_DAY)} to {max(ROWS_OF_DAY)}, each complete: it ends'
+        f' with {max(days)}.'
+    )
   counted = f'{path} has {num_rows:,} rows, and the official file {whole:,}'
   # One day that is complete shows that the rows are the official ones.
   if len(other) == len(days) and num_rows < _EXAMPLE * whole:
@@ -71,3 +85,29 @@ def check(path: str, name: str, num_rows: int, dates: np.ndarray | None) -> str:
       f'{counted}: it was cut short, or rows were added. Fetch the archive'
       ' again. To use the file as it is set dataset.check_counts=False.'
   )
+
+
+def refuse_copies(logs: Sequence[tuple[str, Mapping[str, np.ndarray]]]) -> None:
+  """Refuses two logs that hold the same impressions, which would count twice.
+
+  Args:
+    logs: Name of the file, and its columns `user_id`, `video_id` and `time_ms`,
+      integers [n].
+
+  Raises:
+    InputError: Names both files.
+  """
+  rows = {}
+  for name, table in logs:
+    mixed = table['time_ms'].astype(np.uint64)
+    for column, odd in _MIX.items():
+      mixed ^= table[column].astype(np.uint64) * np.uint64(odd)
+    rows[name] = np.unique(mixed)
+  for (one, few), (two, many) in itertools.combinations(rows.items(), 2):
+    num = len(np.intersect1d(few, many, assume_unique=True))
+    if num > _COPY * min(len(few), len(many)):
+      raise InputError(
+          f'{one} and {two} have {num:,} impressions in common, which would'
+          ' count twice: one is a copy of the other. Take it out of the folder,'
+          ' or set dataset.check_counts=False.'
+      )

@@ -136,7 +136,8 @@ def read_raw(paths: Sequence[str], check_counts: bool = True) -> Raw:
 
   Raises:
     InputError: A file is damaged or has a value that is not allowed; names the
-      row and the field. Or it has other rows than the official file.
+      row and the field. Or it has other rows than the official file, or those
+      of another log.
   """
   *logs, users, videos = paths
   tables, warnings = [], []
@@ -157,6 +158,8 @@ def read_raw(paths: Sequence[str], check_counts: bool = True) -> Raw:
     table['row'] = np.arange(len(table['date']), dtype=np.int32) + 2
     tables.append((table['time_ms'].min(), os.path.basename(path), table))
   tables.sort(key=lambda t: t[:2])
+  if check_counts:
+    official.refuse_copies([(name, table) for _, name, table in tables])
   for k, (_, _, table) in enumerate(tables):
     table['log_file'] = np.full(len(table['row']), k, np.int8)
   log = {

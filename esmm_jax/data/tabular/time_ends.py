@@ -1,5 +1,6 @@
 """The times at which validation and test begin, of a split by time."""
 
+from collections import Counter
 from typing import NamedTuple
 
 from esmm_jax.data.tabular.config import TabularConfig
@@ -8,6 +9,9 @@ from esmm_jax.data.values import raw_values
 from esmm_jax.data.values.raw_values import Location, NOUNS, time_forms, Times
 from esmm_jax.types import InputError
 import numpy as np
+
+# A smaller share of numbers without a form are times that somebody got wrong.
+_STRAY = 0.005
 
 
 class Ends(NamedTuple):
@@ -102,6 +106,7 @@ class _Shapes:
     self._name = name
     self._first: tuple[Location, int, str, str] | None = None
     self._forms: dict[str, tuple[Location, time_forms.Form]] = {}
+    self._num: Counter[str] = Counter()
 
   def add(self, chunk: Chunk, piece: Times) -> None:
     """Takes the times of a chunk.
@@ -121,27 +126,29 @@ class _Shapes:
           f' {NOUNS[piece.kind]} here ({word}) and {NOUNS[kind]} before'
           f' ({before}, {location.at(row)}); give all rows one form.'
       )
-    if piece.kind == 'number' and '' not in self._forms:
+    if piece.kind == 'number':
       for form in time_forms.forms(piece.values):
         self._forms.setdefault(form.name, (chunk.location, form))
+        self._num[form.name] += form.num
 
   def form(self) -> str:
     """Returns the one form of the numbers, '' for none.
 
     Raises:
-      InputError: There are several, and no number is of none.
+      InputError: There are several, and hardly a number is of none.
     """
-    if '' in self._forms or not self._forms:
+    if self._num[''] > _STRAY * self._num.total():
+      return ''  # A counter, which passes through several forms.
+    forms = [f for name, f in self._forms.items() if name]
+    if not forms or {*self._forms} == {'days', 'yyyy'}:  # Or a small counter.
       return ''
-    if {*self._forms} == {'days', 'yyyy'}:  # Or a few numbers of a counter.
-      return ''
-    if len(self._forms) > 1:
-      (before, one), (here, two) = list(self._forms.values())[:2]
+    if len(forms) > 1:
+      (before, one), (here, two) = forms[:2]
       raise InputError(
           f'{here.at(two.row)}: column {self._name!r} is {two.words()} here and'
           f' {one.words()} in {before.at(one.row)}; give all rows one form.'
       )
-    return next(iter(self._forms))
+    return forms[0][1].name
 
 
 def _all_times(log: Log, name: str) -> _Column:

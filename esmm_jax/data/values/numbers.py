@@ -78,8 +78,10 @@ def _shortest(values: np.ndarray) -> np.ndarray:
     return np.array([float(str(v)) for v in distinct], np.float64)[index]
   numbers = values.astype(np.float64)
   size = np.abs(numbers)
-  left = np.flatnonzero((size % 1 != 0) | (size >= 1 << 24))
-  left = left[np.isfinite(numbers[left])]
+  finite = np.isfinite(size)
+  left = np.flatnonzero(
+      finite & ((size != np.trunc(size)) | (size >= 1 << 24))
+  )
   # Powers of ten are exact up to 1e22, and so is one step with them.
   near = (size[left] > 1e-13) & (size[left] < 1e22)
   far, left = left[~near], left[near]

@@ -56,11 +56,13 @@ class Form(NamedTuple):
     name: `seconds` or `yyyymmdd`, say; '' is none of them.
     row: Index of the first number.
     value: The number.
+    num: How many of the numbers have it.
   """
 
   name: str
   row: int
   value: int | float
+  num: int = 1
 
   def words(self) -> str:
     """Returns the number and its form, as messages show them."""
@@ -84,12 +86,14 @@ def forms(values: np.ndarray) -> list[Form]:
     if name in _WRITTEN and is_it.any():
       is_it &= _is_written(values, name)
     if is_it.any():
-      rows[name] = int(is_it.argmax())
+      rows[name] = int(is_it.argmax()), int(is_it.sum())
       rest &= ~is_it
   if rest.any():
-    rows[''] = int(rest.argmax())
+    rows[''] = int(rest.argmax()), int(rest.sum())
   in_order = sorted(rows.items(), key=lambda item: item[1])
-  return [Form(name, row, values[row].item()) for name, row in in_order]
+  return [
+      Form(name, row, values[row].item(), num) for name, (row, num) in in_order
+  ]
 
 
 def _ranges() -> Iterator[tuple[str, int, int]]:

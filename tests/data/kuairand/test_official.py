@@ -27,6 +27,8 @@ def outcome(name, num_rows, log=None):
     assert f'the official file {official.ROWS[name]:,}' in str(e)
     assert 'check_counts=False' in str(e)
     return 'refused'
+  if ' each complete: it ends with ' in said:
+    return 'days'
   return 'example' if said else 'sound'
 
 
@@ -43,9 +45,11 @@ def test_shares_of_a_file(name):
 
 @pytest.mark.parametrize('num_days', range(1, 12))
 def test_days_of_the_late_log(num_days):
-  """Whole ones are a sound log; one row less or more is refused."""
+  """Whole ones are a sound log, which a line says unless they are all; one row
+  less or more is refused."""
   log = dates(dict(list(official.ROWS_OF_DAY.items())[:num_days]))
-  assert outcome(LATE, len(log), log) == 'sound'
+  whole = 'sound' if num_days == 11 else 'days'
+  assert outcome(LATE, len(log), log) == whole
   expected = 'refused' if num_days > 1 else 'example'
   assert outcome(LATE, len(log) - 1, log[:-1]) == expected
   assert outcome(LATE, len(log) + 1, np.append(log, log[-1])) == expected
@@ -64,6 +68,36 @@ def test_the_day_is_named():
 
 def test_other_names_are_not_compared():
   assert official.check('x', 'log_standard_mine.csv', 7, dates()[:7]) == ''
+
+
+@pytest.mark.parametrize('share, refused', [(1.0, True), (0.6, True),
+                                            (0.4, False), (0.0, False)])
+def test_a_copy_beside_the_log(share, refused):
+  rng = np.random.default_rng(0)
+  one, two = (
+      {'user_id': rng.integers(0, 50, 1000),
+       'video_id': rng.integers(0, 9, 1000),
+       'time_ms': 1650812741436 + rng.integers(0, 10**7, 1000)}
+      for _ in range(2))
+  for name, column in two.items():
+    column[:int(share * 1000)] = one[name][:int(share * 1000)]
+  logs = [(LATE, one), ('log_standard_4_22 (1).csv', two)]
+  if not refused:
+    official.refuse_copies(logs)
+    return
+  with pytest.raises(InputError, match='count twice') as e:
+    official.refuse_copies(logs)
+  assert all(name in str(e.value) for name, _ in logs)
+
+
+@pytest.mark.slow
+def test_a_copy_in_the_folder(tmp_path):
+  fake = make_raw(tmp_path / 'raw')
+  path = pathlib.Path(fake.raw_dir, 'data', LOG)
+  copy = path.with_name('log_standard_copy.csv')
+  copy.write_bytes(path.read_bytes())
+  with pytest.raises(InputError, match='log_standard_copy.csv'):
+    KuaiRand.from_options(str(tmp_path / 'a'), fake.raw_dir).prepare()
 
 
 @pytest.mark.slow

@@ -189,10 +189,23 @@ def test_bounds_are_dates(tmp_path):
     prepared(tmp_path, path, valid_from='', test_from='20220401')
 
 
+@pytest.mark.parametrize('stray', [5, -2208988800, 5 * 10**10, 20220432])
+@pytest.mark.parametrize('second', ['milliseconds', 'yyyymmdd'])
+def test_one_stray_number_hides_no_second_form(stray, second, tmp_path):
+  whole = table().drop_columns('tags').take(pa.array(np.arange(500) % 10))
+  day = [stray] + (FORMS['seconds'] * 50)[1:490] + FORMS[second]
+  k = whole.column_names.index('day')
+  path = write(
+      whole.set_column(k, 'day', pa.array(day)), tmp_path / 'log.parquet')
+  with pytest.raises(InputError, match='row 490: .*give all rows one form'):
+    prepared(tmp_path, path, ids='', valid_from='', test_from='',
+             valid_share=0.2, test_share=0.2)
+
+
 def test_forms_of_numbers():
   found = time_forms.forms(np.array([20220401, 20220432, 5, 0]))
-  assert [tuple(f) for f in found] == [('yyyymmdd', 0, 20220401),
-                                       ('', 1, 20220432)]
+  assert [tuple(f) for f in found] == [('yyyymmdd', 0, 20220401, 1),
+                                       ('', 1, 20220432, 2)]
   times = Times(np.array([19000, 19001]), 'number')
   date = '19000 (2022-01-08 00:00:00Z)'
   assert time_forms.words(19000, times, 'days') == date
