@@ -149,7 +149,9 @@ def _ended_elsewhere(
         ends[name] = None
       path = failure_file(work.workdir, name)
       if os.path.exists(path) and os.path.getmtime(path) > work.overall.since:
-        ends[name] = InputError(str((read_json(path) or {}).get('message')))
+        note = read_json(path)
+        message = note.get('message') if isinstance(note, dict) else ''
+        ends[name] = InputError(str(message) or f'see {path}')
     except InputError as e:
       ends[name] = e
   return ends

@@ -235,8 +235,10 @@ def check_output(output: str, overwrite: bool) -> None:
   folder = f'{output}.parts'
   ownership.check(folder, ownership.SCORES, '--output')
   # It is there if the job was killed between joining and removing the parts.
+  # Without them a file of scores cannot say who made it.
   is_ours = lambda path: joining.is_joined(path, folder)
-  replaceable.require(output, is_ours, overwrite)
+  parts = os.path.isdir(folder)
+  replaceable.require(output, is_ours if parts else None, overwrite)
 
 
 def _score_part(part: Part, path: str, output: str) -> None:

@@ -60,7 +60,9 @@ class Progress:
       yield
 
   def end(self, ends: Mapping[str, Exception | None]) -> None:
-    """Counts the runs of a group and prints their lines."""
+    """Counts the runs of a group that ended here, and prints their lines."""
+    if not ends:  # Another process was faster.
+      return
     from tqdm import tqdm
 
     now = time.monotonic()

@@ -57,8 +57,12 @@ class SavedRun(NamedTuple):
     return self.value(metric) if has_it else None
 
 
-def read_run(workdir: str) -> SavedRun:
+def read_run(workdir: str, with_origin: bool = True) -> SavedRun:
   """Reads a run's folder, which need not exist.
+
+  Args:
+    workdir: The folder.
+    with_origin: Reads origin.json too.
 
   Raises:
     InputError: A file in it is damaged, or is not of this run.
@@ -77,7 +81,7 @@ def read_run(workdir: str) -> SavedRun:
       os.path.basename(os.path.normpath(workdir)),
       results,
       config,
-      _origin(os.path.join(workdir, 'origin.json')),
+      _origin(os.path.join(workdir, 'origin.json')) if with_origin else (),
       data=manifest.data_hash(began.get('data', '')),
       unknown=ended_well and not began,
   )
