@@ -192,7 +192,7 @@ def test_killed_between_joining_and_removing_the_parts(
     scoring.score_files(predictor, found, output, 'user')
   assert scoring.score_files(predictor, found, output) == 90
   assert sorted(os.listdir(tmp_path)) == ['in', 's.parquet']
-  with pytest.raises(InputError, match='s.parquet exists'):
+  with pytest.raises(InputError, match='s.parquet exists. Name another'):
     scoring.score_files(predictor, found, output)
 
 

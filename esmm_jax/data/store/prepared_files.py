@@ -13,13 +13,12 @@ own, and `sha256.json`, the only one in data sets of earlier versions.
 from collections.abc import Iterable, Mapping
 import concurrent.futures
 import contextlib
-import errno
 import hashlib
 import json
 import os
 from typing import Any
 
-from esmm_jax import whole_files
+from esmm_jax import system_errors, whole_files
 from esmm_jax.checksums import sha256
 from esmm_jax.json_files import parse_json, write_json
 from esmm_jax.types import InputError
@@ -176,11 +175,8 @@ def unreadable(error: OSError, path: str = '') -> InputError:
     error: Of the operating system.
     path: The file, where the error does not name it.
   """
-  advice = ''
-  if error.errno in (errno.EMFILE, errno.ENFILE):
-    advice = ' Raise the limit on open files (ulimit -n).'
   name = error.filename or path
-  return InputError(f'{name} cannot be read: {error.strerror}.{advice}')
+  return InputError(f'{name} cannot be read: {system_errors.told(error)}')
 
 
 def _hashes(folder: str, paths: list[str]) -> list[str]:
