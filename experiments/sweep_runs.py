@@ -144,14 +144,13 @@ def _ended_elsewhere(
   ends: dict[str, Exception | None] = {}
   for name in names:
     try:
-      folder = run_folder(work.workdir, name)
-      if load.finished(work.plan.configs[name], folder):
+      if load.finished(work.plan.configs[name], run_folder(work.workdir, name)):
         ends[name] = None
       path = failure_file(work.workdir, name)
       if os.path.exists(path) and os.path.getmtime(path) > work.overall.since:
-        note = read_json(path)
-        message = note.get('message') if isinstance(note, dict) else ''
-        ends[name] = InputError(str(message) or f'see {path}')
+        note = read_json(path)  # Somebody may have put another value there.
+        told = note.get('message') if isinstance(note, dict) else path
+        ends[name] = InputError(str(told))
     except InputError as e:
       ends[name] = e
   return ends
@@ -286,7 +285,6 @@ def _train(
     gc.collect()
 
 
-
 def _note(
     workdir: str, name: str, error: Exception | None, point: Mapping[str, Any]
 ) -> None:
@@ -296,7 +294,7 @@ def _note(
 
   path = failure_file(workdir, name)
   if error is not None:
-    kind, message = type(error).__name__, str(error)
-    write_json(path, {'error': kind, 'message': message, 'point': point})
+    about = {'error': type(error).__name__, 'message': str(error)}
+    write_json(path, {**about, 'point': point})
   elif os.path.exists(path):
     os.remove(path)
