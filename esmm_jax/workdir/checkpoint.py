@@ -14,11 +14,10 @@ import logging
 import os
 from typing import Any
 
-from esmm_jax import checksums, system_errors, whole_files
+from esmm_jax import checksums, late_callbacks, system_errors, whole_files
 from esmm_jax.parallel import axes, processes
 from esmm_jax.types import InputError
-from esmm_jax.workdir import examine, late_callbacks, read_back, trees
-from esmm_jax.workdir import without_wildcards
+from esmm_jax.workdir import examine, read_back, trees, without_wildcards
 from esmm_jax.workdir.table_checkpoint import TableRestore, TableSave
 import jax
 import numpy as np

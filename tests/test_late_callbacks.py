@@ -5,8 +5,8 @@ import resource
 import signal
 import sys
 
+from esmm_jax import late_callbacks
 from esmm_jax.types import InputError
-from esmm_jax.workdir import late_callbacks
 from esmm_jax.workdir.checkpoint import Checkpoints
 import jax.numpy as jnp
 import numpy as np
