@@ -17,7 +17,8 @@ LAYERS = [
     f'esmm_jax.{module}'
     for module in ('checksums', 'json_files', 'late_callbacks', 'locks',
                    'metric_names', 'no_effect', 'options', 'ownership',
-                   'paths', 'printable', 'replaceable', 'schema', 'streams', 'system_errors',
+                   'paths', 'printable', 'replaceable', 'schema', 'streams',
+                   'system_errors',
                    'tasks', 'types', 'whole_files')
 ]
 # What a data set is made of.
