@@ -137,19 +137,16 @@ def _ended_elsewhere(
     work: _Work, names: Sequence[str]
 ) -> dict[str, Exception | None]:
   """Returns the runs that another process has ended since this one began."""
-  from esmm_jax.json_files import read_json
-  from esmm_jax.sweeps.saved_runs import failure_file, run_folder
+  from esmm_jax.sweeps.saved_runs import failed_since, run_folder
   from esmm_jax.types import InputError
 
   ends: dict[str, Exception | None] = {}
   for name in names:
     try:
-      folder = run_folder(work.workdir, name)
-      if load.finished(work.plan.configs[name], folder):
+      if load.finished(work.plan.configs[name], run_folder(work.workdir, name)):
         ends[name] = None
-      path = failure_file(work.workdir, name)
-      if os.path.exists(path) and os.path.getmtime(path) > work.overall.since:
-        ends[name] = InputError(str((read_json(path) or {}).get('message')))
+      if why := failed_since(work.workdir, name, work.overall.since):
+        ends[name] = InputError(why)
     except InputError as e:
       ends[name] = e
   return ends
@@ -294,7 +291,7 @@ def _note(
 
   path = failure_file(workdir, name)
   if error is not None:
-    kind, message = type(error).__name__, str(error)
-    write_json(path, {'error': kind, 'message': message, 'point': point})
+    about = {'error': type(error).__name__, 'message': str(error)}
+    write_json(path, {**about, 'point': point})
   elif os.path.exists(path):
     os.remove(path)

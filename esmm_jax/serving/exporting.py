@@ -63,7 +63,7 @@ def export(
         'the export needs the package flatbuffers: pip install'
         " 'esmm_jax[export]'."
     )
-  if os.path.exists(folder):
+  if os.path.lexists(folder):
     raise InputError(f'--output={folder} exists. Name another folder.')
   params = flat_params(predictor)
   program = _serialized(predictor, params, calibrated, joint)

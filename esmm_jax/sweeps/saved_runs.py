@@ -57,8 +57,12 @@ class SavedRun(NamedTuple):
     return self.value(metric) if has_it else None
 
 
-def read_run(workdir: str) -> SavedRun:
+def read_run(workdir: str, with_origin: bool = True) -> SavedRun:
   """Reads a run's folder, which need not exist.
+
+  Args:
+    workdir: The folder.
+    with_origin: Reads origin.json too.
 
   Raises:
     InputError: A file in it is damaged, or is not of this run.
@@ -77,7 +81,7 @@ def read_run(workdir: str) -> SavedRun:
       os.path.basename(os.path.normpath(workdir)),
       results,
       config,
-      _origin(os.path.join(workdir, 'origin.json')),
+      _origin(os.path.join(workdir, 'origin.json')) if with_origin else (),
       data=manifest.data_hash(began.get('data', '')),
       unknown=ended_well and not began,
   )
@@ -112,6 +116,27 @@ def run_folder(workdir: str, name: str) -> str:
 def failure_file(workdir: str, name: str) -> str:
   """Returns the path of the file that says why a sweep's run failed."""
   return os.path.join(workdir, 'failed', f'{name}.json')
+
+
+def failed_since(workdir: str, name: str, since: float) -> str:
+  """Returns why a run failed; '' if it has not after a time.
+
+  Args:
+    workdir: Folder of the sweep.
+    name: Of the run.
+    since: Seconds since 1970.
+
+  Raises:
+    InputError: The note of the failure is damaged.
+  """
+  path = failure_file(workdir, name)
+  try:
+    if os.stat(path).st_mtime <= since:
+      return ''
+  except OSError:  # Another process may remove it at any time.
+    return ''
+  note = read_json(path)  # Somebody may have put another value there.
+  return str(note.get('message') if isinstance(note, dict) else path)
 
 
 def find_run(

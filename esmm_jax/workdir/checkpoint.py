@@ -14,7 +14,7 @@ import logging
 import os
 from typing import Any
 
-from esmm_jax import checksums, system_errors, whole_files
+from esmm_jax import checksums, late_callbacks, system_errors, whole_files
 from esmm_jax.parallel import axes, processes
 from esmm_jax.types import InputError
 from esmm_jax.workdir import examine, read_back, trees, without_wildcards
@@ -49,6 +49,7 @@ class Checkpoints:
     """
     # Orbax logs each save, and the traceback of an error that it raises too.
     logging.getLogger('absl').setLevel(logging.CRITICAL)
+    late_callbacks.silence()
     self._num_rows = num_rows
     self._folder = os.path.join(os.path.abspath(workdir), 'checkpoints')
     self._read_only, self._sound = read_only, None

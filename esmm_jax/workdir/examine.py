@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import os
 import shutil
 
-from esmm_jax import checksums
+from esmm_jax import checksums, system_errors
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import is_stray
 
@@ -110,7 +110,7 @@ def set_aside(folder: str, names: Sequence[str]) -> list[str]:
   except OSError as e:
     raise InputError(
         f'A damaged checkpoint in {folder} cannot be moved to {aside}:'
-        f' {e.strerror}. Make that folder writable, or move it away yourself.'
+        f' {system_errors.told(e)} It is left as it is.'
     ) from e
   return moved
 

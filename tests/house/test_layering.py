@@ -15,9 +15,10 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 # The ground floor, which every layer may use.
 LAYERS = [
     f'esmm_jax.{module}'
-    for module in ('checksums', 'json_files', 'locks', 'metric_names',
-                   'no_effect', 'options', 'ownership', 'paths', 'printable',
-                   'replaceable', 'schema', 'streams', 'system_errors',
+    for module in ('checksums', 'json_files', 'late_callbacks', 'locks',
+                   'metric_names', 'no_effect', 'options', 'ownership',
+                   'paths', 'printable', 'replaceable', 'schema', 'streams',
+                   'system_errors',
                    'tasks', 'types', 'whole_files')
 ]
 # What a data set is made of.
@@ -34,6 +35,7 @@ RULES = [
     ('esmm_jax.types', [], ['numpy']),
     ('esmm_jax.tasks', ['esmm_jax.types'], []),
     ('esmm_jax.schema', ['esmm_jax.tasks', 'esmm_jax.types'], []),
+    ('esmm_jax.late_callbacks', [], []),
     ('esmm_jax.metric_names', [], []),
     (
         'esmm_jax.checksums',

@@ -157,6 +157,14 @@ def test_not_calibrated(finished, tmp_path):
   assert os.listdir(tmp_path) == []
 
 
+def test_a_link_to_nothing(finished, tmp_path):
+  """It is there, though what is behind it is not."""
+  (tmp_path / 'x').symlink_to(tmp_path / 'nothing')
+  with pytest.raises(InputError, match='--output=.*x exists. Name another'):
+    exporting.export(finished.predictor(), str(tmp_path / 'x'))
+  assert os.listdir(tmp_path) == ['x']
+
+
 def params_of(plan, table, batch):
   """Random parameters of one replica."""
   variables = plan.model.init(jax.random.key(0), table[:, 0], batch)

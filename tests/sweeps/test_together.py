@@ -7,6 +7,7 @@ import subprocess
 from esmm_jax import locks, ownership
 from esmm_jax.sweeps import groups
 from esmm_jax.sweeps.replicas import group_name
+from esmm_jax.sweeps.saved_runs import failed_since
 from esmm_jax.types import InputError
 from experiments import load
 import pytest
@@ -126,3 +127,16 @@ def test_what_is_no_group_stays(tmp_path):
   assert sorted(os.listdir(folder)) == [
       'a.json', 'b.json', 'c.json', 'd.json', 'notes.txt']
   groups.remove_finished(str(tmp_path / 'none'))
+
+
+@pytest.mark.parametrize('text, expected', [
+    ('{"message": "no luck"}', 'no luck'), ('["x"]', 'a.json'),
+])
+def test_a_failure_that_is_new(text, expected, tmp_path):
+  (tmp_path / 'failed').mkdir()
+  path = tmp_path / 'failed' / 'a.json'
+  assert not failed_since(str(tmp_path), 'a', 0.0)
+  path.write_text(text)
+  os.utime(path, (100.0, 100.0))
+  assert expected in failed_since(str(tmp_path), 'a', 99.0)
+  assert not failed_since(str(tmp_path), 'a', 100.0)

@@ -195,7 +195,7 @@ def other_seeds(workdir: str, run: SavedRun) -> Section:
     if other == name or not os.path.exists(os.path.join(path, 'results.json')):
       continue
     try:
-      sibling = read_run(path)
+      sibling = read_run(path, with_origin=False)
     except InputError as e:  # It is missing here, as in a results table.
       say_once(f'{e} It is left out of the other seeds of {name}.')
       continue

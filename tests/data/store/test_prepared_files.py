@@ -220,6 +220,15 @@ def test_too_many_open_files_is_no_damage(own):
   assert 'ulimit -n' in str(e.value) and 'elete' not in str(e.value)
 
 
+@pytest.mark.parametrize('code, advice', [
+    (errno.ENOTDIR, 'A part of the path is a file'), (errno.EIO, 'the disk'),
+    (errno.EACCES, 'the right to it'), (errno.ENFILE, 'too many open files')])
+def test_what_cannot_be_read_has_advice(code, advice):
+  error = prepared_files.unreadable(OSError(code, os.strerror(code)), 'd/x')
+  assert str(error).startswith(f'd/x cannot be read: {os.strerror(code)} (')
+  assert advice in str(error) and 'elete' not in str(error)
+
+
 CUT_SHORT = '''
 import faulthandler, os, sys, threading
 import numpy as np
