@@ -208,6 +208,7 @@ def _look(
     InputError: A folder of the runs is gone.
     Stopped: The process was asked to stop (`stopping`); the run is saved.
   """
+  job.stop_asked.check()
   job.check_folders()
   state, losses = phases.report(job, state)
   # Of all processes, so that they save the same step.

@@ -43,10 +43,12 @@ class Asked:
   Attributes:
     now: The flag.
     number: The signal; SIGTERM, where another process of the run got it.
+    interrupted: True once SIGINT came, which is raised at once; but a library
+      that is called back may drop what is raised there.
   """
 
   def __init__(self):
-    self.now = False
+    self.now = self.interrupted = False
     self.number = signal.SIGTERM
 
   def __bool__(self) -> bool:
@@ -56,6 +58,11 @@ class Asked:
   def name(self) -> str:
     """Name of the signal, for people."""
     return signal.Signals(self.number).name
+
+  def check(self) -> None:
+    """Raises the KeyboardInterrupt of a SIGINT that was dropped."""
+    if self.interrupted:
+      raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
@@ -75,11 +82,32 @@ def asked() -> Iterator[Asked]:
   def note(number: int) -> None:
     noted.now, noted.number = True, number
 
-  with _handling(note, handed_on):
+  with _handling(note, handed_on), _interrupts(noted):
     yield noted
+    noted.check()
   before = handed_on.get(noted.number)
   if noted and callable(before):
     before(noted.number, None)
+
+
+@contextlib.contextmanager
+def _interrupts(noted: Asked) -> Iterator[None]:
+  """Notes SIGINT within the block, besides what it does."""
+  if signal.getsignal(signal.SIGINT) != signal.default_int_handler or (
+      threading.current_thread() is not threading.main_thread()
+  ):
+    yield
+    return
+
+  def interrupt(number: int, frame: Any) -> None:
+    noted.interrupted = True
+    signal.default_int_handler(number, frame)
+
+  signal.signal(signal.SIGINT, interrupt)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextlib.contextmanager

@@ -110,3 +110,16 @@ def test_a_second_signal_ends_at_once(first, second):
       check=False)
   assert done.returncode == -getattr(signal, second)
   assert time.monotonic() - began < 50
+
+
+def test_an_interrupt_that_a_library_drops():
+  """It is raised at the next look, and at the end of the block at last."""
+  before = signal.getsignal(signal.SIGINT)
+  with pytest.raises(KeyboardInterrupt), stopping.asked() as noted:
+    noted.check()
+    with pytest.raises(KeyboardInterrupt):
+      os.kill(os.getpid(), signal.SIGINT)
+      time.sleep(5)
+    with pytest.raises(KeyboardInterrupt):
+      noted.check()
+  assert not noted and signal.getsignal(signal.SIGINT) == before
