@@ -21,7 +21,8 @@ def send(name):
 @pytest.fixture(name='handlers', autouse=True)
 def _handlers():
   """As a program in a terminal begins; CI may be one that ignores some."""
-  started = {n: signal.getsignal(getattr(signal, n)) for n in (*NAMES, 'SIGINT')}
+  names = (*NAMES, 'SIGINT')
+  started = {n: signal.getsignal(getattr(signal, n)) for n in names}
   for name in NAMES:
     signal.signal(getattr(signal, name), signal.SIG_DFL)
   signal.signal(signal.SIGINT, signal.default_int_handler)
