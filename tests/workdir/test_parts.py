@@ -308,7 +308,9 @@ def test_the_whole_run(reader, trained, capfd):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize('part, name, do', CASES, ids=lambda v: str(v)[:30])
+@pytest.mark.parametrize(
+    'part, name, do', CASES,
+    ids=lambda v: '' if callable(v) else str(v)[:30])
 def test_a_part_that_is_not_the_runs(part, name, do, trained, tmp_path, capfd):
   run = tmp_path / 'run'
   wrong = []
