@@ -118,5 +118,5 @@ def test_api_documentation(tmp_path):
   if 'No module named pdoc' in done.stderr:
     pytest.skip('needs the extra `docs`; make docs installs it')
   assert done.returncode == 0, done.stderr
-  for page in ('models/ple', 'data/tabular/dataset', 'options', 'workdir/lock'):
+  for page in ('models/ple', 'data/tabular/dataset', 'options', 'locks'):
     assert (tmp_path / 'esmm_jax' / f'{page}.html').exists(), page
