@@ -51,7 +51,8 @@ def watching(workdir: str, timeout: float) -> Iterator[None]:
   if is_first():  # Before the heartbeats stand there.
     ownership.claim(workdir, ownership.RUN)
   # A name that no earlier start had, so that no old heartbeat is read.
-  start = np.int64(time.time_ns() if is_first() else 0)
+  # JAX would cut 64 bits, and leave a negative number.
+  start = np.int32(time.time_ns() % (1 << 31) if is_first() else 0)
   start = int(multihost_utils.broadcast_one_to_all(start))
   folder = os.path.join(workdir, FOLDER, str(start))
   os.makedirs(folder, exist_ok=True)
