@@ -5,6 +5,7 @@ The model that they measure is ESMM with 23 fields, dimension 18 and towers of
 """
 
 import json
+import os
 import resource
 from typing import Any
 
@@ -82,6 +83,12 @@ def print_line(line: dict[str, Any]) -> None:
 def peak_rss() -> int:
   """Returns the most memory that this process has had, in bytes."""
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def resident() -> int:
+  """Returns the bytes that the process has now."""
+  with open('/proc/self/statm', encoding='ascii') as f:
+    return int(f.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
 
 
 class MemorySource:

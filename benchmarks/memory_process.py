@@ -8,7 +8,6 @@ one is number K. Prints what it measured as one JSON object.
 
 import functools
 import json
-import os
 import sys
 import threading
 import time
@@ -35,25 +34,19 @@ class Peak:
   """Watches the most memory that the process has had since the last `take`."""
 
   def __init__(self):
-    self._before = resident()
+    self._before = common.resident()
     self._most = 0
     threading.Thread(target=self._watch, daemon=True).start()
 
   def _watch(self):
     while True:
-      self._most = max(self._most, resident())
+      self._most = max(self._most, common.resident())
       time.sleep(0.01)
 
   def take(self) -> int:
     """Returns the peak in bytes above the start, and forgets it."""
-    most, self._most = max(self._most, resident()), 0
+    most, self._most = max(self._most, common.resident()), 0
     return most - self._before
-
-
-def resident() -> int:
-  """Returns the bytes that the process has now."""
-  with open('/proc/self/statm', encoding='ascii') as f:
-    return int(f.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
 
 
 def main(

@@ -8,7 +8,6 @@ Prints one JSON object a line for each. `rows` are the kept values and
 `bytes_per_value` what it takes of memory.
 """
 
-import os
 import time
 
 from absl import flags
@@ -39,9 +38,9 @@ def measure(values: pa.Array, size: int) -> None:
   vocabulary = Vocabulary(values)
   rng = np.random.default_rng(0)
   drawn = values.take(pa.array(rng.integers(0, len(values), size)))
-  before, start = _resident(), time.perf_counter()
+  before, start = common.resident(), time.perf_counter()
   vocabulary.encode(drawn)
-  first, taken = time.perf_counter() - start, _resident() - before
+  first, taken = time.perf_counter() - start, common.resident() - before
   times = []
   for _ in range(_REPEATS):
     start = time.perf_counter()
@@ -55,15 +54,6 @@ def measure(values: pa.Array, size: int) -> None:
       first_ms=round(first * 1e3, 3),
       bytes_per_value=round(max(taken, 0) / len(values)),
   )
-
-
-def _resident() -> int:
-  """Returns the bytes of this process in memory; 0 where it is not known."""
-  try:
-    with open('/proc/self/statm', encoding='utf-8') as f:
-      return int(f.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
-  except OSError:
-    return 0
 
 
 if __name__ == '__main__':

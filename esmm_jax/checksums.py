@@ -198,9 +198,7 @@ def sealed_content(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def _content_hash(value: Mapping[str, Any]) -> str:
   """Hashes what JSON makes of a mapping, without its own hash."""
-  content = {k: v for k, v in value.items() if k != CONTENT}
-  text = json.dumps(content, sort_keys=True)
-  return hashlib.sha256(text.encode()).hexdigest()
+  return hash_json({k: v for k, v in value.items() if k != CONTENT})
 
 
 def remove_stray(folder: str) -> None:

@@ -98,7 +98,7 @@ def read_json(path: str, remedy: str | None = None) -> Any:
     raise InputError(f'{path} is not JSON ({e}). {remedy}') from e
   except OSError as e:
     # Where the system refuses, nothing is known of the file: no remedy for it.
-    raise InputError(f'{path} cannot be read: {system_errors.told(e)}') from e
+    raise system_errors.unreadable(path, e) from e
 
 
 def read_jsonl(path: str, strict: bool = True) -> list[dict[str, Any]]:

@@ -105,7 +105,12 @@ def refuse(path: str, error: BaseException) -> None:
     InputError: `refused` is true of the error.
   """
   if refused(error):
-    raise InputError(f'{path} cannot be read: {told(error)}') from error
+    raise unreadable(path, error) from error
+
+
+def unreadable(path: str, error: BaseException) -> InputError:
+  """Makes the error of a file that may be sound, but cannot be read."""
+  return InputError(f'{path} cannot be read: {told(error)}')
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Several processes that train one run: joining, watching, stopping together.
+"""Several processes that train one run: joining and waiting for each other.
 
 `jax.distributed` connects them. All run the same program on the same data; the
 first one alone writes what people read. `heartbeats` ends those that another

@@ -1,13 +1,11 @@
 """The finished run that another one begins with."""
 
 from collections.abc import Mapping
-import hashlib
-import json
 import os
 from typing import Any, NamedTuple, Self
 
 from esmm_jax import paths
-from esmm_jax.checksums import read_seal
+from esmm_jax.checksums import hash_json, read_seal
 from esmm_jax.schema import Schema
 from esmm_jax.types import InputError
 from esmm_jax.workdir import manifest, verify
@@ -102,5 +100,4 @@ def _fingerprint(
     )
   tables = {p: s for p, s in sealed.items() if p.startswith('tables/')}
   whole = [config, results['steps'], results['selected_step'], tables]
-  text = json.dumps(whole, sort_keys=True)
-  return hashlib.sha256(text.encode()).hexdigest()[:16]
+  return hash_json(whole)[:16]

@@ -6,11 +6,10 @@ that the run chose.
 """
 
 from collections.abc import Mapping
-import hashlib
 import os
 from typing import Any
 
-from esmm_jax.checksums import hash_json
+from esmm_jax.checksums import hash_json, sha256
 from esmm_jax.json_files import parse_json, read_json, to_json
 from esmm_jax.json_files import write_json
 from esmm_jax.types import InputError
@@ -133,8 +132,7 @@ def metrics_damage(workdir: str) -> str:
     return ''
   path = os.path.join(workdir, METRICS)
   try:
-    with open(path, 'rb') as f:
-      now = hashlib.file_digest(f, 'sha256').hexdigest()
+    now = sha256(path)
   except OSError as e:
     return f'{path} cannot be read ({e.strerror}). {_METRICS_REMEDY}'
   if now == then:

@@ -9,9 +9,8 @@ from esmm_jax.json_files import parse_json
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import synchronise
 from esmm_jax.workdir import examine, identity
+from esmm_jax.workdir.ended import RESULTS
 from esmm_jax.workdir.identity import Stamp
-
-RESULTS = 'results.json'
 
 
 def read_results(workdir: str) -> dict[str, Any] | None:
@@ -27,7 +26,7 @@ def read_results(workdir: str) -> dict[str, Any] | None:
   except (FileNotFoundError, NotADirectoryError, ValueError):
     return None
   except OSError as e:
-    raise InputError(f'{path} cannot be read: {system_errors.told(e)}') from e
+    raise system_errors.unreadable(path, e) from e
   return results if isinstance(results, dict) else None
 
 

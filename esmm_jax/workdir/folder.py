@@ -1,7 +1,6 @@
 """The folder of a run: its identity, its config and its results."""
 
 from collections.abc import Mapping
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -10,6 +9,7 @@ import re
 from typing import Any
 
 from esmm_jax import replaceable, system_errors
+from esmm_jax.checksums import hash_json
 from esmm_jax.json_files import read_json, to_json, write_json
 from esmm_jax.metric_names import direction
 from esmm_jax.schema import Schema
@@ -265,8 +265,7 @@ def config_hash(config: dict[str, Any]) -> str:
   """Returns the sha256 of `decisive`, without the path of the raw data."""
   flat = decisive(config)
   flat.pop('dataset.raw_dir', None)
-  text = json.dumps(flat, sort_keys=True)
-  return hashlib.sha256(text.encode()).hexdigest()
+  return hash_json(flat)
 
 
 def flatten(tree: Any, prefix: str = '') -> dict[str, Any]:

@@ -537,16 +537,22 @@ def test_a_run_may_take_the_pctr_of_a_later_run(tmp_path, data_dir):
   assert all(end['test/ctcvr_common/auc'] > 0 for end in ends)
 
 
-@pytest.mark.long
-def test_predictions_asked_for_afterwards(tmp_path, data_dir):
-  """Finished replicas write them from their own checkpoints, alone."""
+def two_replicas(folder, data_dir):
+  """Trains two side by side; returns the sweep's folder and its command."""
   table = write_table(
-      tmp_path, 1, one=('learning_rate', 1e-2), other=('learning_rate', 1e-3))
-  workdir = tmp_path / 'sweep'
+      folder, 1, one=('learning_rate', 1e-2), other=('learning_rate', 1e-3))
+  workdir = folder / 'sweep'
   arguments = (
       'sweep', table, workdir, f'--data_dir={data_dir}',
       '--override=dataset.num_train=2000')
   assert run(*arguments).returncode == 0
+  return workdir, arguments
+
+
+@pytest.mark.long
+def test_predictions_asked_for_afterwards(tmp_path, data_dir):
+  """Finished replicas write them from their own checkpoints, alone."""
+  workdir, arguments = two_replicas(tmp_path, data_dir)
   files = lambda name: list(workdir.glob(f'runs/*/{name}'))
   read = lambda: {p: json.loads(p.read_bytes()) for p in files('results.json')}
   before = read()
@@ -563,13 +569,7 @@ def test_predictions_asked_for_afterwards(tmp_path, data_dir):
 @pytest.mark.long
 def test_a_replica_that_is_damaged(tmp_path, data_dir):
   """It is trained again with the other one, so its bits are those it had."""
-  table = write_table(
-      tmp_path, 1, one=('learning_rate', 1e-2), other=('learning_rate', 1e-3))
-  workdir = tmp_path / 'sweep'
-  arguments = (
-      'sweep', table, workdir, f'--data_dir={data_dir}',
-      '--override=dataset.num_train=2000')
-  assert run(*arguments).returncode == 0
+  workdir, arguments = two_replicas(tmp_path, data_dir)
   folders = sorted(workdir.glob('runs/*'))
   before = [(results(f), metrics(f), fingerprint(f)) for f in folders]
   harmed = next(folders[1].glob('checkpoints/*/tables/*.bin'))

@@ -167,7 +167,7 @@ def open_raw(path: str) -> Any:
     fs, name = paths.file_system(path)
     return fs.open(name, 'rb')
   except OSError as e:
-    raise InputError(f'{path} cannot be read: {system_errors.told(e)}') from e
+    raise system_errors.unreadable(path, e) from e
 
 
 @contextlib.contextmanager

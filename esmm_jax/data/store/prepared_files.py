@@ -10,21 +10,19 @@ Two lists in the folder have the checksums, each enough by itself: the marker
 own, and `sha256.json`, the only one in data sets of earlier versions.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 import concurrent.futures
 import contextlib
 import hashlib
-import json
 import os
-from typing import Any
 
 from esmm_jax import system_errors, whole_files
-from esmm_jax.checksums import sha256
+from esmm_jax.checksums import hash_json, sha256
 from esmm_jax.json_files import parse_json, write_json
+from esmm_jax.ownership import MARKER
 from esmm_jax.types import InputError
 from tqdm import tqdm
 
-MARKER = '.esmm_jax.json'
 NOTE = 'sha256.json'
 KIND = 'data set'
 _COLUMN = '.npy'
@@ -143,7 +141,7 @@ def seal(folder: str) -> None:
   """Writes both lists of checksums into a folder that is complete."""
   files = _hash_all(folder, _list_files(folder))
   _write_note(folder, files)
-  content = {'kind': KIND, 'files': files, 'sha256': _of_list(files)}
+  content = {'kind': KIND, 'files': files, 'sha256': hash_json(files)}
   write_json(os.path.join(folder, MARKER), content, indent=1)
 
 
@@ -175,8 +173,7 @@ def unreadable(error: OSError, path: str = '') -> InputError:
     error: Of the operating system.
     path: The file, where the error does not name it.
   """
-  name = error.filename or path
-  return InputError(f'{name} cannot be read: {system_errors.told(error)}')
+  return system_errors.unreadable(error.filename or path, error)
 
 
 def _hashes(folder: str, paths: list[str]) -> list[str]:
@@ -250,18 +247,13 @@ def _size(path: str) -> int | None:
     raise unreadable(e) from e
 
 
-def _of_list(files: Mapping[str, Any]) -> str:
-  text = json.dumps({p: list(f) for p, f in files.items()}, sort_keys=True)
-  return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _read_marker(folder: str) -> Files | None:
   """Reads the list of the marker; None if there is none, or it is damaged."""
   try:
     with open(os.path.join(folder, MARKER), encoding='utf-8') as f:
       content = parse_json(f.read())
     files = {p: (int(n), str(d)) for p, (n, d) in content['files'].items()}
-    return files if _of_list(files) == content['sha256'] else None
+    return files if hash_json(files) == content['sha256'] else None
   except (OSError, ValueError, KeyError, TypeError, AttributeError):
     return None
 
