@@ -23,7 +23,10 @@ LAYERS = [
 ]
 # What a data set is made of.
 SET = [
-    *(f'esmm_jax.data.{f}' for f in ('csv_files', 'files', 'store', 'values')),
+    *(
+        f'esmm_jax.data.{f}'
+        for f in ('csv_files', 'files', 'history', 'store', 'values')
+    ),
     *LAYERS,
 ]
 OWN = ('esmm_jax', 'configs', 'experiments', 'benchmarks', 'tests')
@@ -96,6 +99,16 @@ RULES = [
         [*FILES, 'tqdm'],
     ),
     ('esmm_jax.data.store', LAYERS, [*NUMERIC, *STORE]),
+    (
+        'esmm_jax.data.history',
+        [
+            'esmm_jax.data.csv_files',
+            'esmm_jax.data.store',
+            'esmm_jax.data.values',
+            *LAYERS,
+        ],
+        [*NUMERIC, *STORE, 'numba'],
+    ),
     (
         'esmm_jax.data.batching',
         ['esmm_jax.data.store', *LAYERS],

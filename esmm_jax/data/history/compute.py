@@ -1,0 +1,219 @@
+"""A log -> the columns of its history, and the state at its end; by part.
+
+A part is the rows whose keys have one beginning of their hash, at most
+`PART_ROWS` of them or those of one key. Memory is that of a part; the columns
+of the log may be mapped from files, and so may what comes out.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from esmm_jax.data.history import encode, look_up
+from esmm_jax.data.history.events import Events
+from esmm_jax.data.history.hashes import NO_KEY
+from esmm_jax.data.history.log import CHUNK, held_events, Log, Part, parts
+from esmm_jax.data.history.plan import limits, State, states
+from esmm_jax.data.history.priors import Priors
+from esmm_jax.data.history.specs import Counter, Entries, Session, Spec
+from esmm_jax.data.store.feature_columns import Values
+from esmm_jax.schema import FIRST_KEPT, MISSING
+import numpy as np
+
+# Makes an array of a name, type and shape, of zeros; in memory or in a file.
+Make = Callable[[str, Any, tuple[int, ...]], np.ndarray]
+
+
+class Past(NamedTuple):
+  """The columns of a log's history.
+
+  Attributes:
+    numbers: Name -> float64 [n] and where it is missing.
+    codes: Name -> ids of a field, int32 [n]; 0 is missing.
+    lists: Name -> int32 or uint64 [n, k], the newest first: codes, or of the
+      list itself hashes of values; 0 where there are fewer.
+  """
+
+  numbers: dict[str, Values]
+  codes: dict[str, np.ndarray]
+  lists: dict[str, np.ndarray]
+
+
+def compute(
+    specs: Sequence[Spec],
+    log: Log,
+    make: Make,
+    priors: Priors,
+    kept: Callable[[State, Events], None] | None = None,
+) -> Past:
+  """Computes the columns of all specs, for every row of a log.
+
+  Args:
+    specs: The columns.
+    log: The log.
+    make: Makes the arrays of what comes out, and of what it needs meanwhile.
+    priors: Of all events of the log, see `priors_of`.
+    kept: Gets the events of each state by part, in ascending order of the keys.
+  """
+  past = Past({}, {}, {})
+  for state, (kind, some) in states(specs).items():
+    totals = {
+        spec: make(
+            f'sums_{spec.suffix}', kind.dtype, (len(log.time), len(log.names))
+        )
+        for spec in some
+        if isinstance(spec, Counter) and spec.amounts
+    }
+    for part in parts(log.keys[state.key]):
+      held = held_events(state, kind, log, part)
+      for spec, total in totals.items():
+        _add_sums(total, spec, held, log, part)
+      for spec in some:
+        if isinstance(spec, Session):
+          _sessions(past, spec, held, log, part, make)
+        elif spec.last:
+          _last(past, spec, held, log, part, make)
+      if kept is not None:
+        kept(state, held)
+    for spec, total in totals.items():
+      _encode(past, spec, total, log, priors, make)
+  return past
+
+
+def _add_sums(
+    total: np.ndarray, spec: Counter, held: Events, log: Log, part: Part
+) -> None:
+  """Adds the sums that the rows of a part see to `total`, [n, A]."""
+  limit, since = limits(spec, log.clock, log.asked[part.rows])
+  index = look_up.find(held, part.keys)
+  sums = look_up.sums(held, index, limit, since)
+  if len(part.rows) and (np.diff(part.rows) == 0).any():
+    np.add.at(total, part.rows, sums)  # Lists of keys.
+  else:
+    total[part.rows] += sums
+
+
+def _sessions(
+    past: Past,
+    spec: Session,
+    held: Events,
+    log: Log,
+    part: Part,
+    make: Make,
+) -> None:
+  index = look_up.find(held, part.keys)
+  visit = look_up.session(held, index, log.asked[part.rows])
+  for name, values in encode.session(spec, visit).items():
+    _put(past, name, values, part.rows, len(log.time), make)
+
+
+def _last(
+    past: Past,
+    spec: Counter | Entries,
+    held: Events,
+    log: Log,
+    part: Part,
+    make: Make,
+) -> None:
+  """Writes the last rows that the rows of a part see."""
+  asked = log.asked[part.rows]
+  limit, _ = limits(spec, log.clock, asked)
+  index = look_up.find(held, part.keys)
+  at = look_up.last(held, index, limit, spec.last)
+  num = len(log.time)
+  lists, numbers, codes = last_columns(spec, held, at, asked, log)
+  for name, values in lists.items():
+    if name not in past.lists:
+      past.lists[name] = make(name, values.dtype, (num, spec.last))
+    past.lists[name][part.rows] = values
+  for name, values in codes.items():
+    if name not in past.codes:
+      past.codes[name] = make(name, values.dtype, (num,))
+    past.codes[name][part.rows] = values
+  for name, values in numbers.items():
+    _put(past, name, values, part.rows, num, make)
+
+
+def last_columns(
+    spec: Counter | Entries,
+    held: Events,
+    at: np.ndarray,
+    asked: np.ndarray,
+    log: Any,
+) -> tuple[
+    dict[str, np.ndarray], dict[str, Values], dict[str, np.ndarray]
+]:
+  """Encodes last rows.
+
+  Args:
+    spec: Names them.
+    held: The rows.
+    at: int64 [q, k], positions in `held`, -1 for none.
+    asked: int64 [q], the times that ages are counted to.
+    log: Has `names` and `tasks`.
+
+  Returns:
+    The lists, numbers and codes of `Past`, of q rows.
+  """
+  none = at < 0
+  if not len(held.time):
+    age = np.full(at.shape, -1)
+    level = np.zeros(at.shape, np.int32)
+    entry = np.zeros(at.shape, np.uint64)
+  else:
+    age = np.where(none, -1, asked[:, None] - held.time[at])
+    labels = [rate.label for rate in encode.rates(log.tasks)]
+    columns = [log.names.index(label) for label in labels]
+    level = held.amounts[:, columns].sum(axis=1)[at] + FIRST_KEPT
+    level = np.where(none, MISSING, level).astype(np.int32)
+    entry = np.zeros(at.shape, np.uint64)
+    if len(held.entry):
+      entry = np.where(none, NO_KEY, held.entry[at])
+  if isinstance(spec, Entries):
+    values = (entry, encode.age_codes(age), level)
+    return dict(zip(encode.list_names(spec), values)), {}, {}
+  numbers, codes = {}, {}
+  for k in range(spec.last):
+    name = f'{k + 1}_{spec.suffix}'
+    codes[f'last_label_{name}'] = level[:, k]
+    numbers[f'last_age_{name}'] = encode.log_ages(age[:, k])
+  return {}, numbers, codes
+
+
+def _encode(
+    past: Past,
+    spec: Counter,
+    total: np.ndarray,
+    log: Log,
+    priors: Priors,
+    make: Make,
+) -> None:
+  """Encodes the sums of all rows, some at a time."""
+  num = len(log.time)
+  for low in range(0, num, CHUNK):
+    rows = np.arange(low, min(low + CHUNK, num))
+    limit, _ = limits(spec, log.clock, log.asked[rows])
+    columns = encode.counter(
+        spec,
+        dict(zip(log.names, total[rows].T)),
+        dict(zip(log.names, priors.before(limit).T)),
+        log.tasks,
+    )
+    for name, values in columns.items():
+      _put(past, name, values, rows, num, make)
+
+
+def _put(
+    past: Past,
+    name: str,
+    values: Values,
+    rows: np.ndarray,
+    num: int,
+    make: Make,
+) -> None:
+  """Writes numbers of some rows; what is never written is missing."""
+  if name not in past.numbers:
+    missing = make(f'{name}.missing', np.bool_, (num,))
+    missing[:] = True
+    past.numbers[name] = Values(make(name, np.float64, (num,)), missing)
+  past.numbers[name].values[rows] = values.values
+  past.numbers[name].missing[rows] = values.missing

@@ -1,0 +1,119 @@
+"""Running totals of the rows of each key, compiled by numba.
+
+All compiled functions are in this file on purpose: numba's cache does not
+notice a change of a function that is called from another file.
+"""
+
+from numba import njit
+import numpy as np
+
+NEVER = np.iinfo(np.int64).min  # Before all times.
+# The totals of a session: its first time, its number of different times, the
+# last of them. All are of rows before a moment; the number is 0 for none.
+SESSION = ('first', 'steps', 'last')
+
+_jit = njit(nogil=True, cache=True)
+
+
+@_jit
+def positions(
+    start: np.ndarray, time: np.ndarray, index: np.ndarray, limit: np.ndarray
+) -> np.ndarray:
+  """Finds the end of a key's rows up to a time.
+
+  Args:
+    start: int64 [m + 1], see `Events`.
+    time: int64 [e].
+    index: int64 [q], a key each, or -1 for none.
+    limit: int64 [q].
+
+  Returns:
+    int64 [q], the position behind the last row of the key with a time of at
+    most `limit`; the start of the key if there is none, -1 without a key.
+  """
+  out = np.empty(len(index), np.int64)
+  for i in range(len(index)):
+    if index[i] < 0:
+      out[i] = -1
+      continue
+    low, high = start[index[i]], start[index[i] + 1]
+    while low < high:
+      middle = (low + high) // 2
+      if time[middle] <= limit[i]:
+        low = middle + 1
+      else:
+        high = middle
+    out[i] = low
+  return out
+
+
+@_jit
+def sums(
+    start: np.ndarray, amounts: np.ndarray, base: np.ndarray
+) -> np.ndarray:
+  """Adds amounts up for each key, int64 [e, A]."""
+  out = np.empty(amounts.shape, np.int64)
+  for k in range(len(start) - 1):
+    for a in range(amounts.shape[1]):
+      total = base[k, a]
+      for i in range(start[k], start[k + 1]):
+        total += amounts[i, a]
+        out[i, a] = total
+  return out
+
+
+@_jit
+def decayed(
+    start: np.ndarray,
+    time: np.ndarray,
+    amounts: np.ndarray,
+    base: np.ndarray,
+    base_time: np.ndarray,
+    half_life: float,
+) -> np.ndarray:
+  """Adds amounts up that halve in `half_life` nanoseconds, float64 [e, A]."""
+  out = np.empty(amounts.shape, np.float64)
+  for k in range(len(start) - 1):
+    for a in range(amounts.shape[1]):
+      total, before = base[k, a], base_time[k]
+      for i in range(start[k], start[k + 1]):
+        if before != NEVER:
+          total *= 2.0 ** (-(time[i] - before) / half_life)
+        total += amounts[i, a]
+        out[i, a] = total
+        before = time[i]
+  return out
+
+
+@_jit
+def faded(
+    total: np.ndarray, since: np.ndarray, now: np.ndarray, half_life: float
+) -> np.ndarray:
+  """Returns totals [q, A] of the times `since` as they are at `now`."""
+  out = np.zeros(total.shape, np.float64)
+  for i in range(len(total)):
+    if since[i] != NEVER:
+      factor = 2.0 ** (-(now[i] - since[i]) / half_life)
+      for a in range(total.shape[1]):
+        out[i, a] = total[i, a] * factor
+  return out
+
+
+@_jit
+def sessions(
+    start: np.ndarray, time: np.ndarray, base: np.ndarray, pause: int
+) -> np.ndarray:
+  """Follows the session of each key, int64 [e, 3]; see `SESSION`.
+
+  Rows of one time are one step: what is shown together.
+  """
+  out = np.empty((len(time), 3), np.int64)
+  for k in range(len(start) - 1):
+    first, steps, last = base[k, 0], base[k, 1], base[k, 2]
+    for i in range(start[k], start[k + 1]):
+      if steps == 0 or time[i] - last > pause:
+        first, steps, last = time[i], 1, time[i]
+      elif time[i] > last:
+        steps, last = steps + 1, time[i]
+      out[i, 0], out[i, 1], out[i, 2] = first, steps, last
+  return out
