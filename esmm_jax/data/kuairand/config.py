@@ -137,7 +137,7 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
 
   @property
   def protocol(self) -> str:
-    """What scores may know, see `ColumnarBuilder.history`."""
+    """Tells what scores may know, see `ColumnarBuilder.history`."""
     words = history_specs.protocol(self.specs)
     if words and self.history_live:
       delays = [spec.delay for spec in self.specs]
