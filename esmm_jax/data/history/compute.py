@@ -163,7 +163,7 @@ def last_columns(
     age = np.where(none, -1, asked[:, None] - held.time[at])
     labels = [rate.label for rate in encode.rates(log.tasks)]
     columns = [log.names.index(label) for label in labels]
-    level = held.amounts[:, columns].sum(axis=1)[at] + FIRST_KEPT
+    level = _levels(held.amounts, columns, at) + FIRST_KEPT
     level = np.where(none, MISSING, level).astype(np.int32)
     entry = np.zeros(at.shape, np.uint64)
     if len(held.entry):
@@ -177,6 +177,18 @@ def last_columns(
     codes[f'last_label_{name}'] = level[:, k]
     numbers[f'last_age_{name}'] = encode.log_ages(age[:, k])
   return {}, numbers, codes
+
+
+def _levels(
+    amounts: np.ndarray, columns: list[int], at: np.ndarray
+) -> np.ndarray:
+  """Returns the number of labels that rows have, int64, of the shape of `at`.
+
+  One row of ten million is looked up without touching the others.
+  """
+  if at.size < len(amounts):
+    return amounts[at][..., columns].sum(axis=-1, dtype=np.int64)
+  return amounts[:, columns].sum(axis=1, dtype=np.int64)[at]
 
 
 def _encode(

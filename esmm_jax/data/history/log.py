@@ -60,7 +60,8 @@ class Part(NamedTuple):
   """Rows of a log whose keys have one beginning of their hash.
 
   Attributes:
-    rows: int64 [p], ascending; a row with a list of keys is there for each.
+    rows: int64 [p], ascending; a row with a list of keys is there for each, in
+      ascending order of the keys.
     keys: uint64 [p].
   """
 
@@ -107,7 +108,11 @@ def _part(
     fits = (begin >= low) & (begin < high) & (some != NO_KEY)
     at.append(first + np.flatnonzero(fits))
   index = np.concatenate(at)
-  return Part(index if rows is None else rows[index], keys[index])
+  if rows is None:
+    return Part(index, keys[index])
+  # Sums of floats depend on their order: that of the keys, in every part.
+  index = index[np.argsort(keys[index], kind='stable')]
+  return Part(rows[index], keys[index])
 
 
 def held_events(state: State, kind: Kind, log: Log, part: Part) -> Events:
