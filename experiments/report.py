@@ -84,6 +84,7 @@ def _sweep_page(workdir: str, output: str, scratch: str):
   data in sweep.json, or in the file that --sweep names.
   """
   from esmm_jax.reporting.page import parts, sweep_page
+  from esmm_jax.sweeps import table_json
   from esmm_jax.sweeps.saved_runs import run_folder
 
   table, spec, why = None, _SWEEP.value or '', ''
@@ -91,7 +92,7 @@ def _sweep_page(workdir: str, output: str, scratch: str):
     table = load.table(spec)
   else:
     try:
-      table, spec = _saved_table(workdir)
+      table, spec = table_json.read(workdir)
     except cli.InputError as e:
       why = f'{e} With --sweep=FILE, its table file, the page has a table.'
       warn(why)
@@ -109,26 +110,6 @@ def _sweep_page(workdir: str, output: str, scratch: str):
   # The configs that a folder of somebody's names are files of Python.
   configs = load.todays_configs(table, workdir) if _SWEEP.value else None
   return sweep_page.make(table, spec, workdir, output, scratch, configs)
-
-
-def _saved_table(workdir: str):
-  """Returns the table in sweep.json, and the text that --sweep had.
-
-  Raises:
-    InputError: There is none, as in folders of earlier versions, or the file is
-      damaged.
-  """
-  from esmm_jax.json_files import read_json
-  from esmm_jax.sweeps import table_json
-
-  path = os.path.join(workdir, 'sweep.json')
-  saved = read_json(path, 'The same sweep command writes it again.')
-  if not isinstance(saved, dict) or 'columns' not in saved:
-    raise cli.InputError(f'{path} holds no results table.')
-  try:
-    return table_json.load(saved), str(saved.get('sweep', ''))
-  except cli.InputError as e:
-    raise cli.InputError(f'{path} holds no results table: {e}') from e
 
 
 def _run_page(workdir: str, scratch: str):
