@@ -49,8 +49,8 @@ def define_runs() -> None:
   flags.DEFINE_string(
       'workdir',
       None,
-      'Folder of a finished run. Of several, with commas between, or of a sweep,'
-      ' with --row: the mean of their log-odds.',
+      'Folder of a finished run; of several, with commas between, or of a'
+      ' sweep, with --row: the mean of their log-odds.',
   )
   flags.DEFINE_string(
       'row',

@@ -76,9 +76,9 @@ def folders(runs: Any, row: str = '') -> list[str]:
       )
     first = real.setdefault(os.path.realpath(folder), folder)
     if first is not folder:
-      raise InputError(
-          f'--workdir: {first} and {folder} are one folder; name each run once.'
-      )
+      what = 'is there twice'
+      what = what if first == folder else f'is the same folder as {first}'
+      raise InputError(f'--workdir: {folder} {what}; name each run once.')
   return named
 
 
@@ -192,9 +192,9 @@ def _difference(one: Trained, two: Trained) -> str:
     a, b = (_encoder_hash(m, b, key) for m, b in zip((one, two), began))
     if a != b:
       return (
-          f'they have other encoders of raw values ({key} is'
-          f' {a[:16] or "absent"} and {b[:16] or "absent"}), so an id is another'
-          ' value in each'
+          f'their encoders of raw values differ ({key} is'
+          f' {a[:16] or "absent"} and {b[:16] or "absent"}), so an id is'
+          ' another value in each'
       )
   data = [b.get('data', '') for b in began]
   hashes = [manifest.data_hash(text) for text in data]
