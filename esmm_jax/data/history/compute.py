@@ -14,6 +14,7 @@ from esmm_jax.data.history.hashes import NO_KEY
 from esmm_jax.data.history.log import CHUNK, held_events, Log, Part, parts
 from esmm_jax.data.history.plan import limits, State, states
 from esmm_jax.data.history.priors import Priors
+from esmm_jax.data.history.spans import passed
 from esmm_jax.data.history.specs import Counter, Entries, Session, Spec
 from esmm_jax.data.store.feature_columns import Values
 from esmm_jax.schema import FIRST_KEPT, MISSING
@@ -160,7 +161,7 @@ def last_columns(
     level = np.zeros(at.shape, np.int32)
     entry = np.zeros(at.shape, np.uint64)
   else:
-    age = np.where(none, -1, asked[:, None] - held.time[at])
+    age = np.where(none, -1, passed(held.time[at], asked[:, None]))
     labels = [rate.label for rate in encode.rates(log.tasks)]
     columns = [log.names.index(label) for label in labels]
     level = _levels(held.amounts, columns, at) + FIRST_KEPT

@@ -158,6 +158,8 @@ def trim(events: Events, horizon: int) -> Events:
   index = np.arange(len(low))
   up_to = totals.positions(events.start, events.time, index, _all(low, horizon))
   drop = np.maximum(up_to - low - events.kind.keep, 0)
+  if events.kind.half_life:
+    drop = _whole_times(events, index, drop)
   has = drop > 0
   base, base_time = events.base.copy(), events.base_time.copy()
   last = (low + drop - 1)[has]
@@ -246,6 +248,25 @@ def _totalled(events: Events) -> Events:
   else:
     running = totals.sums(events.start, events.amounts, events.base)
   return events._replace(running=running)
+
+
+def _whole_times(
+    events: Events, index: np.ndarray, drop: np.ndarray
+) -> np.ndarray:
+  """Returns how many rows to drop so that none of one time stays behind.
+
+  The rest of a time would otherwise be added to its decayed total by itself,
+  which is another number in its last bits.
+  """
+  cut = events.start[:-1] + drop
+  inside = np.flatnonzero((drop > 0) & (cut < events.start[1:]))
+  at = cut[inside]
+  tied = events.time[at] == events.time[at - 1]
+  at, inside = at[tied], inside[tied]
+  cut[inside] = totals.positions(
+      events.start, events.time, index[inside], events.time[at] - 1
+  )
+  return cut - events.start[:-1]
 
 
 def _taken(entry: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from esmm_jax.data.history import totals
 from esmm_jax.data.history.events import Events
+from esmm_jax.data.history.spans import passed
 import numpy as np
 
 
@@ -85,10 +86,12 @@ def session(events: Events, index: np.ndarray, time: np.ndarray) -> Visit:
   """
   total, _ = _totals(events, index, time - 1)
   first, steps, before = total.T
-  gap = np.where(steps == 0, -1, time - before)
+  gap = np.where(steps == 0, -1, passed(before, time))
   is_same = (steps > 0) & (gap <= events.kind.pause)
   return Visit(
-      np.where(is_same, steps, 0), np.where(is_same, time - first, 0), gap
+      np.where(is_same, steps, 0),
+      np.where(is_same, passed(first, time), 0),
+      gap,
   )
 
 
