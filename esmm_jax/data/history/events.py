@@ -93,9 +93,12 @@ def build(
   entry = none if entry is None else entry[rows]
   order = _order(kind, keys[rows], time[rows], amounts[rows], entry)
   rows, entry = rows[order], _taken(entry, order)
-  distinct, first = np.unique(keys[rows], return_index=True)
+  keys = keys[rows]
+  is_first = np.ones(len(rows), bool)
+  is_first[1:] = keys[1:] != keys[:-1]
+  start = np.append(np.flatnonzero(is_first), len(rows))
+  distinct = keys[start[:-1]]
   num = len(distinct)
-  start = np.append(first, len(rows)).astype(np.int64)
   width = kind.width(amounts.shape[1])
   return _totalled(
       Events(
@@ -195,8 +198,10 @@ def select(events: Events, keys: np.ndarray) -> Events:
     events: Of any rows.
     keys: uint64, distinct and ascending.
   """
-  at = np.flatnonzero(np.isin(events.keys, keys, assume_unique=True))
-  return take(events, at)
+  at = np.searchsorted(events.keys, keys)
+  has = at < len(events.keys)
+  has[has] = events.keys[at[has]] == keys[has]
+  return take(events, at[has])
 
 
 def take(events: Events, at: np.ndarray) -> Events:

@@ -56,6 +56,52 @@ def positions(
 
 
 @_jit
+def at(
+    start: np.ndarray,
+    time: np.ndarray,
+    running: np.ndarray,
+    base: np.ndarray,
+    base_time: np.ndarray,
+    index: np.ndarray,
+    limit: np.ndarray,
+    out: np.ndarray,
+    when: np.ndarray,
+) -> None:
+  """Writes the totals of keys at times.
+
+  Args:
+    start: int64 [m + 1], see `Events`, as the next four.
+    time: int64 [e].
+    running: [e, R].
+    base: [m, R].
+    base_time: int64 [m].
+    index: int64 [q], a key each, or -1 for none.
+    limit: int64 [q].
+    out: [q, R] of zeros, gets the totals of the rows up to `limit`.
+    when: int64 [q], gets the time of the last of them; without one it stays.
+  """
+  for i in range(len(index)):
+    k = index[i]
+    if k < 0:
+      continue
+    low, high = start[k], start[k + 1]
+    while low < high:
+      middle = (low + high) // 2
+      if time[middle] <= limit[i]:
+        low = middle + 1
+      else:
+        high = middle
+    if low > start[k]:
+      when[i] = time[low - 1]
+      for r in range(out.shape[1]):
+        out[i, r] = running[low - 1, r]
+    else:
+      when[i] = base_time[k]
+      for r in range(out.shape[1]):
+        out[i, r] = base[k, r]
+
+
+@_jit
 def add(total: np.ndarray, rows: np.ndarray, amounts: np.ndarray) -> None:
   """Adds amounts [q, A] to rows of `total`, one after the other."""
   for i in range(len(rows)):
