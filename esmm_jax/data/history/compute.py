@@ -22,6 +22,7 @@ from esmm_jax.data.history.specs import Counter, Entries, Session, Spec
 from esmm_jax.data.history.totals import NEVER
 from esmm_jax.data.store.feature_columns import Values
 from esmm_jax.schema import FIRST_KEPT, MISSING
+from esmm_jax.types import Ragged
 import numpy as np
 
 # Makes an array of a name, type and shape, of zeros; in memory or in a file.
@@ -109,28 +110,16 @@ def _answer(
   index = look_up.find(held, rows.keys)
   for spec in specs:
     if spec in totals:
-      _add_sums(totals[spec], spec, held, log, rows.rows, index)
+      limit, since = limits(spec, log.clock, log.asked[rows.rows])
+      sums = look_up.sums(held, index, limit, since)
+      if isinstance(log.keys[spec.key], Ragged):
+        np.add.at(totals[spec], rows.rows, sums)
+      else:
+        totals[spec][rows.rows] += sums
     if isinstance(spec, Session):
       _sessions(past, spec, held, log, rows.rows, index, make)
     elif spec.last:
       _last(past, spec, held, log, rows.rows, index, make)
-
-
-def _add_sums(
-    total: np.ndarray,
-    spec: Counter,
-    held: Events,
-    log: Log,
-    rows: np.ndarray,
-    index: np.ndarray,
-) -> None:
-  """Adds the sums that rows see to `total`, [n, A]."""
-  limit, since = limits(spec, log.clock, log.asked[rows])
-  sums = look_up.sums(held, index, limit, since)
-  if (np.diff(rows) == 0).any():  # Lists of keys.
-    np.add.at(total, rows, sums)
-  else:
-    total[rows] += sums
 
 
 def _sessions(
@@ -204,7 +193,7 @@ def last_columns(
     age = np.where(none, -1, asked[:, None] - held.time[at])
     labels = [rate.label for rate in encode.rates(log.tasks)]
     columns = [log.names.index(label) for label in labels]
-    level = held.amounts[:, columns].sum(axis=1)[at] + FIRST_KEPT
+    level = _levels(held.amounts, columns, at) + FIRST_KEPT
     level = np.where(none, MISSING, level).astype(np.int32)
     entry = np.zeros(at.shape, np.uint64)
     if len(held.entry):
@@ -218,6 +207,18 @@ def last_columns(
     codes[f'last_label_{name}'] = level[:, k]
     numbers[f'last_age_{name}'] = encode.log_ages(age[:, k])
   return {}, numbers, codes
+
+
+def _levels(
+    amounts: np.ndarray, columns: list[int], at: np.ndarray
+) -> np.ndarray:
+  """Returns the number of labels that rows have, int64, of the shape of `at`.
+
+  One row of ten million is looked up without touching the others.
+  """
+  if at.size < len(amounts):
+    return amounts[at][..., columns].sum(axis=-1, dtype=np.int64)
+  return amounts[:, columns].sum(axis=1, dtype=np.int64)[at]
 
 
 def _encode(

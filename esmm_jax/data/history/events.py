@@ -194,7 +194,17 @@ def select(events: Events, keys: np.ndarray) -> Events:
     keys: uint64, distinct and ascending.
   """
   at = np.flatnonzero(np.isin(events.keys, keys, assume_unique=True))
-  lengths = np.diff(events.start)[at]
+  return take(events, at)
+
+
+def take(events: Events, at: np.ndarray) -> Events:
+  """Returns those of the keys at some positions, in their order.
+
+  Args:
+    events: Of any rows.
+    at: int64, distinct.
+  """
+  lengths = events.start[at + 1] - events.start[at]
   start = np.zeros(len(at) + 1, np.int64)
   np.cumsum(lengths, out=start[1:])
   rows = np.arange(start[-1]) + np.repeat(

@@ -42,7 +42,8 @@ class Some(NamedTuple):
   """Rows of a part.
 
   Attributes:
-    rows: int64 [p], ascending; a row with a list of keys is there for each.
+    rows: int64 [p], ascending; where keys are in lists, a row is there for each
+      of its keys, and the order is that of the keys.
     keys: uint64 [p].
   """
 
@@ -76,18 +77,25 @@ def parts(keys: np.ndarray | Ragged) -> Iterator[Part]:
 
 
 def rows_of(keys: np.ndarray | Ragged, part: Part) -> Iterator[Some]:
-  """Yields the rows of a part, those of `CHUNK` rows of the log at a time."""
-  values = keys.values if isinstance(keys, Ragged) else keys
-  for first in range(0, len(values), CHUNK):
-    some = values[first : first + CHUNK]
-    begin = some >> _SHIFT
-    fits = (begin >= part.low) & (begin < part.high) & (some != NO_KEY)
-    index = first + np.flatnonzero(fits)
-    rows = index
-    if isinstance(keys, Ragged):
-      rows = np.searchsorted(keys.offsets, index, side='right') - 1
-    if len(rows):
-      yield Some(rows, some[fits])
+  """Yields the rows of a part, some rows of the log at a time."""
+  is_list = isinstance(keys, Ragged)
+  num = CHUNK // 4 if is_list else CHUNK
+  for first in range(0, len(keys), num):
+    if is_list:
+      offsets = keys.offsets[first : first + num + 1]
+      values = keys.values[offsets[0] : offsets[-1]]
+      rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    else:
+      values = keys[first : first + num]
+    begin = values >> _SHIFT
+    fits = (begin >= part.low) & (begin < part.high) & (values != NO_KEY)
+    at = np.flatnonzero(fits)
+    if is_list:
+      # Sums of floats depend on their order: that of the keys, in every part.
+      at = at[np.argsort(values[at], kind='stable')]
+      yield Some(first + rows[at], values[at])
+    else:
+      yield Some(first + at, values[at])
 
 
 def slabs(state: State, log: Log, part: Part) -> list[Slab]:
@@ -114,18 +122,26 @@ def held_events(
     state: State, kind: Kind, log: Log, part: Part, slab: Slab
 ) -> Events:
   """Builds the events of a slab of a part, those that a state has."""
-  pieces = []
+  pieces = [Some(np.zeros(0, np.int64), np.zeros(0, np.uint64))]
   for some in rows_of(log.keys[state.key], part):
-    is_event = _is_event(state, log, some.rows)
-    is_event &= _within(log.time[some.rows], slab)
-    pieces.append(Some(some.rows[is_event], some.keys[is_event]))
-  none = Some(np.zeros(0, np.int64), np.zeros(0, np.uint64))
-  rows, keys = map(np.concatenate, zip(*(pieces or [none])))
+    within = _within(log.time[some.rows], slab)
+    pieces.append(Some(some.rows[within], some.keys[within]))
+  return events_of(
+      state, kind, log, Some(*map(np.concatenate, zip(*pieces)))
+  )
+
+
+def events_of(state: State, kind: Kind, log: Log, some: Some) -> Events:
+  """Builds the events of some rows, those that a state has."""
+  is_event = _is_event(state, log, some.rows)
+  rows = some.rows[is_event]
   entry = log.entries[state.column][rows] if state.column else None
   amounts = log.sums(rows)
   if state.pause:
     amounts = amounts[:, :0]
-  return events.build(kind, keys, log.time[rows], amounts, entry)
+  return events.build(
+      kind, some.keys[is_event], log.time[rows], amounts, entry
+  )
 
 
 def questions(
@@ -136,8 +152,7 @@ def questions(
     if slab != Slab():
       asks = _within(log.asked[some.rows], slab)
       some = Some(some.rows[asks], some.keys[asks])
-    if len(some.rows):
-      yield some
+    yield some  # Without rows too: each column is made.
 
 
 def _is_event(state: State, log: Log, rows: np.ndarray) -> np.ndarray:

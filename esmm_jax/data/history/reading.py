@@ -258,11 +258,7 @@ def _key(
   if len(key) == 1 and key[0] in lists:
     array, where = _column(columns, key[0], location)
     raw = raw_values.lists(array, where, *lists[key[0]])
-    values = hashes.of_texts(raw.entries)
-    # In order, so that sums with a half-life are added up in one order whatever
-    # part of the log a key is in.
-    row = np.repeat(np.arange(len(raw.offsets) - 1), np.diff(raw.offsets))
-    return Ragged(values[np.lexsort((values, row))], raw.offsets)
+    return Ragged(hashes.of_texts(raw.entries), raw.offsets)
   return hashes.joined([_hashed(columns, name, location) for name in key])
 
 

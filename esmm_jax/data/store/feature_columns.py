@@ -6,8 +6,10 @@ of a validation or test row can enter one.
 
 from typing import NamedTuple
 
+from esmm_jax.data.store.scaling import (
+    bucket_ids, fit_edges, num_ids, Scaling)
 from esmm_jax.data.store.vocabulary import Vocabulary
-from esmm_jax.schema import FIRST_KEPT, MISSING, Field
+from esmm_jax.schema import MISSING, Field
 from esmm_jax.types import Columns, Ragged
 import numpy as np
 
@@ -105,12 +107,9 @@ class FeatureColumns:
     index = self._rows if index is None else index
     valid = (index >= 0) & ~raw.missing[index]
     values = np.where(valid, raw.values[index], 0).astype(np.float64)
-    fitted = values[self._train & valid]
-    mean = float(fitted.mean()) if len(fitted) else 0.0
-    std = (float(fitted.std()) if len(fitted) else 0.0) or 1.0
-    self.scaling[name] = {'mean': mean, 'std': std}
-    scaled = np.where(valid, (values - mean) / std, 0)
-    self._add(Field(name, 'float'), scaled.astype(np.float32))
+    scaling = Scaling.fit(values[self._train & valid])
+    self.scaling[name] = scaling._asdict()
+    self._add(Field(name, 'float'), scaling.apply(values, valid))
 
   def add_buckets(self, name: str, raw: Values, num_buckets: int) -> None:
     """Adds a number as the id of its bucket.
@@ -119,15 +118,9 @@ class FeatureColumns:
     equally many of them; equal quantiles make one edge, so there may be fewer
     buckets. No bucket is rare: id 1 is unused. A missing value has id 0.
     """
-    fitted = raw.values[self._train & ~raw.missing]
-    edges = np.empty(0)
-    if len(fitted):
-      inner = np.linspace(0, 1, num_buckets + 1)[1:-1]
-      edges = np.unique(np.quantile(fitted, inner, method='inverted_cdf'))
-      edges = edges[edges > fitted.min()]
-    ids = np.searchsorted(edges, raw.values, side='right') + FIRST_KEPT
-    ids = np.where(raw.missing, MISSING, ids).astype(np.int32)
-    self._add(Field(name, vocab_size=len(edges) + 1 + FIRST_KEPT), ids)
+    edges = fit_edges(raw.values[self._train & ~raw.missing], num_buckets)
+    ids = bucket_ids(edges, raw.values, raw.missing)
+    self._add(Field(name, vocab_size=num_ids(edges)), ids)
 
   def _add(self, field: Field, column: np.ndarray | Ragged) -> None:
     self.fields.append(field)
