@@ -4,6 +4,7 @@ The one place where scaling, edges of buckets and ids of a history are made, so
 that a row has the same inputs when a log is prepared and when it is served.
 """
 
+import collections
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import hashlib
@@ -246,6 +247,22 @@ class Fitted:
             for step in self._steps
         ],
     }
+
+
+def declared_fields(specs: Sequence[Spec], tasks: Tasks) -> tuple[Field, ...]:
+  """Returns the fields, in order, without vocabulary sizes and list lengths."""
+  nothing = Values(np.zeros(0), np.zeros(0, bool))
+  past = Past(collections.defaultdict(lambda: nothing), {}, {})
+  tables = {
+      s.column: Table(Field(s.column), np.zeros(0, np.uint64))
+      for s in specs
+      if isinstance(s, Entries)
+  }
+  train = np.zeros(0, bool)
+  fields = Fitted.fit(specs, past, train, tasks, tables).fields
+  return tuple(
+      dataclasses.replace(field, vocab_size=0, max_len=1) for field in fields
+  )
 
 
 def rows_of(past: Past, rows: Any) -> Past:
