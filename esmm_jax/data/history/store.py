@@ -16,7 +16,7 @@ from esmm_jax.data.history.events import Events
 from esmm_jax.data.history.hashes import NO_KEY
 from esmm_jax.data.history.layers import Layers, narrow
 from esmm_jax.data.history.log import Log
-from esmm_jax.data.history.parts import events_of, Some
+from esmm_jax.data.history.parts import EVERY, held_events, Slab
 from esmm_jax.data.history.plan import horizon, limits, State, states
 from esmm_jax.data.history.priors import Priors
 from esmm_jax.data.history.reading import Reading, Rows
@@ -261,9 +261,7 @@ class Store:
     )
     layers = {}
     for state, (kind, _) in self._states.items():
-      question = _Question.of(rows.time, rows.keys[state.key])
-      some = Some(question.rows, question.keys)
-      new = events_of(state, kind, log, some)
+      new = held_events(state, kind, log, EVERY, Slab())
       layers[state] = now.layers[state].add(new)
     at = np.flatnonzero(adds)
     priors = now.priors.add(rows.time[at], log.sums(at))
