@@ -80,7 +80,7 @@ class Clock(NamedTuple):
     Numbers with a fraction are exact to the microsecond.
 
     Raises:
-      InputError: The times are of another kind.
+      InputError: The times are of another kind, or a number is no date.
     """
     if times.kind != self.kind:
       raise InputError(
@@ -92,7 +92,15 @@ class Clock(NamedTuple):
       return values
     if self.form in _WRITTEN:
       texts = pa.array(values.astype(np.int64)).cast(pa.string())
-      moments = pc.strptime(texts, format=_WRITTEN[self.form], unit='s')
+      moments = pc.strptime(
+          texts, format=_WRITTEN[self.form], unit='s', error_is_null=True
+      )
+      if moments.null_count:
+        bad = texts.filter(moments.is_null())[0].as_py()
+        raise InputError(
+            f'{bad} is no date like {self.form}, as the others are; leave rows'
+            ' out whose time is not known.'
+        )
       seconds = moments.cast(pa.int64()).to_numpy(zero_copy_only=False)
       return seconds * SECOND
     unit = _UNITS[self.form]
