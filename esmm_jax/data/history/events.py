@@ -247,16 +247,6 @@ def _order(
 
   Else the last rows, and the last bits of totals with a half-life, would depend
   on the order in which rows of one time came in.
-
-  Args:
-    kind: The totals.
-    keys: Integers [n].
-    time: int64 [n].
-    amounts: Integers [n, A].
-    entry: uint64 [n], or [0].
-
-  Returns:
-    int64 [n].
   """
   order = np.lexsort((time, keys))
   if not (kind.keep or kind.half_life):
