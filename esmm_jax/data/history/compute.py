@@ -51,6 +51,7 @@ def compute(
     priors: Priors,
     kept: Callable[[State, Events], None] | None = None,
     first: int | None = None,
+    after: Callable[[], None] = lambda: None,
 ) -> Past:
   """Computes the columns of all specs, for every row of a log.
 
@@ -62,6 +63,7 @@ def compute(
     kept: Gets the events of each state by part, in ascending order of the keys.
     first: What `kept` gets can answer from this time on, nanoseconds, and
       earlier events may be in the base; None: all events are there singly.
+    after: Is called after each part, when pages of mapped arrays may go.
   """
   encode.check_names(specs, log.tasks)
   _refuse_lists(specs, log)
@@ -91,11 +93,20 @@ def compute(
           new = events.merge(held, new)
         held = new
         for rows in questions(state, log, part, slab):
+<<<<<<< HEAD
           _answer(past, sums, some, held, log, rows, make)
       if kept is not None:
         kept(state, held)
     for spec, total in sums.items():
       _encode(past, spec, total, log, priors, make)
+=======
+          _answer(past, totals, some, held, log, rows, make)
+        after()
+      if kept is not None:
+        kept(state, held)
+    for spec, total in totals.items():
+      _encode(past, spec, total, log, priors, make, after)
+>>>>>>> w_tab
   return past
 
 
@@ -127,14 +138,25 @@ def _answer(
   rows = Some(rows.rows[order], rows.keys[order])
   index = look_up.find(held, rows.keys)
   for spec in specs:
+<<<<<<< HEAD
     if spec in sums:
       _add_sums(sums[spec], spec, held, log, rows.rows, index)
+=======
+    if spec in totals:
+      limit, since = limits(spec, log.clock, log.asked[rows.rows])
+      sums = look_up.sums(held, index, limit, since)
+      if isinstance(log.keys[spec.key], Ragged):
+        np.add.at(totals[spec], rows.rows, sums)
+      else:
+        totals[spec][rows.rows] += sums
+>>>>>>> w_tab
     if isinstance(spec, Session):
       _sessions(past, spec, held, log, rows.rows, index, make)
     elif spec.last:
       _last(past, spec, held, log, rows.rows, index, make)
 
 
+<<<<<<< HEAD
 def _add_sums(
     total: np.ndarray,
     spec: Counter,
@@ -152,6 +174,8 @@ def _add_sums(
     total[rows] += sums
 
 
+=======
+>>>>>>> w_tab
 def _sessions(
     past: Past,
     spec: Session,
@@ -258,20 +282,27 @@ def _encode(
     log: Log,
     priors: Priors,
     make: Make,
+    after: Callable[[], None],
 ) -> None:
   """Encodes the sums of all rows, some at a time."""
+<<<<<<< HEAD
   num = len(log.time)
   for low in range(0, max(num, 1), CHUNK):
+=======
+  num, before = len(log.time), priors.totals()
+  for low in range(0, num, CHUNK):
+>>>>>>> w_tab
     rows = np.arange(low, min(low + CHUNK, num))
     limit, _ = limits(spec, log.clock, log.asked[rows])
     columns = encode.counter(
         spec,
         dict(zip(log.names, total[rows].T)),
-        dict(zip(log.names, priors.before(limit).T)),
+        dict(zip(log.names, priors.before(limit, before).T)),
         log.tasks,
     )
     for name, values in columns.items():
       _put(past, name, values, rows, num, make)
+    after()
 
 
 def _put(
