@@ -14,8 +14,8 @@ from esmm_jax.data.history import encode, events, look_up, totals
 from esmm_jax.data.history.events import Events
 from esmm_jax.data.history.hashes import NO_KEY
 from esmm_jax.data.history.log import CHUNK, Log
-from esmm_jax.data.history.parts import held_events, parts, questions
-from esmm_jax.data.history.parts import slabs, Some
+from esmm_jax.data.history.parts import held_events, NO_ROWS, parts
+from esmm_jax.data.history.parts import questions, slabs, Some
 from esmm_jax.data.history.plan import horizon, limits, State, states
 from esmm_jax.data.history.priors import Priors
 from esmm_jax.data.history.spans import passed
@@ -95,6 +95,8 @@ def compute(
         for rows in questions(state, log, part, slab):
 <<<<<<< HEAD
           _answer(past, sums, some, held, log, rows, make)
+      # Makes the columns, also if no row of the log has a key.
+      _answer(past, sums, some, held, log, NO_ROWS, make)
       if kept is not None:
         kept(state, held)
     for spec, total in sums.items():

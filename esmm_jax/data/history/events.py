@@ -252,8 +252,8 @@ def _order(
 ) -> np.ndarray:
   """Orders rows by key and time, and rows that agree in both by what they hold.
 
-  Else the last rows, and the last bits of totals with a half-life, would depend
-  on the order in which rows of one time came in.
+  The last rows would otherwise depend on the order in which rows of one time
+  came in. Those with a label are the newer ones.
 
   Args:
     kind: The totals.
@@ -266,7 +266,7 @@ def _order(
     int64 [n].
   """
   order = np.lexsort((time, keys))
-  if not (kind.keep or kind.half_life):
+  if not kind.keep:  # Sums do not depend on it, see `totals.decayed`.
     return order
   tied = np.zeros(len(order) + 1, bool)
   for values in (keys, time):
@@ -275,7 +275,7 @@ def _order(
   at = np.flatnonzero(tied[1:] | tied[:-1])
   rows = order[at]
   by = [entry[rows]] if len(entry) else []
-  by += [*amounts[rows].T, time[rows], keys[rows]]
+  by += [*amounts[rows].T[::-1], time[rows], keys[rows]]
   order[at] = rows[np.lexsort(tuple(by))]
   return order
 

@@ -55,6 +55,9 @@ class Some(NamedTuple):
   keys: np.ndarray
 
 
+NO_ROWS = Some(np.zeros(0, np.int64), np.zeros(0, np.uint64))
+
+
 class Slab(NamedTuple):
   """The times [low, high), nanoseconds."""
 
@@ -140,8 +143,7 @@ def held_events(
     is_event = _is_event(state, log, some.rows)
     is_event &= _within(log.time[some.rows], slab)
     pieces.append(Some(some.rows[is_event], some.keys[is_event]))
-  none = Some(np.zeros(0, np.int64), np.zeros(0, np.uint64))
-  rows, keys = map(np.concatenate, zip(*(pieces or [none])))
+  rows, keys = map(np.concatenate, zip(*(pieces or [NO_ROWS])))
   entry = log.entries[state.column][rows] if state.column else None
   amounts = log.sums(rows)
   if state.pause:
