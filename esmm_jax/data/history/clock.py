@@ -86,11 +86,7 @@ class Clock(NamedTuple):
     Numbers with a fraction are exact to the microsecond.
 
     Raises:
-<<<<<<< HEAD
       InputError: The times are of another kind, or numbers of another form.
-=======
-      InputError: The times are of another kind, or a number is no date.
->>>>>>> w_tab
     """
     if times.kind != self.kind:
       raise InputError(
@@ -101,22 +97,7 @@ class Clock(NamedTuple):
     if self.kind != 'number':
       return values
     if self.form in _WRITTEN:
-<<<<<<< HEAD
       return _written(times, self.form)
-=======
-      texts = pa.array(values.astype(np.int64)).cast(pa.string())
-      moments = pc.strptime(
-          texts, format=_WRITTEN[self.form], unit='s', error_is_null=True
-      )
-      if moments.null_count:
-        bad = texts.filter(moments.is_null())[0].as_py()
-        raise InputError(
-            f'{bad} is no date like {self.form}, as the others are; leave rows'
-            ' out whose time is not known.'
-        )
-      seconds = moments.cast(pa.int64()).to_numpy(zero_copy_only=False)
-      return seconds * SECOND
->>>>>>> w_tab
     unit = _UNITS[self.form]
     largest = _HIGH // unit
     _refuse(~((values >= -largest) & (values <= largest)), times, self.form)

@@ -93,22 +93,14 @@ def compute(
           new = events.merge(held, new)
         held = new
         for rows in questions(state, log, part, slab):
-<<<<<<< HEAD
           _answer(past, sums, some, held, log, rows, make)
+        after()
       # Makes the columns, also if no row of the log has a key.
       _answer(past, sums, some, held, log, NO_ROWS, make)
       if kept is not None:
         kept(state, held)
     for spec, total in sums.items():
-      _encode(past, spec, total, log, priors, make)
-=======
-          _answer(past, totals, some, held, log, rows, make)
-        after()
-      if kept is not None:
-        kept(state, held)
-    for spec, total in totals.items():
       _encode(past, spec, total, log, priors, make, after)
->>>>>>> w_tab
   return past
 
 
@@ -140,25 +132,14 @@ def _answer(
   rows = Some(rows.rows[order], rows.keys[order])
   index = look_up.find(held, rows.keys)
   for spec in specs:
-<<<<<<< HEAD
     if spec in sums:
       _add_sums(sums[spec], spec, held, log, rows.rows, index)
-=======
-    if spec in totals:
-      limit, since = limits(spec, log.clock, log.asked[rows.rows])
-      sums = look_up.sums(held, index, limit, since)
-      if isinstance(log.keys[spec.key], Ragged):
-        np.add.at(totals[spec], rows.rows, sums)
-      else:
-        totals[spec][rows.rows] += sums
->>>>>>> w_tab
     if isinstance(spec, Session):
       _sessions(past, spec, held, log, rows.rows, index, make)
     elif spec.last:
       _last(past, spec, held, log, rows.rows, index, make)
 
 
-<<<<<<< HEAD
 def _add_sums(
     total: np.ndarray,
     spec: Counter,
@@ -176,8 +157,6 @@ def _add_sums(
     total[rows] += sums
 
 
-=======
->>>>>>> w_tab
 def _sessions(
     past: Past,
     spec: Session,
@@ -287,13 +266,8 @@ def _encode(
     after: Callable[[], None],
 ) -> None:
   """Encodes the sums of all rows, some at a time."""
-<<<<<<< HEAD
-  num = len(log.time)
-  for low in range(0, max(num, 1), CHUNK):
-=======
   num, before = len(log.time), priors.totals()
-  for low in range(0, num, CHUNK):
->>>>>>> w_tab
+  for low in range(0, max(num, 1), CHUNK):
     rows = np.arange(low, min(low + CHUNK, num))
     limit, _ = limits(spec, log.clock, log.asked[rows])
     columns = encode.counter(
