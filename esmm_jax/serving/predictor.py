@@ -304,4 +304,6 @@ def _encoder(folder: str, schema: Schema) -> Any:
     return None
   encoder = Encoder.load(path)
   manifest.require_encoder(folder, encoder_hashes.hashes(encoder, path))
-  return encoder.select([f.name for f in schema.fields])
+  # Others are made by the history.
+  names = [f.name for f in schema.fields if f.name in encoder.raw_names]
+  return encoder.select(names)

@@ -116,8 +116,9 @@ def load(folder: str) -> RawRows:
     raise InputError(f'{encoder} has no history. Export the run again.')
   history = History(held)
   history.as_of = about['as_of']
-  names = [f.name for f in schema.fields]
-  return RawRows(schema, Encoder.load(encoder).select(names), history)
+  whole = Encoder.load(encoder)
+  names = [f.name for f in schema.fields if f.name in whole.raw_names]
+  return RawRows(schema, whole.select(names), history)
 
 
 def _joint(
