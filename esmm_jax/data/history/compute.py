@@ -94,9 +94,9 @@ def compute(
         held = new
         for rows in questions(state, log, part, slab):
           _answer(past, sums, some, held, log, rows, make)
+        after()
       # Makes the columns, also if no row of the log has a key.
       _answer(past, sums, some, held, log, NO_ROWS, make)
-      after()
       if kept is not None:
         kept(state, held)
     for spec, total in sums.items():
@@ -266,14 +266,14 @@ def _encode(
     after: Callable[[], None],
 ) -> None:
   """Encodes the sums of all rows, some at a time."""
-  num = len(log.time)
+  num, before = len(log.time), priors.totals()
   for low in range(0, max(num, 1), CHUNK):
     rows = np.arange(low, min(low + CHUNK, num))
     limit, _ = limits(spec, log.clock, log.asked[rows])
     columns = encode.counter(
         spec,
         dict(zip(log.names, total[rows].T)),
-        dict(zip(log.names, priors.before(limit).T)),
+        dict(zip(log.names, priors.before(limit, before).T)),
         log.tasks,
     )
     for name, values in columns.items():
