@@ -1,22 +1,28 @@
 """A log -> the columns of its history, and the state at its end; by part.
 
-A part is the rows whose keys have one beginning of their hash, at most
-`PART_ROWS` of them or those of one key. Memory is that of a part; the columns
-of the log may be mapped from files, and so may what comes out.
+Memory is that of a part (`parts`): of `PART_ROWS` events and of the log's rows
+that are read at once, about a third of a gigabyte, however long the log is and
+however often a key comes. To a slab of time are added the events of its keys
+that it may yet ask for singly: those of the longest delay, and of the window.
+The columns of the log may be mapped from files, and so may what comes out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from esmm_jax.data.history import encode, look_up
+from esmm_jax.data.history import encode, events, look_up, totals
 from esmm_jax.data.history.events import Events
 from esmm_jax.data.history.hashes import NO_KEY
-from esmm_jax.data.history.log import CHUNK, held_events, Log, Part, parts
-from esmm_jax.data.history.plan import limits, State, states
+from esmm_jax.data.history.log import CHUNK, Log
+from esmm_jax.data.history.parts import held_events, NO_ROWS, parts
+from esmm_jax.data.history.parts import questions, slabs, Some
+from esmm_jax.data.history.plan import horizon, limits, State, states
 from esmm_jax.data.history.priors import Priors
+from esmm_jax.data.history.spans import passed
 from esmm_jax.data.history.specs import Counter, Entries, Session, Spec
 from esmm_jax.data.store.feature_columns import Values
 from esmm_jax.schema import FIRST_KEPT, MISSING
+from esmm_jax.types import InputError, Ragged
 import numpy as np
 
 # Makes an array of a name, type and shape, of zeros; in memory or in a file.
@@ -44,6 +50,8 @@ def compute(
     make: Make,
     priors: Priors,
     kept: Callable[[State, Events], None] | None = None,
+    first: int | None = None,
+    after: Callable[[], None] = lambda: None,
 ) -> Past:
   """Computes the columns of all specs, for every row of a log.
 
@@ -53,10 +61,22 @@ def compute(
     make: Makes the arrays of what comes out, and of what it needs meanwhile.
     priors: Of all events of the log, see `priors_of`.
     kept: Gets the events of each state by part, in ascending order of the keys.
+    first: What `kept` gets can answer from this time on, nanoseconds, and
+      earlier events may be in the base; None: all events are there singly.
+    after: Is called after each part, when pages of mapped arrays may go.
   """
+  encode.check_names(specs, log.tasks)
+  _refuse_lists(specs, log)
   past = Past({}, {}, {})
+
+  def stays(some: Sequence[Spec]) -> int:
+    """Returns the time after which events must not enter the base."""
+    if kept is None:
+      return np.iinfo(np.int64).max
+    return totals.NEVER if first is None else horizon(some, log.clock, first)
+
   for state, (kind, some) in states(specs).items():
-    totals = {
+    sums = {
         spec: make(
             f'sums_{spec.suffix}', kind.dtype, (len(log.time), len(log.names))
         )
@@ -64,32 +84,77 @@ def compute(
         if isinstance(spec, Counter) and spec.amounts
     }
     for part in parts(log.keys[state.key]):
-      held = held_events(state, kind, log, part)
-      for spec, total in totals.items():
-        _add_sums(total, spec, held, log, part)
-      for spec in some:
-        if isinstance(spec, Session):
-          _sessions(past, spec, held, log, part, make)
-        elif spec.last:
-          _last(past, spec, held, log, part, make)
+      held = None
+      for slab in slabs(state, log, part):
+        new = held_events(state, kind, log, part, slab)
+        if held is not None:
+          asks_from = horizon(some, log.clock, slab.low)
+          held = events.trim(held, min(asks_from, stays(some)))
+          new = events.merge(held, new)
+        held = new
+        for rows in questions(state, log, part, slab):
+          _answer(past, sums, some, held, log, rows, make)
+        after()
+      # Makes the columns, also if no row of the log has a key.
+      _answer(past, sums, some, held, log, NO_ROWS, make)
       if kept is not None:
         kept(state, held)
-    for spec, total in totals.items():
-      _encode(past, spec, total, log, priors, make)
+    for spec, total in sums.items():
+      _encode(past, spec, total, log, priors, make, after)
   return past
 
 
-def _add_sums(
-    total: np.ndarray, spec: Counter, held: Events, log: Log, part: Part
+def _refuse_lists(specs: Sequence[Spec], log: Log) -> None:
+  """Refuses lists of keys where a row has one last row or session alone."""
+  for spec in specs:
+    is_counter = isinstance(spec, Counter) and not spec.last
+    if isinstance(log.keys[spec.key], Ragged) and not is_counter:
+      raise InputError(
+          f'dataset.history: {"+".join(spec.key)} is a list, of which rates and'
+          ' counts alone can be computed; leave last, session and list away, or'
+          ' name a column with one value in each row.'
+      )
+
+
+def _answer(
+    past: Past,
+    sums: Mapping[Counter, np.ndarray],
+    specs: Sequence[Spec],
+    held: Events,
+    log: Log,
+    rows: Some,
+    make: Make,
 ) -> None:
-  """Adds the sums that the rows of a part see to `total`, [n, A]."""
-  limit, since = limits(spec, log.clock, log.asked[part.rows])
-  index = look_up.find(held, part.keys)
+  """Answers all that some rows ask of a state."""
+  # In order of the keys, what is read lies together; that is several times
+  # faster.
+  order = np.argsort(rows.keys, kind='stable')
+  rows = Some(rows.rows[order], rows.keys[order])
+  index = look_up.find(held, rows.keys)
+  for spec in specs:
+    if spec in sums:
+      _add_sums(sums[spec], spec, held, log, rows.rows, index)
+    if isinstance(spec, Session):
+      _sessions(past, spec, held, log, rows.rows, index, make)
+    elif spec.last:
+      _last(past, spec, held, log, rows.rows, index, make)
+
+
+def _add_sums(
+    total: np.ndarray,
+    spec: Counter,
+    held: Events,
+    log: Log,
+    rows: np.ndarray,
+    index: np.ndarray,
+) -> None:
+  """Adds the sums that rows see to `total`, [n, A]."""
+  limit, since = limits(spec, log.clock, log.asked[rows])
   sums = look_up.sums(held, index, limit, since)
-  if len(part.rows) and (np.diff(part.rows) == 0).any():
-    np.add.at(total, part.rows, sums)  # Lists of keys.
+  if isinstance(log.keys[spec.key], Ragged):
+    totals.add(total, rows, sums)
   else:
-    total[part.rows] += sums
+    total[rows] += sums
 
 
 def _sessions(
@@ -97,13 +162,13 @@ def _sessions(
     spec: Session,
     held: Events,
     log: Log,
-    part: Part,
+    rows: np.ndarray,
+    index: np.ndarray,
     make: Make,
 ) -> None:
-  index = look_up.find(held, part.keys)
-  visit = look_up.session(held, index, log.asked[part.rows])
+  visit = look_up.session(held, index, log.asked[rows])
   for name, values in encode.session(spec, visit).items():
-    _put(past, name, values, part.rows, len(log.time), make)
+    _put(past, name, values, rows, len(log.time), make)
 
 
 def _last(
@@ -111,26 +176,26 @@ def _last(
     spec: Counter | Entries,
     held: Events,
     log: Log,
-    part: Part,
+    rows: np.ndarray,
+    index: np.ndarray,
     make: Make,
 ) -> None:
-  """Writes the last rows that the rows of a part see."""
-  asked = log.asked[part.rows]
+  """Writes the last rows that rows see."""
+  asked = log.asked[rows]
   limit, _ = limits(spec, log.clock, asked)
-  index = look_up.find(held, part.keys)
   at = look_up.last(held, index, limit, spec.last)
   num = len(log.time)
   lists, numbers, codes = last_columns(spec, held, at, asked, log)
   for name, values in lists.items():
     if name not in past.lists:
       past.lists[name] = make(name, values.dtype, (num, spec.last))
-    past.lists[name][part.rows] = values
+    past.lists[name][rows] = values
   for name, values in codes.items():
     if name not in past.codes:
       past.codes[name] = make(name, values.dtype, (num,))
-    past.codes[name][part.rows] = values
+    past.codes[name][rows] = values
   for name, values in numbers.items():
-    _put(past, name, values, part.rows, num, make)
+    _put(past, name, values, rows, num, make)
 
 
 def last_columns(
@@ -160,10 +225,10 @@ def last_columns(
     level = np.zeros(at.shape, np.int32)
     entry = np.zeros(at.shape, np.uint64)
   else:
-    age = np.where(none, -1, asked[:, None] - held.time[at])
+    age = np.where(none, -1, passed(held.time[at], asked[:, None]))
     labels = [rate.label for rate in encode.rates(log.tasks)]
     columns = [log.names.index(label) for label in labels]
-    level = held.amounts[:, columns].sum(axis=1)[at] + FIRST_KEPT
+    level = _levels(held.amounts, columns, at) + FIRST_KEPT
     level = np.where(none, MISSING, level).astype(np.int32)
     entry = np.zeros(at.shape, np.uint64)
     if len(held.entry):
@@ -179,6 +244,18 @@ def last_columns(
   return {}, numbers, codes
 
 
+def _levels(
+    amounts: np.ndarray, columns: list[int], at: np.ndarray
+) -> np.ndarray:
+  """Returns the number of labels that rows have, int64, of the shape of `at`.
+
+  One row of ten million is looked up without touching the others.
+  """
+  if at.size < len(amounts):
+    return amounts[at][..., columns].sum(axis=-1, dtype=np.int64)
+  return amounts[:, columns].sum(axis=1, dtype=np.int64)[at]
+
+
 def _encode(
     past: Past,
     spec: Counter,
@@ -186,20 +263,22 @@ def _encode(
     log: Log,
     priors: Priors,
     make: Make,
+    after: Callable[[], None],
 ) -> None:
   """Encodes the sums of all rows, some at a time."""
-  num = len(log.time)
-  for low in range(0, num, CHUNK):
+  num, before = len(log.time), priors.totals()
+  for low in range(0, max(num, 1), CHUNK):
     rows = np.arange(low, min(low + CHUNK, num))
     limit, _ = limits(spec, log.clock, log.asked[rows])
     columns = encode.counter(
         spec,
         dict(zip(log.names, total[rows].T)),
-        dict(zip(log.names, priors.before(limit).T)),
+        dict(zip(log.names, priors.before(limit, before).T)),
         log.tasks,
     )
     for name, values in columns.items():
       _put(past, name, values, rows, num, make)
+    after()
 
 
 def _put(

@@ -77,7 +77,9 @@ def build(
     amounts: np.ndarray,
     entry: np.ndarray | None = None,
 ) -> Events:
-  """Sorts rows by key and time; rows of one time stay in their order.
+  """Sorts rows by key and time; of one time, by amounts and entry.
+
+  The order of a log's files changes nothing.
 
   Args:
     kind: The totals.
@@ -87,10 +89,16 @@ def build(
     entry: uint64 [n], or None.
   """
   rows = np.flatnonzero(keys != NO_KEY)
-  rows = rows[np.lexsort((time[rows], keys[rows]))]
-  distinct, first = np.unique(keys[rows], return_index=True)
+  none = np.zeros(0, np.uint64)
+  entry = none if entry is None else entry[rows]
+  order = _order(kind, keys[rows], time[rows], amounts[rows], entry)
+  rows, entry = rows[order], _taken(entry, order)
+  keys = keys[rows]
+  is_first = np.ones(len(rows), bool)
+  is_first[1:] = keys[1:] != keys[:-1]
+  start = np.append(np.flatnonzero(is_first), len(rows))
+  distinct = keys[start[:-1]]
   num = len(distinct)
-  start = np.append(first, len(rows)).astype(np.int64)
   width = kind.width(amounts.shape[1])
   return _totalled(
       Events(
@@ -99,7 +107,7 @@ def build(
           start,
           time[rows],
           amounts[rows],
-          np.zeros(0, np.uint64) if entry is None else entry[rows],
+          entry,
           np.zeros((0, width), kind.dtype),
           np.zeros((num, width), kind.dtype),
           np.full(num, totals.NEVER),
@@ -108,7 +116,9 @@ def build(
 
 
 def merge(old: Events, new: Events) -> Events:
-  """Adds rows to an `Events`; at one time the old rows come first.
+  """Adds rows to an `Events`; the result is that of building both at once.
+
+  If rows of one time are added after `trim`, the trimmed ones are the older.
 
   Args:
     old: Of any rows.
@@ -122,7 +132,9 @@ def merge(old: Events, new: Events) -> Events:
       np.repeat(to_new, np.diff(new.start)),
   ])
   time = np.concatenate([old.time, new.time])
-  order = np.lexsort((time, key))
+  amounts = np.concatenate([old.amounts, new.amounts])
+  entry = np.concatenate([old.entry, new.entry])
+  order = _order(old.kind, key, time, amounts, entry)
   start = np.zeros(len(distinct) + 1, np.int64)
   np.cumsum(np.bincount(key, minlength=len(distinct)), out=start[1:])
   base = np.zeros((len(distinct), old.base.shape[1]), old.base.dtype)
@@ -135,8 +147,8 @@ def merge(old: Events, new: Events) -> Events:
           distinct,
           start,
           time[order],
-          np.concatenate([old.amounts, new.amounts])[order],
-          _taken(np.concatenate([old.entry, new.entry]), order),
+          amounts[order],
+          _taken(entry, order),
           old.running[:0],
           base,
           base_time,
@@ -158,6 +170,8 @@ def trim(events: Events, horizon: int) -> Events:
   index = np.arange(len(low))
   up_to = totals.positions(events.start, events.time, index, _all(low, horizon))
   drop = np.maximum(up_to - low - events.kind.keep, 0)
+  if events.kind.half_life:
+    drop = _whole_times(events, index, drop)
   has = drop > 0
   base, base_time = events.base.copy(), events.base_time.copy()
   last = (low + drop - 1)[has]
@@ -184,8 +198,20 @@ def select(events: Events, keys: np.ndarray) -> Events:
     events: Of any rows.
     keys: uint64, distinct and ascending.
   """
-  at = np.flatnonzero(np.isin(events.keys, keys, assume_unique=True))
-  lengths = np.diff(events.start)[at]
+  at = np.searchsorted(events.keys, keys)
+  has = at < len(events.keys)
+  has[has] = events.keys[at[has]] == keys[has]
+  return take(events, at[has])
+
+
+def take(events: Events, at: np.ndarray) -> Events:
+  """Returns those of the keys at some positions, in their order.
+
+  Args:
+    events: Of any rows.
+    at: int64, distinct.
+  """
+  lengths = events.start[at + 1] - events.start[at]
   start = np.zeros(len(at) + 1, np.int64)
   np.cumsum(lengths, out=start[1:])
   rows = np.arange(start[-1]) + np.repeat(
@@ -217,6 +243,43 @@ def join(parts: list[Events]) -> Events:
   return first._replace(**joined)
 
 
+def _order(
+    kind: Kind,
+    keys: np.ndarray,
+    time: np.ndarray,
+    amounts: np.ndarray,
+    entry: np.ndarray,
+) -> np.ndarray:
+  """Orders rows by key and time, and rows that agree in both by what they hold.
+
+  The last rows would otherwise depend on the order in which rows of one time
+  came in. Those with a label are the newer ones.
+
+  Args:
+    kind: The totals.
+    keys: Integers [n].
+    time: int64 [n].
+    amounts: Integers [n, A].
+    entry: uint64 [n], or [0].
+
+  Returns:
+    int64 [n].
+  """
+  order = np.lexsort((time, keys))
+  if not kind.keep:  # Sums do not depend on it, see `totals.decayed`.
+    return order
+  tied = np.zeros(len(order) + 1, bool)
+  for values in (keys, time):
+    same = values[order[1:]] == values[order[:-1]]
+    tied[1:-1] = same if values is keys else tied[1:-1] & same
+  at = np.flatnonzero(tied[1:] | tied[:-1])
+  rows = order[at]
+  by = [entry[rows]] if len(entry) else []
+  by += [*amounts[rows].T[::-1], time[rows], keys[rows]]
+  order[at] = rows[np.lexsort(tuple(by))]
+  return order
+
+
 def _totalled(events: Events) -> Events:
   """Returns events with their running totals."""
   kind = events.kind
@@ -236,6 +299,25 @@ def _totalled(events: Events) -> Events:
   else:
     running = totals.sums(events.start, events.amounts, events.base)
   return events._replace(running=running)
+
+
+def _whole_times(
+    events: Events, index: np.ndarray, drop: np.ndarray
+) -> np.ndarray:
+  """Returns how many rows to drop so that none of one time stays behind.
+
+  The rest of a time would otherwise be added to its decayed total by itself,
+  which is another number in its last bits.
+  """
+  cut = events.start[:-1] + drop
+  inside = np.flatnonzero((drop > 0) & (cut < events.start[1:]))
+  at = cut[inside]
+  tied = events.time[at] == events.time[at - 1]
+  at, inside = at[tied], inside[tied]
+  cut[inside] = totals.positions(
+      events.start, events.time, index[inside], events.time[at] - 1
+  )
+  return cut - events.start[:-1]
 
 
 def _taken(entry: np.ndarray, rows: np.ndarray) -> np.ndarray:

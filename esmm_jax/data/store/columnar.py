@@ -143,6 +143,17 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     return ''
 
   @property
+  def group_period(self) -> str:
+    """Column with the key of the rows of a group that GAUC compares.
+
+    '' for `period`. Needed where inputs tell of labels of the row's own group
+    that are minutes old: a positive row raises the scores of the group's later
+    rows above its own, so that even random labels would have a GAUC far below
+    1/2. Over all rows such pairs are too few to count.
+    """
+    return ''
+
+  @property
   def schema(self) -> Schema:
     """The schema of the prepared data."""
     return Schema.from_dict(self.info.metadata['schema'])
