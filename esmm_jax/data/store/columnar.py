@@ -143,6 +143,14 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     return ''
 
   @property
+  def history(self) -> str:
+    """What the histories of a row may know: `nightly`, `live, delay 10m`.
+
+    '' where no input is a history; see `history.specs.protocol`.
+    """
+    return ''
+
+  @property
   def schema(self) -> Schema:
     """The schema of the prepared data."""
     return Schema.from_dict(self.info.metadata['schema'])
