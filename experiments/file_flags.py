@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from absl import flags
-from esmm_jax import paths, replaceable
+from esmm_jax import paths, replaceable, streams
 
 _FORM = {
     'separator': "Between the columns of CSV files: a character, or 'tab'.",
@@ -42,6 +42,39 @@ def define_path(name: str, default: str | None, text: str) -> Any:
     The flag's holder.
   """
   return flags.DEFINE(_Path(), name, default, text)
+
+
+def define_runs() -> None:
+  """Defines --workdir, of one or several finished runs, and --row."""
+  flags.DEFINE_string(
+      'workdir',
+      None,
+      'Folder of a finished run; of several, with commas between, or of a'
+      ' sweep, with --row: the mean of their log-odds.',
+  )
+  flags.DEFINE_string(
+      'row',
+      '',
+      'Of a sweep: the row whose runs are averaged, as its table shows it, with'
+      ' commas between values; needless if there is one.',
+  )
+
+
+def runs() -> list[str]:
+  """Returns the folders that --workdir and --row name.
+
+  Raises:
+    InputError: See `members.folders`.
+  """
+  from esmm_jax.serving import members
+
+  flag = flags.FLAGS['workdir']
+  if flag.present > 1:  # As a shell makes it of --workdir=runs/{a,b}.
+    streams.warn(
+        f'--workdir is given {flag.present} times, and the last one counts,'
+        f' {flag.value}. Several runs stand in one, with commas between.'
+    )
+  return members.folders(flag.value, flags.FLAGS.row)
 
 
 def define_form() -> None:

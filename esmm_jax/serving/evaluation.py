@@ -40,9 +40,16 @@ class Evaluates:
     """Calibrates outputs as the run was, unless `kind` is `none`."""
     if kind == 'none':
       return outputs
-    fitted = calibrators.read(self.folder, kind, self.stamp)
-    tasks = self.schema.tasks
+    fitted, tasks = self.calibrators(kind), self.schema.tasks
     return calibrators.calibrate_outputs(fitted, kind, joint, outputs, tasks)
+
+  def calibrators(self, kind: str) -> dict[str, Any]:
+    """Reads the calibrators of the model; see `calibrators.read`."""
+    return calibrators.read(self.folder, kind, self.stamp)
+
+  def about(self) -> dict[str, Any]:
+    """Returns what is told in files that are made with the model."""
+    return {'run': self.stamp.to_dict()}
 
   def texts(self, field: str) -> list[str] | None:
     """Returns the texts of a field's ids 2, 3 and so on; None without."""

@@ -19,7 +19,7 @@ from esmm_jax.serving.restore import restore, Trained
 from esmm_jax.tasks import spaces
 from esmm_jax.training.predict import predict_step, scores
 from esmm_jax.training.settings import Settings
-from esmm_jax.types import Array, Columns, InputError
+from esmm_jax.types import Array, Batch, Columns, InputError
 from esmm_jax.workdir import manifest
 from esmm_jax.workdir.identity import Stamp
 import jax
@@ -52,7 +52,7 @@ class Predictor(Evaluates):
     names: The columns that `predict` reads.
     unseen_in_log: Field -> shares of missing and unseen values in the log that
       was trained on; {} where they are not known.
-    trained: Model and parameters.
+    trained: Model and parameters; `members`: those that are averaged, one here.
   """
 
   def __init__(self, trained: Trained, batch_size: int | None = None):
@@ -72,7 +72,7 @@ class Predictor(Evaluates):
     if self.batch_size < 1:
       raise InputError(f'batch_size is {batch_size}; it must be at least 1.')
     self.sizes = [s for s in _SIZES if s < self.batch_size] + [self.batch_size]
-    self.trained = trained
+    self.trained, self.members = trained, (trained,)
     self._step = jax.jit(functools.partial(predict_step, plan=trained.plan))
     self._encoder = _encoder(self.folder, self.schema)
     self.unseen_in_log: dict[str, Share] = {}
@@ -214,7 +214,6 @@ class Predictor(Evaluates):
     """
     features = model_inputs.features(self.schema, columns)
     num = len(next(iter(features.values())))
-    params = self.trained.params
     batches = []
     for start in range(0, num, self.batch_size):
       stop = min(start + self.batch_size, num)
@@ -226,9 +225,7 @@ class Predictor(Evaluates):
       batch = model_inputs.to_batch(
           self.schema, rows, is_row.astype(np.float32)
       )
-      outputs, use = self._step(
-          params['table'], params['net'], params['stats'], batch
-      )
+      outputs, use = self._predict(batch)
       batches.append(outputs)
       if uses is not None:
         uses.append(jax.tree.map(np.asarray, use))
@@ -240,6 +237,11 @@ class Predictor(Evaluates):
         )[:num]
         for name in names
     }
+
+  def _predict(self, batch: Batch) -> tuple[Any, Any]:
+    """Returns what `predict_step` does, of one replica."""
+    params = self.trained.params
+    return self._step(params['table'], params['net'], params['stats'], batch)
 
   def scores(
       self, outputs: Mapping[str, Array], calibrated: str, joint: str
@@ -272,20 +274,7 @@ class Predictor(Evaluates):
 def load(
     run: str, batch_size: int | None = None, data_dir: str | None = None
 ) -> Predictor:
-  """Loads the predictor of a finished run, with its chosen parameters.
-
-      >>> import esmm_jax
-      >>> esmm_jax.load('runs/esmm').schema.labels
-      ('click', 'conversion')
-
-  Args:
-    run: The run's folder.
-    batch_size: Rows of the largest batch; default: the run's eval_batch_size.
-    data_dir: See `restore`.
-
-  Raises:
-    InputError: There is no finished run.
-  """
+  """Loads the predictor of one finished run; see `averaged.load`."""
   return Predictor(restore(paths.expand(run), data_dir), batch_size)
 
 

@@ -19,7 +19,7 @@ from esmm_jax.data.files import file_hashes, row_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.json_files import read_json, write_json
-from esmm_jax.serving import calibrators, inputs, joining, outputs
+from esmm_jax.serving import inputs, joining, outputs
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import replacing
@@ -186,18 +186,19 @@ def _score(
   outputs.check(output)
   check_output(output, overwrite)
   folder = f'{output}.parts'
+  about = predictor.about()
+  if 'members' in about:
+    about['members'] = sorted(about['members'])
   job = {
       **job,
       # A job resumes with the same parameters only.
-      'run': predictor.stamp.to_dict(),
+      **about,
       'calibrated': calibrated,
       'joint': joint,
       'part_rows': part_rows,
   }
   if calibrated != 'none':
-    job['calibration'] = calibrators.read(
-        predictor.folder, calibrated, predictor.stamp
-    )
+    job['calibration'] = predictor.calibrators(calibrated)
   with locks.held(folder, '--output'):
     _claim(folder, json.loads(json.dumps(job)), output)
     done = []
@@ -210,7 +211,7 @@ def _score(
           _score_part(part, path, output)
         done.append(path)
         bar.update(joining.num_rows(path))
-    about = {'calibrated': calibrated, 'joint': joint}
+    about = {**predictor.about(), 'calibrated': calibrated, 'joint': joint}
     num = joining.join(
         done,
         output,
@@ -268,6 +269,9 @@ def _claim(folder: str, job: dict[str, Any], output: str) -> None:
   if previous is None:
     write_json(path, job)
     return
+  same = isinstance(previous, dict) and previous.get('run') == job['run']
+  if same and 'members' in job:  # Their folders may have other names.
+    previous['members'] = job['members']
   if differing := differences(flatten(job), flatten(previous)):
     raise InputError(
         f'{folder} holds parts of another job: {"; ".join(differing[:5])}. Give'

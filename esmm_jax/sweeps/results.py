@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 from esmm_jax.metrics import significance
 from esmm_jax.metrics.significance import Paired, Summary
 from esmm_jax.sweeps import comparable
-from esmm_jax.sweeps.choice import choose, Chosen
-from esmm_jax.sweeps.points import Point, run_name
+from esmm_jax.sweeps.choice import Chosen
+from esmm_jax.sweeps.points import Point
 from esmm_jax.sweeps.row_noise import auc_difference
+from esmm_jax.sweeps.rows import by_row, Pick, select
 from esmm_jax.sweeps.saved_runs import run_folder, SavedRun
 from esmm_jax.sweeps.table import Column, Table
 
@@ -127,13 +128,9 @@ def tabulate(
     InputError: The runs of a row do not belong together.
   """
   runs, notes = comparable.read_runs(table.points, workdir, configs)
-  blocks: dict[tuple, dict[tuple, list[Point]]] = {}
-  for point in table.points:
-    rows = blocks.setdefault(tuple(point[k] for k in table.blocks), {})
-    rows.setdefault(tuple(point[k] for k in table.rows), []).append(point)
   picked = {
-      values: [_pick(table, *item, runs) for item in rows.items()]
-      for values, rows in blocks.items()
+      values: [select(table, *item, runs) for item in rows.items()]
+      for values, rows in by_row(table).items()
   }
   by_cell = {}
   for picks in picked.values():
@@ -152,54 +149,10 @@ def notes(blocks: Sequence[Block]) -> list[str]:
   return list(dict.fromkeys(texts))
 
 
-class _Pick(NamedTuple):
-  """The selected points and runs of a row."""
-
-  values: tuple[Any, ...]
-  points: list[Point]
-  runs: dict[Any, SavedRun]
-  candidates: dict[Any, dict[Any, SavedRun]]
-  chosen: Chosen | None
-
-
-def _pick(
-    table: Table,
-    values: tuple,
-    points: list[Point],
-    runs: Mapping[str, SavedRun],
-) -> _Pick:
-  """Selects the row's points: the chosen candidate's, or all."""
-  by_value: dict[Any, list[Point]] = {}
-  for point in points:
-    by_value.setdefault(table.candidate(point), []).append(point)
-  candidates = {
-      value: {p[table.seed]: runs[run_name(p)] for p in candidate}
-      for value, candidate in by_value.items()
-  }
-  for value, candidate in by_value.items():
-    comparable.check_alike(table.seed, candidate, candidates[value])
-  if table.choice is None:
-    return _Pick(values, points, candidates[None], candidates, None)
-  metric, mode = table.choice.metric, table.choice.mode
-  chosen = choose(
-      {
-          value: {seed: run.known(metric) for seed, run in by_seed.items()}
-          for value, by_seed in candidates.items()
-      },
-      mode,
-  )
-  if chosen.taken:
-    selected, by_seed = by_value[chosen.value], candidates[chosen.value]
-  else:  # The row still shows its seeds, as missing runs.
-    selected = list({p[table.seed]: p for p in points}.values())
-    by_seed = {p[table.seed]: SavedRun('', None, None) for p in selected}
-  return _Pick(values, selected, by_seed, candidates, chosen)
-
-
 def _block(
     table: Table,
     values: tuple,
-    picks: list[_Pick],
+    picks: list[Pick],
     by_cell: Mapping[Any, tuple[Point, SavedRun]],
     workdir: str,
 ) -> Block:
@@ -232,7 +185,7 @@ def _block(
 
 def _row(
     table: Table,
-    pick: _Pick,
+    pick: Pick,
     by_cell: Mapping[Any, tuple[Point, SavedRun]],
     workdir: str,
 ) -> Row:

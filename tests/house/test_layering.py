@@ -233,6 +233,7 @@ RULES = [
             'esmm_jax.estimators',
             'esmm_jax.metrics',
             'esmm_jax.models',
+            'esmm_jax.sweeps',
             'esmm_jax.training',
             'esmm_jax.workdir',
             *LAYERS,

@@ -64,27 +64,31 @@ def make(
       _state(run, lines, workdir),
       _learning(lines, results, os.path.join(folder, 'learning.png')),
       sections.metrics(results, tasks),
-      _selection_bias(predicted, results, folder, no_predictions, workdir),
-      _calibration(predicted, tasks, folder, no_predictions, workdir),
+      selection_bias(predicted, results, folder, no_predictions, workdir),
+      calibration_curves(predicted, tasks, folder, no_predictions, workdir),
       sections.calibrated(calibration, after, workdir),
       _gates(results, os.path.join(folder, 'gates.png')),
       sections.other_seeds(workdir, run),
       sections.made_by(run, manifest.began(workdir)),
-  ]
-  head = [s for s in _HEAD if f'test/{s}/auc' in results]
-  if not head:  # Labels of one's own.
-    named = sections.spaces(results)
-    head = [s for s in named if f'test/{s}/auc' in results][: len(_HEAD)]
-  numbers = [
-      (f'{s} AUC', sections.number(results[f'test/{s}/auc']), _short(s))
-      for s in head
   ]
   config = run.config
   subtitle = (
       f'{config["model"]["name"]}, estimator {config["estimator"]}, data'
       f' {config["dataset"]["name"]}, seed {config["seed"]}'
   )
-  return Page(f'Run {name}', subtitle, numbers, page_sections)
+  return Page(f'Run {name}', subtitle, head(results), page_sections)
+
+
+def head(results: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+  """Returns the numbers at the top of a page: (name, number, rows)."""
+  shown = [s for s in _HEAD if f'test/{s}/auc' in results]
+  if not shown:  # Labels of one's own.
+    named = sections.spaces(results)
+    shown = [s for s in named if f'test/{s}/auc' in results][: len(_HEAD)]
+  return [
+      (f'{s} AUC', sections.number(results[f'test/{s}/auc']), _short(s))
+      for s in shown
+  ]
 
 
 def _short(space: str) -> str:
@@ -173,14 +177,22 @@ def _learning_panels(
   return panels
 
 
-def _selection_bias(
+def selection_bias(
     predicted: scores.Scores | None,
     results: Mapping[str, Any],
     folder: str,
     why: str,
     workdir: str,
 ) -> Section:
-  """Draws CVR by decile of predicted and of true CTR."""
+  """Draws CVR by decile of predicted and of true CTR.
+
+  Args:
+    predicted: Curves of the test split's predictions; None without.
+    results: Metrics, `test/space/metric`.
+    folder: Gets the pictures.
+    why: The reason for missing predictions or truth; ''.
+    workdir: The run's folder, for the command that makes them.
+  """
   parts: list[Any] = []
   if predicted and predicted.deciles:
     path = os.path.join(folder, 'observed-cvr.png')
@@ -226,14 +238,22 @@ def command(workdir: str) -> str:
   return f'python -m experiments.report --workdir={workdir}'
 
 
-def _calibration(
+def calibration_curves(
     predicted: scores.Scores | None,
     tasks: Tasks,
     folder: str,
     why: str,
     workdir: str,
 ) -> Section:
-  """Draws the calibration curve of each sample space."""
+  """Draws the calibration curve of each sample space.
+
+  Args:
+    predicted: See `selection_bias`.
+    tasks: The run's tasks.
+    folder: See `selection_bias`.
+    why: See there.
+    workdir: See there.
+  """
   title = 'Calibration curves'
   if predicted is None:
     return Section(title, [Missing(why, command(workdir))])
