@@ -4,7 +4,7 @@ from collections.abc import Mapping
 import shutil
 from typing import Any
 
-from esmm_jax import streams
+from esmm_jax import histories, streams
 from esmm_jax.printable import printable
 from esmm_jax.reporting.grid import digits
 
@@ -30,7 +30,10 @@ def warn(text: str) -> None:
 def print_results(
     runs: Mapping[str, Mapping[str, Any]], title: str = 'test split'
 ) -> None:
-  """Prints the metrics `test/...`: a row for each space and run."""
+  """Prints the metrics `test/...`: a row for each space and run.
+
+  The name of a run has what its histories know (`histories`).
+  """
   from rich.box import SIMPLE_HEAD
   from rich.console import Console
   from rich.table import Table
@@ -43,6 +46,10 @@ def print_results(
       box=SIMPLE_HEAD,
       padding=(0, 1),
   )
+  runs = {
+      histories.labelled(name, r.get(histories.KEY, '')): r
+      for name, r in runs.items()
+  }
   table.add_column('task', no_wrap=True)
   table.add_column('run', no_wrap=True)
   keys = {  # (space, metric), in the order of the results.

@@ -57,6 +57,7 @@ def main() -> None:
   file_flags.check_output(output, _is_evaluation)
 
   import esmm_jax
+  from esmm_jax import histories
   from esmm_jax.data.csv_files import quoted_names
   from esmm_jax.data.files import row_files
   from esmm_jax.json_files import write_json
@@ -83,12 +84,15 @@ def main() -> None:
       'selected_step': predictor.results.get('selected_step'),
       'calibrated': _CALIBRATED.value,
   }
-  told = {k: v for k, v in predictor.about().items() if k == 'members'}
+  told = predictor.about()
+  told.pop('run')  # Its folder is told.
   write_json(output, what | told | result)
-  name = members.mean_name(folders)
+  name = histories.labelled(members.mean_name(folders), predictor.history)
   title = f'split {_SPLIT.value}' if _SPLIT.value else _INPUT.value
   title = f'{title}: {result["rows"]:,} rows'
   _print(name, title, result, predictor.unseen_in_log)
+  if knows := histories.meaning(predictor.history):
+    console.say(f'history: {knows}')
   console.say(f'Written: {output}')
 
 
