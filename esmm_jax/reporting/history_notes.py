@@ -65,7 +65,7 @@ def below(table: Table, blocks: Sequence[Block], block: Block) -> list[str]:
 
 
 def of_gains(rows: Sequence[Row]) -> list[str]:
-  """Returns the lines below gains, of rows whose baseline knows other things."""
+  """Returns the lines below gains over runs that know other things."""
   lines = []
   for row in rows:
     if histories.comparison([row.history, row.against]):
