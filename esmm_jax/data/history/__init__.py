@@ -16,6 +16,7 @@ Training and serving read through the same functions, so their bits agree.
   priors     rates of the whole log before a time
   encode     sums -> log-odds, log counts
   plan       specs -> states, and the times that they ask for
-  log        the columns of a log, and their parts
+  log        the columns of a log; reading: those of raw rows
+  parts      the rows of some keys, in slabs of time
   compute    a log -> the columns of a spec, by part
 """

@@ -1,22 +1,28 @@
 """A log -> the columns of its history, and the state at its end; by part.
 
-A part is the rows whose keys have one beginning of their hash, at most
-`PART_ROWS` of them or those of one key. Memory is that of a part; the columns
-of the log may be mapped from files, and so may what comes out.
+Memory is that of a part (`parts`): of `PART_ROWS` events and of the log's rows
+that are read at once, about a third of a gigabyte, however long the log is and
+however often a key comes. To a slab of time are added the events of its keys
+that it may yet ask for singly: those of the longest delay, and of the window.
+The columns of the log may be mapped from files, and so may what comes out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from esmm_jax.data.history import encode, look_up
+from esmm_jax.data.history import encode, events, look_up
 from esmm_jax.data.history.events import Events
 from esmm_jax.data.history.hashes import NO_KEY
-from esmm_jax.data.history.log import CHUNK, held_events, Log, Part, parts
-from esmm_jax.data.history.plan import limits, State, states
+from esmm_jax.data.history.log import CHUNK, Log
+from esmm_jax.data.history.parts import held_events, parts, questions
+from esmm_jax.data.history.parts import slabs, Some
+from esmm_jax.data.history.plan import horizon, limits, State, states
 from esmm_jax.data.history.priors import Priors
 from esmm_jax.data.history.specs import Counter, Entries, Session, Spec
+from esmm_jax.data.history.totals import NEVER
 from esmm_jax.data.store.feature_columns import Values
 from esmm_jax.schema import FIRST_KEPT, MISSING
+from esmm_jax.types import Ragged
 import numpy as np
 
 # Makes an array of a name, type and shape, of zeros; in memory or in a file.
@@ -44,6 +50,7 @@ def compute(
     make: Make,
     priors: Priors,
     kept: Callable[[State, Events], None] | None = None,
+    first: int | None = None,
 ) -> Past:
   """Computes the columns of all specs, for every row of a log.
 
@@ -53,8 +60,17 @@ def compute(
     make: Makes the arrays of what comes out, and of what it needs meanwhile.
     priors: Of all events of the log, see `priors_of`.
     kept: Gets the events of each state by part, in ascending order of the keys.
+    first: What `kept` gets can answer from this time on, nanoseconds, and
+      earlier events may be in the base; None: all events are there singly.
   """
   past = Past({}, {}, {})
+
+  def stays(some: Sequence[Spec]) -> int:
+    """Returns the time after which events must not enter the base."""
+    if kept is None:
+      return np.iinfo(np.int64).max
+    return NEVER if first is None else horizon(some, log.clock, first)
+
   for state, (kind, some) in states(specs).items():
     totals = {
         spec: make(
@@ -64,14 +80,16 @@ def compute(
         if isinstance(spec, Counter) and spec.amounts
     }
     for part in parts(log.keys[state.key]):
-      held = held_events(state, kind, log, part)
-      for spec, total in totals.items():
-        _add_sums(total, spec, held, log, part)
-      for spec in some:
-        if isinstance(spec, Session):
-          _sessions(past, spec, held, log, part, make)
-        elif spec.last:
-          _last(past, spec, held, log, part, make)
+      held = None
+      for slab in slabs(state, log, part):
+        new = held_events(state, kind, log, part, slab)
+        if held is not None:
+          asks_from = horizon(some, log.clock, slab.low)
+          held = events.trim(held, min(asks_from, stays(some)))
+          new = events.merge(held, new)
+        held = new
+        for rows in questions(state, log, part, slab):
+          _answer(past, totals, some, held, log, rows, make)
       if kept is not None:
         kept(state, held)
     for spec, total in totals.items():
@@ -79,17 +97,29 @@ def compute(
   return past
 
 
-def _add_sums(
-    total: np.ndarray, spec: Counter, held: Events, log: Log, part: Part
+def _answer(
+    past: Past,
+    totals: Mapping[Counter, np.ndarray],
+    specs: Sequence[Spec],
+    held: Events,
+    log: Log,
+    rows: Some,
+    make: Make,
 ) -> None:
-  """Adds the sums that the rows of a part see to `total`, [n, A]."""
-  limit, since = limits(spec, log.clock, log.asked[part.rows])
-  index = look_up.find(held, part.keys)
-  sums = look_up.sums(held, index, limit, since)
-  if len(part.rows) and (np.diff(part.rows) == 0).any():
-    np.add.at(total, part.rows, sums)  # Lists of keys.
-  else:
-    total[part.rows] += sums
+  """Answers all that some rows ask of a state."""
+  index = look_up.find(held, rows.keys)
+  for spec in specs:
+    if spec in totals:
+      limit, since = limits(spec, log.clock, log.asked[rows.rows])
+      sums = look_up.sums(held, index, limit, since)
+      if isinstance(log.keys[spec.key], Ragged):
+        np.add.at(totals[spec], rows.rows, sums)
+      else:
+        totals[spec][rows.rows] += sums
+    if isinstance(spec, Session):
+      _sessions(past, spec, held, log, rows.rows, index, make)
+    elif spec.last:
+      _last(past, spec, held, log, rows.rows, index, make)
 
 
 def _sessions(
@@ -97,13 +127,13 @@ def _sessions(
     spec: Session,
     held: Events,
     log: Log,
-    part: Part,
+    rows: np.ndarray,
+    index: np.ndarray,
     make: Make,
 ) -> None:
-  index = look_up.find(held, part.keys)
-  visit = look_up.session(held, index, log.asked[part.rows])
+  visit = look_up.session(held, index, log.asked[rows])
   for name, values in encode.session(spec, visit).items():
-    _put(past, name, values, part.rows, len(log.time), make)
+    _put(past, name, values, rows, len(log.time), make)
 
 
 def _last(
@@ -111,26 +141,26 @@ def _last(
     spec: Counter | Entries,
     held: Events,
     log: Log,
-    part: Part,
+    rows: np.ndarray,
+    index: np.ndarray,
     make: Make,
 ) -> None:
-  """Writes the last rows that the rows of a part see."""
-  asked = log.asked[part.rows]
+  """Writes the last rows that rows see."""
+  asked = log.asked[rows]
   limit, _ = limits(spec, log.clock, asked)
-  index = look_up.find(held, part.keys)
   at = look_up.last(held, index, limit, spec.last)
   num = len(log.time)
   lists, numbers, codes = last_columns(spec, held, at, asked, log)
   for name, values in lists.items():
     if name not in past.lists:
       past.lists[name] = make(name, values.dtype, (num, spec.last))
-    past.lists[name][part.rows] = values
+    past.lists[name][rows] = values
   for name, values in codes.items():
     if name not in past.codes:
       past.codes[name] = make(name, values.dtype, (num,))
-    past.codes[name][part.rows] = values
+    past.codes[name][rows] = values
   for name, values in numbers.items():
-    _put(past, name, values, part.rows, num, make)
+    _put(past, name, values, rows, num, make)
 
 
 def last_columns(
@@ -163,7 +193,7 @@ def last_columns(
     age = np.where(none, -1, asked[:, None] - held.time[at])
     labels = [rate.label for rate in encode.rates(log.tasks)]
     columns = [log.names.index(label) for label in labels]
-    level = held.amounts[:, columns].sum(axis=1)[at] + FIRST_KEPT
+    level = _levels(held.amounts, columns, at) + FIRST_KEPT
     level = np.where(none, MISSING, level).astype(np.int32)
     entry = np.zeros(at.shape, np.uint64)
     if len(held.entry):
@@ -177,6 +207,18 @@ def last_columns(
     codes[f'last_label_{name}'] = level[:, k]
     numbers[f'last_age_{name}'] = encode.log_ages(age[:, k])
   return {}, numbers, codes
+
+
+def _levels(
+    amounts: np.ndarray, columns: list[int], at: np.ndarray
+) -> np.ndarray:
+  """Returns the number of labels that rows have, int64, of the shape of `at`.
+
+  One row of ten million is looked up without touching the others.
+  """
+  if at.size < len(amounts):
+    return amounts[at][..., columns].sum(axis=-1, dtype=np.int64)
+  return amounts[:, columns].sum(axis=1, dtype=np.int64)[at]
 
 
 def _encode(

@@ -77,7 +77,9 @@ def build(
     amounts: np.ndarray,
     entry: np.ndarray | None = None,
 ) -> Events:
-  """Sorts rows by key and time; rows of one time stay in their order.
+  """Sorts rows by key and time; of one time, by amounts and entry.
+
+  The order of a log's files changes nothing.
 
   Args:
     kind: The totals.
@@ -87,7 +89,10 @@ def build(
     entry: uint64 [n], or None.
   """
   rows = np.flatnonzero(keys != NO_KEY)
-  rows = rows[np.lexsort((time[rows], keys[rows]))]
+  none = np.zeros(0, np.uint64)
+  entry = none if entry is None else entry[rows]
+  order = _order(kind, keys[rows], time[rows], amounts[rows], entry)
+  rows, entry = rows[order], _taken(entry, order)
   distinct, first = np.unique(keys[rows], return_index=True)
   num = len(distinct)
   start = np.append(first, len(rows)).astype(np.int64)
@@ -99,7 +104,7 @@ def build(
           start,
           time[rows],
           amounts[rows],
-          np.zeros(0, np.uint64) if entry is None else entry[rows],
+          entry,
           np.zeros((0, width), kind.dtype),
           np.zeros((num, width), kind.dtype),
           np.full(num, totals.NEVER),
@@ -108,7 +113,9 @@ def build(
 
 
 def merge(old: Events, new: Events) -> Events:
-  """Adds rows to an `Events`; at one time the old rows come first.
+  """Adds rows to an `Events`; the result is that of building both at once.
+
+  If rows of one time are added after `trim`, the trimmed ones are the older.
 
   Args:
     old: Of any rows.
@@ -122,7 +129,9 @@ def merge(old: Events, new: Events) -> Events:
       np.repeat(to_new, np.diff(new.start)),
   ])
   time = np.concatenate([old.time, new.time])
-  order = np.lexsort((time, key))
+  amounts = np.concatenate([old.amounts, new.amounts])
+  entry = np.concatenate([old.entry, new.entry])
+  order = _order(old.kind, key, time, amounts, entry)
   start = np.zeros(len(distinct) + 1, np.int64)
   np.cumsum(np.bincount(key, minlength=len(distinct)), out=start[1:])
   base = np.zeros((len(distinct), old.base.shape[1]), old.base.dtype)
@@ -135,8 +144,8 @@ def merge(old: Events, new: Events) -> Events:
           distinct,
           start,
           time[order],
-          np.concatenate([old.amounts, new.amounts])[order],
-          _taken(np.concatenate([old.entry, new.entry]), order),
+          amounts[order],
+          _taken(entry, order),
           old.running[:0],
           base,
           base_time,
@@ -185,7 +194,17 @@ def select(events: Events, keys: np.ndarray) -> Events:
     keys: uint64, distinct and ascending.
   """
   at = np.flatnonzero(np.isin(events.keys, keys, assume_unique=True))
-  lengths = np.diff(events.start)[at]
+  return take(events, at)
+
+
+def take(events: Events, at: np.ndarray) -> Events:
+  """Returns those of the keys at some positions, in their order.
+
+  Args:
+    events: Of any rows.
+    at: int64, distinct.
+  """
+  lengths = events.start[at + 1] - events.start[at]
   start = np.zeros(len(at) + 1, np.int64)
   np.cumsum(lengths, out=start[1:])
   rows = np.arange(start[-1]) + np.repeat(
@@ -215,6 +234,43 @@ def join(parts: list[Events]) -> Events:
   }
   joined['start'] = np.append(np.concatenate(start), ends[-1])
   return first._replace(**joined)
+
+
+def _order(
+    kind: Kind,
+    keys: np.ndarray,
+    time: np.ndarray,
+    amounts: np.ndarray,
+    entry: np.ndarray,
+) -> np.ndarray:
+  """Orders rows by key and time, and rows that agree in both by what they hold.
+
+  Else the last rows, and the last bits of totals with a half-life, would depend
+  on the order in which rows of one time came in.
+
+  Args:
+    kind: The totals.
+    keys: Integers [n].
+    time: int64 [n].
+    amounts: Integers [n, A].
+    entry: uint64 [n], or [0].
+
+  Returns:
+    int64 [n].
+  """
+  order = np.lexsort((time, keys))
+  if not (kind.keep or kind.half_life):
+    return order
+  tied = np.zeros(len(order) + 1, bool)
+  for values in (keys, time):
+    same = values[order[1:]] == values[order[:-1]]
+    tied[1:-1] = same if values is keys else tied[1:-1] & same
+  at = np.flatnonzero(tied[1:] | tied[:-1])
+  rows = order[at]
+  by = [entry[rows]] if len(entry) else []
+  by += [*amounts[rows].T, time[rows], keys[rows]]
+  order[at] = rows[np.lexsort(tuple(by))]
+  return order
 
 
 def _totalled(events: Events) -> Events:

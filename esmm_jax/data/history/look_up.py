@@ -67,7 +67,7 @@ def last(
 
   Returns:
     int64 [q, num], positions in `events`, the newest first; -1: there are
-    fewer. Of rows of one time the later in the log is the newer.
+    fewer. Of rows of one time see `events.build`.
   """
   end = totals.positions(events.start, events.time, index, limit)
   first = np.where(index < 0, 0, events.start[index])

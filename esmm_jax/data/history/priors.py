@@ -46,13 +46,21 @@ class Priors(NamedTuple):
     np.add.at(total, to, np.concatenate([self.sums, sums]))
     return Priors(every, total)
 
-  def before(self, limit: np.ndarray) -> np.ndarray:
+  def before(
+      self, limit: np.ndarray, totals: np.ndarray | None = None
+  ) -> np.ndarray:
     """Sums the quarters that have ended at each time of `limit`, [n, A].
 
     Args:
       limit: int64 [n], the last nanosecond that is seen.
+      totals: As `totals` returned them, for who asks often.
     """
-    totals = np.zeros((len(self.quarter) + 1, self.sums.shape[1]), np.int64)
-    np.cumsum(self.sums, axis=0, out=totals[1:])
+    totals = self.totals() if totals is None else totals
     ended = (limit + 1) // QUARTER
     return totals[np.searchsorted(self.quarter, ended)]
+
+  def totals(self) -> np.ndarray:
+    """Sums the quarters before each, int64 [q + 1, A]."""
+    totals = np.zeros((len(self.quarter) + 1, self.sums.shape[1]), np.int64)
+    np.cumsum(self.sums, axis=0, out=totals[1:])
+    return totals
