@@ -5,14 +5,16 @@
     live, delay 10m, sessions     labels that are 10 minutes old, of the test
                                   days too; times of the session
 
-A run says it under `history` in results.json. Numbers of runs that know other
+A run says it under `KEY` in results.json. Numbers of runs that know other
 labels are not compared, so whoever shows them together says it (`comparison`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-KEY = 'history'
+KEY = 'history'  # In results.json and evaluation.json.
+# In what is told of files of scores, and of exported models.
+ABOUT = 'history_protocol'
 NIGHTLY = 'nightly'
 # That of `history_live=true` on KuaiRand, before runs noted their protocol.
 _EARLY_LIVE = 'live, delay 1d'

@@ -32,13 +32,19 @@ def print_results(
 ) -> None:
   """Prints the metrics `test/...`: a row for each space and run.
 
-  The name of a run has what its histories know (`histories`).
+  The title says what their histories know (`histories`), or the name of each
+  run where they know different things.
   """
   from rich.box import SIMPLE_HEAD
   from rich.console import Console
   from rich.table import Table
   from rich.text import Text
 
+  known = {name: r.get(histories.KEY, '') for name, r in runs.items()}
+  if len(set(known.values())) == 1:
+    title = histories.labelled(title, *set(known.values()))
+  else:
+    runs = {histories.labelled(n, known[n]): r for n, r in runs.items()}
   # As `Text`, for brackets in a text would be markup.
   table = Table(
       title=Text(printable(title), 'table.title'),
@@ -46,10 +52,6 @@ def print_results(
       box=SIMPLE_HEAD,
       padding=(0, 1),
   )
-  runs = {
-      histories.labelled(name, r.get(histories.KEY, '')): r
-      for name, r in runs.items()
-  }
   table.add_column('task', no_wrap=True)
   table.add_column('run', no_wrap=True)
   keys = {  # (space, metric), in the order of the results.

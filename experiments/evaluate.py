@@ -84,14 +84,16 @@ def main() -> None:
       'selected_step': predictor.results.get('selected_step'),
       'calibrated': _CALIBRATED.value,
   }
-  told = predictor.about()
-  told.pop('run')  # Its folder is told.
+  told = {k: v for k, v in predictor.about().items() if k == 'members'}
+  protocol = predictor.history_protocol
+  told |= {histories.KEY: protocol} if protocol else {}
   write_json(output, what | told | result)
-  name = histories.labelled(members.mean_name(folders), predictor.history)
+  name = members.mean_name(folders)
   title = f'split {_SPLIT.value}' if _SPLIT.value else _INPUT.value
   title = f'{title}: {result["rows"]:,} rows'
+  title = histories.labelled(title, protocol)
   _print(name, title, result, predictor.unseen_in_log)
-  if knows := histories.meaning(predictor.history):
+  if knows := histories.meaning(protocol):
     console.say(f'history: {knows}')
   console.say(f'Written: {output}')
 

@@ -51,10 +51,11 @@ class Evaluates:
   def about(self) -> dict[str, Any]:
     """Returns what is told in files that are made with the model."""
     about = {'run': self.stamp.to_dict()}
-    return about | ({histories.KEY: self.history} if self.history else {})
+    protocol = self.history_protocol
+    return about | ({histories.ABOUT: protocol} if protocol else {})
 
   @property
-  def history(self) -> str:
+  def history_protocol(self) -> str:
     """The protocol of the run's histories, see `histories`; '' without any."""
     return histories.of_run(self.trained.results, self.trained.config)
 

@@ -71,7 +71,7 @@ def _predict(
   outputs = predictor.split_outputs(builder, split)
   observed = observe(builder, split, predictor.schema.tasks)
   save_predictions(
-      path, outputs, observed, predictor.stamp, predictor.history
+      path, outputs, observed, predictor.stamp, predictor.history_protocol
   )
   return outputs, observed
 

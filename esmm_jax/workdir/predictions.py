@@ -47,7 +47,7 @@ def write(
   digests.update(_arrays(table))
   more: dict[str, Any] = {'columns': digests.hexdigests()}
   if history:
-    more[histories.KEY] = history
+    more[histories.ABOUT] = history
   about = metadata(stamp, more)
   make_folders(os.path.dirname(path))
   with replacing(path) as temporary:
