@@ -330,6 +330,14 @@ def tabular() -> ConfigDict:
           null_values=placeholder(str),
           quote=placeholder(str),
           format=placeholder(str),
+          # Columns of the past, with `time`: 'user:delay=10m,user+tab:delay=1d,
+          # session=user' (docs/history.md). Numbers as float, bucket or both;
+          # pseudo-counts; the zone of its days; the column of the request.
+          history=placeholder(str),
+          history_form=placeholder(str),
+          history_strength=placeholder(float),
+          history_zone=placeholder(str),
+          history_request=placeholder(str),
           # Folder of a run whose vocabulary grows by the values of this log;
           # `init_from` sets it.
           vocabulary_of=placeholder(str),

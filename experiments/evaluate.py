@@ -30,6 +30,7 @@ _BY = flags.DEFINE_string(
     'by', '', 'Column whose most frequent values get metrics of their own.'
 )
 _CALIBRATED, _JOINT = file_flags.define_calibration()
+file_flags.define_history()
 cli.define_data_dir()
 file_flags.define_overwrite()
 file_flags.define_form()
@@ -49,6 +50,7 @@ def main() -> None:
         '--output is not set: the mean of several runs has no folder. Name a'
         ' JSON file.'
     )
+  file_flags.refuse_history_of_split()
   output = _OUTPUT.value or os.path.join(folders[0], 'evaluation.json')
   if _OUTPUT.value and not os.path.isdir(os.path.dirname(output) or '.'):
     raise cli.InputError(
@@ -77,7 +79,9 @@ def main() -> None:
     )
     what: dict[str, Any] = {'split': _SPLIT.value}
   else:
-    result = evaluation.evaluate_files(predictor, files, form, *options)
+    result = evaluation.evaluate_files(
+        predictor, files, form, *options, **file_flags.history_options()
+    )
     what = {'input': [file.path for file in files]}
   what |= {
       'run': folders[0] if len(folders) == 1 else folders,

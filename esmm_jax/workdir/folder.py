@@ -58,7 +58,7 @@ _BY_CONTENT = {
     'dataset.vocabulary_of': 'dataset.vocabulary_sha256',
 }
 # Files of an encoder, as `data.tabular` writes them.
-_ENCODER = re.compile(r'(encoder|unseen)\.json|vocabulary-\d+\.parquet')
+_ENCODER = re.compile(r'(encoder|unseen)\.json|vocabulary-\d+\.parquet|history')
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 

@@ -17,8 +17,14 @@ _UNITS = {
     'nanoseconds': 1,
     'days': DAY,
 }
-_WRITTEN = {'yyyymmdd': '%Y%m%d', 'yyyymmddhhmmss': '%Y%m%d%H%M%S'}
+_WRITTEN = ('yyyymmdd', 'yyyymmddhhmmss')
 _DAYS_ONLY = ('days', 'yyyymmdd')
+_YEARS = 'from 1678 to 2261'
+# Nanoseconds of the years above, and a day of which all zones have the
+# beginning in 64 bits.
+_HIGH = 9_223_286_400 * SECOND
+_FIRST_DAY = -106_751
+_TABLE = 1 << 16  # Days whose beginnings are computed one after the other.
 
 
 class Clock(NamedTuple):
@@ -54,7 +60,7 @@ class Clock(NamedTuple):
           ' which are no times that are known; a history needs seconds,'
           ' milliseconds, microseconds or nanoseconds since 1970, or dates.'
       )
-    if times.kind == 'date' and zone:
+    if zone and (times.kind == 'date' or form in ('days', *_WRITTEN)):
       raise InputError(
           f'{option} holds dates without a zone, whose days are as they are'
           f' written; leave the zone {zone!r} away.'
@@ -80,7 +86,7 @@ class Clock(NamedTuple):
     Numbers with a fraction are exact to the microsecond.
 
     Raises:
-      InputError: The times are of another kind.
+      InputError: The times are of another kind, or numbers of another form.
     """
     if times.kind != self.kind:
       raise InputError(
@@ -91,11 +97,10 @@ class Clock(NamedTuple):
     if self.kind != 'number':
       return values
     if self.form in _WRITTEN:
-      texts = pa.array(values.astype(np.int64)).cast(pa.string())
-      moments = pc.strptime(texts, format=_WRITTEN[self.form], unit='s')
-      seconds = moments.cast(pa.int64()).to_numpy(zero_copy_only=False)
-      return seconds * SECOND
+      return _written(times, self.form)
     unit = _UNITS[self.form]
+    largest = _HIGH // unit
+    _refuse(~((values >= -largest) & (values <= largest)), times, self.form)
     if values.dtype.kind == 'i':
       return values * unit
     micro = np.rint(values * (unit / 1000.0)).astype(np.int64)
@@ -107,7 +112,9 @@ class Clock(NamedTuple):
       return ns // DAY
     moments = pa.array(ns, pa.timestamp('ns', self.zone))
     local = pc.local_timestamp(moments).cast(pa.int64())
-    return local.to_numpy(zero_copy_only=False) // DAY
+    days = local.to_numpy(zero_copy_only=False) // DAY
+    # Where clocks go back at midnight, a day that has begun does not end again.
+    return days + (ns >= self.begins(days + 1))
 
   @property
   def is_written(self) -> bool:
@@ -115,10 +122,21 @@ class Clock(NamedTuple):
     return self.form in _WRITTEN or self.form == 'days'
 
   def begins(self, days: np.ndarray) -> np.ndarray:
-    """Returns the first nanosecond of days of the zone, int64 [n]."""
+    """Returns the first nanosecond of days of the zone, int64 [n].
+
+    A day before 1678 begins then; one that a zone has left out begins with the
+    next one.
+    """
+    days = np.maximum(days, _FIRST_DAY)
     if self.zone == 'UTC' or self.kind == 'date' or self.is_written:
       return days * DAY
-    distinct, index = np.unique(days, return_inverse=True)
+    if not len(days):
+      return days
+    first, end = int(days.min()), int(days.max()) + 1
+    if end - first <= _TABLE:
+      distinct, index = np.arange(first, end), days - first
+    else:
+      distinct, index = np.unique(days, return_inverse=True)
     local = pa.array(distinct * DAY, pa.timestamp('ns'))
     moments = pc.assume_timezone(
         local, self.zone, ambiguous='earliest', nonexistent='latest'
@@ -134,3 +152,37 @@ class Clock(NamedTuple):
     if self.kind == 'date' or self.is_written:
       return text
     return f'{text} {self.zone}'
+
+
+def _written(times: Times, form: str) -> np.ndarray:
+  """Converts numbers like 20220409 to nanoseconds; 30 February is refused."""
+  values = times.values.astype(np.int64)
+  is_whole = values == times.values
+  clock = np.zeros_like(values)
+  if form == 'yyyymmddhhmmss':
+    values, clock = np.divmod(values, 10**6)
+  hour, minute, second = clock // 10**4, clock // 100 % 100, clock % 100
+  year, month, day = values // 10**4, values // 100 % 100, values % 100
+  good = is_whole & (year >= 1678) & (year <= 2261)
+  good &= (month >= 1) & (month <= 12) & (day >= 1)
+  good &= (hour < 24) & (minute < 60) & (second < 60)
+  months = np.where(good, (year - 1970) * 12 + month - 1, 0)
+  first, next_one = (
+      some.astype('datetime64[M]').astype('datetime64[D]').astype(np.int64)
+      for some in (months, months + 1)
+  )
+  good &= first + day <= next_one
+  _refuse(~good, times, form)
+  seconds = hour * 3600 + minute * 60 + second
+  return (first + day - 1) * DAY + seconds * SECOND
+
+
+def _refuse(bad: np.ndarray, times: Times, form: str) -> None:
+  """Refuses numbers that are no times of the log's form."""
+  if bad.any():
+    since = form if form in _WRITTEN else f'{form} since 1970'
+    number = times.words(times.values[bad.argmax()].item())
+    raise InputError(
+        f'The time {number} is no date {_YEARS} in the form of the log, which'
+        f' is {since}; write it as the log does.'
+    )

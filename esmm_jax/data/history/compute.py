@@ -10,19 +10,19 @@ The columns of the log may be mapped from files, and so may what comes out.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from esmm_jax.data.history import encode, events, look_up
+from esmm_jax.data.history import encode, events, look_up, totals
 from esmm_jax.data.history.events import Events
 from esmm_jax.data.history.hashes import NO_KEY
 from esmm_jax.data.history.log import CHUNK, Log
-from esmm_jax.data.history.parts import held_events, parts, questions
-from esmm_jax.data.history.parts import slabs, Some
+from esmm_jax.data.history.parts import held_events, NO_ROWS, parts
+from esmm_jax.data.history.parts import questions, slabs, Some
 from esmm_jax.data.history.plan import horizon, limits, State, states
 from esmm_jax.data.history.priors import Priors
+from esmm_jax.data.history.spans import passed
 from esmm_jax.data.history.specs import Counter, Entries, Session, Spec
-from esmm_jax.data.history.totals import NEVER
 from esmm_jax.data.store.feature_columns import Values
 from esmm_jax.schema import FIRST_KEPT, MISSING
-from esmm_jax.types import Ragged
+from esmm_jax.types import InputError, Ragged
 import numpy as np
 
 # Makes an array of a name, type and shape, of zeros; in memory or in a file.
@@ -51,6 +51,7 @@ def compute(
     priors: Priors,
     kept: Callable[[State, Events], None] | None = None,
     first: int | None = None,
+    after: Callable[[], None] = lambda: None,
 ) -> Past:
   """Computes the columns of all specs, for every row of a log.
 
@@ -62,17 +63,20 @@ def compute(
     kept: Gets the events of each state by part, in ascending order of the keys.
     first: What `kept` gets can answer from this time on, nanoseconds, and
       earlier events may be in the base; None: all events are there singly.
+    after: Is called after each part, when pages of mapped arrays may go.
   """
+  encode.check_names(specs, log.tasks)
+  _refuse_lists(specs, log)
   past = Past({}, {}, {})
 
   def stays(some: Sequence[Spec]) -> int:
     """Returns the time after which events must not enter the base."""
     if kept is None:
       return np.iinfo(np.int64).max
-    return NEVER if first is None else horizon(some, log.clock, first)
+    return totals.NEVER if first is None else horizon(some, log.clock, first)
 
   for state, (kind, some) in states(specs).items():
-    totals = {
+    sums = {
         spec: make(
             f'sums_{spec.suffix}', kind.dtype, (len(log.time), len(log.names))
         )
@@ -89,17 +93,32 @@ def compute(
           new = events.merge(held, new)
         held = new
         for rows in questions(state, log, part, slab):
-          _answer(past, totals, some, held, log, rows, make)
+          _answer(past, sums, some, held, log, rows, make)
+        after()
+      # Makes the columns, also if no row of the log has a key.
+      _answer(past, sums, some, held, log, NO_ROWS, make)
       if kept is not None:
         kept(state, held)
-    for spec, total in totals.items():
-      _encode(past, spec, total, log, priors, make)
+    for spec, total in sums.items():
+      _encode(past, spec, total, log, priors, make, after)
   return past
+
+
+def _refuse_lists(specs: Sequence[Spec], log: Log) -> None:
+  """Refuses lists of keys where a row has one last row or session alone."""
+  for spec in specs:
+    is_counter = isinstance(spec, Counter) and not spec.last
+    if isinstance(log.keys[spec.key], Ragged) and not is_counter:
+      raise InputError(
+          f'dataset.history: {"+".join(spec.key)} is a list, of which rates and'
+          ' counts alone can be computed; leave last, session and list away, or'
+          ' name a column with one value in each row.'
+      )
 
 
 def _answer(
     past: Past,
-    totals: Mapping[Counter, np.ndarray],
+    sums: Mapping[Counter, np.ndarray],
     specs: Sequence[Spec],
     held: Events,
     log: Log,
@@ -107,19 +126,35 @@ def _answer(
     make: Make,
 ) -> None:
   """Answers all that some rows ask of a state."""
+  # In order of the keys, what is read lies together; that is several times
+  # faster.
+  order = np.argsort(rows.keys, kind='stable')
+  rows = Some(rows.rows[order], rows.keys[order])
   index = look_up.find(held, rows.keys)
   for spec in specs:
-    if spec in totals:
-      limit, since = limits(spec, log.clock, log.asked[rows.rows])
-      sums = look_up.sums(held, index, limit, since)
-      if isinstance(log.keys[spec.key], Ragged):
-        np.add.at(totals[spec], rows.rows, sums)
-      else:
-        totals[spec][rows.rows] += sums
+    if spec in sums:
+      _add_sums(sums[spec], spec, held, log, rows.rows, index)
     if isinstance(spec, Session):
       _sessions(past, spec, held, log, rows.rows, index, make)
     elif spec.last:
       _last(past, spec, held, log, rows.rows, index, make)
+
+
+def _add_sums(
+    total: np.ndarray,
+    spec: Counter,
+    held: Events,
+    log: Log,
+    rows: np.ndarray,
+    index: np.ndarray,
+) -> None:
+  """Adds the sums that rows see to `total`, [n, A]."""
+  limit, since = limits(spec, log.clock, log.asked[rows])
+  sums = look_up.sums(held, index, limit, since)
+  if isinstance(log.keys[spec.key], Ragged):
+    totals.add(total, rows, sums)
+  else:
+    total[rows] += sums
 
 
 def _sessions(
@@ -190,7 +225,7 @@ def last_columns(
     level = np.zeros(at.shape, np.int32)
     entry = np.zeros(at.shape, np.uint64)
   else:
-    age = np.where(none, -1, asked[:, None] - held.time[at])
+    age = np.where(none, -1, passed(held.time[at], asked[:, None]))
     labels = [rate.label for rate in encode.rates(log.tasks)]
     columns = [log.names.index(label) for label in labels]
     level = _levels(held.amounts, columns, at) + FIRST_KEPT
@@ -228,20 +263,22 @@ def _encode(
     log: Log,
     priors: Priors,
     make: Make,
+    after: Callable[[], None],
 ) -> None:
   """Encodes the sums of all rows, some at a time."""
-  num = len(log.time)
-  for low in range(0, num, CHUNK):
+  num, before = len(log.time), priors.totals()
+  for low in range(0, max(num, 1), CHUNK):
     rows = np.arange(low, min(low + CHUNK, num))
     limit, _ = limits(spec, log.clock, log.asked[rows])
     columns = encode.counter(
         spec,
         dict(zip(log.names, total[rows].T)),
-        dict(zip(log.names, priors.before(limit).T)),
+        dict(zip(log.names, priors.before(limit, before).T)),
         log.tasks,
     )
     for name, values in columns.items():
       _put(past, name, values, rows, num, make)
+    after()
 
 
 def _put(

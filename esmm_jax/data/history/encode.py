@@ -12,16 +12,17 @@ with m pseudo-counts. The difference to the prior removes the drift of the whole
 log; it is 0 for a key without past.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from esmm_jax.data.history.specs import Counter, Entries, IMPRESSIONS
-from esmm_jax.data.history.specs import Session, Spec
+from esmm_jax.data.history.specs import Counter, IMPRESSIONS, list_names
+from esmm_jax.data.history.specs import names, Session, Spec
 from esmm_jax.data.history.look_up import Visit
 from esmm_jax.data.history.spans import SECOND
 from esmm_jax.data.store.feature_columns import Values
 from esmm_jax.schema import FIRST_KEPT, MISSING
 from esmm_jax.tasks import Tasks
+from esmm_jax.types import InputError
 import numpy as np
 
 # Numbers are summed as integers, in units of 1 / FRACTION, so that the order of
@@ -64,7 +65,11 @@ def smoothed(
   """Computes smoothed log-odds of part / whole, less those of the prior."""
   prior = (all_part + 0.5) / (all_whole + 1)
   rate = (part + strength * prior) / (whole + strength)
-  return np.log(rate / (1 - rate)) - np.log(prior / (1 - prior))
+  # All of very many, or a strength that is nearly none: 1 - rate is rounded to
+  # 0 and the log-odds are no number.
+  least = strength * (1 - prior) / (whole + strength)
+  rest = np.where(rate < 1, 1 - rate, least)
+  return np.log(rate / rest) - np.log(prior / (1 - prior))
 
 
 def counter(
@@ -82,6 +87,9 @@ def counter(
     tasks: Of the log.
   """
   columns = {}
+  # The logarithm of a column of an array may have other bits than that of an
+  # array alone, so each amount is one.
+  sums = {name: np.ascontiguousarray(sums[name]) for name in sums}
   num = sums[IMPRESSIONS]
   for name, label, given in rates(tasks):
     if label in spec.amounts:
@@ -105,6 +113,28 @@ def numbers(spec: Spec, tasks: Tasks) -> list[str]:
   """Returns the columns of numbers among a spec's amounts."""
   labels = {rate.label for rate in rates(tasks)} | {IMPRESSIONS}
   return [n for n in getattr(spec, 'amounts', ()) if n not in labels]
+
+
+def check_names(specs: Sequence[Spec], tasks: Tasks) -> None:
+  """Refuses specs of which two make a column of the same name.
+
+  Raises:
+    InputError: Names the column.
+  """
+  all_names: list[str] = []
+  for spec in specs:
+    some = []
+    if isinstance(spec, Counter):
+      some = [r.name for r in rates(tasks) if r.label in spec.amounts]
+      some += ['count'] if IMPRESSIONS in spec.amounts else []
+      some += [f'mean_{name}' for name in numbers(spec, tasks)]
+    all_names += names(spec, some)
+  twice = [n for n in all_names if all_names.count(n) > 1]
+  if twice:
+    raise InputError(
+        f'dataset.history makes two columns of the name {twice[0]!r}; rename a'
+        ' column of the log, or leave one of the parts out.'
+    )
 
 
 def session(spec: Session, visit: Visit) -> dict[str, Values]:
@@ -134,10 +164,3 @@ def age_codes(age: np.ndarray) -> np.ndarray:
   code = np.floor(2 * np.log2(seconds)).astype(np.int32)
   code = np.minimum(code, AGES - 1) + FIRST_KEPT
   return np.where(age < 0, np.int32(MISSING), code)
-
-
-def list_names(spec: Entries) -> tuple[str, ...]:
-  """Returns the names of a list, and of those beside it: labels and ages."""
-  kinds = ('last', 'last_age') if spec.only else (
-      'last', 'last_age', 'last_label')
-  return tuple(f'{kind}_{spec.suffix}' for kind in kinds)

@@ -93,9 +93,12 @@ def build(
   entry = none if entry is None else entry[rows]
   order = _order(kind, keys[rows], time[rows], amounts[rows], entry)
   rows, entry = rows[order], _taken(entry, order)
-  distinct, first = np.unique(keys[rows], return_index=True)
+  keys = keys[rows]
+  is_first = np.ones(len(rows), bool)
+  is_first[1:] = keys[1:] != keys[:-1]
+  start = np.append(np.flatnonzero(is_first), len(rows))
+  distinct = keys[start[:-1]]
   num = len(distinct)
-  start = np.append(first, len(rows)).astype(np.int64)
   width = kind.width(amounts.shape[1])
   return _totalled(
       Events(
@@ -167,6 +170,8 @@ def trim(events: Events, horizon: int) -> Events:
   index = np.arange(len(low))
   up_to = totals.positions(events.start, events.time, index, _all(low, horizon))
   drop = np.maximum(up_to - low - events.kind.keep, 0)
+  if events.kind.half_life:
+    drop = _whole_times(events, index, drop)
   has = drop > 0
   base, base_time = events.base.copy(), events.base_time.copy()
   last = (low + drop - 1)[has]
@@ -193,8 +198,10 @@ def select(events: Events, keys: np.ndarray) -> Events:
     events: Of any rows.
     keys: uint64, distinct and ascending.
   """
-  at = np.flatnonzero(np.isin(events.keys, keys, assume_unique=True))
-  return take(events, at)
+  at = np.searchsorted(events.keys, keys)
+  has = at < len(events.keys)
+  has[has] = events.keys[at[has]] == keys[has]
+  return take(events, at[has])
 
 
 def take(events: Events, at: np.ndarray) -> Events:
@@ -245,8 +252,8 @@ def _order(
 ) -> np.ndarray:
   """Orders rows by key and time, and rows that agree in both by what they hold.
 
-  Else the last rows, and the last bits of totals with a half-life, would depend
-  on the order in which rows of one time came in.
+  The last rows would otherwise depend on the order in which rows of one time
+  came in. Those with a label are the newer ones.
 
   Args:
     kind: The totals.
@@ -259,7 +266,7 @@ def _order(
     int64 [n].
   """
   order = np.lexsort((time, keys))
-  if not (kind.keep or kind.half_life):
+  if not kind.keep:  # Sums do not depend on it, see `totals.decayed`.
     return order
   tied = np.zeros(len(order) + 1, bool)
   for values in (keys, time):
@@ -268,7 +275,7 @@ def _order(
   at = np.flatnonzero(tied[1:] | tied[:-1])
   rows = order[at]
   by = [entry[rows]] if len(entry) else []
-  by += [*amounts[rows].T, time[rows], keys[rows]]
+  by += [*amounts[rows].T[::-1], time[rows], keys[rows]]
   order[at] = rows[np.lexsort(tuple(by))]
   return order
 
@@ -292,6 +299,25 @@ def _totalled(events: Events) -> Events:
   else:
     running = totals.sums(events.start, events.amounts, events.base)
   return events._replace(running=running)
+
+
+def _whole_times(
+    events: Events, index: np.ndarray, drop: np.ndarray
+) -> np.ndarray:
+  """Returns how many rows to drop so that none of one time stays behind.
+
+  The rest of a time would otherwise be added to its decayed total by itself,
+  which is another number in its last bits.
+  """
+  cut = events.start[:-1] + drop
+  inside = np.flatnonzero((drop > 0) & (cut < events.start[1:]))
+  at = cut[inside]
+  tied = events.time[at] == events.time[at - 1]
+  at, inside = at[tied], inside[tied]
+  cut[inside] = totals.positions(
+      events.start, events.time, index[inside], events.time[at] - 1
+  )
+  return cut - events.start[:-1]
 
 
 def _taken(entry: np.ndarray, rows: np.ndarray) -> np.ndarray:

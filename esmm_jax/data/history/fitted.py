@@ -5,7 +5,7 @@ that a row has the same inputs when a log is prepared and when it is served.
 """
 
 import collections
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import hashlib
 import os
@@ -114,6 +114,7 @@ class Fitted:
       train: np.ndarray,
       tasks: Tasks,
       tables: Mapping[str, Table] | None = None,
+      after: Callable[[], None] = lambda: None,
   ) -> 'Fitted':
     """Fits to the training rows of a log.
 
@@ -125,6 +126,7 @@ class Fitted:
       train: bool [n], the rows that may be fitted to.
       tasks: Of the log.
       tables: Column of a list -> its table.
+      after: Is called after each column, when pages of mapped ones may go.
     """
     fields, scaling, edges, values = [], {}, {}, {}
     levels = len(encode.rates(tasks)) + 1 + FIRST_KEPT
@@ -147,7 +149,18 @@ class Fitted:
           some = raw.values[train & ~raw.missing]
           edges[name] = fit_edges(some, NUM_BUCKETS)
           fields.append(Field(name, vocab_size=num_ids(edges[name])))
+        after()
     return cls(fields, scaling, edges, values, steps)
+
+  def grown(self, tables: Mapping[str, Table]) -> 'Fitted':
+    """Returns the same for tables that have grown; scaling and edges stay."""
+    fields = []
+    sizes = {t.field.table: t.field.vocab_size for t in tables.values()}
+    for field in self.fields:
+      size = sizes.get(field.table, field.vocab_size)
+      fields.append(dataclasses.replace(field, vocab_size=size))
+    values = {column: np.asarray(tables[column].values) for column in tables}
+    return Fitted(fields, self.scaling, self.edges, values, self._steps)
 
   def encode(self, past: Past) -> Columns:
     """Returns the columns of all fields, float32, int32 or `Ragged` int32.

@@ -15,7 +15,7 @@ NO_KEY = np.uint64(0)  # The hash of a missing key; none other has it.
 _SEED, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 
 
-def of_texts(texts: pa.Array) -> np.ndarray:
+def of_texts(texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
   """Hashes identifiers, uint64 [n]; a null is `NO_KEY`.
 
   FNV-1a, then the finaliser of splitmix64, which mixes its low bits well.
@@ -23,6 +23,8 @@ def of_texts(texts: pa.Array) -> np.ndarray:
   Args:
     texts: pyarrow strings, as `raw_values.texts` makes them.
   """
+  if isinstance(texts, pa.ChunkedArray):
+    texts = texts.combine_chunks()
   texts = texts.cast(pa.large_string())
   num = len(texts)
   _, offsets, data = texts.buffers()
@@ -48,10 +50,14 @@ def joined(hashes: Sequence[np.ndarray]) -> np.ndarray:
   """
   whole = hashes[0]
   for one in hashes[1:]:
-    mixed = _not_zero(session_hash(whole * _PRIME ^ one))
     missing = (whole == NO_KEY) | (one == NO_KEY)
-    whole = np.where(missing, NO_KEY, mixed)
+    whole = np.where(missing, NO_KEY, mixed(whole, one))
   return whole
+
+
+def mixed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+  """Mixes hashes, uint64 [n], which are never `NO_KEY`; their order counts."""
+  return _not_zero(session_hash(first * _PRIME ^ second))
 
 
 def _not_zero(hashes: np.ndarray) -> np.ndarray:

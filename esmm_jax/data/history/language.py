@@ -19,11 +19,12 @@ from typing import Any
 from esmm_jax.data.csv_files.quoted_names import colon_hint, split, unquote
 from esmm_jax.data.history import spans
 from esmm_jax.data.history.specs import Counter, DAY, Entries, FORMS
-from esmm_jax.data.history.specs import IMPRESSIONS, Session, Spec
+from esmm_jax.data.history.specs import IMPRESSIONS, names, Session, Spec
 from esmm_jax.options import check_choice, check_number, POSITIVE, Range
 from esmm_jax.types import InputError, suggest
 
 _LAST, _LIST = Range(0, 100), Range(1, 1000)
+_STRENGTH = Range(1e-6, POSITIVE.high)
 # Amount as people say it -> the label.
 _PLURALS = {'clicks': 'click', 'carts': 'cart', 'conversions': 'conversion'}
 
@@ -55,14 +56,45 @@ def parse(
       spec = _parse(part, tuple(labels), form, strength)
     except InputError as e:
       raise InputError(f'dataset.history: {part!r}: {e}') from e
-    for other in specs:
-      if type(other) is type(spec) and other.suffix == spec.suffix:
-        raise InputError(
-            f'dataset.history: {part!r} makes columns that an earlier part'
-            ' makes too; write both as one, or with another delay.'
-        )
     specs.append(spec)
+    _refuse_twins(specs, part, tuple(labels))
   return tuple(specs)
+
+
+def _refuse_twins(
+    specs: Sequence[Spec], part: str, labels: tuple[str, ...]
+) -> None:
+  """Refuses the last spec if an earlier one makes a column of its own."""
+  *others, spec = specs
+  columns = set(_names(spec, labels))
+  for other in others:
+    twice = columns.intersection(_names(other, labels))
+    if twice or _plain(other) == _plain(spec):
+      name = f', {min(twice)!r}' if twice else ''
+      raise InputError(
+          f'dataset.history: {part!r} makes columns that an earlier part makes'
+          f' too{name}; write both as one, or with another delay or key.'
+      )
+
+
+def _names(spec: Spec, labels: tuple[str, ...]) -> list[str]:
+  """Lists columns of a spec, those of rates by the names of the labels."""
+  sums = []
+  for name in getattr(spec, 'amounts', ()):
+    is_number = name not in (IMPRESSIONS, *labels)
+    sums.append(f'mean_{name}' if is_number else name)
+  return names(spec, sums)
+
+
+def _plain(spec: Spec) -> tuple[Any, ...]:
+  """Returns all that tells columns apart: 60s is 1m, 24h is no calendar day."""
+  spans_of = [
+      (span.ns, span.days) if span else None
+      for name in ('delay', 'window', 'half_life', 'pause')
+      for span in [getattr(spec, name, None)]
+  ]
+  names_of = [getattr(spec, name, '') for name in ('key', 'column', 'only')]
+  return (type(spec), *names_of, *spans_of)
 
 
 def _parse(
@@ -70,10 +102,15 @@ def _parse(
 ) -> Spec:
   first, *rest = split(part, ':')
   pairs = _pairs(first, rest)
-  for kind, read in (('session', _session), ('list', _entries)):
-    head, equals, value = first.partition('=')
-    if equals and head.strip() == kind:
-      return read(value, pairs, labels, form)
+  kinds = {'session': _session, 'list': _entries}
+  head, equals, value = first.partition('=')
+  if equals and head.strip() in kinds:
+    return kinds[head.strip()](value, pairs, labels, form)
+  if equals and first[0] not in '"\'':
+    raise InputError(
+        f'{first!r} is no key. {suggest(head.strip(), kinds)} A column whose'
+        ' name has an equals sign stands in quotes.'
+    )
   return _counter(first, pairs, labels, form, strength)
 
 
@@ -93,7 +130,7 @@ def _counter(
   if 'last' in pairs:
     options['last'] = _number(pairs['last'], 'last', int, _LAST)
   if 'strength' in pairs:
-    strength = _number(pairs['strength'], 'strength', float, POSITIVE)
+    strength = _number(pairs['strength'], 'strength', float, _STRENGTH)
     options['strength'] = strength
   if 'form' in pairs:
     options['form'] = pairs['form']
@@ -117,14 +154,25 @@ def _amounts(text: str, labels: tuple[str, ...]) -> tuple[str, ...]:
     return (IMPRESSIONS, *labels)
   if text == 'none':
     return ()
-  names = [unquote(name) for name in split(text, '+')]
-  names = [
-      _PLURALS[n] if _PLURALS.get(n) in labels else n for n in names
+  # A column of numbers that is called `clicks` stands in quotes.
+  amounts = [
+      _PLURALS[n] if _PLURALS.get(n) in labels else unquote(n)
+      for n in _joined(text, 'amounts')
   ]
-  for name in names:
-    if names.count(name) > 1:
-      raise InputError(f'amounts names {name!r} twice.')
-  return tuple(names)
+  for name in amounts:
+    if amounts.count(name) > 1:
+      raise InputError(f'amounts names {name!r} twice; write it once.')
+  return tuple(amounts)
+
+
+def _joined(text: str, what: str) -> list[str]:
+  """Splits names with a plus between, each with its quotes."""
+  parts = split(text, '+')
+  if not parts or ''.join(text.split()) != ''.join('+'.join(parts).split()):
+    raise InputError(
+        f'{text!r} lacks a name in the {what}; write one on each side of a +.'
+    )
+  return parts
 
 
 def _session(
@@ -148,6 +196,7 @@ def _entries(
   if only != 'all':
     only = _PLURALS.get(only, only)
     check_choice('of', only, ('all', *labels))
+  _check_name(unquote(column))
   return Entries(
       unquote(column),
       _key(pairs['by']),
@@ -158,27 +207,35 @@ def _entries(
 
 
 def _key(text: str) -> tuple[str, ...]:
-  names = tuple(unquote(name) for name in split(text, '+'))
-  if not names or not all(names):
-    raise InputError('the name of the key is empty.')
-  for name in names:
-    if names.count(name) > 1:
-      raise InputError(f'the key names {name!r} twice.')
-    if '/' in name:
-      raise InputError(f'{name!r}: a key cannot have that name; rename it.')
-  return names
+  key = tuple(unquote(name) for name in _joined(text, 'key'))
+  for name in key:
+    if key.count(name) > 1:
+      raise InputError(f'the key names {name!r} twice; write it once.')
+    _check_name(name)
+  return key
+
+
+def _check_name(name: str) -> None:
+  """Refuses names of which no column can be made."""
+  if not name:
+    raise InputError('the name of a column is empty; write one.')
+  if '/' in name:
+    raise InputError(
+        f'column {name!r} has a / in its name, which a name of a column of the'
+        ' history cannot have; rename it.'
+    )
 
 
 def _pairs(first: str, rest: Sequence[str]) -> dict[str, str]:
   pairs: dict[str, str] = {}
   for text in rest:
     key, equals, value = text.partition('=')
-    if not equals or not value.strip():
+    if not equals or not value.strip() or not key.strip():
       raise InputError(
           f'{text!r} is no option; write KEY=VALUE{colon_hint(first, text)}.'
       )
     if key.strip() in pairs:
-      raise InputError(f'{key.strip()!r} is set twice.')
+      raise InputError(f'{key.strip()!r} is set twice; set it once.')
     pairs[key.strip()] = value.strip()
   return pairs
 

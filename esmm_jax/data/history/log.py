@@ -44,9 +44,10 @@ class Log(NamedTuple):
 
   def sums(self, rows: np.ndarray) -> np.ndarray:
     """Returns the amounts of rows, int64 [q, A]."""
-    one = np.ones(len(rows), np.int64)
-    columns = [self.amounts[name][rows] for name in self.amounts]
-    return np.stack([one, *columns], axis=1).astype(np.int64)
+    sums = np.ones((len(rows), 1 + len(self.amounts)), np.int64)
+    for k, name in enumerate(self.amounts, 1):
+      sums[:, k] = self.amounts[name][rows]
+    return sums
 
 
 def priors_of(log: Log) -> Priors:
@@ -54,5 +55,5 @@ def priors_of(log: Log) -> Priors:
   priors = Priors.empty(len(log.names))
   for low in range(0, len(log.time), CHUNK):
     rows = low + np.flatnonzero(log.is_event[low : low + CHUNK])
-    priors = priors.add(log.time[rows], log.sums(rows))
+    priors = priors.add(log.time[rows], log.sums(rows), log.names)
   return priors

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from esmm_jax.data.history import totals
 from esmm_jax.data.history.events import Events
+from esmm_jax.data.history.spans import passed
 import numpy as np
 
 
@@ -85,10 +86,12 @@ def session(events: Events, index: np.ndarray, time: np.ndarray) -> Visit:
   """
   total, _ = _totals(events, index, time - 1)
   first, steps, before = total.T
-  gap = np.where(steps == 0, -1, time - before)
+  gap = np.where(steps == 0, -1, passed(before, time))
   is_same = (steps > 0) & (gap <= events.kind.pause)
   return Visit(
-      np.where(is_same, steps, 0), np.where(is_same, time - first, 0), gap
+      np.where(is_same, steps, 0),
+      np.where(is_same, passed(first, time), 0),
+      gap,
   )
 
 
@@ -96,17 +99,17 @@ def _totals(
     events: Events, index: np.ndarray, limit: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns the totals at a limit, [q, R], and the time of the last row."""
-  end = totals.positions(events.start, events.time, index, limit)
-  is_key = index >= 0
-  key = np.where(is_key, index, 0)
-  out = np.zeros((len(index), events.base.shape[1]), events.base.dtype)
+  out = np.zeros((len(index), events.base.shape[1]), events.kind.dtype)
   time = np.full(len(index), totals.NEVER)
-  if not len(events.keys):
-    return out, time
-  has_row = is_key & (end > events.start[key])
-  in_base = is_key & ~has_row
-  out[has_row] = events.running[end[has_row] - 1]
-  time[has_row] = events.time[end[has_row] - 1]
-  out[in_base] = events.base[key[in_base]]
-  time[in_base] = events.base_time[key[in_base]]
+  totals.at(
+      events.start,
+      events.time,
+      events.running,
+      events.base,
+      events.base_time,
+      index,
+      limit,
+      out,
+      time,
+  )
   return out, time

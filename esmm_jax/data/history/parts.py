@@ -20,6 +20,7 @@ import numpy as np
 PART_ROWS = 1 << 21
 _BEGINNINGS = 1 << 12
 _SHIFT = np.uint64(64 - 12)
+_LIST_ROWS = CHUNK // 8
 # Before and after all times.
 _FIRST, _LAST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
@@ -38,17 +39,23 @@ class Part(NamedTuple):
   num_rows: int
 
 
+EVERY = Part(0, _BEGINNINGS, 0)  # The whole of a short log.
+
+
 class Some(NamedTuple):
   """Rows of a part.
 
   Attributes:
-    rows: int64 [p], ascending; where keys are in lists, a row is there for each
-      of its keys, and the order is that of the keys.
+    rows: int64 [p], ascending; a row with a list of keys is there for each, in
+      ascending order of the keys.
     keys: uint64 [p].
   """
 
   rows: np.ndarray
   keys: np.ndarray
+
+
+NO_ROWS = Some(np.zeros(0, np.int64), np.zeros(0, np.uint64))
 
 
 class Slab(NamedTuple):
@@ -77,25 +84,34 @@ def parts(keys: np.ndarray | Ragged) -> Iterator[Part]:
 
 
 def rows_of(keys: np.ndarray | Ragged, part: Part) -> Iterator[Some]:
-  """Yields the rows of a part, some rows of the log at a time."""
-  is_list = isinstance(keys, Ragged)
-  num = CHUNK // 4 if is_list else CHUNK
-  for first in range(0, len(keys), num):
-    if is_list:
-      offsets = keys.offsets[first : first + num + 1]
-      values = keys.values[offsets[0] : offsets[-1]]
-      rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    else:
-      values = keys[first : first + num]
-    begin = values >> _SHIFT
-    fits = (begin >= part.low) & (begin < part.high) & (values != NO_KEY)
-    at = np.flatnonzero(fits)
-    if is_list:
-      # Sums of floats depend on their order: that of the keys, in every part.
-      at = at[np.argsort(values[at], kind='stable')]
-      yield Some(first + rows[at], values[at])
-    else:
-      yield Some(first + at, values[at])
+  """Yields the rows of a part, those of `CHUNK` rows of the log at a time."""
+  if isinstance(keys, Ragged):
+    yield from _rows_of_lists(keys, part)
+    return
+  for first in range(0, len(keys), CHUNK):
+    some = keys[first : first + CHUNK]
+    index = np.flatnonzero(_fits(some, part))
+    yield Some(first + index, some[index])
+
+
+def _rows_of_lists(keys: Ragged, part: Part) -> Iterator[Some]:
+  """Does it with lists of keys, in order of the keys.
+
+  Sums of floats depend on their order: a row's are added in that of its keys,
+  however the log is cut.
+  """
+  for first in range(0, len(keys), _LIST_ROWS):
+    offsets = np.asarray(keys.offsets[first : first + _LIST_ROWS + 1])
+    some = keys.values[offsets[0] : offsets[-1]]
+    index = np.flatnonzero(_fits(some, part))
+    index = index[np.argsort(some[index], kind='stable')]
+    rows = np.searchsorted(offsets, offsets[0] + index, side='right') - 1
+    yield Some(first + rows, some[index])
+
+
+def _fits(keys: np.ndarray, part: Part) -> np.ndarray:
+  begin = keys >> _SHIFT
+  return (begin >= part.low) & (begin < part.high) & (keys != NO_KEY)
 
 
 def slabs(state: State, log: Log, part: Part) -> list[Slab]:
@@ -122,26 +138,17 @@ def held_events(
     state: State, kind: Kind, log: Log, part: Part, slab: Slab
 ) -> Events:
   """Builds the events of a slab of a part, those that a state has."""
-  pieces = [Some(np.zeros(0, np.int64), np.zeros(0, np.uint64))]
+  pieces = []
   for some in rows_of(log.keys[state.key], part):
-    within = _within(log.time[some.rows], slab)
-    pieces.append(Some(some.rows[within], some.keys[within]))
-  return events_of(
-      state, kind, log, Some(*map(np.concatenate, zip(*pieces)))
-  )
-
-
-def events_of(state: State, kind: Kind, log: Log, some: Some) -> Events:
-  """Builds the events of some rows, those that a state has."""
-  is_event = _is_event(state, log, some.rows)
-  rows = some.rows[is_event]
+    is_event = _is_event(state, log, some.rows)
+    is_event &= _within(log.time[some.rows], slab)
+    pieces.append(Some(some.rows[is_event], some.keys[is_event]))
+  rows, keys = map(np.concatenate, zip(*(pieces or [NO_ROWS])))
   entry = log.entries[state.column][rows] if state.column else None
   amounts = log.sums(rows)
   if state.pause:
     amounts = amounts[:, :0]
-  return events.build(
-      kind, some.keys[is_event], log.time[rows], amounts, entry
-  )
+  return events.build(kind, keys, log.time[rows], amounts, entry)
 
 
 def questions(
@@ -152,7 +159,7 @@ def questions(
     if slab != Slab():
       asks = _within(log.asked[some.rows], slab)
       some = Some(some.rows[asks], some.keys[asks])
-    yield some  # Without rows too: each column is made.
+    yield some  # Without rows too: every column is made.
 
 
 def _is_event(state: State, log: Log, rows: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from esmm_jax.data.history.clock import Clock
 from esmm_jax.data.history.events import Kind
+from esmm_jax.data.history.spans import earlier
 from esmm_jax.data.history.specs import Counter, Entries, Session, Spec
 import numpy as np
 
@@ -72,8 +73,8 @@ def limits(
   """
   window = getattr(spec, 'window', None)
   if not spec.delay.days:
-    limit = asked - spec.delay.ns
-    return limit, limit - window.ns if window else None
+    limit = earlier(asked, spec.delay.ns)
+    return limit, earlier(limit, window.ns) if window else None
   # Its first day that is not seen.
   day = clock.days(asked) - (spec.delay.days - 1)
   since = clock.begins(day - window.days) - 1 if window else None

@@ -4,9 +4,11 @@ import re
 from typing import NamedTuple
 
 from esmm_jax.types import InputError
+import numpy as np
 
 SECOND = 10**9  # Nanoseconds.
 DAY = 86_400 * SECOND
+EARLIEST = np.iinfo(np.int64).min  # Before all times.
 _UNITS = {
     'ms': SECOND // 1000,
     's': SECOND,
@@ -14,7 +16,7 @@ _UNITS = {
     'h': 3600 * SECOND,
     'd': DAY,
 }
-_SPAN = re.compile(r'(\d+)(ms|s|m|h|d)')
+_SPAN = re.compile(r'([0-9]{1,18})(ms|s|m|h|d)')
 _LONGEST = 36_500  # Days; 64 bits of nanoseconds hold 292 years.
 
 
@@ -53,5 +55,26 @@ def parse(text: str) -> Span:
     )
   num, unit = int(parts[1]), parts[2]
   if num * _UNITS[unit] > _LONGEST * DAY:
-    raise InputError(f'{text!r} is longer than a hundred years.')
+    raise InputError(
+        f'{text!r} is longer than a hundred years; write a shorter one, 365d say.'
+    )
   return Span(f'{num}{unit}', num * _UNITS[unit], num if unit == 'd' else 0)
+
+
+def passed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+  """Returns the nanoseconds between times, int64; at most what 64 bits hold.
+
+  Args:
+    before: int64.
+    after: int64, of the same shape; not before `before`.
+  """
+  lengths = after - before
+  return np.where(lengths < 0, np.iinfo(np.int64).max, lengths)
+
+
+def earlier(times: np.ndarray, ns: int) -> np.ndarray:
+  """Returns the times int64 [n] so many nanoseconds earlier.
+
+  What 64 bits do not hold is before all times, and not far in the future.
+  """
+  return np.where(times < EARLIEST + ns, EARLIEST, times - ns)

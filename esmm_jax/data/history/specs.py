@@ -111,15 +111,40 @@ def protocol(specs: Sequence[Spec]) -> str:
   sessions = any(isinstance(s, Session) for s in specs)
   if not live and not sessions:
     return NIGHTLY
-  shortest = min(
-      (s.delay for s in specs if hasattr(s, 'delay')),
-      key=lambda d: d.ns,
-      default=None,
-  )
+  delays = [s.delay for s in specs if hasattr(s, 'delay')]
+  shortest = min(delays, key=lambda d: (d.ns, d.days > 0), default=None)
   parts = ['live']
   parts += [f'delay {shortest}'] if shortest else []
   parts += ['sessions'] if sessions else []
   return ', '.join(parts)
+
+
+def names(spec: Spec, sums: Sequence[str]) -> list[str]:
+  """Lists the columns that a spec makes.
+
+  Args:
+    spec: The spec.
+    sums: Names of a counter's sums: `ctr`, `count`, `mean_watched`.
+  """
+  if isinstance(spec, Entries):
+    return list(list_names(spec))
+  end = spec.suffix
+  if isinstance(spec, Session):
+    numbers = [f'session_{n}_{end}' for n in ('position', 'age', 'gap')]
+    codes = []
+  else:
+    numbers = [f'past_{name}_{end}' for name in sums]
+    numbers += [f'last_age_{k + 1}_{end}' for k in range(spec.last)]
+    codes = [f'last_label_{k + 1}_{end}' for k in range(spec.last)]
+  buckets = [f'{n}_bucket' for n in numbers] if spec.form != 'float' else []
+  return [*(numbers if spec.form != 'bucket' else []), *buckets, *codes]
+
+
+def list_names(spec: Entries) -> tuple[str, ...]:
+  """Returns the names of a list, and of those beside it: ages and labels."""
+  kinds = ('last', 'last_age') if spec.only else (
+      'last', 'last_age', 'last_label')
+  return tuple(f'{kind}_{spec.suffix}' for kind in kinds)
 
 
 def columns(specs: Sequence[Spec]) -> list[str]:

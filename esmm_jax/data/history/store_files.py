@@ -23,7 +23,6 @@ from esmm_jax.types import InputError
 from esmm_jax.whole_files import save_array
 import numpy as np
 
-FOLDER = 'history'  # In that of the encoder.
 _FILE = 'store.json'
 _VERSION = 1
 _ARRAYS = [name for name in Events._fields if name != 'kind']
@@ -66,11 +65,6 @@ def sha256(folder: str) -> str:
     InputError: The folder holds no store.
   """
   return _read(folder)[checksums.CONTENT]
-
-
-def exists(folder: str) -> bool:
-  """Returns whether there is a store, sound or not."""
-  return os.path.lexists(folder)
 
 
 def load(folder: str) -> Store:
