@@ -40,6 +40,11 @@ def of_run(
   return _EARLY_LIVE if dataset.get('history_live') else NIGHTLY
 
 
+def noted(history: str, key: str = KEY) -> dict[str, str]:
+  """Returns what a file tells of a protocol: {} where there is none."""
+  return {key: history} if history else {}
+
+
 def is_live(history: str) -> bool:
   """Returns whether rows know of other rows of their own day or split."""
   return history not in ('', NIGHTLY)

@@ -90,8 +90,7 @@ def main() -> None:
   }
   told = {k: v for k, v in predictor.about().items() if k == 'members'}
   protocol = predictor.history_protocol
-  told |= {histories.KEY: protocol} if protocol else {}
-  write_json(output, what | told | result)
+  write_json(output, what | told | histories.noted(protocol) | result)
   name = members.mean_name(folders)
   title = f'split {_SPLIT.value}' if _SPLIT.value else _INPUT.value
   title = f'{title}: {result["rows"]:,} rows'

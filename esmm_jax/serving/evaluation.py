@@ -51,14 +51,8 @@ class Evaluates:
 
   def about(self) -> dict[str, Any]:
     """Returns what is told in files that are made with the model."""
-    about = {'run': self.stamp.to_dict()}
-    protocol = self.history_protocol
-    return about | ({histories.ABOUT: protocol} if protocol else {})
-
-  @property
-  def history_protocol(self) -> str:
-    """The protocol of the run's histories, see `histories`; '' without any."""
-    return histories.of_run(self.trained.results, self.trained.config)
+    noted = histories.noted(self.history_protocol, histories.ABOUT)
+    return {'run': self.stamp.to_dict(), **noted}
 
   def texts(self, field: str) -> list[str] | None:
     """Returns the texts of a field's ids 2, 3 and so on; None without."""

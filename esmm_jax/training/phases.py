@@ -170,7 +170,7 @@ def write_results(job: Job, state: TrainState) -> None:
         'skipped_steps': int(state.skipped[0, r]),
         'seed': run.settings.training.seed,
     }
-    run.results |= {histories.KEY: run.history} if run.history else {}
+    run.results |= histories.noted(run.history)
     run.results |= protocols.summary(
         run.protocol, run.results, run.settings.dataset.section
     )

@@ -45,10 +45,8 @@ def write(
   table = pa.table({name: np.asarray(c) for name, c in columns.items()})
   digests = _Digests(table.column_names)
   digests.update(_arrays(table))
-  more: dict[str, Any] = {'columns': digests.hexdigests()}
-  if history:
-    more[histories.ABOUT] = history
-  about = metadata(stamp, more)
+  more = histories.noted(history, histories.ABOUT)
+  about = metadata(stamp, {'columns': digests.hexdigests(), **more})
   make_folders(os.path.dirname(path))
   with replacing(path) as temporary:
     parquet.write_table(table.replace_schema_metadata(about), temporary)
