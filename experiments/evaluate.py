@@ -59,6 +59,7 @@ def main() -> None:
   file_flags.check_output(output, _is_evaluation)
 
   import esmm_jax
+  from esmm_jax import histories
   from esmm_jax.data.csv_files import quoted_names
   from esmm_jax.data.files import row_files
   from esmm_jax.json_files import write_json
@@ -88,11 +89,15 @@ def main() -> None:
       'calibrated': _CALIBRATED.value,
   }
   told = {k: v for k, v in predictor.about().items() if k == 'members'}
-  write_json(output, what | told | result)
+  protocol = predictor.history_protocol
+  write_json(output, what | told | histories.noted(protocol) | result)
   name = members.mean_name(folders)
   title = f'split {_SPLIT.value}' if _SPLIT.value else _INPUT.value
   title = f'{title}: {result["rows"]:,} rows'
+  title = histories.labelled(title, protocol)
   _print(name, title, result, predictor.unseen_in_log)
+  if knows := histories.meaning(protocol):
+    console.say(f'history: {knows}')
   console.say(f'Written: {output}')
 
 

@@ -12,6 +12,7 @@ import math
 import os
 from typing import Any, NamedTuple
 
+from esmm_jax import histories
 from esmm_jax.json_files import read_json, to_json
 from esmm_jax.sweeps.points import settings
 from esmm_jax.types import InputError
@@ -45,6 +46,11 @@ class SavedRun(NamedTuple):
   data: str = ''
   problem: str = ''
   unknown: bool = False
+
+  @property
+  def history(self) -> str:
+    """The protocol of its histories, see `histories`; '' without any."""
+    return histories.of_run(self.results, self.config)
 
   def value(self, metric: str) -> float:
     """Returns a number of results.json; nan if it is absent or null."""

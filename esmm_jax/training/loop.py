@@ -6,7 +6,7 @@ import math
 import os
 from typing import Any
 
-from esmm_jax import no_effect, ownership, paths
+from esmm_jax import histories, no_effect, ownership, paths
 from esmm_jax.parallel import processes
 from esmm_jax.protocols import use as protocols
 from esmm_jax.training import job as jobs
@@ -135,6 +135,8 @@ def train_replicas(
     state, best = jobs.initialise_or_restore(job)
     for run in job.runs:
       stack.enter_context(contextlib.closing(run.writer))
+    if knows := histories.meaning(job.runs[0].history):
+      job.runs[0].writer.say(f'history: {knows}')
     state, best = train(job, state, best)
     job.check_folders()
     phases.write_failures(job, state)

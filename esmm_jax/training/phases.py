@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import os
 from typing import Any
 
-from esmm_jax import system_errors
+from esmm_jax import histories, system_errors
 from esmm_jax.json_files import write_json
 from esmm_jax.metrics.by_space import undefined
 from esmm_jax.parallel import axes, processes
@@ -170,6 +170,7 @@ def write_results(job: Job, state: TrainState) -> None:
         'skipped_steps': int(state.skipped[0, r]),
         'seed': run.settings.training.seed,
     }
+    run.results |= histories.noted(run.history)
     run.results |= protocols.summary(
         run.protocol, run.results, run.settings.dataset.section
     )

@@ -63,7 +63,7 @@ def make(
   page_sections = [
       _state(run, lines, workdir),
       _learning(lines, results, os.path.join(folder, 'learning.png')),
-      sections.metrics(results, tasks),
+      sections.metrics(results, tasks, run.history),
       selection_bias(predicted, results, folder, no_predictions, workdir),
       calibration_curves(predicted, tasks, folder, no_predictions, workdir),
       sections.calibrated(calibration, after, workdir),
@@ -75,6 +75,7 @@ def make(
   subtitle = (
       f'{config["model"]["name"]}, estimator {config["estimator"]}, data'
       f' {config["dataset"]["name"]}, seed {config["seed"]}'
+      + (f', history {run.history}' if run.history else '')
   )
   return Page(f'Run {name}', subtitle, head(results), page_sections)
 

@@ -6,6 +6,7 @@ import os
 import re
 from typing import Any
 
+from esmm_jax import histories
 from esmm_jax.metrics.significance import summarize
 from esmm_jax.reporting.grid import digits, Grid, NONE
 from esmm_jax.reporting.page import meanings
@@ -37,8 +38,16 @@ def spaces(results: Mapping[str, Any], split: str = 'test') -> list[str]:
   return [s for s in names if not _GATE.fullmatch(f'test/{s}/entropy')]
 
 
-def metrics(results: Mapping[str, Any], tasks: Tasks = ()) -> Section:
-  """Shows metrics by space, and the meaning of each space and metric."""
+def metrics(
+    results: Mapping[str, Any], tasks: Tasks = (), history: str = ''
+) -> Section:
+  """Shows metrics by space, and the meaning of each space and metric.
+
+  Args:
+    results: `test/space/metric` and `valid/space/metric`.
+    tasks: The run's.
+    history: What its histories know, see `histories`.
+  """
   parts: list[Any] = []
   shown: dict[str, None] = {}
   for split, title in (
@@ -59,6 +68,8 @@ def metrics(results: Mapping[str, Any], tasks: Tasks = ()) -> Section:
         shown |= dict.fromkeys(names)
         title = ''
   if parts:
+    if history:
+      parts.insert(0, Text(f'History: {histories.meaning(history)}'))
     meaning = {s: meanings.of_space(s, tasks) for s in spaces(results)}
     parts.append(Terms([item for item in meaning.items() if item[1]]))
     parts.append(Terms([meanings.METRICS[name] for name in shown]))
@@ -255,6 +266,7 @@ def made_by(run: SavedRun, manifest: Mapping[str, Any] | None) -> Section:
     items.append((name, ' then '.join(values)))
   if not items[-1][1]:
     items[-1] = ('data', manifest.get('data', ''))
+  items.append(('history', run.history))
   items.append(('seed', str(_seed(run))))
   versions = results.get('versions') or manifest.get('versions') or {}
   items.append(('versions', ', '.join(f'{k} {v}' for k, v in versions.items())))
@@ -285,5 +297,3 @@ def rerun(run: SavedRun, workdir: str) -> str:
   if commands:
     return commands[-1]
   return f'python -m experiments.train --config=FILE --workdir={workdir}'
-
-
