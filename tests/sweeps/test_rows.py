@@ -40,7 +40,7 @@ def test_a_row(tmp_path):
     assert folders(tmp_path, value) == of(table, estimator=value)
     assert len(folders(tmp_path, f'"{value}"')) == 3
   with pytest.raises(
-      InputError, match='--row=z names none of the rows of .*, which are: x; y'):
+      InputError, match='--row=z names none of the rows of .*which are: x; y'):
     folders(tmp_path, 'z')
   with pytest.raises(
       InputError, match='a sweep with 2 rows; name one by --row: x; y'):

@@ -350,7 +350,7 @@ OTHERS = {
         'their schemas differ'),
     'encoder': (
         lambda m, t: changed(m, t, encoder_sha256='f' * 64),
-        'their encoders of raw values differ .encoder_sha256 is absent and fff'),
+        'encoders of raw values differ .encoder_sha256 is absent and fff'),
     'options': (
         lambda m, t: changed(m, t, encoder_options_sha256='f' * 64),
         'encoders of raw values differ .encoder_options_sha256 is'),
