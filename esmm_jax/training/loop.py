@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 import contextlib
+import functools
 import math
 import os
 from typing import Any
@@ -17,7 +18,7 @@ from esmm_jax.training.replica_run import line
 from esmm_jax.training.resident import Resident
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import TrainState
-from esmm_jax.warm_start import resolve as warm_start
+from esmm_jax.warm_start import refit, resolve as warm_start
 from esmm_jax.workdir import folder, stopping
 import jax
 
@@ -129,12 +130,16 @@ def train_replicas(
     is_new = not os.path.exists(os.path.join(workdir, 'config.json'))
     if check_idle and is_new:
       no_effect.check(folder.flatten(record))
+    if is_new and settings[0].refit:
+      open_data = functools.partial(parts.dataset, data_dir=data_dir)
+      refit.check_data(settings[0].refit, settings[0].dataset, open_data)
   with contextlib.ExitStack() as stack:
     built = jobs.build(settings, data_dir)
     job = jobs.open_job(built, settings, records, workdirs, home, stack)
     state, best = jobs.initialise_or_restore(job)
     for run in job.runs:
       stack.enter_context(contextlib.closing(run.writer))
+    _tell_refit(job)
     state, best = train(job, state, best)
     job.check_folders()
     phases.write_failures(job, state)
@@ -147,6 +152,14 @@ def train_replicas(
     if home and home not in workdirs and processes.is_first():
       ownership.remove(home, ownership.GROUP)
     return [run.failure or run.results for run in job.runs]
+
+
+def _tell_refit(job: Job) -> None:
+  """Says what is trained on, and for how long, where that is of another run."""
+  program = job.program
+  split, rows = job.common.dataset.train_split, program.batches.num_rows
+  if text := refit.line(job.common.refit, split, rows, program.total_steps):
+    job.runs[0].writer.say(text)
 
 
 def train(job: Job, state: TrainState, best: Any) -> tuple[TrainState, Any]:

@@ -3,6 +3,7 @@
 import dataclasses
 
 from esmm_jax.data.kuairand.features import HISTORY_FORMS
+from esmm_jax.data.store.options import FIT_ON
 from esmm_jax.data.store.policies import POLICIES
 from esmm_jax.options import check_choice, check_number, COUNT, POSITIVE
 from esmm_jax.tasks import FUNNEL, Task, Tasks
@@ -44,6 +45,9 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
       `esmm_jax.data.kuairand.official`. Changes nothing that is stored.
     drop_duplicates: Keeps only the first of the rows that agree on (user_id,
       video_id, time_ms).
+    fit_on: Rows that vocabularies, scalings and buckets are fitted on: `train`,
+      or `train+valid`, for a run that trains on both (`refit_of`); each row of
+      validation then sees all days before its own, as training rows do.
   """
 
   name: str = ''
@@ -60,12 +64,14 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
   conversion_without_click: str = 'keep'
   drop_duplicates: bool = False
   check_counts: bool = True
+  fit_on: str = 'train'
 
   def __post_init__(self):
     choices = {
         'conversion': CONVERSIONS,
         'conversion_without_click': POLICIES,
         'history_form': HISTORY_FORMS,
+        'fit_on': FIT_ON,
     }
     for name, values in choices.items():
       check_choice(f'dataset.{name}', getattr(self, name), values)
@@ -86,9 +92,12 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
     if self.history:
       strength = repr(float(self.history_strength)).removesuffix('.0')
       live = '_live' if self.history_live else ''
-      if self.valid_days > 1 and not live:
+      capped = self.valid_days > 1 and self.fit_on == FIT_ON[0]
+      if capped and not live:
         live = '_capped'  # Earlier versions let validation rows see theirs.
       parts.append(f'history_{self.history_form}_{strength}{live}')
+    if self.fit_on != FIT_ON[0]:
+      parts.append('fit_' + self.fit_on.replace('+', '_'))
     self.name = '-'.join(parts)
     self.description = 'The name lists the options.'
 

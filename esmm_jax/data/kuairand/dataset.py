@@ -149,12 +149,15 @@ def _encode_features(
     splits: dict[str, np.ndarray],
     config: KuaiRandConfig,
 ) -> FeatureColumns:
-  """Encodes the inputs of all rows, fitted on the training rows."""
-  encoded = features.encode(raw, splits['train'], config.min_count)
+  """Encodes the inputs of all rows, fitted on those of `fit_on`."""
+  fitted = config.fit_on.split('+')
+  train = np.any([splits[name] for name in fitted], axis=0)
+  encoded = features.encode(raw, train, config.min_count)
   if config.history:
     day = raw.log['date']
     if not config.history_live:
-      day = rows.first_days(day, splits)
+      held_out = [name for name in ('valid', 'test') if name not in fitted]
+      day = rows.first_days(day, splits, held_out)
     features.add_history(
         encoded,
         raw,

@@ -4,7 +4,7 @@ The label `play_time` is ln(1 + seconds watched) of a clicked row, 0 of others:
 the natural logarithm, because the times have a long tail.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from esmm_jax.data.kuairand.config import CONVERSIONS, KuaiRandConfig
@@ -117,7 +117,9 @@ def split_by_day(
 
 
 def first_days(
-    date: np.ndarray, splits: Mapping[str, np.ndarray]
+    date: np.ndarray,
+    splits: Mapping[str, np.ndarray],
+    held_out: Sequence[str] = ('valid', 'test'),
 ) -> np.ndarray:
   """Returns the date of each row, of held-out rows that of their split.
 
@@ -128,12 +130,13 @@ def first_days(
   Args:
     date: Integers yyyymmdd [n].
     splits: Split -> bool [n].
+    held_out: The splits that no row is trained on.
 
   Returns:
-    Integers [n]: in `valid` and `test` the split's first day.
+    Integers [n]: in the held-out splits the split's first day.
   """
   day = date.copy()
-  for split in ('valid', 'test'):
+  for split in held_out:
     day[splits[split]] = date[splits[split]].min()
   return day
 

@@ -28,16 +28,16 @@ UNCLICKED = ('error', *POLICIES)
 GROUP, ROW, FILE = 'group_key', 'row_number', 'file_number'
 WEIGHT = 'row_weight'
 # Options that earlier versions lacked: unset, they are no part of the hash.
-_NEW = ('labels', 'unknown_conversion', 'weight', 'vocabulary_sha256')
+_NEW = (
+    *('labels', 'unknown_conversion', 'weight', 'vocabulary_sha256', 'fit_on'),
+)
 
 # Options that are the name of one column.
 _RANGES = {
     'shard_rows': Range(1, 2**31 - 1),
     'split_seed': Range(0, 2**64 - 1),
 }
-_ONE_COLUMN = (
-    *('group', 'time', 'split_by', 'split_column', 'weight'),
-)
+_ONE_COLUMN = ('group', 'time', 'split_by', 'split_column', 'weight')
 
 
 @dataclasses.dataclass(eq=False)
@@ -94,6 +94,8 @@ class TabularConfig(tfds.core.BuilderConfig):
     vocabulary_of: Folder of a run whose vocabulary grows by the values of this
       log, and whose scaling of numbers is kept; '' fits both anew.
     vocabulary_sha256: Its fingerprint (`growing`); '' takes that of today.
+    fit_on: Rows that vocabularies and scaling are fitted on: `train`, or
+      `train+valid`, for a run that trains on both (`refit_of`).
   """
 
   name: str = ''
@@ -130,6 +132,7 @@ class TabularConfig(tfds.core.BuilderConfig):
   format: str = ''
   vocabulary_of: str = ''
   vocabulary_sha256: str = ''
+  fit_on: str = 'train'
 
   def __post_init__(self):
     self.dialect = Dialect.read({n: getattr(self, n) for n in dialects.NAMES})
@@ -205,10 +208,7 @@ class TabularConfig(tfds.core.BuilderConfig):
     agreement.check_columns(
         self.inputs,
         self.events,
-        {
-            name: getattr(self, name)
-            for name in ('group', 'time', 'split_by', 'split_column', 'weight')
-        },
+        {name: getattr(self, name) for name in _ONE_COLUMN},
     )
     agreement.check_tables(self.inputs)
     self.valid_of_train = 0.0

@@ -190,7 +190,8 @@ class Tabular(ColumnarBuilder):
       labels, is_kept = joint_labels(chunk, config)
       split = np.where(is_kept, split, LEFT_OUT)
       weights = row_weights(chunk, config)
-      fit.add(chunk.columns, split == 0, chunk.location)
+      fitted = splits.fitted(split, config.fit_on)
+      fit.add(chunk.columns, fitted, chunk.location)
       if config.group:
         values = chunk.texts(config.group)
         groups.add(values)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from esmm_jax.data.store.options import FIT_ON
 from esmm_jax.options import check_choice
 from esmm_jax.types import InputError
 import numpy as np
@@ -53,6 +54,7 @@ def check(options: Mapping[str, Any]) -> None:
   """
   rule = options['split']
   check_choice('dataset.split', rule, RULES)
+  check_choice('dataset.fit_on', options.get('fit_on', FIT_ON[0]), FIT_ON)
   for option, rules in _RULES_OF.items():
     if option in options and rule not in rules:
       others = ' or '.join(f"dataset.split='{r}'" for r in rules)
@@ -85,6 +87,24 @@ def check(options: Mapping[str, Any]) -> None:
     )
   if rule == 'files':
     _check_files(options)
+  if 'fit_on' in options and 'valid' not in names(options):
+    raise InputError(
+        f'dataset.fit_on is {options["fit_on"]!r}, but this log has no'
+        ' validation split; leave dataset.fit_on out.'
+    )
+
+
+def fitted(split: np.ndarray, fit_on: str) -> np.ndarray:
+  """Marks the rows that vocabularies and scaling are fitted on.
+
+  Args:
+    split: int8 [n], a position in `SPLITS`, or LEFT_OUT.
+    fit_on: One of `FIT_ON`.
+
+  Returns:
+    bool [n].
+  """
+  return np.isin(split, [SPLITS.index(name) for name in fit_on.split('+')])
 
 
 def _check_files(options: Mapping[str, Any]) -> None:

@@ -227,7 +227,12 @@ def other_seeds(workdir: str, run: SavedRun) -> Section:
 
 def _without_seeds(config: Any) -> dict[str, Any]:
   flat = flatten(config) if isinstance(config, dict) else {}
-  return {k: v for k, v in flat.items() if k not in _SEEDS}
+  return {
+      k: v
+      for k, v in flat.items()
+      # A refit of another seed is of another run.
+      if k not in _SEEDS and not k.startswith('refit_')
+  }
 
 
 def _seed(run: SavedRun) -> Any:
@@ -271,12 +276,33 @@ def made_by(run: SavedRun, manifest: Mapping[str, Any] | None) -> Section:
   ):
     if results.get(key) is not None:
       items.append((name, form.format(results[key])))
+  items += _refit(run)
   parts.append(Terms([item for item in items if item[1]]))
   if run.config:
     flat = flatten(run.config)
     lines = [f'{key} = {value!r}' for key, value in flat.items()]
     parts.append(Code('\n'.join(lines), f'Config, {len(lines)} keys'))
   return Section('How it was made', parts)
+
+
+def _refit(run: SavedRun) -> list[tuple[str, str]]:
+  """Says of which run a refit is; [] of another run."""
+  of = (run.results or {}).get('refit_of')
+  if not of or not run.config:
+    return []
+  chosen = of['metric'] or 'the last parameters'
+  return [
+      (
+          'refit of',
+          f'{run.config["refit_of"]}, identity {of["identity"][:16]}: step'
+          f' {of["step"]:,} was chosen there ({chosen})',
+      ),
+      (
+          'trained on',
+          f'{run.config["dataset"]["train_split"]}: no rows are held out but'
+          ' those of the test split',
+      ),
+  ]
 
 
 def rerun(run: SavedRun, workdir: str) -> str:
