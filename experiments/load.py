@@ -63,8 +63,8 @@ def refitted(
   result = to_config(saved)
   with result.unlocked():
     result.refit_of, result.run = run, tree.run
-    if keys.get(_RAW_DIR):
-      result.dataset.raw_dir = keys[_RAW_DIR]
+    moved = {key: keys[key] for key in refit.PATHS if key in keys}
+    result.update_from_flattened_dict(moved)
   return result
 
 

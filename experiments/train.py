@@ -6,9 +6,9 @@
 it. --init_from=RUN begins with the parameters of a finished run, on today's log
 say; --refit_of=RUN trains a finished run anew on its rows of training and of
 validation, for the steps that it selected, with its config: only --config and
-the keys of the machine are set (docs/after_the_first_run.md). The run's folder gets config.json,
-metrics.jsonl, results.json, checkpoints/ and tensorboard/. The same command
-again resumes where it stopped.
+the keys of the machine are set (docs/after_the_first_run.md). The run's folder
+gets config.json, metrics.jsonl, results.json, checkpoints/ and tensorboard/.
+The same command again resumes where it stopped.
 """
 
 import os
@@ -33,8 +33,8 @@ _INIT_FROM = file_flags.define_path(
     ' this one begins with; the same as --config.init_from.'
 )
 _REFIT_OF = file_flags.define_path(
-    'refit_of', None, 'Folder of a finished run that is trained anew on its rows'
-    ' of training and validation; the same as --config.refit_of.'
+    'refit_of', None, 'Folder of a finished run that is trained anew, on its'
+    ' rows of training and validation; the same as --config.refit_of.'
 )
 _COORDINATOR = flags.DEFINE_string(
     'coordinator', '', 'To train with several processes: HOST:PORT of the first'

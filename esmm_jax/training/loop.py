@@ -18,7 +18,7 @@ from esmm_jax.training.replica_run import line
 from esmm_jax.training.resident import Resident
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import TrainState
-from esmm_jax.warm_start import refit, resolve as warm_start
+from esmm_jax.warm_start import refit_steps, resolve as warm_start
 from esmm_jax.workdir import folder, stopping
 import jax
 
@@ -132,7 +132,7 @@ def train_replicas(
       no_effect.check(folder.flatten(record))
     if is_new and settings[0].refit:
       open_data = functools.partial(parts.dataset, data_dir=data_dir)
-      refit.check_data(settings[0].refit, settings[0].dataset, open_data)
+      refit_steps.check_data(settings[0].refit, settings[0].dataset, open_data)
   with contextlib.ExitStack() as stack:
     built = jobs.build(settings, data_dir)
     job = jobs.open_job(built, settings, records, workdirs, home, stack)
@@ -156,9 +156,9 @@ def train_replicas(
 
 def _tell_refit(job: Job) -> None:
   """Says what is trained on, and for how long, where that is of another run."""
-  program = job.program
-  split, rows = job.common.dataset.train_split, program.batches.num_rows
-  if text := refit.line(job.common.refit, split, rows, program.total_steps):
+  refit, split = job.common.refit, job.common.dataset.train_split
+  rows, steps = job.program.batches.num_rows, job.program.total_steps
+  if text := refit_steps.line(refit, split, rows, steps):
     job.runs[0].writer.say(text)
 
 

@@ -22,7 +22,7 @@ from esmm_jax.training.selection import Selection
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import TracedHyperparameters, MICRO_BATCH, StepSpec
 from esmm_jax.types import InputError
-from esmm_jax.warm_start import refit
+from esmm_jax.warm_start import refit_steps
 import jax
 import jax.numpy as jnp
 
@@ -150,7 +150,7 @@ def check_before_preparing(
   parts.check_tasks(settings, builder)
   for s in settings:
     dataset = s.dataset
-    refit.check_held_out(dataset)
+    refit_steps.check_held_out(dataset)
     schema = parts.schema(builder, dataset.fields, dataset.tasks)
     splits = parts.eval_splits(dataset, builder)
     parts.check_splits({'train': dataset.train_split, **splits}, builder)
@@ -180,10 +180,10 @@ def _batches(
 
 def _length(
     settings: Settings, builder: ColumnarBuilder, batches: Batches
-) -> refit.Length:
+) -> refit_steps.Length:
   """Counts the steps of a run."""
   training = settings.training
-  return refit.length(
+  return refit_steps.length(
       settings.refit,
       training.num_epochs,
       settings.schedule.warmup_steps,
@@ -200,7 +200,7 @@ def _plan(
     estimator: Estimator,
     model: Architecture,
     layout: Layout,
-    length: refit.Length,
+    length: refit_steps.Length,
     sampled: bool,
 ) -> StepSpec:
   """Fixes what a step does."""

@@ -3,61 +3,47 @@
 `refit_of` names a finished run. It selected its parameters on the validation
 split; a refit has its config, is initialised as it was, and is trained on its
 rows of training and of validation, for as many epochs as lie before the step
-selected there. It selects nothing and holds nothing out but the test split.
-
-With S the step that was selected, L the steps of an epoch there and L' those
-of an epoch here, a refit has S L' / L steps, rounded to the nearest, halves up.
-The learning rate is that of the same share of an epoch there: the schedule is
-of num_epochs * L' steps, of which a refit may not see the end, and its warm-up
-is longer by L' / L too.
+selected there (`refit_steps`). It selects nothing and holds nothing out but the
+test split.
 
 The numbers of the other run are noted in config.json, so a refit that has begun
 resumes after that run is deleted.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
 from esmm_jax import paths
-from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.options import FIT_ON
 from esmm_jax.json_files import read_json, to_json
 from esmm_jax.metrics.choosing import default_metric
 from esmm_jax.tasks import Tasks
 from esmm_jax.types import InputError
 from esmm_jax.warm_start.options import RefitOptions
-from esmm_jax.workdir import ended, manifest, provenance, verify
+from esmm_jax.warm_start.refit_steps import names
+from esmm_jax.workdir import ended, manifest, verify
 from esmm_jax.workdir.folder import decisive, differences, flatten
 from esmm_jax.workdir.folder import read_finished, read_schema, record
 
 REFIT = 'refit_of'
-_IDENTITY = 'refit_identity'
+_IDENTITY, _BEGINS = 'refit_identity', 'init_sha256'
 _NOTED = [name for name in RefitOptions.names() if name != REFIT]
 # Data sets whose vocabularies and scalings are fitted on the rows of `fit_on`.
 _FITTED = ('kuairand', 'tabular')
-# Keys that may differ: where the raw data lies, and what `resolve` notes.
-_FREE = (*RefitOptions.names(), 'dataset.raw_dir')
+# Where the raw data lies; its content is compared (`refit_steps.check_data`).
+PATHS = (
+    *('dataset.raw_dir', 'dataset.files'),
+    *('dataset.valid_files', 'dataset.test_files'),
+)
+# Keys that may differ, those that `resolve` notes among them.
+_FREE = (*RefitOptions.names(), *PATHS)
 # Keys that a refit has otherwise than its run.
 _REPLACED = (
     *('dataset.train_split', 'dataset.valid_split', 'dataset.fit_on'),
     'selection.',
 )
 _AGAIN = 'Train that run again.'
-
-
-class Length(NamedTuple):
-  """Steps of a run.
-
-  Attributes:
-    total: Steps that it is trained for.
-    schedule: Steps that its learning rate is spread over.
-    warmup: Steps of these in which it rises.
-  """
-
-  total: int
-  schedule: int
-  warmup: int
 
 
 def resolve(config: Any, workdir: str = '') -> Any:
@@ -119,7 +105,7 @@ def on_all_rows(config: Any) -> Any:
   filled = config.copy_and_resolve_references()
   dataset = filled.dataset
   with filled.unlocked():
-    if dataset.name in _FITTED and 'valid' in _names(dataset.valid_split):
+    if dataset.name in _FITTED and 'valid' in names(dataset.valid_split):
       dataset.fit_on = FIT_ON[1]
     dataset.train_split = f'{dataset.train_split}+{dataset.valid_split}'
     dataset.valid_split = ''
@@ -219,6 +205,16 @@ def _check_same(
   here, there = (
       {k: v for k, v in flat.items() if k not in _FREE} for flat in (now, then)
   )
+  if here.get(_BEGINS) != there.get(_BEGINS):
+    texts = [
+        f'{flat[_BEGINS]} (its fingerprint)' if flat.get(_BEGINS) else 'no run'
+        for flat in (here, there)
+    ]
+    raise InputError(
+        f'{REFIT}={run}: init_from names {texts[0]} here and {texts[1]} there.'
+        ' A refit begins as its run did: set init_from as there, or leave it'
+        ' away.'
+    )
   if differing := differences(here, there):
     key = differing[0].partition(' is ')[0]
     raise InputError(
@@ -236,126 +232,3 @@ def _metric(
     metric = default_metric(tasks) if metric else metric
   value = results.get(metric)
   return metric if value is not None and value == value else ''
-
-
-def _names(split: str) -> list[str]:
-  """Returns the names of splits: 'train[:10%]+valid' -> train, valid."""
-  return [part.partition('[')[0].strip() for part in split.split('+')]
-
-
-def check_held_out(dataset: Any) -> None:
-  """Refuses a validation split whose rows the vocabularies are fitted on.
-
-  Args:
-    dataset: The settings of the section `dataset`.
-
-  Raises:
-    InputError: It selects on rows that are not held out.
-  """
-  fit_on = dataset.section.get('fit_on')
-  if fit_on == FIT_ON[1] and 'valid' in _names(dataset.valid_split):
-    raise InputError(
-        f"dataset.fit_on is '{fit_on}', so the rows of dataset.valid_split"
-        f" '{dataset.valid_split}' are not held out. Leave dataset.fit_on away"
-        " (refit_of sets it), or set dataset.valid_split=''."
-    )
-
-
-def check_data(
-    refit: RefitOptions,
-    dataset: Any,
-    open_data: Callable[[Mapping[str, Any]], ColumnarBuilder],
-) -> None:
-  """Refuses a refit on other data, or on rows that are to be held out.
-
-  Args:
-    refit: Names the run.
-    dataset: The settings of the section `dataset`.
-    open_data: Prepares the data set of a section.
-
-  Raises:
-    InputError: The data is not that of the run; rows of validation are rows of
-      training or of test.
-  """
-  where = f'{REFIT}={refit.refit_of}'
-  section = {k: v for k, v in dataset.section.items() if k != 'fit_on'}
-  builder = open_data(section)
-  data = provenance.data(builder)
-  if manifest.data_hash(data) != refit.refit_data:
-    raise InputError(
-        f'{where} was trained on data with the sha256 {refit.refit_data}, and'
-        f' here is {data}. Name the --data_dir of its data, or prepare that'
-        ' again from the same files.'
-    )
-  split, test = dataset.train_split, dataset.test_split
-  if num := builder.num_shared(split):
-    raise InputError(
-        f'{where}: dataset.train_split {split!r} has {num:,} rows twice, so'
-        ' that run selected on rows that it was trained on. Train it with a'
-        ' validation split of other rows.'
-    )
-  if test and (num := builder.num_shared(split, test)):
-    raise InputError(
-        f'{where}: its splits of training and validation, {split!r}, have'
-        f' {num:,} rows in common with dataset.test_split {test!r}, which a'
-        ' refit must not see. Train it with a test split of other rows.'
-    )
-
-
-def length(
-    refit: RefitOptions,
-    num_epochs: int,
-    warmup: int,
-    steps_per_epoch: int,
-    before: Callable[[str], int],
-) -> Length:
-  """Returns the steps of a run.
-
-  Args:
-    refit: Of a run that is no refit: all its epochs are trained.
-    num_epochs: Passes over the training split.
-    warmup: Steps of linear rise of the learning rate.
-    steps_per_epoch: Those here.
-    before: Counts the steps of an epoch over a split.
-  """
-  if not refit:
-    total = num_epochs * steps_per_epoch
-    return Length(total, total, warmup)
-  there = before(refit.refit_split)
-  scaled = lambda n: (2 * n * steps_per_epoch + there) // (2 * there)
-  return Length(
-      scaled(refit.refit_step), num_epochs * steps_per_epoch, scaled(warmup)
-  )
-
-
-def facts(refit: RefitOptions) -> dict[str, Any]:
-  """Returns what results.json says of a refit; {} of another run."""
-  if not refit:
-    return {}
-  return {
-      'refit_of': {
-          'identity': refit.refit_identity,
-          'step': refit.refit_step,
-          'params_sha256': refit.refit_params_sha256,
-          'metric': refit.refit_metric,
-      }
-  }
-
-
-def line(refit: RefitOptions, split: str, num_rows: int, steps: int) -> str:
-  """Returns a line for people on what a refit does; '' of another run.
-
-  Args:
-    refit: Names the run.
-    split: Rows that are trained on.
-    num_rows: Their number.
-    steps: Steps of the refit.
-  """
-  if not refit:
-    return ''
-  found = refit.refit_metric or 'its last parameters'
-  return (
-      f'Refit of {refit.refit_of}, whose step {refit.refit_step:,} was chosen'
-      f' ({found}): {steps:,} steps on the {num_rows:,} rows of {split!r}; no'
-      ' rows select, the test split is seen once.'
-  )

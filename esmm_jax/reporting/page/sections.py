@@ -8,7 +8,7 @@ from typing import Any
 
 from esmm_jax.metrics.significance import summarize
 from esmm_jax.reporting.grid import digits, Grid, NONE
-from esmm_jax.reporting.page import meanings
+from esmm_jax.reporting.page import meanings, refits
 from esmm_jax.reporting.page.parts import Code, Missing, Picture, Section, Table
 from esmm_jax.reporting.page.parts import Terms, Text
 from esmm_jax.reporting.grid import spread
@@ -276,33 +276,13 @@ def made_by(run: SavedRun, manifest: Mapping[str, Any] | None) -> Section:
   ):
     if results.get(key) is not None:
       items.append((name, form.format(results[key])))
-  items += _refit(run)
+  items += refits.items(run)
   parts.append(Terms([item for item in items if item[1]]))
   if run.config:
     flat = flatten(run.config)
     lines = [f'{key} = {value!r}' for key, value in flat.items()]
     parts.append(Code('\n'.join(lines), f'Config, {len(lines)} keys'))
   return Section('How it was made', parts)
-
-
-def _refit(run: SavedRun) -> list[tuple[str, str]]:
-  """Says of which run a refit is; [] of another run."""
-  of = (run.results or {}).get('refit_of')
-  if not of or not run.config:
-    return []
-  chosen = of['metric'] or 'the last parameters'
-  return [
-      (
-          'refit of',
-          f'{run.config["refit_of"]}, identity {of["identity"][:16]}: step'
-          f' {of["step"]:,} was chosen there ({chosen})',
-      ),
-      (
-          'trained on',
-          f'{run.config["dataset"]["train_split"]}: no rows are held out but'
-          ' those of the test split',
-      ),
-  ]
 
 
 def rerun(run: SavedRun, workdir: str) -> str:
