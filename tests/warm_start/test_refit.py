@@ -278,7 +278,8 @@ def test_again_and_without_the_other_run(root, first, second, tmp_path):
     days.train(root, 'of a copy', 1, **CHANGES)
 
 
-@marked
+@pytest.mark.long
+@pytest.mark.usefixtures('quick_compilation')
 def test_another_run_at_the_path(root, first, second, tmp_path):
   """Trained with another seed, it is another run."""
   path = str(tmp_path / 'run')
@@ -384,7 +385,8 @@ def damage(path, name):
     f.write(text)
 
 
-@marked
+@pytest.mark.long
+@pytest.mark.usefixtures('quick_compilation')
 def test_other_rows_in_the_files(first, root, tmp_path):
   """Of another day at the same path, whose data is prepared anew or not."""
   log, data = str(tmp_path / 'log.parquet'), str(tmp_path / 'data')
