@@ -52,12 +52,12 @@ def refitted(
 
   run = tree.refit_of
   saved = refit.config_of(run, workdir, keys)
-  here, there = flatten(tree.to_dict()), flatten(saved)
+  now, then = flatten(tree.to_dict()), flatten(saved)
   for key in ('model.name', 'estimator', 'dataset.name'):
-    if here.get(key) != there.get(key):
+    if now.get(key) != then.get(key):
       raise InputError(
-          f'refit_of={run}: {key} is {here.get(key)} in --config and'
-          f' {there.get(key)} there. Name the config file and variant of that'
+          f'refit_of={run}: {key} is {now.get(key)} in --config and'
+          f' {then.get(key)} there. Name the config file and variant of that'
           ' run.'
       )
   result = to_config(saved)

@@ -202,20 +202,20 @@ def _check_same(
   Raises:
     InputError: Names the first key that differs.
   """
-  here, there = (
+  now, then = (
       {k: v for k, v in flat.items() if k not in _FREE} for flat in (now, then)
   )
-  if here.get(_BEGINS) != there.get(_BEGINS):
+  if now.get(_BEGINS) != then.get(_BEGINS):
     texts = [
         f'{flat[_BEGINS]} (its fingerprint)' if flat.get(_BEGINS) else 'no run'
-        for flat in (here, there)
+        for flat in (now, then)
     ]
     raise InputError(
         f'{REFIT}={run}: init_from names {texts[0]} here and {texts[1]} there.'
         ' A refit begins as its run did: set init_from as there, or leave it'
         ' away.'
     )
-  if differing := differences(here, there):
+  if differing := differences(now, then):
     key = differing[0].partition(' is ')[0]
     raise InputError(
         f'{REFIT}={run}: {differing[0]}. A refit has the config of its run:'

@@ -95,7 +95,8 @@ def test_points_that_set_what_a_refit_changes(tmp_path):
 
 def run(**results):
   config = {
-      'refit_of': 'runs/a', 'dataset': {'train_split': 'train+valid'}, 'seed': 0}
+      'refit_of': 'runs/a', 'dataset': {'train_split': 'train+valid'},
+      'seed': 0}
   return SavedRun('b', results, config)
 
 

@@ -247,7 +247,8 @@ def test_equals_a_run_that_is_made_by_hand(root):
   """Where the last parameters were taken, with its own steps."""
   changes = dict(num_epochs=2, selection__metric='')
   workdir, then = days.train(root, 'last', 1, **changes)
-  refit_dir, now = days.train(root, 'last refit', 1, refit_of=workdir, **changes)
+  refit_dir, now = days.train(
+      root, 'last refit', 1, refit_of=workdir, **changes)
   assert now['refit_of']['metric'] == '' and now['steps'] > then['steps']
   assert then['selected_step'] == then['steps']
   hand, by_hand = days.train(
