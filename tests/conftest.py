@@ -10,6 +10,10 @@ from tests import ROOT
 # an accelerator may round further; name another platform to try one.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
+# Programs of tests take longer to compile than to run. Set it to 0 to try those
+# that users have, as `make test-long` does.
+os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
+
 # Many tests compile the same programs. A folder for each worker: two that write
 # the same entry at once could read half of it.
 os.environ['JAX_COMPILATION_CACHE_DIR'] = os.path.join(
@@ -61,7 +65,7 @@ def root() -> pathlib.Path:
 
 @pytest.fixture(scope='module')
 def quick_compilation():
-  """For programs that take longer to compile than to run."""
+  """For programs that are to be compiled alike, however the suite is run."""
   import jax  # Only where it is used.
 
   before = jax.config.values['jax_disable_most_optimizations']
