@@ -26,6 +26,7 @@ from hypothesis import given, strategies as st
 import pytest
 
 from tests import ROOT
+from tests.parallel import forking
 from tests.serving import served
 from tests.training.test_end_to_end import fingerprint, metrics, results
 
@@ -388,6 +389,12 @@ def start(program, path, workdir, *more, **streams):
           os.environ, JAX_PLATFORMS='cpu', JAX_DISABLE_MOST_OPTIMIZATIONS='1'))
 
 
+def run(program, path, workdir, *more):
+  return forking.Program(
+      f'experiments.{program}', JAX_DISABLE_MOST_OPTIMIZATIONS='1').run(
+          f'--sweep={path}', f'--workdir={workdir}', *more)
+
+
 def run_and_kill(*arguments, workdir):
   """Kills a sweep when its second run has its second checkpoint."""
   process = start(
@@ -411,7 +418,7 @@ def data_dir(tmp_path_factory):
 
 
 @pytest.mark.long
-def test_killed_and_run_again_gives_the_same_table(tmp_path, data_dir, run):
+def test_killed_and_run_again_gives_the_same_table(tmp_path, data_dir):
   """The Markdown and the CSV, every digit; what was finished stays."""
   path = write_table(tmp_path, 2, 40_000, one=('learning_rate', 1e-2))
   data = f'--data_dir={data_dir}'
@@ -445,7 +452,7 @@ def test_killed_and_run_again_gives_the_same_table(tmp_path, data_dir, run):
 
 
 @pytest.mark.slow
-def test_a_run_that_fails_does_not_end_the_sweep(tmp_path, data_dir, run):
+def test_a_run_that_fails_does_not_end_the_sweep(tmp_path, data_dir):
   path = write_table(
       tmp_path, 1, two=('learning_rate', 1e30),
       three=('dataset.test_split', 'tst'), one=('log_every', 9))
@@ -491,10 +498,10 @@ WRONG = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize('case', WRONG)
-def test_a_mistake_is_one_line(case, tmp_path, programs):
+def test_a_mistake_is_one_line(case, tmp_path):
   arguments, words = WRONG[case]
   arguments = [a.replace('=x', f'={tmp_path}') for a in arguments]
-  done = programs('sweep').run(*arguments)
+  done = forking.Program('experiments.sweep').run(*arguments)
   errors = [s for s in done.stderr.splitlines() if s.startswith('error: ')]
   code = 2 if 'is not set' in words else 1
   assert done.returncode == code, done.stderr
@@ -503,7 +510,7 @@ def test_a_mistake_is_one_line(case, tmp_path, programs):
 
 
 @pytest.mark.slow
-def test_shards_share_the_runs(run):
+def test_shards_share_the_runs():
   spec = 'configs/tables/architectures.py:smoke'
   parts = [
       run('sweep', spec, 'none', '--dry_run', f'--shard={k}/3').stdout
@@ -515,7 +522,7 @@ def test_shards_share_the_runs(run):
 
 
 @pytest.mark.slow
-def test_a_run_may_take_the_pctr_of_a_later_run(tmp_path, data_dir, run):
+def test_a_run_may_take_the_pctr_of_a_later_run(tmp_path, data_dir):
   """Both are replicas of one program: the later one is tested first."""
   later = run_name({
       'config': 'configs/esmm.py:smoke', 'common_ctr': '.', 'seed': 0,
@@ -533,7 +540,7 @@ def test_a_run_may_take_the_pctr_of_a_later_run(tmp_path, data_dir, run):
   assert all(end['test/ctcvr_common/auc'] > 0 for end in ends)
 
 
-def two_replicas(folder, data_dir, run):
+def two_replicas(folder, data_dir):
   """Trains two side by side; returns the sweep's folder and its command."""
   table = write_table(
       folder, 1, one=('learning_rate', 1e-2), other=('learning_rate', 1e-3))
@@ -546,9 +553,9 @@ def two_replicas(folder, data_dir, run):
 
 
 @pytest.mark.long
-def test_predictions_asked_for_afterwards(tmp_path, data_dir, run):
+def test_predictions_asked_for_afterwards(tmp_path, data_dir):
   """Finished replicas write them from their own checkpoints, alone."""
-  workdir, arguments = two_replicas(tmp_path, data_dir, run)
+  workdir, arguments = two_replicas(tmp_path, data_dir)
   files = lambda name: list(workdir.glob(f'runs/*/{name}'))
   read = lambda: {p: json.loads(p.read_bytes()) for p in files('results.json')}
   before = read()
@@ -563,9 +570,9 @@ def test_predictions_asked_for_afterwards(tmp_path, data_dir, run):
 
 
 @pytest.mark.long
-def test_a_replica_that_is_damaged(tmp_path, data_dir, run):
+def test_a_replica_that_is_damaged(tmp_path, data_dir):
   """It is trained again with the other one, so its bits are those it had."""
-  workdir, arguments = two_replicas(tmp_path, data_dir, run)
+  workdir, arguments = two_replicas(tmp_path, data_dir)
   folders = sorted(workdir.glob('runs/*'))
   before = [(results(f), metrics(f), fingerprint(f)) for f in folders]
   harmed = next(folders[1].glob('checkpoints/*/tables/*.bin'))

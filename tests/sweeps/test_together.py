@@ -12,7 +12,7 @@ from esmm_jax.types import InputError
 from experiments import load
 import pytest
 
-from tests.sweeps.test_sweep import start, write_table
+from tests.sweeps.test_sweep import run, start, write_table
 
 ROWS = dict(
     one=('learning_rate', 1e-2), two=('learning_rate', 1e-3),
@@ -35,7 +35,7 @@ def numbers(workdir):
 
 
 @pytest.mark.long
-def test_two_sweeps_share_a_folder(tmp_path, data_dir, run):
+def test_two_sweeps_share_a_folder(tmp_path, data_dir):
   """Both do what the other does not, and both end well."""
   path = write_table(tmp_path, 1, **ROWS)
   data, more = f'--data_dir={data_dir}', '--replicas=1'
@@ -63,7 +63,7 @@ def test_two_sweeps_share_a_folder(tmp_path, data_dir, run):
 
 
 @pytest.mark.slow
-def test_a_config_that_raises_anything(tmp_path, data_dir, run):
+def test_a_config_that_raises_anything(tmp_path, data_dir):
   """The points that have a config are trained."""
   broken = tmp_path / 'broken.py'
   broken.write_text('def get_config(name=""):\n  return 1 / 0\n')

@@ -59,21 +59,16 @@ def finish(arguments):
   return output
 
 
-@pytest.fixture(scope='module')
-def run():
-  """Runs the command of a folder in a process of its own: (code, output)."""
-  program = 'tests.training.killing'
-  with forking.Program(program, JAX_DISABLE_MOST_OPTIMIZATIONS='1') as started:
-
-    def call(*arguments):
-      done = started.run(*command(*arguments)[3:])
-      return done.returncode, done.stdout + done.stderr
-
-    yield call
+def run(*arguments):
+  """Runs a command in a process of its own; its exit code and output."""
+  program = forking.Program(
+      'tests.training.killing', JAX_DISABLE_MOST_OPTIMIZATIONS='1')
+  done = program.run(*command(*arguments)[3:])
+  return done.returncode, done.stdout + done.stderr
 
 
 @pytest.fixture(scope='module')
-def uninterrupted(tmp_path_factory, data_dir, run):
+def uninterrupted(tmp_path_factory, data_dir):
   folder = str(tmp_path_factory.mktemp('runs') / 'whole')
   code, output = run(folder, data_dir, *FLAGS)
   assert code == 0, output
@@ -89,7 +84,7 @@ def assert_equal(folder, uninterrupted):
 
 
 @pytest.mark.slow
-def test_killed_at_every_place(tmp_path, data_dir, uninterrupted, run):
+def test_killed_at_every_place(tmp_path, data_dir, uninterrupted):
   """One run, killed at one place after the other."""
   folder = str(tmp_path / 'run')
   places = [
