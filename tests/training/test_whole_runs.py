@@ -142,8 +142,9 @@ def test_statistics_of_a_batch_forbid_parts_of_it(
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', [
-    'ple',
-    *(pytest.param(n, marks=pytest.mark.long) for n in ('aitm', 'stem'))])
+    'mmoe', *(
+        pytest.param(n, marks=pytest.mark.long)
+        for n in ('ple', 'aitm', 'stem'))])
 def test_options(name, data_dir, tmp_path):
   """All at once: norm, cross layers, half precision, regularisation.
 
