@@ -144,7 +144,8 @@ def test_a_folder_under_the_name_of_another_point(known, tmp_path):
   assert note in report.markdown(table, blocks)
 
 
-@pytest.mark.parametrize('override', [[], ['batch_size=32'], ['rate=1', 'batch_size = 32']])
+@pytest.mark.parametrize(
+    'override', [[], ['batch_size=32'], ['rate=1', 'batch_size = 32']])
 def test_a_key_of_the_points_that_the_sweep_overrode(tmp_path, override):
   """Runs have the value of --override, which sweep.json tells."""
   one = fixed('batch_size', 64)
