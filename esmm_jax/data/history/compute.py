@@ -51,6 +51,7 @@ def compute(
     priors: Priors,
     kept: Callable[[State, Events], None] | None = None,
     first: int | None = None,
+    after: Callable[[], None] = lambda: None,
 ) -> Past:
   """Computes the columns of all specs, for every row of a log.
 
@@ -62,6 +63,7 @@ def compute(
     kept: Gets the events of each state by part, in ascending order of the keys.
     first: What `kept` gets can answer from this time on, nanoseconds, and
       earlier events may be in the base; None: all events are there singly.
+    after: Is called after each part, when pages of mapped arrays may go.
   """
   encode.check_names(specs, log.tasks)
   _refuse_lists(specs, log)
@@ -92,12 +94,13 @@ def compute(
         held = new
         for rows in questions(state, log, part, slab):
           _answer(past, sums, some, held, log, rows, make)
+        after()
       # Makes the columns, also if no row of the log has a key.
       _answer(past, sums, some, held, log, NO_ROWS, make)
       if kept is not None:
         kept(state, held)
     for spec, total in sums.items():
-      _encode(past, spec, total, log, priors, make)
+      _encode(past, spec, total, log, priors, make, after)
   return past
 
 
@@ -260,20 +263,22 @@ def _encode(
     log: Log,
     priors: Priors,
     make: Make,
+    after: Callable[[], None],
 ) -> None:
   """Encodes the sums of all rows, some at a time."""
-  num = len(log.time)
+  num, before = len(log.time), priors.totals()
   for low in range(0, max(num, 1), CHUNK):
     rows = np.arange(low, min(low + CHUNK, num))
     limit, _ = limits(spec, log.clock, log.asked[rows])
     columns = encode.counter(
         spec,
         dict(zip(log.names, total[rows].T)),
-        dict(zip(log.names, priors.before(limit).T)),
+        dict(zip(log.names, priors.before(limit, before).T)),
         log.tasks,
     )
     for name, values in columns.items():
       _put(past, name, values, rows, num, make)
+    after()
 
 
 def _put(

@@ -50,10 +50,14 @@ def joined(hashes: Sequence[np.ndarray]) -> np.ndarray:
   """
   whole = hashes[0]
   for one in hashes[1:]:
-    mixed = _not_zero(session_hash(whole * _PRIME ^ one))
     missing = (whole == NO_KEY) | (one == NO_KEY)
-    whole = np.where(missing, NO_KEY, mixed)
+    whole = np.where(missing, NO_KEY, mixed(whole, one))
   return whole
+
+
+def mixed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+  """Mixes hashes, uint64 [n], which are never `NO_KEY`; their order counts."""
+  return _not_zero(session_hash(first * _PRIME ^ second))
 
 
 def _not_zero(hashes: np.ndarray) -> np.ndarray:

@@ -91,8 +91,7 @@ def rows_of(keys: np.ndarray | Ragged, part: Part) -> Iterator[Some]:
   for first in range(0, len(keys), CHUNK):
     some = keys[first : first + CHUNK]
     index = np.flatnonzero(_fits(some, part))
-    if len(index):
-      yield Some(first + index, some[index])
+    yield Some(first + index, some[index])
 
 
 def _rows_of_lists(keys: Ragged, part: Part) -> Iterator[Some]:
@@ -107,8 +106,7 @@ def _rows_of_lists(keys: Ragged, part: Part) -> Iterator[Some]:
     index = np.flatnonzero(_fits(some, part))
     index = index[np.argsort(some[index], kind='stable')]
     rows = np.searchsorted(offsets, offsets[0] + index, side='right') - 1
-    if len(index):
-      yield Some(first + rows, some[index])
+    yield Some(first + rows, some[index])
 
 
 def _fits(keys: np.ndarray, part: Part) -> np.ndarray:
@@ -161,8 +159,7 @@ def questions(
     if slab != Slab():
       asks = _within(log.asked[some.rows], slab)
       some = Some(some.rows[asks], some.keys[asks])
-    if len(some.rows):
-      yield some
+    yield some  # Without rows too: every column is made.
 
 
 def _is_event(state: State, log: Log, rows: np.ndarray) -> np.ndarray:

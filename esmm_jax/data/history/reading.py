@@ -14,11 +14,12 @@ from esmm_jax.data.history.hashes import NO_KEY
 from esmm_jax.data.history.spans import Span
 from esmm_jax.data.history.specs import columns as columns_of
 from esmm_jax.data.history.specs import Counter, Entries, Session, Spec
-from esmm_jax.data.values import raw_values
+from esmm_jax.data.values import raw_values, time_forms
 from esmm_jax.data.values.raw_values import Location
 from esmm_jax.tasks import Task, Tasks
-from esmm_jax.types import Ragged
+from esmm_jax.types import InputError, Ragged
 import numpy as np
+import pyarrow as pa
 
 # The largest number that is summed: the sums of eight million such fit 64 bits.
 LARGEST = 1e9
@@ -40,7 +41,7 @@ class ListOptions(NamedTuple):
 
 
 class Rows(NamedTuple):
-  """What a history knows of n rows.
+  """The times, keys and amounts of n rows.
 
   Attributes:
     time: int64 [n], nanoseconds since 1970.
@@ -133,7 +134,7 @@ class Reading:
       InputError: A time is missing or of another kind than the log's, or a
         value is no key or number; names the row and the column.
     """
-    times = raw_values.times(*_column(columns, self.time, location))
+    time = self._ns(*_column(columns, self.time, location))
     keys = {
         key: _key(columns, key, self.lists, location) for key in self.keys
     }
@@ -141,12 +142,24 @@ class Reading:
         name: _hashed(columns, name, location) for name in self.entries
     }
     return Rows(
-        self.clock.ns(times),
+        time,
         _hashed(columns, self.request, location) if self.request else None,
         keys,
         entries,
         {} if labels is None else self._amounts(columns, location, labels),
     )
+
+  def _ns(self, array: pa.Array, location: Location) -> np.ndarray:
+    """Reads times; of numbers those of the log's form alone."""
+    times = raw_values.times(array, location)
+    for form in time_forms.forms(times.values) if self.clock.form else ():
+      if form.name not in ('', self.clock.form):
+        must = f'a time of the form {self.clock.form}, as in the log'
+        raise location.refusal(form.row, form.value, must)
+    try:
+      return self.clock.ns(times)
+    except InputError as e:
+      raise InputError(f'{location}: {e}') from e
 
   def to_dict(self) -> dict[str, Any]:
     """Returns what `from_dict` takes, of plain types."""
@@ -191,7 +204,7 @@ class Reading:
         array, where = _column(columns, name, location)
         values = raw_values.floats(array, where)
       good = np.abs(values) <= LARGEST  # Not nan, a missing number.
-      must = f'a number up to {LARGEST:g} in every row, as its mean is asked for'
+      must = f'a number up to {LARGEST:g}, in every row: its mean is asked for'
       array = raw_values.arrow(array, where)
       raw_values.refuse(~good, array, must, where)
       amounts[name] = np.rint(values * encode.FRACTION).astype(np.int64)
@@ -258,11 +271,7 @@ def _key(
   if len(key) == 1 and key[0] in lists:
     array, where = _column(columns, key[0], location)
     raw = raw_values.lists(array, where, *lists[key[0]])
-    values = hashes.of_texts(raw.entries)
-    # In order, so that sums with a half-life are added up in one order whatever
-    # part of the log a key is in.
-    row = np.repeat(np.arange(len(raw.offsets) - 1), np.diff(raw.offsets))
-    return Ragged(values[np.lexsort((values, row))], raw.offsets)
+    return Ragged(hashes.of_texts(raw.entries), raw.offsets)
   return hashes.joined([_hashed(columns, name, location) for name in key])
 
 

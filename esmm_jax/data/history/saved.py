@@ -52,6 +52,12 @@ def load(encoder: str) -> Saved | None:
   return Saved(_fitted(folder), store_files.load(folder))
 
 
+def load_fitted(encoder: str) -> Fitted | None:
+  """Reads the fields alone; see `load`."""
+  folder = folder_of(encoder)
+  return _fitted(folder) if os.path.lexists(folder) else None
+
+
 def sha256(encoder: str) -> str:
   """Hashes both; '' of an encoder without history.
 

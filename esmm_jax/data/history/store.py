@@ -8,6 +8,7 @@ after the log are added by `observe`.
 """
 
 from collections.abc import Mapping, Sequence
+import hashlib
 from typing import Any, NamedTuple
 
 from esmm_jax.data.history import compute, encode, events, look_up, totals
@@ -181,6 +182,14 @@ class Store:
         + now.seen.nbytes
     )
 
+  def fingerprint(self) -> str:
+    """Hashes the times, the sums of the whole log and what was observed."""
+    now = self._now
+    whole = hashlib.sha256(repr(now.facts).encode())
+    for array in (*now.priors, now.seen.whole()):
+      whole.update(np.ascontiguousarray(array).tobytes())
+    return whole.hexdigest()
+
   def events(self, since: int | None = None) -> dict[State, Events]:
     """Returns the events of each state.
 
@@ -210,7 +219,7 @@ class Store:
     now = self._now
     early = np.flatnonzero(asked < now.facts.since)
     if len(early):
-      raise InputError(self._too_early(asked[early[0]]))
+      raise InputError(self.too_early(asked[early[0]]))
     past = Past({}, {}, {})
     for state, (_, some) in self._states.items():
       question = _Question.of(asked, keys[state.key])
@@ -295,7 +304,8 @@ class Store:
         f' {"day" if days == 1 else "days"} before these rows'
     )
 
-  def _too_early(self, time: int) -> str:
+  def too_early(self, time: int) -> str:
+    """Says that the history cannot answer at a time, nanoseconds."""
     words = self.reading.clock.words
     return (
         f'a row asks for the history at {words(int(time))}, and the earliest'
