@@ -132,7 +132,7 @@ def test_another_history_than_that_of_the_run_that_grows(tmp_path):
   path = write(log, tmp_path / 'log.parquet')
   data = prepared(tmp_path, path, history='user')
   run = data.encoder_folder.rpartition('/')[0]
-  for history, says in (('item', 'another one'), ('user:strength=5', 'another')):
+  for history, says in (('item', 'another one'), ('user:strength=5', 'another one')):
     with pytest.raises(InputError, match=f'that run has {says} of dataset.hi'):
       prepared(tmp_path, path, history=history, vocabulary_of=run)
   without = dict(
