@@ -5,7 +5,7 @@ import copy
 import os
 from typing import Any
 
-from esmm_jax import paths, streams
+from esmm_jax import histories, paths, streams
 from esmm_jax.data.files import frames
 from esmm_jax.data.history import saved, store_files
 from esmm_jax.data.history.store import Observed
@@ -39,6 +39,11 @@ class Remembers:
       self.history = History(held)
       more = [n for n in self.history.names if n not in self.names]
       self.names = [*self.names, *more]
+
+  @property
+  def history_protocol(self) -> str:
+    """The protocol of the run's histories, see `histories`; '' without any."""
+    return histories.of_run(self.trained.results, self.trained.config)
 
   @property
   def as_of(self) -> int | None:
