@@ -87,9 +87,10 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
     check_number('dataset.history_strength', self.history_strength, POSITIVE)
     self.history = _normal(self.history)
     if self.history_live and self.is_live:
+      words = history_specs.protocol(self.specs)
       raise InputError(
-          f'dataset.history_live is set, but dataset.history is {self.protocol}'
-          ' by itself; leave dataset.history_live out.'
+          f'dataset.history_live is set, but dataset.history is {words} by'
+          ' itself; leave dataset.history_live out.'
       )
     parts = [
         self.conversion,
@@ -137,7 +138,7 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
 
   @property
   def protocol(self) -> str:
-    """What scores may know, see `ColumnarBuilder.history`."""
+    """Tells what scores may know, see `ColumnarBuilder.history`."""
     words = history_specs.protocol(self.specs)
     if words and self.history_live:
       delays = [spec.delay for spec in self.specs]

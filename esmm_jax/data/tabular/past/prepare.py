@@ -86,10 +86,9 @@ class History:
         since,
         scratch.release,
     )
+    fields = [encoder.schema.field(name) for name in self._reading.entries]
     tables = {
-        column: Table.of(encoder.schema.field(column), encoder.vocabulary(table))
-        for column in self._reading.entries
-        for table in [encoder.schema.field(column).table]
+        f.name: Table.of(f, encoder.vocabulary(f.table)) for f in fields
     }
     if base:
       self._fitted = base.fitted.grown(tables)
@@ -165,8 +164,8 @@ def _late(every: AllRows, config: Any, reading: Reading) -> list[str]:
     return []
   return [
       f'{num:,} training rows are later than the first row of the split'
-      f' {name!r} ({reading.clock.words(first)}): what they know of the past has'
-      " labels of that split. Split in time, with dataset.split='time' say."
+      f' {name!r} ({reading.clock.words(first)}): what they know of the past'
+      " has labels of that split. Split in time, with dataset.split='time' say."
   ]
 
 
