@@ -69,6 +69,22 @@ def is_daily(spec: Spec) -> bool:
   return hasattr(spec, 'delay') and bool(spec.delay.days)
 
 
+def blocks(specs: Sequence[Spec], raw: Raw) -> np.ndarray:
+  """Numbers stretches of time in which no row sees a label, int32 [n].
+
+  They are as long as the shortest delay, and end with the day.
+  """
+  day = raw.log['date'].astype(np.int64)
+  delays = [spec.delay for spec in specs if hasattr(spec, 'delay')]
+  shortest = min((delay.ns for delay in delays), default=DAY)
+  if shortest >= DAY:
+    return np.unique(day, return_inverse=True)[1].astype(np.int32)
+  stretch = raw.log['time_ms'].astype(np.int64) * _MS // shortest
+  pairs = np.stack([day, stretch], axis=1)
+  _, block = np.unique(pairs, axis=0, return_inverse=True)
+  return block.reshape(-1).astype(np.int32)
+
+
 def other_dates(raw: Raw) -> int:
   """Counts the rows whose date is not the day of their time in China."""
   time, inside = _times(raw)
