@@ -21,11 +21,12 @@ from typing import Any
 from absl import flags
 from configs import esmm
 import esmm_jax
-from esmm_jax.data.history import events, hashes, store_files
+from esmm_jax.data.history import events, hashes
+from esmm_jax.data.history.state import store_files
 from esmm_jax.data.history.plan import states
 from esmm_jax.data.history.priors import Priors
 from esmm_jax.data.history.spans import DAY, SECOND
-from esmm_jax.data.history.store import Keeper, Store
+from esmm_jax.data.history.state.store import Keeper, Store
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.training.loop import train_and_evaluate
 import numpy as np
