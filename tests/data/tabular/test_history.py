@@ -2,7 +2,8 @@
 
 import math
 
-from esmm_jax.data.history import parts, saved
+from esmm_jax.data.history import parts
+from esmm_jax.data.history.state import saved
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.dataset import Tabular
 from esmm_jax.types import Ragged
