@@ -7,13 +7,14 @@ key, 8 bytes for each sum of each counter, and 9 for each of its numbers.
 import os
 from typing import Any
 
-from esmm_jax.data.history import fitted as fields_of, saved, specs, totals
+from esmm_jax.data.history import fitted as fields_of, specs, totals
+from esmm_jax.data.history.state import saved
 from esmm_jax.data.history.compute import compute, Past
 from esmm_jax.data.history.fitted import Fitted, Table
 from esmm_jax.data.history.log import Log, priors_of
 from esmm_jax.data.history.reading import Reading
-from esmm_jax.data.history.saved import Saved
-from esmm_jax.data.history.store import Keeper
+from esmm_jax.data.history.state.saved import Saved
+from esmm_jax.data.history.state.store import Keeper
 from esmm_jax.data.tabular import splits
 from esmm_jax.data.tabular.encoder import Encoder
 from esmm_jax.data.tabular.past.log_files import AllRows, first_asked
