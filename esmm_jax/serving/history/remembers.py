@@ -5,7 +5,7 @@ import copy
 import os
 from typing import Any
 
-from esmm_jax import paths, streams
+from esmm_jax import histories, paths, streams
 from esmm_jax.data.files import frames
 from esmm_jax.data.history.state import saved, store_files
 from esmm_jax.data.history.state.store import Observed
@@ -47,6 +47,11 @@ class Remembers:
     if self.history is not None and self.history.reading.request:
       return 1 << 62  # The rows of a request are asked for together.
     return PIECE * self.batch_size
+
+  @property
+  def history_protocol(self) -> str:
+    """The protocol of the run's histories, see `histories`; '' without any."""
+    return histories.of_run(self.trained.results, self.trained.config)
 
   @property
   def as_of(self) -> int | None:
