@@ -119,6 +119,45 @@ def define_calibration() -> tuple[Any, Any]:
   )
 
 
+def define_history() -> tuple[Any, Any]:
+  """Defines --history and --as_of; returns their holders."""
+  return (
+      flags.DEFINE_enum(
+          'history',
+          'auto',
+          ['auto', 'replay', 'store'],
+          'Of runs with dataset.history: replay counts the earlier rows of the'
+          ' files, which need labels; store looks up what the run knows and no'
+          ' more; auto replays files that have the labels.',
+      ),
+      flags.DEFINE_string(
+          'as_of',
+          None,
+          'Of the same: the present, for rows of later times. A time, or a split'
+          " of the run's data, as test: nothing of its own days is known.",
+      ),
+  )
+
+
+def refuse_history_of_split() -> None:
+  """Refuses --history and --as_of beside --split.
+
+  Raises:
+    InputError: The rows of a split have the history that they were made with.
+  """
+  for name in ('history', 'as_of'):
+    if flags.FLAGS.split and flags.FLAGS[name].present:
+      raise InputError(
+          f'--{name} is of files (--input): the rows of a split have the history'
+          ' that they were prepared with.'
+      )
+
+
+def history_options() -> dict[str, Any]:
+  """Returns --history and --as_of, as `score_files` takes them."""
+  return {n: flags.FLAGS[n].value for n in ('history', 'as_of')}
+
+
 def define_overwrite() -> None:
   """Defines --overwrite, which `check_output` asks."""
   flags.DEFINE_bool(

@@ -32,6 +32,7 @@ _KEY = flags.DEFINE_string(
     ' number.',
 )
 _CALIBRATED, _JOINT = file_flags.define_calibration()
+file_flags.define_history()
 _BATCH_SIZE = flags.DEFINE_integer(
     'batch_size', None, 'Rows of a batch; default: the eval_batch_size.'
 )
@@ -53,6 +54,7 @@ def main() -> None:
     )
   if _SPLIT.value and _KEY.value:
     raise cli.InputError('--key is of files; a split has row numbers.')
+  file_flags.refuse_history_of_split()
 
   import esmm_jax
   from esmm_jax.training import parts
@@ -90,6 +92,7 @@ def main() -> None:
         _KEY.value,
         dialect=form,
         counts=counts,
+        **file_flags.history_options(),
         **options,
     )
   rate = num / (time.perf_counter() - start)

@@ -149,6 +149,7 @@ def load(
     batch_size: int | None = None,
     data_dir: str | None = None,
     row: str = '',
+    history: str = '',
 ) -> Predictor:
   """Loads the predictor of a finished run, or of the mean of several.
 
@@ -169,14 +170,19 @@ def load(
     data_dir: See `restore`.
     row: Of a sweep: the row whose runs are averaged, as its results table shows
       it, with commas between values; '': the only row.
+    history: Folder of a newer history, which `save_history` wrote; '': the
+      run's own.
 
   Raises:
     InputError: There is no finished run, or two of them cannot be averaged.
   """
   folders = named.folders(run, row)
   if len(folders) == 1:
-    return predictor.load(folders[0], batch_size, data_dir)
-  return Averaged([restore(f, data_dir) for f in folders], batch_size)
+    return predictor.load(folders[0], batch_size, data_dir, history)
+  mean = Averaged([restore(f, data_dir) for f in folders], batch_size)
+  if history:
+    mean.load_history(history)
+  return mean
 
 
 def distinct_names(folders: Sequence[str]) -> list[str]:

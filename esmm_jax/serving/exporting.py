@@ -7,6 +7,7 @@
     DIR/description.json     inputs, outputs and parameters, for people too;
                              the run, and the size and sha256 of every file
     DIR/encoder/             of runs that have one: raw values -> ids
+    DIR/esmm_kit/            of runs with a history: what looks it up
 
 The parameters are files beside the program: as constants in it a table would
 be parsed and copied each time it is loaded.
@@ -19,12 +20,14 @@ import shutil
 from typing import Any
 
 from esmm_jax import checksums
+from esmm_jax.data.history import saved
 from esmm_jax.data.tabular.encoder import FOLDER
 from esmm_jax.json_files import write_json
 from esmm_jax.schema import MISSING, RARE, Schema
 from esmm_jax.serving import calibrators, exported, model_inputs
 from esmm_jax.serving.averaged import mean_outputs
 from esmm_jax.serving.exported import DESCRIPTION, MODEL, PARAMS, VERSION
+from esmm_jax.serving.history import kit_files
 from esmm_jax.serving.model_inputs import ABSENT
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.tasks import Space, spaces
@@ -79,12 +82,22 @@ def export(
       save_array(os.path.join(temporary, PARAMS, f'{name}.npy'), value)
     if os.path.isdir(encoder := os.path.join(predictor.folder, FOLDER)):
       shutil.copytree(encoder, os.path.join(temporary, FOLDER))
+    if predictor.history is not None:
+      _write_history(predictor, temporary)
     about['files'] = checksums.contents(temporary)
     write_json(
         os.path.join(temporary, DESCRIPTION), checksums.sealed_content(about)
     )
   total = sum(np.asarray(value).nbytes for value in params.values())
   return {'model': len(program), 'params': total}
+
+
+def _write_history(predictor: Predictor, folder: str) -> None:
+  """Writes the history as it is now, and the modules that look it up."""
+  encoder, history = os.path.join(folder, FOLDER), predictor.history
+  shutil.rmtree(saved.folder_of(encoder))
+  saved.save(saved.Saved(history.fitted, history.store), encoder)
+  kit_files.write(folder, predictor.schema, history.as_of)
 
 
 def _serialized(

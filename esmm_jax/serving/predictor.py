@@ -15,6 +15,7 @@ from esmm_jax.data.values.raw_values import Location
 from esmm_jax.schema import Schema
 from esmm_jax.serving import inputs, model_inputs
 from esmm_jax.serving.evaluation import Evaluates, PIECE
+from esmm_jax.serving.history.remembers import Remembers
 from esmm_jax.serving.restore import restore, Trained
 from esmm_jax.tasks import spaces
 from esmm_jax.training.predict import predict_step, scores
@@ -30,7 +31,7 @@ import numpy as np
 _SIZES = (1, 32, 1024)
 
 
-class Predictor(Evaluates):
+class Predictor(Evaluates, Remembers):
   """Scores rows with a trained model.
 
       >>> import esmm_jax
@@ -78,8 +79,9 @@ class Predictor(Evaluates):
     self.unseen_in_log: dict[str, Share] = {}
     if self._encoder is not None:
       self.names = list(self._encoder.raw_names)
-      counts = Counts.load(os.path.join(self.folder, FOLDER))
-      self.unseen_in_log = counts.shares()
+      encoder = os.path.join(self.folder, FOLDER)
+      self.unseen_in_log = Counts.load(encoder).shares()
+      self._read_history(encoder)
     else:
       self.names = inputs.needed(self.schema)
 
@@ -87,6 +89,13 @@ class Predictor(Evaluates):
   def stamp(self) -> Stamp:
     """The run and its parameters, for what is made with them."""
     return self.trained.stamp or Stamp.of('', 0, self.trained.params)
+
+  @property
+  def piece_rows(self) -> int:
+    """Rows of a stream that are read at once."""
+    if self.history is not None and self.history.reading.request:
+      return 1 << 62  # The rows of a request are asked for together.
+    return PIECE * self.batch_size
 
   @property
   def num_compiled(self) -> int:
@@ -155,8 +164,9 @@ class Predictor(Evaluates):
     if isinstance(columns, Mapping):
       yield 0, columns
       return
-    rows = PIECE * self.batch_size
-    pieces = frames.pieces(columns, self.names, rows, where, inputs.READS)
+    pieces = frames.pieces(
+        columns, self.names, self.piece_rows, where, inputs.READS
+    )
     for first, piece in pieces:
       yield first, piece.columns
 
@@ -191,10 +201,12 @@ class Predictor(Evaluates):
         counts.add_columns(self.schema, encoded)
       return encoded
     rows = frames.read(columns, self.names, where, inputs.READS)
-    columns = self._encoder.encode(
+    encoded = self._encoder.encode(
         rows.columns, where, first_row, counts=counts, **form
     )
-    return inputs.encoded(self.schema, columns, where, first_row)
+    if self.history is not None:
+      encoded |= self.history.encode(rows.columns, at)
+    return inputs.encoded(self.schema, encoded, where, first_row)
 
   def outputs(
       self,
@@ -272,10 +284,16 @@ class Predictor(Evaluates):
 
 
 def load(
-    run: str, batch_size: int | None = None, data_dir: str | None = None
+    run: str,
+    batch_size: int | None = None,
+    data_dir: str | None = None,
+    history: str = '',
 ) -> Predictor:
   """Loads the predictor of one finished run; see `averaged.load`."""
-  return Predictor(restore(paths.expand(run), data_dir), batch_size)
+  predictor = Predictor(restore(paths.expand(run), data_dir), batch_size)
+  if history:
+    predictor.load_history(history)
+  return predictor
 
 
 def _encoder(folder: str, schema: Schema) -> Any:
@@ -286,4 +304,6 @@ def _encoder(folder: str, schema: Schema) -> Any:
     return None
   encoder = Encoder.load(path)
   manifest.require_encoder(folder, encoder_hashes.hashes(encoder, path))
-  return encoder.select([f.name for f in schema.fields])
+  # Others are made by the history.
+  names = [f.name for f in schema.fields if f.name in encoder.raw_names]
+  return encoder.select(names)

@@ -20,6 +20,7 @@ from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.json_files import read_json, write_json
 from esmm_jax.serving import inputs, joining, outputs
+from esmm_jax.serving.history import replay
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import replacing
@@ -59,6 +60,8 @@ def score_files(
     dialect: Dialect = dialects.DEFAULT,
     counts: Counts | None = None,
     overwrite: bool = False,
+    history: str = 'auto',
+    as_of: Any = None,
 ) -> int:
   """Scores all rows of files, in their order.
 
@@ -74,6 +77,8 @@ def score_files(
     dialect: The form of CSV files.
     counts: Gets the missing and unseen values of each field.
     overwrite: Replaces `output` if it exists.
+    history: Of a run with one: see `replay.prepare`.
+    as_of: See there.
 
   Returns:
     The number of rows.
@@ -91,6 +96,10 @@ def score_files(
     row_files.require(copied, present, path, ', which --key names', dialect)
 
   states = {f.path: file_hashes.state(f.path) for f in sources}
+  ready = replay.prepare(predictor, sources, dialect, history, as_of)
+  predictor = ready.predictor
+  if ready.line:
+    streams.say(ready.line)
 
   def parts() -> Iterator[Part]:
     for k, file in enumerate(sources):
@@ -119,7 +128,7 @@ def score_files(
         )
 
   # A part scored before a kill is of the same rows, so not their number alone.
-  job = {'input': states, 'key': key}
+  job = {'input': states, 'key': key, **ready.about}
   if dialect.options:  # Absent from jobs before it was an option.
     job['form'] = dialect.options
   return _score(

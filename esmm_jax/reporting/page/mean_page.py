@@ -53,13 +53,15 @@ def make(
     InputError: The predictions are damaged.
   """
   predicted = scores.read(predictions, truth, tasks)
+  # They are of one data set, so they know the same.
+  history = next(iter(members.values())).history
   page_sections = [
       Section('Mean and members', [
           Text(_MEANING),
           Table(comparison(results, members)),
           Table(_each(results, members)),
       ]),
-      sections.metrics(results, tasks),
+      sections.metrics(results, tasks, history),
       curves.selection_bias(predicted, results, folder, '', ''),
       curves.calibration_curves(predicted, tasks, folder, '', ''),
       _made_by(members, stamps),
@@ -68,6 +70,7 @@ def make(
   subtitle = (
       f'{first["model"]["name"]}, estimator {first["estimator"]}, data'
       f' {first["dataset"]["name"]}; {", ".join(members)}'
+      + (f'; history {history}' if history else '')
   )
   title = f'Mean of {len(members)} runs'
   return Page(title, subtitle, run_page.head(results), page_sections)

@@ -62,7 +62,7 @@ def make(
   page_sections = [
       _state(run, lines, workdir),
       _learning(lines, results, os.path.join(folder, 'learning.png')),
-      sections.metrics(results, tasks),
+      sections.metrics(results, tasks, run.history),
       curves.selection_bias(predicted, results, folder, why, workdir),
       curves.calibration_curves(predicted, tasks, folder, why, workdir),
       sections.calibrated(calibration, after, workdir),
@@ -74,6 +74,7 @@ def make(
   subtitle = (
       f'{config["model"]["name"]}, estimator {config["estimator"]}, data'
       f' {config["dataset"]["name"]}, seed {config["seed"]}'
+      + (f', history {run.history}' if run.history else '')
   )
   return Page(f'Run {name}', subtitle, head(results), page_sections)
 
