@@ -18,6 +18,7 @@ import os
 from typing import Any
 
 from absl import flags
+from esmm_jax import streams
 
 from experiments import cli, console, file_flags
 
@@ -74,6 +75,7 @@ def main() -> None:
   options = (_by(), _CALIBRATED.value, _JOINT.value)
   if _SPLIT.value:
     builder = parts.dataset(predictor.config.dataset, data_dir)
+    _warn_of_trained(predictor, builder, _SPLIT.value)
     result = evaluation.evaluate_split(
         predictor, builder, _SPLIT.value, *options
     )
@@ -96,6 +98,19 @@ def main() -> None:
   title = f'{title}: {result["rows"]:,} rows'
   _print(name, title, protocol, result, predictor.unseen_in_log)
   console.say(f'Written: {output}')
+
+
+def _warn_of_trained(predictor: Any, builder: Any, split: str) -> None:
+  """Says how many rows of a split a refit was trained on."""
+  trained = predictor.config.dataset.train_split
+  if not predictor.results.get('refit_of'):
+    return  # Whoever names its training split knows.
+  if num := builder.num_shared(trained, split):
+    streams.warn(
+        f'this run is a refit, trained on {trained!r}: {num:,} rows of'
+        f' {split!r} are among them, and what is measured there promises too'
+        ' much.'
+    )
 
 
 def _is_evaluation(path: str) -> bool:

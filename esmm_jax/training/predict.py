@@ -99,7 +99,8 @@ def observe(
   if tasks is not None:
     schema = dataclasses.replace(schema, tasks=tasks)
   source, truth = builder.as_data_source(split), builder.truth_source(split)
-  wanted = [*schema.labels, *filter(None, (schema.group, builder.period))]
+  keys = (schema.group, builder.period, builder.group_period)
+  wanted = [*schema.labels, *dict.fromkeys(filter(None, keys))]
   columns = source.read(0, len(source), wanted)
   check_labels(schema, columns, str(source), 0)
   groups = None
@@ -111,6 +112,7 @@ def observe(
       {} if truth is None else truth.read(0, len(truth)),
       schema.tasks,
       columns[builder.period] if builder.period else None,
+      columns[builder.group_period] if builder.group_period else None,
   )
 
 

@@ -202,6 +202,7 @@ RULES = [
             'esmm_jax.data.store',
             'esmm_jax.data.tabular',
             'esmm_jax.embeddings',
+            'esmm_jax.metrics.choosing',
             'esmm_jax.optim',
             'esmm_jax.parallel',
             'esmm_jax.workdir',

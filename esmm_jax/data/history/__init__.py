@@ -19,4 +19,6 @@ Training and serving read through the same functions, so their bits agree.
   log        the columns of a log; reading: those of raw rows
   parts      the rows of some keys, in slabs of time
   compute    a log -> the columns of a spec, by part
+  inputs     specs -> the inputs that they make
+  fitted     the columns -> fields, fitted on training rows
 """

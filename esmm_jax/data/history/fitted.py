@@ -5,17 +5,16 @@ that a row has the same inputs when a log is prepared and when it is served.
 """
 
 import collections
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import hashlib
 import os
 from typing import Any, NamedTuple
 
 from esmm_jax import checksums, json_files, whole_files
-from esmm_jax.data.history import encode, hashes
+from esmm_jax.data.history import encode, hashes, inputs
 from esmm_jax.data.history.compute import Past
-from esmm_jax.data.history.look_up import Visit
-from esmm_jax.data.history.specs import Entries, IMPRESSIONS, Session, Spec
+from esmm_jax.data.history.specs import Entries, Spec
 from esmm_jax.data.store.feature_columns import Values
 from esmm_jax.data.store.scaling import (
     bucket_ids, fit_edges, num_ids, Scaling)
@@ -45,35 +44,6 @@ class Table(NamedTuple):
   def of(cls, field: Field, vocabulary: Vocabulary) -> 'Table':
     """Makes that of a field; its values are hashed as texts."""
     return cls(field, hashes.of_texts(vocabulary.values.cast(pa.string())))
-
-
-class _Number(NamedTuple):
-  """A number among the columns of a spec.
-
-  Attributes:
-    name: Of the column.
-    form: See `Counter`.
-    is_rate: Without past it has the value of the prior as a float, and is not
-      missing.
-  """
-
-  name: str
-  form: str
-  is_rate: bool
-
-
-class _List(NamedTuple):
-  """A list of a spec, and those beside it.
-
-  Attributes:
-    names: Of the list, the ages and, of a list of all rows, the labels.
-    column: Whose table the list shares.
-    max_len: Of all of them.
-  """
-
-  names: Sequence[str]
-  column: str
-  max_len: int
 
 
 class Fitted:
@@ -130,14 +100,14 @@ class Fitted:
     """
     fields, scaling, edges, values = [], {}, {}, {}
     levels = len(encode.rates(tasks)) + 1 + FIRST_KEPT
-    steps = list(_steps(specs, tasks))
+    steps = list(inputs.steps(specs, tasks))
     for step in steps:
       if isinstance(step, str):
         fields.append(Field(step, vocab_size=levels))
-      elif isinstance(step, _List):
+      elif isinstance(step, inputs.List):
         table = tables[step.column]
         values[step.column] = np.asarray(table.values)
-        fields += _list_fields(step, table.field, levels)
+        fields += inputs.list_fields(step, table.field, levels)
       else:
         raw = past.numbers[step.name]
         if step.form != 'bucket':
@@ -172,13 +142,13 @@ class Fitted:
     for step in self._steps:
       if isinstance(step, str):
         columns[step] = np.asarray(past.codes[step], np.int32)
-      elif isinstance(step, _List):
+      elif isinstance(step, inputs.List):
         columns.update(self._lists(step, past))
       else:
         columns.update(self._numbers(step, past.numbers[step.name]))
     return columns
 
-  def _numbers(self, step: _Number, raw: Values) -> Columns:
+  def _numbers(self, step: inputs.Number, raw: Values) -> Columns:
     columns: Columns = {}
     if step.form != 'bucket':
       valid = np.ones(len(raw.values), bool) if step.is_rate else ~raw.missing
@@ -189,7 +159,7 @@ class Fitted:
       columns[name] = bucket_ids(self.edges[name], raw.values, raw.missing)
     return columns
 
-  def _lists(self, step: _List, past: Past) -> Columns:
+  def _lists(self, step: inputs.List, past: Past) -> Columns:
     """Encodes a list and those beside it; all are as long as there are rows."""
     arrays = [np.asarray(past.lists[name]) for name in step.names]
     is_row = arrays[1] != MISSING  # Each row has an age; its value may be none.
@@ -227,7 +197,7 @@ class Fitted:
   def load(cls, folder: str) -> 'Fitted':
     """Reads what `save` wrote."""
     kept = json_files.read_json(os.path.join(folder, _FILE))
-    kinds = {kind.__name__: kind for kind in (_Number, _List)}
+    kinds = {kind.__name__: kind for kind in (inputs.Number, inputs.List)}
     return cls(
         [Field(**field) for field in kept['fields']],
         {name: Scaling(**both) for name, both in kept['scaling'].items()},
@@ -285,47 +255,6 @@ def rows_of(past: Past, rows: Any) -> Past:
       {name: codes[rows] for name, codes in past.codes.items()},
       {name: lists[rows] for name, lists in past.lists.items()},
   )
-
-
-def _steps(
-    specs: Sequence[Spec], tasks: Tasks
-) -> Iterator[str | _Number | _List]:
-  """Yields the columns of specs in order; a text names a last label."""
-  none = np.zeros(0, np.int64)
-  for spec in specs:
-    if isinstance(spec, Session):
-      for name in encode.session(spec, Visit(none, none, none)):
-        yield _Number(name, spec.form, False)
-    elif isinstance(spec, Entries):
-      yield _List(encode.list_names(spec), spec.column, spec.last)
-    else:
-      sums = dict.fromkeys((IMPRESSIONS, *_labels(tasks), *spec.amounts), none)
-      for name in encode.counter(spec, sums, sums, tasks):
-        yield _Number(name, spec.form, True)
-      for k in range(spec.last):
-        yield f'last_label_{k + 1}_{spec.suffix}'
-        yield _Number(f'last_age_{k + 1}_{spec.suffix}', spec.form, False)
-
-
-def _labels(tasks: Tasks) -> list[str]:
-  return [rate.label for rate in encode.rates(tasks)]
-
-
-def _list_fields(step: _List, column: Field, levels: int) -> list[Field]:
-  """Makes the field of a list, and those of its ages and labels."""
-  first = Field(
-      step.names[0],
-      'ids',
-      vocab_size=column.vocab_size,
-      max_len=step.max_len,
-      combiner='mean',
-      table=column.table,
-  )
-  sizes = (encode.AGES + FIRST_KEPT, levels)
-  return [first] + [
-      Field(name, 'ids', size, step.max_len, combiner='mean')
-      for name, size in zip(step.names[1:], sizes)
-  ]
 
 
 def _array_path(folder: str, k: int) -> str:

@@ -41,7 +41,7 @@ class ListOptions(NamedTuple):
 
 
 class Rows(NamedTuple):
-  """What a history knows of n rows.
+  """The times, keys and amounts of n rows.
 
   Attributes:
     time: int64 [n], nanoseconds since 1970.
@@ -204,7 +204,7 @@ class Reading:
         array, where = _column(columns, name, location)
         values = raw_values.floats(array, where)
       good = np.abs(values) <= LARGEST  # Not nan, a missing number.
-      must = f'a number up to {LARGEST:g} in every row, as its mean is asked for'
+      must = f'a number up to {LARGEST:g}, in every row: its mean is asked for'
       array = raw_values.arrow(array, where)
       raw_values.refuse(~good, array, must, where)
       amounts[name] = np.rint(values * encode.FRACTION).astype(np.int64)

@@ -43,7 +43,8 @@ class KuaiRand(ColumnarBuilder):
 
   Besides the fields and labels a shard holds `group_user` (the raw user_id, the
   group of GAUC), `day` (yyyymmdd), `time_ms`, and `row` and `log_file`: the
-  line in its log file and the index of that file in `report['log_files']`.
+  line in its log file and the index of that file in `report['log_files']`. With
+  a live history also `block`, see `history.blocks`.
 
   References:
     Gao et al., KuaiRand: An Unbiased Sequential Recommendation Dataset with
@@ -80,6 +81,11 @@ class KuaiRand(ColumnarBuilder):
     """See the base class."""
     config = self.builder_config
     return 'day' if config.history and config.history_live else ''
+
+  @property
+  def group_period(self) -> str:
+    """See the base class."""
+    return 'block' if self.builder_config.is_live else ''
 
   @property
   def history(self) -> str:
@@ -132,6 +138,8 @@ class KuaiRand(ColumnarBuilder):
     splits = rows.split_by_day(raw.log['date'], config)
     encoded = _encode_features(raw, labelled, splits, config)
     columns = {**encoded.columns, **_other_columns(labelled)}
+    if config.is_live:
+      columns['block'] = history.blocks(config.specs, raw)
     if config.play_time:
       columns['play_time'] = rows.play_time(raw.log, labelled.click)
     schema = features.schema(encoded.fields, config.tasks)
@@ -158,12 +166,21 @@ def _encode_features(
     splits: dict[str, np.ndarray],
     config: KuaiRandConfig,
 ) -> FeatureColumns:
-  """Encodes the inputs of all rows, fitted on the training rows."""
-  encoded = features.encode(raw, splits['train'], config.min_count)
+  """Encodes the inputs of all rows, fitted on those of `fit_on`."""
+  fitted = config.fit_on.split('+')
+  train = np.any([splits[name] for name in fitted], axis=0)
+  encoded = features.encode(raw, train, config.min_count)
   if config.specs:
     labels = {'click': labelled.click, 'conversion': labelled.conversion}
+    held_out = {n: rows for n, rows in splits.items() if n not in fitted}
     history.add(
-        encoded, config.specs, raw, labels, splits, config.is_capped)
+        encoded,
+        config.specs,
+        raw,
+        labels,
+        train,
+        held_out if config.is_capped else {},
+    )
   return encoded
 
 

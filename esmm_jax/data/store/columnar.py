@@ -50,6 +50,7 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
   """
 
   VERSION = tfds.core.Version('1.1.0')
+  group_period: str = ''  # Column of `Observed.group_periods`; '' for none.
   files: PreparedFiles | None = None
   no_group: int | None = None
   history: str = ''  # A subclass may have a property.
@@ -228,8 +229,7 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     self.info.update_data_dir(final)
 
   def _info(self) -> tfds.core.DatasetInfo:
-    # TFDS asks for this before it reads files of its own, so they are compared
-    # before: it raises whatever a damaged one leads to.
+    # Before TFDS reads files of its own: it raises whatever damage leads to.
     self._look()
     schema, texts = self._describe()
     info = described(self, schema, texts)

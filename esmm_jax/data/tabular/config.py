@@ -19,7 +19,6 @@ from esmm_jax.data.values.raw_values import boundary, Times
 from esmm_jax.options import check_choice, check_number, Range
 from esmm_jax.options import refuse_unknown
 from esmm_jax.schema import Schema
-from esmm_jax.types import InputError
 import tensorflow_datasets as tfds
 
 SPLITS = splits.SPLITS
@@ -227,9 +226,8 @@ class TabularConfig(tfds.core.BuilderConfig):
 
     They are part of the hash, so that no data of earlier versions is used.
     """
-    rules: dict[str, Any] = {}
-    if self.valid_of_train:
-      rules['valid_of_train'] = self.valid_of_train
+    share = self.valid_of_train
+    rules: dict[str, Any] = {'valid_of_train': share} if share else {}
     if self.split == 'time' and self.test_from and not self.valid_from:
       rules['valid_share_of'] = 'rows before test_from'
     return rules
@@ -294,9 +292,8 @@ class TabularConfig(tfds.core.BuilderConfig):
   def boundary(self, option: str, column: Times) -> Any:
     """Returns `valid_from` or `test_from` as a time of the column, or None."""
     text = str(getattr(self, option))
-    if not text:
-      return None
-    return boundary(text, f'dataset.{option}', column, self.time)
+    where = f'dataset.{option}', column, self.time
+    return boundary(text, *where) if text else None
 
 
 def _kind(option: str, default: Any) -> type:

@@ -121,7 +121,7 @@ class Tabular(ColumnarBuilder):
 
   @property
   def history(self) -> str:
-    """What the history knows: `nightly`, or `live, delay 10m`; '' if none."""
+    """See the base class: `nightly`, or `live, delay 10m`; '' if none."""
     return specs.protocol(self.builder_config.specs)
 
   @property

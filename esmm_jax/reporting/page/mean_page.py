@@ -7,7 +7,8 @@ from typing import Any
 from esmm_jax.metric_names import direction
 from esmm_jax.metrics.significance import summarize
 from esmm_jax.reporting.grid import digits, Grid, NONE, spread
-from esmm_jax.reporting.page import meanings, run_page, scores, sections
+from esmm_jax.reporting.page import curves, meanings, run_page, scores
+from esmm_jax.reporting.page import sections
 from esmm_jax.reporting.page.parts import Code, Page, Section, Table, Terms
 from esmm_jax.reporting.page.parts import Text
 from esmm_jax.sweeps.saved_runs import SavedRun
@@ -61,8 +62,8 @@ def make(
           Table(_each(results, members)),
       ]),
       sections.metrics(results, tasks, history),
-      run_page.selection_bias(predicted, results, folder, '', ''),
-      run_page.calibration_curves(predicted, tasks, folder, '', ''),
+      curves.selection_bias(predicted, results, folder, '', ''),
+      curves.calibration_curves(predicted, tasks, folder, '', ''),
       _made_by(members, stamps),
   ]  # fmt: skip
   first = next(iter(members.values())).config or {}

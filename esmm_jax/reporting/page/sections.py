@@ -9,7 +9,7 @@ from typing import Any
 from esmm_jax import histories
 from esmm_jax.metrics.significance import summarize
 from esmm_jax.reporting.grid import digits, Grid, NONE
-from esmm_jax.reporting.page import meanings
+from esmm_jax.reporting.page import meanings, refits
 from esmm_jax.reporting.page.parts import Code, Missing, Picture, Section, Table
 from esmm_jax.reporting.page.parts import Terms, Text
 from esmm_jax.reporting.grid import spread
@@ -238,7 +238,12 @@ def other_seeds(workdir: str, run: SavedRun) -> Section:
 
 def _without_seeds(config: Any) -> dict[str, Any]:
   flat = flatten(config) if isinstance(config, dict) else {}
-  return {k: v for k, v in flat.items() if k not in _SEEDS}
+  return {
+      k: v
+      for k, v in flat.items()
+      # A refit of another seed is of another run.
+      if k not in _SEEDS and not k.startswith('refit_')
+  }
 
 
 def _seed(run: SavedRun) -> Any:
@@ -283,6 +288,7 @@ def made_by(run: SavedRun, manifest: Mapping[str, Any] | None) -> Section:
   ):
     if results.get(key) is not None:
       items.append((name, form.format(results[key])))
+  items += refits.items(run)
   parts.append(Terms([item for item in items if item[1]]))
   if run.config:
     flat = flatten(run.config)

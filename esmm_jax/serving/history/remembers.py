@@ -7,8 +7,8 @@ from typing import Any
 
 from esmm_jax import histories, paths, streams
 from esmm_jax.data.files import frames
-from esmm_jax.data.history import saved, store_files
-from esmm_jax.data.history.store import Observed
+from esmm_jax.data.history.state import saved, store_files
+from esmm_jax.data.history.state.store import Observed
 from esmm_jax.data.tabular.rows import Chunk
 from esmm_jax.data.tabular.splits import LEFT_OUT
 from esmm_jax.data.values.raw_values import Location

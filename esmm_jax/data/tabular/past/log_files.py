@@ -10,11 +10,10 @@ from esmm_jax.data.store.column_files import GrowingTable
 from esmm_jax.data.tabular.past.scratch import Scratch
 from esmm_jax.data.tabular.splits import LEFT_OUT
 from esmm_jax.data.values.raw_values import Location
-from esmm_jax.types import Columns, InputError
+from esmm_jax.types import Columns
 import numpy as np
 
 _TABLE = 'log'
-_MOST = 2.0**62  # Of a sum of whole numbers of 64 bits.
 
 
 class AllRows(NamedTuple):
@@ -41,7 +40,6 @@ class LogFiles:
     """
     self._reading, self._scratch = reading, scratch
     self._table = GrowingTable(scratch.path(_TABLE))
-    self._sizes = dict.fromkeys(reading.amounts, 0.0)
 
   def add(
       self,
@@ -59,7 +57,7 @@ class LogFiles:
       split: int8 [n]; rows that are `LEFT_OUT` are seen by no other.
 
     Raises:
-      InputError: A value is not possible, or numbers are too large to be added.
+      InputError: A value is not possible.
     """
     rows = self._reading.read(columns, location, labels)
     table: Columns = {'time': rows.time, 'split': split.astype(np.int8)}
@@ -69,14 +67,8 @@ class LogFiles:
       table[f'key{k}'] = key
     for k, entry in enumerate(rows.entries.values()):
       table[f'entry{k}'] = entry
-    for k, (name, amount) in enumerate(rows.amounts.items()):
+    for k, amount in enumerate(rows.amounts.values()):
       table[f'amount{k}'] = amount
-      self._sizes[name] += float(np.abs(amount).sum(dtype=np.float64))
-      if self._sizes[name] > _MOST:
-        raise InputError(
-            f'{location.column(name)} has numbers so large that they cannot be'
-            ' added up exactly; leave it out of the amounts of dataset.history.'
-        )
     self._table.append(table)
 
   def close(self, by_split: list[int]) -> AllRows:

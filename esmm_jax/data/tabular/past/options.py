@@ -10,7 +10,7 @@ from esmm_jax.data.history.fitted import declared_fields
 from esmm_jax.data.history.log import CHUNK
 from esmm_jax.data.history.reading import ListOptions, Reading
 from esmm_jax.data.history.spans import DAY
-from esmm_jax.data.history.specs import Counter, Entries, FORMS, Session, Spec
+from esmm_jax.data.history.specs import Counter, Entries, FORMS, Spec
 from esmm_jax.data.tabular.inputs import Input
 from esmm_jax.data.values.raw_values import Times
 from esmm_jax.options import check_choice, check_number, POSITIVE
@@ -25,9 +25,9 @@ NAMES = (
     'history_request',
 )
 _SPLIT = (
-    "dataset.history tells of earlier rows, and dataset.split='random' puts rows"
-    ' of all times into each split: training rows would see labels of the test'
-    " split. Set dataset.split='time' (or 'files' or 'column', in time)."
+    "dataset.history tells of earlier rows, and dataset.split='random' puts"
+    ' rows of all times into each split: training rows would see labels of the'
+    " test split. Set dataset.split='time' (or 'files' or 'column', in time)."
 )
 
 

@@ -7,13 +7,14 @@ key, 8 bytes for each sum of each counter, and 9 for each of its numbers.
 import os
 from typing import Any
 
-from esmm_jax.data.history import fitted as fields_of, saved, specs, totals
+from esmm_jax.data.history import fitted as fields_of, specs, totals
+from esmm_jax.data.history.state import saved
 from esmm_jax.data.history.compute import compute, Past
 from esmm_jax.data.history.fitted import Fitted, Table
 from esmm_jax.data.history.log import Log, priors_of
 from esmm_jax.data.history.reading import Reading
-from esmm_jax.data.history.saved import Saved
-from esmm_jax.data.history.store import Keeper
+from esmm_jax.data.history.state.saved import Saved
+from esmm_jax.data.history.state.store import Keeper
 from esmm_jax.data.tabular import splits
 from esmm_jax.data.tabular.encoder import Encoder
 from esmm_jax.data.tabular.past.log_files import AllRows, first_asked
@@ -86,10 +87,9 @@ class History:
         since,
         scratch.release,
     )
+    fields = [encoder.schema.field(name) for name in self._reading.entries]
     tables = {
-        column: Table.of(encoder.schema.field(column), encoder.vocabulary(table))
-        for column in self._reading.entries
-        for table in [encoder.schema.field(column).table]
+        f.name: Table.of(f, encoder.vocabulary(f.table)) for f in fields
     }
     if base:
       self._fitted = base.fitted.grown(tables)
@@ -165,8 +165,8 @@ def _late(every: AllRows, config: Any, reading: Reading) -> list[str]:
     return []
   return [
       f'{num:,} training rows are later than the first row of the split'
-      f' {name!r} ({reading.clock.words(first)}): what they know of the past has'
-      " labels of that split. Split in time, with dataset.split='time' say."
+      f' {name!r} ({reading.clock.words(first)}): what they know of the past'
+      " has labels of that split. Split in time, with dataset.split='time' say."
   ]
 
 
