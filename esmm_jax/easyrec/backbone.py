@@ -5,6 +5,7 @@ Such are MLPs one after the other, an MMoE after them, and AITM's towers.
 
 from typing import Any, NamedTuple
 
+from esmm_jax import printable
 from esmm_jax.easyrec.networks import Parts, relations
 from esmm_jax.easyrec.notes import Notes
 from esmm_jax.easyrec.message import Message
@@ -176,8 +177,9 @@ def _path(name: str, blocks: dict[str, Message]) -> _Path:
       block.message('input_layer').get('only_output_feature_list')
       break
     if kind not in _LAYERS:
+      what = printable.in_one_line(kind) or 'block without'
       raise InputError(
-          f'line {block.line}: block {name!r} is a {kind or "block without"}'
+          f'line {block.line}: block {name!r} is a {what}'
           f' keras_layer; of a backbone {", ".join(_LAYERS)} can be carried'
           ' over.')
     if kind == 'MLP':
