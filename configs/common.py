@@ -8,12 +8,31 @@ from ml_collections import config_dict
 
 placeholder = config_dict.placeholder
 ConfigDict = config_dict.ConfigDict
+_NIGHTLY = 'user_id,video_id,author_id,tags,tab,hour'
+# Variant -> its `dataset.history`. Live: labels that are ten minutes old, the
+# user's last ones after a minute, and the session. Cautious: an hour, and
+# nothing that rows of one request could tell of each other.
+KUAIRAND_HISTORIES = {
+    'kuairand': None,
+    'kuairand_history': True,
+    'kuairand_live': (
+        f'{_NIGHTLY},user_id:delay=10m,video_id:delay=10m,author_id:delay=10m,'
+        'user_id+tab:delay=10m,user_id:delay=60s:last=3:amounts=none,'
+        'session=user_id:pause=30m'
+    ),
+    'kuairand_live_cautious': (
+        f'{_NIGHTLY},user_id:delay=60m,video_id:delay=60m,author_id:delay=60m,'
+        'user_id+tab:delay=60m'
+    ),
+}
 VARIANTS = (
     '',
     'smoke',
     'synthetic_funnel',
     'kuairand',
     'kuairand_history',
+    'kuairand_live',
+    'kuairand_live_cautious',
     'ali_ccp',
     'ali_ccp_smoke',
     'tabular',
@@ -110,6 +129,10 @@ def base() -> ConfigDict:
           # Folder of a finished run; this one begins with its parameters and
           # moments (docs/after_the_first_run.md).
           init_from=placeholder(str),
+          # Folder of a finished run that is trained anew, on its rows of
+          # training and validation, for the steps that it selected; the rest
+          # is as there (docs/after_the_first_run.md).
+          refit_of=placeholder(str),
           # A published set-up of Ali-CCP (`esmm_jax/protocols/`): fills what
           # the dataset section leaves unset, adds its summary to the results.
           protocol='',
@@ -215,10 +238,14 @@ def kuairand() -> ConfigDict:
           test_days=placeholder(int),
           valid_days=placeholder(int),
           min_count=placeholder(int),
-          history=placeholder(bool),
+          # True, or a text of the language of histories (docs/history.md);
+          # such a key takes both as an `object`.
+          history=placeholder(object),
           history_form=placeholder(str),
           history_strength=placeholder(float),
           history_live=placeholder(bool),
+          # 'train+valid' of a run that trains on both; `refit_of` sets it.
+          fit_on=placeholder(str),
           **_splits(),
       )
   )
@@ -309,9 +336,19 @@ def tabular() -> ConfigDict:
           null_values=placeholder(str),
           quote=placeholder(str),
           format=placeholder(str),
+          # Columns of the past, with `time`: 'user:delay=10m,user+tab:delay=1d,
+          # session=user' (docs/history.md). Numbers as float, bucket or both;
+          # pseudo-counts; the zone of its days; the column of the request.
+          history=placeholder(str),
+          history_form=placeholder(str),
+          history_strength=placeholder(float),
+          history_zone=placeholder(str),
+          history_request=placeholder(str),
           # Folder of a run whose vocabulary grows by the values of this log;
           # `init_from` sets it.
           vocabulary_of=placeholder(str),
+          # 'train+valid' of a run that trains on both; `refit_of` sets it.
+          fit_on=placeholder(str),
           **_splits(),
       )
   )
@@ -368,16 +405,20 @@ def variant(
   elif name == 'tabular':
     config.dataset = tabular()
   elif name.startswith('kuairand'):
-    config = for_kuairand(config, history=name == 'kuairand_history')
+    config = for_kuairand(config, KUAIRAND_HISTORIES[name])
     config.model.update(sizes['kuairand'])
   return config
 
 
-def for_kuairand(config: ConfigDict, history: bool) -> ConfigDict:
+def for_kuairand(config: ConfigDict, history: bool | str | None) -> ConfigDict:
   """Changes a config to KuaiRand-Pure.
 
   The settings were the best on the validation day, for both conversions, at
-  seed 0.
+  seed 0; those of a live history are the nightly one's.
+
+  Args:
+    config: The default.
+    history: As `KuaiRandConfig` has it.
   """
   config.dataset = kuairand()
   config.batch_size = 1024
@@ -387,7 +428,7 @@ def for_kuairand(config: ConfigDict, history: bool) -> ConfigDict:
   config.selection = dict(metric='valid/ctcvr/auc', mode='max', patience=0)
   config.model.dropout = 0.2
   if history:
-    config.dataset.history = True
+    config.dataset.history = history
     config.model.embed_dim = 8
     config.learning_rate = 1e-3
     config.embedding_l2 = 3e-3

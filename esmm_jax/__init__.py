@@ -40,7 +40,7 @@ from typing import Any
 _HOMES = {
     'train_and_evaluate': 'training.loop',
     'train_replicas': 'training.loop',
-    'load': 'serving.predictor',
+    'load': 'serving.averaged',
     'Predictor': 'serving.predictor',
     'MODELS': 'models',
     'ESTIMATORS': 'estimators',

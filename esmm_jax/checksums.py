@@ -244,7 +244,8 @@ def _differences(
 def _list_files(folder: str) -> list[str]:
   """Returns the paths of all files in a folder, relative to it.
 
-  Files that are nobody's (`whole_files.is_stray`) are left out.
+  Files that are nobody's (`whole_files.is_stray`) are left out, and so is what
+  Python writes beside modules that it has imported.
 
   Raises:
     OSError: A folder in it cannot be read.
@@ -257,5 +258,5 @@ def _list_files(folder: str) -> list[str]:
       os.path.relpath(os.path.join(root, name), folder)
       for root, _, names in os.walk(folder, onerror=refuse)
       for name in names
-      if not is_stray(name)
+      if not is_stray(name) and os.path.basename(root) != '__pycache__'
   ]

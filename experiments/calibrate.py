@@ -11,7 +11,7 @@ from absl import flags
 
 from experiments import cli, console, file_flags
 
-_WORKDIR = file_flags.define_path('workdir', None, 'Folder of a finished run.')
+file_flags.define_runs()
 cli.define_data_dir()
 flags.adopt_module_key_flags(cli)
 
@@ -20,7 +20,13 @@ def main() -> None:
   from esmm_jax import ownership
   from esmm_jax.serving.calibrate import calibrate, table
 
-  workdir = cli.require('workdir', 'runs/esmm')
+  cli.require('workdir', 'runs/esmm')
+  workdir, *more = file_flags.runs()
+  if more:
+    raise cli.InputError(
+        f'a calibration is of one run, and --workdir names {1 + len(more)};'
+        ' their mean has no folder to hold one. Name one of them.'
+    )
   ownership.check(workdir, ownership.RUN)
   fitted = calibrate(workdir, flags.FLAGS.data_dir)
   console.say(

@@ -1,4 +1,4 @@
-r"""Evaluates a finished run on new labelled rows.
+r"""Evaluates a finished run, or the mean of several, on new labelled rows.
 
   python -m experiments.evaluate --workdir=runs/esmm --input='new/*.parquet'
   python -m experiments.evaluate --workdir=runs/esmm --split=test --by=tab
@@ -6,7 +6,9 @@ r"""Evaluates a finished run on new labelled rows.
 --input is one or many Parquet or CSV files with the columns that the run's log
 had, those of the labels too. The metrics are those of training, by sample
 space; --by=COLUMN adds those of its most frequent values. They are printed and
-written to --output, by default WORKDIR/evaluation.json.
+written to --output, by default WORKDIR/evaluation.json. --workdir=a,b,c takes
+the mean of the log-odds of several runs, and so does the folder of a sweep with
+--row.
 docs/after_the_first_run.md has the details.
 """
 
@@ -16,10 +18,11 @@ import os
 from typing import Any
 
 from absl import flags
+from esmm_jax import streams
 
 from experiments import cli, console, file_flags
 
-_WORKDIR = file_flags.define_path('workdir', None, 'Folder of a finished run.')
+file_flags.define_runs()
 _INPUT, _SPLIT = file_flags.define_rows()
 _OUTPUT = file_flags.define_path(
     'output', None, 'JSON file to write; default: WORKDIR/evaluation.json.'
@@ -28,6 +31,7 @@ _BY = flags.DEFINE_string(
     'by', '', 'Column whose most frequent values get metrics of their own.'
 )
 _CALIBRATED, _JOINT = file_flags.define_calibration()
+file_flags.define_history()
 cli.define_data_dir()
 file_flags.define_overwrite()
 file_flags.define_form()
@@ -35,13 +39,20 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
-  workdir = cli.require('workdir', 'runs/esmm')
+  cli.require('workdir', 'runs/esmm')
   if bool(_INPUT.value) == bool(_SPLIT.value):
     raise cli.UsageError(
         'set one of --input (labelled files) and --split (of the data of the'
         ' run).'
     )
-  output = _OUTPUT.value or os.path.join(workdir, 'evaluation.json')
+  folders = file_flags.runs()
+  if len(folders) > 1 and not _OUTPUT.value:
+    raise cli.UsageError(
+        '--output is not set: the mean of several runs has no folder. Name a'
+        ' JSON file.'
+    )
+  file_flags.refuse_history_of_split()
+  output = _OUTPUT.value or os.path.join(folders[0], 'evaluation.json')
   if _OUTPUT.value and not os.path.isdir(os.path.dirname(output) or '.'):
     raise cli.InputError(
         f'--output={output}: there is no folder {os.path.dirname(output)}.'
@@ -49,38 +60,60 @@ def main() -> None:
   file_flags.check_output(output, _is_evaluation)
 
   import esmm_jax
+  from esmm_jax import histories
   from esmm_jax.data.csv_files import quoted_names
   from esmm_jax.data.files import row_files
   from esmm_jax.json_files import write_json
-  from esmm_jax.serving import evaluation
+  from esmm_jax.serving import evaluation, members
   from esmm_jax.training import parts
 
   data_dir = flags.FLAGS.data_dir
-  predictor = esmm_jax.load(workdir, data_dir=data_dir)
+  predictor = esmm_jax.load(folders, data_dir=data_dir)
   form = file_flags.form(predictor.config.dataset)
   patterns = quoted_names.split_names(_INPUT.value or '')
   files = row_files.find(patterns, dialect=form)
   options = (_by(), _CALIBRATED.value, _JOINT.value)
   if _SPLIT.value:
     builder = parts.dataset(predictor.config.dataset, data_dir)
+    _warn_of_trained(predictor, builder, _SPLIT.value)
     result = evaluation.evaluate_split(
         predictor, builder, _SPLIT.value, *options
     )
     what: dict[str, Any] = {'split': _SPLIT.value}
   else:
-    result = evaluation.evaluate_files(predictor, files, form, *options)
+    result = evaluation.evaluate_files(
+        predictor, files, form, *options, **file_flags.history_options()
+    )
     what = {'input': [file.path for file in files]}
   what |= {
-      'run': workdir,
-      'selected_step': predictor.results['selected_step'],
+      'run': folders[0] if len(folders) == 1 else folders,
+      'selected_step': predictor.results.get('selected_step'),
       'calibrated': _CALIBRATED.value,
   }
-  write_json(output, what | result)
-  name = os.path.basename(os.path.normpath(workdir))
+  told = {k: v for k, v in predictor.about().items() if k == 'members'}
+  protocol = predictor.history_protocol
+  write_json(output, what | told | histories.noted(protocol) | result)
+  name = members.mean_name(folders)
   title = f'split {_SPLIT.value}' if _SPLIT.value else _INPUT.value
   title = f'{title}: {result["rows"]:,} rows'
+  title = histories.labelled(title, protocol)
   _print(name, title, result, predictor.unseen_in_log)
+  if knows := histories.meaning(protocol):
+    console.say(f'history: {knows}')
   console.say(f'Written: {output}')
+
+
+def _warn_of_trained(predictor: Any, builder: Any, split: str) -> None:
+  """Says how many rows of a split a refit was trained on."""
+  trained = predictor.config.dataset.train_split
+  if not predictor.results.get('refit_of'):
+    return  # Whoever names its training split knows.
+  if num := builder.num_shared(trained, split):
+    streams.warn(
+        f'this run is a refit, trained on {trained!r}: {num:,} rows of'
+        f' {split!r} are among them, and what is measured there promises too'
+        ' much.'
+    )
 
 
 def _is_evaluation(path: str) -> bool:

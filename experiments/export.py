@@ -4,14 +4,15 @@
 
 The folder gets the program (any number of rows, CPU, GPU and TPU), the
 parameters as .npy files beside it, and description.json with its inputs and
-outputs. docs/predictions.md has the ten lines that load it.
+outputs. --workdir=a,b,c puts the mean of several runs into one program, with
+the parameters of each. docs/predictions.md has the ten lines that load it.
 """
 
 from absl import flags
 
 from experiments import cli, console, file_flags
 
-_WORKDIR = file_flags.define_path('workdir', None, 'Folder of a finished run.')
+file_flags.define_runs()
 _OUTPUT = file_flags.define_path('output', None, 'Folder to write.')
 _CALIBRATED, _JOINT = file_flags.define_calibration()
 cli.define_data_dir()
@@ -22,9 +23,10 @@ def main() -> None:
   import esmm_jax
   from esmm_jax.serving.exporting import export
 
-  workdir = cli.require('workdir', 'runs/esmm')
+  cli.require('workdir', 'runs/esmm')
   output = cli.require('output', 'exported')
-  predictor = esmm_jax.load(workdir, data_dir=flags.FLAGS.data_dir)
+  folders = file_flags.runs()
+  predictor = esmm_jax.load(folders, data_dir=flags.FLAGS.data_dir)
   sizes = export(predictor, output, _CALIBRATED.value, _JOINT.value)
   console.say(
       f'{output}: program {sizes["model"] / 1e3:,.1f} kB, parameters'

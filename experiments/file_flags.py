@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from absl import flags
-from esmm_jax import paths, replaceable
+from esmm_jax import paths, replaceable, streams
 
 _FORM = {
     'separator': "Between the columns of CSV files: a character, or 'tab'.",
@@ -42,6 +42,39 @@ def define_path(name: str, default: str | None, text: str) -> Any:
     The flag's holder.
   """
   return flags.DEFINE(_Path(), name, default, text)
+
+
+def define_runs() -> None:
+  """Defines --workdir, of one or several finished runs, and --row."""
+  flags.DEFINE_string(
+      'workdir',
+      None,
+      'Folder of a finished run; of several, with commas between, or of a'
+      ' sweep, with --row: the mean of their log-odds.',
+  )
+  flags.DEFINE_string(
+      'row',
+      '',
+      'Of a sweep: the row whose runs are averaged, as its table shows it, with'
+      ' commas between values; needless if there is one.',
+  )
+
+
+def runs() -> list[str]:
+  """Returns the folders that --workdir and --row name.
+
+  Raises:
+    InputError: See `members.folders`.
+  """
+  from esmm_jax.serving import members
+
+  flag = flags.FLAGS['workdir']
+  if flag.present > 1:  # As a shell makes it of --workdir=runs/{a,b}.
+    streams.warn(
+        f'--workdir is given {flag.present} times, and the last one counts,'
+        f' {flag.value}. Several runs stand in one, with commas between.'
+    )
+  return members.folders(flag.value, flags.FLAGS.row)
 
 
 def define_form() -> None:
@@ -84,6 +117,45 @@ def define_calibration() -> tuple[Any, Any]:
           ' itself.',
       ),
   )
+
+
+def define_history() -> tuple[Any, Any]:
+  """Defines --history and --as_of; returns their holders."""
+  return (
+      flags.DEFINE_enum(
+          'history',
+          'auto',
+          ['auto', 'replay', 'store'],
+          'Of runs with dataset.history: replay counts the earlier rows of the'
+          ' files, which need labels; store looks up what the run knows and no'
+          ' more; auto replays files that have the labels.',
+      ),
+      flags.DEFINE_string(
+          'as_of',
+          None,
+          'Of the same: the present, for rows of later times. A time, or a split'
+          " of the run's data, as test: nothing of its own days is known.",
+      ),
+  )
+
+
+def refuse_history_of_split() -> None:
+  """Refuses --history and --as_of beside --split.
+
+  Raises:
+    InputError: The rows of a split have the history that they were made with.
+  """
+  for name in ('history', 'as_of'):
+    if flags.FLAGS.split and flags.FLAGS[name].present:
+      raise InputError(
+          f'--{name} is of files (--input): the rows of a split have the history'
+          ' that they were prepared with.'
+      )
+
+
+def history_options() -> dict[str, Any]:
+  """Returns --history and --as_of, as `score_files` takes them."""
+  return {n: flags.FLAGS[n].value for n in ('history', 'as_of')}
 
 
 def define_overwrite() -> None:

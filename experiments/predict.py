@@ -1,4 +1,4 @@
-r"""Scores new rows with a finished run.
+r"""Scores new rows with a finished run, or with the mean of several.
 
   python -m experiments.predict --workdir=runs/esmm --input='log/*.parquet' \
     --output=scores.parquet [--key=user,item] [--calibrated=platt]
@@ -9,8 +9,9 @@ r"""Scores new rows with a finished run.
 the run had; the output, Parquet or CSV as its ending says, has a row for each,
 in their order: the key (or file and row number) and p_ctr, p_cvr, p_ctcvr.
 p_cvr is given the click, of every row. Values that training never saw are
-counted. After a kill the same command resumes. docs/predictions.md has the
-details.
+counted. --workdir=a,b,c scores with the mean of the log-odds of several runs,
+and so does the folder of a sweep with --row. After a kill the same command
+resumes. docs/predictions.md has the details.
 """
 
 import time
@@ -19,7 +20,7 @@ from absl import flags
 
 from experiments import cli, console, file_flags
 
-_WORKDIR = file_flags.define_path('workdir', None, 'Folder of a finished run.')
+file_flags.define_runs()
 _INPUT, _SPLIT = file_flags.define_rows()
 _OUTPUT = file_flags.define_path(
     'output', None, 'File to write: .parquet, .pq, .csv or .csv.gz.'
@@ -31,6 +32,7 @@ _KEY = flags.DEFINE_string(
     ' number.',
 )
 _CALIBRATED, _JOINT = file_flags.define_calibration()
+file_flags.define_history()
 _BATCH_SIZE = flags.DEFINE_integer(
     'batch_size', None, 'Rows of a batch; default: the eval_batch_size.'
 )
@@ -44,7 +46,7 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
-  workdir = cli.require('workdir', 'runs/esmm')
+  cli.require('workdir', 'runs/esmm')
   output = cli.require('output', 'scores.parquet')
   if bool(_INPUT.value) == bool(_SPLIT.value):
     raise cli.InputError(
@@ -52,6 +54,7 @@ def main() -> None:
     )
   if _SPLIT.value and _KEY.value:
     raise cli.InputError('--key is of files; a split has row numbers.')
+  file_flags.refuse_history_of_split()
 
   import esmm_jax
   from esmm_jax.training import parts
@@ -64,7 +67,7 @@ def main() -> None:
   overwrite = flags.FLAGS.overwrite
   scoring.check_output(output, overwrite)
   data_dir = flags.FLAGS.data_dir
-  predictor = esmm_jax.load(workdir, _BATCH_SIZE.value, data_dir)
+  predictor = esmm_jax.load(file_flags.runs(), _BATCH_SIZE.value, data_dir)
   form = file_flags.form(predictor.config.dataset)
   patterns = quoted_names.split_names(_INPUT.value or '')
   files = row_files.find(patterns, dialect=form)
@@ -89,6 +92,7 @@ def main() -> None:
         _KEY.value,
         dialect=form,
         counts=counts,
+        **file_flags.history_options(),
         **options,
     )
   rate = num / (time.perf_counter() - start)

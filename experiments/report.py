@@ -10,23 +10,28 @@ command that makes it. Where a finished run has no predictions of its test
 split, they are computed with its checkpoint and saved; --nopredict leaves that
 out. With --output in another folder nothing is written in WORKDIR.
 
+--workdir=a,b,c is the mean of the log-odds of several runs, and so is a sweep
+with --row: its page, which needs --output, compares it with its members on the
+test split.
+
 The results table of a sweep is that which its command wrote into sweep.json;
 --sweep names the file of another one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import contextlib
 import os
 import tempfile
 
 from absl import flags
+from esmm_jax import paths
 
 from experiments import cli, file_flags, load
 from experiments.console import say, warn
 
 cli.define_data_dir()
 file_flags.define_overwrite()
-_WORKDIR = file_flags.define_path('workdir', None, 'Of a run or of a sweep.')
+file_flags.define_runs()
 _OUTPUT = file_flags.define_path(
     'output', None, 'The HTML file; default: report.html in the workdir.'
 )
@@ -46,7 +51,13 @@ def main() -> None:
   from esmm_jax import ownership
   from esmm_jax.reporting.page import parts
 
-  workdir = cli.require('workdir', 'runs/esmm')
+  named = cli.require('workdir', 'runs/esmm')
+  workdir = paths.expand(named)
+  if flags.FLAGS.row or not os.path.isdir(workdir):
+    workdir, *more = folders = file_flags.runs()
+    if more:
+      _mean(folders)
+      return
   output = _OUTPUT.value or os.path.join(workdir, 'report.html')
   file_flags.check_output(output, parts.is_page)
   written = os.path.join(workdir, 'sweep.json')
@@ -60,6 +71,45 @@ def main() -> None:
       ownership.check(workdir, ownership.RUN if is_run else ownership.SWEEP)
     parts.write(make(folder), output)
   say(f'Written: {output}')
+
+
+def _mean(folders: Sequence[str]) -> None:
+  """Writes the page of the mean of several runs, and prints its first table."""
+  from esmm_jax.reporting.page import parts
+
+  if not _OUTPUT.value:
+    raise cli.UsageError(
+        '--output is not set: the mean of several runs has no folder. Name an'
+        ' HTML file.'
+    )
+  for name, is_set in (
+      ('--sweep', _SWEEP.value),
+      ('--runs', _RUNS.value),
+      ('--nopredict', not _PREDICT.value),
+  ):
+    if is_set:
+      raise cli.UsageError(f'{name} is not for the mean of several runs.')
+  file_flags.check_output(_OUTPUT.value, parts.is_page)
+  import esmm_jax
+  from esmm_jax.reporting.grid import pipes
+  from esmm_jax.reporting.page import mean_page
+  from esmm_jax.serving import run_predictions
+  from esmm_jax.sweeps.saved_runs import read_run
+
+  data_dir = flags.FLAGS.data_dir
+  predictor = esmm_jax.load(folders, data_dir=data_dir)
+  about = predictor.about()
+  members = {n: read_run(f) for n, f in zip(about['members'], folders)}
+  config = next(iter(members.values())).config
+  with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    path = os.path.join(folder, 'test.parquet')
+    results = run_predictions.score_test(predictor, data_dir, path)
+    truth = run_predictions.open_truth(config, folders[0], data_dir)
+    tasks = predictor.schema.tasks
+    page = mean_page.make(members, results, about, path, folder, tasks, truth)
+    parts.write(page, _OUTPUT.value)
+  say(pipes(mean_page.comparison(results, members)))
+  say(f'Written: {_OUTPUT.value}')
 
 
 @contextlib.contextmanager
@@ -84,6 +134,7 @@ def _sweep_page(workdir: str, output: str, scratch: str):
   data in sweep.json, or in the file that --sweep names.
   """
   from esmm_jax.reporting.page import parts, sweep_page
+  from esmm_jax.sweeps import table_json
   from esmm_jax.sweeps.saved_runs import run_folder
 
   table, spec, why = None, _SWEEP.value or '', ''
@@ -91,7 +142,7 @@ def _sweep_page(workdir: str, output: str, scratch: str):
     table = load.table(spec)
   else:
     try:
-      table, spec = _saved_table(workdir)
+      table, spec = table_json.read(workdir)
     except cli.InputError as e:
       why = f'{e} With --sweep=FILE, its table file, the page has a table.'
       warn(why)
@@ -109,26 +160,6 @@ def _sweep_page(workdir: str, output: str, scratch: str):
   # The configs that a folder of somebody's names are files of Python.
   configs = load.todays_configs(table, workdir) if _SWEEP.value else None
   return sweep_page.make(table, spec, workdir, output, scratch, configs)
-
-
-def _saved_table(workdir: str):
-  """Returns the table in sweep.json, and the text that --sweep had.
-
-  Raises:
-    InputError: There is none, as in folders of earlier versions, or the file is
-      damaged.
-  """
-  from esmm_jax.json_files import read_json
-  from esmm_jax.sweeps import table_json
-
-  path = os.path.join(workdir, 'sweep.json')
-  saved = read_json(path, 'The same sweep command writes it again.')
-  if not isinstance(saved, dict) or 'columns' not in saved:
-    raise cli.InputError(f'{path} holds no results table.')
-  try:
-    return table_json.load(saved), str(saved.get('sweep', ''))
-  except cli.InputError as e:
-    raise cli.InputError(f'{path} holds no results table: {e}') from e
 
 
 def _run_page(workdir: str, scratch: str):

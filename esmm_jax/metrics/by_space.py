@@ -36,6 +36,8 @@ class Observed(NamedTuple):
     tasks: The tasks that the labels belong to.
     periods: Keys of the rows that AUC and GAUC compare, [n] integers or
       strings, or None: all rows.
+    group_periods: Keys of the rows of a group that GAUC compares, [n] integers;
+      None: those of `periods`.
   """
 
   labels: Mapping[str, Array]
@@ -43,6 +45,7 @@ class Observed(NamedTuple):
   truth: Mapping[str, Array]
   tasks: Tasks = FUNNEL
   periods: Array | None = None
+  group_periods: Array | None = None
 
 
 def each_alone(groups: Array, none: int | None) -> Array:
@@ -108,7 +111,8 @@ def evaluate(
     `space/metric` -> value, for example `cvr_clicked/auc`. GAUC comes with its
     coverage, the share of impressions in groups that have both classes. Where
     there are periods AUC is the mean of those of each, weighted by its rows,
-    and a group of GAUC is the rows of a group in one period.
+    and a group of GAUC is the rows of a group in one period, or in one of its
+    own where there are `group_periods`.
 
   >>> import numpy as np
   >>> from esmm_jax.metrics.by_space import evaluate, Observed
@@ -126,11 +130,14 @@ def evaluate(
     # One space at a time: with 43 million rows each copy is 170 MB.
     scores, label = outputs[space.output], labels[space.label]
     groups, periods = observed.groups, observed.periods
+    own = periods if observed.group_periods is None else observed.group_periods
     if space.given:
       where = labels[space.given] == 1
       scores, label = scores[where], label[where]
-      groups = None if groups is None else groups[where]
-      periods = None if periods is None else np.asarray(periods)[where]
+      groups, periods, own = (
+          None if keys is None else np.asarray(keys)[where]
+          for keys in (groups, periods, own)
+      )
     if space.kind == 'regression':
       for name, metric in _functions(space).items():
         metrics[f'{space.key}/{name}'] = metric(scores, label, None)
@@ -138,7 +145,7 @@ def evaluate(
     for name, value in of_events(scores, label, periods).items():
       metrics[f'{space.key}/{name}'] = value
     if groups is not None and group_metrics:
-      grouped = grouped_auc(scores, label, _within(groups, periods))
+      grouped = grouped_auc(scores, label, _within(groups, own))
       metrics[f'{space.key}/gauc'] = grouped.value
       metrics[f'{space.key}/gauc_coverage'] = grouped.coverage
   for name in _outputs_with_truth(observed.tasks, observed.truth):

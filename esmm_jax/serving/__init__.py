@@ -4,6 +4,8 @@
   inputs           columns as people have them -> ids and numbers (no JAX)
   model_inputs     ids and numbers -> dense arrays -> the batch of a model
   predictor        columns -> probabilities, in batches of a few sizes
+  members          the runs that a person names, and why they are not averaged
+  averaged         the mean of several runs, with the face of a predictor
   calibrators      Platt and isotonic: the fitted maps, and fitting one
   calibrate        fits the calibrators of a run on its validation split
   labelled         raw labelled rows -> encoded columns and labels
@@ -15,5 +17,5 @@
   exporting        the model as StableHLO that runs without this package
   exported         its folder, checked before anything of it is read
 
-`esmm_jax.load(run)` returns a `Predictor`.
+`esmm_jax.load(run)` returns a `Predictor`, of several runs an `Averaged`.
 """

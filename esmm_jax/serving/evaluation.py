@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import os
 from typing import Any
 
+from esmm_jax import histories, streams
 from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import frames, row_files
@@ -19,6 +20,7 @@ from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.data.values.raw_values import Location
 from esmm_jax.metrics.by_space import each_alone, Observed
 from esmm_jax.serving import calibrators, segments
+from esmm_jax.serving.history import replay
 from esmm_jax.serving.labelled import Labelled, Reader
 from esmm_jax.training.common_ctr import common_ctr_metrics
 from esmm_jax.training.predict import mean_gates, observe, split_metrics
@@ -40,9 +42,17 @@ class Evaluates:
     """Calibrates outputs as the run was, unless `kind` is `none`."""
     if kind == 'none':
       return outputs
-    fitted = calibrators.read(self.folder, kind, self.stamp)
-    tasks = self.schema.tasks
+    fitted, tasks = self.calibrators(kind), self.schema.tasks
     return calibrators.calibrate_outputs(fitted, kind, joint, outputs, tasks)
+
+  def calibrators(self, kind: str) -> dict[str, Any]:
+    """Reads the calibrators of the model; see `calibrators.read`."""
+    return calibrators.read(self.folder, kind, self.stamp)
+
+  def about(self) -> dict[str, Any]:
+    """Returns what is told in files that are made with the model."""
+    noted = histories.noted(self.history_protocol, histories.ABOUT)
+    return {'run': self.stamp.to_dict(), **noted}
 
   def texts(self, field: str) -> list[str] | None:
     """Returns the texts of a field's ids 2, 3 and so on; None without."""
@@ -76,7 +86,7 @@ class Evaluates:
       InputError: A column is missing, or a value or label is not possible.
     """
     reader, counts = Reader(self, by), Counts()
-    rows = PIECE * self.batch_size
+    rows = self.piece_rows
 
     def pieces() -> Iterator[Labelled]:
       for first, piece in frames.pieces(columns, None, rows):
@@ -94,6 +104,8 @@ def evaluate_files(
     by: str = '',
     calibrated: str = 'none',
     joint: str = 'product',
+    history: str = 'auto',
+    as_of: Any = None,
 ) -> dict[str, Any]:
   """Evaluates a run on the rows of files.
 
@@ -104,6 +116,8 @@ def evaluate_files(
     by: See `Predictor.evaluate`.
     calibrated: See there.
     joint: See there.
+    history: Of a run with one: see `replay.prepare`.
+    as_of: See there.
 
   Returns:
     See there.
@@ -115,6 +129,12 @@ def evaluate_files(
   for file in files:
     present = row_files.names(file.path, dialect)
     reader.check(present, file.path, dialect)
+  # Rows of a request are asked for together, whatever piece they are in.
+  ready = replay.prepare(predictor, files, dialect, history, as_of)
+  predictor = ready.predictor
+  reader = Reader(predictor, by)
+  if ready.line:
+    streams.say(ready.line)
   rows = PIECE * predictor.batch_size
 
   def pieces() -> Iterator[Labelled]:

@@ -2,10 +2,12 @@
 
     DIR/model.jax_export     the program that `jax.export` serialises, with a
                              symbolic number of rows; without the parameters
-    DIR/params/NAME.npy      the parameters, the embedding table among them
+    DIR/params/NAME.npy      the parameters, the embedding table among them;
+                             those of several runs begin with 0., 1. and so on
     DIR/description.json     inputs, outputs and parameters, for people too;
                              the run, and the size and sha256 of every file
     DIR/encoder/             of runs that have one: raw values -> ids
+    DIR/esmm_kit/            of runs with a history: what looks it up
 
 The parameters are files beside the program: as constants in it a table would
 be parsed and copied each time it is loaded.
@@ -18,11 +20,14 @@ import shutil
 from typing import Any
 
 from esmm_jax import checksums
+from esmm_jax.data.history import saved
 from esmm_jax.data.tabular.encoder import FOLDER
 from esmm_jax.json_files import write_json
 from esmm_jax.schema import MISSING, RARE, Schema
 from esmm_jax.serving import calibrators, exported, model_inputs
+from esmm_jax.serving.averaged import mean_outputs
 from esmm_jax.serving.exported import DESCRIPTION, MODEL, PARAMS, VERSION
+from esmm_jax.serving.history import kit_files
 from esmm_jax.serving.model_inputs import ABSENT
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.tasks import Space, spaces
@@ -77,12 +82,22 @@ def export(
       save_array(os.path.join(temporary, PARAMS, f'{name}.npy'), value)
     if os.path.isdir(encoder := os.path.join(predictor.folder, FOLDER)):
       shutil.copytree(encoder, os.path.join(temporary, FOLDER))
+    if predictor.history is not None:
+      _write_history(predictor, temporary)
     about['files'] = checksums.contents(temporary)
     write_json(
         os.path.join(temporary, DESCRIPTION), checksums.sealed_content(about)
     )
   total = sum(np.asarray(value).nbytes for value in params.values())
   return {'model': len(program), 'params': total}
+
+
+def _write_history(predictor: Predictor, folder: str) -> None:
+  """Writes the history as it is now, and the modules that look it up."""
+  encoder, history = os.path.join(folder, FOLDER), predictor.history
+  shutil.rmtree(saved.folder_of(encoder))
+  saved.save(saved.Saved(history.fitted, history.store), encoder)
+  kit_files.write(folder, predictor.schema, history.as_of)
 
 
 def _serialized(
@@ -136,8 +151,16 @@ def load(folder: str) -> tuple[Any, dict[str, Array]]:
 
 def flat_params(predictor: Predictor) -> dict[str, Array]:
   """Returns the parameters by name: `table`, `net.tower_ctr.out.kernel`."""
-  leaves = jax.tree.leaves_with_path(dict(predictor.trained.params))
+  leaves = jax.tree.leaves_with_path(_params(predictor))
   return {_name(path): leaf for path, leaf in leaves}
+
+
+def _params(predictor: Predictor) -> dict[str, Any]:
+  """Returns the parameters of the run, or of each member by its number."""
+  every = [dict(member.params) for member in predictor.members]
+  if len(every) == 1:
+    return every[0]
+  return {str(number): params for number, params in enumerate(every)}
 
 
 def _name(path: Any) -> str:
@@ -183,7 +206,7 @@ def _description(
 ) -> dict[str, Any]:
   return {
       'version': VERSION,
-      'run': predictor.stamp.to_dict(),
+      **predictor.about(),
       'model': MODEL,
       'call': 'model.call({param name: array}, {input name: array})',
       'inputs': described_inputs(predictor.schema),
@@ -216,13 +239,15 @@ def _column(space: Space) -> str:
 
 def _function(predictor: Predictor, calibrated: str, joint: str) -> Any:
   """Returns the function to export, (params, features) -> probabilities."""
-  schema, plan = predictor.schema, predictor.trained.plan
-  tree = jax.tree.map(lambda _: 0, dict(predictor.trained.params))
+  schema = predictor.schema
+  plans = [member.plan for member in predictor.members]
+  tree = jax.tree.map(lambda _: 0, _params(predictor))
   paths, structure = jax.tree.flatten_with_path(tree)
   names = [_name(path) for path, _ in paths]
+  order = list(map(str, range(len(plans))))
   fitted = {}
   if calibrated != 'none':
-    fitted = calibrators.read(predictor.folder, calibrated, predictor.stamp)
+    fitted = predictor.calibrators(calibrated)
 
   def function(params, inputs):
     params = structure.unflatten([params[name] for name in names])
@@ -230,9 +255,12 @@ def _function(predictor: Predictor, calibrated: str, joint: str) -> Any:
     batch = model_inputs.to_batch(
         schema, _bounded(schema, inputs), jnp.ones(num), jnp
     )
-    outputs, _ = predict_step(
-        params['table'], params['net'], params['stats'], batch, plan=plan
-    )
+    every = [params] if len(plans) == 1 else list(map(params.get, order))
+    members = [
+        predict_step(p['table'], p['net'], p['stats'], batch, plan=plan)[0]
+        for p, plan in zip(every, plans)
+    ]
+    outputs = mean_outputs(members, schema.tasks)
     outputs = {name: value[0] for name, value in outputs.items()}
     if fitted:
       outputs = calibrators.calibrate_outputs(

@@ -104,7 +104,7 @@ class Reader:
     where, first = location.where, location.first
     rows = frames.read(columns, self.names, where).columns
     chunk = Chunk(rows, location, 0, first, first, LEFT_OUT)
-    labels, is_kept = self._labels(chunk)
+    labels, is_kept = self.labels_of(chunk)
     kept, every = np.flatnonzero(is_kept), rows
     if len(kept) < len(is_kept):
       rows = {
@@ -128,7 +128,10 @@ class Reader:
         len(is_kept) - len(kept),
     )
 
-  def _labels(self, chunk: Chunk) -> tuple[dict[str, np.ndarray], np.ndarray]:
+  def labels_of(
+      self, chunk: Chunk
+  ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Reads the labels of rows: label -> [n], and bool [n], which are kept."""
     if self._config:
       try:
         return joint_labels(chunk, self._config)

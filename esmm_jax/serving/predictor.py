@@ -15,11 +15,12 @@ from esmm_jax.data.values.raw_values import Location
 from esmm_jax.schema import Schema
 from esmm_jax.serving import inputs, model_inputs
 from esmm_jax.serving.evaluation import Evaluates, PIECE
+from esmm_jax.serving.history.remembers import Remembers
 from esmm_jax.serving.restore import restore, Trained
 from esmm_jax.tasks import spaces
 from esmm_jax.training.predict import predict_step, scores
 from esmm_jax.training.settings import Settings
-from esmm_jax.types import Array, Columns, InputError
+from esmm_jax.types import Array, Batch, Columns, InputError
 from esmm_jax.workdir import manifest
 from esmm_jax.workdir.identity import Stamp
 import jax
@@ -30,7 +31,7 @@ import numpy as np
 _SIZES = (1, 32, 1024)
 
 
-class Predictor(Evaluates):
+class Predictor(Evaluates, Remembers):
   """Scores rows with a trained model.
 
       >>> import esmm_jax
@@ -52,7 +53,7 @@ class Predictor(Evaluates):
     names: The columns that `predict` reads.
     unseen_in_log: Field -> shares of missing and unseen values in the log that
       was trained on; {} where they are not known.
-    trained: Model and parameters.
+    trained: Model and parameters; `members`: those that are averaged, one here.
   """
 
   def __init__(self, trained: Trained, batch_size: int | None = None):
@@ -72,14 +73,15 @@ class Predictor(Evaluates):
     if self.batch_size < 1:
       raise InputError(f'batch_size is {batch_size}; it must be at least 1.')
     self.sizes = [s for s in _SIZES if s < self.batch_size] + [self.batch_size]
-    self.trained = trained
+    self.trained, self.members = trained, (trained,)
     self._step = jax.jit(functools.partial(predict_step, plan=trained.plan))
     self._encoder = _encoder(self.folder, self.schema)
     self.unseen_in_log: dict[str, Share] = {}
     if self._encoder is not None:
       self.names = list(self._encoder.raw_names)
-      counts = Counts.load(os.path.join(self.folder, FOLDER))
-      self.unseen_in_log = counts.shares()
+      encoder = os.path.join(self.folder, FOLDER)
+      self.unseen_in_log = Counts.load(encoder).shares()
+      self._read_history(encoder)
     else:
       self.names = inputs.needed(self.schema)
 
@@ -87,6 +89,13 @@ class Predictor(Evaluates):
   def stamp(self) -> Stamp:
     """The run and its parameters, for what is made with them."""
     return self.trained.stamp or Stamp.of('', 0, self.trained.params)
+
+  @property
+  def piece_rows(self) -> int:
+    """Rows of a stream that are read at once."""
+    if self.history is not None and self.history.reading.request:
+      return 1 << 62  # The rows of a request are asked for together.
+    return PIECE * self.batch_size
 
   @property
   def num_compiled(self) -> int:
@@ -155,8 +164,9 @@ class Predictor(Evaluates):
     if isinstance(columns, Mapping):
       yield 0, columns
       return
-    rows = PIECE * self.batch_size
-    pieces = frames.pieces(columns, self.names, rows, where, inputs.READS)
+    pieces = frames.pieces(
+        columns, self.names, self.piece_rows, where, inputs.READS
+    )
     for first, piece in pieces:
       yield first, piece.columns
 
@@ -191,10 +201,12 @@ class Predictor(Evaluates):
         counts.add_columns(self.schema, encoded)
       return encoded
     rows = frames.read(columns, self.names, where, inputs.READS)
-    columns = self._encoder.encode(
+    encoded = self._encoder.encode(
         rows.columns, where, first_row, counts=counts, **form
     )
-    return inputs.encoded(self.schema, columns, where, first_row)
+    if self.history is not None:
+      encoded |= self.history.encode(rows.columns, at)
+    return inputs.encoded(self.schema, encoded, where, first_row)
 
   def outputs(
       self,
@@ -214,7 +226,6 @@ class Predictor(Evaluates):
     """
     features = model_inputs.features(self.schema, columns)
     num = len(next(iter(features.values())))
-    params = self.trained.params
     batches = []
     for start in range(0, num, self.batch_size):
       stop = min(start + self.batch_size, num)
@@ -226,9 +237,7 @@ class Predictor(Evaluates):
       batch = model_inputs.to_batch(
           self.schema, rows, is_row.astype(np.float32)
       )
-      outputs, use = self._step(
-          params['table'], params['net'], params['stats'], batch
-      )
+      outputs, use = self._predict(batch)
       batches.append(outputs)
       if uses is not None:
         uses.append(jax.tree.map(np.asarray, use))
@@ -240,6 +249,11 @@ class Predictor(Evaluates):
         )[:num]
         for name in names
     }
+
+  def _predict(self, batch: Batch) -> tuple[Any, Any]:
+    """Returns what `predict_step` does, of one replica."""
+    params = self.trained.params
+    return self._step(params['table'], params['net'], params['stats'], batch)
 
   def scores(
       self, outputs: Mapping[str, Array], calibrated: str, joint: str
@@ -270,23 +284,16 @@ class Predictor(Evaluates):
 
 
 def load(
-    run: str, batch_size: int | None = None, data_dir: str | None = None
+    run: str,
+    batch_size: int | None = None,
+    data_dir: str | None = None,
+    history: str = '',
 ) -> Predictor:
-  """Loads the predictor of a finished run, with its chosen parameters.
-
-      >>> import esmm_jax
-      >>> esmm_jax.load('runs/esmm').schema.labels
-      ('click', 'conversion')
-
-  Args:
-    run: The run's folder.
-    batch_size: Rows of the largest batch; default: the run's eval_batch_size.
-    data_dir: See `restore`.
-
-  Raises:
-    InputError: There is no finished run.
-  """
-  return Predictor(restore(paths.expand(run), data_dir), batch_size)
+  """Loads the predictor of one finished run; see `averaged.load`."""
+  predictor = Predictor(restore(paths.expand(run), data_dir), batch_size)
+  if history:
+    predictor.load_history(history)
+  return predictor
 
 
 def _encoder(folder: str, schema: Schema) -> Any:
@@ -297,4 +304,6 @@ def _encoder(folder: str, schema: Schema) -> Any:
     return None
   encoder = Encoder.load(path)
   manifest.require_encoder(folder, encoder_hashes.hashes(encoder, path))
-  return encoder.select([f.name for f in schema.fields])
+  # Others are made by the history.
+  names = [f.name for f in schema.fields if f.name in encoder.raw_names]
+  return encoder.select(names)

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from esmm_jax.serving.predictor import load
+from esmm_jax.metrics.by_space import Observed
+from esmm_jax.serving.predictor import load, Predictor
 from esmm_jax.serving.restore import to_config
 from esmm_jax.training import parts
 from esmm_jax.training.predict import observe, save_predictions
+from esmm_jax.training.predict import split_metrics
 from esmm_jax.types import Array, InputError
 from esmm_jax.workdir import manifest
 from esmm_jax.workdir.folder import predictions_file
@@ -31,17 +33,47 @@ def predict_test(
   Raises:
     InputError: There is no test split, no sound checkpoint or no data.
   """
-  predictor = load(workdir, data_dir=data_dir)
+  path = path or predictions_file(workdir)
+  _predict(load(workdir, data_dir=data_dir), data_dir, path)
+  return path
+
+
+def score_test(
+    predictor: Predictor, data_dir: str | None, path: str
+) -> dict[str, Any]:
+  """Writes the predictions of the test split, and computes their metrics.
+
+  Args:
+    predictor: Of a run, or the mean of several.
+    data_dir: Folder of the prepared data.
+    path: File to write.
+
+  Returns:
+    `test/space/metric` as in results.json, without the use of gates.
+
+  Raises:
+    InputError: There is no test split or no data.
+  """
+  outputs, observed = _predict(predictor, data_dir, path)
+  metrics = split_metrics(outputs, observed, {})
+  return {f'test/{name}': value for name, value in metrics.items()}
+
+
+def _predict(
+    predictor: Predictor, data_dir: str | None, path: str
+) -> tuple[dict[str, Array], Observed]:
+  """Writes the predictions of the test split; returns outputs and labels."""
   split = predictor.config.dataset.test_split
   if not split:
     raise InputError('The config names no test split.')
   builder = parts.dataset(predictor.config.dataset, data_dir)
-  manifest.require_data(workdir, builder)
+  manifest.require_data(predictor.folder, builder)
   outputs = predictor.split_outputs(builder, split)
-  path = path or predictions_file(workdir)
   observed = observe(builder, split, predictor.schema.tasks)
-  save_predictions(path, outputs, observed, predictor.stamp)
-  return path
+  save_predictions(
+      path, outputs, observed, predictor.stamp, predictor.history_protocol
+  )
+  return outputs, observed
 
 
 def open_truth(

@@ -19,7 +19,8 @@ from esmm_jax.data.files import file_hashes, row_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.json_files import read_json, write_json
-from esmm_jax.serving import calibrators, inputs, joining, outputs
+from esmm_jax.serving import inputs, joining, outputs
+from esmm_jax.serving.history import replay
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import replacing
@@ -59,6 +60,8 @@ def score_files(
     dialect: Dialect = dialects.DEFAULT,
     counts: Counts | None = None,
     overwrite: bool = False,
+    history: str = 'auto',
+    as_of: Any = None,
 ) -> int:
   """Scores all rows of files, in their order.
 
@@ -74,6 +77,8 @@ def score_files(
     dialect: The form of CSV files.
     counts: Gets the missing and unseen values of each field.
     overwrite: Replaces `output` if it exists.
+    history: Of a run with one: see `replay.prepare`.
+    as_of: See there.
 
   Returns:
     The number of rows.
@@ -91,6 +96,10 @@ def score_files(
     row_files.require(copied, present, path, ', which --key names', dialect)
 
   states = {f.path: file_hashes.state(f.path) for f in sources}
+  ready = replay.prepare(predictor, sources, dialect, history, as_of)
+  predictor = ready.predictor
+  if ready.line:
+    streams.say(ready.line)
 
   def parts() -> Iterator[Part]:
     for k, file in enumerate(sources):
@@ -119,7 +128,7 @@ def score_files(
         )
 
   # A part scored before a kill is of the same rows, so not their number alone.
-  job = {'input': states, 'key': key}
+  job = {'input': states, 'key': key, **ready.about}
   if dialect.options:  # Absent from jobs before it was an option.
     job['form'] = dialect.options
   return _score(
@@ -186,18 +195,19 @@ def _score(
   outputs.check(output)
   check_output(output, overwrite)
   folder = f'{output}.parts'
+  about = predictor.about()
+  if 'members' in about:
+    about['members'] = sorted(about['members'])
   job = {
       **job,
       # A job resumes with the same parameters only.
-      'run': predictor.stamp.to_dict(),
+      **about,
       'calibrated': calibrated,
       'joint': joint,
       'part_rows': part_rows,
   }
   if calibrated != 'none':
-    job['calibration'] = calibrators.read(
-        predictor.folder, calibrated, predictor.stamp
-    )
+    job['calibration'] = predictor.calibrators(calibrated)
   with locks.held(folder, '--output'):
     _claim(folder, json.loads(json.dumps(job)), output)
     done = []
@@ -210,7 +220,7 @@ def _score(
           _score_part(part, path, output)
         done.append(path)
         bar.update(joining.num_rows(path))
-    about = {'calibrated': calibrated, 'joint': joint}
+    about = {**predictor.about(), 'calibrated': calibrated, 'joint': joint}
     num = joining.join(
         done,
         output,
@@ -268,6 +278,9 @@ def _claim(folder: str, job: dict[str, Any], output: str) -> None:
   if previous is None:
     write_json(path, job)
     return
+  same = isinstance(previous, dict) and previous.get('run') == job['run']
+  if same and 'members' in job:  # Their folders may have other names.
+    previous['members'] = job['members']
   if differing := differences(flatten(job), flatten(previous)):
     raise InputError(
         f'{folder} holds parts of another job: {"; ".join(differing[:5])}. Give'

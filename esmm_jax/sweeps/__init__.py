@@ -5,6 +5,7 @@
   replicas   groups runs that are trained side by side
   saved_runs reads the folders of runs
   comparable runs that count, and pairs of them that get a test
+  rows       the rows of a table, and the runs of one
   results    tabulates runs: means, spreads and gains
   choice     selects a row's points on the validation split
   row_noise  the error that a finite test split makes

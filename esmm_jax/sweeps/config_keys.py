@@ -78,7 +78,7 @@ def set_key(tree: config_dict.ConfigDict, key: str, value: Any) -> None:
     fields = dict(node.items(preserve_field_references=True))
     placeholder = isinstance(fields[name], config_dict.FieldReference)
     if (value is None and not placeholder) or (
-        isinstance(value, bool) and kind is not bool
+        isinstance(value, bool) and kind not in (bool, object)
     ):
       raise InputError(f'the value must be of type {kind.__name__}.')
     node[name] = value

@@ -8,16 +8,18 @@ row says how many of how many. Where a table has a choice, a row holds the runs
 of the value that the validation split chose (`esmm_jax.sweeps.choice`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import math
 from typing import Any, NamedTuple
 
+from esmm_jax import histories
 from esmm_jax.metrics import significance
 from esmm_jax.metrics.significance import Paired, Summary
 from esmm_jax.sweeps import comparable
-from esmm_jax.sweeps.choice import choose, Chosen
-from esmm_jax.sweeps.points import Point, run_name
+from esmm_jax.sweeps.choice import Chosen
+from esmm_jax.sweeps.points import Point
 from esmm_jax.sweeps.row_noise import auc_difference
+from esmm_jax.sweeps.rows import by_row, Pick, select
 from esmm_jax.sweeps.saved_runs import run_folder, SavedRun
 from esmm_jax.sweeps.table import Column, Table
 
@@ -68,6 +70,7 @@ class Row(NamedTuple):
       without a choice {None: runs}.
     chosen: The choice; None in a table without one.
     notes: Why runs do not count, are no pair or should not be averaged.
+    against: What the histories of the baseline's runs know.
   """
 
   values: tuple[Any, ...]
@@ -77,11 +80,17 @@ class Row(NamedTuple):
   candidates: dict[Any, dict[Any, SavedRun]]
   chosen: Chosen | None = None
   notes: tuple[str, ...] = ()
+  against: str = ''
 
   @property
   def name(self) -> str:
     """The values, joined by commas."""
     return ', '.join(map(str, self.values))
+
+  @property
+  def history(self) -> str:
+    """The protocol of its runs' histories, see `histories`."""
+    return _history(self.runs.values())
 
   @property
   def missing(self) -> int:
@@ -127,13 +136,9 @@ def tabulate(
     InputError: The runs of a row do not belong together.
   """
   runs, notes = comparable.read_runs(table.points, workdir, configs)
-  blocks: dict[tuple, dict[tuple, list[Point]]] = {}
-  for point in table.points:
-    rows = blocks.setdefault(tuple(point[k] for k in table.blocks), {})
-    rows.setdefault(tuple(point[k] for k in table.rows), []).append(point)
   picked = {
-      values: [_pick(table, *item, runs) for item in rows.items()]
-      for values, rows in blocks.items()
+      values: [select(table, *item, runs) for item in rows.items()]
+      for values, rows in by_row(table).items()
   }
   by_cell = {}
   for picks in picked.values():
@@ -152,54 +157,10 @@ def notes(blocks: Sequence[Block]) -> list[str]:
   return list(dict.fromkeys(texts))
 
 
-class _Pick(NamedTuple):
-  """The selected points and runs of a row."""
-
-  values: tuple[Any, ...]
-  points: list[Point]
-  runs: dict[Any, SavedRun]
-  candidates: dict[Any, dict[Any, SavedRun]]
-  chosen: Chosen | None
-
-
-def _pick(
-    table: Table,
-    values: tuple,
-    points: list[Point],
-    runs: Mapping[str, SavedRun],
-) -> _Pick:
-  """Selects the row's points: the chosen candidate's, or all."""
-  by_value: dict[Any, list[Point]] = {}
-  for point in points:
-    by_value.setdefault(table.candidate(point), []).append(point)
-  candidates = {
-      value: {p[table.seed]: runs[run_name(p)] for p in candidate}
-      for value, candidate in by_value.items()
-  }
-  for value, candidate in by_value.items():
-    comparable.check_alike(table.seed, candidate, candidates[value])
-  if table.choice is None:
-    return _Pick(values, points, candidates[None], candidates, None)
-  metric, mode = table.choice.metric, table.choice.mode
-  chosen = choose(
-      {
-          value: {seed: run.known(metric) for seed, run in by_seed.items()}
-          for value, by_seed in candidates.items()
-      },
-      mode,
-  )
-  if chosen.taken:
-    selected, by_seed = by_value[chosen.value], candidates[chosen.value]
-  else:  # The row still shows its seeds, as missing runs.
-    selected = list({p[table.seed]: p for p in points}.values())
-    by_seed = {p[table.seed]: SavedRun('', None, None) for p in selected}
-  return _Pick(values, selected, by_seed, candidates, chosen)
-
-
 def _block(
     table: Table,
     values: tuple,
-    picks: list[_Pick],
+    picks: list[Pick],
     by_cell: Mapping[Any, tuple[Point, SavedRun]],
     workdir: str,
 ) -> Block:
@@ -232,7 +193,7 @@ def _block(
 
 def _row(
     table: Table,
-    pick: _Pick,
+    pick: Pick,
     by_cell: Mapping[Any, tuple[Point, SavedRun]],
     workdir: str,
 ) -> Row:
@@ -246,6 +207,12 @@ def _row(
         if texts[-1]:
           others[p[table.seed]] = SavedRun('', None, None)
   texts.append(comparable.other_data(list(runs.values())))
+  chosen_from = {k: _history(c.values()) for k, c in pick.candidates.items()}
+  texts.append(
+      histories.comparison(
+          list(chosen_from.values()), list(map(str, chosen_from)), 'candidate'
+      )
+  )
   gains = {}
   if any(other is not runs[seed] for seed, other in others.items()):
     for metric in table.gain_columns:
@@ -272,7 +239,13 @@ def _row(
       pick.candidates,
       pick.chosen,
       tuple(filter(None, texts)),
+      _history(others.values()),
   )
+
+
+def _history(runs: Iterable[SavedRun]) -> str:
+  """Returns what the histories of finished runs know."""
+  return histories.joined(r.history for r in runs if r.results is not None)
 
 
 def _test_error(

@@ -6,13 +6,16 @@ a folder may come from somebody else, and reading it runs no code of theirs.
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import os
 from typing import Any
 
+from esmm_jax.json_files import read_json
 from esmm_jax.sweeps.points import run_name
 from esmm_jax.sweeps.table import Table
 from esmm_jax.sweeps.table_parts import Choice, Column, Front, Paper
 from esmm_jax.types import InputError
 
+NAME = 'sweep.json'
 _TEXTS = ('title', 'seed', 'note')
 _LISTS = ('rows', 'blocks', 'gain_columns', 'test_noise', 'figures')
 _COLUMNS = ('columns', 'extra_columns')
@@ -57,6 +60,29 @@ def load(data: Any) -> Table:
     if data.get(name) is not None:
       parts[name] = read(data[name])
   return Table(**parts)
+
+
+def read(workdir: str) -> tuple[Table, str]:
+  """Reads the results table in the sweep.json of a folder.
+
+  Args:
+    workdir: Folder of a sweep.
+
+  Returns:
+    The table, and the text that --sweep had.
+
+  Raises:
+    InputError: There is none, as in folders of earlier versions, or the file is
+      damaged.
+  """
+  path = os.path.join(workdir, NAME)
+  saved = read_json(path, 'The same sweep command writes it again.')
+  if not isinstance(saved, dict) or 'columns' not in saved:
+    raise InputError(f'{path} holds no results table.')
+  try:
+    return load(saved), str(saved.get('sweep', ''))
+  except InputError as e:
+    raise InputError(f'{path} holds no results table: {e}') from e
 
 
 def _point(data: Any) -> dict[str, Any]:

@@ -99,7 +99,8 @@ def observe(
   if tasks is not None:
     schema = dataclasses.replace(schema, tasks=tasks)
   source, truth = builder.as_data_source(split), builder.truth_source(split)
-  wanted = [*schema.labels, *filter(None, (schema.group, builder.period))]
+  keys = (schema.group, builder.period, builder.group_period)
+  wanted = [*schema.labels, *dict.fromkeys(filter(None, keys))]
   columns = source.read(0, len(source), wanted)
   check_labels(schema, columns, str(source), 0)
   groups = None
@@ -111,6 +112,7 @@ def observe(
       {} if truth is None else truth.read(0, len(truth)),
       schema.tasks,
       columns[builder.period] if builder.period else None,
+      columns[builder.group_period] if builder.group_period else None,
   )
 
 
@@ -273,6 +275,7 @@ def save_predictions(
     outputs: Mapping[str, Array],
     observed: Observed,
     stamp: Stamp,
+    history: str = '',
 ) -> None:
   """Writes one row for each impression, in file order, as Parquet.
 
@@ -284,6 +287,7 @@ def save_predictions(
     outputs: As `scores` takes them.
     observed: The same rows.
     stamp: Of the run and the parameters that they are of.
+    history: What the histories of the run know, see `histories`.
   """
   columns = scores(outputs, observed.tasks)
   if 'ctcvr_common' in outputs:
@@ -291,4 +295,4 @@ def save_predictions(
   columns |= {k: np.asarray(v) for k, v in observed.labels.items()}
   if observed.groups is not None:
     columns['group'] = np.asarray(observed.groups)
-  predictions.write(path, columns, stamp)
+  predictions.write(path, columns, stamp, history)

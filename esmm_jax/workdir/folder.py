@@ -55,10 +55,11 @@ _SELECTS_ON = 'valid/ctcvr/logloss'
 # Path -> the key that identifies what lies there, wherever it lies.
 _BY_CONTENT = {
     'init_from': 'init_sha256',
+    'refit_of': 'refit_identity',
     'dataset.vocabulary_of': 'dataset.vocabulary_sha256',
 }
 # Files of an encoder, as `data.tabular` writes them.
-_ENCODER = re.compile(r'(encoder|unseen)\.json|vocabulary-\d+\.parquet')
+_ENCODER = re.compile(r'(encoder|unseen)\.json|vocabulary-\d+\.parquet|history')
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 

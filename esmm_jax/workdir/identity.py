@@ -8,7 +8,7 @@ predictions, an export) carries a `Stamp`: the identity, the step and a hash of
 the parameters. `require` compares it where such a thing is read again.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import hashlib
 from typing import Any, NamedTuple
 
@@ -82,6 +82,23 @@ def of_parts(hashes: Mapping[str, str]) -> str:
     sha256, 64 hexadecimal digits.
   """
   return hash_json({part: hashes[part] for part in PARTS})
+
+
+def of_members(stamps: Sequence[Stamp]) -> Stamp:
+  """Returns the stamp of several runs whose outputs are averaged.
+
+  Args:
+    stamps: Of the runs; their order does not count. One is its own stamp.
+
+  Returns:
+    Hashes of theirs, '' where one does not know it; no step.
+  """
+  if len(stamps) == 1:
+    return stamps[0]
+  hashes = []
+  for values in ([s.identity for s in stamps], [s[2] for s in stamps]):
+    hashes.append(hash_json(sorted(values)) if all(values) else '')
+  return Stamp(hashes[0], 0, hashes[1])
 
 
 def hash_params(params: Mapping[str, Any]) -> str:

@@ -15,15 +15,18 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 # The ground floor, which every layer may use.
 LAYERS = [
     f'esmm_jax.{module}'
-    for module in ('checksums', 'json_files', 'late_callbacks', 'locks',
-                   'metric_names', 'no_effect', 'options', 'ownership',
+    for module in ('checksums', 'histories', 'json_files', 'late_callbacks',
+                   'locks', 'metric_names', 'no_effect', 'options', 'ownership',
                    'paths', 'printable', 'replaceable', 'schema', 'streams',
                    'system_errors',
                    'tasks', 'types', 'whole_files')
 ]
 # What a data set is made of.
 SET = [
-    *(f'esmm_jax.data.{f}' for f in ('csv_files', 'files', 'store', 'values')),
+    *(
+        f'esmm_jax.data.{f}'
+        for f in ('csv_files', 'files', 'history', 'store', 'values')
+    ),
     *LAYERS,
 ]
 OWN = ('esmm_jax', 'configs', 'experiments', 'benchmarks', 'tests')
@@ -36,6 +39,7 @@ RULES = [
     ('esmm_jax.tasks', ['esmm_jax.types'], []),
     ('esmm_jax.schema', ['esmm_jax.tasks', 'esmm_jax.types'], []),
     ('esmm_jax.late_callbacks', [], []),
+    ('esmm_jax.histories', [], []),
     ('esmm_jax.metric_names', [], []),
     (
         'esmm_jax.checksums',
@@ -97,6 +101,16 @@ RULES = [
         [*FILES, 'tqdm'],
     ),
     ('esmm_jax.data.store', LAYERS, [*NUMERIC, *STORE]),
+    (
+        'esmm_jax.data.history',
+        [
+            'esmm_jax.data.csv_files',
+            'esmm_jax.data.store',
+            'esmm_jax.data.values',
+            *LAYERS,
+        ],
+        [*NUMERIC, *STORE, 'numba'],
+    ),
     (
         'esmm_jax.data.batching',
         ['esmm_jax.data.store', *LAYERS],
@@ -189,6 +203,7 @@ RULES = [
             'esmm_jax.data.store',
             'esmm_jax.data.tabular',
             'esmm_jax.embeddings',
+            'esmm_jax.metrics.choosing',
             'esmm_jax.optim',
             'esmm_jax.parallel',
             'esmm_jax.workdir',
@@ -221,6 +236,7 @@ RULES = [
             'esmm_jax.estimators',
             'esmm_jax.metrics',
             'esmm_jax.models',
+            'esmm_jax.sweeps',
             'esmm_jax.training',
             'esmm_jax.workdir',
             *LAYERS,

@@ -29,6 +29,7 @@ LONG_FILES = {
 LONG_FUNCTIONS = {
     'esmm_jax/data/ali_ccp/kernel.py: parse': 'the loop of that state machine',
     'configs/common.py: base': 'a list of all keys',
+    'configs/common.py: tabular': 'a list of all keys',
 }
 
 

@@ -14,13 +14,15 @@ import os
 from typing import Any
 
 from esmm_jax.data.files import file_hashes, same_files
-from esmm_jax.data.kuairand import features, raw as raw_files, rows
+from esmm_jax.data.history.fitted import declared_fields
+from esmm_jax.data.kuairand import features, history, raw as raw_files, rows
 from esmm_jax.data.kuairand.config import KuaiRandConfig
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.columns import take_rows
 from esmm_jax.data.store.feature_columns import FeatureColumns
 from esmm_jax.data.store.options import make_config
 from esmm_jax.schema import Schema
+from esmm_jax.tasks import FUNNEL
 from esmm_jax.types import Columns
 import numpy as np
 
@@ -41,7 +43,8 @@ class KuaiRand(ColumnarBuilder):
 
   Besides the fields and labels a shard holds `group_user` (the raw user_id, the
   group of GAUC), `day` (yyyymmdd), `time_ms`, and `row` and `log_file`: the
-  line in its log file and the index of that file in `report['log_files']`.
+  line in its log file and the index of that file in `report['log_files']`. With
+  a live history also `block`, see `history.blocks`.
 
   References:
     Gao et al., KuaiRand: An Unbiased Sequential Recommendation Dataset with
@@ -79,6 +82,16 @@ class KuaiRand(ColumnarBuilder):
     config = self.builder_config
     return 'day' if config.history and config.history_live else ''
 
+  @property
+  def group_period(self) -> str:
+    """See the base class."""
+    return 'block' if self.builder_config.is_live else ''
+
+  @property
+  def history(self) -> str:
+    """See the base class."""
+    return self.builder_config.protocol
+
   def _check_same_files(self) -> None:
     """See the base class."""
     raw_dir = self.builder_config.raw_dir
@@ -94,9 +107,9 @@ class KuaiRand(ColumnarBuilder):
 
   def _describe(self) -> tuple[Schema, dict[str, str]]:
     config = self.builder_config
+    past = declared_fields(config.specs, FUNNEL)
     schema = features.schema(
-        features.declared_fields(config.history, config.history_form),
-        config.tasks,
+        (*features.declared_fields(), *past), config.tasks
     )
     return schema, {
         'description': (
@@ -125,9 +138,13 @@ class KuaiRand(ColumnarBuilder):
     splits = rows.split_by_day(raw.log['date'], config)
     encoded = _encode_features(raw, labelled, splits, config)
     columns = {**encoded.columns, **_other_columns(labelled)}
+    if config.is_live:
+      columns['block'] = history.blocks(config.specs, raw)
     if config.play_time:
       columns['play_time'] = rows.play_time(raw.log, labelled.click)
     schema = features.schema(encoded.fields, config.tasks)
+    if isinstance(config.history, str):
+      report['rows_dated_on_another_day'] = history.other_dates(raw)
     report.update(
         counts,
         **features.count_unmatched(raw),
@@ -149,20 +166,20 @@ def _encode_features(
     splits: dict[str, np.ndarray],
     config: KuaiRandConfig,
 ) -> FeatureColumns:
-  """Encodes the inputs of all rows, fitted on the training rows."""
-  encoded = features.encode(raw, splits['train'], config.min_count)
-  if config.history:
-    day = raw.log['date']
-    if not config.history_live:
-      day = rows.first_days(day, splits)
-    features.add_history(
+  """Encodes the inputs of all rows, fitted on those of `fit_on`."""
+  fitted = config.fit_on.split('+')
+  train = np.any([splits[name] for name in fitted], axis=0)
+  encoded = features.encode(raw, train, config.min_count)
+  if config.specs:
+    labels = {'click': labelled.click, 'conversion': labelled.conversion}
+    held_out = {n: rows for n, rows in splits.items() if n not in fitted}
+    history.add(
         encoded,
+        config.specs,
         raw,
-        day,
-        labelled.click,
-        labelled.conversion,
-        config.history_form,
-        config.history_strength,
+        labels,
+        train,
+        held_out if config.is_capped else {},
     )
   return encoded
 

@@ -8,9 +8,8 @@ for all).
 
 from collections.abc import Sequence
 
-from esmm_jax.data.kuairand.history import NO_KEY, out_of_time, Past
 from esmm_jax.data.kuairand.raw import look_up, Raw, to_days, USER_COLUMNS
-from esmm_jax.data.store.feature_columns import FeatureColumns, take, Values
+from esmm_jax.data.store.feature_columns import FeatureColumns, Values
 from esmm_jax.schema import Field, refuse_late, Schema
 from esmm_jax.tasks import Tasks
 from esmm_jax.types import Ragged
@@ -54,24 +53,27 @@ LATE = frozenset(
     ' play_time play_time_ms profile_stay_time comment_stay_time'
     ' is_profile_enter'.split()
 )
-HISTORY_KEYS = ('user_id', 'video_id', 'author_id', 'tags', 'tab', 'hour')
-HISTORY_FORMS = ('float', 'bucket', 'both')
-NUM_BUCKETS = 20
+LIST = 'tags'
+# Columns that a history may have as a key; without `upload_age`, which is
+# fitted, and no property of anything.
+KEYS = (
+    *(name for name in IMPRESSION_IDS if name != 'upload_age'),
+    LIST,
+    *USER_IDS,
+)
+# Columns of the log whose past values may be added up, besides the labels.
+NUMBERS = ('play_time_ms', 'duration_ms', 'is_like', 'long_view')
 
 
-def declared_fields(history: bool, form: str) -> tuple[Field, ...]:
-  """Returns the fields, in order, without vocabulary sizes and list lengths."""
+def declared_fields() -> tuple[Field, ...]:
+  """Returns the fields, in order, without vocabulary sizes and list lengths.
+
+  Those of the history come after them.
+  """
   declared = [Field(name) for name in IMPRESSION_IDS]
-  declared.append(Field('tags', 'ids', combiner='mean'))
+  declared.append(Field(LIST, 'ids', combiner='mean'))
   declared += [Field(name) for name in USER_IDS]
   declared += [Field(name, 'float') for name in COUNTS]
-  for key in HISTORY_KEYS if history else ():
-    for statistic in Past._fields:
-      name = f'past_{statistic}_{key}'
-      if form != 'bucket':
-        declared.append(Field(name, 'float'))
-      if form != 'float':
-        declared.append(Field(f'{name}_bucket'))
   return tuple(declared)
 
 
@@ -97,27 +99,17 @@ def encode(raw: Raw, train: np.ndarray, min_count: int) -> FeatureColumns:
   Returns:
     The columns of all n rows and their fields, as `declared_fields` has them.
   """
-  user, video = _join(raw)
-  log = raw.log
-  none_missing = np.zeros(len(train), bool)
-  of_rows = {
-      'user_id': Values(log['user_id'], none_missing),
-      'video_id': Values(log['video_id'], none_missing),
-      'tab': Values(log['tab'], none_missing),
-      'hour': Values(log['hourmin'] // 100, none_missing),
-      'duration_bucket': duration_bucket(log['duration_ms']),
-      'upload_age': upload_age(raw, video, train),
-  }
+  user, video = join(raw)
   features = FeatureColumns(train)
   for name in IMPRESSION_IDS:
     at_least = min_count if name in LONG_TAILED else 1
-    if name in VIDEO_IDS:
-      features.add_id(name, _column(raw.videos, name), video, at_least)
+    if name == 'upload_age':
+      features.add_id(name, upload_age(raw, video, train))
     else:
-      features.add_id(name, of_rows[name], None, at_least)
-  features.add_list('tags', split_tags(raw.videos['tag']), video, 'mean')
+      features.add_id(name, *id_values(raw, name), at_least)
+  features.add_list(LIST, split_tags(raw.videos['tag']), video, 'mean')
   for name in USER_IDS:
-    features.add_id(name, _column(raw.users, name), user)
+    features.add_id(name, *id_values(raw, name))
   for name in COUNTS:
     count = raw.users[name]
     missing = count.missing | (count.values < 0)
@@ -126,55 +118,27 @@ def encode(raw: Raw, train: np.ndarray, min_count: int) -> FeatureColumns:
   return features
 
 
-def add_history(
-    features: FeatureColumns,
-    raw: Raw,
-    day: np.ndarray,
-    click: np.ndarray,
-    conversion: np.ndarray,
-    form: str,
-    strength: float,
-) -> None:
-  """Adds the out-of-time encodings of `history`.
+def id_values(raw: Raw, name: str) -> tuple[Values, np.ndarray | None]:
+  """Returns the values of an id field, and which of them each row has.
 
   Args:
-    features: Gets `past_STATISTIC_KEY` and `past_STATISTIC_KEY_bucket`.
-    raw: The raw tables, n rows of the log.
-    day: Integers [n]; a row sees the rows of smaller days.
-    click: 0 or 1, [n].
-    conversion: The joint label, 0 or 1, [n].
-    form: One of `HISTORY_FORMS`. A float without past is that of the prior (0
-      before scaling), a bucket without past is id 0.
-    strength: Pseudo-counts of the smoothing.
+    raw: The raw tables.
+    name: One of `KEYS`, but `LIST`.
+
+  Returns:
+    The values of the log, the users or the videos, and the index of each row's
+    in them, int [n], -1 for none; None where row k has entry k.
   """
-  past = out_of_time(_history_keys(raw), day, click, conversion, strength)
-  none_missing = np.zeros(len(day), bool)
-  for key, encodings in past.items():
-    for statistic, raw_values in encodings._asdict().items():
-      name = f'past_{statistic}_{key}'
-      if form != 'bucket':
-        features.add_float(name, Values(raw_values.values, none_missing))
-      if form != 'float':
-        features.add_buckets(f'{name}_bucket', raw_values, NUM_BUCKETS)
-
-
-def _history_keys(raw: Raw) -> dict[str, np.ndarray | Ragged]:
-  """Returns `HISTORY_KEYS` -> the key or keys of each row of the log."""
-  _, video = _join(raw)
+  user, video = join(raw)
   log = raw.log
-  author = _column(raw.videos, 'author_id')
-  author = np.where(author.missing, NO_KEY, author.values)
-  tags = split_tags(raw.videos['tag'])
-  tag_numbers = np.unique(tags.values, return_inverse=True)[1]
-  keys = {
-      'user_id': log['user_id'],
-      'video_id': log['video_id'],
-      'author_id': np.where(video < 0, NO_KEY, author[video]),
-      'tags': take(Ragged(tag_numbers, tags.offsets), video),
-      'tab': log['tab'],
-      'hour': log['hourmin'] // 100,
-  }
-  return {key: keys[key] for key in HISTORY_KEYS}
+  if name in VIDEO_IDS:
+    return _column(raw.videos, name), video
+  if name in USER_IDS:
+    return _column(raw.users, name), user
+  if name == 'duration_bucket':
+    return duration_bucket(log['duration_ms']), None
+  values = log['hourmin'] // 100 if name == 'hour' else log[name]
+  return Values(values, np.zeros(len(values), bool)), None
 
 
 def duration_bucket(duration_ms: np.ndarray) -> Values:
@@ -220,14 +184,14 @@ def split_tags(tag: Values) -> Ragged:
 
 def count_unmatched(raw: Raw) -> dict[str, int]:
   """Counts rows of the log whose user or video has no row in its table."""
-  user, video = _join(raw)
+  user, video = join(raw)
   return {
       'rows_without_user_features': int((user < 0).sum()),
       'rows_without_video_features': int((video < 0).sum()),
   }
 
 
-def _join(raw: Raw) -> tuple[np.ndarray, np.ndarray]:
+def join(raw: Raw) -> tuple[np.ndarray, np.ndarray]:
   """Returns each row's row in the tables of users and videos, -1 for none."""
   return (
       look_up(raw.users['user_id'].values, raw.log['user_id']),

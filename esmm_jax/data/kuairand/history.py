@@ -1,153 +1,192 @@
-"""Out-of-time encodings: click rates of a key before the day of a row.
+"""The history of KuaiRand: its log as `esmm_jax.data.history` reads it.
 
-A target encoding replaces a key (a user, a video, a tag) by the click rate seen
-with it. Counted over all training rows it contains the label of the row itself,
-and a model that trusts it fails on new rows. Here a row of day d sees rows of
-the days before d and nothing else, as in a system that updates its counts every
-night. So no row sees its own day, whatever its split. The caller's `day`
-decides if rows of the second test day see the first: if they do, AUC and GAUC
-must be computed within a day (`rows.first_days` says why).
-
-For each key, with n impressions, c clicks and v conversions before day d:
-
-  past_ctr_KEY    logit((c + m p) / (n + m)) - logit(p)
-  past_cvr_KEY    logit((v + m q) / (c + m)) - logit(q)
-  past_count_KEY  log(1 + n)
-
-with m pseudo-counts, p = (C + 1/2) / (N + 1) the click rate over all rows
-before d, and q likewise the conversion rate of clicked rows. The difference to
-the prior removes the drift of the whole log; it is 0 for a key without past.
-Counts do grow with time: later rows have more past than training rows had. A
-list is encoded by the sums of n, c and v over its entries.
+Delays of whole days count the days of the column `date`, shorter ones and
+sessions are of `time_ms`. The two disagree: 1 % of the rows are dated on the
+day after their time in China, as they came in some minutes later. So rows are
+counted twice where a history has both: once with times inside their dates, once
+with their own.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
-from esmm_jax.data.store.feature_columns import Values
-from esmm_jax.types import InputError, Ragged
+from esmm_jax.data.history import hashes
+from esmm_jax.data.history.clock import Clock
+from esmm_jax.data.history.compute import compute, Past
+from esmm_jax.data.history.encode import FRACTION, numbers
+from esmm_jax.data.history.fitted import Fitted, Table
+from esmm_jax.data.history.log import Log, priors_of
+from esmm_jax.data.history.plan import capped
+from esmm_jax.data.history.spans import DAY
+from esmm_jax.data.history.specs import Entries, Spec
+from esmm_jax.data.kuairand import features
+from esmm_jax.data.kuairand.raw import Raw, to_days
+from esmm_jax.data.store.feature_columns import FeatureColumns, take, Values
+from esmm_jax.tasks import FUNNEL
+from esmm_jax.types import Ragged
 import numpy as np
+import pyarrow as pa
 
-NO_KEY = -1  # A key below 0 is missing: it has no past.
-
-
-class Past(NamedTuple):
-  """The encodings of one key, missing where there is no past to count.
-
-  Attributes:
-    ctr: float64 [n], missing where the key has no earlier impression.
-    cvr: float64 [n], missing where the key has no earlier click.
-    count: float64 [n], missing where the key has no earlier impression.
-  """
-
-  ctr: Values
-  cvr: Values
-  count: Values
+CLOCK = Clock('number', 'milliseconds', '+08:00')
+_MS = 10**6  # Nanoseconds.
 
 
-def sums_before(
-    key: np.ndarray, day: np.ndarray, amounts: Sequence[np.ndarray]
-) -> list[np.ndarray]:
-  """Sums amounts over the rows of the same key on earlier days, for each row.
+def add(
+    encoded: FeatureColumns,
+    specs: Sequence[Spec],
+    raw: Raw,
+    labels: Mapping[str, np.ndarray],
+    train: np.ndarray,
+    held_out: Mapping[str, np.ndarray],
+) -> None:
+  """Adds the fields of a history.
 
   Args:
-    key: Integers [n].
-    day: Any numbers that grow with time, [n].
-    amounts: Integer arrays [n].
-
-  Returns:
-    For each of `amounts` an int64 array [n].
+    encoded: Gets them; has the fields that lists share their tables with.
+    specs: The columns.
+    raw: The raw tables, n rows of the log.
+    labels: `click` and `conversion`, the joint label, 0 or 1, [n].
+    train: bool [n], the rows that scaling is fitted on.
+    held_out: Split -> bool [n], of those that see nothing of their split.
   """
-  order = np.lexsort((day, key))
-  k, d = key[order], day[order]
-  first_of_key = np.ones(len(k), bool)
-  first_of_key[1:] = k[1:] != k[:-1]
-  first_of_day = first_of_key.copy()
-  first_of_day[1:] |= d[1:] != d[:-1]
-  # Index of the first row of each row's key, and of its key and day.
-  index = np.arange(len(k))
-  key_start = np.maximum.accumulate(np.where(first_of_key, index, 0))
-  day_start = np.maximum.accumulate(np.where(first_of_day, index, 0))
-  sums = []
-  for amount in amounts:
-    total = np.zeros(len(k) + 1, np.int64)
-    np.cumsum(amount[order], out=total[1:])
-    out = np.empty(len(k), np.int64)
-    out[order] = total[day_start] - total[key_start]
-    sums.append(out)
-  return sums
+  past = _past(specs, raw, labels, held_out)
+  vocabularies = encoded.vocabularies
+  fields = {f.name: f for f in encoded.fields}
+  tables = {
+      s.column: Table.of(fields[s.column], vocabularies[s.column])
+      for s in specs
+      if isinstance(s, Entries)
+  }
+  fitted = Fitted.fit(specs, past, train, FUNNEL, tables)
+  columns = fitted.encode(past)
+  for field in fitted.fields:
+    encoded.add_encoded(field, columns[field.name])
+  for name, scaling in fitted.scaling.items():
+    encoded.scaling[name] = scaling._asdict()
 
 
-def out_of_time(
-    keys: Mapping[str, np.ndarray | Ragged],
-    day: np.ndarray,
-    click: np.ndarray,
-    conversion: np.ndarray,
-    strength: float,
-) -> dict[str, Past]:
-  """Encodes each key of each row by the labels of earlier days.
+def is_daily(spec: Spec) -> bool:
+  """True if a spec knows nothing of the row's own day."""
+  return hasattr(spec, 'delay') and bool(spec.delay.days)
 
-  `tests/data/kuairand/test_history.py` compares it with a slow loop, and checks
-  that the labels of day d change no encoding of a row of day d or before.
+
+def blocks(specs: Sequence[Spec], raw: Raw) -> np.ndarray:
+  """Numbers stretches of time in which no row sees a label, int32 [n].
+
+  They are as long as the shortest delay, and end with the day.
+  """
+  day = raw.log['date'].astype(np.int64)
+  delays = [spec.delay for spec in specs if hasattr(spec, 'delay')]
+  shortest = min((delay.ns for delay in delays), default=DAY)
+  if shortest >= DAY:
+    return np.unique(day, return_inverse=True)[1].astype(np.int32)
+  stretch = raw.log['time_ms'].astype(np.int64) * _MS // shortest
+  pairs = np.stack([day, stretch], axis=1)
+  _, block = np.unique(pairs, axis=0, return_inverse=True)
+  return block.reshape(-1).astype(np.int32)
+
+
+def other_dates(raw: Raw) -> int:
+  """Counts the rows whose date is not the day of their time in China."""
+  time, inside = _times(raw)
+  return int((time != inside).sum())
+
+
+def _times(raw: Raw) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the times of all rows, and as near as their dates allow."""
+  time = raw.log['time_ms'].astype(np.int64) * _MS
+  day = to_days(raw.log['date']).astype(np.int64)
+  begin = CLOCK.begins(day)
+  return time, np.clip(time, begin, begin + (DAY - 1))
+
+
+def _past(
+    specs: Sequence[Spec],
+    raw: Raw,
+    labels: Mapping[str, np.ndarray],
+    held_out: Mapping[str, np.ndarray],
+) -> Past:
+  """Computes the columns of all specs.
 
   Args:
-    keys: Name -> integers [n] with `NO_KEY` for a missing one, or `Ragged`
-      lists of such integers.
-    day: Any numbers that grow with time, [n].
-    click: 0 or 1, [n].
-    conversion: The joint label, 0 or 1, [n].
-    strength: The pseudo-counts m; above 0.
-
-  Returns:
-    Key name -> its encodings.
-
-  Raises:
-    InputError: `strength` is not above 0.
+    specs: See `add`.
+    raw: See `add`.
+    labels: See `add`.
+    held_out: See `add`.
   """
-  if strength <= 0:
-    raise InputError(
-        f'History strength is {strength}; the pseudo-counts must be above 0.'
+  time, inside = _times(raw)
+  past = Past({}, {}, {})
+  for daily, of_events in ((True, inside), (False, time)):
+    some = [spec for spec in specs if is_daily(spec) == daily]
+    if not some:
+      continue
+    asked = of_events
+    if daily and held_out:
+      names = list(held_out)
+      split = np.zeros(len(time), np.int8)
+      for k, name in enumerate(names):
+        split[held_out[name]] = k + 1
+      asked = capped(of_events, split, range(1, len(names) + 1))
+    log = Log(
+        CLOCK,
+        of_events,
+        asked,
+        np.ones(len(time), bool),
+        _amounts(some, raw, labels),
+        {spec.key: _key(raw, spec.key) for spec in some},
+        {s.column: _hashes(raw, s.column)
+         for s in some if isinstance(s, Entries)},
+        FUNNEL,
     )
-  amounts = [np.ones(len(day), np.int64), click, conversion]
-  prior = sums_before(np.zeros(len(day), np.int8), day, amounts)
-  encodings = {}
-  for name, key in keys.items():
-    if isinstance(key, Ragged):
-      sums = _sums_of_lists(key, day, amounts)
-    else:
-      sums = sums_before(key, day, amounts)
-      sums = [np.where(key < 0, 0, s) for s in sums]
-    n, c, v = sums
-    encodings[name] = Past(
-        ctr=Values(_smoothed(c, n, prior[1], prior[0], strength), n == 0),
-        cvr=Values(_smoothed(v, c, prior[2], prior[1], strength), c == 0),
-        count=Values(np.log1p(n), n == 0),
-    )
-  return encodings
+    part = compute(some, log, _make, priors_of(log))
+    for whole, own in zip(past, part):
+      whole.update(own)
+  return past
 
 
-def _smoothed(
-    part: np.ndarray,
-    whole: np.ndarray,
-    all_part: np.ndarray,
-    all_whole: np.ndarray,
-    strength: float,
-) -> np.ndarray:
-  """Computes smoothed log-odds of part / whole, less those of the prior."""
-  prior = (all_part + 0.5) / (all_whole + 1)
-  rate = (part + strength * prior) / (whole + strength)
-  return np.log(rate / (1 - rate)) - np.log(prior / (1 - prior))
+def _make(name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+  del name
+  return np.zeros(shape, dtype)
 
 
-def _sums_of_lists(
-    lists: Ragged, day: np.ndarray, amounts: Sequence[np.ndarray]
-) -> list[np.ndarray]:
-  """Adds `sums_before` of every entry up over the entries of each row."""
-  row = np.repeat(np.arange(len(lists)), np.diff(lists.offsets))
-  sums = sums_before(lists.values, day[row], [a[row] for a in amounts])
-  totals = []
-  for entry_sums in sums:
-    ends = np.zeros(len(entry_sums) + 1, np.int64)
-    np.cumsum(np.where(lists.values < 0, 0, entry_sums), out=ends[1:])
-    totals.append(ends[lists.offsets[1:]] - ends[lists.offsets[:-1]])
-  return totals
+def _amounts(
+    specs: Sequence[Spec], raw: Raw, labels: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+  names = {name for spec in specs for name in numbers(spec, FUNNEL)}
+  others = {
+      name: raw.log[name].astype(np.int64) * FRACTION for name in sorted(names)
+  }
+  return {**labels, **others}
+
+
+def _key(raw: Raw, names: Sequence[str]) -> np.ndarray | Ragged:
+  """Returns the hashes of a key, uint64 [n], or lists of them with `tags`."""
+  columns = [_hashes(raw, name) for name in names]
+  lists = [c for c in columns if isinstance(c, Ragged)]
+  if not lists:
+    return hashes.joined(columns)
+  lengths = np.diff(lists[0].offsets)
+  entries = [
+      c.values if isinstance(c, Ragged) else np.repeat(c, lengths)
+      for c in columns
+  ]
+  return Ragged(hashes.joined(entries), lists[0].offsets)
+
+
+def _hashes(raw: Raw, name: str) -> np.ndarray | Ragged:
+  """Returns the hashes of a column of each row of the log."""
+  _, video = features.join(raw)
+  if name == features.LIST:
+    tags = features.split_tags(raw.videos['tag'])
+    present = np.zeros(len(tags.values), bool)
+    hashed = _of_values(Values(tags.values, present))
+    return take(Ragged(hashed, tags.offsets), video)
+  values, index = features.id_values(raw, name)
+  hashed = _of_values(values)
+  if index is None:
+    return hashed
+  return np.where(index < 0, hashes.NO_KEY, hashed[index])
+
+
+def _of_values(values: Values) -> np.ndarray:
+  texts = pa.array(values.values, mask=values.missing).cast(pa.string())
+  return hashes.of_texts(texts)

@@ -4,7 +4,6 @@ The label `play_time` is ln(1 + seconds watched) of a clicked row, 0 of others:
 the natural logarithm, because the times have a long tail.
 """
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from esmm_jax.data.kuairand.config import CONVERSIONS, KuaiRandConfig
@@ -114,28 +113,6 @@ def split_by_day(
       'valid': (date >= first_valid) & (date < first_test),
       'test': date >= first_test,
   }
-
-
-def first_days(
-    date: np.ndarray, splits: Mapping[str, np.ndarray]
-) -> np.ndarray:
-  """Returns the date of each row, of held-out rows that of their split.
-
-  So a row of a later day of validation or test does not see the labels of an
-  earlier one. If it did, a positive row would raise the scores of the user's
-  later rows above its own, and even random labels would have a GAUC below 1/2.
-
-  Args:
-    date: Integers yyyymmdd [n].
-    splits: Split -> bool [n].
-
-  Returns:
-    Integers [n]: in `valid` and `test` the split's first day.
-  """
-  day = date.copy()
-  for split in ('valid', 'test'):
-    day[splits[split]] = date[splits[split]].min()
-  return day
 
 
 def summarise_split(rows: LabelledLog, index: np.ndarray) -> dict[str, Any]:

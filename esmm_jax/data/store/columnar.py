@@ -11,11 +11,10 @@ A shard of a split is a folder of `.npy` files, one for each column.
 
 TFDS gives the name, version, splits with `train[:10%]` and `train+valid`,
 metadata and citation. A folder appears when it is complete and on the disk, and
-one process at a time prepares it. TensorFlow is never imported. The truth
-columns are in their own folder and come out of `truth_source` alone. Where
-fields are `by_group`, a split has one group table, and the column
-`Schema.group` of a shard holds the row of that table for each of its own rows:
-the join is this number.
+one process at a time prepares it. The truth columns are in their own folder and
+come out of `truth_source` alone. Where fields are `by_group`, a split has one
+group table, and the column `Schema.group` of a shard holds the row of that
+table for each of its own rows: the join is this number.
 """
 
 import abc
@@ -47,11 +46,13 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     raw_warnings: What the raw files could not be compared by, a line each.
     files: Those of the prepared data, compared; None before it is prepared.
     no_group: Value of `Schema.group` in rows without one; None: all have one.
+    history: What its histories know, see `esmm_jax.histories`; '': it has none.
   """
 
   VERSION = tfds.core.Version('1.1.0')
   files: PreparedFiles | None = None
   no_group: int | None = None
+  history: str = ''  # A subclass may have a property.
 
   def __init__(self, **kwargs: Any):
     self.raw_warnings: list[str] = []
@@ -137,8 +138,18 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
   def period(self) -> str:
     """Column with the key (a day) of the rows that AUC and GAUC compare.
 
-    '' for all rows of a split. A period is needed where inputs tell of the
-    labels of earlier rows of the same split.
+    '' for all rows of a split; needed where inputs tell of its earlier labels.
+    """
+    return ''
+
+  @property
+  def group_period(self) -> str:
+    """Column with the key of the rows of a group that GAUC compares.
+
+    '' for `period`. Needed where inputs tell of labels of the row's own group
+    that are minutes old: a positive row raises the scores of the group's later
+    rows above its own, so that even random labels would have a GAUC far below
+    1/2. Over all rows such pairs are too few to count.
     """
     return ''
 

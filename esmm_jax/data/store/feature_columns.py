@@ -6,8 +6,10 @@ of a validation or test row can enter one.
 
 from typing import NamedTuple
 
+from esmm_jax.data.store.scaling import (
+    bucket_ids, fit_edges, num_ids, Scaling)
 from esmm_jax.data.store.vocabulary import Vocabulary
-from esmm_jax.schema import FIRST_KEPT, MISSING, Field
+from esmm_jax.schema import MISSING, Field
 from esmm_jax.types import Columns, Ragged
 import numpy as np
 
@@ -46,6 +48,7 @@ class FeatureColumns:
     fields: The fields added so far, in order.
     columns: Field name -> the encoded column of all rows of the log.
     scaling: Float field -> the `mean` and `std` of its training rows.
+    vocabularies: Field of ids -> its values.
   """
 
   def __init__(self, train: np.ndarray):
@@ -55,6 +58,7 @@ class FeatureColumns:
     self.fields: list[Field] = []
     self.columns: Columns = {}
     self.scaling: dict[str, dict[str, float]] = {}
+    self.vocabularies: dict[str, Vocabulary] = {}
 
   def add_id(
       self,
@@ -75,9 +79,10 @@ class FeatureColumns:
     index = self._rows if index is None else index
     used = index[self._train & (index >= 0)]
     vocabulary = Vocabulary.fit(raw.values[used], raw.missing[used], min_count)
+    self.vocabularies[name] = vocabulary
     ids = vocabulary.encode(raw.values, raw.missing)
     ids = np.where(index < 0, np.int32(MISSING), ids[index])
-    self._add(Field(name, vocab_size=vocabulary.size), ids)
+    self.add_encoded(Field(name, vocab_size=vocabulary.size), ids)
 
   def add_list(
       self, name: str, raw: Ragged, index: np.ndarray, combiner: str
@@ -85,6 +90,7 @@ class FeatureColumns:
     """Adds a list of each row; `max_len` is the length of the longest one."""
     lists = take(raw, np.where(self._train, index, -1))
     vocabulary = Vocabulary.fit(lists.values)
+    self.vocabularies[name] = vocabulary
     ids = take(Ragged(vocabulary.encode(raw.values), raw.offsets), index)
     field = Field(
         name,
@@ -93,7 +99,7 @@ class FeatureColumns:
         max_len=max(1, int(np.diff(ids.offsets).max(initial=0))),
         combiner=combiner,
     )
-    self._add(field, ids)
+    self.add_encoded(field, ids)
 
   def add_float(
       self, name: str, raw: Values, index: np.ndarray | None = None
@@ -105,12 +111,9 @@ class FeatureColumns:
     index = self._rows if index is None else index
     valid = (index >= 0) & ~raw.missing[index]
     values = np.where(valid, raw.values[index], 0).astype(np.float64)
-    fitted = values[self._train & valid]
-    mean = float(fitted.mean()) if len(fitted) else 0.0
-    std = (float(fitted.std()) if len(fitted) else 0.0) or 1.0
-    self.scaling[name] = {'mean': mean, 'std': std}
-    scaled = np.where(valid, (values - mean) / std, 0)
-    self._add(Field(name, 'float'), scaled.astype(np.float32))
+    scaling = Scaling.fit(values[self._train & valid])
+    self.scaling[name] = scaling._asdict()
+    self.add_encoded(Field(name, 'float'), scaling.apply(values, valid))
 
   def add_buckets(self, name: str, raw: Values, num_buckets: int) -> None:
     """Adds a number as the id of its bucket.
@@ -119,16 +122,11 @@ class FeatureColumns:
     equally many of them; equal quantiles make one edge, so there may be fewer
     buckets. No bucket is rare: id 1 is unused. A missing value has id 0.
     """
-    fitted = raw.values[self._train & ~raw.missing]
-    edges = np.empty(0)
-    if len(fitted):
-      inner = np.linspace(0, 1, num_buckets + 1)[1:-1]
-      edges = np.unique(np.quantile(fitted, inner, method='inverted_cdf'))
-      edges = edges[edges > fitted.min()]
-    ids = np.searchsorted(edges, raw.values, side='right') + FIRST_KEPT
-    ids = np.where(raw.missing, MISSING, ids).astype(np.int32)
-    self._add(Field(name, vocab_size=len(edges) + 1 + FIRST_KEPT), ids)
+    edges = fit_edges(raw.values[self._train & ~raw.missing], num_buckets)
+    ids = bucket_ids(edges, raw.values, raw.missing)
+    self.add_encoded(Field(name, vocab_size=num_ids(edges)), ids)
 
-  def _add(self, field: Field, column: np.ndarray | Ragged) -> None:
+  def add_encoded(self, field: Field, column: np.ndarray | Ragged) -> None:
+    """Adds a field whose column, of n rows, is encoded already."""
     self.fields.append(field)
     self.columns[field.name] = column

@@ -9,6 +9,8 @@ from esmm_jax.types import InputError
 import tensorflow_datasets as tfds
 
 _Config = TypeVar('_Config', bound=tfds.core.BuilderConfig)
+# Splits that vocabularies and scalings may be fitted on, the default first.
+FIT_ON = ('train', 'train+valid')
 _TFDS_OWN = {f.name for f in dataclasses.fields(tfds.core.BuilderConfig)}
 
 

@@ -25,6 +25,49 @@ _SPLIT = 'it has one value in the training rows'
 _WEIGHT = 'a weight is a number of its own'
 
 
+def check_names(
+    inputs: Sequence[Input],
+    events: dict[str, Any],
+    stored: Sequence[str],
+    history: Sequence[str] = (),
+) -> None:
+  """Refuses names of inputs that others have.
+
+  Args:
+    inputs: The columns that the model reads.
+    events: See `check_columns`.
+    stored: Names of other columns of the prepared data.
+    history: Names of the fields of the log's history.
+
+  Raises:
+    InputError: There is no input, or one has a name that it cannot have.
+  """
+  if not inputs:
+    raise InputError(
+        'dataset.id, dataset.ids and dataset.float name no column; the model'
+        " would have nothing to read. Write dataset.id='user_id,item_id' say."
+    )
+  names = [c.name for c in inputs]
+  for name in names:
+    if names.count(name) > 1:
+      raise InputError(f'Column {name!r} stands twice in the dataset section.')
+    if name in [_column(event) for event in events.values()]:
+      raise InputError(
+          f'Column {name!r} is a label; it cannot be an input too.'
+      )
+    # A column is a file of its name.
+    if name in stored or '/' in name or name.startswith('.'):
+      raise InputError(
+          f'Column {name!r}: a column cannot have that name here; rename it.'
+      )
+  for name in history:
+    if name in (*names, *stored):
+      raise InputError(
+          f'dataset.history makes a column {name!r}, and there is one of that'
+          ' name; rename that one.'
+      )
+
+
 def check_columns(
     inputs: Iterable[Input], events: dict[str, Any], others: dict[str, str]
 ) -> None:

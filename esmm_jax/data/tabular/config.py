@@ -14,30 +14,35 @@ from esmm_jax.data.store.options import like
 from esmm_jax.data.store.policies import POLICIES
 from esmm_jax.data.tabular import agreement, growing, labels, splits
 from esmm_jax.data.tabular.inputs import KINDS, parse_inputs
+from esmm_jax.data.tabular.past import options as past_options
 from esmm_jax.data.values.raw_values import boundary, Times
 from esmm_jax.options import check_choice, check_number, Range
 from esmm_jax.options import refuse_unknown
 from esmm_jax.schema import Schema
-from esmm_jax.types import InputError
 import tensorflow_datasets as tfds
 
 SPLITS = splits.SPLITS
 _SHARES = ('valid_share', 'test_share')
-UNCLICKED = ('error', *POLICIES)
+_CHOICES = {
+    'conversion_without_click': ('error', *POLICIES),
+    'unknown_conversion': labels.UNKNOWN,
+}
 # Columns that are stored beside the fields and labels.
 GROUP, ROW, FILE = 'group_key', 'row_number', 'file_number'
 WEIGHT = 'row_weight'
 # Options that earlier versions lacked: unset, they are no part of the hash.
-_NEW = ('labels', 'unknown_conversion', 'weight', 'vocabulary_sha256')
+_NEW = (
+    *('labels', 'unknown_conversion', 'weight', 'vocabulary_sha256', 'fit_on'),
+    *past_options.NAMES,
+)
 
-# Options that are the name of one column.
 _RANGES = {
     'shard_rows': Range(1, 2**31 - 1),
     'split_seed': Range(0, 2**64 - 1),
 }
-_ONE_COLUMN = (
-    *('group', 'time', 'split_by', 'split_column', 'weight'),
-)
+# Options that are the name of one column.
+_ONE_COLUMN = ('group', 'time', 'split_by', 'split_column', 'weight')
+_UNQUOTED = (*_ONE_COLUMN, 'history_request')
 
 
 @dataclasses.dataclass(eq=False)
@@ -94,6 +99,15 @@ class TabularConfig(tfds.core.BuilderConfig):
     vocabulary_of: Folder of a run whose vocabulary grows by the values of this
       log, and whose scaling of numbers is kept; '' fits both anew.
     vocabulary_sha256: Its fingerprint (`growing`); '' takes that of today.
+    fit_on: Rows that vocabularies and scaling are fitted on: `train`, or
+      `train+valid`, for a run that trains on both (`refit_of`).
+    history: Columns of the past of keys, `user:delay=10m,user+tab`; see
+      `data.history.language`. Needs `time`.
+    history_form: Of its numbers: `float`, `bucket` or `both`.
+    history_strength: Pseudo-counts of its rates.
+    history_zone: Zone in which its days begin; '': that of `time`, or UTC.
+    history_request: Column of the request of a row, whose rows are shown
+      together and see nothing of each other; '' for none.
   """
 
   name: str = ''
@@ -130,10 +144,16 @@ class TabularConfig(tfds.core.BuilderConfig):
   format: str = ''
   vocabulary_of: str = ''
   vocabulary_sha256: str = ''
+  fit_on: str = 'train'
+  history: str = ''
+  history_form: str = 'both'
+  history_strength: float = 20.0
+  history_zone: str = ''
+  history_request: str = ''
 
   def __post_init__(self):
     self.dialect = Dialect.read({n: getattr(self, n) for n in dialects.NAMES})
-    for option in _ONE_COLUMN:
+    for option in _UNQUOTED:
       setattr(self, option, unquote(getattr(self, option)))
     self.inputs = [
         column
@@ -159,34 +179,16 @@ class TabularConfig(tfds.core.BuilderConfig):
     self.description = 'The name is a hash of the options.'
 
   def _check_inputs(self) -> None:
-    if not self.inputs:
-      raise InputError(
-          'dataset.id, dataset.ids and dataset.float name no column; the model'
-          " would have nothing to read. Write dataset.id='user_id,item_id' say."
-      )
-    names = [c.name for c in self.inputs]
-    for name in names:
-      if names.count(name) > 1:
-        raise InputError(
-            f'Column {name!r} stands twice in the dataset section.'
-        )
-      if name in [event.column for event in self.events.values()]:
-        raise InputError(
-            f'Column {name!r} is a label; it cannot be an input too.'
-        )
-      # A column is a file of its name, a label one of its task's label.
-      stored = [GROUP, ROW, FILE, *self.events]
-      stored += [WEIGHT] if self.weight else []
-      if name in stored or '/' in name or name.startswith('.'):
-        raise InputError(
-            f'Column {name!r}: a column cannot have that name here; rename it.'
-        )
+    self.specs = past_options.parse(self, self._chosen())
+    # A label is stored under that of its task.
+    stored = [GROUP, ROW, FILE, *self.events]
+    stored += [WEIGHT] if self.weight else []
+    history = [f.name for f in past_options.fields(self)]
+    agreement.check_names(self.inputs, self.events, stored, history)
 
   def _check_labels(self) -> None:
-    policy = self.conversion_without_click
-    check_choice('dataset.conversion_without_click', policy, UNCLICKED)
-    unknown = self.unknown_conversion
-    check_choice('dataset.unknown_conversion', unknown, labels.UNKNOWN)
+    for option, choices in _CHOICES.items():
+      check_choice(f'dataset.{option}', getattr(self, option), choices)
     # Label -> what it is read from, earlier events first.
     self.tasks, self.events = labels.make_tasks(
         self.click, self.cart, self.conversion, self.labels
@@ -195,20 +197,13 @@ class TabularConfig(tfds.core.BuilderConfig):
   def _check_split(self) -> None:
     for name, allowed in _RANGES.items():
       check_number(f'dataset.{name}', getattr(self, name), allowed)
-    chosen = {
-        name: value
-        for name, default in self._defaults().items()
-        if (value := getattr(self, name)) != default or name == 'split'
-    }
-    splits.check(chosen)
+    chosen = self._chosen()
+    splits.check(chosen, bool(self.specs))
     self.split_names = splits.names(chosen)
     agreement.check_columns(
         self.inputs,
         self.events,
-        {
-            name: getattr(self, name)
-            for name in ('group', 'time', 'split_by', 'split_column', 'weight')
-        },
+        {name: getattr(self, name) for name in _ONE_COLUMN},
     )
     agreement.check_tables(self.inputs)
     self.valid_of_train = 0.0
@@ -218,14 +213,21 @@ class TabularConfig(tfds.core.BuilderConfig):
       if getattr(self, name) is None:
         setattr(self, name, splits.DEFAULT_SHARE)
 
+  def _chosen(self) -> dict[str, Any]:
+    """Returns the options that differ from the default, and `split`."""
+    return {
+        name: value
+        for name, default in self._defaults().items()
+        if (value := getattr(self, name)) != default or name == 'split'
+    }
+
   def _new_rules(self) -> dict[str, Any]:
     """Returns the rules that earlier versions lacked and this log is split by.
 
     They are part of the hash, so that no data of earlier versions is used.
     """
-    rules: dict[str, Any] = {}
-    if self.valid_of_train:
-      rules['valid_of_train'] = self.valid_of_train
+    share = self.valid_of_train
+    rules: dict[str, Any] = {'valid_of_train': share} if share else {}
     if self.split == 'time' and self.test_from and not self.valid_from:
       rules['valid_share_of'] = 'rows before test_from'
     return rules
@@ -262,7 +264,7 @@ class TabularConfig(tfds.core.BuilderConfig):
 
   @property
   def schema(self) -> Schema:
-    """The schema, vocabulary sizes 0."""
+    """The schema of the inputs, without a history; vocabulary sizes 0."""
     return Schema(
         tuple(c.field() for c in self.inputs),
         self.tasks,
@@ -284,14 +286,14 @@ class TabularConfig(tfds.core.BuilderConfig):
     more += [self.split_column] if self.split == 'column' else []
     events = [event.column for event in self.events.values()]
     names = [c.name for c in self.inputs] + [*events, *more]
+    names += past_options.columns(self)
     return list(dict.fromkeys(filter(None, names)))
 
   def boundary(self, option: str, column: Times) -> Any:
     """Returns `valid_from` or `test_from` as a time of the column, or None."""
     text = str(getattr(self, option))
-    if not text:
-      return None
-    return boundary(text, f'dataset.{option}', column, self.time)
+    where = f'dataset.{option}', column, self.time
+    return boundary(text, *where) if text else None
 
 
 def _kind(option: str, default: Any) -> type:

@@ -8,11 +8,13 @@ split is there twice while its shards are written.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+import dataclasses
 import os
 import shutil
 from typing import Any
 
 from esmm_jax.data.files import file_hashes, same_files
+from esmm_jax.data.history import specs
 from esmm_jax.data.store.column_files import GrowingTable
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.columns import cut, open_folder, take_rows
@@ -23,10 +25,13 @@ from esmm_jax.data.tabular.config import FILE, GROUP, ROW, SPLITS
 from esmm_jax.data.tabular.config import TabularConfig, WEIGHT
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.tabular.fit import Fit
-from esmm_jax.data.tabular.rows import Chunk, joint_labels, Log
+from esmm_jax.data.tabular.past import options as past_options
+from esmm_jax.data.tabular.past.options import make_reading
+from esmm_jax.data.tabular.past.prepare import History
+from esmm_jax.data.tabular.rows import add_counts, Chunk, joint_labels, Log
 from esmm_jax.data.tabular.rows import row_weights, split_of
 from esmm_jax.data.tabular.splits import LEFT_OUT
-from esmm_jax.data.tabular.time_ends import Ends, ends_of_time
+from esmm_jax.data.tabular.time_ends import all_times, Ends, ends_of_time
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.schema import Schema
 from esmm_jax.types import Columns, InputError
@@ -103,7 +108,9 @@ class Tabular(ColumnarBuilder):
     )
 
   def _describe(self) -> tuple[Schema, dict[str, str]]:
-    return self.builder_config.schema, {
+    config = self.builder_config
+    fields = (*config.schema.fields, *past_options.fields(config))
+    return dataclasses.replace(config.schema, fields=fields), {
         'description': 'A log of impressions, clicks and conversions.',
         'citation': '',
         'homepage': '',
@@ -111,6 +118,11 @@ class Tabular(ColumnarBuilder):
 
   def _expected_splits(self) -> Iterable[str]:
     return self.builder_config.split_names
+
+  @property
+  def history(self) -> str:
+    """See the base class: `nightly`, or `live, delay 10m`; '' if none."""
+    return specs.protocol(self.builder_config.specs)
 
   @property
   def warnings(self) -> list[str]:
@@ -129,19 +141,22 @@ class Tabular(ColumnarBuilder):
     log = Log(config)
     hashes = file_hashes.Hashes(os.fspath(self.data_path))
     files = {path: hashes.facts(path) for path in log.paths}
-    ends = None
-    if config.split == 'time':
-      ends = ends_of_time(log, config)
-    base = growing.base(config)
-    fit, groups, report = self._count(log, ends, base)
+    ends, history, texts = self._begin(log)
+    base, grows = growing.base(config), growing.history(config)
+    fit, groups, report = self._count(log, ends, base, history)
     encoder = fit.encoder()
-    texts = [*(ends.warnings if ends else ())]
     texts += warnings.of_log(config, report, fit, encoder)
-    if texts:
-      report['warnings'] = texts
     if base:
       report['new_values'] = growing.new_values(base, encoder)
     encoder.save(self.encoder_folder)
+    schema = encoder.schema
+    if history:
+      history.fit(encoder, grows, self.encoder_folder)
+      texts += history.warnings
+      fields = (*schema.fields, *history.fields)
+      schema = dataclasses.replace(schema, fields=fields)
+    if texts:
+      report['warnings'] = texts
     # All splits grow in one pass; then their shards are cut off one by one.
     folders = {
         name: os.path.join(os.fspath(self.data_path), f'rows-{name}')
@@ -152,6 +167,8 @@ class Tabular(ColumnarBuilder):
     for chunk in log.chunks():
       split = split_of(chunk, config, ends)
       columns, split = self._encode(chunk, split, encoder, groups, counts)
+      if history:
+        columns |= history.encode(chunk.total, len(split))
       for name, table in tables.items():
         rows = np.flatnonzero(split == SPLITS.index(name))
         table.append(take_rows(columns, rows))
@@ -159,23 +176,41 @@ class Tabular(ColumnarBuilder):
     counts.save(self.encoder_folder)
     for table in tables.values():
       table.close()
+    if history:
+      history.close()
     hashes.refuse_changed()
     hashes.save()
     report['files'] = files
-    report['vocab_sizes'] = {
-        f.name: f.vocab_size for f in encoder.schema.inputs
-    }
+    report['vocab_sizes'] = {f.name: f.vocab_size for f in schema.inputs}
     shards = {
         name: _shards(folder, config.shard_rows)
         for name, folder in folders.items()
     }
-    return encoder.schema, shards, report
+    return schema, shards, report
+
+  def _begin(self, log: Log) -> tuple[Ends | None, History | None, list[str]]:
+    """Reads all times, where a split or a history needs them.
+
+    Returns:
+      The ends of a split by time, the history, and warnings.
+    """
+    config, ends, history = self.builder_config, None, None
+    if config.split != 'time' and not config.specs:
+      return ends, history, []
+    column = all_times(log, config.time)
+    if config.split == 'time':
+      ends = ends_of_time(column, config)
+    if config.specs:
+      reading = make_reading(config, column.times, column.form)
+      history = History(config, reading, os.fspath(self.data_path))
+    return ends, history, column.warnings
 
   def _count(
       self,
       log: Log,
       ends: Ends | None,
       base: Encoder | None,
+      history: History | None,
   ) -> tuple[Fit, Vocabulary | None, dict[str, Any]]:
     """Makes the first pass; checks every value of every row."""
     config = self.builder_config
@@ -190,7 +225,10 @@ class Tabular(ColumnarBuilder):
       labels, is_kept = joint_labels(chunk, config)
       split = np.where(is_kept, split, LEFT_OUT)
       weights = row_weights(chunk, config)
-      fit.add(chunk.columns, split == 0, chunk.location)
+      fitted = splits.fitted(split, config.fit_on)
+      fit.add(chunk.columns, fitted, chunk.location)
+      if history:
+        history.add(chunk.columns, chunk.location, labels, split)
       if config.group:
         values = chunk.texts(config.group)
         groups.add(values)
@@ -198,7 +236,7 @@ class Tabular(ColumnarBuilder):
       if config.splits_by_value:
         unsplit += chunk.texts(config.split_by).null_count
       for k, name in enumerate(SPLITS):
-        _add(num[name], split == k, labels, weights)
+        add_counts(num[name], split == k, labels, weights)
       left_out += int((split == LEFT_OUT).sum())
       total += len(split)
       self._progress.update(len(split))
@@ -244,28 +282,6 @@ class Tabular(ColumnarBuilder):
       # All rows were counted, so none is rare: id 1 is free.
       columns[GROUP] = np.maximum(ids - 1, 0)
     return columns, np.where(is_kept, split, LEFT_OUT)
-
-
-def _add(
-    num: dict[str, Any],
-    rows: np.ndarray,
-    labels: Columns,
-    weights: np.ndarray | None,
-) -> None:
-  """Adds rows to the counts of a split.
-
-  Args:
-    num: `rows`; label -> rows where it is not 0; `row_weight`, their sum.
-    rows: bool [n], those of the split.
-    labels: Label -> [n].
-    weights: float32 [n], or None.
-  """
-  num['rows'] += int(rows.sum())
-  for label, values in labels.items():
-    num[label] = num.get(label, 0) + int(np.count_nonzero(values[rows]))
-  if weights is not None:
-    total = float(weights[rows].sum(dtype=np.float64))
-    num[WEIGHT] = num.get(WEIGHT, 0.0) + total
 
 
 def _shards(folder: str, num_rows: int) -> Iterator[Columns]:

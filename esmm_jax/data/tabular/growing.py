@@ -9,6 +9,9 @@ import os
 from typing import Any
 
 from esmm_jax import paths
+from esmm_jax.checksums import hash_json
+from esmm_jax.data.history import saved
+from esmm_jax.data.history.saved import Saved
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.tabular.inputs import Input
 from esmm_jax.types import InputError
@@ -39,6 +42,32 @@ def base(config: Any) -> Encoder | None:
   return encoder
 
 
+def history(config: Any) -> Saved | None:
+  """Reads the history of the run that a log's options name; None without one.
+
+  Its scaling of numbers and its buckets stay.
+
+  Args:
+    config: A `TabularConfig`.
+
+  Raises:
+    InputError: The run's history is of other columns.
+  """
+  run = config.vocabulary_of
+  if not run:
+    return None
+  before = saved.load(_folder(run))
+  specs = before.store.reading.specs if before else ()
+  if tuple(specs) != tuple(config.specs):
+    says = 'none' if not specs else 'another one'
+    raise InputError(
+        f'dataset.vocabulary_of={run}: that run has {says} of dataset.history'
+        f' {config.history!r}; write dataset.history as there, and'
+        ' history_form and history_strength.'
+    )
+  return before
+
+
 def new_values(old: Encoder, new: Encoder) -> dict[str, int]:
   """Counts the values that each table has more: table -> number."""
   return {
@@ -57,12 +86,18 @@ def load(run: str) -> Encoder:
 
 
 def fingerprint(run: str) -> str:
-  """Hashes the encoder of a run; 16 hexadecimal digits.
+  """Hashes the encoder of a run, and the scaling of its history.
+
+  Returns:
+    16 hexadecimal digits.
 
   Raises:
     InputError: The run has none.
   """
-  return load(run).sha256()[:16]
+  sha256 = load(run).sha256()
+  if history := saved.load_fitted(_folder(run)):
+    sha256 = hash_json([sha256, history.sha256()])
+  return sha256[:16]
 
 
 def check_inputs(inputs: Sequence[Input], base: Encoder, where: str) -> None:

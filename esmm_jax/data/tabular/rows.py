@@ -9,11 +9,11 @@ from esmm_jax.data.csv_files.quoted_names import split_names
 from esmm_jax.data.files import row_files
 from esmm_jax.data.store.sessions import session_hash
 from esmm_jax.data.tabular import joint, labels, splits
-from esmm_jax.data.tabular.config import TabularConfig
+from esmm_jax.data.tabular.config import TabularConfig, WEIGHT
 from esmm_jax.data.tabular.splits import LEFT_OUT
 from esmm_jax.data.values import raw_values
 from esmm_jax.data.values.raw_values import Location, Times
-from esmm_jax.types import InputError
+from esmm_jax.types import Columns, InputError
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -155,6 +155,28 @@ def row_weights(chunk: Chunk, config: TabularConfig) -> np.ndarray | None:
     return None
   location = chunk.location.column(config.weight)
   return labels.read_weights(chunk.arrow(config.weight), location)
+
+
+def add_counts(
+    num: dict[str, Any],
+    rows: np.ndarray,
+    labels: Columns,
+    weights: np.ndarray | None,
+) -> None:
+  """Adds rows to the counts of a split.
+
+  Args:
+    num: `rows`; label -> rows where it is not 0; `row_weight`, their sum.
+    rows: bool [n], those of the split.
+    labels: Label -> [n].
+    weights: float32 [n], or None.
+  """
+  num['rows'] += int(rows.sum())
+  for label, values in labels.items():
+    num[label] = num.get(label, 0) + int(np.count_nonzero(values[rows]))
+  if weights is not None:
+    total = float(weights[rows].sum(dtype=np.float64))
+    num[WEIGHT] = num.get(WEIGHT, 0.0) + total
 
 
 def split_of(

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from esmm_jax.data.store.options import FIT_ON
 from esmm_jax.options import check_choice
 from esmm_jax.types import InputError
 import numpy as np
@@ -40,12 +41,13 @@ _RULES_OF = {
 _NEEDED = {'time': 'time', 'column': 'split_column', 'files': 'test_files'}
 
 
-def check(options: Mapping[str, Any]) -> None:
+def check(options: Mapping[str, Any], has_history: bool = False) -> None:
   """Refuses options of splits that contradict each other.
 
   Args:
     options: Those of the dataset section that are set, `split` among them;
       shares are absent where they are unset.
+    has_history: Whether the time is read for a history too.
 
   Raises:
     InputError: An option belongs to another rule, a rule lacks its option, or
@@ -53,7 +55,10 @@ def check(options: Mapping[str, Any]) -> None:
   """
   rule = options['split']
   check_choice('dataset.split', rule, RULES)
+  check_choice('dataset.fit_on', options.get('fit_on', FIT_ON[0]), FIT_ON)
   for option, rules in _RULES_OF.items():
+    if option == 'time' and has_history:
+      continue
     if option in options and rule not in rules:
       others = ' or '.join(f"dataset.split='{r}'" for r in rules)
       raise InputError(
@@ -85,6 +90,24 @@ def check(options: Mapping[str, Any]) -> None:
     )
   if rule == 'files':
     _check_files(options)
+  if 'fit_on' in options and 'valid' not in names(options):
+    raise InputError(
+        f'dataset.fit_on is {options["fit_on"]!r}, but this log has no'
+        ' validation split; leave dataset.fit_on out.'
+    )
+
+
+def fitted(split: np.ndarray, fit_on: str) -> np.ndarray:
+  """Marks the rows that vocabularies and scaling are fitted on.
+
+  Args:
+    split: int8 [n], a position in `SPLITS`, or LEFT_OUT.
+    fit_on: One of `FIT_ON`.
+
+  Returns:
+    bool [n].
+  """
+  return np.isin(split, [SPLITS.index(name) for name in fit_on.split('+')])
 
 
 def _check_files(options: Mapping[str, Any]) -> None:

@@ -15,24 +15,40 @@ _STRAY = 0.005
 
 
 class Ends(NamedTuple):
-  """The two times, and what people should know of the column.
+  """The two times.
 
   Attributes:
     valid: Comparable with `Times.values`, as is the next.
     test: See there.
-    warnings: Texts.
   """
 
   valid: int | float
   test: int | float
-  warnings: tuple[str, ...] = ()
 
 
-class _Column(NamedTuple):
-  """All times of a log, ascending, and the form of its numbers ('': none)."""
+class Column(NamedTuple):
+  """All times of a log, and what people should know of them.
 
+  Attributes:
+    name: Of the column.
+    times: Ascending; 8 bytes a row.
+    form: The one form of numbers, '' for none.
+  """
+
+  name: str
   times: Times
   form: str
+
+  @property
+  def warnings(self) -> list[str]:
+    """Warns of dates that may stand for a missing one."""
+    return [
+        f'{num:,} rows have the time {date} in column {self.name!r}, which is'
+        ' often written where none is known; they come'
+        f' {"first" if first else "last"} in time. Leave them out of the files'
+        ' if so.'
+        for date, num, first in time_forms.sentinels(self.times, self.form)
+    ]
 
   def words(self, k: int) -> str:
     """Returns time number k as people write it."""
@@ -40,19 +56,22 @@ class _Column(NamedTuple):
     return time_forms.words(value, self.times, self.form)
 
 
-def ends_of_time(log: Log, config: TabularConfig) -> Ends:
+def ends_of_time(column: Column, config: TabularConfig) -> Ends:
   """Finds the times at which validation and test begin.
 
   These are the config's, or follow from its shares: the last `test_share` of
   the rows, and `valid_share` of all rows before it; where `test_from` says
   where the test split begins, the last `valid_share` of the rows before that.
-  Takes 8 bytes a row. Rows of one time are in one split, the later one.
+  Rows of one time are in one split, the later one.
+
+  Args:
+    column: All times.
+    config: Of the log.
 
   Raises:
-    InputError: They leave a split empty, or rows differ in the form of time.
+    InputError: They leave a split empty.
   """
   name = config.time
-  column = _all_times(log, name)
   times = column.times.values
   num = len(times)
   ends: list[int | float] = []
@@ -82,17 +101,7 @@ def ends_of_time(log: Log, config: TabularConfig) -> Ends:
         f'dataset.valid_from, {config.valid_from}, comes after {test};'
         ' validation rows are those between the two.'
     )
-  return Ends(ends[0], ends[1], tuple(_warnings(column, name)))
-
-
-def _warnings(column: _Column, name: str) -> list[str]:
-  """Warns of dates that may stand for a missing one."""
-  return [
-      f'{num:,} rows have the time {date} in column {name!r}, which is often'
-      f' written where none is known; they come {"first" if first else "last"}'
-      ' in time. Leave them out of the files if so.'
-      for date, num, first in time_forms.sentinels(column.times, column.form)
-  ]
+  return Ends(ends[0], ends[1])
 
 
 class _Shapes:
@@ -151,8 +160,12 @@ class _Shapes:
     return forms[0][1].name
 
 
-def _all_times(log: Log, name: str) -> _Column:
-  """Returns the times of all rows."""
+def all_times(log: Log, name: str) -> Column:
+  """Reads the times of all rows.
+
+  Raises:
+    InputError: Rows differ in the form of time.
+  """
   pieces: list[Times] = []
   shapes = _Shapes(name)
   for chunk in log.chunks([name]):
@@ -160,11 +173,11 @@ def _all_times(log: Log, name: str) -> _Column:
     shapes.add(chunk, piece)
     pieces.append(piece)
   if not pieces:
-    return _Column(Times(np.zeros(0), 'number'), '')
+    return Column(name, Times(np.zeros(0), 'number'), '')
   zones = {piece.zone for piece in pieces}
   times = Times(
       np.sort(np.concatenate([piece.values for piece in pieces])),
       pieces[0].kind,
       zones.pop() if len(zones) == 1 else '',
   )
-  return _Column(times, shapes.form())
+  return Column(name, times, shapes.form())

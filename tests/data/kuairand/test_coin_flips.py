@@ -1,14 +1,14 @@
 """Histories of a log whose labels are coin flips tell nothing of them."""
 
 from esmm_jax.data.kuairand import dataset
-from esmm_jax.data.kuairand.history import out_of_time
-from esmm_jax.data.kuairand.rows import first_days, split_by_day
+from esmm_jax.data.kuairand.rows import split_by_day
 from esmm_jax.metrics.by_space import evaluate, Observed
 from esmm_jax.training.predict import observe
 import numpy as np
 import pytest
 
 from tests.data.kuairand import test_kuairand
+from tests.data.kuairand.days import history_of
 
 USERS, DAYS, A_DAY = 3000, 8, 3 * 3000
 KEYS = ('ctr', 'cvr_clicked', 'ctcvr')
@@ -26,8 +26,9 @@ def flipped(valid_days, test_days, live, num_users=USERS):
       valid_days=valid_days, test_days=test_days, history=True,
       history_live=live)
   splits = split_by_day(date, config)
-  day = date if live else first_days(date, splits)
-  past = out_of_time({'user': user}, day, click, conversion, 20.0)['user']
+  split = None if live else splits['valid'] + 2 * splits['test']
+  past = history_of(
+      {'user': user}, date, click, conversion, 20.0, split)['user']
   logits = {'ctr': past.ctr.values, 'cvr': past.cvr.values}
   logits['ctcvr'] = logits['ctr'] + logits['cvr']
   labels = {'click': click, 'conversion': conversion}

@@ -2,11 +2,12 @@
 
 import math
 
-from esmm_jax.data.kuairand.history import NO_KEY, out_of_time, sums_before
 from esmm_jax.data.store.feature_columns import FeatureColumns, take, Values
-from esmm_jax.types import InputError, Ragged
+from esmm_jax.types import Ragged
 import numpy as np
 import pytest
+
+from tests.data.kuairand.days import history_of, NO_KEY
 
 STRENGTH = 5.0
 
@@ -33,7 +34,7 @@ def make_log(seed=0, n=400):
 
 
 def slow(log, name):
-  """The formulas of the module's docstring, a loop over pairs of rows."""
+  """The formulas of `data.history.encode`, a loop over pairs of rows."""
   keys, day = log['keys'][name], log['day']
   if isinstance(keys, Ragged):
     offsets = keys.offsets
@@ -71,7 +72,7 @@ def slow(log, name):
 @pytest.mark.parametrize('name', ['user', 'tags'])
 def test_against_a_slow_loop(name):
   log = make_log()
-  past = out_of_time(**log, strength=STRENGTH)[name]
+  past = history_of(**log, strength=STRENGTH)[name]
   ctr, cvr, count, no_impression, no_click = slow(log, name)
   np.testing.assert_allclose(past.ctr.values, ctr, atol=1e-12)
   np.testing.assert_allclose(past.cvr.values, cvr, atol=1e-12)
@@ -90,8 +91,8 @@ def test_labels_of_a_day_change_later_days_only(day):
   flipped['click'] = np.where(that_day, 1 - log['click'], log['click'])
   flipped['conversion'] = flipped['click'] * (log['keys']['user'] % 2)
   flipped['conversion'][~that_day] = log['conversion'][~that_day]
-  before = out_of_time(**log, strength=STRENGTH)
-  after = out_of_time(**flipped, strength=STRENGTH)
+  before = history_of(**log, strength=STRENGTH)
+  after = history_of(**flipped, strength=STRENGTH)
   late = log['day'] > day
   for name in before:
     for a, b in zip(before[name], after[name]):
@@ -104,7 +105,7 @@ def test_labels_of_a_day_change_later_days_only(day):
 def test_first_day_knows_nothing():
   log = make_log(seed=2)
   first = log['day'] == log['day'].min()
-  for past in out_of_time(**log, strength=STRENGTH).values():
+  for past in history_of(**log, strength=STRENGTH).values():
     for encoding in past:
       assert not encoding.values[first].any()
       assert encoding.missing[first].all()
@@ -114,21 +115,17 @@ def test_one_class_stays_finite():
   zeros = np.zeros(6, np.int64)
   day = np.array([1, 1, 2, 2, 3, 3])
   for click in (zeros, zeros + 1):
-    past = out_of_time({'k': zeros}, day, click, click, STRENGTH)['k']
+    past = history_of({'k': zeros}, day, click, click, STRENGTH)['k']
     assert all(np.isfinite(encoding.values).all() for encoding in past)
 
 
-def test_strength_must_be_positive():
-  with pytest.raises(InputError, match='strength is 0'):
-    out_of_time(**make_log(), strength=0)
-
-
-def test_sums_before_by_hand():
+def test_counts_by_hand():
   key = np.array([1, 2, 1, 1, 2, 1])
   day = np.array([5, 5, 6, 6, 7, 9])
-  amount = np.array([1, 10, 100, 1000, 10000, 100000])
-  [sums] = sums_before(key, day, [amount])
-  assert sums.tolist() == [0, 0, 1, 1, 10, 1101]
+  none = np.zeros(6, np.int64)
+  past = history_of({'k': key}, day, none, none, STRENGTH)['k']
+  counts = np.rint(np.expm1(past.count.values)).tolist()
+  assert counts == [0, 0, 1, 1, 1, 3]
 
 
 def test_buckets_hold_equally_many_training_rows():

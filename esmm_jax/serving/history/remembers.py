@@ -1,0 +1,176 @@
+"""The part of a `Predictor` whose run has a history."""
+
+from collections.abc import Mapping
+import copy
+import os
+from typing import Any
+
+from esmm_jax import histories, paths, streams
+from esmm_jax.data.files import frames
+from esmm_jax.data.history import saved, store_files
+from esmm_jax.data.history.store import Observed
+from esmm_jax.data.tabular.rows import Chunk
+from esmm_jax.data.tabular.splits import LEFT_OUT
+from esmm_jax.data.values.raw_values import Location
+from esmm_jax.serving import inputs, labelled
+from esmm_jax.serving.history.state import History
+from esmm_jax.types import InputError
+from esmm_jax.whole_files import new_folder
+
+_WHY = ', which the history of the run reads'
+
+
+class Remembers:
+  """The part of a `Predictor` that looks rows up and learns of new ones.
+
+  Attributes:
+    history: The run's history; None if its model reads none.
+  """
+
+  history: History | None = None
+
+  def _read_history(self, encoder: str) -> None:
+    """Reads the history in the folder of an encoder, if the model has one."""
+    held = saved.load(encoder)
+    if held is None:
+      return
+    fields = {field.name for field in self.schema.fields}
+    if fields & {field.name for field in held.fitted.fields}:
+      self.history = History(held)
+      more = [n for n in self.history.names if n not in self.names]
+      self.names = [*self.names, *more]
+
+  @property
+  def history_protocol(self) -> str:
+    """The protocol of the run's histories, see `histories`; '' without any."""
+    return histories.of_run(self.trained.results, self.trained.config)
+
+  @property
+  def as_of(self) -> int | None:
+    """The present, for rows of later times; nanoseconds since 1970, or None.
+
+    Set to a split of the run's data (`test`), rows are asked for as those of
+    the split were: a nightly history has nothing of the split's own days. Set
+    to a time, as the column of times has them, nothing after it is known. None
+    asks for each row at its own time.
+    """
+    return self.require_history('as_of').as_of
+
+  @as_of.setter
+  def as_of(self, value: Any) -> None:
+    history = self.require_history('as_of')
+    history.as_of = None if value is None else history.moment(value)
+
+  def require_history(self, what: str) -> History:
+    """Returns the history.
+
+    Args:
+      what: Begins the message.
+
+    Raises:
+      InputError: The model reads none.
+    """
+    if self.history is None:
+      raise InputError(
+          f'{what}: the model has no history. Those of runs with dataset.history'
+          ' have one.'
+      )
+    return self.history
+
+  def observe(self, columns: Any, where: str = 'columns') -> Observed:
+    """Brings the history up to date with rows whose labels are known.
+
+    A later `predict` sees them as soon as their delay is over. They may come in
+    any order and late. Left out, with a warning, are rows that the run's log
+    has already (no newer than its end), and rows that were observed before:
+    those that agree in time and all other columns but the labels.
+
+    Args:
+      columns: Rows as `predict` takes them, with the columns of the labels.
+      where: Name of the rows in messages.
+
+    Returns:
+      How many rows were added, and left out.
+
+    Raises:
+      InputError: The model has no history, a column is missing, or a value or
+        label is not possible.
+    """
+    self.require_history('observe')
+    total = Observed(0, 0, 0)
+    for first, piece in frames.pieces(columns, None, 1 << 18, where):
+      report = self._observe(piece.columns, Location(where, first))
+      total = Observed(*(a + b for a, b in zip(total, report)))
+    for num, why in (
+        (total.in_log, 'are no newer than the log of the run, which has them'),
+        (total.again, 'were observed before'),
+    ):
+      if num:
+        streams.warn(f'{where}: {num:,} rows are left out: they {why}.')
+    return total
+
+  def _observe(
+      self, columns: Mapping[str, Any], location: Location, again: bool = True
+  ) -> Observed:
+    """Observes rows of one piece; `again`: leaves out what was seen before."""
+    reader = labelled.Reader(self)
+    reader.check(list(columns), location.where)
+    more = [n for n in self.history.reading.numbers if n not in reader.names]
+    names = [*reader.names, *more]
+    columns = frames.read(columns, names, location.where, inputs.READS).columns
+    chunk = Chunk(
+        columns, location, 0, location.first, location.first, LEFT_OUT
+    )
+    labels, is_kept = reader.labels_of(chunk)
+    fields = self._encoder.inputs if again else None
+    return self.history.observe(columns, location, labels, is_kept, fields)
+
+  def save_history(self, folder: str, since: Any = None) -> None:
+    """Writes the history as it is now; `load(run, history=folder)` reads it.
+
+    Args:
+      folder: Must not exist.
+      since: The earliest time that it is to answer, see `as_of`; what was
+        before becomes sums, which makes it smaller. None: as now.
+
+    Raises:
+      InputError: The model has no history, or the folder exists.
+    """
+    history = self.require_history('save_history')
+    folder = paths.expand(folder)
+    if os.path.lexists(folder):
+      raise InputError(f'{folder} exists. Name another folder.')
+    time = None if since is None else history.moment(since)
+    os.makedirs(os.path.dirname(os.path.abspath(folder)), exist_ok=True)
+    with new_folder(folder) as temporary:
+      store_files.save(history.store, temporary, time)
+
+  def load_history(self, folder: str) -> None:
+    """Reads a history that `save_history` wrote, of this run.
+
+    Args:
+      folder: The folder.
+
+    Raises:
+      InputError: It holds none, was changed, or is of another log.
+    """
+    history = self.require_history(f'history={folder}')
+    store = store_files.load(paths.expand(folder))
+    old, new = history.store, store
+    same = (
+        old.reading == new.reading,
+        old.facts.log_until == new.facts.log_until,
+        old.facts.firsts == new.facts.firsts,
+    )
+    if not all(same):
+      raise InputError(
+          f'history={folder} is of another run: other histories, or another'
+          ' log. Use one that this run saved.'
+      )
+    self.history = history.copied(store=store)
+
+  def with_history(self, history: History) -> Any:
+    """Returns a predictor of the same model that has another history."""
+    other = copy.copy(self)
+    other.history = history
+    return other

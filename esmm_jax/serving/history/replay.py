@@ -1,0 +1,193 @@
+"""Files whose rows are looked up in a run's history, and in the files' own.
+
+Where the files have labels, all their rows are added to a copy of the history
+first; each row then asks for it at its own time, and so sees the earlier rows
+of the files whose delay is over, in whatever order the files hold them.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from esmm_jax.data.csv_files.dialect import Dialect
+from esmm_jax.data.files import row_files
+from esmm_jax.data.history.hashes import NO_KEY
+from esmm_jax.data.history.reading import Rows
+from esmm_jax.data.tabular.rows import Chunk
+from esmm_jax.data.tabular.splits import LEFT_OUT
+from esmm_jax.options import check_choice
+from esmm_jax.serving.history.state import History
+from esmm_jax.serving.labelled import Reader
+from esmm_jax.types import InputError
+import numpy as np
+
+MODES = ('auto', 'replay', 'store')
+_ROWS = 1 << 18
+_WHY = ', which the history of the run reads'
+
+
+class Prepared(NamedTuple):
+  """What scores the rows of files.
+
+  Attributes:
+    predictor: The model, with the history that its rows see.
+    about: What the history is made of, for jobs that resume; {} without one.
+    line: What was done, for people; '' without a history.
+  """
+
+  predictor: Any
+  about: dict[str, Any]
+  line: str = ''
+
+
+def prepare(
+    predictor: Any,
+    files: Sequence[row_files.File],
+    dialect: Dialect,
+    mode: str = 'auto',
+    as_of: Any = None,
+) -> Prepared:
+  """Prepares a model for the rows of files.
+
+  Args:
+    predictor: The model; its own history is not changed.
+    files: The files.
+    dialect: The form of CSV files.
+    mode: `replay` counts the rows of the files themselves, which need labels;
+      `store` looks up what the run knows, and no more; `auto` replays if all
+      files have the labels.
+    as_of: See `Predictor.as_of`; None or '': that of the predictor.
+
+  Raises:
+    InputError: A file lacks a column, a value is of another kind, or the model
+      has no history and one is asked for.
+  """
+  check_choice('--history', mode, MODES)
+  if predictor.history is None:
+    if mode != 'auto' or as_of:
+      predictor.require_history('--history and --as_of')
+    return Prepared(predictor, {})
+  history = predictor.history.copied()
+  if as_of:
+    history.as_of = history.moment(as_of)
+  lacks = _lacking(predictor, files, dialect)
+  replays = mode == 'replay' or (mode == 'auto' and not lacks)
+  if mode == 'replay' and lacks:
+    raise InputError(
+        f'{lacks}, which a replay counts. --history=store looks up what the run'
+        ' knows, and counts nothing of the files.'
+    )
+  begin, until = history.store.fingerprint(), history.store.until
+  counted, had = _read(predictor, history, files, dialect, replays, until)
+  about = {
+      'mode': 'replay' if replays else 'store',
+      'state': begin,
+      'as_of': history.as_of,
+  }
+  line = _line(history, lacks, replays, until, counted, had)
+  return Prepared(predictor.with_history(history), {'history': about}, line)
+
+
+def _lacking(
+    predictor: Any, files: Sequence[row_files.File], dialect: Dialect
+) -> str:
+  """Names a file that lacks a column of a replay, and the column; or ''."""
+  for file in files:
+    present = row_files.names(file.path, dialect)
+    for name in _counted(predictor):
+      if name not in present:
+        return f'{file.path} has no column {name!r}'
+  return ''
+
+
+def _counted(predictor: Any) -> list[str]:
+  """Returns the columns that the rows of a replay add."""
+  numbers = predictor.history.reading.numbers
+  return list(dict.fromkeys([*Reader(predictor).labels, *numbers]))
+
+
+def _read(
+    predictor: Any,
+    history: History,
+    files: Sequence[row_files.File],
+    dialect: Dialect,
+    replays: bool,
+    until: int,
+) -> tuple[int, int]:
+  """Reads the files once: their rows into a history, first times of requests.
+
+  Returns:
+    The number of rows that were counted, and that the history had.
+  """
+  reading = history.reading
+  for file in files:
+    present = row_files.names(file.path, dialect)
+    row_files.require(history.names, present, file.path, _WHY, dialect)
+  if not replays and not reading.request:
+    return 0, 0
+  counted = had = 0
+  hashes, times = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+  names = list(reading.columns)
+  if replays:
+    names = list(dict.fromkeys([*names, *_counted(predictor)]))
+  reader = Reader(predictor)
+  for chunk in _chunks(files, names, dialect):
+    labels, kept = reader.labels_of(chunk) if replays else (None, None)
+    rows = reading.read(chunk.columns, chunk.location, labels)
+    if reading.request:
+      first = _first_times(rows)
+      hashes.append(first[0])
+      times.append(first[1])
+    if replays:
+      new = kept & (rows.time > until)
+      counted, had = counted + int(new.sum()), had + int((kept & ~new).sum())
+      history.add(rows, np.flatnonzero(new))
+  if reading.request:
+    history.requests = _earliest(np.concatenate(hashes), np.concatenate(times))
+  return counted, had
+
+
+def _chunks(
+    files: Sequence[row_files.File], names: list[str], dialect: Dialect
+) -> Iterator[Chunk]:
+  for file in files:
+    for path, first, table in row_files.read(file.path, names, _ROWS, dialect):
+      columns = {name: table[name] for name in names}
+      at = row_files.location(path, first, dialect)
+      yield Chunk(columns, at, 0, first, first, LEFT_OUT)
+
+
+def _first_times(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+  return _earliest(rows.request, rows.time)
+
+
+def _earliest(
+    hashes: np.ndarray, times: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns distinct hashes, ascending, and the first time of each."""
+  order = np.lexsort((times, hashes))
+  order = order[hashes[order] != NO_KEY]
+  distinct, first = np.unique(hashes[order], return_index=True)
+  return distinct, times[order][first]
+
+
+def _line(
+    history: History,
+    lacks: str,
+    replays: bool,
+    until: int,
+    counted: int,
+    had: int,
+) -> str:
+  """Says what was done."""
+  words = history.reading.clock.words
+  end = f'the end of the history, {words(until)}'
+  asked = ''
+  if history.as_of is not None:
+    asked = f'; asked for as of {words(history.as_of)}'
+  if replays:
+    text = f'history: replayed, {counted:,} labelled rows after {end}'
+    if had:
+      text += f'; {had:,} rows up to then were looked up and not counted again'
+    return text + asked
+  why = f', as {lacks}' if lacks else ''
+  return f'history: looked up, {end}; no row of the input counts{why}{asked}'

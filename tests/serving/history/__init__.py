@@ -1,0 +1,1 @@
+"""Histories when scores are asked for."""
