@@ -12,7 +12,7 @@ from esmm_jax.types import InputError
 from esmm_jax.warm_start import refit, refit_steps
 from esmm_jax.warm_start.options import RefitOptions
 from esmm_jax.warm_start.resolve import resolve
-from esmm_jax.workdir import ended, manifest, provenance
+from esmm_jax.workdir import end_note, manifest, provenance
 import jax.numpy as jnp
 import numpy as np
 from pyarrow import parquet
@@ -222,7 +222,7 @@ def test_rows_and_steps(root, first, second):
 @marked
 def test_what_it_says(first, second, root):
   (workdir, then), (refit_dir, now) = first, second
-  stamp = ended.stamp(workdir)
+  stamp = end_note.stamp(workdir)
   assert now['refit_of'] == {
       'identity': stamp.identity, 'step': then['selected_step'],
       'params_sha256': stamp.params_sha256, 'metric': 'valid/ctcvr/logloss'}
