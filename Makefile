@@ -17,14 +17,17 @@ $(STAMP): setup.cfg pyproject.toml
 demo: setup
 	$(RUN) -m experiments.demo --workdir=demo
 
+# `worksteal` leaves the tests of a module, and what they share, to one worker.
 test: setup
-	$(RUN) -m pytest -n 2
+	$(RUN) -m pytest -n 2 --dist worksteal
 
 test-fast: setup
-	$(RUN) -m pytest -n 2 -m 'not slow and not long'
+	$(RUN) -m pytest -n 2 --dist worksteal -m 'not slow and not long'
 
+# With all optimizations of XLA, as users have them.
 test-long: setup
-	$(RUN) -m pytest -n 2 -m long
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(RUN) -m pytest -n 2 --dist worksteal \
+	  -m long
 
 # Many kills at random moments; says where they hit.
 test-kill: setup

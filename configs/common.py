@@ -129,6 +129,10 @@ def base() -> ConfigDict:
           # Folder of a finished run; this one begins with its parameters and
           # moments (docs/after_the_first_run.md).
           init_from=placeholder(str),
+          # Folder of a finished run that is trained anew, on its rows of
+          # training and validation, for the steps that it selected; the rest
+          # is as there (docs/after_the_first_run.md).
+          refit_of=placeholder(str),
           # A published set-up of Ali-CCP (`esmm_jax/protocols/`): fills what
           # the dataset section leaves unset, adds its summary to the results.
           protocol='',
@@ -240,6 +244,8 @@ def kuairand() -> ConfigDict:
           history_form=placeholder(str),
           history_strength=placeholder(float),
           history_live=placeholder(bool),
+          # 'train+valid' of a run that trains on both; `refit_of` sets it.
+          fit_on=placeholder(str),
           **_splits(),
       )
   )
@@ -341,6 +347,8 @@ def tabular() -> ConfigDict:
           # Folder of a run whose vocabulary grows by the values of this log;
           # `init_from` sets it.
           vocabulary_of=placeholder(str),
+          # 'train+valid' of a run that trains on both; `refit_of` sets it.
+          fit_on=placeholder(str),
           **_splits(),
       )
   )

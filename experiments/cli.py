@@ -90,6 +90,11 @@ def require(name: str, example: str) -> Any:
   return value
 
 
+def set_keys() -> dict[str, Any]:
+  """Returns the flat keys that --config.KEY=VALUE has set."""
+  return dict(config_flags.get_override_values(flags.FLAGS['config']))
+
+
 def example_command(text: str) -> str:
   """Returns the first `python -m ...` of a docstring, in one line."""
   lines = iter(text.splitlines())

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 import shutil
 from typing import Any
 
-from esmm_jax import streams
+from esmm_jax import histories, streams
 from esmm_jax.printable import printable
 from esmm_jax.reporting.grid import digits
 
@@ -30,12 +30,21 @@ def warn(text: str) -> None:
 def print_results(
     runs: Mapping[str, Mapping[str, Any]], title: str = 'test split'
 ) -> None:
-  """Prints the metrics `test/...`: a row for each space and run."""
+  """Prints the metrics `test/...`: a row for each space and run.
+
+  The title says what their histories know (`histories`), or the name of each
+  run where they know different things.
+  """
   from rich.box import SIMPLE_HEAD
   from rich.console import Console
   from rich.table import Table
   from rich.text import Text
 
+  known = {name: r.get(histories.KEY, '') for name, r in runs.items()}
+  if len(set(known.values())) == 1:
+    title = histories.labelled(title, *set(known.values()))
+  else:
+    runs = {histories.labelled(n, known[n]): r for n, r in runs.items()}
   # As `Text`, for brackets in a text would be markup.
   table = Table(
       title=Text(printable(title), 'table.title'),

@@ -18,6 +18,7 @@ import os
 from typing import Any
 
 from absl import flags
+from esmm_jax import streams
 
 from experiments import cli, console, file_flags
 
@@ -59,6 +60,7 @@ def main() -> None:
   file_flags.check_output(output, _is_evaluation)
 
   import esmm_jax
+  from esmm_jax import histories
   from esmm_jax.data.csv_files import quoted_names
   from esmm_jax.data.files import row_files
   from esmm_jax.json_files import write_json
@@ -73,6 +75,7 @@ def main() -> None:
   options = (_by(), _CALIBRATED.value, _JOINT.value)
   if _SPLIT.value:
     builder = parts.dataset(predictor.config.dataset, data_dir)
+    _warn_of_trained(predictor, builder, _SPLIT.value)
     result = evaluation.evaluate_split(
         predictor, builder, _SPLIT.value, *options
     )
@@ -88,12 +91,29 @@ def main() -> None:
       'calibrated': _CALIBRATED.value,
   }
   told = {k: v for k, v in predictor.about().items() if k == 'members'}
-  write_json(output, what | told | result)
+  protocol = predictor.history_protocol
+  write_json(output, what | told | histories.noted(protocol) | result)
   name = members.mean_name(folders)
   title = f'split {_SPLIT.value}' if _SPLIT.value else _INPUT.value
   title = f'{title}: {result["rows"]:,} rows'
+  title = histories.labelled(title, protocol)
   _print(name, title, result, predictor.unseen_in_log)
+  if knows := histories.meaning(protocol):
+    console.say(f'history: {knows}')
   console.say(f'Written: {output}')
+
+
+def _warn_of_trained(predictor: Any, builder: Any, split: str) -> None:
+  """Says how many rows of a split a refit was trained on."""
+  trained = predictor.config.dataset.train_split
+  if not predictor.results.get('refit_of'):
+    return  # Whoever names its training split knows.
+  if num := builder.num_shared(trained, split):
+    streams.warn(
+        f'this run is a refit, trained on {trained!r}: {num:,} rows of'
+        f' {split!r} are among them, and what is measured there promises too'
+        ' much.'
+    )
 
 
 def _is_evaluation(path: str) -> bool:

@@ -34,6 +34,40 @@ def config(spec: str) -> config_dict.ConfigDict:
   return _call(spec, 'get_config', 'config')
 
 
+def refitted(
+    tree: config_dict.ConfigDict, workdir: str, keys: Mapping[str, Any]
+) -> config_dict.ConfigDict:
+  """Returns the config of the run that `refit_of` names, for this machine.
+
+  Args:
+    tree: Names the run; its section `run` is taken.
+    workdir: Folder of the refit; '' if it has none.
+    keys: Flat keys that a person has set.
+
+  Raises:
+    InputError: There is no such run, or the config contradicts it.
+  """
+  from esmm_jax.serving.restore import to_config
+  from esmm_jax.warm_start import refit
+
+  run = tree.refit_of
+  saved = refit.config_of(run, workdir, keys)
+  now, then = flatten(tree.to_dict()), flatten(saved)
+  for key in ('model.name', 'estimator', 'dataset.name'):
+    if now.get(key) != then.get(key):
+      raise InputError(
+          f'refit_of={run}: {key} is {now.get(key)} in --config and'
+          f' {then.get(key)} there. Name the config file and variant of that'
+          ' run.'
+      )
+  result = to_config(saved)
+  with result.unlocked():
+    result.refit_of, result.run = run, tree.run
+    moved = {key: keys[key] for key in refit.PATHS if key in keys}
+    result.update_from_flattened_dict(moved)
+  return result
+
+
 def table(spec: str) -> Table:
   """Loads the results table of FILE[:variant], of the files in configs/tables.
 
@@ -150,7 +184,7 @@ def todays_configs(
     configs = {name: point(p) for name, p in runs(table.points).items()}
     override(configs, list(map(str, sweep['override'])))
     return {
-        name: folder.decisive(folder.record(protocols.resolve(tree)))
+        name: folder.decisive(folder.record(_resolved(tree)))
         for name, tree in configs.items()
     }
   except (InputError, TypeError) as e:
@@ -158,6 +192,16 @@ def todays_configs(
         f'the runs in {workdir} are not compared with their points: {e}'
     )
     return None
+
+
+def _resolved(tree: config_dict.ConfigDict) -> config_dict.ConfigDict:
+  """Returns a config as its run has it, but for what it notes of others."""
+  tree = protocols.resolve(tree)
+  if tree.get('refit_of'):
+    from esmm_jax.warm_start import refit  # It imports the data sets.
+
+    tree = refit.on_all_rows(tree)
+  return tree
 
 
 def finished(tree: config_dict.ConfigDict, workdir: str) -> bool:

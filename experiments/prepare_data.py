@@ -24,7 +24,7 @@ from absl import flags
 from esmm_jax import streams
 from esmm_jax.types import InputError
 
-from experiments import cli, console, file_flags
+from experiments import cli, console, file_flags, load
 
 cli.define_config()
 cli.define_data_dir()
@@ -62,6 +62,8 @@ def main() -> None:
     from esmm_jax.warm_start.resolve import resolve
 
     config = cli.require('config', 'configs/esmm.py:tabular')
+    if config.get('refit_of'):
+      config = load.refitted(config, '', cli.set_keys())
     _prepare(resolve(protocols.resolve(config)).dataset)
     return
   name = cli.require('dataset', 'ali_ccp')

@@ -39,6 +39,7 @@ def main() -> None:
   from esmm_jax.printable import printable
   from esmm_jax import ownership
   from esmm_jax.reporting import figures, text as report
+  from esmm_jax.reporting.history_notes import comparisons
   from esmm_jax.sweeps.results import notes, tabulate
   from esmm_jax.types import InputError
   from esmm_jax.whole_files import write_text
@@ -68,7 +69,7 @@ def main() -> None:
   for name, text in texts.values():
     write_text(os.path.join(output, name), text)
   print(printable(texts[_FORMAT.value][1]), end='')
-  for note in notes(blocks):
+  for note in (*notes(blocks), *comparisons(table, blocks)):
     streams.warn(note)
   for line in (*drawn.paths, *drawn.skipped):
     streams.progress(line)

@@ -4,9 +4,11 @@
 
 --config=FILE[:variant] names the config, --config.key=value changes a key of
 it. --init_from=RUN begins with the parameters of a finished run, on today's log
-say (docs/after_the_first_run.md). The run's folder gets config.json,
-metrics.jsonl, results.json, checkpoints/ and tensorboard/. The same command
-again resumes where it stopped.
+say; --refit_of=RUN trains a finished run anew on its rows of training and of
+validation, for the steps that it selected, with its config: only --config and
+the keys of the machine are set (docs/after_the_first_run.md). The run's folder
+gets config.json, metrics.jsonl, results.json, checkpoints/ and tensorboard/.
+The same command again resumes where it stopped.
 """
 
 import os
@@ -30,6 +32,10 @@ _INIT_FROM = file_flags.define_path(
     'init_from', None, 'Folder of a finished run whose parameters and moments'
     ' this one begins with; the same as --config.init_from.'
 )
+_REFIT_OF = file_flags.define_path(
+    'refit_of', None, 'Folder of a finished run that is trained anew, on its'
+    ' rows of training and validation; the same as --config.refit_of.'
+)
 _COORDINATOR = flags.DEFINE_string(
     'coordinator', '', 'To train with several processes: HOST:PORT of the first'
     " one, or 'auto' on a cluster that sets it (docs/scale.md)."
@@ -50,18 +56,30 @@ flags.adopt_module_key_flags(cli)
 def main() -> None:
   config = cli.require('config', 'configs/esmm.py:smoke')
   workdir = cli.require('workdir', 'runs/esmm')
-  if _INIT_FROM.value is not None:
-    if config.get('init_from') not in (None, '', _INIT_FROM.value):
-      raise cli.UsageError(
-          f'--init_from={_INIT_FROM.value} and init_from={config.init_from} of'
-          ' the config name two runs; set one.'
-      )
-    load.set_key(config, 'init_from', _INIT_FROM.value)
+  for flag in (_INIT_FROM, _REFIT_OF):
+    _set_run(config, flag.name, flag.value)
+  if config.get('refit_of'):
+    keys = cli.set_keys()
+    if _INIT_FROM.value:
+      keys['init_from'] = _INIT_FROM.value
+    config = load.refitted(config, workdir, keys)
   if _COORDINATOR.value:
     return _as_one_of_many(config, workdir)
   if _NUM_PROCESSES.value is not None or _PROCESS_ID.value is not None:
     raise InputError('--num_processes and --process_id need --coordinator.')
   _train(config, workdir)
+
+
+def _set_run(config: Any, key: str, run: str | None) -> None:
+  """Sets the key of the config that names another run, as its flag does."""
+  if run is None:
+    return
+  if config.get(key) not in (None, '', run):
+    raise cli.UsageError(
+        f'--{key}={run} and {key}={config[key]} of the config name two runs;'
+        ' set one.'
+    )
+  load.set_key(config, key, run)
 
 
 def _as_one_of_many(config: Any, workdir: str) -> None:
@@ -86,7 +104,8 @@ def _as_one_of_many(config: Any, workdir: str) -> None:
 def _train(config: Any, workdir: str, first: bool = True) -> None:
   from esmm_jax.training.loop import train_replicas
 
-  if not os.path.exists(os.path.join(workdir, 'config.json')):
+  is_begun = os.path.exists(os.path.join(workdir, 'config.json'))
+  if not is_begun and not config.get('refit_of'):  # Its run was asked.
     _refuse_idle_keys(config)
   before = _written(workdir)
   is_this_run = True

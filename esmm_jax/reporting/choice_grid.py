@@ -1,5 +1,6 @@
 """The grid of a choice on the validation split: every candidate's mean."""
 
+from esmm_jax.reporting import history_notes
 from esmm_jax.reporting.grid import counted, Grid, short, spread, text, titled
 from esmm_jax.sweeps.results import Block
 from esmm_jax.sweeps.table import Table
@@ -21,7 +22,8 @@ def choice_grid(table: Table, block: Block) -> Grid:
       star = '*' if chosen.taken and value == chosen.value else ''
       seeds = counted(summary.n, chosen.planned)
       mean = spread(summary, _VALID_DECIMALS)
-      rows.append([*map(text, row.values), text(value), seeds, mean + star])
+      names = history_notes.row_texts(row)
+      rows.append([*names, text(value), seeds, mean + star])
   what = {'max': 'largest', 'min': 'smallest'}[mode]
   below = [
       f'* chosen: the {what} mean of {metric} over the seeds that all values'

@@ -9,10 +9,12 @@ import os
 import re
 from typing import Any, NamedTuple
 
+from esmm_jax.histories import labelled
 from esmm_jax.metric_names import DECILE_RATIOS
 from esmm_jax.reporting import plots
 from esmm_jax.reporting.front_grid import curves
 from esmm_jax.reporting.grid import text, titled
+from esmm_jax.reporting.history_notes import of_block, row_name
 from esmm_jax.sweeps.results import Block, Row
 from esmm_jax.sweeps.table import Table
 from esmm_jax.types import InputError
@@ -122,7 +124,7 @@ def cvr_by_ctr_decile(
   for block in blocks:
     labels = [titled([k], [v]) for k, v in zip(table.blocks, block.values)]
     cell = (', '.join(labels[1:]), ''.join(labels[:1]))
-    panels[cell] = {row.name: _values(row, _DECILES) for row in block.rows}
+    panels[cell] = {row_name(row): _values(row, _DECILES) for row in block.rows}
   drawn = Drawn([], [])
   arrays = [x for panel in panels.values() for x in panel.values()]
   if not _absent(drawn, path, arrays):
@@ -154,6 +156,7 @@ def _pictures(
       file += '-2'
     taken.add(file)
     title = f'{table.title}: {name}' if name else table.title
+    title = labelled(title, of_block(block))
     pictures.append((block, os.path.join(folder, f'{file}.png'), title))
   return pictures
 

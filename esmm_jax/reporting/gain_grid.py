@@ -5,8 +5,9 @@ import math
 import statistics
 from typing import Any
 
+from esmm_jax.reporting import history_notes
 from esmm_jax.reporting.grid import ARROWS, counted, Grid, interval, NONE
-from esmm_jax.reporting.grid import number, short, text, titled  # fmt: skip
+from esmm_jax.reporting.grid import number, short, titled
 from esmm_jax.sweeps.results import Block, Gain, Row
 from esmm_jax.sweeps.table import Column, Table
 
@@ -50,7 +51,7 @@ def _line(
 ) -> list[str]:
   """Returns the texts of one row of the grid."""
   pairs = max(row.gains[c.metric].paired.n for c in columns)
-  texts = [*map(text, row.values), counted(pairs, len(row.runs))]
+  texts = [*history_notes.row_texts(row), counted(pairs, len(row.runs))]
   for column in columns:
     gain = row.gains[column.metric]
     texts += _gain(gain, column, pairs)
@@ -87,7 +88,7 @@ def _notes(
         f'Verdict on {first} and {second}: a gain counts where its p is below'
         f' {number(LEVEL, 2)}; seesaw: one up and the other one down.'
     )
-  return notes
+  return notes + history_notes.of_gains(rows)
 
 
 def verdict(gains: Sequence[tuple[str, Gain]]) -> str:

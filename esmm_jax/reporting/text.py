@@ -15,7 +15,9 @@ import os
 import re
 from typing import Any
 
+from esmm_jax import histories
 from esmm_jax.metrics.significance import Summary
+from esmm_jax.reporting import history_notes
 from esmm_jax.reporting.choice_grid import choice_grid
 from esmm_jax.reporting.front_grid import front_grid
 from esmm_jax.reporting.gain_grid import gain_grid
@@ -36,7 +38,9 @@ def grids(table: Table, blocks: Sequence[Block]) -> list[Grid]:
   """Makes the grids of all blocks, in order."""
   result = []
   for block in blocks:
-    result.append(_means(table, block))
+    means = _means(table, block)
+    means.notes.extend(history_notes.below(table, blocks, block))
+    result.append(means)
     if any(row.chosen and len(row.candidates) > 1 for row in block.rows):
       result.append(choice_grid(table, block))
     columns = [c for c in block.columns if c.metric in table.gain_columns]
@@ -89,6 +93,7 @@ def _comment(text: str) -> str:
 def to_csv(table: Table, blocks: Sequence[Block]) -> str:
   """Writes a line for each block, row and metric; empty without a number.
 
+  With histories there is a column `history` behind those that name the row.
   Results tables with a choice have the column `chosen` too: 1 or 0 in the lines
   of the candidates on the validation split, empty in all others.
   """
@@ -98,6 +103,8 @@ def to_csv(table: Table, blocks: Sequence[Block]) -> str:
   headers += 'gain_std gain_low gain_high p_t p_holm p_wilcoxon'.split()
   headers.append('p_wilcoxon_holm')
   headers += ['detectable', *(_NOISE if table.test_noise else ())]
+  with_history = any(row.history for block in blocks for row in block.rows)
+  keys += [histories.KEY] if with_history else []
   if table.choice:
     keys.append(table.choice.key)
     headers.append('chosen')
@@ -106,6 +113,7 @@ def to_csv(table: Table, blocks: Sequence[Block]) -> str:
   for block in blocks:
     for row in block.rows:
       names = [*block.values, *row.values]
+      names += [row.history] if with_history else []
       for column in (*block.columns, *block.extra_columns):
         numbers = _numbers(table, row, column.metric)
         if row.chosen:
@@ -158,7 +166,11 @@ def provenance(blocks: Sequence[Block]) -> list[str]:
   }
   finished = [run for run in runs.values() if run.results is not None]
   lines = []
+  known = [run.history or 'none' for run in finished]
+  if set(known) == {'none'}:
+    known = []
   for title, values in (
+      ('History', known),
       ('Command', _origins(finished, 'command')),
       ('Commit', _origins(finished, 'commit')),
       ('Data', _origins(finished, 'data')),
@@ -216,7 +228,7 @@ def _means_line(
     table: Table, block: Block, row: Row, in_paper: Set[str]
 ) -> list[str]:
   """Returns the texts of one row of `_means`."""
-  texts = list(map(text, row.values))
+  texts = history_notes.row_texts(row)
   if row.chosen:
     chosen = text(row.chosen.value) if row.chosen.taken else 'missing'
     texts.append(chosen + (FEWER if row.chosen.fewer else ''))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import os
 from typing import Any
 
-from esmm_jax import streams
+from esmm_jax import histories, streams
 from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import frames, row_files
@@ -51,7 +51,8 @@ class Evaluates:
 
   def about(self) -> dict[str, Any]:
     """Returns what is told in files that are made with the model."""
-    return {'run': self.stamp.to_dict()}
+    noted = histories.noted(self.history_protocol, histories.ABOUT)
+    return {'run': self.stamp.to_dict(), **noted}
 
   def texts(self, field: str) -> list[str] | None:
     """Returns the texts of a field's ids 2, 3 and so on; None without."""

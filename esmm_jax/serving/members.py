@@ -74,11 +74,12 @@ def folders(runs: Any, row: str = '') -> list[str]:
           f'--workdir: {folder} is the folder of a sweep. Name it alone, with'
           ' --row, or name its runs.'
       )
-    first = real.setdefault(os.path.realpath(folder), folder)
-    if first is not folder:
-      what = 'is there twice'
-      what = what if first == folder else f'is the same folder as {first}'
+    path = os.path.realpath(folder)
+    if path in real:
+      same = f'is the same folder as {real[path]}'
+      what = 'is there twice' if real[path] == folder else same
       raise InputError(f'--workdir: {folder} {what}; name each run once.')
+    real[path] = folder
   return named
 
 
@@ -127,9 +128,13 @@ def _of_one(folder: str, row: str) -> list[str]:
   if os.path.basename(parent) != 'groups' or not os.path.exists(note):
     return [folder]
   names = read_json(note)
-  if not isinstance(names, list) or not names:
+  if not isinstance(names, list) or not names or not all(map(_is_name, names)):
     return [folder]
-  return [run_folder(os.path.dirname(parent), str(name)) for name in names]
+  return [run_folder(os.path.dirname(parent), name) for name in names]
+
+
+def _is_name(value: Any) -> bool:
+  return isinstance(value, str) and os.path.basename(value) == value
 
 
 def mean_name(names: Sequence[str]) -> str:

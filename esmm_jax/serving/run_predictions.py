@@ -70,7 +70,9 @@ def _predict(
   manifest.require_data(predictor.folder, builder)
   outputs = predictor.split_outputs(builder, split)
   observed = observe(builder, split, predictor.schema.tasks)
-  save_predictions(path, outputs, observed, predictor.stamp)
+  save_predictions(
+      path, outputs, observed, predictor.stamp, predictor.history_protocol
+  )
   return outputs, observed
 
 

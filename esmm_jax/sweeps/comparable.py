@@ -9,14 +9,20 @@ from typing import Any
 
 from esmm_jax.json_files import to_json
 from esmm_jax.sweeps.points import Point, run_name
-from esmm_jax.sweeps.saved_runs import find_run, other_point, run_folder
-from esmm_jax.sweeps.saved_runs import SavedRun
+from esmm_jax.sweeps.saved_runs import find_run, OF_REFIT, other_point
+from esmm_jax.sweeps.saved_runs import run_folder, SavedRun
 from esmm_jax.types import InputError
 from esmm_jax.workdir import manifest
 from esmm_jax.workdir.folder import decisive, differences
 from esmm_jax.workdir.identity import say_once
 
 Config = Mapping[str, Any]
+# A refit's keys: the run that it trains anew, and what it notes of it.
+_REFIT = (
+    'refit_of',
+    *('refit_identity', 'refit_params_sha256', 'refit_step'),
+    *('refit_metric', 'refit_split', 'refit_data'),
+)
 # Keys that say where files lie, and what follows from another run; the data and
 # that run's parameters have hashes of their own.
 _FREE = (
@@ -28,6 +34,7 @@ _FREE = (
     'dataset.vocabulary_sha256',
     'init_from',
     'init_sha256',
+    *_REFIT,
 )
 _ABSENT = 'absent'
 
@@ -146,6 +153,8 @@ def check_alike(
   free |= {seed, 'dataset.raw_dir'}
   if 'init_from' in free:  # The fingerprints of what it names.
     free |= {'init_sha256', 'dataset.vocabulary_sha256'}
+  if 'refit_of' in free:
+    free |= {*_REFIT, *OF_REFIT}
   first, expected = '', {}
   for run in runs.values():
     if run.results is None or run.config is None:
@@ -186,13 +195,17 @@ def other_data(runs: Sequence[SavedRun]) -> str:
 def _explained(keys: set[str], set_keys: set[str]) -> bool:
   """Returns whether points that differ in `set_keys` may differ in `keys`.
 
-  A config file sets any key, and a protocol options of the data.
+  A config file sets any key, a protocol options of the data, and a refit what
+  it trains on.
   """
   if 'config' in set_keys:
     return True
   by_protocol = 'protocol' in set_keys
+  by_refit = OF_REFIT if 'refit_of' in set_keys else ()
   return all(
-      key in set_keys or by_protocol and key.startswith('dataset.')
+      key in set_keys
+      or key in by_refit
+      or by_protocol and key.startswith('dataset.')
       for key in keys
   )
 

@@ -8,10 +8,11 @@ row says how many of how many. Where a table has a choice, a row holds the runs
 of the value that the validation split chose (`esmm_jax.sweeps.choice`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import math
 from typing import Any, NamedTuple
 
+from esmm_jax import histories
 from esmm_jax.metrics import significance
 from esmm_jax.metrics.significance import Paired, Summary
 from esmm_jax.sweeps import comparable
@@ -69,6 +70,7 @@ class Row(NamedTuple):
       without a choice {None: runs}.
     chosen: The choice; None in a table without one.
     notes: Why runs do not count, are no pair or should not be averaged.
+    against: What the histories of the baseline's runs know.
   """
 
   values: tuple[Any, ...]
@@ -78,11 +80,17 @@ class Row(NamedTuple):
   candidates: dict[Any, dict[Any, SavedRun]]
   chosen: Chosen | None = None
   notes: tuple[str, ...] = ()
+  against: str = ''
 
   @property
   def name(self) -> str:
     """The values, joined by commas."""
     return ', '.join(map(str, self.values))
+
+  @property
+  def history(self) -> str:
+    """The protocol of its runs' histories, see `histories`."""
+    return _history(self.runs.values())
 
   @property
   def missing(self) -> int:
@@ -199,6 +207,12 @@ def _row(
         if texts[-1]:
           others[p[table.seed]] = SavedRun('', None, None)
   texts.append(comparable.other_data(list(runs.values())))
+  chosen_from = {k: _history(c.values()) for k, c in pick.candidates.items()}
+  texts.append(
+      histories.comparison(
+          list(chosen_from.values()), list(map(str, chosen_from)), 'candidate'
+      )
+  )
   gains = {}
   if any(other is not runs[seed] for seed, other in others.items()):
     for metric in table.gain_columns:
@@ -225,7 +239,13 @@ def _row(
       pick.candidates,
       pick.chosen,
       tuple(filter(None, texts)),
+      _history(others.values()),
   )
+
+
+def _history(runs: Iterable[SavedRun]) -> str:
+  """Returns what the histories of finished runs know."""
+  return histories.joined(r.history for r in runs if r.results is not None)
 
 
 def _test_error(

@@ -12,6 +12,7 @@ import math
 import os
 from typing import Any, NamedTuple
 
+from esmm_jax import histories
 from esmm_jax.json_files import read_json, to_json
 from esmm_jax.sweeps.points import settings
 from esmm_jax.types import InputError
@@ -19,6 +20,11 @@ from esmm_jax.workdir import ended, manifest, verify
 from esmm_jax.workdir.folder import differences, flatten, with_run_section
 from esmm_jax.workdir.identity import say_once
 
+# Keys that `refit_of` sets, whatever the point of a sweep says.
+OF_REFIT = (
+    *('dataset.train_split', 'dataset.valid_split', 'dataset.fit_on'),
+    *('selection.metric', 'selection.mode', 'selection.patience'),
+)
 _REMEDY = 'Train again.'
 
 
@@ -45,6 +51,11 @@ class SavedRun(NamedTuple):
   data: str = ''
   problem: str = ''
   unknown: bool = False
+
+  @property
+  def history(self) -> str:
+    """The protocol of its histories, see `histories`; '' without any."""
+    return histories.of_run(self.results, self.config)
 
   def value(self, metric: str) -> float:
     """Returns a number of results.json; nan if it is absent or null."""
@@ -177,11 +188,12 @@ def _require_point(
   if run.config is None:
     raise InputError(f'{folder} has results.json and no config.json.')
   saved = flatten(with_run_section(run.config))
+  other = ('config', *(OF_REFIT if point.get('refit_of') else ()))
   wanted = {
       key: to_json(value)
       for key, value in point.items()
       # Keys of the machine are no part of a run: they may have changed.
-      if key in saved and key != 'config' and not key.startswith('run.')
+      if key in saved and key not in other and not key.startswith('run.')
   }
   if differing := differences({k: saved[k] for k in wanted}, wanted):
     raise InputError(other_point(folder, differing))

@@ -164,10 +164,8 @@ def open_job(
   pctr_of = common_ctr_order(settings, workdirs, labels.get('click'))
   shared = home or workdirs[0]
   workdirs = processes.own_folders(workdirs, stack)
-  runs = [
-      Run(s, r, w, 'valid' in splits, program.schema.tasks)
-      for s, r, w in zip(settings, records, workdirs)
-  ]
+  data = 'valid' in splits, program.schema.tasks, program.builder.history
+  runs = [Run(s, r, w, *data) for s, r, w in zip(settings, records, workdirs)]
   stop_asked = stack.enter_context(stopping.asked())
   locked = processes.own_folders([*workdirs, shared], stack)
   for folder in locked:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 import contextlib
+import functools
 import math
 import os
 from typing import Any
 
-from esmm_jax import no_effect, ownership, paths
+from esmm_jax import histories, no_effect, ownership, paths
 from esmm_jax.parallel import processes
 from esmm_jax.protocols import use as protocols
 from esmm_jax.training import job as jobs
@@ -17,7 +18,7 @@ from esmm_jax.training.replica_run import line
 from esmm_jax.training.resident import Resident
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import TrainState
-from esmm_jax.warm_start import resolve as warm_start
+from esmm_jax.warm_start import refit_steps, resolve as warm_start
 from esmm_jax.workdir import folder, stopping
 import jax
 
@@ -129,12 +130,18 @@ def train_replicas(
     is_new = not os.path.exists(os.path.join(workdir, 'config.json'))
     if check_idle and is_new:
       no_effect.check(folder.flatten(record))
+    if is_new and settings[0].refit:
+      open_data = functools.partial(parts.dataset, data_dir=data_dir)
+      refit_steps.check_data(settings[0].refit, settings[0].dataset, open_data)
   with contextlib.ExitStack() as stack:
     built = jobs.build(settings, data_dir)
     job = jobs.open_job(built, settings, records, workdirs, home, stack)
     state, best = jobs.initialise_or_restore(job)
     for run in job.runs:
       stack.enter_context(contextlib.closing(run.writer))
+    if knows := histories.meaning(job.runs[0].history):
+      job.runs[0].writer.say(f'history: {knows}')
+    _tell_refit(job)
     state, best = train(job, state, best)
     job.check_folders()
     phases.write_failures(job, state)
@@ -147,6 +154,14 @@ def train_replicas(
     if home and home not in workdirs and processes.is_first():
       ownership.remove(home, ownership.GROUP)
     return [run.failure or run.results for run in job.runs]
+
+
+def _tell_refit(job: Job) -> None:
+  """Says what is trained on, and for how long, where that is of another run."""
+  refit, split = job.common.refit, job.common.dataset.train_split
+  rows, steps = job.program.batches.num_rows, job.program.total_steps
+  if text := refit_steps.line(refit, split, rows, steps):
+    job.runs[0].writer.say(text)
 
 
 def train(job: Job, state: TrainState, best: Any) -> tuple[TrainState, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import os
 from typing import Any
 
-from esmm_jax import system_errors
+from esmm_jax import histories, system_errors
 from esmm_jax.json_files import write_json
 from esmm_jax.metrics.by_space import undefined
 from esmm_jax.parallel import axes, processes
@@ -16,6 +16,7 @@ from esmm_jax.training import non_finite, selection
 from esmm_jax.training.cost import flops_per_example
 from esmm_jax.training.job import Job
 from esmm_jax.training.state import replica, reset_sums, TrainState
+from esmm_jax.warm_start import refit_steps
 from esmm_jax.workdir import ended
 from esmm_jax.workdir.folder import versions
 import jax
@@ -169,7 +170,9 @@ def write_results(job: Job, state: TrainState) -> None:
         'selected_step': run.selection.step or steps,
         'skipped_steps': int(state.skipped[0, r]),
         'seed': run.settings.training.seed,
+        **refit_steps.facts(run.settings.refit),
     }
+    run.results |= histories.noted(run.history)
     run.results |= protocols.summary(
         run.protocol, run.results, run.settings.dataset.section
     )

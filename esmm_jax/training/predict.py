@@ -275,6 +275,7 @@ def save_predictions(
     outputs: Mapping[str, Array],
     observed: Observed,
     stamp: Stamp,
+    history: str = '',
 ) -> None:
   """Writes one row for each impression, in file order, as Parquet.
 
@@ -286,6 +287,7 @@ def save_predictions(
     outputs: As `scores` takes them.
     observed: The same rows.
     stamp: Of the run and the parameters that they are of.
+    history: What the histories of the run know, see `histories`.
   """
   columns = scores(outputs, observed.tasks)
   if 'ctcvr_common' in outputs:
@@ -293,4 +295,4 @@ def save_predictions(
   columns |= {k: np.asarray(v) for k, v in observed.labels.items()}
   if observed.groups is not None:
     columns['group'] = np.asarray(observed.groups)
-  predictions.write(path, columns, stamp)
+  predictions.write(path, columns, stamp, history)

@@ -1,6 +1,7 @@
 """The program of a run: its parts, built from the settings."""
 
 from collections.abc import Mapping, Sequence
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from esmm_jax.training.selection import Selection
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import TracedHyperparameters, MICRO_BATCH, StepSpec
 from esmm_jax.types import InputError
+from esmm_jax.warm_start import refit_steps
 import jax
 import jax.numpy as jnp
 
@@ -93,8 +95,8 @@ def program(settings: Sequence[Settings], data_dir: str | None) -> Program:
       ),
       common.run.memory_limit_gb,
   )
-  total_steps = common.training.num_epochs * batches.steps_per_epoch
-  plan = _plan(common, schema, estimator, model, layout, total_steps, sampled)
+  length = _length(common, builder, batches)
+  plan = _plan(common, schema, estimator, model, layout, length, sampled)
   is_resident = resident.is_resident(
       common.run.device_resident, batches, layout
   )
@@ -105,7 +107,7 @@ def program(settings: Sequence[Settings], data_dir: str | None) -> Program:
       _hyper(settings, estimator, schema.tasks, sampled),
       layout,
       batches,
-      total_steps,
+      length.total,
       plan,
       is_resident,
   )
@@ -121,6 +123,10 @@ def _check_before_data(settings: Sequence[Settings]) -> Layout:
     InputError: A name is unknown, or devices cannot share the work evenly.
   """
   common = settings[0]
+  if len(settings) > 1 and any(s.refit for s in settings):
+    raise InputError(
+        'refit_of: a refit is trained alone, not beside others (replicas).'
+    )
   parts.named(ESTIMATORS, common.objective.estimator, 'estimator')
   parts.named(MODELS, common.model.name, 'model.name')
   table_optimizer(common.table, common.optimizer, 1)
@@ -144,6 +150,7 @@ def check_before_preparing(
   parts.check_tasks(settings, builder)
   for s in settings:
     dataset = s.dataset
+    refit_steps.check_held_out(dataset)
     schema = parts.schema(builder, dataset.fields, dataset.tasks)
     splits = parts.eval_splits(dataset, builder)
     parts.check_splits({'train': dataset.train_split, **splits}, builder)
@@ -171,13 +178,29 @@ def _batches(
   )
 
 
+def _length(
+    settings: Settings, builder: ColumnarBuilder, batches: Batches
+) -> refit_steps.Length:
+  """Counts the steps of a run."""
+  training = settings.training
+  return refit_steps.length(
+      settings.refit,
+      training.num_epochs,
+      settings.schedule.warmup_steps,
+      batches.steps_per_epoch,
+      lambda split: -(
+          -len(builder.as_data_source(split)) // training.batch_size
+      ),
+  )
+
+
 def _plan(
     settings: Settings,
     schema: Schema,
     estimator: Estimator,
     model: Architecture,
     layout: Layout,
-    total_steps: int,
+    length: refit_steps.Length,
     sampled: bool,
 ) -> StepSpec:
   """Fixes what a step does."""
@@ -194,7 +217,10 @@ def _plan(
           tasks=schema.tasks,
           output_interpretation=estimator.output_interpretation,
       ),
-      schedule=optim.schedule(settings.schedule, total_steps),
+      schedule=optim.schedule(
+          dataclasses.replace(settings.schedule, warmup_steps=length.warmup),
+          length.schedule,
+      ),
       embedding_l2=table.embedding_l2,
       tower_l2=training.tower_l2,
       clip_norm=training.clip_norm,

@@ -31,6 +31,7 @@ class Run:
     settings: Its settings.
     record: Its config, as config.json holds it.
     protocol: Its protocol, or None.
+    history: What its histories know, see `histories`.
     workdir: Its folder.
     selection: Which of its parameters count.
     steps: Where it stopped early; 0 while it has not.
@@ -51,9 +52,11 @@ class Run:
       workdir: str,
       has_valid: bool,
       tasks: Tasks,
+      history: str = '',
   ):
     self.settings, self.record, self.workdir = settings, record, workdir
     self.protocol = named(settings.training.protocol)
+    self.history = history
     self.selection = Selection(settings.selection, has_valid, tasks)
     self.steps = 0
     self.failure: FloatingPointError | None = None
@@ -128,7 +131,7 @@ class Run:
       )
     if self.settings.run.save_predictions:
       path = predictions_file(self.workdir)
-      save_predictions(path, outputs, observed, self.stamp)
+      save_predictions(path, outputs, observed, self.stamp, self.history)
     return more
 
   def keep(

@@ -17,7 +17,7 @@ from esmm_jax.options import COUNT, number, one_of, Range, Section
 from esmm_jax.parallel.layout import MeshOptions
 from esmm_jax.training.selection import SelectionOptions
 from esmm_jax.types import InputError, suggest
-from esmm_jax.warm_start.options import InitOptions
+from esmm_jax.warm_start.options import InitOptions, RefitOptions
 from esmm_jax.workdir.folder import with_run_section
 
 _BATCH = Range(1, 2**24)
@@ -224,6 +224,7 @@ class Settings:
   selection: SelectionOptions
   run: RunOptions
   init: InitOptions
+  refit: RefitOptions
 
   @classmethod
   def read(cls, config: Any) -> Self:
@@ -240,7 +241,7 @@ class Settings:
     config = with_run_section(tree)
     top = {
         s: s.read({n: config.pop(n) for n in s.names() if n in config})
-        for s in (TrainingOptions, TableOptions, InitOptions)
+        for s in (TrainingOptions, TableOptions, InitOptions, RefitOptions)
     }
     sections = {
         'optimizer': OptimizerOptions,
@@ -252,6 +253,7 @@ class Settings:
         training=top[TrainingOptions],
         table=top[TableOptions],
         init=top[InitOptions],
+        refit=top[RefitOptions],
         objective=ObjectiveOptions.read(config),
         model=ModelOptions.read(_required(config, 'model', 'the config')),
         dataset=DatasetOptions.read(_required(config, 'dataset', 'the config')),

@@ -1,8 +1,8 @@
-"""The keys of a config that name the run it begins with."""
+"""The keys of a config that name another run."""
 
 import dataclasses
 
-from esmm_jax.options import Section
+from esmm_jax.options import COUNT, number, Section
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,3 +17,30 @@ class InitOptions(Section):
 
   init_from: str | None = None
   init_sha256: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class RefitOptions(Section):
+  """Keys at the top of the config; all but the first are noted by `refit`.
+
+  Attributes:
+    refit_of: Folder of a finished run that is trained anew on its rows of
+      training and of validation; None or '' for none.
+    refit_identity: Identity of that run.
+    refit_params_sha256: Hash of the parameters that it chose.
+    refit_step: Step that they are of.
+    refit_metric: What chose them; '' if they are the last ones.
+    refit_split: The rows that it was trained on.
+    refit_data: Hash of its data.
+  """
+
+  refit_of: str | None = None
+  refit_identity: str | None = None
+  refit_params_sha256: str | None = None
+  refit_step: int | None = number(None, COUNT)
+  refit_metric: str | None = None
+  refit_split: str | None = None
+  refit_data: str | None = None
+
+  def __bool__(self) -> bool:
+    return bool(self.refit_of)

@@ -1,9 +1,9 @@
-"""Completes a config that names a run to begin with.
+"""Completes a config that names another run.
 
 `init_from` is a path; the run's identity has fingerprints instead, so that
 another path to the same run makes no other run, and another run at the same
 path does. They are noted in config.json, so a run that has begun resumes after
-the other one is deleted.
+the other one is deleted. `refit` does the same for `refit_of`.
 """
 
 from collections.abc import Mapping
@@ -18,6 +18,7 @@ from esmm_jax.json_files import read_json
 from esmm_jax.optim.network import OptimizerOptions
 from esmm_jax.optim.tables import optimizer_name, TableOptions
 from esmm_jax.types import InputError
+from esmm_jax.warm_start import refit
 from esmm_jax.warm_start.base import Base
 from esmm_jax.workdir import manifest
 from esmm_jax.workdir.folder import decisive, flatten, record
@@ -35,9 +36,9 @@ _WORLD = ('dataset.preset', 'dataset.seed', 'dataset.users', 'dataset.items')
 
 
 def resolve(config: Any, workdir: str = '') -> Any:
-  """Notes the fingerprints of the run that a config begins with.
+  """Notes the fingerprints of the run that a config begins with or refits.
 
-  Idempotent. A config that begins with no run is returned as it is.
+  Idempotent. A config that names no run is returned as it is.
 
   Args:
     config: A ConfigDict, resolved by its protocol; it is not modified.
@@ -45,11 +46,17 @@ def resolve(config: Any, workdir: str = '') -> Any:
 
   Returns:
     The config with `init_sha256` and, on a log of the user's own,
-    `dataset.vocabulary_of` and `dataset.vocabulary_sha256`.
+    `dataset.vocabulary_of` and `dataset.vocabulary_sha256`; and as
+    `refit.resolve` has it.
 
   Raises:
     InputError: There is no such run, or its parameters do not fit the config.
   """
+  return refit.resolve(_with_fingerprints(config, workdir), workdir)
+
+
+def _with_fingerprints(config: Any, workdir: str) -> Any:
+  """Returns the config with those of `init_from`, if it is set."""
   run = config.get(INIT)
   vocabulary = config.dataset.get('vocabulary_of')
   if not run and not vocabulary:

@@ -55,6 +55,7 @@ _SELECTS_ON = 'valid/ctcvr/logloss'
 # Path -> the key that identifies what lies there, wherever it lies.
 _BY_CONTENT = {
     'init_from': 'init_sha256',
+    'refit_of': 'refit_identity',
     'dataset.vocabulary_of': 'dataset.vocabulary_sha256',
 }
 # Files of an encoder, as `data.tabular` writes them.

@@ -11,7 +11,7 @@ import json
 import os
 from typing import Any
 
-from esmm_jax import system_errors
+from esmm_jax import histories, system_errors
 from esmm_jax.types import Array, InputError
 from esmm_jax.whole_files import make_folders, replacing
 from esmm_jax.workdir import identity
@@ -29,20 +29,24 @@ class UnsoundError(InputError):
   """A file of predictions is damaged, or is not of the run."""
 
 
-def write(path: str, columns: Mapping[str, Array], stamp: Stamp) -> None:
+def write(
+    path: str, columns: Mapping[str, Array], stamp: Stamp, history: str = ''
+) -> None:
   """Writes predictions, whole or not at all.
 
   Args:
     path: Its folder is made.
     columns: Name -> [n].
     stamp: Of the run.
+    history: What its histories know, see `histories`; noted unless ''.
   """
   from pyarrow import parquet
 
   table = pa.table({name: np.asarray(c) for name, c in columns.items()})
   digests = _Digests(table.column_names)
   digests.update(_arrays(table))
-  about = metadata(stamp, {'columns': digests.hexdigests()})
+  more = histories.noted(history, histories.ABOUT)
+  about = metadata(stamp, {'columns': digests.hexdigests(), **more})
   make_folders(os.path.dirname(path))
   with replacing(path) as temporary:
     parquet.write_table(table.replace_schema_metadata(about), temporary)

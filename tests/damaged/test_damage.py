@@ -5,9 +5,7 @@ from tests.damaged import damage
 import pytest
 
 SAMPLE = [
-    ('train, a new run', 'metadata.json', damage.cut),
     ('train, a new run', 'user.npy', damage.flip),
-    ('train, going on', 'manifest.json', damage.noise),
     ('train, going on', 'metrics.jsonl', damage.cut),
 ]
 

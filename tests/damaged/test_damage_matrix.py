@@ -24,7 +24,7 @@ def tried(*arguments):
   return dict(zip(names, map(int, counts.split(' | ')))), bad
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_was_silent():
   """Edited numbers and files of another run, in the readers that are quick."""
   counts, bad = tried('--only=' + ','.join((

@@ -197,7 +197,7 @@ def test_determinism(hashes, said):
   assert found.status == FAIL and found.found.endswith(said)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_program(tmp_path):
   done = subprocess.run(
       [

@@ -164,7 +164,8 @@ def begin(plan, seeds):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures('quick_compilation')
-@pytest.mark.parametrize('parts', [1, 4])
+@pytest.mark.parametrize('parts', [
+    pytest.param(1, marks=pytest.mark.long), 4])
 def test_neutral_rates_change_nothing(parts):
   batches = [steps.make_batch(k) for k in range(3)]
   sampled = sampled_plan(micro_batches=parts)

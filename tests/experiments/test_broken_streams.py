@@ -149,13 +149,15 @@ def place(tmp_path_factory, finished):
   return Place(tmp_path_factory.mktemp('programs'), finished)
 
 
-@pytest.mark.parametrize('name', [
-    pytest.param('train', marks=pytest.mark.slow),
-    *(pytest.param(name, marks=pytest.mark.long)
-      for name in WORK if name != 'train')])
-def test_work_is_done(name, place):
+@pytest.mark.parametrize('name, cases', [
+    pytest.param(
+        'train', [('full', 'file'), ('closed', 'closed')],
+        marks=pytest.mark.slow, id='train, two'),
+    *(pytest.param(name, CASES, marks=pytest.mark.long, id=name)
+      for name in WORK)])
+def test_work_is_done(name, cases, place):
   with forking.Program(f'experiments.{name}') as program:
-    for stdout, stderr in CASES:
+    for stdout, stderr in cases:
       arguments, product = WORK[name](place)
       done = program.run(*arguments, stdout=stdout, stderr=stderr)
       case = (stdout, stderr, done.stderr)

@@ -15,8 +15,8 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 # The ground floor, which every layer may use.
 LAYERS = [
     f'esmm_jax.{module}'
-    for module in ('checksums', 'json_files', 'late_callbacks', 'locks',
-                   'metric_names', 'no_effect', 'options', 'ownership',
+    for module in ('checksums', 'histories', 'json_files', 'late_callbacks',
+                   'locks', 'metric_names', 'no_effect', 'options', 'ownership',
                    'paths', 'printable', 'replaceable', 'schema', 'streams',
                    'system_errors',
                    'tasks', 'types', 'whole_files')
@@ -39,6 +39,7 @@ RULES = [
     ('esmm_jax.tasks', ['esmm_jax.types'], []),
     ('esmm_jax.schema', ['esmm_jax.tasks', 'esmm_jax.types'], []),
     ('esmm_jax.late_callbacks', [], []),
+    ('esmm_jax.histories', [], []),
     ('esmm_jax.metric_names', [], []),
     (
         'esmm_jax.checksums',
@@ -201,6 +202,7 @@ RULES = [
             'esmm_jax.data.store',
             'esmm_jax.data.tabular',
             'esmm_jax.embeddings',
+            'esmm_jax.metrics.choosing',
             'esmm_jax.optim',
             'esmm_jax.parallel',
             'esmm_jax.workdir',

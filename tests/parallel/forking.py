@@ -3,11 +3,13 @@
   with forking.Program('experiments.train') as program:
     done = program.run('--config=configs/esmm.py:smoke', '--workdir=x')
 
-A process imports the program and forks for each command, before JAX has begun
-to use a device. What a command prints and its exit code are those of
-`python -m experiments.train`.
+One process imports what the programs need and forks for each command of any of
+them, before JAX has begun to use a device. What a command prints and its exit
+code are those of `python -m experiments.train`.
 """
 
+import atexit
+import functools
 import importlib
 import inspect
 import json
@@ -32,34 +34,48 @@ class Done(NamedTuple):
   stderr: str
 
 
+@functools.cache
+def _server():
+  """The process that forks, of all programs."""
+  server = subprocess.Popen(
+      [sys.executable, '-m', 'tests.parallel.forking'], cwd=ROOT, text=True,
+      env=dict(os.environ, JAX_PLATFORMS='cpu'),
+      stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+  @atexit.register
+  def stop():
+    server.stdin.close()
+    server.wait(timeout=60)
+    server.stdout.close()
+
+  return server
+
+
 class Program:
-  """A process that forks."""
+  """A program, and the environment of its commands."""
 
   def __init__(self, module, **env):
-    self._process = subprocess.Popen(
-        [sys.executable, '-m', 'tests.parallel.forking', module], cwd=ROOT,
-        text=True,
-        env=dict(os.environ, JAX_PLATFORMS='cpu', **env),
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    self._module = module
+    self._env = dict(os.environ, JAX_PLATFORMS='cpu', **env)
 
   def __enter__(self):
     return self
 
   def __exit__(self, *unused):
-    self._process.stdin.close()
-    assert self._process.wait(timeout=60) == 0
-    self._process.stdout.close()
+    pass
 
   def run(self, *arguments, stdout='file', stderr='file'):
     """Runs a command; a stream that is no file is one of `STREAMS`."""
     with tempfile.TemporaryDirectory() as folder:
       request = {
+          'module': self._module, 'env': self._env,
           'argv': list(arguments), 'folder': folder,
           'streams': {'stdout': stdout, 'stderr': stderr},
       }
-      self._process.stdin.write(json.dumps(request) + '\n')
-      self._process.stdin.flush()
-      code = int(self._process.stdout.readline())
+      server = _server()
+      server.stdin.write(json.dumps(request) + '\n')
+      server.stdin.flush()
+      code = int(server.stdout.readline())
       texts = []
       for name in ('stdout', 'stderr'):
         if not os.path.exists(os.path.join(folder, name)):
@@ -84,7 +100,7 @@ STREAMS = {
 }
 
 
-def _child(module, argv, folder, streams):
+def _child(module, env, argv, folder, streams):
   for number, name in ((1, 'stdout'), (2, 'stderr')):
     if streams[name] == 'file':
       file = os.open(
@@ -97,10 +113,18 @@ def _child(module, argv, folder, streams):
     else:
       os.dup2(file, number)
       os.close(file)
-  sys.argv = [module.__file__, *argv]
   sys.stdin = open(os.devnull, encoding='utf-8')
   code = 1
   try:
+    os.environ.clear()
+    os.environ.update(env)
+    import jax  # It has read its environment already.
+
+    jax.config.update(
+        'jax_disable_most_optimizations',
+        env.get('JAX_DISABLE_MOST_OPTIMIZATIONS', '0') != '0')
+    module = importlib.import_module(module)
+    sys.argv = [module.__file__, *argv]
     positional = bool(inspect.signature(module.main).parameters)
     module.cli.run(module.main, positional)
     code = 0
@@ -119,18 +143,17 @@ def _child(module, argv, folder, streams):
   os._exit(code if isinstance(code, int) else 1)
 
 
-def main(name):
-  module = importlib.import_module(name)
+def main():
   for heavy in HEAVY:
     importlib.import_module(heavy)
   for line in sys.stdin:
     request = json.loads(line)
     child = os.fork()
     if not child:
-      _child(module, request['argv'], request['folder'], request['streams'])
+      _child(**request)
     _, status = os.waitpid(child, 0)
     print(os.waitstatus_to_exitcode(status), flush=True)
 
 
 if __name__ == '__main__':
-  main(sys.argv[1])
+  main()

@@ -4,8 +4,6 @@
 """
 
 import os
-import subprocess
-import sys
 
 from esmm_jax.reporting import figures, plots, text as report
 from esmm_jax.reporting.front_grid import curves
@@ -17,6 +15,7 @@ from esmm_jax.types import InputError
 import numpy as np
 import pytest
 
+from tests.parallel import forking
 from tests.sweeps.test_results import write
 
 CTR, CVR = 'test/ctr/auc', 'test/cvr_clicked/auc'
@@ -330,25 +329,19 @@ def get_table(variant=''):
 
 
 @pytest.mark.slow
-def test_the_program_draws_them_beside_the_table(tmp_path, root):
+def test_the_program_draws_them_beside_the_table(tmp_path):
   (tmp_path / 'small.py').write_text(FILE)
   workdir = tmp_path / 'w'
   (workdir / 'runs').mkdir(parents=True)
-  command = [
-      sys.executable, '-m', 'experiments.table',
-      f'--sweep={tmp_path / "small.py"}', f'--workdir={workdir}']
-
-  def run():
-    return subprocess.run(
-        command, cwd=root, capture_output=True, text=True, timeout=120)
-
-  done = run()
+  command = (f'--sweep={tmp_path / "small.py"}', f'--workdir={workdir}')
+  program = forking.Program('experiments.table')
+  done = program.run(*command)
   assert done.returncode == 0 and 'no run of it is finished' in done.stderr
   name = run_name({'config': 'configs/esmm.py', 'seed': 0})
   config = {'dataset': {}, 'model': {}}
   write(workdir / 'runs' / name, config=config, results={
       f'test/cvr_entire/ratio_ctr_decile_{d}': 1.0 for d in range(1, 11)})
-  done = run()
+  done = program.run(*command)
   picture = workdir / 'cvr-by-ctr-decile.png'
   assert done.returncode == 0 and is_png(picture)
   assert os.fspath(picture) in done.stderr.splitlines()

@@ -94,6 +94,7 @@ def test_missing_values_of_a_file_to_score(run, program):
   assert score(program, run, '~/null.csv', *more) != wanted
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures('quick_compilation')
 def test_evaluation_reads_the_form_of_the_run_too(run):
   rows = many(300).rename_columns(NAMES)

@@ -12,8 +12,7 @@ from esmm_jax.types import InputError
 from experiments import load
 import pytest
 
-from tests import ROOT
-from tests.sweeps.test_sweep import command, run, write_table
+from tests.sweeps.test_sweep import run, start, write_table
 
 ROWS = dict(
     one=('learning_rate', 1e-2), two=('learning_rate', 1e-3),
@@ -35,7 +34,7 @@ def numbers(workdir):
   return results
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_sweeps_share_a_folder(tmp_path, data_dir):
   """Both do what the other does not, and both end well."""
   path = write_table(tmp_path, 1, **ROWS)
@@ -43,10 +42,8 @@ def test_two_sweeps_share_a_folder(tmp_path, data_dir):
   alone, shared = tmp_path / 'alone', tmp_path / 'shared'
   assert run('sweep', path, alone, data, more).returncode == 0
   both = [
-      subprocess.Popen(
-          command('sweep', path, str(shared), data, more), cwd=ROOT, text=True,
-          env=dict(os.environ, JAX_PLATFORMS='cpu'), stdout=subprocess.PIPE,
-          stderr=subprocess.PIPE)
+      start('sweep', path, shared, data, more, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
       for _ in range(2)]
   ends = [p.communicate(timeout=300) for p in both]
   assert [p.returncode for p in both] == [0, 0], ends
@@ -114,6 +111,21 @@ def test_runs_that_another_process_is_at(tmp_path):
     assert not groups.in_use(workdir, ['a'])
   assert not groups.in_use(workdir, ['a', 'b'])
   assert os.listdir(tmp_path / 'runs') == ['b']  # Looking makes no folder.
+
+
+def test_groups_of_finished_runs_are_removed(finished, tmp_path):
+  """Unless a run is unfinished, another process uses it, or nobody knows."""
+  finished.copy(tmp_path / 'runs' / 'a')
+  over, begun = (groups.note(str(tmp_path), n) for n in (['a'], ['a', 'b']))
+  stale = str(tmp_path / 'groups' / group_name(['x']))
+  for folder in (over, begun, stale):
+    ownership.claim(folder, ownership.GROUP)
+  with locks.held(over):
+    groups.remove_finished(str(tmp_path))
+  assert os.path.exists(over) and os.path.exists(f'{over}.json')
+  groups.remove_finished(str(tmp_path))
+  assert sorted(os.listdir(tmp_path / 'groups')) == sorted(
+      os.path.basename(p) for p in (begun, f'{begun}.json', stale))
 
 
 def test_what_is_no_group_stays(tmp_path):

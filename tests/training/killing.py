@@ -1,6 +1,6 @@
 """A training run that kills itself at a chosen place.
 
-  python -m tests.training.killing PLACE NUMBER ...flags of experiments.train
+  python -m tests.training.killing [PLACE NUMBER] ...flags of experiments.train
 
 At the NUMBER-th time that it comes to PLACE the process gets SIGKILL, which
 nothing can catch: no buffer is written, no handler runs. PLACE is a key of
@@ -12,6 +12,8 @@ import signal
 import sys
 import threading
 import time
+
+from experiments import cli, train
 
 
 def die(*unused, **unused_too):
@@ -129,9 +131,12 @@ PLACES = {
         claimed, stepping, half_line, evaluating, saving, unsealed, results)
 }
 
-if __name__ == '__main__':
-  place, number = sys.argv.pop(1), int(sys.argv.pop(1))
-  PLACES[place](Countdown(number))
-  from experiments import cli, train as program
 
-  cli.run(program.main)
+def main(argv):
+  if len(argv) > 1:
+    PLACES[argv[1]](Countdown(int(argv[2])))
+  train.main()
+
+
+if __name__ == '__main__':
+  cli.run(main, positional=True)

@@ -190,7 +190,9 @@ def assert_same(a, b, tolerance):
     'data, name, num, dense, parts',
     [
         # Learns from labels of the truth.
-        ('toy', 'conversion_if_clicked', 1, False, 1),
+        pytest.param(
+            'toy', 'conversion_if_clicked', 1, False, 1,
+            marks=pytest.mark.long),
         # Draws random numbers.
         pytest.param('toy', 'unbias', 2, True, 1, marks=pytest.mark.long),
         pytest.param(

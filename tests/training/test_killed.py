@@ -21,6 +21,7 @@ from esmm_jax.workdir.stopping import EXIT_CODE, Stopped
 import pytest
 
 from tests import ROOT
+from tests.parallel import forking
 from tests.training import test_end_to_end as whole_runs
 from tests.training.killing import PLACES
 from tests.training.test_end_to_end import command, fingerprint, metrics
@@ -58,10 +59,19 @@ def finish(arguments):
   return output
 
 
+def run(*arguments):
+  """Runs a command in a process of its own; its exit code and output."""
+  program = forking.Program(
+      'tests.training.killing', JAX_DISABLE_MOST_OPTIMIZATIONS='1')
+  done = program.run(*command(*arguments)[3:])
+  return done.returncode, done.stdout + done.stderr
+
+
 @pytest.fixture(scope='module')
 def uninterrupted(tmp_path_factory, data_dir):
   folder = str(tmp_path_factory.mktemp('runs') / 'whole')
-  finish(command(folder, data_dir, *FLAGS))
+  code, output = run(folder, data_dir, *FLAGS)
+  assert code == 0, output
   return folder
 
 
@@ -82,14 +92,11 @@ def test_killed_at_every_place(tmp_path, data_dir, uninterrupted):
       ('evaluating', 2), ('stepping', 5), ('results', 1)]
   assert {place for place, _ in places} == set(PLACES)
   for place, number in places:
-    arguments = command(folder, data_dir, *FLAGS)
-    arguments[2:3] = ['tests.training.killing', place, str(number)]
-    process = start(arguments)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == -signal.SIGKILL, (place, output)
+    code, output = run(folder, data_dir, *FLAGS, place, str(number))
+    assert code == -signal.SIGKILL, (place, output)
     assert not os.path.exists(os.path.join(folder, 'results.json'))
-  output = finish(command(folder, data_dir, *FLAGS))
-  assert 'Going on at step 24' in output
+  code, output = run(folder, data_dir, *FLAGS)
+  assert code == 0 and 'Going on at step 24' in output, output
   assert_equal(folder, uninterrupted)
 
 

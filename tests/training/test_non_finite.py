@@ -1,5 +1,6 @@
 """Numbers that are not finite: noticed, skipped, written down."""
 
+import functools
 import json
 import os
 
@@ -101,21 +102,32 @@ def test_a_step_is_skipped(toy, dense, num):
   assert np.isfinite(after.table).all()
 
 
+@pytest.fixture(scope='module')
+def stepping(toy):
+  """Ceiling -> the batches, a beginning and a compiled step."""
+  batches = Batches(toy.as_data_source('train'), toy_lib.SCHEMA, 16)
+
+  @functools.cache
+  def make(ceiling):
+    plan = make_plan(batches, skip_ceiling=ceiling)
+    state = beginning(plan, batches, make_hyper(1))
+    return batches, state, jax.jit(lambda *a: train_step(*a, plan=plan))
+
+  return make
+
+
 @pytest.mark.parametrize('ceiling, bad_steps, expected', [
     (0, [0], 0), (0, [0, 1], 0), (0, [0, 2], 0), (0, [1, 2], 1),
     (1, [0], -1), (1, [0, 1], 1), (1, [0, 1, 2], 1), (1, [0, 2], 2),
     (2, [0, 1], -1), (2, [0, 1, 2], 2),
 ])
-def test_the_step_that_is_named(toy, ceiling, bad_steps, expected):
+def test_the_step_that_is_named(stepping, ceiling, bad_steps, expected):
   """The first that is too many, also where that is the very first."""
-  batches = Batches(toy.as_data_source('train'), toy_lib.SCHEMA, 16)
-  plan = make_plan(batches, skip_ceiling=ceiling)
+  batches, state, step = stepping(ceiling)
   hyper = make_hyper(1)
   bad_weights = {
       k: w.at[0].set(INF) for k, w in hyper.loss_weights.items()}
   bad = hyper._replace(loss_weights=bad_weights)
-  step = jax.jit(lambda *a: train_step(*a, plan=plan))
-  state = beginning(plan, batches, hyper)
   for k in range(3):
     state = step(state, batches(k), bad if k in bad_steps else hyper)
   assert state.bad_step.tolist() == [expected]

@@ -187,7 +187,7 @@ def assert_alike(a, b, tolerance):
         pytest.param('adam', 1e-5, (1, 2), marks=pytest.mark.long),
     ],
 )
-def test_200_steps_side_by_side_are_as_alone(
+def test_many_steps_side_by_side_are_as_alone(
     optimizer, tolerance, checked, data_dir, tmp_path
 ):
   """Loss weights, rates, initial keys, sampling and selection differ."""
@@ -199,7 +199,7 @@ def test_200_steps_side_by_side_are_as_alone(
   ]
   configs = [
       smoke('base', **{
-          'num_epochs': 7,
+          'num_epochs': 3,
           'learning_rate': 1e-2,
           'optimizer.name': optimizer,
           'model.dropout': 0.1,
@@ -210,7 +210,7 @@ def test_200_steps_side_by_side_are_as_alone(
   found = side_by_side(configs, tmp_path / 'all', data_dir)
   for k in checked:
     alone = train_and_evaluate(configs[k], str(tmp_path / f'{k}'), data_dir)
-    assert alone['steps'] == found[k]['steps'] == 210
+    assert alone['steps'] == found[k]['steps'] == 90
     assert found[k]['selected_step'] == alone['selected_step']
     assert found[k]['traces'] == 1 and found[k]['replicas'] == 4
     # AUCs count pairs of equal scores: float32 noise can split a tie.
@@ -219,7 +219,7 @@ def test_200_steps_side_by_side_are_as_alone(
         parameters(str(folder))
         for folder in (tmp_path / 'all' / str(k), tmp_path / f'{k}')
     )
-    assert ours['step'] == theirs['step'] == 210
+    assert ours['step'] == theirs['step'] == 90
     for a, b in zip(
         jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True
     ):
@@ -234,7 +234,7 @@ def test_200_steps_side_by_side_are_as_alone(
     [
         {'table_optimizer': 'adam', 'table_moments': 'bfloat16'},
         {'table_optimizer': 'rowwise_adagrad'},
-        {'table_optimizer': 'adagrad'},
+        pytest.param({'table_optimizer': 'adagrad'}, marks=pytest.mark.long),
         pytest.param({'table_optimizer': 'adam'}, marks=pytest.mark.long),
         pytest.param(
             {'optimizer.name': 'adam', 'table_optimizer': 'sgd'},
@@ -268,7 +268,8 @@ def test_two_with_a_table_optimizer_are_as_alone(changes, data_dir, tmp_path):
 @pytest.mark.slow
 def test_one_that_breaks_and_one_that_stops(data_dir, tmp_path):
   """The others end as if they were alone; so does the one that stops early."""
-  options = {'num_epochs': 4, 'evals_per_epoch': 2, 'optimizer.name': 'sgd'}
+  options = {
+      'num_epochs': 2, 'evals_per_epoch': 3, 'optimizer.name': 'sgd'}
   stopping = {
       'selection.metric': 'valid/ctr/logloss',
       'selection.mode': 'max',
@@ -286,9 +287,7 @@ def test_one_that_breaks_and_one_that_stops(data_dir, tmp_path):
   for k in (0, 2):
     alone = train_and_evaluate(configs[k], str(tmp_path / f'{k}'), data_dir)
     assert_alike(found[k], alone, 1e-4)
-  assert found[2]['steps'] < found[0]['steps'] == 120
-  with pytest.raises(FloatingPointError, match='not finite'):
-    train_and_evaluate(configs[1], str(tmp_path / 'b'), data_dir)
+  assert found[2]['steps'] < found[0]['steps'] == 60
 
 
 class Killed(BaseException):

@@ -121,7 +121,7 @@ def test_the_scale_of_the_weights_does_not_count(case):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('optimized', [
-    pytest.param(False, marks=pytest.mark.long), True])
+    False, pytest.param(True, marks=pytest.mark.long)])
 @pytest.mark.parametrize('case', SELDOM)
 @pytest.mark.parametrize('options', [
     {'micro_batches': 2},

@@ -133,7 +133,7 @@ CASES = [(n, *case) for n in ('esmm.py', 'ple.py') for case in
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(case=st.sampled_from(CASES))
 def test_a_wrong_value_is_no_traceback(data_dir, case):
   words = config_fuzz.outcome(*case, data_dir)

@@ -32,7 +32,7 @@ BATCH = 64
 ADAM = OptimizerOptions('adam')
 SGD = OptimizerOptions('sgd')
 # The others are in the long tests.
-_OFTEN = ('shared_embedding', 'mmoe')
+_OFTEN = ('mmoe',)
 WEIGHTS = {'ctr': 1.0, 'ctcvr': 1.0, 'cvr_clicked': 0.5}
 
 
@@ -105,7 +105,9 @@ def parameters(state):
   return {'table': state.table, 'net': state.net}
 
 
-@pytest.mark.parametrize('parts', [2, 4, 8])
+@pytest.mark.parametrize('parts', [
+    pytest.param(2, marks=pytest.mark.long), 4,
+    pytest.param(8, marks=pytest.mark.long)])
 def test_parts_of_a_batch_give_the_gradient_of_the_whole(parts):
   # Each part has another share of clicks: means of means would differ.
   hyper = make_hyper([0.5])
@@ -158,7 +160,8 @@ def test_padding_rows_of_a_batch_do_not_matter():
   assert_close(a.sums, b.sums, 0)
 
 
-@pytest.mark.parametrize('optimizer', [SGD, ADAM], ids=['sgd', 'adam'])
+@pytest.mark.parametrize('optimizer', [
+    pytest.param(SGD, marks=pytest.mark.long), ADAM], ids=['sgd', 'adam'])
 def test_a_replica_gives_what_it_gives_alone(optimizer):
   plan = make_plan(optimizer, model={'dropout': 0.2}, clip_norm=1.0)
   rates, ratios = [0.1, 0.01, 0.03], [1.0, 4.0, 0.0]

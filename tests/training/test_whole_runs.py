@@ -42,7 +42,8 @@ def data_dir(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('estimator', ['entire_space', 'end_to_end'])
+@pytest.mark.parametrize('estimator', [
+    'entire_space', pytest.param('end_to_end', marks=pytest.mark.long)])
 def test_click_cart_purchase(estimator, data_dir, tmp_path):
   """Every space has its metrics, and the truth is compared where it is."""
   config = smoke('mmoe', **{
@@ -77,7 +78,8 @@ def test_click_cart_purchase(estimator, data_dir, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('tasks', [(), ('ctr', 'play_time')])
+@pytest.mark.parametrize('tasks', [
+    (), pytest.param(('ctr', 'play_time'), marks=pytest.mark.long)])
 def test_watch_time(tasks, data_dir, tmp_path):
   """A value on clicked rows beside CVR, or alone behind CTR."""
   make_raw(tmp_path / 'raw')
@@ -122,7 +124,9 @@ def test_a_term_that_the_funnel_lacks(data_dir, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    'activation, norm', [('dice', 'none'), ('relu', 'batch')])
+    'activation, norm', [
+        pytest.param('dice', 'none', marks=pytest.mark.long),
+        ('relu', 'batch')])
 def test_statistics_of_a_batch_forbid_parts_of_it(
     activation, norm, data_dir, tmp_path
 ):
@@ -138,8 +142,9 @@ def test_statistics_of_a_batch_forbid_parts_of_it(
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', [
-    'ple',
-    *(pytest.param(n, marks=pytest.mark.long) for n in ('aitm', 'stem'))])
+    'mmoe', *(
+        pytest.param(n, marks=pytest.mark.long)
+        for n in ('ple', 'aitm', 'stem'))])
 def test_options(name, data_dir, tmp_path):
   """All at once: norm, cross layers, half precision, regularisation.
 

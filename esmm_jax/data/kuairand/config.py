@@ -8,6 +8,7 @@ from esmm_jax import checksums
 from esmm_jax.data.history import language, specs as history_specs
 from esmm_jax.data.history.specs import Counter, Entries, FORMS, Spec
 from esmm_jax.data.kuairand.features import KEYS, LIST, NUMBERS
+from esmm_jax.data.store.options import FIT_ON
 from esmm_jax.data.store.policies import POLICIES
 from esmm_jax.options import check_choice, check_number, COUNT, POSITIVE
 from esmm_jax.tasks import FUNNEL, Task, Tasks
@@ -57,6 +58,9 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
       `esmm_jax.data.kuairand.official`. Changes nothing that is stored.
     drop_duplicates: Keeps only the first of the rows that agree on (user_id,
       video_id, time_ms).
+    fit_on: Rows that vocabularies, scalings and buckets are fitted on: `train`,
+      or `train+valid`, for a run that trains on both (`refit_of`); each row of
+      validation then sees all days before its own, as training rows do.
   """
 
   name: str = ''
@@ -73,12 +77,14 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
   conversion_without_click: str = 'keep'
   drop_duplicates: bool = False
   check_counts: bool = True
+  fit_on: str = 'train'
 
   def __post_init__(self):
     choices = {
         'conversion': CONVERSIONS,
         'conversion_without_click': POLICIES,
         'history_form': FORMS,
+        'fit_on': FIT_ON,
     }
     for name, values in choices.items():
       check_choice(f'dataset.{name}', getattr(self, name), values)
@@ -105,6 +111,8 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
       parts.append('no_duplicates')
     if self.history:
       parts.append(self._history_name())
+    if self.fit_on != FIT_ON[0]:
+      parts.append('fit_' + self.fit_on.replace('+', '_'))
     self.name = '-'.join(parts)
     self.description = 'The name lists the options.'
 
@@ -149,7 +157,8 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
     """Returns the part of the folder's name that tells the history."""
     strength = repr(float(self.history_strength)).removesuffix('.0')
     live = '_live' if self.history_live else ''
-    if self.valid_days > 1 and self.is_capped:
+    held_out = self.fit_on == FIT_ON[0]
+    if self.valid_days > 1 and held_out and self.is_capped:
       live = '_capped'  # Earlier versions let validation rows see theirs.
     if self.history is True:
       return f'history_{self.history_form}_{strength}{live}'

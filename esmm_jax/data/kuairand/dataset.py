@@ -166,12 +166,21 @@ def _encode_features(
     splits: dict[str, np.ndarray],
     config: KuaiRandConfig,
 ) -> FeatureColumns:
-  """Encodes the inputs of all rows, fitted on the training rows."""
-  encoded = features.encode(raw, splits['train'], config.min_count)
+  """Encodes the inputs of all rows, fitted on those of `fit_on`."""
+  fitted = config.fit_on.split('+')
+  train = np.any([splits[name] for name in fitted], axis=0)
+  encoded = features.encode(raw, train, config.min_count)
   if config.specs:
     labels = {'click': labelled.click, 'conversion': labelled.conversion}
+    held_out = {n: rows for n, rows in splits.items() if n not in fitted}
     history.add(
-        encoded, config.specs, raw, labels, splits, config.is_capped)
+        encoded,
+        config.specs,
+        raw,
+        labels,
+        train,
+        held_out if config.is_capped else {},
+    )
   return encoded
 
 

@@ -35,8 +35,8 @@ def add(
     specs: Sequence[Spec],
     raw: Raw,
     labels: Mapping[str, np.ndarray],
-    splits: Mapping[str, np.ndarray],
-    is_capped: bool,
+    train: np.ndarray,
+    held_out: Mapping[str, np.ndarray],
 ) -> None:
   """Adds the fields of a history.
 
@@ -45,10 +45,10 @@ def add(
     specs: The columns.
     raw: The raw tables, n rows of the log.
     labels: `click` and `conversion`, the joint label, 0 or 1, [n].
-    splits: Split -> bool [n].
-    is_capped: Rows of validation and test see nothing of their split.
+    train: bool [n], the rows that scaling is fitted on.
+    held_out: Split -> bool [n], of those that see nothing of their split.
   """
-  past = _past(specs, raw, labels, splits if is_capped else {})
+  past = _past(specs, raw, labels, held_out)
   vocabularies = encoded.vocabularies
   fields = {f.name: f for f in encoded.fields}
   tables = {
@@ -56,7 +56,7 @@ def add(
       for s in specs
       if isinstance(s, Entries)
   }
-  fitted = Fitted.fit(specs, past, splits['train'], FUNNEL, tables)
+  fitted = Fitted.fit(specs, past, train, FUNNEL, tables)
   columns = fitted.encode(past)
   for field in fitted.fields:
     encoded.add_encoded(field, columns[field.name])
@@ -111,7 +111,7 @@ def _past(
     specs: See `add`.
     raw: See `add`.
     labels: See `add`.
-    held_out: Split -> bool [n]; but for `train` these see nothing of theirs.
+    held_out: See `add`.
   """
   time, inside = _times(raw)
   past = Past({}, {}, {})
@@ -121,8 +121,11 @@ def _past(
       continue
     asked = of_events
     if daily and held_out:
-      split = held_out['valid'] + 2 * held_out['test']
-      asked = capped(of_events, split, (1, 2))
+      names = list(held_out)
+      split = np.zeros(len(time), np.int8)
+      for k, name in enumerate(names):
+        split[held_out[name]] = k + 1
+      asked = capped(of_events, split, range(1, len(names) + 1))
     log = Log(
         CLOCK,
         of_events,

@@ -11,11 +11,10 @@ A shard of a split is a folder of `.npy` files, one for each column.
 
 TFDS gives the name, version, splits with `train[:10%]` and `train+valid`,
 metadata and citation. A folder appears when it is complete and on the disk, and
-one process at a time prepares it. TensorFlow is never imported. The truth
-columns are in their own folder and come out of `truth_source` alone. Where
-fields are `by_group`, a split has one group table, and the column
-`Schema.group` of a shard holds the row of that table for each of its own rows:
-the join is this number.
+one process at a time prepares it. The truth columns are in their own folder and
+come out of `truth_source` alone. Where fields are `by_group`, a split has one
+group table, and the column `Schema.group` of a shard holds the row of that
+table for each of its own rows: the join is this number.
 """
 
 import abc
@@ -47,12 +46,14 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     raw_warnings: What the raw files could not be compared by, a line each.
     files: Those of the prepared data, compared; None before it is prepared.
     no_group: Value of `Schema.group` in rows without one; None: all have one.
+    history: What its histories know, see `esmm_jax.histories`; '': it has none.
   """
 
   VERSION = tfds.core.Version('1.1.0')
   group_period: str = ''  # Column of `Observed.group_periods`; '' for none.
   files: PreparedFiles | None = None
   no_group: int | None = None
+  history: str = ''  # A subclass may have a property.
 
   def __init__(self, **kwargs: Any):
     self.raw_warnings: list[str] = []
@@ -138,8 +139,7 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
   def period(self) -> str:
     """Column with the key (a day) of the rows that AUC and GAUC compare.
 
-    '' for all rows of a split. A period is needed where inputs tell of the
-    labels of earlier rows of the same split.
+    '' for all rows of a split; needed where inputs tell of its earlier labels.
     """
     return ''
 

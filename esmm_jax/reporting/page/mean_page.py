@@ -7,7 +7,8 @@ from typing import Any
 from esmm_jax.metric_names import direction
 from esmm_jax.metrics.significance import summarize
 from esmm_jax.reporting.grid import digits, Grid, NONE, spread
-from esmm_jax.reporting.page import meanings, run_page, scores, sections
+from esmm_jax.reporting.page import curves, meanings, run_page, scores
+from esmm_jax.reporting.page import sections
 from esmm_jax.reporting.page.parts import Code, Page, Section, Table, Terms
 from esmm_jax.reporting.page.parts import Text
 from esmm_jax.sweeps.saved_runs import SavedRun
@@ -52,21 +53,24 @@ def make(
     InputError: The predictions are damaged.
   """
   predicted = scores.read(predictions, truth, tasks)
+  # They are of one data set, so they know the same.
+  history = next(iter(members.values())).history
   page_sections = [
       Section('Mean and members', [
           Text(_MEANING),
           Table(comparison(results, members)),
           Table(_each(results, members)),
       ]),
-      sections.metrics(results, tasks),
-      run_page.selection_bias(predicted, results, folder, '', ''),
-      run_page.calibration_curves(predicted, tasks, folder, '', ''),
+      sections.metrics(results, tasks, history),
+      curves.selection_bias(predicted, results, folder, '', ''),
+      curves.calibration_curves(predicted, tasks, folder, '', ''),
       _made_by(members, stamps),
   ]  # fmt: skip
   first = next(iter(members.values())).config or {}
   subtitle = (
       f'{first["model"]["name"]}, estimator {first["estimator"]}, data'
       f' {first["dataset"]["name"]}; {", ".join(members)}'
+      + (f'; history {history}' if history else '')
   )
   title = f'Mean of {len(members)} runs'
   return Page(title, subtitle, run_page.head(results), page_sections)

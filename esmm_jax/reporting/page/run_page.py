@@ -5,19 +5,17 @@ import os
 from typing import Any
 
 from esmm_jax.json_files import read_jsonl
-from esmm_jax.metric_names import DECILE_RATIOS
 from esmm_jax.reporting import plots
-from esmm_jax.reporting.page import meanings, scores, sections
-from esmm_jax.reporting.page.parts import Missing, Page, Picture, Section, Text
+from esmm_jax.reporting.page import curves, scores, sections
+from esmm_jax.reporting.page.parts import Missing, Page, Picture, Section
 from esmm_jax.serving.calibrators import probability_maps, read_file
 from esmm_jax.sweeps.saved_runs import read_run, SavedRun
-from esmm_jax.tasks import FUNNEL, Tasks
+from esmm_jax.tasks import FUNNEL
 from esmm_jax.types import InputError
 from esmm_jax.workdir import ended, manifest
 from esmm_jax.workdir.folder import predictions_file, read_schema
 
 _HEAD = ('ctr', 'cvr_clicked', 'ctcvr', 'cvr_entire')
-_DECILES = [f'test/cvr_entire/{name}' for name in DECILE_RATIOS]
 
 
 def make(
@@ -59,13 +57,14 @@ def make(
     predicted = scores.read(path, truth, tasks, stamp)
   elif not no_predictions:
     no_predictions = 'There are no predictions of the test split.'
+  why = no_predictions
   after = _after(predicted, calibration, os.path.join(folder, 'calibrated.png'))
   page_sections = [
       _state(run, lines, workdir),
       _learning(lines, results, os.path.join(folder, 'learning.png')),
-      sections.metrics(results, tasks),
-      selection_bias(predicted, results, folder, no_predictions, workdir),
-      calibration_curves(predicted, tasks, folder, no_predictions, workdir),
+      sections.metrics(results, tasks, run.history),
+      curves.selection_bias(predicted, results, folder, why, workdir),
+      curves.calibration_curves(predicted, tasks, folder, why, workdir),
       sections.calibrated(calibration, after, workdir),
       _gates(results, os.path.join(folder, 'gates.png')),
       sections.other_seeds(workdir, run),
@@ -75,6 +74,7 @@ def make(
   subtitle = (
       f'{config["model"]["name"]}, estimator {config["estimator"]}, data'
       f' {config["dataset"]["name"]}, seed {config["seed"]}'
+      + (f', history {run.history}' if run.history else '')
   )
   return Page(f'Run {name}', subtitle, head(results), page_sections)
 
@@ -175,108 +175,6 @@ def _learning_panels(
   if auc:
     panels['AUC on the validation split'] = auc
   return panels
-
-
-def selection_bias(
-    predicted: scores.Scores | None,
-    results: Mapping[str, Any],
-    folder: str,
-    why: str,
-    workdir: str,
-) -> Section:
-  """Draws CVR by decile of predicted and of true CTR.
-
-  Args:
-    predicted: Curves of the test split's predictions; None without.
-    results: Metrics, `test/space/metric`.
-    folder: Gets the pictures.
-    why: The reason for missing predictions or truth; ''.
-    workdir: The run's folder, for the command that makes them.
-  """
-  parts: list[Any] = []
-  if predicted and predicted.deciles:
-    path = os.path.join(folder, 'observed-cvr.png')
-    plots.observed_cvr(
-        predicted.deciles, path, 'CVR by decile of predicted CTR, test split'
-    )
-    what = (
-        'CVR is trained where it is observed, on clicks, and used on all'
-        ' impressions. Each tenth of the test split by predicted CTR: mean'
-        ' predicted CVR of all its impressions and of the clicked ones, and the'
-        ' conversions over clicks among the latter.'
-    )
-    if predicted.deciles.true is not None:
-      what += (
-          ' The true line is the mean CVR of all its impressions, which only'
-          ' the simulator knows: where it leaves the observed one, clicked'
-          ' impressions are not like the others.'
-      )
-    parts.append(Picture(path, what))
-    if why:
-      parts.append(Missing(why, command(workdir)))
-  elif predicted is None:
-    parts.append(Missing(why, command(workdir)))
-  if all(results.get(key) is not None for key in _DECILES):
-    path = os.path.join(folder, 'cvr-by-ctr-decile.png')
-    plots.cvr_by_ctr_decile(
-        {'this run': results},
-        path,
-        'CVR over all impressions: predicted over true',
-    )
-    parts.append(
-        Picture(
-            path,
-            'Mean predicted over mean true CVR in each tenth of the test split'
-            ' by true CTR; 1 has no bias.',
-        )
-    )
-  return Section('Selection bias', parts)
-
-
-def command(workdir: str) -> str:
-  """Returns the command that makes this page, with predictions."""
-  return f'python -m experiments.report --workdir={workdir}'
-
-
-def calibration_curves(
-    predicted: scores.Scores | None,
-    tasks: Tasks,
-    folder: str,
-    why: str,
-    workdir: str,
-) -> Section:
-  """Draws the calibration curve of each sample space.
-
-  Args:
-    predicted: See `selection_bias`.
-    tasks: The run's tasks.
-    folder: See `selection_bias`.
-    why: See there.
-    workdir: See there.
-  """
-  title = 'Calibration curves'
-  if predicted is None:
-    return Section(title, [Missing(why, command(workdir))])
-  if not predicted.curves:
-    return Section(title, [])
-  path = os.path.join(folder, 'calibration.png')
-  plots.calibration_curves(
-      {key: {'as trained': c} for key, c in predicted.curves.items()},
-      path,
-      'Observed rate by prediction, test split',
-  )
-  spaces = '; '.join(
-      f'{key}: {meaning.rstrip(".")}' if meaning else key
-      for key in predicted.curves
-      for meaning in [meanings.of_space(key, tasks)]
-  )
-  text = (
-      f'The {predicted.rows:,} rows of the test split in'
-      f' {scores.CURVE_BINS} bins of as many rows by prediction, with 95 %'
-      ' intervals. On the dashed line predictions are right; below it they are'
-      ' too high.'
-  )
-  return Section(title, [Text(text), Picture(path, spaces + '.', large=True)])
 
 
 def _after(

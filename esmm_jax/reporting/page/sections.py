@@ -6,9 +6,10 @@ import os
 import re
 from typing import Any
 
+from esmm_jax import histories
 from esmm_jax.metrics.significance import summarize
 from esmm_jax.reporting.grid import digits, Grid, NONE
-from esmm_jax.reporting.page import meanings
+from esmm_jax.reporting.page import meanings, refits
 from esmm_jax.reporting.page.parts import Code, Missing, Picture, Section, Table
 from esmm_jax.reporting.page.parts import Terms, Text
 from esmm_jax.reporting.grid import spread
@@ -37,8 +38,16 @@ def spaces(results: Mapping[str, Any], split: str = 'test') -> list[str]:
   return [s for s in names if not _GATE.fullmatch(f'test/{s}/entropy')]
 
 
-def metrics(results: Mapping[str, Any], tasks: Tasks = ()) -> Section:
-  """Shows metrics by space, and the meaning of each space and metric."""
+def metrics(
+    results: Mapping[str, Any], tasks: Tasks = (), history: str = ''
+) -> Section:
+  """Shows metrics by space, and the meaning of each space and metric.
+
+  Args:
+    results: `test/space/metric` and `valid/space/metric`.
+    tasks: The run's.
+    history: What its histories know, see `histories`.
+  """
   parts: list[Any] = []
   shown: dict[str, None] = {}
   for split, title in (
@@ -59,6 +68,8 @@ def metrics(results: Mapping[str, Any], tasks: Tasks = ()) -> Section:
         shown |= dict.fromkeys(names)
         title = ''
   if parts:
+    if history:
+      parts.insert(0, Text(f'History: {histories.meaning(history)}'))
     meaning = {s: meanings.of_space(s, tasks) for s in spaces(results)}
     parts.append(Terms([item for item in meaning.items() if item[1]]))
     parts.append(Terms([meanings.METRICS[name] for name in shown]))
@@ -227,7 +238,12 @@ def other_seeds(workdir: str, run: SavedRun) -> Section:
 
 def _without_seeds(config: Any) -> dict[str, Any]:
   flat = flatten(config) if isinstance(config, dict) else {}
-  return {k: v for k, v in flat.items() if k not in _SEEDS}
+  return {
+      k: v
+      for k, v in flat.items()
+      # A refit of another seed is of another run.
+      if k not in _SEEDS and not k.startswith('refit_')
+  }
 
 
 def _seed(run: SavedRun) -> Any:
@@ -255,6 +271,7 @@ def made_by(run: SavedRun, manifest: Mapping[str, Any] | None) -> Section:
     items.append((name, ' then '.join(values)))
   if not items[-1][1]:
     items[-1] = ('data', manifest.get('data', ''))
+  items.append(('history', run.history))
   items.append(('seed', str(_seed(run))))
   versions = results.get('versions') or manifest.get('versions') or {}
   items.append(('versions', ', '.join(f'{k} {v}' for k, v in versions.items())))
@@ -271,6 +288,7 @@ def made_by(run: SavedRun, manifest: Mapping[str, Any] | None) -> Section:
   ):
     if results.get(key) is not None:
       items.append((name, form.format(results[key])))
+  items += refits.items(run)
   parts.append(Terms([item for item in items if item[1]]))
   if run.config:
     flat = flatten(run.config)
@@ -285,5 +303,3 @@ def rerun(run: SavedRun, workdir: str) -> str:
   if commands:
     return commands[-1]
   return f'python -m experiments.train --config=FILE --workdir={workdir}'
-
-

@@ -7,7 +7,8 @@ import shlex
 from typing import Any
 from urllib.parse import quote
 
-from esmm_jax.reporting import figures, plots, text as report
+from esmm_jax import histories
+from esmm_jax.reporting import figures, history_notes, plots, text as report
 from esmm_jax.reporting.grid import Grid, short, titled
 from esmm_jax.reporting.page import sections
 from esmm_jax.reporting.page.parts import Code, Missing, Page, Picture, Section
@@ -124,7 +125,8 @@ def make_without_table(workdir: str, output: str, why: str) -> Page:
   """
   rows, hrefs = [], {}
   for i, name in enumerate(begun(None, workdir)):
-    rows.append([name, state(find_run(workdir, name))])
+    run = find_run(workdir, name)
+    rows.append([histories.labelled(name, run.history), state(run)])
     hrefs[i, 1] = _link(run_folder(workdir, name), output)
   command = (
       f'python -m experiments.report --workdir={shlex.quote(workdir)}'
@@ -163,7 +165,8 @@ def draw_gains(
     for column in block.columns:
       if column.metric in table.gain_columns and rows:
         panels[column.header] = {
-            row.name: _gain(row, column.metric) for row in rows
+            history_notes.row_name(row): _gain(row, column.metric)
+            for row in rows
         }
     if not panels or not any(
         math.isfinite(x[0]) for panel in panels.values() for x in panel.values()
@@ -212,6 +215,7 @@ def _runs(
   """Lists each run with its state, its numbers and a link to it."""
   columns = list(dict.fromkeys(c for block in blocks for c in block.columns))
   keys = [*table.blocks, *table.rows]
+  last = len(keys) - 1  # Ends the name of the row.
   if table.choice:
     keys.append(table.choice.key)
   keys.append(table.seed)
@@ -222,6 +226,7 @@ def _runs(
     text = state(run)
     text = f'failed: {run.failure}' if text == 'failed' else text
     named = ['–' if point.get(k) is None else str(point[k]) for k in keys]
+    named[last] = histories.labelled(named[last], run.history)
     values = [run.value(c.metric) for c in columns]
     rows.append([*named, text, *map(sections.number, values)])
     folder = run_folder(workdir, name)

@@ -5,10 +5,10 @@ import copy
 import os
 from typing import Any
 
-from esmm_jax import paths, streams
+from esmm_jax import histories, paths, streams
 from esmm_jax.data.files import frames
-from esmm_jax.data.history import saved, store_files
-from esmm_jax.data.history.store import Observed
+from esmm_jax.data.history.state import saved, store_files
+from esmm_jax.data.history.state.store import Observed
 from esmm_jax.data.tabular.rows import Chunk
 from esmm_jax.data.tabular.splits import LEFT_OUT
 from esmm_jax.data.values.raw_values import Location
@@ -39,6 +39,11 @@ class Remembers:
       self.history = History(held)
       more = [n for n in self.history.names if n not in self.names]
       self.names = [*self.names, *more]
+
+  @property
+  def history_protocol(self) -> str:
+    """The protocol of the run's histories, see `histories`; '' without any."""
+    return histories.of_run(self.trained.results, self.trained.config)
 
   @property
   def as_of(self) -> int | None:

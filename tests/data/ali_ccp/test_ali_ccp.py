@@ -497,7 +497,7 @@ def test_the_same_again(raw, ali_ccp, tmp_path):
         assert a.read() == b.read(), name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_preparation_leaves_nothing_that_is_taken_for_finished(
     tmp_path,
 ):

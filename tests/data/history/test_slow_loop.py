@@ -73,13 +73,13 @@ LOGS = {
 @pytest.mark.parametrize('key', ['user', 'user+tab', 'tags'])
 def test_random_logs(key, kind):
   rows = random_rows(**LOGS[kind])
-  at = range(0, len(rows), 5)
+  at = range(0, len(rows), 8)
   assert check(rows, specs_of(key), at) > 10 * len(at)
 
 
 @pytest.mark.parametrize('key', ['user', 'user+tab', 'tags'])
 def test_without_keys_events_or_rows(key):
-  rows = random_rows(5, num=30)
+  rows = random_rows(5, num=15)
   specs = specs_of(key)
   nobody = [r._replace(user=None, tags=(None,)) for r in rows]
   past = past_of(specs, log_of(nobody))

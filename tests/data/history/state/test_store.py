@@ -3,8 +3,9 @@
 import copy
 import shutil
 
-from esmm_jax.data.history import compute, hashes, language, log, store_files
-from esmm_jax.data.history import store
+from esmm_jax.data.history import compute, hashes, language, log
+from esmm_jax.data.history.state import store_files
+from esmm_jax.data.history.state import store
 from esmm_jax.data.history.clock import Clock
 from esmm_jax.data.history.reading import Reading, Rows
 from esmm_jax.data.history.spans import DAY, SECOND

@@ -1,0 +1,234 @@
+"""A run that trains anew on all that another one learned and selected from.
+
+`refit_of` names a finished run. It selected its parameters on the validation
+split; a refit has its config, is initialised as it was, and is trained on its
+rows of training and of validation, for as many epochs as lie before the step
+selected there (`refit_steps`). It selects nothing and holds nothing out but the
+test split.
+
+The numbers of the other run are noted in config.json, so a refit that has begun
+resumes after that run is deleted.
+"""
+
+from collections.abc import Mapping
+import os
+from typing import Any
+
+from esmm_jax import paths
+from esmm_jax.data.store.options import FIT_ON
+from esmm_jax.json_files import read_json, to_json
+from esmm_jax.metrics.choosing import default_metric
+from esmm_jax.tasks import Tasks
+from esmm_jax.types import InputError
+from esmm_jax.warm_start.options import RefitOptions
+from esmm_jax.warm_start.refit_steps import names
+from esmm_jax.workdir import ended, manifest, verify
+from esmm_jax.workdir.folder import decisive, differences, flatten
+from esmm_jax.workdir.folder import read_finished, read_schema, record
+
+REFIT = 'refit_of'
+_IDENTITY, _BEGINS = 'refit_identity', 'init_sha256'
+_NOTED = [name for name in RefitOptions.names() if name != REFIT]
+# Data sets whose vocabularies and scalings are fitted on the rows of `fit_on`.
+_FITTED = ('kuairand', 'tabular')
+# Where the raw data lies; its content is compared (`refit_steps.check_data`).
+PATHS = (
+    *('dataset.raw_dir', 'dataset.files'),
+    *('dataset.valid_files', 'dataset.test_files'),
+)
+# Keys that may differ, those that `resolve` notes among them.
+_FREE = (*RefitOptions.names(), *PATHS)
+# Keys that a refit has otherwise than its run.
+_REPLACED = (
+    *('dataset.train_split', 'dataset.valid_split', 'dataset.fit_on'),
+    'selection.',
+)
+_AGAIN = 'Train that run again.'
+
+
+def resolve(config: Any, workdir: str = '') -> Any:
+  """Returns the config of a refit: that of its run, on more rows.
+
+  Idempotent. A config without `refit_of` is returned as it is.
+
+  Args:
+    config: A ConfigDict, resolved but for this; it is not modified.
+    workdir: Folder of the refit, which need not exist; '' if it has none.
+
+  Raises:
+    InputError: There is no such run, it selected on no validation split, or the
+      config has other keys.
+  """
+  run = config.get(REFIT)
+  if not run:
+    return config
+  if noted := config.get(_IDENTITY):
+    now = ended.stamp(paths.expand(run)).identity
+    if now not in ('', noted):
+      raise InputError(
+          f'{REFIT}={run} is another run than the config notes, whose identity'
+          f' is {noted[:16]}, not {now[:16]}. Begin with the config of that run'
+          ' and in another --workdir.'
+      )
+    return config
+  if os.path.realpath(paths.expand(run)) == (
+      os.path.realpath(workdir or os.devnull)
+  ):
+    raise InputError(
+        f'refit_of={run} is the folder of the run itself. Use another'
+        ' --workdir.'
+    )
+  try:
+    noted = _noted(config, run)
+  except InputError:
+    noted = _noted_before(run, workdir)
+    if noted is None:
+      raise
+  filled = on_all_rows(config)
+  with filled.unlocked():
+    for key, value in noted.items():
+      filled[key] = value
+  return filled
+
+
+def on_all_rows(config: Any) -> Any:
+  """Returns a config that trains on its rows of validation too.
+
+  It names no other run: a results table asks for it where that run is gone.
+
+  Args:
+    config: A ConfigDict; it is not modified. One without `refit_of`, or that
+      `resolve` has returned, is returned as it is.
+  """
+  if not config.get(REFIT) or config.get(_IDENTITY):
+    return config
+  filled = config.copy_and_resolve_references()
+  dataset = filled.dataset
+  with filled.unlocked():
+    if dataset.name in _FITTED and 'valid' in names(dataset.valid_split):
+      dataset.fit_on = FIT_ON[1]
+    dataset.train_split = f'{dataset.train_split}+{dataset.valid_split}'
+    dataset.valid_split = ''
+    filled.selection = {'metric': '', 'patience': 0}
+  return filled
+
+
+def config_of(
+    run: str, workdir: str, keys: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Returns the config of the run that is trained anew, as config.json has it.
+
+  Where that run is gone, it is the config of the refit, if it has begun.
+
+  Args:
+    run: Folder of the run.
+    workdir: Folder of the refit, which need not exist.
+    keys: Flat keys that a person has set; those of the machine are left to the
+      caller.
+
+  Raises:
+    InputError: There is no such run, or a key contradicts its config.
+  """
+  try:
+    folder = paths.expand(run)
+    config = read_finished(folder, 'config.json', REFIT)
+    verify.run(folder, config)
+    _check_no_refit(run, config)
+  except InputError:
+    if _noted_before(run, workdir) is None:
+      raise
+    config = read_json(os.path.join(workdir, 'config.json'))
+    keys = {k: v for k, v in keys.items() if not k.startswith(_REPLACED)}
+  keys = {k: to_json(v) for k, v in keys.items() if not k.startswith('run.')}
+  then = {k: v for k, v in flatten(config).items() if k in keys}
+  _check_same(run, keys, then)
+  return config
+
+
+def _noted(config: Any, run: str) -> dict[str, Any]:
+  """Returns the keys that are noted, of a run that is there."""
+  folder = paths.expand(run)
+  saved, results = (
+      read_finished(folder, name, REFIT)
+      for name in ('config.json', 'results.json')
+  )
+  schema = read_schema(folder)
+  began = verify.run(folder, saved, schema)
+  stamp = ended.stamp(folder)
+  if schema is None or not stamp.params_sha256 or 'data' not in began:
+    raise InputError(
+        f'{REFIT}={run}: it does not say what it was trained on and what it'
+        f' came to, as runs of earlier versions. {_AGAIN}'
+    )
+  then = decisive(saved)
+  _check_no_refit(run, saved)
+  if not any(key.startswith('valid/') for key in results):
+    raise InputError(
+        f'{REFIT}={run} had no validation split: it was trained on all that it'
+        ' could be. Name a run with one.'
+    )
+  _check_same(run, decisive(record(config)), then)
+  return {
+      _IDENTITY: stamp.identity,
+      'refit_params_sha256': stamp.params_sha256,
+      'refit_step': results['selected_step'],
+      'refit_metric': _metric(then, results, schema.tasks),
+      'refit_split': then['dataset.train_split'],
+      'refit_data': manifest.data_hash(began['data']),
+  }
+
+
+def _noted_before(run: str, workdir: str) -> dict[str, Any] | None:
+  """Returns the keys that a refit noted when it began; None if it did not."""
+  saved = workdir and read_json(os.path.join(workdir, 'config.json'))
+  if not isinstance(saved, dict) or saved.get(REFIT) != run:
+    return None
+  return {key: saved[key] for key in _NOTED if key in saved}
+
+
+def _check_no_refit(run: str, config: Mapping[str, Any]) -> None:
+  if config.get(_IDENTITY):
+    raise InputError(
+        f'{REFIT}={run} is a refit itself: it was trained on its rows of'
+        ' validation. Name the run that it is a refit of.'
+    )
+
+
+def _check_same(
+    run: str, now: Mapping[str, Any], then: Mapping[str, Any]
+) -> None:
+  """Refuses flat keys that are not as in the run.
+
+  Raises:
+    InputError: Names the first key that differs.
+  """
+  now, then = (
+      {k: v for k, v in flat.items() if k not in _FREE} for flat in (now, then)
+  )
+  if now.get(_BEGINS) != then.get(_BEGINS):
+    texts = [
+        f'{flat[_BEGINS]} (its fingerprint)' if flat.get(_BEGINS) else 'no run'
+        for flat in (now, then)
+    ]
+    raise InputError(
+        f'{REFIT}={run}: init_from names {texts[0]} here and {texts[1]} there.'
+        ' A refit begins as its run did: set init_from as there, or leave it'
+        ' away.'
+    )
+  if differing := differences(now, then):
+    key = differing[0].partition(' is ')[0]
+    raise InputError(
+        f'{REFIT}={run}: {differing[0]}. A refit has the config of its run:'
+        f' set {key} as there, or leave it away.'
+    )
+
+
+def _metric(
+    flat: Mapping[str, Any], results: Mapping[str, Any], tasks: Tasks
+) -> str:
+  """Returns the metric that chose a run's parameters; '' for the last ones."""
+  metric = flat.get('selection.metric')
+  if metric not in results:
+    metric = default_metric(tasks) if metric else metric
+  value = results.get(metric)
+  return metric if value is not None and value == value else ''

@@ -1,0 +1,1 @@
+"""Tests of several runs as one model."""
