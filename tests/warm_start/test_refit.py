@@ -410,6 +410,21 @@ def test_other_rows_in_the_files(first, root, tmp_path):
   assert now['steps'] > 0
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures('quick_compilation')
+def test_begins_as_its_run_did(root, first, capsys):
+  """With the parameters that the run began with, not with its own."""
+  begun, then = days.train(root, 'begun', 2, init_from=first[0])
+  capsys.readouterr()
+  _, now = days.train(
+      root, 'begun refit', 2, init_from=first[0], refit_of=begun)
+  said = capsys.readouterr().out
+  assert f'Beginning with {first[0]}: parameters of step 10' in said
+  assert now['steps'] > then['steps'] == now['refit_of']['step']
+  with pytest.raises(InputError, match='init_from names no run here and'):
+    days.train(root, 'refused', 2, refit_of=begun)
+
+
 @marked
 def test_not_beside_others(root, first):
   trees = [
