@@ -39,25 +39,7 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
-  cli.require('workdir', 'runs/esmm')
-  if bool(_INPUT.value) == bool(_SPLIT.value):
-    raise cli.UsageError(
-        'set one of --input (labelled files) and --split (of the data of the'
-        ' run).'
-    )
-  folders = file_flags.runs()
-  if len(folders) > 1 and not _OUTPUT.value:
-    raise cli.UsageError(
-        '--output is not set: the mean of several runs has no folder. Name a'
-        ' JSON file.'
-    )
-  file_flags.refuse_history_of_split()
-  output = _OUTPUT.value or os.path.join(folders[0], 'evaluation.json')
-  if _OUTPUT.value and not os.path.isdir(os.path.dirname(output) or '.'):
-    raise cli.InputError(
-        f'--output={output}: there is no folder {os.path.dirname(output)}.'
-    )
-  file_flags.check_output(output, _is_evaluation)
+  folders, output = _runs_and_output()
 
   import esmm_jax
   from esmm_jax import histories
@@ -100,6 +82,34 @@ def main() -> None:
   title = f'{title}: {result["rows"]:,} rows'
   _print(name, title, protocol, result, predictor.unseen_in_log)
   console.say(f'Written: {output}')
+
+
+def _runs_and_output() -> tuple[list[str], str]:
+  """Returns the folders of the runs and the file to write, checked.
+
+  Raises:
+    InputError: A flag is missing, or goes with none of the others.
+  """
+  cli.require('workdir', 'runs/esmm')
+  if bool(_INPUT.value) == bool(_SPLIT.value):
+    raise cli.UsageError(
+        'set one of --input (labelled files) and --split (of the data of the'
+        ' run).'
+    )
+  folders = file_flags.runs()
+  if len(folders) > 1 and not _OUTPUT.value:
+    raise cli.UsageError(
+        '--output is not set: the mean of several runs has no folder. Name a'
+        ' JSON file.'
+    )
+  file_flags.refuse_history_of_split()
+  output = _OUTPUT.value or os.path.join(folders[0], 'evaluation.json')
+  if _OUTPUT.value and not os.path.isdir(os.path.dirname(output) or '.'):
+    raise cli.InputError(
+        f'--output={output}: there is no folder {os.path.dirname(output)}.'
+    )
+  file_flags.check_output(output, _is_evaluation)
+  return folders, output
 
 
 def _warn_of_trained(predictor: Any, builder: Any, split: str) -> None:

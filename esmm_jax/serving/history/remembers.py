@@ -18,8 +18,6 @@ from esmm_jax.serving.history.state import History
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import new_folder
 
-_WHY = ', which the history of the run reads'
-
 
 class Remembers:
   """The part of a `Predictor` that looks rows up and learns of new ones.
