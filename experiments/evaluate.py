@@ -12,7 +12,7 @@ the mean of the log-odds of several runs, and so does the folder of a sweep with
 docs/after_the_first_run.md has the details.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import math
 import os
 from typing import Any
@@ -46,18 +46,8 @@ def main() -> None:
         ' run).'
     )
   folders = file_flags.runs()
-  if len(folders) > 1 and not _OUTPUT.value:
-    raise cli.UsageError(
-        '--output is not set: the mean of several runs has no folder. Name a'
-        ' JSON file.'
-    )
   file_flags.refuse_history_of_split()
-  output = _OUTPUT.value or os.path.join(folders[0], 'evaluation.json')
-  if _OUTPUT.value and not os.path.isdir(os.path.dirname(output) or '.'):
-    raise cli.InputError(
-        f'--output={output}: there is no folder {os.path.dirname(output)}.'
-    )
-  file_flags.check_output(output, _is_evaluation)
+  output = _checked_output(folders)
 
   import esmm_jax
   from esmm_jax import histories
@@ -105,17 +95,37 @@ def main() -> None:
   console.say(f'Written: {output}')
 
 
+def _checked_output(folders: Sequence[str]) -> str:
+  """Returns the file to write, if it can be written."""
+  if len(folders) > 1 and not _OUTPUT.value:
+    raise cli.UsageError(
+        '--output is not set: the mean of several runs has no folder. Name a'
+        ' JSON file.'
+    )
+  output = _OUTPUT.value or os.path.join(folders[0], 'evaluation.json')
+  if _OUTPUT.value and not os.path.isdir(os.path.dirname(output) or '.'):
+    raise cli.InputError(
+        f'--output={output}: there is no folder {os.path.dirname(output)}.'
+    )
+  file_flags.check_output(output, _is_evaluation)
+  return output
+
+
 def _warn_of_trained(predictor: Any, builder: Any, split: str) -> None:
   """Says how many rows of a split a refit was trained on."""
-  trained = predictor.config.dataset.train_split
-  if not predictor.results.get('refit_of'):
-    return  # Whoever names its training split knows.
-  if num := builder.num_shared(trained, split):
-    streams.warn(
-        f'this run is a refit, trained on {trained!r}: {num:,} rows of'
-        f' {split!r} are among them, and what is measured there promises too'
-        ' much.'
-    )
+  refits = {
+      member.config.dataset.train_split: member.folder
+      for member in predictor.members
+      if member.results.get('refit_of')
+  }  # Whoever names the training split of another run knows.
+  for trained, folder in refits.items():
+    name = 'this run' if len(predictor.members) == 1 else folder
+    if num := builder.num_shared(trained, split):
+      streams.warn(
+          f'{name} is a refit, trained on {trained!r}: {num:,} rows of'
+          f' {split!r} are among them, and what is measured there promises too'
+          ' much.'
+      )
 
 
 def _is_evaluation(path: str) -> bool:
