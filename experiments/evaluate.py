@@ -88,10 +88,7 @@ def main() -> None:
   name = members.mean_name(folders)
   title = f'split {_SPLIT.value}' if _SPLIT.value else _INPUT.value
   title = f'{title}: {result["rows"]:,} rows'
-  title = histories.labelled(title, protocol)
-  _print(name, title, result, predictor.unseen_in_log)
-  if knows := histories.meaning(protocol):
-    console.say(f'history: {knows}')
+  _print(name, title, protocol, result, predictor.unseen_in_log)
   console.say(f'Written: {output}')
 
 
@@ -148,12 +145,18 @@ def _by() -> str:
 
 
 def _print(
-    name: str, title: str, result: Mapping[str, Any], in_log: Mapping[str, Any]
+    name: str,
+    title: str,
+    protocol: str,
+    result: Mapping[str, Any],
+    in_log: Mapping[str, Any],
 ) -> None:
   """Prints the metrics, of segments too, and what to know about the rows."""
+  from esmm_jax import histories
   from esmm_jax.serving import segments
 
-  console.print_results({name: _of(result, '')}, title)
+  metrics = _of(result, '') | histories.noted(protocol)
+  console.print_results({name: metrics}, title)
   parts = {
       part: _of(result, f'by/{part}/')
       for part in segments.names(result)
@@ -161,6 +164,8 @@ def _print(
   }
   if parts:
     console.print_results(parts, f'by {_by()}')
+  if knows := histories.meaning(protocol):
+    console.say(f'history: {knows}')
   for line in _notes(result, in_log):
     console.say(line)
 

@@ -135,7 +135,7 @@ def define_history() -> tuple[Any, Any]:
           'as_of',
           None,
           'Of the same: the present, for rows of later times. A time, or a'
-          " split of the run's data, as test: nothing of its own days is known.",
+          " split of the run's data, as test: nothing of its days is known.",
       ),
   )
 

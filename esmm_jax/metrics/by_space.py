@@ -36,8 +36,9 @@ class Observed(NamedTuple):
     tasks: The tasks that the labels belong to.
     periods: Keys of the rows that AUC and GAUC compare, [n] integers or
       strings, or None: all rows.
-    group_periods: Keys of the rows of a group that GAUC compares, [n] integers;
-      None: those of `periods`.
+    group_periods: The same of GAUC alone, where inputs tell of labels of the
+      row's own group that are minutes old: a positive row raises the scores of
+      later rows above its own, so that random labels have a GAUC below 1/2.
   """
 
   labels: Mapping[str, Array]
@@ -111,8 +112,7 @@ def evaluate(
     `space/metric` -> value, for example `cvr_clicked/auc`. GAUC comes with its
     coverage, the share of impressions in groups that have both classes. Where
     there are periods AUC is the mean of those of each, weighted by its rows,
-    and a group of GAUC is the rows of a group in one period, or in one of its
-    own where there are `group_periods`.
+    and a group of GAUC is the rows of a group in one period.
 
   >>> import numpy as np
   >>> from esmm_jax.metrics.by_space import evaluate, Observed
@@ -125,19 +125,18 @@ def evaluate(
   (0.0, 1.0, 1.0)
   """
   labels = {k: np.asarray(v) for k, v in observed.labels.items()}
+  own, periods = observed.group_periods, observed.periods
+  every = _within(observed.groups, periods if own is None else own)
   metrics = {}
   for space in spaces(observed.tasks):
     # One space at a time: with 43 million rows each copy is 170 MB.
     scores, label = outputs[space.output], labels[space.label]
-    groups, periods = observed.groups, observed.periods
-    own = periods if observed.group_periods is None else observed.group_periods
+    groups, periods = every, observed.periods
     if space.given:
       where = labels[space.given] == 1
       scores, label = scores[where], label[where]
-      groups, periods, own = (
-          None if keys is None else np.asarray(keys)[where]
-          for keys in (groups, periods, own)
-      )
+      groups = None if groups is None else groups[where]
+      periods = None if periods is None else np.asarray(periods)[where]
     if space.kind == 'regression':
       for name, metric in _functions(space).items():
         metrics[f'{space.key}/{name}'] = metric(scores, label, None)
@@ -145,7 +144,7 @@ def evaluate(
     for name, value in of_events(scores, label, periods).items():
       metrics[f'{space.key}/{name}'] = value
     if groups is not None and group_metrics:
-      grouped = grouped_auc(scores, label, _within(groups, own))
+      grouped = grouped_auc(scores, label, groups)
       metrics[f'{space.key}/gauc'] = grouped.value
       metrics[f'{space.key}/gauc_coverage'] = grouped.coverage
   for name in _outputs_with_truth(observed.tasks, observed.truth):
@@ -222,9 +221,9 @@ def of_events(
   return values
 
 
-def _within(groups: Array, periods: Array | None) -> Array:
+def _within(groups: Array | None, periods: Array | None) -> Array | None:
   """Returns keys [n] that are one where group and period are."""
-  if periods is None:
+  if periods is None or groups is None:
     return groups
   group, period = (
       np.unique(x, return_inverse=True)[1] for x in (groups, periods)
@@ -234,11 +233,8 @@ def _within(groups: Array, periods: Array | None) -> Array:
 
 def _outputs_with_truth(tasks: Tasks, truth: Collection[str]) -> list[str]:
   """Lists the outputs given the click whose true probability is a column."""
-  return [
-      s.output
-      for s in spaces(tasks)
-      if s.given == 'click' and f'p_{s.output}' in truth
-  ]
+  clicked = [s.output for s in spaces(tasks) if s.given == 'click']
+  return [name for name in clicked if f'p_{name}' in truth]
 
 
 def against_truth(

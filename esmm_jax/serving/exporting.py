@@ -20,7 +20,7 @@ import shutil
 from typing import Any
 
 from esmm_jax import checksums
-from esmm_jax.data.history import saved
+from esmm_jax.data.history.state import saved
 from esmm_jax.data.tabular.encoder import FOLDER
 from esmm_jax.json_files import write_json
 from esmm_jax.schema import MISSING, RARE, Schema

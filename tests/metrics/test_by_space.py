@@ -75,6 +75,25 @@ def test_without_truth_there_is_no_entire_space_cvr():
   assert not any('gauc' in k for k in metrics)
 
 
+def test_gauc_may_have_periods_of_its_own():
+  stretch, day = np.arange(N) // 50, np.arange(N) // 1000
+  alone = evaluate(LOGITS, OBSERVED)
+  own = evaluate(LOGITS, OBSERVED._replace(group_periods=stretch))
+  # As if each group were as many groups.
+  pairs = OBSERVED.groups * 100 + stretch
+  wanted = evaluate(LOGITS, OBSERVED._replace(groups=pairs))
+  assert own == wanted
+  assert own['ctr/auc'] == alone['ctr/auc']
+  assert own['cvr_clicked/gauc'] != alone['cvr_clicked/gauc']
+  both = evaluate(
+      LOGITS, OBSERVED._replace(periods=day, group_periods=stretch))
+  days = evaluate(LOGITS, OBSERVED._replace(periods=day))
+  assert both['ctcvr/auc'] == days['ctcvr/auc']
+  assert both['ctcvr/gauc'] == own['ctcvr/gauc'] != days['ctcvr/gauc']
+  nothing = OBSERVED._replace(groups=None, group_periods=stretch)
+  assert not any('gauc' in key for key in evaluate(LOGITS, nothing))
+
+
 def test_the_truth_scores_as_the_truth():
   metrics = oracle_metrics(OBSERVED)
   assert metrics['cvr_entire/kl'] == pytest.approx(0, abs=1e-12)

@@ -10,12 +10,13 @@ from esmm_jax.types import InputError
 _QUOTES = '"\''
 
 
-def split(text: str, separator: str = ',') -> list[str]:
+def split(text: str, separator: str = ',', after: str = '=') -> list[str]:
   """Splits a text at a separator that is not in quotes.
 
   Args:
-    text: Quotes count at the beginning of a part, and behind a `=`.
+    text: Quotes count at the beginning of a part, and behind one of `after`.
     separator: One character.
+    after: Characters.
 
   Returns:
     The parts without blanks around them, with their quotes, without empty ones.
@@ -26,26 +27,30 @@ def split(text: str, separator: str = ',') -> list[str]:
   >>> split('"a,b":min_count=2, it\\'s,')
   ['"a,b":min_count=2', "it's"]
   """
-  parts, part, quote = [], '', ''
+  parts, part, quote, closed = [], '', '', ''
   for character in text:
     if quote:  # A quote that stands twice closes and opens again.
-      quote = '' if character == quote else quote
-    elif character in _QUOTES and _may_open(part, character):
-      quote = character
+      closed = character if character == quote else ''
+      quote = '' if closed else quote
+    elif character in _QUOTES and (
+        character == closed or _may_open(part, after)
+    ):
+      quote, closed = character, ''
     elif character == separator:
       parts.append(part)
-      part = ''
+      part, closed = '', ''
       continue
+    else:
+      closed = ''
     part += character
   if quote:
     raise InputError(f'{text!r}: a quote {quote} is not closed.')
   return [p.strip() for p in [*parts, part] if p.strip()]
 
 
-def _may_open(part: str, quote: str) -> bool:
+def _may_open(part: str, after: str) -> bool:
   before = part.rstrip()
-  again = part.endswith(quote) and before.lstrip().startswith(quote)
-  return not before or before[-1] == '=' or again
+  return not before or before[-1] in after
 
 
 def unquote(text: str) -> str:

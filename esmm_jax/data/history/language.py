@@ -25,6 +25,7 @@ from esmm_jax.types import InputError, suggest
 
 _LAST, _LIST = Range(0, 100), Range(1, 1000)
 _STRENGTH = Range(1e-6, POSITIVE.high)
+_BEFORE_NAMES = '=+'  # Behind them a name may stand in quotes.
 # Amount as people say it -> the label.
 _PLURALS = {'clicks': 'click', 'carts': 'cart', 'conversions': 'conversion'}
 
@@ -47,7 +48,7 @@ def parse(
     InputError: Names the part that is not possible.
   """
   try:
-    parts = split(text)
+    parts = split(text, ',', _BEFORE_NAMES)
   except InputError as e:
     raise InputError(f'dataset.history: {e}') from e
   specs: list[Spec] = []
@@ -100,7 +101,7 @@ def _plain(spec: Spec) -> tuple[Any, ...]:
 def _parse(
     part: str, labels: tuple[str, ...], form: str, strength: float
 ) -> Spec:
-  first, *rest = split(part, ':')
+  first, *rest = split(part, ':', _BEFORE_NAMES)
   pairs = _pairs(first, rest)
   kinds = {'session': _session, 'list': _entries}
   head, equals, value = first.partition('=')
@@ -194,7 +195,7 @@ def _entries(
     raise InputError('the list has no key; write by=user, say.')
   only = pairs.get('of', 'all')
   if only != 'all':
-    only = _PLURALS.get(only, only)
+    only = _PLURALS[only] if _PLURALS.get(only) in labels else only
     check_choice('of', only, ('all', *labels))
   _check_name(unquote(column))
   return Entries(

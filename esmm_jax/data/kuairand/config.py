@@ -165,6 +165,7 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
     columns = [
         [type(spec).__name__, dataclasses.asdict(spec)] for spec in self.specs
     ]
+    columns += ['block'] if self.is_live else []
     return f'history_{checksums.hash_json(columns)[:16]}{live}'
 
 

@@ -50,6 +50,7 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
   """
 
   VERSION = tfds.core.Version('1.1.0')
+  group_period: str = ''  # Column of `Observed.group_periods`; '' for none.
   files: PreparedFiles | None = None
   no_group: int | None = None
   history: str = ''  # A subclass may have a property.
@@ -143,17 +144,6 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     return ''
 
   @property
-  def group_period(self) -> str:
-    """Column with the key of the rows of a group that GAUC compares.
-
-    '' for `period`. Needed where inputs tell of labels of the row's own group
-    that are minutes old: a positive row raises the scores of the group's later
-    rows above its own, so that even random labels would have a GAUC far below
-    1/2. Over all rows such pairs are too few to count.
-    """
-    return ''
-
-  @property
   def schema(self) -> Schema:
     """The schema of the prepared data."""
     return Schema.from_dict(self.info.metadata['schema'])
@@ -239,8 +229,7 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
     self.info.update_data_dir(final)
 
   def _info(self) -> tfds.core.DatasetInfo:
-    # TFDS asks for this before it reads files of its own, so they are compared
-    # before: it raises whatever a damaged one leads to.
+    # Before TFDS reads files of its own: it raises whatever damage leads to.
     self._look()
     schema, texts = self._describe()
     info = described(self, schema, texts)

@@ -1,7 +1,7 @@
 """Hashes of an encoder, by which a run knows its own."""
 
 from esmm_jax.checksums import hash_fields, hash_json
-from esmm_jax.data.history import saved
+from esmm_jax.data.history.state import saved
 from esmm_jax.data.tabular.encoder import Encoder
 from esmm_jax.data.tabular.unseen import Counts
 

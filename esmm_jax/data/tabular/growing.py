@@ -10,8 +10,8 @@ from typing import Any
 
 from esmm_jax import paths
 from esmm_jax.checksums import hash_json
-from esmm_jax.data.history import saved
-from esmm_jax.data.history.saved import Saved
+from esmm_jax.data.history.state import saved
+from esmm_jax.data.history.state.saved import Saved
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.tabular.inputs import Input
 from esmm_jax.types import InputError

@@ -16,8 +16,8 @@ import os
 from typing import Any
 
 from esmm_jax.data.files import frames
-from esmm_jax.data.history import saved
-from esmm_jax.data.history.store import Observed
+from esmm_jax.data.history.state import saved
+from esmm_jax.data.history.state.store import Observed
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.values.raw_values import Location
 from esmm_jax.json_files import read_json

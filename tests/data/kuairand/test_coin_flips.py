@@ -1,6 +1,9 @@
 """Histories of a log whose labels are coin flips tell nothing of them."""
 
+from esmm_jax.data.history import language
 from esmm_jax.data.kuairand import dataset
+from esmm_jax.data.kuairand.history import blocks
+from esmm_jax.data.kuairand.raw import Raw
 from esmm_jax.data.kuairand.rows import split_by_day
 from esmm_jax.metrics.by_space import evaluate, Observed
 from esmm_jax.training.predict import observe
@@ -93,3 +96,61 @@ def test_prepared_data_of_random_labels(options, tmp_path):
       by_user.setdefault((user, day if live else 0), set()).add(past)
     # Within a split, or its day, a user has one past.
     assert all(len(pasts) == 1 for pasts in by_user.values())
+
+
+LIVE = 'user_id:delay=20s,user_id:delay=30s:last=1:amounts=none'
+
+
+def flip(raw_dir):
+  """Makes raw files of visits with labels by chance, and returns the folder."""
+  rng = np.random.default_rng(3)
+  fake = test_kuairand.make_raw(raw_dir, n=14_000)
+  start = 1650816000000  # Midnight of the first day in China.
+  for k, row in enumerate(fake.log):
+    day = test_kuairand.DAYS.index(row['date'])
+    row['time_ms'] = start + 10**3 * (86_400 * day + 2 * (k % 2100))
+    # Three users at a time, for 200 seconds.
+    row['user_id'] = int(3 * (k // 100) + rng.integers(3)) % 60
+    row['is_click'] = int(rng.integers(2))
+    row['long_view'] = row['is_click'] * int(rng.integers(2))
+  path = raw_dir / 'data' / test_kuairand.LOG
+  test_kuairand.write_csv(path, fake.log)
+  return fake.raw_dir
+
+
+@pytest.mark.slow
+def test_a_live_history_of_random_labels(tmp_path):
+  """GAUC is of rows that know nothing of each other's labels."""
+  builder = dataset.KuaiRand.from_options(
+      str(tmp_path / 'd'), flip(tmp_path / 'raw'), history=LIVE,
+      history_form='float').prepare()
+  assert (builder.period, builder.group_period) == ('', 'block')
+  for split in ('train', 'valid', 'test'):
+    observed = observe(builder, split)
+    source = builder.as_data_source(split)
+    columns = source.read(0, len(source))
+    np.testing.assert_array_equal(observed.group_periods, columns['block'])
+    for name in ('past_ctr_user_id_20s', 'last_label_1_user_id_30s'):
+      score = columns[name].astype(np.float32)
+      scores = {k: score for k in ('ctr', 'cvr', 'ctcvr')}
+      values = evaluate(scores, observed)
+      assert values['ctr/gauc_coverage'] > 0.5
+      # Of 1,800 rows 0.014 is a standard deviation.
+      for key in ('ctr/auc', 'ctr/gauc'):
+        assert values[key] == pytest.approx(0.5, abs=0.045), (split, name, key)
+      blind = evaluate(scores, observed._replace(group_periods=None))
+      if name.startswith('past'):
+        assert blind['ctr/gauc'] < 0.47, split
+
+
+def test_blocks_end_with_the_delay_and_the_day():
+  days = np.array([1, 1, 1, 2, 1, 2])
+  time = np.array([0, 9_999, 10_000, 19_999, 86_399_999, 86_400_000])
+  log = {'time_ms': time, 'date': 20220500 + days}
+  raw = Raw(log, {}, {}, [], [])
+  def of(text):
+    return blocks(language.parse(text), raw).tolist()
+  assert of('user_id:delay=10s,tab,session=user_id') == [0, 0, 1, 3, 2, 4]
+  assert of('user_id:delay=1h') == [0, 0, 0, 2, 1, 3]
+  assert of('user_id,session=user_id') == [0, 0, 0, 1, 0, 1]
+  assert of('session=user_id') == [0, 0, 0, 1, 0, 1]

@@ -16,8 +16,8 @@ from esmm_jax.data.history.events import Events
 from esmm_jax.data.history.plan import states
 from esmm_jax.data.history.priors import Priors
 from esmm_jax.data.history.reading import Reading
-from esmm_jax.data.history.seen import Seen
-from esmm_jax.data.history.store import Facts, Store
+from esmm_jax.data.history.state.seen import Seen
+from esmm_jax.data.history.state.store import Facts, Store
 from esmm_jax.json_files import read_json, write_json
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import save_array
@@ -112,7 +112,9 @@ def _read(folder: str) -> dict[str, Any]:
   path = os.path.join(folder, _FILE)
   about = read_json(path, _REMEDY)
   if about is None:
-    raise InputError(f'{folder} holds no history: there is no {_FILE}. {_REMEDY}')
+    raise InputError(
+        f'{folder} holds no history: there is no {_FILE}. {_REMEDY}'
+    )
   if not isinstance(about, dict) or about.get('version') != _VERSION:
     raise InputError(f'{path} is no history of version {_VERSION}. {_REMEDY}')
   if wrong := checksums.changed_content(about):

@@ -1,4 +1,4 @@
-"""What a run keeps of its history: the fitted fields and the store.
+"""A run's history in files: the fitted fields and the store.
 
 Both lie in one folder, `history/` in that of the encoder, and are sealed with
 the encoder: a run refuses others.
@@ -8,9 +8,9 @@ import os
 from typing import NamedTuple
 
 from esmm_jax.checksums import hash_json
-from esmm_jax.data.history import store_files
+from esmm_jax.data.history.state import store_files
 from esmm_jax.data.history.fitted import Fitted
-from esmm_jax.data.history.store import Store
+from esmm_jax.data.history.state.store import Store
 from esmm_jax.types import InputError
 
 FOLDER = 'history'
