@@ -12,7 +12,7 @@ the mean of the log-odds of several runs, and so does the folder of a sweep with
 docs/after_the_first_run.md has the details.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import math
 import os
 from typing import Any
@@ -114,15 +114,19 @@ def _runs_and_output() -> tuple[list[str], str]:
 
 def _warn_of_trained(predictor: Any, builder: Any, split: str) -> None:
   """Says how many rows of a split a refit was trained on."""
-  trained = predictor.config.dataset.train_split
-  if not predictor.results.get('refit_of'):
-    return  # Whoever names its training split knows.
-  if num := builder.num_shared(trained, split):
-    streams.warn(
-        f'this run is a refit, trained on {trained!r}: {num:,} rows of'
-        f' {split!r} are among them, and what is measured there promises too'
-        ' much.'
-    )
+  refits = {
+      member.config.dataset.train_split: member.folder
+      for member in predictor.members
+      if member.results.get('refit_of')
+  }  # Whoever names the training split of another run knows.
+  for trained, folder in refits.items():
+    name = 'this run' if len(predictor.members) == 1 else folder
+    if num := builder.num_shared(trained, split):
+      streams.warn(
+          f'{name} is a refit, trained on {trained!r}: {num:,} rows of'
+          f' {split!r} are among them, and what is measured there promises too'
+          ' much.'
+      )
 
 
 def _is_evaluation(path: str) -> bool:

@@ -68,5 +68,6 @@ def test_rows_that_are_observed(runs, mean):
 
 def test_another_history(runs):
   """Its inputs have the same names or not; the delay is another one."""
-  with pytest.raises(InputError, match='b and .*other cannot be averaged: .*'):
+  with pytest.raises(InputError, match='b and .*other cannot be averaged: their'
+                     ' histories are live, delay 10m and live, delay 20m'):
     esmm_jax.load([run.folder for run in runs[1:]])
