@@ -10,12 +10,12 @@ from esmm_jax import paths
 from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.csv_files.quoted_names import split_names, unquote
+from esmm_jax.data.history.specs import NIGHTLY, protocol
 from esmm_jax.data.store.options import like
 from esmm_jax.data.store.policies import POLICIES
 from esmm_jax.data.tabular import agreement, growing, labels, splits
 from esmm_jax.data.tabular.inputs import KINDS, parse_inputs
 from esmm_jax.data.tabular.past import options as past_options
-from esmm_jax.data.values.raw_values import boundary, Times
 from esmm_jax.options import check_choice, check_number, Range
 from esmm_jax.options import refuse_unknown
 from esmm_jax.schema import Schema
@@ -29,7 +29,7 @@ _CHOICES = {
 }
 # Columns that are stored beside the fields and labels.
 GROUP, ROW, FILE = 'group_key', 'row_number', 'file_number'
-WEIGHT = 'row_weight'
+WEIGHT, BLOCK = 'row_weight', 'history_block'
 # Options that earlier versions lacked: unset, they are no part of the hash.
 _NEW = (
     *('labels', 'unknown_conversion', 'weight', 'vocabulary_sha256', 'fit_on'),
@@ -182,7 +182,7 @@ class TabularConfig(tfds.core.BuilderConfig):
     self.specs = past_options.parse(self, self._chosen())
     # A label is stored under that of its task.
     stored = [GROUP, ROW, FILE, *self.events]
-    stored += [WEIGHT] if self.weight else []
+    stored += [WEIGHT] * bool(self.weight) + [BLOCK] * self.has_blocks
     history = [f.name for f in past_options.fields(self)]
     agreement.check_names(self.inputs, self.events, stored, history)
 
@@ -273,6 +273,12 @@ class TabularConfig(tfds.core.BuilderConfig):
     )
 
   @property
+  def has_blocks(self) -> bool:
+    """True if GAUC compares rows of a short time alone; see `past.blocks`."""
+    is_live = protocol(self.specs) not in ('', NIGHTLY)
+    return is_live and bool(self.group)
+
+  @property
   def splits_by_value(self) -> bool:
     """True if rows with one value of `split_by` stay together."""
     return bool(self.split_by) and self.split in ('random', 'files')
@@ -288,12 +294,6 @@ class TabularConfig(tfds.core.BuilderConfig):
     names = [c.name for c in self.inputs] + [*events, *more]
     names += past_options.columns(self)
     return list(dict.fromkeys(filter(None, names)))
-
-  def boundary(self, option: str, column: Times) -> Any:
-    """Returns `valid_from` or `test_from` as a time of the column, or None."""
-    text = str(getattr(self, option))
-    where = f'dataset.{option}', column, self.time
-    return boundary(text, *where) if text else None
 
 
 def _kind(option: str, default: Any) -> type:

@@ -2,8 +2,10 @@
 
 Two passes over the files, some rows at a time: one counts on the training rows
 (`fit`), one encodes (`encoder`). Memory is that of the vocabularies, of one
-shard and, where a split is by shares of the time, of 8 bytes a row; on disk a
-split is there twice while its shards are written.
+shard and, where a split is by shares of the time or there is a history, of 24
+bytes a row; on disk a split is there twice while its shards are written. A
+history is computed between the passes, from files and by part: see `past`,
+`history.compute` and `history.fitted`.
 """
 
 from collections import Counter
@@ -21,7 +23,7 @@ from esmm_jax.data.store.columns import cut, open_folder, take_rows
 from esmm_jax.data.store.vocabulary import ValueCounts, Vocabulary
 from esmm_jax.data.tabular import encoder_hashes, frame_files, growing
 from esmm_jax.data.tabular import splits, warnings
-from esmm_jax.data.tabular.config import FILE, GROUP, ROW, SPLITS
+from esmm_jax.data.tabular.config import BLOCK, FILE, GROUP, ROW, SPLITS
 from esmm_jax.data.tabular.config import TabularConfig, WEIGHT
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.tabular.fit import Fit
@@ -44,7 +46,8 @@ class Tabular(ColumnarBuilder):
   Besides the fields and labels a shard holds `file_number` (an index of
   `report['files']`), `row_number` (the row in that file, from 0) and, where a
   group is named, `group_key`: a number for each of its values, 0 for rows
-  without one; where a weight is named, `row_weight`.
+  without one; where a weight is named, `row_weight`; of a live history with
+  groups, `history_block`.
   """
 
   name = 'tabular'
@@ -123,6 +126,11 @@ class Tabular(ColumnarBuilder):
   def history(self) -> str:
     """See the base class: `nightly`, or `live, delay 10m`; '' if none."""
     return specs.protocol(self.builder_config.specs)
+
+  @property
+  def group_period(self) -> str:
+    """See the base class."""
+    return BLOCK if self.builder_config.has_blocks else ''
 
   @property
   def warnings(self) -> list[str]:

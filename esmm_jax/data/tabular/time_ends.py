@@ -86,7 +86,9 @@ def ends_of_time(column: Column, config: TabularConfig) -> Ends:
       before = int((~raw_values.reached(times, ends[0])).sum())
       first = before - round(config.valid_share * before)
     by_share = times[first].item() if first < num else np.inf
-    boundary = config.boundary(option, column.times) if num else None
+    text = str(getattr(config, option))
+    where = f'dataset.{option}', column.times, name
+    boundary = raw_values.boundary(text, *where) if text and num else None
     ends.insert(0, by_share if boundary is None else boundary)
     if boundary is not None and num and not times[0] < boundary <= times[-1]:
       raise InputError(

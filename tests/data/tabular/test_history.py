@@ -7,6 +7,7 @@ from esmm_jax.data.history.state import saved
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.dataset import Tabular
 from esmm_jax.types import Ragged
+from esmm_jax.metrics.ranking import auc, grouped_auc
 import numpy as np
 from pyarrow import csv, parquet
 import pyarrow as pa
@@ -460,3 +461,52 @@ def test_a_run_that_grows_keeps_the_scaling(tmp_path):
   # Not by what the network was not trained on.
   assert not np.array_equal(
       read(new)[0]['past_count_user'], read(anew)[0]['past_count_user'])
+
+
+def grouped(score, label, *keys):
+  groups = np.unique(np.stack(keys), axis=1, return_inverse=True)[1]
+  return grouped_auc(score, label, groups.reshape(-1)).value
+
+
+def test_coins_cannot_be_told(tmp_path):
+  """Live: by user, in blocks of the shortest delay; nightly: in the day."""
+  rng = np.random.default_rng(7)
+  num = 6000
+  time = START + rng.integers(0, 6 * DAY, num)
+  click = rng.integers(0, 2, num)
+  log = dict(
+      user=rng.integers(0, 30, num).tolist(), click=click.tolist(),
+      time=time.tolist())
+  path = str(tmp_path / 'log.parquet')
+  parquet.write_table(pa.table(log), path)
+  options = dict(
+      files=path, id='user', split='time', time='time', conversion='',
+      valid_share=.2, test_share=.3, group='user', history_zone='+08:00',
+      history_form='float', min_count=1)
+  live = Tabular.from_options(
+      str(tmp_path), history='user:delay=2h,session=user', **options).prepare()
+  assert live.group_period == 'history_block'
+  columns, split = read(live)
+  days = (time + ZONE) // DAY
+  stretch = (time + ZONE) % DAY // (2 * HOUR)
+  blocks = np.unique(columns['history_block'], return_inverse=True)[1]
+  pairs = set(zip(blocks, days * 100 + stretch))
+  assert len(pairs) == len(set(blocks)) == len(set(days * 100 + stretch))
+  score = columns['past_ctr_user_2h']
+  for name in ('train', 'valid', 'test'):
+    rows = split == name
+    user, block = columns['user'][rows], columns['history_block'][rows]
+    assert abs(grouped(score[rows], click[rows], user, block) - .5) < .04
+  # Over the whole split a click lowers the rank of those before it.
+  rows = split == 'test'
+  assert grouped(score[rows], click[rows], columns['user'][rows]) < .48
+  nightly = Tabular.from_options(
+      str(tmp_path), history='user', **options).prepare()
+  assert nightly.group_period == ''
+  columns, split = read(nightly)
+  assert 'history_block' not in columns
+  for name in ('valid', 'test'):
+    rows = split == name
+    user, score = columns['user'][rows], columns['past_ctr_user'][rows]
+    assert grouped(score, click[rows], user) == .5
+    assert abs(auc(score, click[rows]) - .5) < .04

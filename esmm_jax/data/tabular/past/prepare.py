@@ -8,22 +8,24 @@ import os
 from typing import Any
 
 from esmm_jax.data.history import fitted as fields_of, specs, totals
-from esmm_jax.data.history.state import saved
 from esmm_jax.data.history.compute import compute, Past
 from esmm_jax.data.history.fitted import Fitted, Table
 from esmm_jax.data.history.log import Log, priors_of
 from esmm_jax.data.history.reading import Reading
+from esmm_jax.data.history.state import saved
 from esmm_jax.data.history.state.saved import Saved
 from esmm_jax.data.history.state.store import Keeper
 from esmm_jax.data.tabular import splits
+from esmm_jax.data.tabular.config import BLOCK
 from esmm_jax.data.tabular.encoder import Encoder
+from esmm_jax.data.tabular.past.blocks import blocks
 from esmm_jax.data.tabular.past.log_files import AllRows, first_asked
 from esmm_jax.data.tabular.past.log_files import LogFiles, pieces
 from esmm_jax.data.tabular.past.scratch import Scratch
 from esmm_jax.data.tabular.splits import SPLITS
+from esmm_jax.data.values.raw_values import Location
 from esmm_jax.schema import Field
 from esmm_jax.types import Columns
-from esmm_jax.data.values.raw_values import Location
 import numpy as np
 
 _FOLDER = 'history-scratch'
@@ -49,6 +51,7 @@ class History:
     self._scratch = Scratch(os.path.join(folder, _FOLDER))
     self._files = LogFiles(reading, self._scratch)
     self._past: Past | None = None
+    self._time: np.ndarray | None = None
     self._fitted: Fitted | None = None
     self.fields: tuple[Field, ...] = ()
     self.warnings: list[str] = []
@@ -73,6 +76,7 @@ class History:
     """
     config, scratch = self._config, self._scratch
     every = self._files.close(self._asked_at_once())
+    self._time = every.log.time
     self.warnings = _late(every, config, self._reading)
     firsts, since, until = _times(every)
     priors = priors_of(every.log)
@@ -110,12 +114,16 @@ class History:
     """Returns the columns of `num` rows of the log, from number `first` on."""
     rows = fields_of.rows_of(self._past, slice(first, first + num))
     columns = self._fitted.encode(rows)
+    if self._config.has_blocks:
+      time = np.asarray(self._time[first : first + num])
+      clock = self._reading.clock
+      columns[BLOCK] = blocks(self._config.specs, clock, time)
     self._scratch.release()
     return columns
 
   def close(self) -> None:
     """Removes the files."""
-    self._past = None
+    self._past = self._time = None
     self._scratch.remove()
 
   def _asked_at_once(self) -> list[int]:
