@@ -2,14 +2,14 @@
 
   python -m benchmarks.history --keys=1e4,1e7
 
-Prints one JSON object a line. `keys` are users with three rows each, in a store
-that is mapped from files: with rates and counts of a delay of ten minutes, the
-last three rows, and sessions. `history_row` looks one row up, `predict_row` is a
-whole `Predictor.predict` of a raw row; `ms` is the median, `ms_99` the 99th
-percentile, of rows of random users in turn. `history_batch` looks 4,096 rows up.
-`observe` adds rows with labels, 10,000 at a time. `store` has the bytes on disk
-and in memory: `bytes` of all arrays, `resident` what the process has more of
-after all look-ups.
+Prints one JSON object a line. `keys` are users with three rows each, in a
+store that is mapped from files: with rates and counts of a delay of ten
+minutes, the last three rows, and sessions. `history_row` looks one row up,
+`predict_row` is a whole `Predictor.predict` of a raw row; `ms` is the median,
+`ms_99` the 99th percentile, of rows of random users in turn. `history_batch`
+looks 4,096 rows up. `observe` adds rows with labels, 10,000 at a time. `store`
+has the bytes on disk and in memory: `bytes` of all arrays, `resident` what the
+process has more of after all look-ups.
 """
 
 from collections.abc import Callable

@@ -69,6 +69,8 @@ def main() -> None:
 
   data_dir = flags.FLAGS.data_dir
   predictor = esmm_jax.load(folders, data_dir=data_dir)
+  if _CALIBRATED.value != 'none':  # Before all rows are scored.
+    predictor.calibrators(_CALIBRATED.value)
   form = file_flags.form(predictor.config.dataset)
   patterns = quoted_names.split_names(_INPUT.value or '')
   files = row_files.find(patterns, dialect=form)

@@ -119,6 +119,14 @@ def _by_product(path: str) -> Any:
     return None
 
 
+def overridden(workdir: str) -> set[str]:
+  """Returns the keys that --override changed in all configs of a sweep."""
+  sweep = _by_product(os.path.join(workdir, 'sweep.json'))
+  texts = sweep.get('override') if isinstance(sweep, dict) else None
+  texts = texts if isinstance(texts, list) else []
+  return {str(text).partition('=')[0].strip() for text in texts}
+
+
 def run_folder(workdir: str, name: str) -> str:
   """Returns the path of a sweep's run."""
   return os.path.join(workdir, 'runs', name)

@@ -144,6 +144,20 @@ def test_a_folder_under_the_name_of_another_point(known, tmp_path):
   assert note in report.markdown(table, blocks)
 
 
+@pytest.mark.parametrize(
+    'override', [[], ['batch_size=32'], ['rate=1', 'batch_size = 32']])
+def test_a_key_of_the_points_that_the_sweep_overrode(tmp_path, override):
+  """Runs have the value of --override, which sweep.json tells."""
+  one = fixed('batch_size', 64)
+  table = make(points=product(make().points, one))
+  for point in table.points:
+    write(tmp_path, point, batch_size=32)
+  (tmp_path / 'sweep.json').write_text(json.dumps({'override': override}))
+  (block,) = tabulate(table, str(tmp_path))
+  counts = [row.cells[AUC].n for row in block.rows]
+  assert counts == ([3, 3] if override else [0, 0])
+
+
 def test_a_folder_of_another_config_file(tmp_path):
   """Which no key of the points shows, but the file itself."""
   table = make('config', ('configs/esmm.py', 'configs/mmoe.py'))

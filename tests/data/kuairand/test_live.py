@@ -1,4 +1,4 @@
-"""KuaiRand's histories as texts, prepared: against a slow loop, and to the bit."""
+"""KuaiRand's histories as texts, prepared: against a slow loop, to the bit."""
 
 import math
 
