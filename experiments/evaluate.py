@@ -12,7 +12,7 @@ the mean of the log-odds of several runs, and so does the folder of a sweep with
 docs/after_the_first_run.md has the details.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 import math
 import os
 from typing import Any
