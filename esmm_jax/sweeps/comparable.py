@@ -10,7 +10,7 @@ from typing import Any
 from esmm_jax.json_files import to_json
 from esmm_jax.sweeps.points import Point, run_name
 from esmm_jax.sweeps.saved_runs import find_run, OF_REFIT, other_point
-from esmm_jax.sweeps.saved_runs import overridden, run_folder, SavedRun
+from esmm_jax.sweeps.saved_runs import run_folder, SavedRun
 from esmm_jax.types import InputError
 from esmm_jax.workdir import manifest
 from esmm_jax.workdir.folder import decisive, differences
@@ -61,16 +61,9 @@ def read_runs(
   """
   configs = configs or {}
   by_name = {run_name(point): point for point in points}
-  # A config of today has what the point sets, and what --override did.
-  other = overridden(workdir)
   runs = {
-      name: find_run(
-          workdir,
-          name,
-          None
-          if name in configs
-          else {key: v for key, v in point.items() if key not in other},
-      )
+      # A config of today has what the point sets, and what --override did.
+      name: find_run(workdir, name, None if name in configs else point)
       for name, point in by_name.items()
   }
   changes = {

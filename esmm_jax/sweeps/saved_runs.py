@@ -119,14 +119,6 @@ def _by_product(path: str) -> Any:
     return None
 
 
-def overridden(workdir: str) -> set[str]:
-  """Returns the keys that --override changed in all configs of a sweep."""
-  sweep = _by_product(os.path.join(workdir, 'sweep.json'))
-  texts = sweep.get('override') if isinstance(sweep, dict) else None
-  texts = texts if isinstance(texts, list) else []
-  return {str(text).partition('=')[0].strip() for text in texts}
-
-
 def run_folder(workdir: str, name: str) -> str:
   """Returns the path of a sweep's run."""
   return os.path.join(workdir, 'runs', name)
@@ -197,7 +189,7 @@ def _overridden(workdir: str, run: SavedRun) -> set[str]:
     words = ' '.join(o.get('command', '') for o in run.origin).split()
     flag = '--override='
     texts = [w.strip('\'"').removeprefix(flag) for w in words if flag in w]
-  return {text.partition('=')[0] for text in texts}
+  return {text.partition('=')[0].strip() for text in texts}
 
 
 def _require_point(
