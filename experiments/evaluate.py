@@ -39,25 +39,7 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
-  cli.require('workdir', 'runs/esmm')
-  if bool(_INPUT.value) == bool(_SPLIT.value):
-    raise cli.UsageError(
-        'set one of --input (labelled files) and --split (of the data of the'
-        ' run).'
-    )
-  folders = file_flags.runs()
-  if len(folders) > 1 and not _OUTPUT.value:
-    raise cli.UsageError(
-        '--output is not set: the mean of several runs has no folder. Name a'
-        ' JSON file.'
-    )
-  file_flags.refuse_history_of_split()
-  output = _OUTPUT.value or os.path.join(folders[0], 'evaluation.json')
-  if _OUTPUT.value and not os.path.isdir(os.path.dirname(output) or '.'):
-    raise cli.InputError(
-        f'--output={output}: there is no folder {os.path.dirname(output)}.'
-    )
-  file_flags.check_output(output, _is_evaluation)
+  folders, output = _runs_and_output()
 
   import esmm_jax
   from esmm_jax import histories
@@ -69,6 +51,8 @@ def main() -> None:
 
   data_dir = flags.FLAGS.data_dir
   predictor = esmm_jax.load(folders, data_dir=data_dir)
+  if _CALIBRATED.value != 'none':  # Before all rows are scored.
+    predictor.calibrators(_CALIBRATED.value)
   form = file_flags.form(predictor.config.dataset)
   patterns = quoted_names.split_names(_INPUT.value or '')
   files = row_files.find(patterns, dialect=form)
@@ -96,24 +80,53 @@ def main() -> None:
   name = members.mean_name(folders)
   title = f'split {_SPLIT.value}' if _SPLIT.value else _INPUT.value
   title = f'{title}: {result["rows"]:,} rows'
-  title = histories.labelled(title, protocol)
-  _print(name, title, result, predictor.unseen_in_log)
-  if knows := histories.meaning(protocol):
-    console.say(f'history: {knows}')
+  _print(name, title, protocol, result, predictor.unseen_in_log)
   console.say(f'Written: {output}')
+
+
+def _runs_and_output() -> tuple[list[str], str]:
+  """Returns the folders of the runs and the file to write, checked.
+
+  Raises:
+    InputError: A flag is missing, or goes with none of the others.
+  """
+  cli.require('workdir', 'runs/esmm')
+  if bool(_INPUT.value) == bool(_SPLIT.value):
+    raise cli.UsageError(
+        'set one of --input (labelled files) and --split (of the data of the'
+        ' run).'
+    )
+  folders = file_flags.runs()
+  if len(folders) > 1 and not _OUTPUT.value:
+    raise cli.UsageError(
+        '--output is not set: the mean of several runs has no folder. Name a'
+        ' JSON file.'
+    )
+  file_flags.refuse_history_of_split()
+  output = _OUTPUT.value or os.path.join(folders[0], 'evaluation.json')
+  if _OUTPUT.value and not os.path.isdir(os.path.dirname(output) or '.'):
+    raise cli.InputError(
+        f'--output={output}: there is no folder {os.path.dirname(output)}.'
+    )
+  file_flags.check_output(output, _is_evaluation)
+  return folders, output
 
 
 def _warn_of_trained(predictor: Any, builder: Any, split: str) -> None:
   """Says how many rows of a split a refit was trained on."""
-  trained = predictor.config.dataset.train_split
-  if not predictor.results.get('refit_of'):
-    return  # Whoever names its training split knows.
-  if num := builder.num_shared(trained, split):
-    streams.warn(
-        f'this run is a refit, trained on {trained!r}: {num:,} rows of'
-        f' {split!r} are among them, and what is measured there promises too'
-        ' much.'
-    )
+  refits = {
+      member.config.dataset.train_split: member.folder
+      for member in predictor.members
+      if member.results.get('refit_of')
+  }  # Whoever names the training split of another run knows.
+  for trained, folder in refits.items():
+    name = 'this run' if len(predictor.members) == 1 else folder
+    if num := builder.num_shared(trained, split):
+      streams.warn(
+          f'{name} is a refit, trained on {trained!r}: {num:,} rows of'
+          f' {split!r} are among them, and what is measured there promises too'
+          ' much.'
+      )
 
 
 def _is_evaluation(path: str) -> bool:
@@ -136,12 +149,18 @@ def _by() -> str:
 
 
 def _print(
-    name: str, title: str, result: Mapping[str, Any], in_log: Mapping[str, Any]
+    name: str,
+    title: str,
+    protocol: str,
+    result: Mapping[str, Any],
+    in_log: Mapping[str, Any],
 ) -> None:
   """Prints the metrics, of segments too, and what to know about the rows."""
+  from esmm_jax import histories
   from esmm_jax.serving import segments
 
-  console.print_results({name: _of(result, '')}, title)
+  metrics = _of(result, '') | histories.noted(protocol)
+  console.print_results({name: metrics}, title)
   parts = {
       part: _of(result, f'by/{part}/')
       for part in segments.names(result)
@@ -149,6 +168,8 @@ def _print(
   }
   if parts:
     console.print_results(parts, f'by {_by()}')
+  if knows := histories.meaning(protocol):
+    console.say(f'history: {knows}')
   for line in _notes(result, in_log):
     console.say(line)
 

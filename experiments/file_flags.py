@@ -5,6 +5,7 @@ from typing import Any
 
 from absl import flags
 from esmm_jax import paths, replaceable, streams
+from esmm_jax.types import InputError
 
 _FORM = {
     'separator': "Between the columns of CSV files: a character, or 'tab'.",
@@ -133,8 +134,8 @@ def define_history() -> tuple[Any, Any]:
       flags.DEFINE_string(
           'as_of',
           None,
-          'Of the same: the present, for rows of later times. A time, or a split'
-          " of the run's data, as test: nothing of its own days is known.",
+          'Of the same: the present, for rows of later times. A time, or a'
+          " split of the run's data, as test: nothing of its days is known.",
       ),
   )
 
@@ -148,8 +149,8 @@ def refuse_history_of_split() -> None:
   for name in ('history', 'as_of'):
     if flags.FLAGS.split and flags.FLAGS[name].present:
       raise InputError(
-          f'--{name} is of files (--input): the rows of a split have the history'
-          ' that they were prepared with.'
+          f'--{name} is of files (--input): the rows of a split have the'
+          ' history that they were prepared with.'
       )
 
 

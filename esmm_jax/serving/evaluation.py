@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import os
 from typing import Any
 
-from esmm_jax import histories, streams
+from esmm_jax import histories
 from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import frames, row_files
@@ -129,12 +129,8 @@ def evaluate_files(
   for file in files:
     present = row_files.names(file.path, dialect)
     reader.check(present, file.path, dialect)
-  # Rows of a request are asked for together, whatever piece they are in.
-  ready = replay.prepare(predictor, files, dialect, history, as_of)
-  predictor = ready.predictor
+  predictor, _ = replay.prepare(predictor, files, dialect, history, as_of)
   reader = Reader(predictor, by)
-  if ready.line:
-    streams.say(ready.line)
   rows = PIECE * predictor.batch_size
 
   def pieces() -> Iterator[Labelled]:

@@ -77,25 +77,17 @@ class Predictor(Evaluates, Remembers):
     self._step = jax.jit(functools.partial(predict_step, plan=trained.plan))
     self._encoder = _encoder(self.folder, self.schema)
     self.unseen_in_log: dict[str, Share] = {}
+    self.names = inputs.needed(self.schema)
     if self._encoder is not None:
       self.names = list(self._encoder.raw_names)
       encoder = os.path.join(self.folder, FOLDER)
       self.unseen_in_log = Counts.load(encoder).shares()
       self._read_history(encoder)
-    else:
-      self.names = inputs.needed(self.schema)
 
   @functools.cached_property
   def stamp(self) -> Stamp:
     """The run and its parameters, for what is made with them."""
     return self.trained.stamp or Stamp.of('', 0, self.trained.params)
-
-  @property
-  def piece_rows(self) -> int:
-    """Rows of a stream that are read at once."""
-    if self.history is not None and self.history.reading.request:
-      return 1 << 62  # The rows of a request are asked for together.
-    return PIECE * self.batch_size
 
   @property
   def num_compiled(self) -> int:
@@ -304,6 +296,5 @@ def _encoder(folder: str, schema: Schema) -> Any:
     return None
   encoder = Encoder.load(path)
   manifest.require_encoder(folder, encoder_hashes.hashes(encoder, path))
-  # Others are made by the history.
   names = [f.name for f in schema.fields if f.name in encoder.raw_names]
   return encoder.select(names)

@@ -90,16 +90,9 @@ def score_files(
   outputs.check(output, [f.path for f in sources])
   copied = split_names(key)
   wanted = list(dict.fromkeys([*predictor.names, *copied]))
-  for file in sources:
-    path, present = file.path, row_files.names(file.path, dialect)
-    row_files.require(predictor.names, present, path, inputs.READS, dialect)
-    row_files.require(copied, present, path, ', which --key names', dialect)
-
+  _require(predictor.names, copied, sources, dialect)
   states = {f.path: file_hashes.state(f.path) for f in sources}
-  ready = replay.prepare(predictor, sources, dialect, history, as_of)
-  predictor = ready.predictor
-  if ready.line:
-    streams.say(ready.line)
+  predictor, about = replay.prepare(predictor, sources, dialect, history, as_of)
 
   def parts() -> Iterator[Part]:
     for k, file in enumerate(sources):
@@ -107,10 +100,9 @@ def score_files(
       for path, first, table in pieces:
         columns = {name: table[name] for name in predictor.names}
         keys = {name: table[name] for name in copied}
-        keys = keys or _numbered(path, first, len(table))
         yield Part(
             f'{k:05d}-{first:012d}.parquet',
-            keys,
+            keys or _numbered(path, first, len(table)),
             lambda counts, c=columns, p=path, n=first: predictor.scores(
                 predictor.outputs(
                     predictor.encode(
@@ -128,13 +120,26 @@ def score_files(
         )
 
   # A part scored before a kill is of the same rows, so not their number alone.
-  job = {'input': states, 'key': key, **ready.about}
+  job = {'input': states, 'key': key, **about}
   if dialect.options:  # Absent from jobs before it was an option.
     job['form'] = dialect.options
   return _score(
       predictor, job, parts, output, calibrated, joint, part_rows, overwrite,
       counts,
   )
+
+
+def _require(
+    names: Sequence[str],
+    copied: Sequence[str],
+    sources: Sequence[row_files.File],
+    dialect: Dialect,
+) -> None:
+  """Refuses files that lack a column that is read or copied."""
+  for file in sources:
+    path, present = file.path, row_files.names(file.path, dialect)
+    row_files.require(names, present, path, inputs.READS, dialect)
+    row_files.require(copied, present, path, ', which --key names', dialect)
 
 
 def score_split(

@@ -153,6 +153,7 @@ class Tabular(ColumnarBuilder):
     base, grows = growing.base(config), growing.history(config)
     fit, groups, report = self._count(log, ends, base, history)
     encoder = fit.encoder()
+    texts += warnings.of_files(config, files)
     texts += warnings.of_log(config, report, fit, encoder)
     if base:
       report['new_values'] = growing.new_values(base, encoder)

@@ -1,6 +1,7 @@
-"""What was known of rows before them, when scores are asked for.
+"""Histories when scores are asked for: looked up, observed, replayed.
 
   state      a run's history: looks rows up, takes observed ones
   remembers  the part of a `Predictor` that has one
   replay     files whose rows see the earlier ones among them
+  kit        raw rows of an export, without this package; kit_files: its modules
 """

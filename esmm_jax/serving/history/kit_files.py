@@ -7,10 +7,11 @@ their imports.
 
 import ast
 import os
+import pathlib
 import re
+from typing import Any
 
 from esmm_jax.serving.history import kit
-import esmm_jax
 from esmm_jax.json_files import write_json
 from esmm_jax.schema import Schema
 
@@ -27,7 +28,7 @@ def write(folder: str, schema: Schema, as_of: int | None) -> None:
     schema: The fields of the model.
     as_of: See `History`.
   """
-  root = os.path.dirname(esmm_jax.__file__)
+  root = pathlib.Path(__file__).parents[2]
   for module, text in modules(root).items():
     path = os.path.join(folder, kit.NAME, *module.split('.')[1:]) + '.py'
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -40,7 +41,7 @@ def write(folder: str, schema: Schema, as_of: int | None) -> None:
   write_json(os.path.join(folder, kit.NAME, kit.FILE), about)
 
 
-def modules(root: str) -> dict[str, str]:
+def modules(root: Any) -> dict[str, str]:
   """Returns the modules that the kit needs, itself too: name -> source.
 
   Args:

@@ -13,11 +13,10 @@ from esmm_jax.data.tabular.rows import Chunk
 from esmm_jax.data.tabular.splits import LEFT_OUT
 from esmm_jax.data.values.raw_values import Location
 from esmm_jax.serving import inputs, labelled
+from esmm_jax.serving.evaluation import PIECE
 from esmm_jax.serving.history.state import History
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import new_folder
-
-_WHY = ', which the history of the run reads'
 
 
 class Remembers:
@@ -39,6 +38,13 @@ class Remembers:
       self.history = History(held)
       more = [n for n in self.history.names if n not in self.names]
       self.names = [*self.names, *more]
+
+  @property
+  def piece_rows(self) -> int:
+    """Rows of a stream that are read at once."""
+    if self.history is not None and self.history.reading.request:
+      return 1 << 62  # The rows of a request are asked for together.
+    return PIECE * self.batch_size
 
   @property
   def history_protocol(self) -> str:
@@ -72,8 +78,8 @@ class Remembers:
     """
     if self.history is None:
       raise InputError(
-          f'{what}: the model has no history. Those of runs with dataset.history'
-          ' have one.'
+          f'{what}: the model has no history. That of a run with'
+          ' dataset.history on a log of its own (tabular) has one.'
       )
     return self.history
 

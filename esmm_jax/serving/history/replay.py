@@ -6,8 +6,9 @@ of the files whose delay is over, in whatever order the files hold them.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from esmm_jax import streams
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import row_files
 from esmm_jax.data.history.hashes import NO_KEY
@@ -25,28 +26,14 @@ _ROWS = 1 << 18
 _WHY = ', which the history of the run reads'
 
 
-class Prepared(NamedTuple):
-  """What scores the rows of files.
-
-  Attributes:
-    predictor: The model, with the history that its rows see.
-    about: What the history is made of, for jobs that resume; {} without one.
-    line: What was done, for people; '' without a history.
-  """
-
-  predictor: Any
-  about: dict[str, Any]
-  line: str = ''
-
-
 def prepare(
     predictor: Any,
     files: Sequence[row_files.File],
     dialect: Dialect,
     mode: str = 'auto',
     as_of: Any = None,
-) -> Prepared:
-  """Prepares a model for the rows of files.
+) -> tuple[Any, dict[str, Any]]:
+  """Prepares a model for the rows of files; says what is done in a line.
 
   Args:
     predictor: The model; its own history is not changed.
@@ -57,6 +44,11 @@ def prepare(
       files have the labels.
     as_of: See `Predictor.as_of`; None or '': that of the predictor.
 
+  Returns:
+    A predictor with the history that the rows see, also where rows of a request
+    are in different pieces; what the history is made of, for jobs that resume,
+    {} without one.
+
   Raises:
     InputError: A file lacks a column, a value is of another kind, or the model
       has no history and one is asked for.
@@ -65,7 +57,7 @@ def prepare(
   if predictor.history is None:
     if mode != 'auto' or as_of:
       predictor.require_history('--history and --as_of')
-    return Prepared(predictor, {})
+    return predictor, {}
   history = predictor.history.copied()
   if as_of:
     history.as_of = history.moment(as_of)
@@ -83,8 +75,8 @@ def prepare(
       'state': begin,
       'as_of': history.as_of,
   }
-  line = _line(history, lacks, replays, until, counted, had)
-  return Prepared(predictor.with_history(history), {'history': about}, line)
+  streams.say(_line(history, lacks, replays, until, counted, had))
+  return predictor.with_history(history), {'history': about}
 
 
 def _lacking(
@@ -131,7 +123,7 @@ def _read(
     names = list(dict.fromkeys([*names, *_counted(predictor)]))
   reader = Reader(predictor)
   for chunk in _chunks(files, names, dialect):
-    labels, kept = reader.labels_of(chunk) if replays else (None, None)
+    labels, kept = _labels(reader, chunk) if replays else (None, None)
     rows = reading.read(chunk.columns, chunk.location, labels)
     if reading.request:
       first = _first_times(rows)
@@ -144,6 +136,18 @@ def _read(
   if reading.request:
     history.requests = _earliest(np.concatenate(hashes), np.concatenate(times))
   return counted, had
+
+
+def _labels(
+    reader: Reader, chunk: Chunk
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+  try:
+    return reader.labels_of(chunk)
+  except InputError as e:
+    raise InputError(
+        f'{e} Or leave the labels of the files unread, with --history=store:'
+        ' nothing of them is then counted.'
+    ) from e
 
 
 def _chunks(

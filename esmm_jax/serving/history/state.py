@@ -8,7 +8,7 @@ from esmm_jax import streams
 from esmm_jax.data.history import hashes
 from esmm_jax.data.history.reading import Reading, Rows
 from esmm_jax.data.history.state.saved import Saved
-from esmm_jax.data.history.state.store import Observed, Store
+from esmm_jax.data.history.state.store import Observed
 from esmm_jax.data.store.feature_columns import take
 from esmm_jax.data.tabular.encoder import read
 from esmm_jax.data.tabular.inputs import Input

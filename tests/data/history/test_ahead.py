@@ -30,7 +30,7 @@ def columns_of(past, spec):
                              name.removesuffix(' raw')[-len(spec.suffix):])}
 
 
-@settings(max_examples=15, phases=[Phase.generate])
+@settings(max_examples=10, phases=[Phase.generate])
 @given(
     seed=st.integers(0, 10**6), at=st.integers(0, 43),
     step=st.sampled_from([1, 60_000, 3_600_000]),

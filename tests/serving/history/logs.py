@@ -108,6 +108,8 @@ def scored(predictor, folder, tables, **options):
   ending = options.pop('ending', 'parquet')
   for k, table in enumerate(tables):
     paths.append(os.path.join(folder, f'{k}.{ending}'))
+    if os.path.exists(paths[-1]):
+      continue  # A job resumes with the same file.
     if ending == 'csv':
       tags = pa.array(['|'.join(tags) for tags in table['tags'].to_pylist()])
       at = table.column_names.index('tags')

@@ -3,9 +3,14 @@
 import shutil
 
 import esmm_jax
+from esmm_jax.data.csv_files import dialect
+from esmm_jax.data.files import row_files
 from esmm_jax.data.history.spans import SECOND
+from esmm_jax.serving import evaluation
+from esmm_jax.training import parts
 from esmm_jax.types import InputError, Ragged
 import numpy as np
+from pyarrow import parquet
 import pyarrow as pa
 import pytest
 
@@ -63,7 +68,8 @@ def test_the_test_split_in_files(
       np.testing.assert_allclose(scores[score], values[index], rtol=1e-5)
   else:
     logs.assert_bits(scores, run.batch(), index)
-  assert f'{len(index)} rows up to then were looked up' in capsys.readouterr().out
+  line = f'{len(index)} rows up to then were looked up'
+  assert line in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -217,7 +223,8 @@ def test_saved_history(runs, tmp_path):
 def test_rows_that_are_too_old_or_too_new(runs, capsys):
   run = runs['live']
   predictor = run.predictor()
-  with pytest.raises(InputError, match='row 0: .*earliest time .* is 2022-04-19'):
+  message = 'row 0: .*earliest time .* is 2022-04-19'
+  with pytest.raises(InputError, match=message):
     predictor.predict(logs.log().slice(0, 5))
   new = later(run.rows, days=4)
   predictor.predict(new)
@@ -255,6 +262,56 @@ def test_a_changed_history_is_refused(runs, tmp_path):
   shutil.rmtree(held)
   with pytest.raises(InputError, match='not the one that the run was trained'):
     esmm_jax.load(str(folder))
+
+
+def test_evaluation_of_the_test_split(runs, tmp_path):
+  """The metrics of its files are those of the split."""
+  run = runs['live']
+  predictor = run.predictor()
+  path = str(tmp_path / 'rows.parquet')
+  parquet.write_table(run.rows, path)
+  files = row_files.find([path], dialect=dialect.DEFAULT)
+  builder = parts.dataset(predictor.config.dataset, f'{run.root}/data')
+  split = evaluation.evaluate_split(predictor, builder, 'test')
+  held = evaluation.evaluate_files(predictor, files)
+  metrics = [k for k in split if '/auc' in k or '/logloss' in k]
+  assert len(metrics) > 4
+  assert [held[k] for k in metrics] == [split[k] for k in metrics]
+  assert [predictor.evaluate(run.rows)[k] for k in metrics] == (
+      [split[k] for k in metrics])
+
+
+def test_labels_that_are_not_known_yet(runs, tmp_path):
+  rows = runs['live'].rows
+  at_column = rows.column_names.index('bought')
+  rows = rows.set_column(
+      at_column, 'bought', pa.nulls(len(rows), pa.int8()))
+  with pytest.raises(InputError, match="'bought' is null.*--history=store"):
+    logs.scored(runs['live'].predictor(), tmp_path, [rows])
+  logs.scored(runs['live'].predictor(), tmp_path, [rows], history='store')
+
+
+def test_a_killed_job_resumes(runs, tmp_path, monkeypatch):
+  """With the same bits; another history is another job."""
+  from esmm_jax.serving import scoring
+
+  run, write, written = runs['live'], scoring._score_part, []
+
+  def dies(part, path, output):
+    if len(written) == 3:
+      raise KeyboardInterrupt
+    written.append(path)
+    write(part, path, output)
+
+  monkeypatch.setattr(scoring, '_score_part', dies)
+  with pytest.raises(KeyboardInterrupt):
+    logs.scored(run.predictor(), tmp_path, [run.rows], part_rows=90)
+  monkeypatch.setattr(scoring, '_score_part', write)
+  with pytest.raises(InputError, match='parts of another job.*history'):
+    logs.scored(
+        run.predictor(), tmp_path, [run.rows], part_rows=90, history='store')
+  scores = logs.scored(run.predictor(), tmp_path, [run.rows], part_rows=90)
+  logs.assert_bits(scores, run.batch())
 
 
 def test_a_run_without_history(finished):

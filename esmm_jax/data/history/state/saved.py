@@ -1,4 +1,4 @@
-"""What a run keeps of its history: the fitted fields and the store.
+"""A run's history in files: the fitted fields and the store.
 
 Both lie in one folder, `history/` in that of the encoder, and are sealed with
 the encoder: a run refuses others.

@@ -58,7 +58,7 @@ class Observed(NamedTuple):
 
 
 class _Now(NamedTuple):
-  """What a store knows; replaced as a whole, so that readers see one."""
+  """All that a store knows; replaced as a whole, so that readers see one."""
 
   known: Known
   facts: Facts
@@ -191,7 +191,9 @@ class Store:
         whole[state] = events.trim(whole[state], end)
     return {state: narrow(some) for state, some in whole.items()}
 
-  def past(self, asked: np.ndarray, keys: Mapping[tuple[str, ...], Any]) -> Past:
+  def past(
+      self, asked: np.ndarray, keys: Mapping[tuple[str, ...], Any]
+  ) -> Past:
     """Looks rows up; each by itself.
 
     Args:

@@ -112,7 +112,9 @@ def _read(folder: str) -> dict[str, Any]:
   path = os.path.join(folder, _FILE)
   about = read_json(path, _REMEDY)
   if about is None:
-    raise InputError(f'{folder} holds no history: there is no {_FILE}. {_REMEDY}')
+    raise InputError(
+        f'{folder} holds no history: there is no {_FILE}. {_REMEDY}'
+    )
   if not isinstance(about, dict) or about.get('version') != _VERSION:
     raise InputError(f'{path} is no history of version {_VERSION}. {_REMEDY}')
   if wrong := checksums.changed_content(about):

@@ -100,7 +100,8 @@ def assert_same(whole, some, index):
   assert whole.numbers.keys() == some.numbers.keys()
   for name, (values, missing) in whole.numbers.items():
     assert np.array_equal(missing[index], some.numbers[name].missing), name
-    bits = [a.view(np.int64) for a in (values[index], some.numbers[name].values)]
+    both = values[index], some.numbers[name].values
+    bits = [a.view(np.int64) for a in both]
     assert np.array_equal(*bits), name
   for kind in ('codes', 'lists'):
     held, other = getattr(whole, kind), getattr(some, kind)
@@ -147,7 +148,8 @@ def test_saved_and_loaded(world, whole, tmp_path):
   assert loaded.num_keys == held.num_keys
   assert loaded.fingerprint() == held.fingerprint()
   store_files.save(loaded, tmp_path / 'b')
-  assert store_files.sha256(tmp_path / 'a') == store_files.sha256(tmp_path / 'b')
+  hashes_of = [store_files.sha256(tmp_path / n) for n in 'ab']
+  assert hashes_of[0] == hashes_of[1]
 
 
 def test_nightly_held_out_rows_are_asked_for_together(world):
