@@ -6,7 +6,8 @@ Draws a log (two identifiers of 1e6 and 2e5 values, a category, a list of up to
 five tags, a number and a time), and runs `experiments.prepare_data` and
 `experiments.predict` on it as a user does, each in a process of its own. Prints
 one JSON object a line for each: `peak_rss_bytes` is that of the process, with
-all it imports. The run that scores is of the first rows.
+all it imports. The run that scores is of the first rows. With --history the log
+is prepared twice more, split by time: without a history and with that one.
 """
 
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ DATASET = (
 )
 
 _ROWS = common.define_rows('1e6', 'Rows of the log.')
+_HISTORY = flags.DEFINE_string('history', '', "Of the log: 'user:delay=10m'.")
 _FORMAT = flags.DEFINE_list('format', ['parquet', 'csv'], 'Of the files.')
 cli.define_data_dir()
 flags.adopt_module_key_flags(cli)
@@ -76,10 +78,17 @@ def measure(rows: int, form: str, folder: str) -> None:
       '--config.model.embed_dim=8',
       f'--config.eval_batch_size={EVAL_BATCH_SIZE}',
   )
+  prepare = 'experiments.prepare_data', *config, f'--config.dataset.files={log}'
+  by_time = prepare + tuple(
+      f'--config.dataset.{option}=time' for option in ('split', 'time')
+  )
+  history = *by_time, f'--config.dataset.history={_HISTORY.value}'
   for name, batch, program in (
-      ('prepare', READ_ROWS, (
-          'experiments.prepare_data', *config, f'--config.dataset.files={log}',
-      )),
+      ('prepare', READ_ROWS, prepare),
+      *([
+          ('prepare_by_time', READ_ROWS, by_time),
+          ('prepare_history', READ_ROWS, history),
+      ] if _HISTORY.value else []),
       ('score', EVAL_BATCH_SIZE, (
           'experiments.predict', f'--workdir={folder}/run', f'--input={log}',
           f'--output={folder}/scores.{form}',

@@ -107,27 +107,6 @@ def waiting(path: str, what: str) -> Iterator[bool]:
     yield lock.is_locked
 
 
-@contextlib.contextmanager
-def attempted(path: str) -> Iterator[bool]:
-  """Locks a file for the duration of the block if no other process does.
-
-  Args:
-    path: See `waiting`.
-
-  Yields:
-    Whether it is locked by this process; see `waiting`.
-
-  Raises:
-    InputError: The lock cannot be written, or is a file of others.
-  """
-  lock = _acquire(path, path)
-  if lock is None:
-    yield False
-    return
-  with _released(lock):
-    yield lock.is_locked
-
-
 def _acquire(path: str, subject: str) -> _Lock | None:
   """Opens and locks a file; returns None if another process has locked it."""
   while True:

@@ -16,13 +16,12 @@ import stat
 from typing import Any, NamedTuple
 import uuid
 
-from esmm_jax import system_errors
+from esmm_jax import locks, system_errors
 from esmm_jax.json_files import parse_json, write_json
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import is_stray
 
 MARKER = '.esmm_jax.json'
-LOCK = '.lock'  # Of `locks`, which refuses one that it has not written.
 
 
 class Kind(NamedTuple):
@@ -178,7 +177,7 @@ def check(
     ) from e
   if kind.holds_only:
     for name in _names(folder):
-      if not is_stray(name) and name not in (MARKER, LOCK):
+      if not is_stray(name) and name not in (MARKER, locks.NAME):
         raise _foreign(os.path.join(folder, name), kind, where)
 
 
@@ -228,7 +227,7 @@ def remove(folder: str, kind: Kind) -> None:
     elif os.path.basename(path) != MARKER:
       os.remove(path)
   # The marker last: a kill before leaves a folder that is still ours.
-  for name in (LOCK, MARKER):
+  for name in (locks.NAME, MARKER):
     with contextlib.suppress(FileNotFoundError):
       os.remove(os.path.join(folder, name))
   with contextlib.suppress(OSError):  # It is not empty.

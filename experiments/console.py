@@ -41,13 +41,15 @@ def print_results(
   from rich.text import Text
 
   known = {name: r.get(histories.KEY, '') for name, r in runs.items()}
-  if len(set(known.values())) == 1:
-    title = histories.labelled(title, *set(known.values()))
-  else:
-    runs = {histories.labelled(n, known[n]): r for n, r in runs.items()}
+  shared = known.popitem()[1] if len(set(known.values())) == 1 else ''
+  if not shared:
+    runs = {
+        histories.labelled(name, r.get(histories.KEY, '')): r
+        for name, r in runs.items()
+    }
   # As `Text`, for brackets in a text would be markup.
   table = Table(
-      title=Text(printable(title), 'table.title'),
+      title=None if shared else Text(printable(title), 'table.title'),
       title_justify='left',
       box=SIMPLE_HEAD,
       padding=(0, 1),
@@ -72,6 +74,8 @@ def print_results(
         table.add_row(*names, *texts)
   width = max(shutil.get_terminal_size().columns, 120)
   console = Console(width=width, highlight=False)
+  if shared:  # In a line of its own, which may be wider than the table.
+    console.print(Text(printable(histories.labelled(title, shared)), 'italic'))
   console.print(table)
   for run, r in runs.items():
     if r.get('steps'):

@@ -51,6 +51,8 @@ def main() -> None:
 
   data_dir = flags.FLAGS.data_dir
   predictor = esmm_jax.load(folders, data_dir=data_dir)
+  if _CALIBRATED.value != 'none':  # Before all rows are scored.
+    predictor.calibrators(_CALIBRATED.value)
   form = file_flags.form(predictor.config.dataset)
   patterns = quoted_names.split_names(_INPUT.value or '')
   files = row_files.find(patterns, dialect=form)
@@ -78,10 +80,7 @@ def main() -> None:
   name = members.mean_name(folders)
   title = f'split {_SPLIT.value}' if _SPLIT.value else _INPUT.value
   title = f'{title}: {result["rows"]:,} rows'
-  title = histories.labelled(title, protocol)
-  _print(name, title, result, predictor.unseen_in_log)
-  if knows := histories.meaning(protocol):
-    console.say(f'history: {knows}')
+  _print(name, title, protocol, result, predictor.unseen_in_log)
   console.say(f'Written: {output}')
 
 
@@ -115,15 +114,19 @@ def _runs_and_output() -> tuple[list[str], str]:
 
 def _warn_of_trained(predictor: Any, builder: Any, split: str) -> None:
   """Says how many rows of a split a refit was trained on."""
-  trained = predictor.config.dataset.train_split
-  if not predictor.results.get('refit_of'):
-    return  # Whoever names its training split knows.
-  if num := builder.num_shared(trained, split):
-    streams.warn(
-        f'this run is a refit, trained on {trained!r}: {num:,} rows of'
-        f' {split!r} are among them, and what is measured there promises too'
-        ' much.'
-    )
+  refits = {
+      member.config.dataset.train_split: member.folder
+      for member in predictor.members
+      if member.results.get('refit_of')
+  }  # Whoever names the training split of another run knows.
+  for trained, folder in refits.items():
+    name = 'this run' if len(predictor.members) == 1 else folder
+    if num := builder.num_shared(trained, split):
+      streams.warn(
+          f'{name} is a refit, trained on {trained!r}: {num:,} rows of'
+          f' {split!r} are among them, and what is measured there promises too'
+          ' much.'
+      )
 
 
 def _is_evaluation(path: str) -> bool:
@@ -146,12 +149,18 @@ def _by() -> str:
 
 
 def _print(
-    name: str, title: str, result: Mapping[str, Any], in_log: Mapping[str, Any]
+    name: str,
+    title: str,
+    protocol: str,
+    result: Mapping[str, Any],
+    in_log: Mapping[str, Any],
 ) -> None:
   """Prints the metrics, of segments too, and what to know about the rows."""
+  from esmm_jax import histories
   from esmm_jax.serving import segments
 
-  console.print_results({name: _of(result, '')}, title)
+  metrics = _of(result, '') | histories.noted(protocol)
+  console.print_results({name: metrics}, title)
   parts = {
       part: _of(result, f'by/{part}/')
       for part in segments.names(result)
@@ -159,6 +168,8 @@ def _print(
   }
   if parts:
     console.print_results(parts, f'by {_by()}')
+  if knows := histories.meaning(protocol):
+    console.say(f'history: {knows}')
   for line in _notes(result, in_log):
     console.say(line)
 

@@ -166,11 +166,11 @@ def _run_page(workdir: str, scratch: str):
   from esmm_jax.reporting.page import run_page
   from esmm_jax.sweeps.saved_runs import read_run
   from esmm_jax.types import InputError
-  from esmm_jax.workdir import ended
+  from esmm_jax.workdir import end_note
   from esmm_jax.workdir.folder import predictions_file
 
   run = read_run(workdir)
-  if run.results is not None and (damage := ended.metrics_damage(workdir)):
+  if run.results is not None and (damage := end_note.metrics_damage(workdir)):
     raise InputError(damage)
   truth, why = None, ''
   predictions = predictions_file(workdir)

@@ -184,11 +184,11 @@ def _side_by_side(
   its sums would be added in another order.
   """
   from esmm_jax.sweeps.saved_runs import run_folder
-  from esmm_jax.workdir import ends
+  from esmm_jax.workdir import soundness
 
   for group in plan.groups:
     names = [name for name in group if name in to_do]
-    results = {n: ends.read_results(run_folder(workdir, n)) for n in names}
+    results = {n: soundness.read_results(run_folder(workdir, n)) for n in names}
     trained = [name for name in names if results[name] is not None]
     lost = _damaged(group, workdir) if trained else []
     if lost:
@@ -207,16 +207,16 @@ def _side_by_side(
 def _damaged(group: Sequence[str], workdir: str) -> list[str]:
   """Returns the replicas of a finished group without a sound checkpoint."""
   from esmm_jax.sweeps.saved_runs import run_folder
-  from esmm_jax.workdir import ends
+  from esmm_jax.workdir import soundness
 
   folders = {name: run_folder(workdir, name) for name in group}
-  results = {n: ends.read_results(folder) for n, folder in folders.items()}
+  results = {n: soundness.read_results(folder) for n, folder in folders.items()}
   return [
       name
       for name, values in results.items()
       if values is not None
       and 1 < values.get('replicas', 1) == len(group)
-      and not ends.is_sound(folders[name], values)
+      and not soundness.is_sound(folders[name], values)
   ]
 
 

@@ -25,6 +25,15 @@ os.environ['JAX_COMPILATION_CACHE_DIR'] = os.path.join(
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.05'
 os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
 
+from hypothesis import settings
+import pytest
+
+from tests.toy import Toy
+
+# No test may fail because the machine is busy, or in one run of many.
+settings.register_profile('esmm_jax', deadline=None, derandomize=True)
+settings.load_profile('esmm_jax')
+
 _fsync = os.fsync
 
 
@@ -40,15 +49,6 @@ def _ask_for_no_disk(number: int) -> None:
 
 
 os.fsync = _ask_for_no_disk
-
-from hypothesis import settings
-import pytest
-
-from tests.toy import Toy
-
-# No test may fail because the machine is busy, or in one run of many.
-settings.register_profile('esmm_jax', deadline=None, derandomize=True)
-settings.load_profile('esmm_jax')
 
 
 @pytest.fixture(scope='session')

@@ -67,23 +67,15 @@ def test_one_waits_for_the_other(tmp_path, capfd):
   assert order[1].count('\n') == 1
 
 
-def test_an_attempt(tmp_path):
-  path = str(tmp_path / 'l')
-  with locks.attempted(path) as is_first, locks.attempted(path) as is_second:
-    assert is_first and not is_second
-  with locks.attempted(path) as again:
-    assert again
-
-
 def test_a_lock_file_that_is_removed_and_made_anew(tmp_path):
   """The one who waits takes the file that has the name, not the old one."""
   path = str(tmp_path / 'l')
-  with locks.attempted(path):
+  with locks.waiting(path, 'x'):
     os.remove(path)
-    with locks.attempted(path) as is_held:
-      assert is_held  # Another file.
-  with locks.attempted(path) as is_held:
-    assert is_held
+    with locks.waiting(path, 'x') as is_locked:
+      assert is_locked  # Another file.
+  with locks.waiting(path, 'x') as is_locked:
+    assert is_locked
 
 
 FOREIGN = {
@@ -149,12 +141,10 @@ def test_without_locks(tmp_path, monkeypatch, capfd, code):
   monkeypatch.setattr(locks.fcntl, 'flock', refuse)
   done = []
   with locks.held(str(tmp_path)):
-    for lock in (locks.waiting(str(tmp_path / 'l'), 'x'),
-                 locks.attempted(str(tmp_path / 'l'))):
-      with lock as is_locked:
-        done.append(is_locked)
+    with locks.waiting(str(tmp_path / 'l'), 'x') as is_locked:
+      done.append(is_locked)
   err = capfd.readouterr().err
-  assert done == [False, False] and err.count('\n') == 1
+  assert done == [False] and err.count('\n') == 1
   assert err.startswith(f'warning: {tmp_path}/.lock cannot be locked (')
 
 

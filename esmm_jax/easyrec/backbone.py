@@ -177,9 +177,9 @@ def _path(name: str, blocks: dict[str, Message]) -> _Path:
       break
     if kind not in _LAYERS:
       raise InputError(
-          f'line {block.line}: block {name!r} is a {kind or "block without"}'
-          f' keras_layer; of a backbone {", ".join(_LAYERS)} can be carried'
-          ' over.')
+          f'line {block.line}: the keras_layer of block {name!r} is'
+          f' {repr(str(kind)) if kind else "not there"}; of a backbone'
+          f' {", ".join(_LAYERS)} can be carried over.')
     if kind == 'MLP':
       mlps[name] = layer.message('mlp')
     elif kind == 'MMoE':

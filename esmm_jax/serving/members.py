@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import os
 from typing import Any
 
-from esmm_jax import paths, streams
+from esmm_jax import histories, paths, streams
 from esmm_jax.data.csv_files import quoted_names
 from esmm_jax.data.tabular import encoder_hashes
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
@@ -171,6 +171,10 @@ def require_alike(members: Sequence[Trained]) -> None:
 
 def _difference(one: Trained, two: Trained) -> str:
   """Returns what of two runs differs; '' if they can be averaged."""
+  knows = [histories.of_run(m.results, m.config) for m in (one, two)]
+  if knows[0] != knows[1]:
+    texts = [text or 'none' for text in knows]
+    return f'their histories are {texts[0]} and {texts[1]}'
   first, second = one.schema, two.schema
   if first.tasks != second.tasks:
     texts = [

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from esmm_jax.metrics.significance import DeLong, delong
 from esmm_jax.types import InputError
-from esmm_jax.workdir import ended, predictions
+from esmm_jax.workdir import end_note, predictions
 from esmm_jax.workdir.folder import predictions_file
 from esmm_jax.workdir.identity import say_once
 import numpy as np
@@ -68,7 +68,7 @@ def auc_difference(run: str, baseline: str, metric: str) -> DeLong:
   wanted = list(filter(None, names))
   try:
     a, b = (
-        predictions.read(path, wanted, ended.stamp(folder))
+        predictions.read(path, wanted, end_note.stamp(folder))
         for path, folder in zip(paths, (run, baseline))
     )
   except predictions.UnsoundError as e:

@@ -16,7 +16,7 @@ from esmm_jax import histories
 from esmm_jax.json_files import read_json, to_json
 from esmm_jax.sweeps.points import settings
 from esmm_jax.types import InputError
-from esmm_jax.workdir import ended, manifest, verify
+from esmm_jax.workdir import end_note, manifest, verify
 from esmm_jax.workdir.folder import differences, flatten, with_run_section
 from esmm_jax.workdir.identity import say_once
 
@@ -83,7 +83,7 @@ def read_run(workdir: str, with_origin: bool = True) -> SavedRun:
     raise InputError(
         f'{workdir}/config.json is damaged: it is no JSON object. {_REMEDY}'
     )
-  results, began = ended.read_results(workdir), {}
+  results, began = end_note.read_results(workdir), {}
   ended_well = results is not None and config is not None
   if ended_well:
     # A results table says it of all its runs at once.
@@ -168,13 +168,28 @@ def find_run(
   try:
     run = read_run(folder)
     if run.results is not None:
-      _require_point(run, folder, settings(point or {}))
+      if point:
+        changed = _overridden(workdir, run)
+        named = {k: v for k, v in settings(point).items() if k not in changed}
+        _require_point(run, folder, named)
       return run
     failed = _by_product(failure_file(workdir, name))
     error = failed.get('error', '') if isinstance(failed, dict) else 'failed'
     return run._replace(failure=str(error))
   except InputError as e:
     return SavedRun(name, None, None, problem=str(e))
+
+
+def _overridden(workdir: str, run: SavedRun) -> set[str]:
+  """Returns the keys of points that --override changed."""
+  sweep = _by_product(os.path.join(workdir, 'sweep.json'))
+  if isinstance(sweep, dict) and isinstance(sweep.get('override'), list):
+    texts = list(map(str, sweep['override']))
+  else:  # Of an earlier version, or lost: the commands of the run tell it.
+    words = ' '.join(o.get('command', '') for o in run.origin).split()
+    flag = '--override='
+    texts = [w.strip('\'"').removeprefix(flag) for w in words if flag in w]
+  return {text.partition('=')[0].strip() for text in texts}
 
 
 def _require_point(

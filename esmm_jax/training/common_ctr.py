@@ -15,7 +15,7 @@ from esmm_jax.metrics import METRICS
 from esmm_jax.metrics.by_space import Observed
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import Array, InputError
-from esmm_jax.workdir import ended, predictions
+from esmm_jax.workdir import end_note, predictions
 from esmm_jax.workdir.folder import predictions_file
 import jax.numpy as jnp
 import numpy as np
@@ -118,7 +118,7 @@ def _read(run: str, folder: str) -> tuple[str, dict[str, np.ndarray]]:
     )
   names = ['p_ctr', 'click']
   try:
-    return path, predictions.read(path, names, ended.stamp(run))
+    return path, predictions.read(path, names, end_note.stamp(run))
   except InputError as e:
     raise InputError(f'common_ctr={folder}: {e}') from e
 

@@ -26,7 +26,7 @@ from esmm_jax.training.state import init_state, TrainState
 from esmm_jax.types import InputError
 from esmm_jax.warm_start.base import Base
 from esmm_jax.warm_start.takeover import take_over
-from esmm_jax.workdir import chosen, ended, ends, manifest, provenance
+from esmm_jax.workdir import chosen, end_note, manifest, provenance, soundness
 from esmm_jax.workdir import stopping, verify
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import claim
@@ -174,7 +174,7 @@ def open_job(
     ownership.claim(folder, kind)
   checkpoints = Checkpoints(shared, program.schema.num_rows)
   for workdir in workdirs:  # Its numbers would be those of no checkpoint.
-    warning = ends.withdraw(
+    warning = soundness.withdraw(
         workdir, checkpoints.latest_step, len(runs) == 1
     )
     if warning and not checkpoints.messages:  # They would say it again.
@@ -294,5 +294,5 @@ def _claim(job: Job) -> None:
         job.program.schema,
         job.program.builder.encoder_folder,
     )
-    run.manifest = ended.reopened(run.manifest, run.workdir)
+    run.manifest = end_note.reopened(run.manifest, run.workdir)
     manifest.write(run.workdir, run.manifest)

@@ -17,7 +17,7 @@ from esmm_jax.training.cost import flops_per_example
 from esmm_jax.training.job import Job
 from esmm_jax.training.state import replica, reset_sums, TrainState
 from esmm_jax.warm_start import refit_steps
-from esmm_jax.workdir import ended
+from esmm_jax.workdir import end_note
 from esmm_jax.workdir.folder import versions
 import jax
 import numpy as np
@@ -179,11 +179,11 @@ def write_results(job: Job, state: TrainState) -> None:
   # When all are complete: a group is finished as a whole or resumed as one.
   for r in job.alive():
     run = runs[r]
-    ended.write(
+    end_note.write(
         run.workdir, run.manifest, run.results, run.writer.digest, run.stamp
     )
   for r in job.alive():
-    path = os.path.join(runs[r].workdir, ended.RESULTS)
+    path = os.path.join(runs[r].workdir, end_note.RESULTS)
     write_json(path, runs[r].results)
 
 

@@ -13,7 +13,7 @@ from esmm_jax.training.predict import save_predictions
 from esmm_jax.training.selection import Selection
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import Array
-from esmm_jax.workdir import ended, ends, manifest
+from esmm_jax.workdir import end_note, manifest, soundness
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.chosen import params_sha256
 from esmm_jax.workdir.folder import predictions_file
@@ -84,9 +84,9 @@ class Run:
           f' {start} are missing or are not as they were written. The run'
           ' resumes; its other numbers do not depend on them.'
       )
-    path, stamp = predictions_file(self.workdir), ended.stamp(self.workdir)
+    path, stamp = predictions_file(self.workdir), end_note.stamp(self.workdir)
     if first and self.settings.run.save_predictions:
-      if wrong := ends.damage_of_predictions(path, stamp):
+      if wrong := soundness.damage_of_predictions(path, stamp):
         self.writer.warn(f'{wrong} It is made again.')
 
   def update(self, step: int, metrics: Mapping[str, float]) -> bool:

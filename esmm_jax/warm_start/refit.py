@@ -22,7 +22,7 @@ from esmm_jax.tasks import Tasks
 from esmm_jax.types import InputError
 from esmm_jax.warm_start.options import RefitOptions
 from esmm_jax.warm_start.refit_steps import names
-from esmm_jax.workdir import ended, manifest, verify
+from esmm_jax.workdir import end_note, manifest, verify
 from esmm_jax.workdir.folder import decisive, differences, flatten
 from esmm_jax.workdir.folder import read_finished, read_schema, record
 
@@ -63,7 +63,7 @@ def resolve(config: Any, workdir: str = '') -> Any:
   if not run:
     return config
   if noted := config.get(_IDENTITY):
-    now = ended.stamp(paths.expand(run)).identity
+    now = end_note.stamp(paths.expand(run)).identity
     if now not in ('', noted):
       raise InputError(
           f'{REFIT}={run} is another run than the config notes, whose identity'
@@ -154,7 +154,7 @@ def _noted(config: Any, run: str) -> dict[str, Any]:
   )
   schema = read_schema(folder)
   began = verify.run(folder, saved, schema)
-  stamp = ended.stamp(folder)
+  stamp = end_note.stamp(folder)
   if schema is None or not stamp.params_sha256 or 'data' not in began:
     raise InputError(
         f'{REFIT}={run}: it does not say what it was trained on and what it'

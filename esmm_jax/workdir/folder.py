@@ -15,7 +15,7 @@ from esmm_jax.metric_names import direction
 from esmm_jax.schema import Schema
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import make_folders
-from esmm_jax.workdir import ended, ends
+from esmm_jax.workdir import end_note, soundness
 
 SCHEMA = 'schema.json'
 # The keys of the config's section `run`, which say how a machine computes a
@@ -112,7 +112,7 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
   """
   path = os.path.join(workdir, 'config.json')
   saved = read_json(path)
-  has_results = os.path.lexists(os.path.join(workdir, ended.RESULTS))
+  has_results = os.path.lexists(os.path.join(workdir, end_note.RESULTS))
   if saved is None and not os.path.lexists(path) and not has_results:
     return None
   if not isinstance(saved, dict):
@@ -128,14 +128,14 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
         f'--workdir={workdir} belongs to a run with another config: {shown}'
         f'{more}. Use another --workdir.'
     )
-  results = ends.sound_results(workdir)
+  results = soundness.sound_results(workdir)
   if results is not None:
-    ended.read_results(workdir, config_sha256=config_hash(saved))
+    end_note.read_results(workdir, config_sha256=config_hash(saved))
   asks = config.get('run', {}).get('save_predictions', False)
   path = predictions_file(workdir)
   if results is None or not asks:
     return results
-  if ends.has_predictions(path, ended.stamp(workdir)):
+  if soundness.has_predictions(path, end_note.stamp(workdir)):
     return results
   if not os.path.isdir(os.path.join(workdir, 'checkpoints')):
     raise InputError(
@@ -227,8 +227,8 @@ def read_finished(run: str, name: str, option: str) -> Any:
   Raises:
     InputError: The run is not finished, or the file is damaged.
   """
-  if name == ended.RESULTS:
-    value = ended.read_results(run)
+  if name == end_note.RESULTS:
+    value = end_note.read_results(run)
   else:
     value = read_json(os.path.join(run, name), 'Train again.')
     if value is not None and not isinstance(value, dict):

@@ -15,11 +15,11 @@ from esmm_jax import streams, system_errors
 from esmm_jax.checksums import hash_fields, hash_json
 from esmm_jax.json_files import parse_json, write_json
 from esmm_jax.types import InputError
-from esmm_jax.workdir import ended, identity, provenance
+from esmm_jax.workdir import end_note, identity, provenance
 from esmm_jax.workdir.folder import config_hash, versions
 from esmm_jax.workdir.identity import say_once
 
-NAME = ended.MANIFEST
+NAME = end_note.MANIFEST
 IDENTITY = 'identity'
 ENCODER, OPTIONS = 'encoder_sha256', 'encoder_options_sha256'
 CONFIG, SCHEMA = 'config_sha256', 'schema_sha256'
@@ -121,7 +121,7 @@ def began(
   except InputError as e:
     if carried is None:
       carried = last_carried(workdir)
-    if not carried and ended.identity_noted(workdir):
+    if not carried and end_note.identity_noted(workdir):
       raise  # Not of an earlier version, which noted none.
     path = os.path.join(workdir, NAME)
     problem = str(e).partition(', so it')[0]

@@ -72,7 +72,7 @@ def batches(
 
   Args:
     path: The file.
-    run: The stamp of the run that they are read for (`ended.stamp`); None
+    run: The stamp of the run that they are read for (`end_note.stamp`); None
       compares no runs.
     names: The columns to read; default: all.
 

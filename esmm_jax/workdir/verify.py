@@ -6,7 +6,7 @@ from typing import Any
 
 from esmm_jax.checksums import hash_fields
 from esmm_jax.types import InputError
-from esmm_jax.workdir import ended, identity, manifest
+from esmm_jax.workdir import end_note, identity, manifest
 from esmm_jax.workdir.folder import config_hash, differences
 from esmm_jax.workdir.identity import say_once, Stamp
 
@@ -118,10 +118,10 @@ def parameters(workdir: str, stamp: Stamp) -> None:
   Raises:
     InputError: The run was trained again.
   """
-  then = ended.stamp(workdir)
+  then = end_note.stamp(workdir)
   if then.params_sha256 and (told := identity.difference(then, stamp)):
     raise InputError(
-        f'{workdir}/{ended.RESULTS} ({manifest.NAME}) is of {told}. Put back'
+        f'{workdir}/{end_note.RESULTS} ({manifest.NAME}) is of {told}. Put back'
         ' its own checkpoints, or train again.'
     )
 

@@ -170,7 +170,7 @@ def network_params(name, variant, **options):
   config = importlib.import_module(f'configs.{name}').get_config(variant)
   config.model.update(options)
   if variant == 'kuairand':
-    schema = Schema(declared_fields(False, 'both'))
+    schema = Schema(declared_fields())
   else:
     schema = simulator_schema(simulator_config('default'))
   section = ModelOptions.read(config.model)

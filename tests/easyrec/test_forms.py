@@ -227,7 +227,7 @@ NONE = 'of its models mmoe, ple, dbmtl, simple_multi_task can be carried over'
 REFUSED = {
     'another layer': (
         backbone(block('a', 'who', 'MaskNet', 'masknet {}')),
-        "block 'a' is a MaskNet keras_layer; of a backbone MLP, MMoE"),
+        "keras_layer of block 'a' is 'MaskNet'; of a backbone MLP, MMoE"),
     'joined blocks': (
         backbone(f"{BOTTOM}{OWN} concat_blocks: ['b', 'c']"),
         'concat_blocks joins 2 blocks'),

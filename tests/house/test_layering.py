@@ -72,6 +72,7 @@ RULES = [
         'esmm_jax.ownership',
         [
             'esmm_jax.json_files',
+            'esmm_jax.locks',
             'esmm_jax.system_errors',
             'esmm_jax.types',
             'esmm_jax.whole_files',
@@ -153,7 +154,7 @@ RULES = [
         ['esmm_jax.embeddings.files'],
         [*JAX, 'tensorstore'],
     ),
-    ('esmm_jax.workdir.ends', ['esmm_jax.workdir', *LAYERS], ['pyarrow']),
+    ('esmm_jax.workdir.soundness', ['esmm_jax.workdir', *LAYERS], ['pyarrow']),
     ('esmm_jax.workdir.trees', ['esmm_jax.parallel'], ['jax']),
     ('esmm_jax.workdir.without_wildcards', [], []),
     (
@@ -261,7 +262,12 @@ RULES = [
     ),
     (
         'esmm_jax.easyrec',
-        ['esmm_jax.data.values', 'esmm_jax.options', 'esmm_jax.types'],
+        [
+            'esmm_jax.data.values',
+            'esmm_jax.options',
+            'esmm_jax.printable',
+            'esmm_jax.types',
+        ],
         [],
     ),
     (

@@ -207,7 +207,8 @@ def take(batch, index):
   return part._replace(rows=batch.rows)
 
 
-@pytest.mark.parametrize('size', [1, SIZE])
+@pytest.mark.parametrize('size', [
+    1, pytest.param(SIZE, marks=pytest.mark.long)])
 def test_one_finite_logit_for_each_task_and_example(instance, size):
   """At batch size 1 too."""
   batch = toy.random_batch(size)

@@ -11,7 +11,7 @@ from esmm_jax.sweeps.points import fixed, product, run_name, sweep
 from esmm_jax.sweeps.results import notes, tabulate
 from esmm_jax.sweeps.table import Column, Table
 from esmm_jax.types import InputError
-from esmm_jax.workdir import ended, manifest
+from esmm_jax.workdir import end_note, manifest
 from esmm_jax.workdir.folder import decisive
 from esmm_jax.workdir.identity import Stamp
 import pytest
@@ -51,7 +51,7 @@ def write(workdir, point, data=DATA, name='', **changes):
     results[AUC] += 0.05 + 0.001 * point['seed']
   facts = {'data': data, 'encoder_sha256': '', 'encoder_options_sha256': ''}
   began = manifest.make(config, facts, SCHEMA)
-  ended.write(folder, began, results, '', Stamp(began['identity'], 3, ''))
+  end_note.write(folder, began, results, '', Stamp(began['identity'], 3, ''))
   for file, value in (('config', config), ('results', results)):
     with open(os.path.join(folder, f'{file}.json'), 'w') as f:
       json.dump(value, f)
@@ -91,6 +91,21 @@ def test_pairs_on_other_data_get_no_test(num, tmp_path):
   if num == 3:
     assert '*' not in page.partition('Gain over')[2].partition('Difference')[0]
     assert math.isnan(gains(blocks).p_t)
+
+
+@pytest.mark.parametrize('note', ['sweep.json', 'origin.json', ''])
+def test_an_override_of_a_key_of_the_points(note, tmp_path):
+  """The runs are those of their points, wherever it is noted."""
+  table = make()
+  for point in table.points:
+    folder = write(tmp_path, point, seed=point['seed'] + 10)
+    if note == 'origin.json':
+      with open(os.path.join(folder, note), 'w') as f:
+        json.dump([{'command': "python -m x '--override=seed=1'"}], f)
+  if note == 'sweep.json':
+    (tmp_path / note).write_text('{"override": ["seed=1"]}')
+  told = notes(tabulate(table, str(tmp_path)))
+  assert bool(told) == (not note), told
 
 
 def test_pairs_that_differ_in_a_key_of_no_point(tmp_path):
@@ -142,6 +157,20 @@ def test_a_folder_under_the_name_of_another_point(known, tmp_path):
   (note,) = notes(blocks)
   assert 'is not the run of its point: seed is 1 here and 2 there' in note
   assert note in report.markdown(table, blocks)
+
+
+@pytest.mark.parametrize(
+    'override', [[], ['batch_size=32'], ['rate=1', 'batch_size = 32']])
+def test_a_key_of_the_points_that_the_sweep_overrode(tmp_path, override):
+  """Runs have the value of --override, which sweep.json tells."""
+  one = fixed('batch_size', 64)
+  table = make(points=product(make().points, one))
+  for point in table.points:
+    write(tmp_path, point, batch_size=32)
+  (tmp_path / 'sweep.json').write_text(json.dumps({'override': override}))
+  (block,) = tabulate(table, str(tmp_path))
+  counts = [row.cells[AUC].n for row in block.rows]
+  assert counts == ([3, 3] if override else [0, 0])
 
 
 def test_a_folder_of_another_config_file(tmp_path):

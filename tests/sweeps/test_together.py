@@ -116,10 +116,12 @@ def test_runs_that_another_process_is_at(tmp_path):
 def test_groups_of_finished_runs_are_removed(finished, tmp_path):
   """Unless a run is unfinished, another process uses it, or nobody knows."""
   finished.copy(tmp_path / 'runs' / 'a')
+  finished.copy(tmp_path / 'runs' / 'c')
   over, begun = (groups.note(str(tmp_path), n) for n in (['a'], ['a', 'b']))
   stale = str(tmp_path / 'groups' / group_name(['x']))
   for folder in (over, begun, stale):
     ownership.claim(folder, ownership.GROUP)
+  groups.note(str(tmp_path), ['a', 'c'])  # Killed before it had a folder.
   with locks.held(over):
     groups.remove_finished(str(tmp_path))
   assert os.path.exists(over) and os.path.exists(f'{over}.json')

@@ -9,7 +9,6 @@ nothing can catch: no buffer is written, no handler runs. PLACE is a key of
 
 import os
 import signal
-import sys
 import threading
 import time
 

@@ -12,7 +12,7 @@ from esmm_jax.types import InputError
 from esmm_jax.warm_start import refit, refit_steps
 from esmm_jax.warm_start.options import RefitOptions
 from esmm_jax.warm_start.resolve import resolve
-from esmm_jax.workdir import ended, manifest, provenance
+from esmm_jax.workdir import end_note, manifest, provenance
 import jax.numpy as jnp
 import numpy as np
 from pyarrow import parquet
@@ -222,7 +222,7 @@ def test_rows_and_steps(root, first, second):
 @marked
 def test_what_it_says(first, second, root):
   (workdir, then), (refit_dir, now) = first, second
-  stamp = ended.stamp(workdir)
+  stamp = end_note.stamp(workdir)
   assert now['refit_of'] == {
       'identity': stamp.identity, 'step': then['selected_step'],
       'params_sha256': stamp.params_sha256, 'metric': 'valid/ctcvr/logloss'}
@@ -410,6 +410,21 @@ def test_other_rows_in_the_files(first, root, tmp_path):
   assert now['steps'] > 0
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures('quick_compilation')
+def test_begins_as_its_run_did(root, first, capsys):
+  """With the parameters that the run began with, not with its own."""
+  begun, then = days.train(root, 'begun', 2, init_from=first[0])
+  capsys.readouterr()
+  _, now = days.train(
+      root, 'begun refit', 2, init_from=first[0], refit_of=begun)
+  said = capsys.readouterr().out
+  assert f'Beginning with {first[0]}: parameters of step 10' in said
+  assert now['steps'] > then['steps'] == now['refit_of']['step']
+  with pytest.raises(InputError, match='init_from names no run here and'):
+    days.train(root, 'refused', 2, refit_of=begun)
+
+
 @marked
 def test_not_beside_others(root, first):
   trees = [
@@ -475,10 +490,11 @@ def test_config_of_the_run(root, first, second, tmp_path):
 
 @pytest.mark.long
 @pytest.mark.usefixtures('quick_compilation')
-def test_killed_and_resumed(root, first, tmp_path):
+def test_killed_and_resumed(root, tmp_path):
   """Before its first checkpoint and, without the other run, after it."""
   base, log = str(tmp_path / 'base'), days.write(root, 1)
-  shutil.copytree(first[0], base)
+  step = days.train(root, base, 1, **(CHANGES | {'selection__mode': 'min'}))[1][
+      'selected_step']
   (tmp_path / 'my_log.py').write_text(
       'from tests.warm_start import days\n'
       'def get_config(variant=""):\n'
@@ -487,9 +503,9 @@ def test_killed_and_resumed(root, first, tmp_path):
   data = os.path.join(root, 'data')
   whole, killed = (str(tmp_path / name) for name in ('whole', 'killed'))
   said = finish(command(whole, data, *flags, '--config.log_every=3'))
-  assert f'Refit of {base}, whose step 10 was chosen' in said
+  assert f'Refit of {base}, whose step {step} was chosen' in said
   arguments = command(killed, data, *flags, '--config.log_every=3')
-  for number in (1, 5):  # Pieces of training between two reports.
+  for number in (1, 7):  # Pieces of training between two reports.
     dying = [arguments[0], '-m', 'tests.training.killing', 'stepping',
              str(number), *arguments[3:]]
     process = start(dying)

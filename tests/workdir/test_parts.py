@@ -21,7 +21,7 @@ from esmm_jax.training.loop import train_and_evaluate, train_replicas
 from esmm_jax.types import InputError
 from esmm_jax.warm_start import takeover
 from esmm_jax.warm_start.base import Base
-from esmm_jax.workdir import ended, folder, identity, manifest
+from esmm_jax.workdir import end_note, folder, identity, manifest
 import numpy as np
 from pyarrow import parquet
 import pyarrow as pa
@@ -117,7 +117,7 @@ def table(run, trained):
 
 
 def page(run, trained):
-  if wrong := ended.metrics_damage(str(run)):
+  if wrong := end_note.metrics_damage(str(run)):
     raise InputError(wrong)
   lines = (run / 'metrics.jsonl').read_text()
   return table(run, trained), lines
@@ -412,11 +412,11 @@ def test_replicas_resume_from_their_own_checkpoint_only(
   assert first['test/ctr/auc'] != second['test/ctr/auc']
   for folder_ in folders:  # Each has its own identity and stamp.
     model = predictor.load(folder_)
-    assert model.stamp == ended.stamp(folder_)
+    assert model.stamp == end_note.stamp(folder_)
     assert model.stamp.params_sha256 == identity.hash_params(
         model.trained.params)
-  assert ended.stamp(folders[0]).identity == ended.stamp(
-      str(trained.run)).identity != ended.stamp(folders[1]).identity
+  assert end_note.stamp(folders[0]).identity == end_note.stamp(
+      str(trained.run)).identity != end_note.stamp(folders[1]).identity
 
 
 def as_of_old(run):

@@ -11,17 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from esmm_jax.data.history import encode, events, look_up, totals
-from esmm_jax.data.history.events import Events
+from esmm_jax.data.history.events import Events, Kind
 from esmm_jax.data.history.hashes import NO_KEY
 from esmm_jax.data.history.log import CHUNK, Log
 from esmm_jax.data.history.parts import held_events, NO_ROWS, parts
 from esmm_jax.data.history.parts import questions, slabs, Some
 from esmm_jax.data.history.plan import horizon, limits, State, states
 from esmm_jax.data.history.priors import Priors
-from esmm_jax.data.history.spans import passed
 from esmm_jax.data.history.specs import Counter, Entries, Session, Spec
 from esmm_jax.data.store.feature_columns import Values
-from esmm_jax.schema import FIRST_KEPT, MISSING
 from esmm_jax.types import InputError, Ragged
 import numpy as np
 
@@ -81,7 +79,9 @@ def compute(
             f'sums_{spec.suffix}', kind.dtype, (len(log.time), len(log.names))
         )
         for spec in some
-        if isinstance(spec, Counter) and spec.amounts
+        if isinstance(spec, Counter)
+        and spec.amounts
+        and isinstance(log.keys[spec.key], Ragged)
     }
     for part in parts(log.keys[state.key]):
       held = None
@@ -93,14 +93,17 @@ def compute(
           new = events.merge(held, new)
         held = new
         for rows in questions(state, log, part, slab):
-          _answer(past, sums, some, held, log, rows, make)
+          _answer(past, sums, some, held, log, rows, priors, make)
         after()
       # Makes the columns, also if no row of the log has a key.
-      _answer(past, sums, some, held, log, NO_ROWS, make)
+      _answer(past, sums, some, held, log, NO_ROWS, priors, make)
       if kept is not None:
         kept(state, held)
     for spec, total in sums.items():
       _encode(past, spec, total, log, priors, make, after)
+    for spec in some:
+      if isinstance(spec, Counter) and spec.amounts and spec not in sums:
+        _encode_others(past, spec, kind, log, priors, make, after)
   return past
 
 
@@ -123,38 +126,30 @@ def _answer(
     held: Events,
     log: Log,
     rows: Some,
+    priors: Priors,
     make: Make,
 ) -> None:
   """Answers all that some rows ask of a state."""
   # In order of the keys, what is read lies together; that is several times
   # faster.
+  ascending = rows.rows
   order = np.argsort(rows.keys, kind='stable')
   rows = Some(rows.rows[order], rows.keys[order])
   index = look_up.find(held, rows.keys)
   for spec in specs:
-    if spec in sums:
-      _add_sums(sums[spec], spec, held, log, rows.rows, index)
+    if isinstance(spec, Counter) and spec.amounts:
+      limit, since = limits(spec, log.clock, log.asked[rows.rows])
+      added = look_up.sums(held, index, limit, since)
+      if spec in sums:  # Lists of keys, which several parts may have.
+        totals.add(sums[spec], rows.rows, added)
+      else:
+        total = np.empty_like(added)
+        total[order] = added
+        _encode_rows(past, spec, ascending, total, log, priors, make)
     if isinstance(spec, Session):
       _sessions(past, spec, held, log, rows.rows, index, make)
     elif spec.last:
       _last(past, spec, held, log, rows.rows, index, make)
-
-
-def _add_sums(
-    total: np.ndarray,
-    spec: Counter,
-    held: Events,
-    log: Log,
-    rows: np.ndarray,
-    index: np.ndarray,
-) -> None:
-  """Adds the sums that rows see to `total`, [n, A]."""
-  limit, since = limits(spec, log.clock, log.asked[rows])
-  sums = look_up.sums(held, index, limit, since)
-  if isinstance(log.keys[spec.key], Ragged):
-    totals.add(total, rows, sums)
-  else:
-    total[rows] += sums
 
 
 def _sessions(
@@ -185,7 +180,7 @@ def _last(
   limit, _ = limits(spec, log.clock, asked)
   at = look_up.last(held, index, limit, spec.last)
   num = len(log.time)
-  lists, numbers, codes = last_columns(spec, held, at, asked, log)
+  lists, numbers, codes = encode.last_columns(spec, held, at, asked, log)
   for name, values in lists.items():
     if name not in past.lists:
       past.lists[name] = make(name, values.dtype, (num, spec.last))
@@ -198,64 +193,6 @@ def _last(
     _put(past, name, values, rows, num, make)
 
 
-def last_columns(
-    spec: Counter | Entries,
-    held: Events,
-    at: np.ndarray,
-    asked: np.ndarray,
-    log: Any,
-) -> tuple[
-    dict[str, np.ndarray], dict[str, Values], dict[str, np.ndarray]
-]:
-  """Encodes last rows.
-
-  Args:
-    spec: Names them.
-    held: The rows.
-    at: int64 [q, k], positions in `held`, -1 for none.
-    asked: int64 [q], the times that ages are counted to.
-    log: Has `names` and `tasks`.
-
-  Returns:
-    The lists, numbers and codes of `Past`, of q rows.
-  """
-  none = at < 0
-  if not len(held.time):
-    age = np.full(at.shape, -1)
-    level = np.zeros(at.shape, np.int32)
-    entry = np.zeros(at.shape, np.uint64)
-  else:
-    age = np.where(none, -1, passed(held.time[at], asked[:, None]))
-    labels = [rate.label for rate in encode.rates(log.tasks)]
-    columns = [log.names.index(label) for label in labels]
-    level = _levels(held.amounts, columns, at) + FIRST_KEPT
-    level = np.where(none, MISSING, level).astype(np.int32)
-    entry = np.zeros(at.shape, np.uint64)
-    if len(held.entry):
-      entry = np.where(none, NO_KEY, held.entry[at])
-  if isinstance(spec, Entries):
-    values = (entry, encode.age_codes(age), level)
-    return dict(zip(encode.list_names(spec), values)), {}, {}
-  numbers, codes = {}, {}
-  for k in range(spec.last):
-    name = f'{k + 1}_{spec.suffix}'
-    codes[f'last_label_{name}'] = level[:, k]
-    numbers[f'last_age_{name}'] = encode.log_ages(age[:, k])
-  return {}, numbers, codes
-
-
-def _levels(
-    amounts: np.ndarray, columns: list[int], at: np.ndarray
-) -> np.ndarray:
-  """Returns the number of labels that rows have, int64, of the shape of `at`.
-
-  One row of ten million is looked up without touching the others.
-  """
-  if at.size < len(amounts):
-    return amounts[at][..., columns].sum(axis=-1, dtype=np.int64)
-  return amounts[:, columns].sum(axis=1, dtype=np.int64)[at]
-
-
 def _encode(
     past: Past,
     spec: Counter,
@@ -266,19 +203,51 @@ def _encode(
     after: Callable[[], None],
 ) -> None:
   """Encodes the sums of all rows, some at a time."""
-  num, before = len(log.time), priors.totals()
+  num = len(log.time)
   for low in range(0, max(num, 1), CHUNK):
     rows = np.arange(low, min(low + CHUNK, num))
-    limit, _ = limits(spec, log.clock, log.asked[rows])
-    columns = encode.counter(
-        spec,
-        dict(zip(log.names, total[rows].T)),
-        dict(zip(log.names, priors.before(limit, before).T)),
-        log.tasks,
-    )
-    for name, values in columns.items():
-      _put(past, name, values, rows, num, make)
+    _encode_rows(past, spec, rows, total[rows], log, priors, make)
     after()
+
+
+def _encode_others(
+    past: Past,
+    spec: Counter,
+    kind: Kind,
+    log: Log,
+    priors: Priors,
+    make: Make,
+    after: Callable[[], None],
+) -> None:
+  """Encodes the sums of rows without a key, which no part has."""
+  keys = log.keys[spec.key]
+  for low in range(0, len(keys), CHUNK):
+    rows = low + np.flatnonzero(keys[low : low + CHUNK] == NO_KEY)
+    if len(rows):
+      total = np.zeros((len(rows), len(log.names)), kind.dtype)
+      _encode_rows(past, spec, rows, total, log, priors, make)
+      after()
+
+
+def _encode_rows(
+    past: Past,
+    spec: Counter,
+    rows: np.ndarray,
+    total: np.ndarray,
+    log: Log,
+    priors: Priors,
+    make: Make,
+) -> None:
+  """Encodes the sums [q, A] of rows."""
+  limit, _ = limits(spec, log.clock, log.asked[rows])
+  columns = encode.counter(
+      spec,
+      dict(zip(log.names, total.T)),
+      dict(zip(log.names, priors.before(limit).T)),
+      log.tasks,
+  )
+  for name, values in columns.items():
+    _put(past, name, values, rows, len(log.time), make)
 
 
 def _put(

@@ -13,12 +13,14 @@ log; it is 0 for a key without past.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from esmm_jax.data.history.specs import Counter, IMPRESSIONS, list_names
-from esmm_jax.data.history.specs import names, Session, Spec
+from esmm_jax.data.history.events import Events
+from esmm_jax.data.history.hashes import NO_KEY
 from esmm_jax.data.history.look_up import Visit
-from esmm_jax.data.history.spans import SECOND
+from esmm_jax.data.history.spans import passed, SECOND
+from esmm_jax.data.history.specs import Counter, Entries, IMPRESSIONS
+from esmm_jax.data.history.specs import list_names, names, Session, Spec
 from esmm_jax.data.store.feature_columns import Values
 from esmm_jax.schema import FIRST_KEPT, MISSING
 from esmm_jax.tasks import Tasks
@@ -164,3 +166,61 @@ def age_codes(age: np.ndarray) -> np.ndarray:
   code = np.floor(2 * np.log2(seconds)).astype(np.int32)
   code = np.minimum(code, AGES - 1) + FIRST_KEPT
   return np.where(age < 0, np.int32(MISSING), code)
+
+
+def last_columns(
+    spec: Counter | Entries,
+    held: Events,
+    at: np.ndarray,
+    asked: np.ndarray,
+    log: Any,
+) -> tuple[
+    dict[str, np.ndarray], dict[str, Values], dict[str, np.ndarray]
+]:
+  """Encodes last rows.
+
+  Args:
+    spec: Names them.
+    held: The rows.
+    at: int64 [q, k], positions in `held`, -1 for none.
+    asked: int64 [q], the times that ages are counted to.
+    log: Has `names` and `tasks`.
+
+  Returns:
+    The lists, numbers and codes of `Past`, of q rows.
+  """
+  none = at < 0
+  if not len(held.time):
+    age = np.full(at.shape, -1)
+    level = np.zeros(at.shape, np.int32)
+    entry = np.zeros(at.shape, np.uint64)
+  else:
+    age = np.where(none, -1, passed(held.time[at], asked[:, None]))
+    labels = [rate.label for rate in rates(log.tasks)]
+    columns = [log.names.index(label) for label in labels]
+    level = _levels(held.amounts, columns, at) + FIRST_KEPT
+    level = np.where(none, MISSING, level).astype(np.int32)
+    entry = np.zeros(at.shape, np.uint64)
+    if len(held.entry):
+      entry = np.where(none, NO_KEY, held.entry[at])
+  if isinstance(spec, Entries):
+    values = (entry, age_codes(age), level)
+    return dict(zip(list_names(spec), values)), {}, {}
+  numbers, codes = {}, {}
+  for k in range(spec.last):
+    name = f'{k + 1}_{spec.suffix}'
+    codes[f'last_label_{name}'] = level[:, k]
+    numbers[f'last_age_{name}'] = log_ages(age[:, k])
+  return {}, numbers, codes
+
+
+def _levels(
+    amounts: np.ndarray, columns: list[int], at: np.ndarray
+) -> np.ndarray:
+  """Returns the number of labels that rows have, int64, of the shape of `at`.
+
+  One row of ten million is looked up without touching the others.
+  """
+  if at.size < len(amounts):
+    return amounts[at][..., columns].sum(axis=-1, dtype=np.int64)
+  return amounts[:, columns].sum(axis=1, dtype=np.int64)[at]

@@ -167,11 +167,12 @@ def trim(events: Events, horizon: int) -> Events:
     horizon: Nanoseconds; a session is asked for after it only.
   """
   low, high = events.start[:-1], events.start[1:]
-  index = np.arange(len(low))
-  up_to = totals.positions(events.start, events.time, index, _all(low, horizon))
-  drop = np.maximum(up_to - low - events.kind.keep, 0)
-  if events.kind.half_life:
-    drop = _whole_times(events, index, drop)
+  # The rest of a time would be added to a decayed total by itself, which is
+  # another number in its last bits.
+  whole = events.kind.half_life > 0
+  drop = totals.dropped(
+      events.start, events.time, horizon, events.kind.keep, whole
+  )
   has = drop > 0
   base, base_time = events.base.copy(), events.base_time.copy()
   last = (low + drop - 1)[has]
@@ -189,19 +190,6 @@ def trim(events: Events, horizon: int) -> Events:
       base=base,
       base_time=base_time,
   )
-
-
-def select(events: Events, keys: np.ndarray) -> Events:
-  """Returns those of some keys; keys without any are left out.
-
-  Args:
-    events: Of any rows.
-    keys: uint64, distinct and ascending.
-  """
-  at = np.searchsorted(events.keys, keys)
-  has = at < len(events.keys)
-  has[has] = events.keys[at[has]] == keys[has]
-  return take(events, at[has])
 
 
 def take(events: Events, at: np.ndarray) -> Events:
@@ -301,28 +289,5 @@ def _totalled(events: Events) -> Events:
   return events._replace(running=running)
 
 
-def _whole_times(
-    events: Events, index: np.ndarray, drop: np.ndarray
-) -> np.ndarray:
-  """Returns how many rows to drop so that none of one time stays behind.
-
-  The rest of a time would otherwise be added to its decayed total by itself,
-  which is another number in its last bits.
-  """
-  cut = events.start[:-1] + drop
-  inside = np.flatnonzero((drop > 0) & (cut < events.start[1:]))
-  at = cut[inside]
-  tied = events.time[at] == events.time[at - 1]
-  at, inside = at[tied], inside[tied]
-  cut[inside] = totals.positions(
-      events.start, events.time, index[inside], events.time[at] - 1
-  )
-  return cut - events.start[:-1]
-
-
 def _taken(entry: np.ndarray, rows: np.ndarray) -> np.ndarray:
   return entry[rows] if len(entry) else entry
-
-
-def _all(like: np.ndarray, value: int) -> np.ndarray:
-  return np.full(len(like), value, np.int64)

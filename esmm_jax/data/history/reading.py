@@ -152,7 +152,8 @@ class Reading:
   def _ns(self, array: pa.Array, location: Location) -> np.ndarray:
     """Reads times; of numbers those of the log's form alone."""
     times = raw_values.times(array, location)
-    for form in time_forms.forms(times.values) if self.clock.form else ():
+    is_formed = times.kind == 'number' and self.clock.form
+    for form in time_forms.forms(times.values) if is_formed else ():
       if form.name not in ('', self.clock.form):
         must = f'a time of the form {self.clock.form}, as in the log'
         raise location.refusal(form.row, form.value, must)

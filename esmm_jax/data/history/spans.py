@@ -56,7 +56,7 @@ def parse(text: str) -> Span:
   num, unit = int(parts[1]), parts[2]
   if num * _UNITS[unit] > _LONGEST * DAY:
     raise InputError(
-        f'{text!r} is longer than a hundred years; write a shorter one, 365d say.'
+        f'{text!r} is longer than a hundred years; write a shorter one.'
     )
   return Span(f'{num}{unit}', num * _UNITS[unit], num if unit == 'd' else 0)
 

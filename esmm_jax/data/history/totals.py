@@ -56,6 +56,36 @@ def positions(
 
 
 @_jit
+def dropped(
+    start: np.ndarray, time: np.ndarray, horizon: int, keep: int, whole: bool
+) -> np.ndarray:
+  """Counts the first rows of each key that are not after a time, int64 [m].
+
+  Args:
+    start: int64 [m + 1], see `Events`.
+    time: int64 [e].
+    horizon: Nanoseconds.
+    keep: Last rows of those that are not counted.
+    whole: Of rows of one time all are counted, or none.
+  """
+  out = np.zeros(len(start) - 1, np.int64)
+  for k in range(len(out)):
+    low, high = start[k], start[k + 1]
+    while low < high:
+      middle = (low + high) // 2
+      if time[middle] <= horizon:
+        low = middle + 1
+      else:
+        high = middle
+    end = max(low - keep, start[k])
+    if whole and end < start[k + 1]:
+      while end > start[k] and time[end] == time[end - 1]:
+        end -= 1
+    out[k] = end - start[k]
+  return out
+
+
+@_jit
 def at(
     start: np.ndarray,
     time: np.ndarray,

@@ -2,8 +2,10 @@
 
 Two passes over the files, some rows at a time: one counts on the training rows
 (`fit`), one encodes (`encoder`). Memory is that of the vocabularies, of one
-shard and, where a split is by shares of the time, of 8 bytes a row; on disk a
-split is there twice while its shards are written.
+shard and, where a split is by shares of the time or there is a history, of 24
+bytes a row; on disk a split is there twice while its shards are written. A
+history is computed between the passes, from files and by part: see `past`,
+`history.compute` and `history.fitted`.
 """
 
 from collections import Counter
@@ -151,6 +153,7 @@ class Tabular(ColumnarBuilder):
     base, grows = growing.base(config), growing.history(config)
     fit, groups, report = self._count(log, ends, base, history)
     encoder = fit.encoder()
+    texts += warnings.of_files(config, files)
     texts += warnings.of_log(config, report, fit, encoder)
     if base:
       report['new_values'] = growing.new_values(base, encoder)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 import re
 from typing import Any
 
+from esmm_jax.data.files import row_files
 from esmm_jax.data.tabular import splits
 from esmm_jax.data.tabular.config import TabularConfig, WEIGHT
 from esmm_jax.data.tabular.encoder import Encoder, Scaling
@@ -17,6 +18,8 @@ _UNGROUPED = 0.2
 OF_GAUC = 'GAUC leaves them out, and its coverage counts them'
 # What earlier versions did, and saved in their data.
 _OF_GAUC = re.compile(r': GAUC takes them for one group\. Give .*GAUC\.$')
+# One row of so many flattens a column with such a share of its variance.
+_FLAT_ROWS, _FLAT_SHARE = 100, 0.99
 # Numbers are far off from so many times the distance that training saw.
 _FAR = 1000.0
 
@@ -44,6 +47,34 @@ def of_log(
       *_of_numbers(config, fit, encoder),
       *_of_groups(config, report),
   ]
+
+
+def of_files(
+    config: TabularConfig, files: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+  """Lists the files that hold what another one holds.
+
+  Args:
+    config: Of the log.
+    files: Path -> what tells its content, see `file_hashes.Hashes.facts`.
+  """
+  alike: dict[tuple, list[str]] = {}
+  for path, facts in files.items():
+    if facts.keys() & {'sha256', 'tag'}:
+      alike.setdefault(tuple(sorted(facts.items())), []).append(path)
+  return [
+      f'{first} and {" and ".join(others)} hold the same bytes, so their rows'
+      f' count {len(others) + 1} times. Leave all but one out of dataset.files.'
+      for first, *others in alike.values()
+      if others and _has_rows(first, config)
+  ]
+
+
+def _has_rows(path: str, config: TabularConfig) -> bool:
+  """Returns False for a file without rows, of which a job may leave many."""
+  names = row_files.names(path, config.dialect)[:1]
+  pieces = row_files.read(path, names, 1, config.dialect)
+  return any(table.num_rows for _, _, table in pieces)
 
 
 def renewed(texts: Sequence[str]) -> list[str]:
@@ -142,6 +173,14 @@ def _of_numbers(
           f'column {c.name!r} had one number in {where}, {_mean(scaling):.6g},'
           ' but for rounding and missing values: it tells the model nothing and'
           ' is 0 in every row.'
+      )
+    elif train.num >= _FLAT_ROWS and own**2 > _FLAT_SHARE * train.num:
+      more = '' if scaling.log else f', or write {c.name}:scaling=log'
+      texts.append(
+          f'column {c.name!r} is from {train.low:.6g} to {train.high:.6g} in'
+          f' the training rows, and one of these {train.num:,} numbers makes'
+          f' more than {_FLAT_SHARE:.0%} of its variance: the others are nearly one'
+          f' number to the model. Mend it{more}.'
       )
     elif far > _FAR * max(own, 1.0):
       texts.append(

@@ -12,7 +12,7 @@ from esmm_jax.serving.calibrators import probability_maps, read_file
 from esmm_jax.sweeps.saved_runs import read_run, SavedRun
 from esmm_jax.tasks import FUNNEL
 from esmm_jax.types import InputError
-from esmm_jax.workdir import ended, manifest
+from esmm_jax.workdir import end_note, manifest
 from esmm_jax.workdir.folder import predictions_file, read_schema
 
 _HEAD = ('ctr', 'cvr_clicked', 'ctcvr', 'cvr_entire')
@@ -47,7 +47,7 @@ def make(
   results = run.results or {}
   lines = read_jsonl(os.path.join(workdir, 'metrics.jsonl'))
   folder = folder or os.path.join(workdir, 'plots')
-  stamp = ended.stamp(workdir)
+  stamp = end_note.stamp(workdir)
   calibration = read_file(workdir, stamp)
   path = predictions or predictions_file(workdir)
   predicted, tasks = None, FUNNEL

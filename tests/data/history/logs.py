@@ -10,7 +10,7 @@ from esmm_jax.data.history import compute, hashes, language
 from esmm_jax.data.history.clock import Clock
 from esmm_jax.data.history.encode import FRACTION
 from esmm_jax.data.history.log import Log, priors_of
-from esmm_jax.data.history.specs import Counter, Entries, Session
+from esmm_jax.data.history.specs import Entries, Session
 from esmm_jax.tasks import FUNNEL
 from esmm_jax.types import Ragged
 import numpy as np
@@ -77,8 +77,8 @@ def log_of(rows, clock=BERLIN):
       clock, column('time'), column('asked'), column('is_event', bool),
       {'click': column('click', np.int8),
        'conversion': column('conversion', np.int8), 'watched': watched},
-      {('user',): user, ('tab',): tab, ('user', 'tab'): hashes.joined([user, tab]),
-       ('tags',): tags},
+      {('user',): user, ('tab',): tab, ('tags',): tags,
+       ('user', 'tab'): hashes.joined([user, tab])},
       {'item': hashed([row.item for row in rows])}, FUNNEL)
 
 
@@ -228,8 +228,7 @@ class Slow:
     values = {
         f'last_{end}': [code(other.item) for other in some] + pad,
         f'last_age_{end}': [
-            2 + math.floor(2 * math.log2(max(1, (row.asked - other.time) // 10**9)))
-            for other in some] + pad}
+            age_code(row.asked - other.time) for other in some] + pad}
     if not spec.only:
       values[f'last_label_{end}'] = [level(other) for other in some] + pad
     return values
@@ -261,6 +260,11 @@ def level(row):
   return 2 + row.click + row.conversion
 
 
+def age_code(age):
+  """2 for up to a second, and two more for each doubling."""
+  return 2 + math.floor(2 * math.log2(max(1, age // 10**9)))
+
+
 def code(item):
   """The hash of a value, 0 for none."""
   return int(hashes.of_texts(pa.array([item], pa.string()))[0])
@@ -276,7 +280,3 @@ def keys_of(row, key):
 
 def logit(p):
   return math.log(p / (1 - p))
-
-
-def is_counter(spec):
-  return isinstance(spec, Counter)

@@ -197,7 +197,8 @@ def test_nightly(nightly):
   # Within a split, a user has one past.
   for split in ('valid', 'test'):
     rows = nightly.rows(split)
-    pairs = np.stack([nightly.user[rows], nightly.past['past_ctr_user raw'][rows]])
+    past = nightly.past['past_ctr_user raw'][rows]
+    pairs = np.stack([nightly.user[rows], past])
     assert len(np.unique(pairs, axis=1).T) == len(np.unique(pairs[0]))
 
 

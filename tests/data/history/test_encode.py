@@ -30,7 +30,8 @@ def test_typed_values():
   rate, prior = (3 + 20 * 30.5 / 101) / 24, 30.5 / 101
   expected = {
       'past_ctr_u': np.log(rate / (1 - rate)) - np.log(prior / (1 - prior)),
-      'past_cvr_u': logs.logit((1 + 20 * 10.5 / 31) / 23) - logs.logit(10.5 / 31),
+      'past_cvr_u': (
+          logs.logit((1 + 20 * 10.5 / 31) / 23) - logs.logit(10.5 / 31)),
       'past_count_u': np.log(5),
       'past_mean_a_u': (12 + 20 * 2) / 24 - 2}
   assert list(values) == list(expected)
@@ -58,10 +59,9 @@ def test_log_odds_are_always_numbers(num, strength):
     one = encode.smoothed(*(np.array([float(v)]) for v in (
         part, num, part, num)), strength)
     assert np.isfinite(one).all()
-  low = encode.smoothed(np.zeros(1), np.ones(1) * num, np.ones(1), np.ones(1) * 2,
-                        strength)
-  high = encode.smoothed(np.ones(1) * num, np.ones(1) * num, np.ones(1),
-                         np.ones(1) * 2, strength)
+  one, two, many = np.ones(1), np.full(1, 2.0), np.full(1, float(num))
+  low = encode.smoothed(np.zeros(1), many, one, two, strength)
+  high = encode.smoothed(many, many, one, two, strength)
   assert low[0] == pytest.approx(-high[0], rel=1e-2, abs=1e-9)
 
 
@@ -116,9 +116,11 @@ def test_tasks_of_other_funnels():
 
 def test_negative_and_fractional_numbers_add_up_exactly():
   rng = np.random.default_rng(0)
-  rows = [r._replace(watched=float(w), user='u', time=logs.START + k, asked=(
-      logs.START + k), is_event=True) for k, (r, w) in enumerate(zip(
-          logs.random_rows(0, num=50), rng.integers(-(2**40), 2**40, 50) / 1024))]
+  numbers = rng.integers(-(2**40), 2**40, 50) / 1024
+  rows = [
+      row._replace(watched=float(number), user='u', time=logs.START,
+                   asked=logs.START, is_event=True)
+      for row, number in zip(logs.random_rows(0, num=50), numbers)]
   text = 'user:delay=1h:strength=1:amounts=watched'
   last = rows[-1]._replace(asked=logs.START + 2 * logs.HOUR, is_event=False)
   one = logs.past_of(text, logs.log_of([*rows, last]))

@@ -1,4 +1,4 @@
-"""KuaiRand's histories as texts, prepared: against a slow loop, and to the bit."""
+"""KuaiRand's histories as texts, prepared: against a slow loop, to the bit."""
 
 import math
 
@@ -159,6 +159,11 @@ def test_a_day_is_that_of_the_date_and_sees_the_days_of_its_split(
   for kind in ('ctr', 'cvr', 'count'):
     name = f'past_{kind}_user_id'
     np.testing.assert_array_equal(live[1][name], wanted[name])
+  declared = KuaiRand.from_options(
+      str(data_dir) + '-', history=TEXT, history_form='float').schema
+  assert [(f.name, f.kind, f.table) for f in declared.fields] == [
+      (f.name, f.kind, f.table) for f in live[0].schema.fields
+  ]
   dated = live[0].report['rows_dated_on_another_day']
   assert dated == len(fake.log)
   assert 'rows_dated_on_another_day' not in by_day.report

@@ -19,7 +19,7 @@ from esmm_jax.tasks import CART_FUNNEL, CLICKED, FUNNEL, Task
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import InputError
 from esmm_jax.workdir import manifest, predictions
-from esmm_jax.workdir.identity import Stamp
+from esmm_jax.workdir.identity import of_members, Stamp
 import numpy as np
 from pyarrow import parquet
 import pytest
@@ -73,9 +73,9 @@ def test_the_mean_of_the_log_odds(num, folders, finished):
   np.testing.assert_allclose(
       got['p_ctcvr'], got['p_ctr'].astype(np.float64) * got['p_cvr'], rtol=1e-6)
   # It is none of the members, and another one than the mean of the joint.
-  own = [Finished(f, finished.data).predictor() for f in folders[:num]]
+  alone = [Finished(f, finished.data).predictor() for f in folders[:num]]
   joint = special.expit(np.mean([
-      p.outputs(finished.columns())['ctcvr'] for p in own], axis=0))
+      p.outputs(finished.columns())['ctcvr'] for p in alone], axis=0))
   assert np.abs(got['p_ctcvr'] / joint - 1).max() > 1e-3
 
 
@@ -455,8 +455,6 @@ def test_a_row_of_a_sweep(group, finished):
 def test_the_stamp_of_several(mean):
   """Knows what all of them know."""
   known = [Stamp('a', 1, 'x'), Stamp('b', 2, 'y')]
-  from esmm_jax.workdir.identity import of_members
-
   both = of_members(known)
   assert both == of_members(known[::-1]) and both.step == 0
   assert len({both.identity, both.params_sha256, 'a', 'b', 'x', 'y'}) == 6

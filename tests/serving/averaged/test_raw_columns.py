@@ -55,13 +55,13 @@ def test_rows_as_in_the_log(runs):
 def test_labelled_rows(runs):
   rows = days.day(2, 300)
   mean = esmm_jax.load(runs[:2])
-  found = mean.evaluate(rows, by='hour')
+  result = mean.evaluate(rows, by='hour')
   scores = mean.predict(rows)
   want = esmm_jax.auc(
       special.logit(scores['p_ctr'].astype(np.float64)),
       rows['clicked'].to_numpy())
-  assert found['ctr/auc'] == pytest.approx(want, abs=1e-6)
-  assert found['rows'] == 300 and 'by/hour=1/ctr/auc' in found
+  assert result['ctr/auc'] == pytest.approx(want, abs=1e-6)
+  assert result['rows'] == 300 and 'by/hour=1/ctr/auc' in result
 
 
 def test_an_export_has_the_encoder(runs, tmp_path):

@@ -7,7 +7,7 @@ events, so the answers are theirs to the bit.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from esmm_jax.data.history import compute, encode, look_up
+from esmm_jax.data.history import encode, look_up
 from esmm_jax.data.history.compute import Past
 from esmm_jax.data.history.hashes import NO_KEY
 from esmm_jax.data.history.plan import limits, State, states
@@ -113,7 +113,7 @@ class Known(NamedTuple):
     for held, at, index in self.layers[state].find(question.keys):
       rows = question.rows[at]
       last = look_up.last(held, index, limit[rows], spec.last)
-      some = compute.last_columns(spec, held, last, question.asked[rows], self)
+      some = encode.last_columns(spec, held, last, question.asked[rows], self)
       for to, columns in zip((lists, numbers, codes), some):
         to.append((at, columns))
     past.lists.update(_arrays(lists, question))

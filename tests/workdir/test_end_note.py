@@ -4,7 +4,7 @@ import hashlib
 import json
 
 from esmm_jax.types import InputError
-from esmm_jax.workdir import ended
+from esmm_jax.workdir import end_note
 from esmm_jax.workdir.identity import Stamp
 import pytest
 
@@ -19,8 +19,8 @@ def finish(folder, results=None, manifest=None):
   (folder / 'metrics.jsonl').write_text(LINE)
   digest = hashlib.sha256(LINE.encode()).hexdigest()
   manifest = MANIFEST if manifest is None else manifest
-  ended.write(str(folder), manifest, results, digest, STAMP)
-  ended.write_json(str(folder / 'results.json'), results)
+  end_note.write(str(folder), manifest, results, digest, STAMP)
+  end_note.write_json(str(folder / 'results.json'), results)
 
 
 def read(path):
@@ -28,11 +28,12 @@ def read(path):
 
 
 def test_what_a_run_wrote(tmp_path):
-  assert ended.read_results(str(tmp_path)) is None
+  assert end_note.read_results(str(tmp_path)) is None
   finish(tmp_path)
-  assert ended.read_results(str(tmp_path)) == RESULTS | {'train_seconds': None}
-  assert ended.metrics_damage(str(tmp_path)) == ''
-  assert ended.stamp(str(tmp_path)) == STAMP
+  read_again = end_note.read_results(str(tmp_path))
+  assert read_again == RESULTS | {'train_seconds': None}
+  assert end_note.metrics_damage(str(tmp_path)) == ''
+  assert end_note.stamp(str(tmp_path)) == STAMP
   assert read(tmp_path / 'manifest.json').items() >= MANIFEST.items()
 
 
@@ -41,9 +42,9 @@ def test_what_a_run_wrote(tmp_path):
 ])
 def test_results_that_were_changed(tmp_path, change):
   finish(tmp_path)
-  ended.write_json(str(tmp_path / 'results.json'), RESULTS | change)
+  end_note.write_json(str(tmp_path / 'results.json'), RESULTS | change)
   with pytest.raises(InputError, match='results.json is not as this run wrote'):
-    ended.read_results(str(tmp_path))
+    end_note.read_results(str(tmp_path))
 
 
 @pytest.mark.parametrize('text', ['[]', 'null', '3', '{"test', ''])
@@ -51,14 +52,14 @@ def test_results_that_are_no_object(tmp_path, text):
   finish(tmp_path)
   (tmp_path / 'results.json').write_text(text)
   with pytest.raises(InputError, match='results.json .* Do.'):
-    ended.read_results(str(tmp_path), 'Do.')
+    end_note.read_results(str(tmp_path), 'Do.')
 
 
 def test_another_layout_of_the_same_numbers(tmp_path):
   finish(tmp_path)
   same = json.dumps(read(tmp_path / 'results.json'), sort_keys=True)
   (tmp_path / 'results.json').write_text(same)
-  assert ended.read_results(str(tmp_path))['steps'] == 3
+  assert end_note.read_results(str(tmp_path))['steps'] == 3
 
 
 @pytest.mark.parametrize('text', ['', LINE * 2, LINE.replace('3', '4'), None])
@@ -66,7 +67,7 @@ def test_metrics_that_were_changed(tmp_path, text):
   finish(tmp_path)
   path = tmp_path / 'metrics.jsonl'
   path.unlink() if text is None else path.write_text(text)
-  damage = ended.metrics_damage(str(tmp_path))
+  damage = end_note.metrics_damage(str(tmp_path))
   assert 'metrics.jsonl' in damage
   assert 'delete results.json alone and repeat the command' in damage
 
@@ -77,31 +78,31 @@ def test_runs_that_noted_nothing(tmp_path, text):
   finish(tmp_path)
   path = tmp_path / 'manifest.json'
   path.unlink() if text is None else path.write_text(text)
-  assert ended.read_results(str(tmp_path))['steps'] == 3
-  assert ended.metrics_damage(str(tmp_path)) == ''
-  assert ended.stamp(str(tmp_path)) == Stamp()
+  assert end_note.read_results(str(tmp_path))['steps'] == 3
+  assert end_note.metrics_damage(str(tmp_path)) == ''
+  assert end_note.stamp(str(tmp_path)) == Stamp()
 
 
 def test_the_config_of_the_results(tmp_path):
   finish(tmp_path)
-  assert ended.read_results(str(tmp_path), config_sha256='c')
+  assert end_note.read_results(str(tmp_path), config_sha256='c')
   with pytest.raises(InputError, match='config.json is not that of the run'):
-    ended.read_results(str(tmp_path), config_sha256='d')
+    end_note.read_results(str(tmp_path), config_sha256='d')
   finish(tmp_path, manifest={'config_sha256': 'c', 'versions': {}})
-  assert ended.read_results(str(tmp_path), config_sha256='d')  # Of old.
+  assert end_note.read_results(str(tmp_path), config_sha256='d')  # Of old.
 
 
 def test_a_run_that_is_tested_again(tmp_path):
   """Killed between the two files it has its old results, which are its own."""
   finish(tmp_path)
-  opened = ended.reopened(read(tmp_path / 'manifest.json'), str(tmp_path))
-  ended.write_json(str(tmp_path / 'manifest.json'), opened)
+  opened = end_note.reopened(read(tmp_path / 'manifest.json'), str(tmp_path))
+  end_note.write_json(str(tmp_path / 'manifest.json'), opened)
   (tmp_path / 'metrics.jsonl').write_text(LINE * 2)
-  assert ended.metrics_damage(str(tmp_path)) == ''
-  assert ended.read_results(str(tmp_path))['steps'] == 3
-  ended.write(str(tmp_path), opened, RESULTS | {'more': 1}, '', STAMP)
-  assert 'more' not in ended.read_results(str(tmp_path))
-  ended.write_json(str(tmp_path / 'results.json'), RESULTS | {'more': 1})
-  assert ended.read_results(str(tmp_path))['more'] == 1
+  assert end_note.metrics_damage(str(tmp_path)) == ''
+  assert end_note.read_results(str(tmp_path))['steps'] == 3
+  end_note.write(str(tmp_path), opened, RESULTS | {'more': 1}, '', STAMP)
+  assert 'more' not in end_note.read_results(str(tmp_path))
+  end_note.write_json(str(tmp_path / 'results.json'), RESULTS | {'more': 1})
+  assert end_note.read_results(str(tmp_path))['more'] == 1
   (tmp_path / 'results.json').unlink()  # Trained again.
-  assert ended.reopened(opened, str(tmp_path)) == MANIFEST
+  assert end_note.reopened(opened, str(tmp_path)) == MANIFEST

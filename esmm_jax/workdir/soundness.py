@@ -9,7 +9,7 @@ from esmm_jax.json_files import parse_json
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import synchronise
 from esmm_jax.workdir import examine, identity
-from esmm_jax.workdir.ended import RESULTS
+from esmm_jax.workdir.end_note import RESULTS
 from esmm_jax.workdir.identity import Stamp
 
 

@@ -7,7 +7,7 @@ import shutil
 
 from esmm_jax.training.loop import train_and_evaluate
 from esmm_jax.types import InputError
-from esmm_jax.workdir import ended, ends, predictions
+from esmm_jax.workdir import end_note, predictions, soundness
 from esmm_jax.workdir.folder import finished as results_of
 from esmm_jax.workdir.folder import predictions_file, record
 from pyarrow import parquet as pq
@@ -73,7 +73,7 @@ def predictions_of_other_parameters(folder):
 def stamp_predictions(folder, **other):
   path = predictions_file(folder)
   columns = pq.read_table(path).to_pydict()
-  stamp = ended.stamp(folder)._replace(**other)
+  stamp = end_note.stamp(folder)._replace(**other)
   predictions.write(path, columns, stamp)
 
 
@@ -132,7 +132,7 @@ def test_checkpoints_of_early_versions(run):
   for path in (run.folder / 'checkpoints').glob('*.seal.json'):
     path.unlink()
   assert looked_at(run.folder)['steps'] > 0
-  assert ends.is_end({}, 3) and ends.is_end({}, None)
+  assert soundness.is_end({}, 3) and soundness.is_end({}, None)
 
 
 def test_of_another_program(run):
@@ -172,9 +172,9 @@ def test_finished_again(harms, run, finished, capfd):
 def test_results_go_before_the_run_does(run):
   """While it is trained again, nobody takes the old numbers for its own."""
   step = int(checkpoint(run.folder).name)
-  assert ends.withdraw(str(run.folder), step) == ''
+  assert soundness.withdraw(str(run.folder), step) == ''
   assert (run.folder / 'results.json').exists()
-  said = ends.withdraw(str(run.folder), step - 1)
+  said = soundness.withdraw(str(run.folder), step - 1)
   assert f'finished again from step {step - 1}.' in said
   assert not (run.folder / 'results.json').exists()
-  assert ends.withdraw(str(run.folder), None) == ''
+  assert soundness.withdraw(str(run.folder), None) == ''
