@@ -176,10 +176,9 @@ def all_times(log: Log, name: str) -> Column:
     pieces.append(piece)
   if not pieces:
     return Column(name, Times(np.zeros(0), 'number'), '')
-  zones = {piece.zone for piece in pieces}
-  times = Times(
-      np.sort(np.concatenate([piece.values for piece in pieces])),
-      pieces[0].kind,
-      zones.pop() if len(zones) == 1 else '',
-  )
-  return Column(name, times, shapes.form())
+  zones, kind = {piece.zone for piece in pieces}, pieces[0].kind
+  values = np.concatenate([piece.values for piece in pieces])
+  del pieces, piece
+  values.sort()  # In place: a log's times are large.
+  zone = zones.pop() if len(zones) == 1 else ''
+  return Column(name, Times(values, kind, zone), shapes.form())
