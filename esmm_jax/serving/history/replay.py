@@ -11,6 +11,7 @@ from typing import Any
 from esmm_jax import streams
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import row_files
+from esmm_jax.data.history import specs
 from esmm_jax.data.history.hashes import NO_KEY
 from esmm_jax.data.history.reading import Rows
 from esmm_jax.data.tabular.rows import Chunk
@@ -183,15 +184,20 @@ def _line(
     had: int,
 ) -> str:
   """Says what was done."""
-  words = history.reading.clock.words
-  end = f'the end of the history, {words(until)}'
-  asked = ''
-  if history.as_of is not None:
-    asked = f'; asked for as of {words(history.as_of)}'
+  words, as_of = history.reading.clock.words, history.as_of
+  end = words(until)
   if replays:
-    text = f'history: replayed, {counted:,} labelled rows after {end}'
-    if had:
-      text += f'; {had:,} rows up to then were looked up and not counted again'
-    return text + asked
-  why = f', as {lacks}' if lacks else ''
-  return f'history: looked up, {end}; no row of the input counts{why}{asked}'
+    text = f'history: replayed, {counted:,} labelled rows after its end ({end})'
+    text += ' count'
+  else:
+    why = f', as {lacks}' if lacks else ''
+    text = f'history: looked up; it ends at {end}, and no row of the input'
+    text += f' counts{why}'
+  if had:
+    text += f'; {had:,} rows up to then were looked up and not counted again'
+  if as_of is not None:
+    return f'{text}; asked for as of {words(as_of)}'
+  nightly = specs.protocol(history.reading.specs) == specs.NIGHTLY
+  if had and nightly and 'test' in history.store.facts.firsts:
+    text += ', each at its own day; --as_of=test asks as the test split did'
+  return text

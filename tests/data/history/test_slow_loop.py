@@ -177,3 +177,16 @@ def test_centuries_do_not_come_round():
   assert past['session_position_user_36500d'].tolist() == [0, 0, 0]
   gaps = past['session_gap_user_36500d']
   assert np.isnan(gaps[0]) and (gaps[1:] > 22.9).all()
+
+
+def test_a_day_does_not_see_its_own_first_moment():
+  midnight = START + A_DAY
+  event = Row(midnight, 'u', 'a', ('x',), 'i1', 1, 1, 0.5, midnight)
+  asks = [midnight, midnight + 1, midnight + 23 * HOUR]
+  rows = [event, *(event._replace(time=t, asked=t, is_event=False)
+                   for t in asks)]
+  past = past_of('user:last=1,tags:half_life=1d,user:window=1d', log_of(rows))
+  for name in ('past_count_user raw', 'past_count_user_window_1d raw',
+               'past_count_tags_half_1d raw'):
+    assert (past[name] > 0).tolist() == [False, False, False, True], name
+  assert past['last_label_1_user'].tolist() == [0, 0, 0, 4]
