@@ -17,7 +17,7 @@ from esmm_jax.data.history.priors import Priors, QUARTER
 from esmm_jax.types import Ragged
 import numpy as np
 
-PART_ROWS = 1 << 21
+PART_ROWS = 1 << 20
 _BEGINNINGS = 1 << 12
 _SHIFT = np.uint64(64 - 12)
 _LIST_ROWS = CHUNK // 8
