@@ -36,7 +36,9 @@ def failures(text, name):
 
 
 @pytest.mark.usefixtures('folder')
-@pytest.mark.parametrize('name', sorted({*esmm_jax.__all__} - {*DICTIONARIES}))
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=[pytest.mark.slow] * name.startswith('train_'))
+    for name in sorted({*esmm_jax.__all__} - {*DICTIONARIES})])
 def test_example(name):
   value = getattr(esmm_jax, name)
   assert failures(inspect.getdoc(value), name) > 0

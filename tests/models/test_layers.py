@@ -115,7 +115,9 @@ def test_gate_dropout_has_a_gradient_at_extreme_scores():
   assert set(np.unique(weights)) == {0, 1} and (weights[:, 0] == 1).any()
 
 
-@pytest.mark.parametrize('name', ['adatt', 'mmoe', 'ple', 'stem'])
+@pytest.mark.parametrize('name', [
+    'mmoe', *(pytest.param(n, marks=pytest.mark.slow)
+              for n in ('adatt', 'ple', 'stem'))])
 def test_models_hand_gate_dropout_on(name):
   """To every gate, in training only."""
   model, variables, table = make(name, gate_dropout=0.5)
@@ -266,7 +268,8 @@ def test_names_that_are_not_known(name, option, wrong, near):
 
 
 @pytest.mark.parametrize('options', [
-    dict(norm='batch'), dict(activation='dice'),
+    pytest.param(dict(norm='batch'), marks=pytest.mark.slow),
+    pytest.param(dict(activation='dice'), marks=pytest.mark.slow),
     dict(norm='batch', activation='dice')], ids=str)
 def test_padded_rows_and_other_replicas_do_not_matter(options):
   """Outputs and statistics are those of a replica alone, without padding."""

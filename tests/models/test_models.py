@@ -226,6 +226,7 @@ def test_the_tasks_are_there(instance):
   assert (logits['ctr'] != logits['cvr']).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('tasks', TASKS)
 def test_other_funnels(case, tasks):
   """An output for each task, all different, and a table for each of them."""

@@ -100,6 +100,23 @@ STREAMS = {
 }
 
 
+def _set_environment(env):
+  """Sets it, also for JAX, which has read that of the server already."""
+  import jax
+
+  for name in env.keys() | os.environ.keys():
+    key, value = name.lower(), env.get(name)
+    if name.startswith('JAX_') and value != os.environ.get(name):
+      before = jax.config.values.get(key)
+      if isinstance(before, bool):
+        jax.config.update(key, value not in (None, '', '0'))
+      elif value is not None and key in jax.config.values:
+        kind = str if before is None else type(before)
+        jax.config.update(key, kind(value))
+  os.environ.clear()
+  os.environ.update(env)
+
+
 def _child(module, env, argv, folder, streams):
   for number, name in ((1, 'stdout'), (2, 'stderr')):
     if streams[name] == 'file':
@@ -116,13 +133,7 @@ def _child(module, env, argv, folder, streams):
   sys.stdin = open(os.devnull, encoding='utf-8')
   code = 1
   try:
-    os.environ.clear()
-    os.environ.update(env)
-    import jax  # It has read its environment already.
-
-    jax.config.update(
-        'jax_disable_most_optimizations',
-        env.get('JAX_DISABLE_MOST_OPTIMIZATIONS', '0') != '0')
+    _set_environment(env)
     module = importlib.import_module(module)
     sys.argv = [module.__file__, *argv]
     positional = bool(inspect.signature(module.main).parameters)

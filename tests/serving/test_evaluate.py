@@ -62,6 +62,7 @@ def run(tmp_path_factory):
   return root, results
 
 
+@pytest.mark.slow
 def test_rows_that_the_run_had_no_rule_for(finished_days):
   """It was trained with `error`, which advises a flag of training."""
   rows = days.day(2, 40)

@@ -128,6 +128,7 @@ def test_without_validation_the_last_parameters_count(tmp_path, capfd):
   assert 0 < saved['p_ctr'][0] < 1
 
 
+@pytest.mark.slow
 def test_what_is_not_defined_is_said_once(tmp_path, capfd):
   """All rows clicked, a constant column, a test split of one class."""
   rows = many(900).to_pydict()

@@ -42,7 +42,8 @@ def changed(config, log, kind):
 
 
 @pytest.mark.parametrize('kind', [
-    'float', pytest.param('id', marks=pytest.mark.long),
+    pytest.param('float', marks=pytest.mark.slow),
+    pytest.param('id', marks=pytest.mark.long),
     pytest.param('ids', marks=pytest.mark.slow)])
 def test_it_trains_and_predicts(kind, log, tmp_path):
   config = changed(esmm.get_config('tabular'), log, kind)

@@ -116,6 +116,7 @@ def stepping(toy):
   return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('ceiling, bad_steps, expected', [
     (0, [0], 0), (0, [0, 1], 0), (0, [0, 2], 0), (0, [1, 2], 1),
     (1, [0], -1), (1, [0, 1], 1), (1, [0, 1, 2], 1), (1, [0, 2], 2),

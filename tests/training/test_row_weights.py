@@ -104,6 +104,7 @@ SELDOM = [
     c if c in OFTEN else pytest.param(c, marks=pytest.mark.long) for c in CASES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('case', SELDOM)
 def test_a_row_of_weight_two_is_two_rows(case):
   weighted, copied = doubled()

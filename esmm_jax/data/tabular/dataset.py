@@ -2,10 +2,9 @@
 
 Two passes over the files, some rows at a time: one counts on the training rows
 (`fit`), one encodes (`encoder`). Memory is that of the vocabularies, of one
-shard and, where a split is by shares of the time or there is a history, of 24
-bytes a row; on disk a split is there twice while its shards are written. A
-history is computed between the passes, from files and by part: see `past`,
-`history.compute` and `history.fitted`.
+shard and, where a split is by time or there is a history, of 16 bytes a row; on
+disk a split is there twice while its shards are written. A history is computed
+between the passes, from files and by part: see `history.compute`.
 """
 
 from collections import Counter

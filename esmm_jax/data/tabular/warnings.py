@@ -178,8 +178,8 @@ def _of_numbers(
       more = '' if scaling.log else f', or write {c.name}:scaling=log'
       texts.append(
           f'column {c.name!r} is from {train.low:.6g} to {train.high:.6g} in'
-          f' the training rows, and one of these {train.num:,} numbers makes'
-          f' more than {_FLAT_SHARE:.0%} of its variance: the others are nearly one'
+          f' training rows, and one of these {train.num:,} numbers makes more'
+          f' than {_FLAT_SHARE:.0%} of its variance: the others are nearly one'
           f' number to the model. Mend it{more}.'
       )
     elif far > _FAR * max(own, 1.0):

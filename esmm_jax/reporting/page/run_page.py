@@ -6,7 +6,7 @@ from typing import Any
 
 from esmm_jax.json_files import read_jsonl
 from esmm_jax.reporting import plots
-from esmm_jax.reporting.page import curves, scores, sections
+from esmm_jax.reporting.page import curves, provenance, scores, sections
 from esmm_jax.reporting.page.parts import Missing, Page, Picture, Section
 from esmm_jax.serving.calibrators import probability_maps, read_file
 from esmm_jax.sweeps.saved_runs import read_run, SavedRun
@@ -68,7 +68,7 @@ def make(
       sections.calibrated(calibration, after, workdir),
       _gates(results, os.path.join(folder, 'gates.png')),
       sections.other_seeds(workdir, run),
-      sections.made_by(run, manifest.began(workdir)),
+      provenance.made_by(run, manifest.began(workdir)),
   ]
   config = run.config
   subtitle = (
@@ -118,7 +118,7 @@ def _state(
       ' The test split is seen once, at the end. The command that resumes the'
       ' run:'
   )
-  return Section('State', [Missing(what, sections.rerun(run, workdir))])
+  return Section('State', [Missing(what, provenance.rerun(run, workdir))])
 
 
 def _learning(

@@ -1,4 +1,4 @@
-"""Sections of a run's page: metrics, calibration, gates, seeds, provenance."""
+"""Sections of a run's page: metrics, calibration, gates and seeds."""
 
 from collections.abc import Mapping, Sequence
 import math
@@ -9,8 +9,8 @@ from typing import Any
 from esmm_jax import histories
 from esmm_jax.metrics.significance import summarize
 from esmm_jax.reporting.grid import digits, Grid, NONE
-from esmm_jax.reporting.page import meanings, refits
-from esmm_jax.reporting.page.parts import Code, Missing, Picture, Section, Table
+from esmm_jax.reporting.page import meanings
+from esmm_jax.reporting.page.parts import Missing, Picture, Section, Table
 from esmm_jax.reporting.page.parts import Terms, Text
 from esmm_jax.reporting.grid import spread
 from esmm_jax.sweeps.saved_runs import read_run, SavedRun
@@ -200,7 +200,7 @@ def other_seeds(workdir: str, run: SavedRun) -> Section:
   folder = os.path.dirname(os.path.abspath(workdir))
   config = _without_seeds(run.config or {})
   name = os.path.basename(os.path.abspath(workdir))
-  runs = {_seed(run): run}
+  runs = {seed_of(run): run}
   for other in sorted(os.listdir(folder)):
     path = os.path.join(folder, other)
     if other == name or not os.path.exists(os.path.join(path, 'results.json')):
@@ -213,7 +213,7 @@ def other_seeds(workdir: str, run: SavedRun) -> Section:
     same_data = run.data == sibling.data or not (run.data and sibling.data)
     if same_data and _without_seeds(sibling.config) == config:
       # A copy of a run is no other seed.
-      runs.setdefault(_seed(sibling), sibling)
+      runs.setdefault(seed_of(sibling), sibling)
   if len(runs) < 2 or run.results is None:
     return Section(title, [])
   rows = []
@@ -246,60 +246,9 @@ def _without_seeds(config: Any) -> dict[str, Any]:
   }
 
 
-def _seed(run: SavedRun) -> Any:
+def seed_of(run: SavedRun) -> Any:
   """Returns the seed, with that of the initialisation if it differs."""
   config = run.config or {}
   init_seed = config.get('init_seed')
   seed = config.get('seed')
   return seed if init_seed is None else f'{seed} (initialisation {init_seed})'
-
-
-def made_by(run: SavedRun, manifest: Mapping[str, Any] | None) -> Section:
-  """Shows command, commit, device, data, versions, seed and config."""
-  manifest = manifest or {}
-  results = run.results or {}
-  items, commands = [], []
-  for entry in run.origin:
-    commands.append(entry.get('command', ''))
-  parts: list[Any] = []
-  if any(commands):
-    parts.append(Code('\n'.join(dict.fromkeys(filter(None, commands)))))
-  else:
-    parts.append(Text('The command was not recorded; the config is below.'))
-  for name in ('commit', 'device', 'data'):
-    values = dict.fromkeys(e[name] for e in run.origin if e.get(name))
-    items.append((name, ' then '.join(values)))
-  if not items[-1][1]:
-    items[-1] = ('data', manifest.get('data', ''))
-  items.append(('history', run.history))
-  items.append(('seed', str(_seed(run))))
-  versions = results.get('versions') or manifest.get('versions') or {}
-  items.append(('versions', ', '.join(f'{k} {v}' for k, v in versions.items())))
-  for key, name, form in (
-      ('steps', 'steps', '{:,}'),
-      ('selected_step', 'parameters of step', '{:,}'),
-      ('skipped_steps', 'steps skipped', '{:,}'),
-      ('num_params', 'parameters', '{:,}'),
-      ('num_network_params', 'of the network', '{:,}'),
-      ('flops_per_example', 'FLOPs an example', '{:,.0f}'),
-      ('examples_per_second', 'examples a second', '{:,.0f}'),
-      ('train_seconds', 'training, seconds', '{:,.0f}'),
-      ('replicas', 'trained side by side', '{:,} run(s)'),
-  ):
-    if results.get(key) is not None:
-      items.append((name, form.format(results[key])))
-  items += refits.items(run)
-  parts.append(Terms([item for item in items if item[1]]))
-  if run.config:
-    flat = flatten(run.config)
-    lines = [f'{key} = {value!r}' for key, value in flat.items()]
-    parts.append(Code('\n'.join(lines), f'Config, {len(lines)} keys'))
-  return Section('How it was made', parts)
-
-
-def rerun(run: SavedRun, workdir: str) -> str:
-  """Returns the command that resumes a run."""
-  commands = [e['command'] for e in run.origin if e.get('command')]
-  if commands:
-    return commands[-1]
-  return f'python -m experiments.train --config=FILE --workdir={workdir}'

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import esmm_jax
 from esmm_jax.serving import exporting, run_predictions
@@ -11,6 +13,7 @@ import numpy as np
 from pyarrow import parquet
 import pytest
 
+from tests import ROOT
 from tests.parallel import forking
 from tests.reporting import test_page
 
@@ -167,6 +170,37 @@ def test_a_flag_for_each_run(run, group, tmp_path):
   assert predictions.KEY in parquet.read_schema(output).metadata
   about = json.loads(parquet.read_schema(output).metadata[predictions.KEY])
   assert about['run'] == alone.stamp.to_dict() and 'members' not in about
+
+
+REFITS = """
+from types import SimpleNamespace as Of
+from experiments import evaluate
+
+def member(folder, split, **results):
+  config = Of(dataset=Of(train_split=split))
+  return Of(folder=folder, config=config, results=results)
+
+def warn(*members):
+  shared = lambda trained, split: 7 if split in trained else 0
+  evaluate._warn_of_trained(
+      Of(members=members), Of(num_shared=shared), 'valid')
+
+refit = member('b', 'train+valid', refit_of='a')
+warn(member('a', 'train'), refit)
+warn(member('a', 'train+valid'))
+warn(refit)
+"""
+
+
+def test_a_refit_among_the_members():
+  """Its rows of validation are told, whatever the first member is."""
+  done = subprocess.run(
+      [sys.executable, '-c', REFITS], cwd=ROOT, capture_output=True, text=True,
+      check=True)
+  lines = done.stderr.splitlines()
+  assert len(lines) == 2
+  assert "warning: b is a refit, trained on 'train+valid': 7 rows" in lines[0]
+  assert 'warning: this run is a refit, trained on' in lines[1]
 
 
 def test_folders_that_hold_no_run(run, group):
