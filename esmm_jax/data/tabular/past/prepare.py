@@ -105,7 +105,9 @@ class History:
           config.tasks,
           tables,
           scratch.release,
+          of_one=0.0,
       )
+      self.warnings += _of_one(self._fitted)
     self.fields = self._fitted.fields
     store = keeper.store(priors, until, firsts)
     saved.save(Saved(self._fitted, store), folder)
@@ -135,6 +137,19 @@ class History:
       return []
     trained = self._config.fit_on.split('+')
     return [k for k, name in enumerate(SPLITS) if name not in trained]
+
+
+def _of_one(fitted: Fitted) -> list[str]:
+  """Warns of numbers that the training rows give no measure for."""
+  names = [repr(n) for n, scaling in fitted.scaling.items() if not scaling.std]
+  if not names:
+    return []
+  more = f' and {len(names) - 3} more' if len(names) > 3 else ''
+  return [
+      f'columns of dataset.history that are one number in all training rows:'
+      f' {", ".join(names[:3])}{more}. They tell the model nothing and are 0 in'
+      ' every row. Training rows of the first day see no earlier one.'
+  ]
 
 
 def _times(every: AllRows) -> tuple[dict[str, int], int, int]:
