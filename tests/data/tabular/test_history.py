@@ -510,27 +510,3 @@ def test_coins_cannot_be_told(tmp_path):
     user, score = columns['user'][rows], columns['past_ctr_user'][rows]
     assert grouped(score, click[rows], user) == .5
     assert abs(auc(score, click[rows]) - .5) < .04
-
-
-def test_what_is_one_number_in_training_is_0_and_told(tmp_path):
-  """Ages of a day; their mean is one of rounding, and so is the deviation."""
-  rng = np.random.default_rng(0)
-  day = np.r_[np.zeros(30), np.ones(70), np.full(20, 6)].astype(int)
-  log = {
-      'user': [f'u{k}' for k in rng.integers(0, 4, 120)], 'item': [1] * 120,
-      'time': (20220401 + day).tolist(),
-      'click': rng.integers(0, 2, 120).tolist()}
-  path = tmp_path / 'log.parquet'
-  parquet.write_table(pa.table(log), str(path))
-  data = Tabular.from_options(
-      str(tmp_path / 'data'), files=str(path), id='user,item', time='time',
-      split='time', valid_share=0., test_from='20220407', min_count=1,
-      history='user:last=1', conversion='').prepare()
-  columns, split = read(data, 120)
-  assert set(columns['last_age_1_user']) == {0}
-  # Training rows see one number or none, test rows another one.
-  assert set(columns['last_age_1_user_bucket'][split == 'train']) == {0, 2}
-  assert np.abs(columns['past_count_user']).max() < 10
-  (text,) = [w for w in data.warnings if 'dataset.history' in w]
-  assert "'last_age_1_user'" in text and '0 in every row' in text
-  assert "'past_count_user'" not in text

@@ -11,6 +11,7 @@ from esmm_jax.data.history import fitted as fields_of, specs, totals
 from esmm_jax.data.history.compute import compute, Past
 from esmm_jax.data.history.fitted import Fitted, Table
 from esmm_jax.data.history.log import Log, priors_of
+from esmm_jax.data.history.priors import Priors, QUARTER
 from esmm_jax.data.history.reading import Reading
 from esmm_jax.data.history.state import saved
 from esmm_jax.data.history.state.saved import Saved
@@ -97,6 +98,7 @@ class History:
     }
     if base:
       self._fitted = base.fitted.grown(tables)
+      self.warnings += _without(base, priors, config, self._reading)
     else:
       self._fitted = Fitted.fit(
           config.specs,
@@ -137,6 +139,25 @@ class History:
       return []
     trained = self._config.fit_on.split('+')
     return [k for k, name in enumerate(SPLITS) if name not in trained]
+
+
+def _without(
+    base: Saved, priors: Priors, config: Any, reading: Reading
+) -> list[str]:
+  """Warns of a log that has none of the past that the run before knew."""
+  ends = base.store.priors.quarter, priors.quarter
+  if not all(map(len, ends)):
+    return []
+  before, first = (int(quarter[0]) * QUARTER for quarter in ends)
+  if first <= before:
+    return []
+  words = reading.clock.words
+  return [
+      f'the log of {config.vocabulary_of} begins at {words(before)}, this one at'
+      f' {words(first)}: dataset.history counts rows of this log alone, so keys'
+      ' have no past where it begins. Name the files of earlier days too, as'
+      ' many as a history looks back.'
+  ]
 
 
 def _of_one(fitted: Fitted) -> list[str]:
