@@ -6,6 +6,7 @@ asked for: 7, '7' and 7.0 are one key.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 from esmm_jax.data.history import encode, hashes
@@ -88,19 +89,19 @@ class Reading:
   request: str = ''
   lists: Mapping[str, ListOptions] = dataclasses.field(default_factory=dict)
 
-  @property
+  @functools.cached_property
   def keys(self) -> list[tuple[str, ...]]:
     """The keys, each once."""
     return list(dict.fromkeys(spec.key for spec in self.specs))
 
-  @property
+  @functools.cached_property
   def entries(self) -> list[str]:
     """The columns of which there are lists of last values."""
     return list(
         dict.fromkeys(s.column for s in self.specs if hasattr(s, 'column'))
     )
 
-  @property
+  @functools.cached_property
   def amounts(self) -> list[str]:
     """The labels and numbers, in the order of `Log.amounts`."""
     return amounts_of(self.specs, self.tasks)
@@ -110,7 +111,7 @@ class Reading:
     """The columns of numbers among the amounts; needed where labels are."""
     return number_columns(self.specs, self.tasks)
 
-  @property
+  @functools.cached_property
   def columns(self) -> list[str]:
     """The columns that `read` needs of every row, labels known or not."""
     names = [self.time, self.request, *columns_of(self.specs)]
@@ -151,6 +152,8 @@ class Reading:
 
   def _ns(self, array: pa.Array, location: Location) -> np.ndarray:
     """Reads times; of numbers those of the log's form alone."""
+    if not len(array):  # A column of no rows has no type, or a wrong one.
+      return np.zeros(0, np.int64)
     times = raw_values.times(array, location)
     is_formed = times.kind == 'number' and self.clock.form
     for form in time_forms.forms(times.values) if is_formed else ():

@@ -61,7 +61,7 @@ def prepare(
     return predictor, {}
   history = predictor.history.copied()
   if as_of:
-    history.as_of = history.moment(as_of)
+    history.as_of = history.present(as_of)
   lacks = _lacking(predictor, files, dialect)
   replays = mode == 'replay' or (mode == 'auto' and not lacks)
   if mode == 'replay' and lacks:

@@ -53,6 +53,17 @@ def test_the_same_after_json():
   assert Reading.from_dict(json.loads(json.dumps(one.to_dict()))) == one
 
 
+@pytest.mark.parametrize('clock', [
+    SECONDS, Clock('date'), Clock('moment', zone='Asia/Shanghai')])
+@pytest.mark.parametrize('kind', [
+    pa.null(), pa.int64(), pa.string(), pa.timestamp('ms'),
+    pa.timestamp('ms', 'UTC')])
+def test_no_rows_have_no_times(clock, kind):
+  columns = {name: pa.nulls(0) for name in ROWS} | {'time': pa.nulls(0, kind)}
+  rows = reading(clock, request='request').read(columns, Location('log'))
+  assert rows.time.dtype == np.int64 and not len(rows.asked)
+
+
 def test_rows():
   rows = reading(request='request').read(ROWS, Location('log'), LABELS)
   second = 10**9
