@@ -225,7 +225,12 @@ def _evaluate(
   if not len(next(iter(labels.values()), ())):
     raise InputError('There are no rows to evaluate.')
   groups = None if group is None else each_alone(segments.codes(group), 0)
-  observed = Observed(labels, groups, {}, predictor.schema.tasks)
+  periods = None
+  if seen[0].period is not None:
+    periods = np.concatenate([piece.period for piece in seen])
+  observed = Observed(
+      labels, groups, {}, predictor.schema.tasks, group_periods=periods
+  )
   result = _metrics(
       predictor,
       outputs,

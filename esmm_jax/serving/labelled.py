@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import frames, row_files
 from esmm_jax.data.tabular.config import TabularConfig
+from esmm_jax.data.tabular.past.blocks import blocks
 from esmm_jax.data.tabular.rows import Chunk, joint_labels, LEFT_OUT
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.data.values import raw_values
@@ -31,6 +32,8 @@ class Labelled(NamedTuple):
     labels: Label -> [n].
     group: Texts [n] that GAUC groups by, or None.
     segment: Texts [n] of the column that divides rows into segments, or None.
+    period: int64 [n], GAUC compares rows of one alone, as `past.blocks` of a
+      log; None without a history or a group.
     left_out: Rows that the run's rule for labels leaves out.
   """
 
@@ -38,6 +41,7 @@ class Labelled(NamedTuple):
   labels: Mapping[str, np.ndarray]
   group: pa.Array | None
   segment: pa.Array | None
+  period: np.ndarray | None = None
   left_out: int = 0
 
 
@@ -125,8 +129,21 @@ class Reader:
         {name: labels[name] for name in self._predictor.schema.labels},
         chunk.texts(self._group) if self._group else None,
         chunk.texts(self._by) if self._by else None,
+        self._period(rows, location) if self._group else None,
         len(is_kept) - len(kept),
     )
+
+  def _period(
+      self, columns: Mapping[str, Any], location: Location
+  ) -> np.ndarray | None:
+    """Numbers the times in which no row sees a label of another one."""
+    history = self._predictor.history
+    if history is None:
+      return None
+    time = history.reading.times(columns, location)
+    if history.as_of is not None:
+      time = np.minimum(time, history.as_of)
+    return blocks(history.reading.specs, history.reading.clock, time)
 
   def labels_of(
       self, chunk: Chunk

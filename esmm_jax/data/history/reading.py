@@ -135,7 +135,7 @@ class Reading:
       InputError: A time is missing or of another kind than the log's, or a
         value is no key or number; names the row and the column.
     """
-    time = self._ns(*_column(columns, self.time, location))
+    time = self.times(columns, location)
     keys = {
         key: _key(columns, key, self.lists, location) for key in self.keys
     }
@@ -150,8 +150,11 @@ class Reading:
         {} if labels is None else self._amounts(columns, location, labels),
     )
 
-  def _ns(self, array: pa.Array, location: Location) -> np.ndarray:
-    """Reads times; of numbers those of the log's form alone."""
+  def times(
+      self, columns: Mapping[str, Any], location: Location
+  ) -> np.ndarray:
+    """Reads times alone, int64 [n], nanoseconds since 1970; see `read`."""
+    array, location = _column(columns, self.time, location)
     if not len(array):  # A column of no rows has no type, or a wrong one.
       return np.zeros(0, np.int64)
     times = raw_values.times(array, location)
