@@ -20,7 +20,6 @@ from esmm_jax.data.values.raw_values import Location
 from esmm_jax.tasks import Task, Tasks
 from esmm_jax.types import InputError, Ragged
 import numpy as np
-import pyarrow as pa
 
 # The largest number that is summed: the sums of eight million such fit 64 bits.
 LARGEST = 1e9

@@ -8,6 +8,7 @@ from typing import Any
 from esmm_jax import histories, paths, streams
 from esmm_jax.data.files import frames
 from esmm_jax.data.history.priors import QUARTER
+from esmm_jax.data.history.reading import Rows
 from esmm_jax.data.history.state import saved, store_files
 from esmm_jax.data.history.state.seen import Seen
 from esmm_jax.data.history.state.store import Observed, Store
@@ -16,7 +17,7 @@ from esmm_jax.data.tabular.splits import LEFT_OUT
 from esmm_jax.data.values.raw_values import Location
 from esmm_jax.serving import inputs, labelled
 from esmm_jax.serving.evaluation import PIECE
-from esmm_jax.serving.history.state import History
+from esmm_jax.serving.history.state import History, identities
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import new_folder
 import numpy as np
@@ -140,6 +141,11 @@ class Remembers:
     return self.history.observe(
         columns, location, labels, is_kept, self._encoder.inputs, seen
     )
+
+  def identities(self, rows: Rows, chunk: Chunk) -> np.ndarray:
+    """Hashes what tells rows of a chunk apart; see `state.identities`."""
+    encoder = self._encoder
+    return identities(rows, encoder.inputs, chunk.columns, chunk.location)
 
   def save_history(self, folder: str, since: Any = None) -> None:
     """Writes the history as it is now; `load(run, history=folder)` reads it.

@@ -283,6 +283,8 @@ def test_evaluation_of_the_test_split(runs, tmp_path, name):
       assert split[key[5:]] == value
   metrics = [k for k in split if 'auc' in k or 'logloss' in k]
   assert len([k for k in metrics if k.endswith('/ctcvr/gauc')]) == 3
+  assert held['history_rows'] == 'replay' and 'history_rows' not in split
+  assert ('history_as_of' in held) == (name == 'nightly')
   for k in metrics:  # GAUC is a sum over users in another order.
     rtol = 1e-12 if 'gauc' in k else 0
     for other in (held[k], rows[k]):

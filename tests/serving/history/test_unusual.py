@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.serving.history import logs
 from tests.serving.history.test_predict import assert_columns, columns_of, later
 
 pytestmark = [
@@ -36,6 +37,23 @@ def test_rows_of_a_call_that_agree_are_all_added(runs, monkeypatch):
   assert other.observe(twice.to_reader(10)) == (0, 0, 80)
   rows = later(new, 2)
   assert_columns(columns_of(one, rows), columns_of(other, rows))
+
+
+def test_a_replay_of_rows_that_were_observed_in_part(runs, tmp_path, capsys):
+  """Those that were not count, older than the newest one too."""
+  new = later(runs['live'].rows)
+  whole = logs.scored(runs['live'].predictor(), tmp_path / 'whole', [new])
+  predictor = runs['live'].predictor()
+  half = np.random.default_rng(4).permutation(len(new))[:200]
+  predictor.observe(new.take(pa.array(half)))
+  begin = predictor.history.store.fingerprint()
+  capsys.readouterr()
+  scores = logs.scored(predictor, tmp_path / 'half', [new])
+  line = (f'{len(new) - 200} labelled rows that it had not count; 200 rows that'
+          ' it had were looked up')
+  assert line in capsys.readouterr().out
+  logs.assert_bits(scores, {'p_ctr': whole['p_ctr'].to_numpy()})
+  assert predictor.history.store.fingerprint() == begin
 
 
 def test_the_state_of_other_labels_is_refused(runs, tmp_path):
