@@ -191,8 +191,8 @@ class History:
 def _one_time(value: Any, name: str, clock: Clock) -> Times:
   """Returns a value that is no text as times of the kind of a clock."""
   refusal = InputError(
-      f'{name} is {value!r}; the times of the log are {NOUNS[clock.kind]}, and it'
-      ' must be like them.'
+      f'{name} is {value!r}; the times of the log are {NOUNS[clock.kind]}, and'
+      ' it must be like them.'
   )
   try:
     # Of numpy an array has the unit.
