@@ -4,11 +4,12 @@ Rows are read as the run read its log: its encoder, its labels and its rule for
 conversions without a click; of a known data set, its ids and label columns.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import frames, row_files
+from esmm_jax.data.history.hashes import NO_KEY
 from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.past.blocks import blocks
 from esmm_jax.data.tabular.rows import Chunk, joint_labels, LEFT_OUT
@@ -110,14 +111,15 @@ class Reader:
     chunk = Chunk(rows, location, 0, first, first, LEFT_OUT)
     labels, is_kept = self.labels_of(chunk)
     kept, every = np.flatnonzero(is_kept), rows
+    encode = self._predictor.encode
     if len(kept) < len(is_kept):
+      encode = self._encode_of_kept(rows, location)
       rows = {
           name: raw_values.arrow(value, location.column(name)).take(kept)
           for name, value in rows.items()
       }
       labels = {name: values[kept] for name, values in labels.items()}
     chunk = chunk._replace(columns=rows)
-    encode = self._predictor.encode
     try:
       encoded = encode(rows, where, first, counts, location)
     except InputError:
@@ -132,6 +134,20 @@ class Reader:
         self._period(rows, location) if self._group else None,
         len(is_kept) - len(kept),
     )
+
+  def _encode_of_kept(
+      self, every: Mapping[str, Any], location: Location
+  ) -> Callable[..., Columns]:
+    """Returns `encode` for some of the rows, which ask as among all of them."""
+    history = self._predictor.history
+    if history is None or not history.reading.request or history.requests:
+      return self._predictor.encode
+    rows = history.reading.read(every, location)
+    requests, first = np.unique(rows.request, return_index=True)
+    times = rows.asked[first]
+    is_one = requests != NO_KEY
+    history = history.copied(requests=(requests[is_one], times[is_one]))
+    return self._predictor.with_history(history).encode
 
   def _period(
       self, columns: Mapping[str, Any], location: Location

@@ -6,6 +6,9 @@ import esmm_jax
 from esmm_jax.data.history.spans import SECOND
 from esmm_jax.data.history.state import store_files
 from esmm_jax.data.history.state.store import Store
+from esmm_jax.data.tabular.unseen import Counts
+from esmm_jax.data.values.raw_values import Location
+from esmm_jax.serving import labelled
 from esmm_jax.serving.history import remembers
 from esmm_jax.types import InputError
 import numpy as np
@@ -54,6 +57,29 @@ def test_a_replay_of_rows_that_were_observed_in_part(runs, tmp_path, capsys):
   assert line in capsys.readouterr().out
   logs.assert_bits(scores, {'p_ctr': whole['p_ctr'].to_numpy()})
   assert predictor.history.store.fingerprint() == begin
+
+
+def test_rows_that_the_rule_drops_are_of_their_request(runs):
+  """The first row of each request is dropped; the others ask at its time."""
+  predictor = runs['live'].predictor()
+  with predictor.config.unlocked():
+    predictor.config.dataset.conversion_without_click = 'drop'
+  rows = later(runs['live'].rows)
+  time, request = (rows[n].to_numpy() for n in ('time', 'request'))
+  rows = rows.take(pa.array(np.lexsort((time, request))))
+  request = rows['request'].to_numpy()
+  dropped = np.ones(len(rows), bool)
+  dropped[2:] = request[2:] != request[:-2]  # All of its first time.
+  columns = {n: rows[n].to_numpy() for n in ('clicked', 'bought')}
+  columns['clicked'] = np.where(dropped, 0, columns['clicked'])
+  columns['bought'] = np.where(dropped, 1, columns['clicked'] & 0)
+  for name, values in columns.items():
+    rows = rows.set_column(
+        rows.column_names.index(name), name, pa.array(values))
+  read = labelled.Reader(predictor).read(rows, Location('rows'), Counts())
+  assert read.left_out == dropped.sum() > 50
+  whole = columns_of(predictor, rows)
+  assert_columns(whole, read.columns, np.flatnonzero(~dropped))
 
 
 def test_the_state_of_other_labels_is_refused(runs, tmp_path):
