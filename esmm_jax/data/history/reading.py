@@ -156,6 +156,7 @@ class Reading:
     array, location = _column(columns, self.time, location)
     if not len(array):  # A column of no rows has no type, or a wrong one.
       return np.zeros(0, np.int64)
+    raw_values.require_exact(array, location)
     times = raw_values.times(array, location)
     is_formed = times.kind == 'number' and self.clock.form
     for form in time_forms.forms(times.values) if is_formed else ():

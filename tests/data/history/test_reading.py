@@ -64,6 +64,17 @@ def test_no_rows_have_no_times(clock, kind):
   assert rows.time.dtype == np.int64 and not len(rows.asked)
 
 
+@pytest.mark.parametrize('dtype, value', [
+    ('float32', 1_650_000_000), ('float16', 4_000), ('float32', 16_777_218)])
+def test_times_that_their_type_has_rounded(dtype, value):
+  columns = ROWS | {'time': np.array([1, 2, value], dtype)}
+  must = 'log, row 2: column .time. is .* must be exact, and .* has rounded it'
+  with pytest.raises(InputError, match=must):
+    reading().read(columns, Location('log'))
+  columns['time'] = np.array([1, 2, 3], dtype)
+  assert reading().read(columns, Location('log')).time[2] == 3 * 10**9
+
+
 def test_rows():
   rows = reading(request='request').read(ROWS, Location('log'), LABELS)
   second = 10**9

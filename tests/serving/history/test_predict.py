@@ -243,7 +243,7 @@ def test_as_of(runs):
     assert expected in (None, predictor.as_of)
   predictor.as_of = None
   assert predictor.as_of is None
-  with pytest.raises(InputError, match="as_of is 'yesterday'.*stand there: test"):
+  with pytest.raises(InputError, match="as_of is 'yesterday'.*there: test"):
     predictor.as_of = 'yesterday'
 
 
