@@ -70,9 +70,9 @@ class Evaluates:
     """Computes the metrics of labelled rows, as training does of a split.
 
     Args:
-      columns: Rows as `predict` takes them, with the columns of the labels too:
-        those of the run's log, or, where it has no encoder, named as the labels
-        of the schema.
+      columns: Rows as `predict` takes them, with the columns of the labels too,
+        which no history sees: those of the run's log, or those of the schema
+        where it has no encoder.
       by: Column whose most frequent values get metrics of their own; '': none.
       calibrated: See `predict`.
       joint: See there.
@@ -120,7 +120,7 @@ def evaluate_files(
     as_of: See there.
 
   Returns:
-    See there.
+    See there, and `replay.told`.
 
   Raises:
     InputError: A file lacks a column, or has a value that is not possible.
@@ -129,7 +129,7 @@ def evaluate_files(
   for file in files:
     present = row_files.names(file.path, dialect)
     reader.check(present, file.path, dialect)
-  predictor, _ = replay.prepare(predictor, files, dialect, history, as_of)
+  predictor, about = replay.prepare(predictor, files, dialect, history, as_of)
   reader = Reader(predictor, by)
   rows = PIECE * predictor.batch_size
 
@@ -140,7 +140,8 @@ def evaluate_files(
         location = row_files.location(path, first, dialect)
         yield reader.read(table, location, counts)
 
-  return _evaluate(predictor, pieces(), by, calibrated, joint, counts)
+  result = _evaluate(predictor, pieces(), by, calibrated, joint, counts)
+  return result | replay.told(predictor, about)
 
 
 def evaluate_split(
@@ -225,7 +226,12 @@ def _evaluate(
   if not len(next(iter(labels.values()), ())):
     raise InputError('There are no rows to evaluate.')
   groups = None if group is None else each_alone(segments.codes(group), 0)
-  observed = Observed(labels, groups, {}, predictor.schema.tasks)
+  periods = None
+  if seen[0].period is not None:
+    periods = np.concatenate([piece.period for piece in seen])
+  observed = Observed(
+      labels, groups, {}, predictor.schema.tasks, group_periods=periods
+  )
   result = _metrics(
       predictor,
       outputs,

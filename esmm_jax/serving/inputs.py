@@ -6,6 +6,7 @@ which makes the ids instead; see `predictor`.
 
 from collections.abc import Mapping
 import dataclasses
+import functools
 from typing import Any
 
 from esmm_jax.data.csv_files import dialect as dialects
@@ -84,6 +85,7 @@ def encoded(
   return arrays
 
 
+@functools.lru_cache(maxsize=8)
 def _plain(schema: Schema) -> Schema:
   """The fields as columns of the rows themselves; no labels, no weight."""
   fields = tuple(dataclasses.replace(f, by_group=False) for f in schema.fields)

@@ -4,12 +4,14 @@ Rows are read as the run read its log: its encoder, its labels and its rule for
 conversions without a click; of a known data set, its ids and label columns.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import frames, row_files
+from esmm_jax.data.history.hashes import NO_KEY
 from esmm_jax.data.tabular.config import TabularConfig
+from esmm_jax.data.tabular.past.blocks import blocks
 from esmm_jax.data.tabular.rows import Chunk, joint_labels, LEFT_OUT
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.data.values import raw_values
@@ -31,6 +33,8 @@ class Labelled(NamedTuple):
     labels: Label -> [n].
     group: Texts [n] that GAUC groups by, or None.
     segment: Texts [n] of the column that divides rows into segments, or None.
+    period: int64 [n], GAUC compares rows of one alone, as `past.blocks` of a
+      log; None without a history or a group.
     left_out: Rows that the run's rule for labels leaves out.
   """
 
@@ -38,6 +42,7 @@ class Labelled(NamedTuple):
   labels: Mapping[str, np.ndarray]
   group: pa.Array | None
   segment: pa.Array | None
+  period: np.ndarray | None = None
   left_out: int = 0
 
 
@@ -106,14 +111,15 @@ class Reader:
     chunk = Chunk(rows, location, 0, first, first, LEFT_OUT)
     labels, is_kept = self.labels_of(chunk)
     kept, every = np.flatnonzero(is_kept), rows
+    encode = self._predictor.encode
     if len(kept) < len(is_kept):
+      encode = self._encode_of_kept(rows, location)
       rows = {
           name: raw_values.arrow(value, location.column(name)).take(kept)
           for name, value in rows.items()
       }
       labels = {name: values[kept] for name, values in labels.items()}
     chunk = chunk._replace(columns=rows)
-    encode = self._predictor.encode
     try:
       encoded = encode(rows, where, first, counts, location)
     except InputError:
@@ -125,8 +131,35 @@ class Reader:
         {name: labels[name] for name in self._predictor.schema.labels},
         chunk.texts(self._group) if self._group else None,
         chunk.texts(self._by) if self._by else None,
+        self._period(rows, location) if self._group else None,
         len(is_kept) - len(kept),
     )
+
+  def _encode_of_kept(
+      self, every: Mapping[str, Any], location: Location
+  ) -> Callable[..., Columns]:
+    """Returns `encode` for some of the rows, which ask as among all of them."""
+    history = self._predictor.history
+    if history is None or not history.reading.request or history.requests:
+      return self._predictor.encode
+    rows = history.reading.read(every, location)
+    requests, first = np.unique(rows.request, return_index=True)
+    times = rows.asked[first]
+    is_one = requests != NO_KEY
+    history = history.copied(requests=(requests[is_one], times[is_one]))
+    return self._predictor.with_history(history).encode
+
+  def _period(
+      self, columns: Mapping[str, Any], location: Location
+  ) -> np.ndarray | None:
+    """Numbers the times in which no row sees a label of another one."""
+    history = self._predictor.history
+    if history is None:
+      return None
+    time = history.reading.times(columns, location)
+    if history.as_of is not None:
+      time = np.minimum(time, history.as_of)
+    return blocks(history.reading.specs, history.reading.clock, time)
 
   def labels_of(
       self, chunk: Chunk

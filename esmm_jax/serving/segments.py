@@ -78,9 +78,11 @@ def metrics(
     rows = np.flatnonzero(index == k)
     part = Observed(
         {name: np.asarray(v)[rows] for name, v in observed.labels.items()},
-        None if observed.groups is None else observed.groups[rows],
+        _taken(observed.groups, rows),
         {name: np.asarray(v)[rows] for name, v in observed.truth.items()},
         observed.tasks,
+        _taken(observed.periods, rows),
+        _taken(observed.group_periods, rows),
     )
     prefix = f'by/{by}={names[k]}'
     result[f'{prefix}/rows'] = len(rows)
@@ -91,6 +93,10 @@ def metrics(
   result[f'by/{by}/others'] = len(order[MOST:])
   result[f'by/{by}/other_rows'] = int(sizes[order[MOST:]].sum())
   return result
+
+
+def _taken(keys: Any, rows: np.ndarray) -> np.ndarray | None:
+  return None if keys is None else np.asarray(keys)[rows]
 
 
 def _is_small(observed: Observed) -> bool:

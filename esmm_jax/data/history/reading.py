@@ -6,6 +6,7 @@ asked for: 7, '7' and 7.0 are one key.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 from esmm_jax.data.history import encode, hashes
@@ -19,7 +20,6 @@ from esmm_jax.data.values.raw_values import Location
 from esmm_jax.tasks import Task, Tasks
 from esmm_jax.types import InputError, Ragged
 import numpy as np
-import pyarrow as pa
 
 # The largest number that is summed: the sums of eight million such fit 64 bits.
 LARGEST = 1e9
@@ -88,19 +88,19 @@ class Reading:
   request: str = ''
   lists: Mapping[str, ListOptions] = dataclasses.field(default_factory=dict)
 
-  @property
+  @functools.cached_property
   def keys(self) -> list[tuple[str, ...]]:
     """The keys, each once."""
     return list(dict.fromkeys(spec.key for spec in self.specs))
 
-  @property
+  @functools.cached_property
   def entries(self) -> list[str]:
     """The columns of which there are lists of last values."""
     return list(
         dict.fromkeys(s.column for s in self.specs if hasattr(s, 'column'))
     )
 
-  @property
+  @functools.cached_property
   def amounts(self) -> list[str]:
     """The labels and numbers, in the order of `Log.amounts`."""
     return amounts_of(self.specs, self.tasks)
@@ -110,7 +110,7 @@ class Reading:
     """The columns of numbers among the amounts; needed where labels are."""
     return number_columns(self.specs, self.tasks)
 
-  @property
+  @functools.cached_property
   def columns(self) -> list[str]:
     """The columns that `read` needs of every row, labels known or not."""
     names = [self.time, self.request, *columns_of(self.specs)]
@@ -134,7 +134,7 @@ class Reading:
       InputError: A time is missing or of another kind than the log's, or a
         value is no key or number; names the row and the column.
     """
-    time = self._ns(*_column(columns, self.time, location))
+    time = self.times(columns, location)
     keys = {
         key: _key(columns, key, self.lists, location) for key in self.keys
     }
@@ -149,8 +149,14 @@ class Reading:
         {} if labels is None else self._amounts(columns, location, labels),
     )
 
-  def _ns(self, array: pa.Array, location: Location) -> np.ndarray:
-    """Reads times; of numbers those of the log's form alone."""
+  def times(
+      self, columns: Mapping[str, Any], location: Location
+  ) -> np.ndarray:
+    """Reads times alone, int64 [n], nanoseconds since 1970; see `read`."""
+    array, location = _column(columns, self.time, location)
+    if not len(array):  # A column of no rows has no type, or a wrong one.
+      return np.zeros(0, np.int64)
+    raw_values.require_exact(array, location)
     times = raw_values.times(array, location)
     is_formed = times.kind == 'number' and self.clock.form
     for form in time_forms.forms(times.values) if is_formed else ():

@@ -30,7 +30,8 @@ class Location:
 
   def column(self, name: str) -> 'Location':
     """Returns the location of a column of the rows."""
-    return dataclasses.replace(self, name=name)
+    # Several of each row that is scored: `dataclasses.replace` is slower.
+    return Location(self.where, self.first, self.noun, name, self.dialect)
 
   def __str__(self) -> str:
     return f'{self.where}: column {self.name!r}'

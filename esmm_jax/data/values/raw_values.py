@@ -10,7 +10,8 @@ from esmm_jax.data.values.location import Location
 from esmm_jax.data.values.normalise import arrow
 from esmm_jax.data.values.numbers import floats, labels, LARGEST, whole
 from esmm_jax.data.values.texts import canonical, texts
-from esmm_jax.data.values.times import boundary, NOUNS, reached, Times, times
+from esmm_jax.data.values.times import boundary, NOUNS, reached, require_exact
+from esmm_jax.data.values.times import Times, times
 
 __all__ = (
     'LARGEST',
@@ -29,6 +30,7 @@ __all__ = (
     'lists',
     'reached',
     'refuse',
+    'require_exact',
     'texts',
     'time_forms',
     'times',

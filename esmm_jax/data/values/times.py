@@ -93,6 +93,21 @@ def times(array: pa.Array, location: Location) -> Times:
   return Times(_numbers(array, location), 'number')
 
 
+def require_exact(array: pa.Array, location: Location) -> None:
+  """Refuses numbers that their type has rounded.
+
+  Of seconds of this century float32 has every 128th alone.
+
+  Raises:
+    InputError: Names the first of them.
+  """
+  digits = {pa.float16(): 11, pa.float32(): 24}.get(array.type)
+  if digits:
+    rounded = pc.greater(pc.abs(array.cast(pa.float64())), 2.0**digits)
+    must = f'exact, and {array.type} has rounded it; give int64 or double'
+    refuse(pc.fill_null(rounded, False), array, must, location)
+
+
 def _numbers(array: pa.Array, location: Location) -> np.ndarray:
   """Converts to int64 what is whole, otherwise to float64."""
   if not pa.types.is_floating(array.type):

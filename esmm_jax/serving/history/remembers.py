@@ -7,16 +7,23 @@ from typing import Any
 
 from esmm_jax import histories, paths, streams
 from esmm_jax.data.files import frames
+from esmm_jax.data.history.priors import QUARTER
+from esmm_jax.data.history.reading import Rows
 from esmm_jax.data.history.state import saved, store_files
-from esmm_jax.data.history.state.store import Observed
+from esmm_jax.data.history.state.seen import Seen
+from esmm_jax.data.history.state.store import Observed, Store
 from esmm_jax.data.tabular.rows import Chunk
 from esmm_jax.data.tabular.splits import LEFT_OUT
 from esmm_jax.data.values.raw_values import Location
 from esmm_jax.serving import inputs, labelled
 from esmm_jax.serving.evaluation import PIECE
-from esmm_jax.serving.history.state import History
+from esmm_jax.serving.history.state import History, identities
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import new_folder
+import numpy as np
+
+# Rows of a stream that are observed at once.
+_ROWS = 1 << 18
 
 
 class Remembers:
@@ -65,7 +72,7 @@ class Remembers:
   @as_of.setter
   def as_of(self, value: Any) -> None:
     history = self.require_history('as_of')
-    history.as_of = None if value is None else history.moment(value)
+    history.as_of = None if value is None else history.present(value)
 
   def require_history(self, what: str) -> History:
     """Returns the history.
@@ -89,7 +96,8 @@ class Remembers:
     A later `predict` sees them as soon as their delay is over. They may come in
     any order and late. Left out, with a warning, are rows that the run's log
     has already (no newer than its end), and rows that were observed before:
-    those that agree in time and all other columns but the labels.
+    those that agree in time and all other columns but the labels. Rows of one
+    call that agree are all added, as those of a log.
 
     Args:
       columns: Rows as `predict` takes them, with the columns of the labels.
@@ -102,10 +110,12 @@ class Remembers:
       InputError: The model has no history, a column is missing, or a value or
         label is not possible.
     """
-    self.require_history('observe')
+    seen = self.require_history('observe').store.seen
     total = Observed(0, 0, 0)
-    for first, piece in frames.pieces(columns, None, 1 << 18, where):
-      report = self._observe(piece.columns, Location(where, first))
+    if isinstance(columns, (list, tuple)) and not columns:
+      return total  # Of no rows nothing tells the columns.
+    for first, piece in frames.pieces(columns, None, _ROWS, where):
+      report = self._observe(piece.columns, Location(where, first), seen)
       total = Observed(*(a + b for a, b in zip(total, report)))
     for num, why in (
         (total.in_log, 'are no newer than the log of the run, which has them'),
@@ -116,9 +126,9 @@ class Remembers:
     return total
 
   def _observe(
-      self, columns: Mapping[str, Any], location: Location, again: bool = True
+      self, columns: Mapping[str, Any], location: Location, seen: Seen
   ) -> Observed:
-    """Observes rows of one piece; `again`: leaves out what was seen before."""
+    """Observes rows of one piece, but those that are in `seen`."""
     reader = labelled.Reader(self)
     reader.check(list(columns), location.where)
     more = [n for n in self.history.reading.numbers if n not in reader.names]
@@ -128,8 +138,14 @@ class Remembers:
         columns, location, 0, location.first, location.first, LEFT_OUT
     )
     labels, is_kept = reader.labels_of(chunk)
-    fields = self._encoder.inputs if again else None
-    return self.history.observe(columns, location, labels, is_kept, fields)
+    return self.history.observe(
+        columns, location, labels, is_kept, self._encoder.inputs, seen
+    )
+
+  def identities(self, rows: Rows, chunk: Chunk) -> np.ndarray:
+    """Hashes what tells rows of a chunk apart; see `state.identities`."""
+    encoder = self._encoder
+    return identities(rows, encoder.inputs, chunk.columns, chunk.location)
 
   def save_history(self, folder: str, since: Any = None) -> None:
     """Writes the history as it is now; `load(run, history=folder)` reads it.
@@ -144,9 +160,11 @@ class Remembers:
     """
     history = self.require_history('save_history')
     folder = paths.expand(folder)
+    if not folder:
+      raise InputError("save_history('') names no folder.")
     if os.path.lexists(folder):
       raise InputError(f'{folder} exists. Name another folder.')
-    time = None if since is None else history.moment(since)
+    time = None if since is None else history.moment(since, 'since')
     os.makedirs(os.path.dirname(os.path.abspath(folder)), exist_ok=True)
     with new_folder(folder) as temporary:
       store_files.save(history.store, temporary, time)
@@ -162,13 +180,7 @@ class Remembers:
     """
     history = self.require_history(f'history={folder}')
     store = store_files.load(paths.expand(folder))
-    old, new = history.store, store
-    same = (
-        old.reading == new.reading,
-        old.facts.log_until == new.facts.log_until,
-        old.facts.firsts == new.facts.firsts,
-    )
-    if not all(same):
+    if not _is_of_log(store, history.store):
       raise InputError(
           f'history={folder} is of another run: other histories, or another'
           ' log. Use one that this run saved.'
@@ -180,3 +192,20 @@ class Remembers:
     other = copy.copy(self)
     other.history = history
     return other
+
+
+def _is_of_log(store: Store, other: Store) -> bool:
+  """Returns True if two stores have grown out of the log of one run.
+
+  Compared are the histories, the times, and the sums of the log: of other
+  labels they are others.
+  """
+  facts = [(s.facts.log_until, dict(s.facts.firsts)) for s in (store, other)]
+  if store.reading != other.reading or facts[0] != facts[1]:
+    return False
+  sums = []
+  for priors in (store.priors, other.priors):
+    # Later quarters may have observed rows.
+    end = np.searchsorted(priors.quarter, store.facts.log_until // QUARTER)
+    sums.append((priors.quarter[:end], priors.sums[:end]))
+  return all(map(np.array_equal, *sums))

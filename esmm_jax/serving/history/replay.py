@@ -5,7 +5,7 @@ first; each row then asks for it at its own time, and so sees the earlier rows
 of the files whose delay is over, in whatever order the files hold them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from esmm_jax import streams
@@ -61,7 +61,7 @@ def prepare(
     return predictor, {}
   history = predictor.history.copied()
   if as_of:
-    history.as_of = history.moment(as_of)
+    history.as_of = history.present(as_of)
   lacks = _lacking(predictor, files, dialect)
   replays = mode == 'replay' or (mode == 'auto' and not lacks)
   if mode == 'replay' and lacks:
@@ -69,15 +69,34 @@ def prepare(
         f'{lacks}, which a replay counts. --history=store looks up what the run'
         ' knows, and counts nothing of the files.'
     )
-  begin, until = history.store.fingerprint(), history.store.until
-  counted, had = _read(predictor, history, files, dialect, replays, until)
+  counts = (0, 0)
+  if replays or history.reading.request:
+    counts = _read(predictor, history, files, dialect, replays)
   about = {
       'mode': 'replay' if replays else 'store',
-      'state': begin,
+      'state': predictor.history.store.fingerprint(),
       'as_of': history.as_of,
   }
-  streams.say(_line(history, lacks, replays, until, counted, had))
+  streams.say(_line(predictor.history, history.as_of, lacks, replays, counts))
   return predictor.with_history(history), {'history': about}
+
+
+def told(predictor: Any, about: Mapping[str, Any]) -> dict[str, str]:
+  """Returns what an evaluation tells of its history; {} without one.
+
+  Args:
+    predictor: As `prepare` returned it.
+    about: As `prepare` returned it.
+
+  Returns:
+    `history_rows`, `replay` or `store`; `history_as_of`, a time in words.
+  """
+  if not about:
+    return {}
+  as_of = predictor.history.as_of
+  words = predictor.history.reading.clock.words
+  noted = {} if as_of is None else {'history_as_of': words(as_of)}
+  return {'history_rows': about['history']['mode'], **noted}
 
 
 def _lacking(
@@ -104,7 +123,6 @@ def _read(
     files: Sequence[row_files.File],
     dialect: Dialect,
     replays: bool,
-    until: int,
 ) -> tuple[int, int]:
   """Reads the files once: their rows into a history, first times of requests.
 
@@ -115,13 +133,13 @@ def _read(
   for file in files:
     present = row_files.names(file.path, dialect)
     row_files.require(history.names, present, file.path, _WHY, dialect)
-  if not replays and not reading.request:
-    return 0, 0
+  log_until, seen = history.store.facts.log_until, history.store.seen
   counted = had = 0
   hashes, times = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
   names = list(reading.columns)
   if replays:
-    names = list(dict.fromkeys([*names, *_counted(predictor)]))
+    more = predictor.names if seen.parts else []
+    names = list(dict.fromkeys([*names, *_counted(predictor), *more]))
   reader = Reader(predictor)
   for chunk in _chunks(files, names, dialect):
     labels, kept = _labels(reader, chunk) if replays else (None, None)
@@ -131,7 +149,9 @@ def _read(
       hashes.append(first[0])
       times.append(first[1])
     if replays:
-      new = kept & (rows.time > until)
+      new = kept & (rows.time > log_until)
+      if seen.parts:
+        new &= ~seen.has(predictor.identities(rows, chunk))
       counted, had = counted + int(new.sum()), had + int((kept & ~new).sum())
       history.add(rows, np.flatnonzero(new))
   if reading.request:
@@ -177,24 +197,25 @@ def _earliest(
 
 def _line(
     history: History,
+    as_of: int | None,
     lacks: str,
     replays: bool,
-    until: int,
-    counted: int,
-    had: int,
+    counts: tuple[int, int],
 ) -> str:
-  """Says what was done."""
-  words, as_of = history.reading.clock.words, history.as_of
-  end = words(until)
+  """Says what was done with the rows that count, and those that it had."""
+  words, (counted, had) = history.reading.clock.words, counts
+  end = words(history.store.until)
+  observed = bool(history.store.seen.parts)
   if replays:
-    text = f'history: replayed, {counted:,} labelled rows after its end ({end})'
-    text += ' count'
+    which = 'that it had not' if observed else f'after its end ({end})'
+    text = f'history: replayed, {counted:,} labelled rows {which} count'
   else:
     why = f', as {lacks}' if lacks else ''
     text = f'history: looked up; it ends at {end}, and no row of the input'
     text += f' counts{why}'
   if had:
-    text += f'; {had:,} rows up to then were looked up and not counted again'
+    which = 'that it had' if observed else 'up to then'
+    text += f'; {had:,} rows {which} were looked up and not counted again'
   if as_of is not None:
     return f'{text}; asked for as of {words(as_of)}'
   nightly = specs.protocol(history.reading.specs) == specs.NIGHTLY

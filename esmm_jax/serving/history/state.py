@@ -6,14 +6,16 @@ from typing import Any
 
 from esmm_jax import streams
 from esmm_jax.data.history import hashes
+from esmm_jax.data.history.clock import Clock
 from esmm_jax.data.history.reading import Reading, Rows
 from esmm_jax.data.history.state.saved import Saved
+from esmm_jax.data.history.state.seen import Seen
 from esmm_jax.data.history.state.store import Observed
 from esmm_jax.data.store.feature_columns import take
 from esmm_jax.data.tabular.encoder import read
 from esmm_jax.data.tabular.inputs import Input
 from esmm_jax.data.values import raw_values
-from esmm_jax.data.values.raw_values import Location, Times
+from esmm_jax.data.values.raw_values import Location, NOUNS, Times
 from esmm_jax.types import Columns, InputError, Ragged
 import numpy as np
 import pyarrow as pa
@@ -105,6 +107,7 @@ class History:
       labels: Mapping[str, np.ndarray],
       is_kept: np.ndarray,
       inputs: Sequence[Input] | None,
+      seen: Seen | None = None,
   ) -> Observed:
     """Adds rows with labels to the store.
 
@@ -115,6 +118,7 @@ class History:
       is_kept: bool [n], rows that the run's rule for labels keeps.
       inputs: The columns that the model reads, in which a row differs from
         others of its time; None: no row was observed before.
+      seen: See `Store.observe`.
 
     Returns:
       Rows that were added, and left out.
@@ -126,18 +130,34 @@ class History:
     kept, identity = np.flatnonzero(is_kept), None
     if inputs is not None:
       identity = identities(rows, inputs, columns, location)[kept]
-    return self.store.observe(_taken(rows, kept), identity)
+    return self.store.observe(_taken(rows, kept), identity, seen)
 
   def add(self, rows: Rows, index: np.ndarray) -> None:
     """Adds some rows, whatever was observed before."""
     self.store.observe(_taken(rows, index))
 
-  def moment(self, value: Any) -> int:
+  def present(self, value: Any) -> int:
+    """Reads a time that rows are asked for at; see `moment`.
+
+    Raises:
+      InputError: It is none, or one of which the history tells nothing.
+    """
+    time = self.moment(value)
+    if time < self.store.since:
+      words = self.reading.clock.words
+      raise InputError(
+          f'as_of is {value!r}, which is {words(time)}; the earliest time that'
+          f' this run can answer is {words(self.store.since)}.'
+      )
+    return time
+
+  def moment(self, value: Any, name: str = 'as_of') -> int:
     """Reads a time, nanoseconds since 1970.
 
     Args:
       value: A split of the run's data, whose first time is meant; or a time as
         the column of times has them, as a text too.
+      name: That of the value, for messages.
 
     Raises:
       InputError: It is none.
@@ -147,20 +167,17 @@ class History:
       return facts.firsts[str(value)]
     try:
       if not isinstance(value, str):
-        times = raw_values.times(pa.array([value]), Location('as_of'))
-        if times.kind != clock.kind:
-          raise InputError(f'as_of is {value!r}, which is of another kind.')
+        times = _one_time(value, name, clock)
         return int(clock.ns(times)[0])
       zone = '' if clock.kind != 'moment' else clock.zone
       sample = facts.until // 10**9 if clock.kind == 'number' else facts.until
       held = Times(np.array([sample]), clock.kind, zone)
-      number = raw_values.boundary(value, 'as_of', held, self.reading.time)
+      number = raw_values.boundary(value, name, held, self.reading.time)
       return int(clock.ns(held._replace(values=np.array([number])))[0])
     except InputError as e:
-      splits = ', '.join(facts.firsts) or 'none'
+      splits = [n for n, time in facts.firsts.items() if time >= facts.since]
+      splits = ', '.join(splits) or 'none'
       raise InputError(f'{e} Splits that may stand there: {splits}.') from e
-    except (pa.ArrowException, TypeError, ValueError) as e:
-      raise InputError(f'as_of is {value!r}, which is no time ({e}).') from e
 
   def _warn(self, asked: np.ndarray) -> None:
     """Says once that the history ends long before the rows."""
@@ -169,6 +186,26 @@ class History:
       if text := self.store.age_warning(asked):
         streams.warn(text)
         self._warned = str(end)
+
+
+def _one_time(value: Any, name: str, clock: Clock) -> Times:
+  """Returns a value that is no text as times of the kind of a clock."""
+  refusal = InputError(
+      f'{name} is {value!r}; the times of the log are {NOUNS[clock.kind]}, and'
+      ' it must be like them.'
+  )
+  try:
+    # Of numpy an array has the unit.
+    is_numpy = isinstance(value, np.generic)
+    array = pa.array(np.array([value]) if is_numpy else [value])
+    if pa.types.is_boolean(array.type):
+      raise refusal
+    times = raw_values.times(array, Location(name))
+  except (InputError, pa.ArrowException, TypeError, ValueError) as e:
+    raise refusal from e
+  if times.kind != clock.kind:
+    raise refusal
+  return times
 
 
 def identities(

@@ -53,6 +53,28 @@ def test_the_same_after_json():
   assert Reading.from_dict(json.loads(json.dumps(one.to_dict()))) == one
 
 
+@pytest.mark.parametrize('clock', [
+    SECONDS, Clock('date'), Clock('moment', zone='Asia/Shanghai')])
+@pytest.mark.parametrize('kind', [
+    pa.null(), pa.int64(), pa.string(), pa.timestamp('ms'),
+    pa.timestamp('ms', 'UTC')])
+def test_no_rows_have_no_times(clock, kind):
+  columns = {name: pa.nulls(0) for name in ROWS} | {'time': pa.nulls(0, kind)}
+  rows = reading(clock, request='request').read(columns, Location('log'))
+  assert rows.time.dtype == np.int64 and not len(rows.asked)
+
+
+@pytest.mark.parametrize('dtype, value', [
+    ('float32', 1_650_000_000), ('float16', 4_000), ('float32', 16_777_218)])
+def test_times_that_their_type_has_rounded(dtype, value):
+  columns = ROWS | {'time': np.array([1, 2, value], dtype)}
+  must = 'log, row 2: column .time. is .* must be exact, and .* has rounded it'
+  with pytest.raises(InputError, match=must):
+    reading().read(columns, Location('log'))
+  columns['time'] = np.array([1, 2, 3], dtype)
+  assert reading().read(columns, Location('log')).time[2] == 3 * 10**9
+
+
 def test_rows():
   rows = reading(request='request').read(ROWS, Location('log'), LABELS)
   second = 10**9

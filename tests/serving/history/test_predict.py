@@ -243,7 +243,7 @@ def test_as_of(runs):
     assert expected in (None, predictor.as_of)
   predictor.as_of = None
   assert predictor.as_of is None
-  with pytest.raises(InputError, match="as_of is 'yesterday'.*valid, test"):
+  with pytest.raises(InputError, match="as_of is 'yesterday'.*there: test"):
     predictor.as_of = 'yesterday'
 
 
@@ -264,21 +264,31 @@ def test_a_changed_history_is_refused(runs, tmp_path):
     esmm_jax.load(str(folder))
 
 
-def test_evaluation_of_the_test_split(runs, tmp_path):
-  """The metrics of its files are those of the split."""
-  run = runs['live']
+@pytest.mark.parametrize('name', NAMES)
+def test_evaluation_of_the_test_split(runs, tmp_path, name):
+  """The metrics of its files are those of the split; of segments too."""
+  run = runs[name]
   predictor = run.predictor()
   path = str(tmp_path / 'rows.parquet')
   parquet.write_table(run.rows, path)
   files = row_files.find([path], dialect=dialect.DEFAULT)
   builder = parts.dataset(predictor.config.dataset, f'{run.root}/data')
-  split = evaluation.evaluate_split(predictor, builder, 'test')
-  held = evaluation.evaluate_files(predictor, files)
-  metrics = [k for k in split if '/auc' in k or '/logloss' in k]
-  assert len(metrics) > 4
-  assert [held[k] for k in metrics] == [split[k] for k in metrics]
-  assert [predictor.evaluate(run.rows)[k] for k in metrics] == (
-      [split[k] for k in metrics])
+  split = evaluation.evaluate_split(predictor, builder, 'test', by='hour')
+  held = evaluation.evaluate_files(
+      predictor, files, by='hour', as_of=AS_OF[name])
+  predictor.as_of = AS_OF[name]
+  rows = predictor.evaluate(run.rows, by='hour')
+  for key, value in predictor.results.items():
+    if key.startswith('test/') and ('auc' in key or 'logloss' in key):
+      assert split[key[5:]] == value
+  metrics = [k for k in split if 'auc' in k or 'logloss' in k]
+  assert len([k for k in metrics if k.endswith('/ctcvr/gauc')]) == 3
+  assert held['history_rows'] == 'replay' and 'history_rows' not in split
+  assert ('history_as_of' in held) == (name == 'nightly')
+  for k in metrics:  # GAUC is a sum over users in another order.
+    rtol = 1e-12 if 'gauc' in k else 0
+    for other in (held[k], rows[k]):
+      np.testing.assert_allclose(other, split[k], rtol=rtol, err_msg=k)
 
 
 def test_labels_that_are_not_known_yet(runs, tmp_path):

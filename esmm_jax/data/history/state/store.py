@@ -212,7 +212,12 @@ class Store:
       raise InputError(self.too_early(asked[early[0]]))
     return now.known.past(asked, keys)
 
-  def observe(self, rows: Rows, identity: np.ndarray | None = None) -> Observed:
+  def observe(
+      self,
+      rows: Rows,
+      identity: np.ndarray | None = None,
+      seen: Seen | None = None,
+  ) -> Observed:
     """Adds rows with labels; later questions see them when their delay is over.
 
     Rows may come in any order and late. Those that are no newer than the log
@@ -223,16 +228,19 @@ class Store:
       rows: With amounts.
       identity: uint64 [n], hashes of all that tells rows apart; None: all rows
         are new.
+      seen: The rows that earlier calls have added, for one that takes its rows
+        in pieces; None: all that were observed.
 
     Returns:
       How many rows were added, and left out.
     """
     now = self._now
+    seen = now.seen if seen is None else seen
     num = len(rows.time)
     is_new = rows.time > now.facts.log_until
     again = np.zeros(num, bool)
     if identity is not None:
-      again = is_new & now.seen.has(identity)
+      again = is_new & seen.has(identity)
     adds = is_new & ~again
     report = Observed(int(adds.sum()), int((~is_new).sum()), int(again.sum()))
     if not report.added:
@@ -254,9 +262,9 @@ class Store:
     at = np.flatnonzero(adds)
     priors = now.known.priors.add(rows.time[at], log.sums(at))
     until = max(now.facts.until, int(rows.time[at].max()))
-    seen = now.seen if identity is None else now.seen.add(identity[at])
+    held = now.seen if identity is None else now.seen.add(identity[at])
     known = Known(self.reading, layers, priors, priors.totals())
-    self._now = _Now(known, now.facts._replace(until=until), seen)
+    self._now = _Now(known, now.facts._replace(until=until), held)
     return report
 
   def age_warning(self, asked: np.ndarray) -> str:
