@@ -157,9 +157,9 @@ def _without(
     return []
   words = reading.clock.words
   return [
-      f'the log of {config.vocabulary_of} begins at {words(before)}, this one at'
-      f' {words(first)}: dataset.history counts rows of this log alone, so keys'
-      ' have no past where it begins. Name the files of earlier days too, as'
+      f'the log of {config.vocabulary_of} begins at {words(before)}, this one'
+      f' at {words(first)}: dataset.history counts rows of this log alone, so'
+      ' keys have no past where it begins. Name the files of earlier days too, as'
       ' many as a history looks back.'
   ]
 
@@ -187,8 +187,8 @@ def _coarse(every: AllRows, reading: Reading) -> list[str]:
     if moments.num > 1 and moments.std < _FEW_STEPS:
       texts.append(
           f'the numbers of column {name!r} have a deviation below 1/64, and'
-          f' their means in dataset.history are of steps of 1/{encode.FRACTION}.'
-          ' Write them in a smaller unit, times 1000 say.'
+          ' their means in dataset.history are of steps of'
+          f' 1/{encode.FRACTION}. Write them in a smaller unit, times 1000 say.'
       )
   return texts
 
