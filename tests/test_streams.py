@@ -37,7 +37,9 @@ def _pair(monkeypatch):
     monkeypatch.setattr(sys, 'stdout', out)
     monkeypatch.setattr(sys, 'stderr', errors)
     monkeypatch.setattr(streams, '_mode', streams._Mode())
-    streams._Mode.wrapped.clear()
+    # Other tests of this process may have guarded its streams.
+    monkeypatch.setattr(streams._Mode, 'guarded', {})
+    monkeypatch.setattr(streams._Mode, 'wrapped', {})
 
   return take
 

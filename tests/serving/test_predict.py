@@ -290,7 +290,7 @@ class Hashed:
     self.raw_names = ['who' if n == 'user' else n for n in names]
 
   def select(self, names):
-    assert 'user' in names
+    assert 'age' in names and set(names) <= set(self.raw_names)
     return self
 
   def encode(self, columns, where, first_row, noun, dialect, counts):

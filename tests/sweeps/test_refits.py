@@ -1,6 +1,6 @@
 """Refits in a results table: averaged, and compared with what they refit."""
 
-from esmm_jax.reporting.page import refits, sections
+from esmm_jax.reporting.page import provenance, refits
 from esmm_jax.sweeps.points import run_name
 from esmm_jax.sweeps.results import notes, tabulate
 from esmm_jax.sweeps.saved_runs import find_run, OF_REFIT, run_folder
@@ -112,6 +112,6 @@ def test_page_of_a_refit():
 
 
 def test_how_it_was_made_has_it():
-  section = sections.made_by(run(refit_of=ABOUT), None)
+  section = provenance.made_by(run(refit_of=ABOUT), None)
   assert 'its step 1,234 was chosen' in str(section)
-  assert 'was chosen' not in str(sections.made_by(run(steps=3), None))
+  assert 'was chosen' not in str(provenance.made_by(run(steps=3), None))

@@ -197,17 +197,25 @@ class Fitted:
 
   @classmethod
   def load(cls, folder: str) -> 'Fitted':
-    """Reads what `save` wrote."""
+    """Reads what `save` wrote.
+
+    Raises:
+      ValueError: An array is not the one of `history.json`; a list would hold
+        other values without a word.
+    """
     kept = json_files.read_json(os.path.join(folder, _FILE))
+    values = {}
+    for k, (column, digest) in enumerate(kept['values'].items()):
+      path = _array_path(folder, k)
+      values[column] = np.load(path, mmap_mode='r')
+      if _sha256(values[column]) != digest:
+        raise ValueError(f'{os.path.basename(path)} is not as it was written')
     kinds = {kind.__name__: kind for kind in (inputs.Number, inputs.List)}
     return cls(
         [Field(**field) for field in kept['fields']],
         {name: Scaling(**both) for name, both in kept['scaling'].items()},
         {n: np.array(e, np.float64) for n, e in kept['edges'].items()},
-        {
-            column: np.load(_array_path(folder, k), mmap_mode='r')
-            for k, column in enumerate(kept['values'])
-        },
+        values,
         [
             step if isinstance(step, str) else kinds[step[0]](*step[1:])
             for step in kept['steps']

@@ -229,6 +229,17 @@ def test_saved_and_loaded_it_encodes_any_rows_to_the_same_bits(
       np.testing.assert_array_equal(column, whole[name][rows])
 
 
+def test_a_changed_array_of_values_is_refused(fitted, tmp_path):
+  """It would give the lists of served rows other ids."""
+  fitted.save(tmp_path)
+  (path,) = tmp_path.glob('history_values_0.npy')
+  content = bytearray(path.read_bytes())
+  content[-5] ^= 1
+  path.write_bytes(content)
+  with pytest.raises(ValueError, match='history_values_0.npy is not as it was'):
+    Fitted.load(tmp_path)
+
+
 def test_the_hash_changes_with_what_is_fitted(fitted, past, columns):
   other = Fitted.fit(
       language.parse('user'), past, columns['train'], FUNNEL)

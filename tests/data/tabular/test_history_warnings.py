@@ -4,6 +4,7 @@ from esmm_jax.data.tabular.dataset import Tabular
 import numpy as np
 from pyarrow import parquet
 import pyarrow as pa
+import pytest
 
 from tests.data.tabular.test_history import prepared, random_log, read, write
 
@@ -49,3 +50,16 @@ def test_a_later_log_that_grows_from_a_run_has_no_earlier_past(tmp_path):
   assert [len(some) for some in texts] == [1, 0, 0]
   assert f'the log of {run} begins at 2022-03-31 ' in texts[0][0]
   assert '\n' not in texts[0][0]
+
+
+@pytest.mark.parametrize('scale, is_told', [(1, False), (1e-2, True),
+                                            (1e-5, True)])
+def test_means_of_numbers_below_the_steps_of_sums_are_told(
+    scale, is_told, tmp_path):
+  log = random_log(3, 120)
+  log['price'] = [(k % 5) * scale / 10 for k in range(120)]
+  path = write(log, tmp_path / 'log.parquet')
+  data = prepared(tmp_path, path, history='user:delay=10m:amounts=price')
+  texts = [w for w in data.warnings if "column 'price'" in w]
+  assert len(texts) == is_told
+  assert all('steps of 1/1024' in text for text in texts)

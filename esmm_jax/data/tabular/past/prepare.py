@@ -7,7 +7,8 @@ key, 8 bytes for each sum of each counter, and 9 for each of its numbers.
 import os
 from typing import Any
 
-from esmm_jax.data.history import fitted as fields_of, specs, totals
+from esmm_jax.data.history import encode, fitted as fields_of
+from esmm_jax.data.history import specs, totals
 from esmm_jax.data.history.compute import compute, Past
 from esmm_jax.data.history.fitted import Fitted, Table
 from esmm_jax.data.history.log import Log, priors_of
@@ -19,6 +20,7 @@ from esmm_jax.data.history.state.store import Keeper
 from esmm_jax.data.tabular import splits
 from esmm_jax.data.tabular.config import BLOCK
 from esmm_jax.data.tabular.encoder import Encoder
+from esmm_jax.data.tabular.moments import Moments
 from esmm_jax.data.tabular.past.blocks import blocks
 from esmm_jax.data.tabular.past.log_files import AllRows, first_asked
 from esmm_jax.data.tabular.past.log_files import LogFiles, pieces
@@ -30,6 +32,7 @@ from esmm_jax.types import Columns
 import numpy as np
 
 _FOLDER = 'history-scratch'
+_FEW_STEPS = encode.FRACTION / 64
 
 
 class History:
@@ -79,6 +82,7 @@ class History:
     every = self._files.close(self._asked_at_once())
     self._time = every.log.time
     self.warnings = _late(every, config, self._reading)
+    self.warnings += _coarse(every, self._reading)
     firsts, since, until = _times(every)
     priors = priors_of(every.log)
     scratch.release()
@@ -154,9 +158,9 @@ def _without(
   words = reading.clock.words
   return [
       f'the log of {config.vocabulary_of} begins at {words(before)}, this one'
-      f' at {words(first)}: dataset.history counts rows of this log alone, so keys'
-      ' have no past where it begins. Name the files of earlier days too, as'
-      ' many as a history looks back.'
+      f' at {words(first)}: dataset.history counts rows of this log alone, so'
+      ' keys have no past where it begins. Name the files of earlier days too,'
+      ' as many as a history looks back.'
   ]
 
 
@@ -169,8 +173,24 @@ def _of_one(fitted: Fitted) -> list[str]:
   return [
       f'columns of dataset.history that are one number in all training rows:'
       f' {", ".join(names[:3])}{more}. They tell the model nothing and are 0 in'
-      ' every row. Training rows of the first day see no earlier one.'
+      ' every row. Train on more days, look back less far, or leave them out.'
   ]
+
+
+def _coarse(every: AllRows, reading: Reading) -> list[str]:
+  """Warns of numbers that differ by few of the steps that sums count in."""
+  texts = []
+  for name in reading.numbers:
+    amounts, moments = every.log.amounts[name], Moments()
+    for low, high in pieces(len(amounts)):
+      moments.add(amounts[low:high].astype(np.float64))
+    if moments.num > 1 and moments.std < _FEW_STEPS:
+      texts.append(
+          f'the numbers of column {name!r} have a deviation below 1/64, and'
+          ' their means in dataset.history are of steps of'
+          f' 1/{encode.FRACTION}. Write them in a smaller unit, times 1000 say.'
+      )
+  return texts
 
 
 def _times(every: AllRows) -> tuple[dict[str, int], int, int]:
