@@ -85,6 +85,7 @@ class Fitted:
       tasks: Tasks,
       tables: Mapping[str, Table] | None = None,
       after: Callable[[], None] = lambda: None,
+      of_one: float = 1.0,
   ) -> 'Fitted':
     """Fits to the training rows of a log.
 
@@ -97,6 +98,7 @@ class Fitted:
       tasks: Of the log.
       tables: Column of a list -> its table.
       after: Is called after each column, when pages of mapped ones may go.
+      of_one: See `Scaling.fit`.
     """
     fields, scaling, edges, values = [], {}, {}, {}
     levels = len(encode.rates(tasks)) + 1 + FIRST_KEPT
@@ -112,7 +114,7 @@ class Fitted:
         raw = past.numbers[step.name]
         if step.form != 'bucket':
           rows = train if step.is_rate else train & ~raw.missing
-          scaling[step.name] = Scaling.fit(raw.values[rows])
+          scaling[step.name] = Scaling.fit(raw.values[rows], of_one)
           fields.append(Field(step.name, 'float'))
         if step.form != 'float':
           name = f'{step.name}_bucket'

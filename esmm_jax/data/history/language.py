@@ -51,6 +51,11 @@ def parse(
     parts = split(text, ',', _BEFORE_NAMES)
   except InputError as e:
     raise InputError(f'dataset.history: {e}') from e
+  if text and not parts:
+    raise InputError(
+        f'dataset.history: {text!r} names no key; write one, {"user"!r} say, or'
+        ' leave it empty.'
+    )
   specs: list[Spec] = []
   for part in parts:
     try:
@@ -71,6 +76,9 @@ def _refuse_twins(
   for other in others:
     twice = columns.intersection(_names(other, labels))
     if twice or _plain(other) == _plain(spec):
+      # A rate has the name of its task, which is not known here.
+      rates = tuple(f'past_{label}_' for label in labels)
+      twice = {name for name in twice if not name.startswith(rates)}
       name = f', {min(twice)!r}' if twice else ''
       raise InputError(
           f'dataset.history: {part!r} makes columns that an earlier part makes'
@@ -83,7 +91,8 @@ def _names(spec: Spec, labels: tuple[str, ...]) -> list[str]:
   sums = []
   for name in getattr(spec, 'amounts', ()):
     is_number = name not in (IMPRESSIONS, *labels)
-    sums.append(f'mean_{name}' if is_number else name)
+    plain = 'count' if name == IMPRESSIONS else name
+    sums.append(f'mean_{name}' if is_number else plain)
   return names(spec, sums)
 
 

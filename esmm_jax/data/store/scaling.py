@@ -10,23 +10,38 @@ from typing import NamedTuple
 from esmm_jax.schema import FIRST_KEPT, MISSING
 import numpy as np
 
+# Numbers that differ by so many of their last bits differ by rounding, that of
+# their mean too.
+_ROUNDING = 2.0**10 * float(np.finfo(np.float64).eps)
+
 
 class Scaling(NamedTuple):
   """Mean and deviation of the training rows.
 
   Attributes:
     mean: Of the values that are not missing.
-    std: Their deviation; 1 where it is 0, or there are none.
+    std: Their deviation; see `fit` where they are all one number. With 0 all
+      values become 0.
   """
 
   mean: float
   std: float
 
   @classmethod
-  def fit(cls, values: np.ndarray) -> 'Scaling':
-    """Fits to the values of training rows, float64 [n], none missing."""
-    mean = float(values.mean()) if len(values) else 0.0
-    std = (float(values.std()) if len(values) else 0.0) or 1.0
+  def fit(cls, values: np.ndarray, of_one: float = 1.0) -> 'Scaling':
+    """Fits to the values of training rows, float64 [n], none missing.
+
+    Args:
+      values: The values.
+      of_one: The deviation of values that are one number, but for rounding, or
+        of none. What `std` makes of rounding would be a unit of 1e-15.
+    """
+    if not len(values):
+      return cls(0.0, of_one)
+    mean, std = float(values.mean()), float(values.std())
+    low, high = float(values.min()), float(values.max())
+    if high - low <= _ROUNDING * max(abs(low), abs(high)):
+      std = of_one
     return cls(mean, std)
 
   def apply(self, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -36,6 +51,8 @@ class Scaling(NamedTuple):
       values: float64 [n].
       valid: bool [n], the values that are not missing.
     """
+    if not self.std:
+      return np.zeros(len(values), np.float32)
     scaled = np.where(valid, (values - self.mean) / self.std, 0)
     return scaled.astype(np.float32)
 

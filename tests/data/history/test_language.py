@@ -90,18 +90,21 @@ def test_several_parts_and_what_they_share():
     ('list=item:by=user:last=0', r'last is 0; .*\[1, 1000\]'),
     ('list=item:by=user:window=1d', "'window' is no option here.*by"),
     ('user,"tab', ".* a quote \" is not closed"),
-    ('user,user', "'user' makes columns that an earlier part makes too.*write"),
+    ('user,user', "'user' makes columns that an earlier part makes too,"
+     " 'past_count_user'; write"),
+    (',', "',' names no key; write one, 'user' say"),
+    (' ', "' ' names no key"),
     ('user:delay=60s,user:delay=1m:last=1', "'user:delay=1m:last=1' makes"),
     ('session=u:pause=30m,session=u:pause=1800s', 'session=u:pause=1800s'),
     ('list=i:by=u,list=i:by=u:last=3', "'list=i:by=u:last=3' makes"),
     # Names that are put together to the same one.
-    ('user:delay=10m,user_10m', "'past_click_user_10m'"),
+    ('user:delay=10m,user_10m', "'past_count_user_10m'"),
     ('list=1:by=u,u:last=1', "'last_age_1_u'"),
     ('list=age_i:by=u,list=i:by=u', "'last_age_i_u'"),
     ('c:amounts=a_b,b_c:amounts=a', "'past_mean_a_b_c'"),
-    ('"u+t",u+t', "'past_click_u.t'"),
+    ('"u+t",u+t', "'past_count_u.t'"),
     ('u:form=float:delay=2d,u_2d_bucket:form=float,u_2d:form=bucket',
-     "'past_click_u_2d_bucket'")])
+     "'past_count_u_2d_bucket'")])
 def test_refused(text, words):
   with pytest.raises(InputError, match=f'(?s)^dataset.history: .*{words}'):
     language.parse(text)

@@ -25,6 +25,13 @@ OPTIONS = {
     'a request alone': (
         dict(history='', history_request='r'),
         'dataset.history_request is set'),
+    'no key': (dict(history=','), "',' names no key"),
+    'a label as request': (
+        dict(history_request='click'),
+        "dataset.history_request names 'click', which is the label click"),
+    'a compared label as request': (
+        dict(conversion='seconds>30', history_request='seconds'),
+        "dataset.history_request names 'seconds', which is the label conver"),
     'form': (dict(history_form='floats'), 'dataset.history_form'),
     'strength': (dict(history_strength=0.0), 'dataset.history_strength'),
     'a label': (

@@ -62,6 +62,7 @@ def parse(config: Any, chosen: Mapping[str, Any]) -> tuple[Spec, ...]:
   specs = language.parse(
       config.history, labels, config.history_form, config.history_strength
   )
+  _check_request(config)
   for spec in specs:
     try:
       _check(spec, config)
@@ -156,6 +157,17 @@ def _spans(spec: Spec) -> list[Any]:
   """Lists the lengths of time of a spec."""
   names = ('delay', 'window', 'half_life', 'pause')
   return [s for n in names if (s := getattr(spec, n, None)) is not None]
+
+
+def _check_request(config: Any) -> None:
+  """Refuses a request that would tell the label of a row."""
+  for label, event in config.events.items():
+    if event.column == config.history_request:
+      raise InputError(
+          f'dataset.history_request names {config.history_request!r}, which is'
+          f' the label {label}: what a row sees would tell its label. Name the'
+          ' column of the request, or leave it out.'
+      )
 
 
 def _check(spec: Spec, config: Any) -> None:

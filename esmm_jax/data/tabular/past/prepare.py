@@ -11,6 +11,7 @@ from esmm_jax.data.history import fitted as fields_of, specs, totals
 from esmm_jax.data.history.compute import compute, Past
 from esmm_jax.data.history.fitted import Fitted, Table
 from esmm_jax.data.history.log import Log, priors_of
+from esmm_jax.data.history.priors import Priors, QUARTER
 from esmm_jax.data.history.reading import Reading
 from esmm_jax.data.history.state import saved
 from esmm_jax.data.history.state.saved import Saved
@@ -97,6 +98,7 @@ class History:
     }
     if base:
       self._fitted = base.fitted.grown(tables)
+      self.warnings += _without(base, priors, config, self._reading)
     else:
       self._fitted = Fitted.fit(
           config.specs,
@@ -105,7 +107,9 @@ class History:
           config.tasks,
           tables,
           scratch.release,
+          of_one=0.0,
       )
+      self.warnings += _of_one(self._fitted)
     self.fields = self._fitted.fields
     store = keeper.store(priors, until, firsts)
     saved.save(Saved(self._fitted, store), folder)
@@ -135,6 +139,38 @@ class History:
       return []
     trained = self._config.fit_on.split('+')
     return [k for k, name in enumerate(SPLITS) if name not in trained]
+
+
+def _without(
+    base: Saved, priors: Priors, config: Any, reading: Reading
+) -> list[str]:
+  """Warns of a log that has none of the past that the run before knew."""
+  ends = base.store.priors.quarter, priors.quarter
+  if not all(map(len, ends)):
+    return []
+  before, first = (int(quarter[0]) * QUARTER for quarter in ends)
+  if first <= before:
+    return []
+  words = reading.clock.words
+  return [
+      f'the log of {config.vocabulary_of} begins at {words(before)}, this one'
+      f' at {words(first)}: dataset.history counts rows of this log alone, so keys'
+      ' have no past where it begins. Name the files of earlier days too, as'
+      ' many as a history looks back.'
+  ]
+
+
+def _of_one(fitted: Fitted) -> list[str]:
+  """Warns of numbers that the training rows give no measure for."""
+  names = [repr(n) for n, scaling in fitted.scaling.items() if not scaling.std]
+  if not names:
+    return []
+  more = f' and {len(names) - 3} more' if len(names) > 3 else ''
+  return [
+      f'columns of dataset.history that are one number in all training rows:'
+      f' {", ".join(names[:3])}{more}. They tell the model nothing and are 0 in'
+      ' every row. Training rows of the first day see no earlier one.'
+  ]
 
 
 def _times(every: AllRows) -> tuple[dict[str, int], int, int]:
