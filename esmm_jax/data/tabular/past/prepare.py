@@ -155,8 +155,8 @@ def _without(
   return [
       f'the log of {config.vocabulary_of} begins at {words(before)}, this one'
       f' at {words(first)}: dataset.history counts rows of this log alone, so'
-      ' keys have no past where it begins. Name the files of earlier days too, as'
-      ' many as a history looks back.'
+      ' keys have no past where it begins. Name the files of earlier days too,'
+      ' as many as a history looks back.'
   ]
 
 
