@@ -226,9 +226,8 @@ def _evaluate(
   if not len(next(iter(labels.values()), ())):
     raise InputError('There are no rows to evaluate.')
   groups = None if group is None else each_alone(segments.codes(group), 0)
-  periods = None
-  if seen[0].period is not None:
-    periods = np.concatenate([piece.period for piece in seen])
+  periods = [p.period for p in seen if p.period is not None]
+  periods = np.concatenate(periods) if periods else None
   observed = Observed(
       labels, groups, {}, predictor.schema.tasks, group_periods=periods
   )

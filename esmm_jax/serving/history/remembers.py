@@ -115,7 +115,9 @@ class Remembers:
     if isinstance(columns, (list, tuple)) and not columns:
       return total  # Of no rows nothing tells the columns.
     for first, piece in frames.pieces(columns, None, _ROWS, where):
-      report = self._observe(piece.columns, Location(where, first), seen)
+      # Rows of one call that agree all count, in whatever pieces they come.
+      earlier = seen if first else None
+      report = self._observe(piece.columns, Location(where, first), earlier)
       total = Observed(*(a + b for a, b in zip(total, report)))
     for num, why in (
         (total.in_log, 'are no newer than the log of the run, which has them'),
@@ -126,9 +128,9 @@ class Remembers:
     return total
 
   def _observe(
-      self, columns: Mapping[str, Any], location: Location, seen: Seen
+      self, columns: Mapping[str, Any], location: Location, seen: Seen | None
   ) -> Observed:
-    """Observes rows of one piece, but those that are in `seen`."""
+    """Observes rows of one piece, but those in `seen`, see `Store`."""
     reader = labelled.Reader(self)
     reader.check(list(columns), location.where)
     more = [n for n in self.history.reading.numbers if n not in reader.names]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 import copy
+import threading
 from typing import Any
 
 from esmm_jax import streams
@@ -19,6 +20,10 @@ from esmm_jax.data.values.raw_values import Location, NOUNS, Times
 from esmm_jax.types import Columns, InputError, Ragged
 import numpy as np
 import pyarrow as pa
+
+
+# Threads that add rows to one store would lose each other's.
+_ADDING = threading.Lock()
 
 
 class History:
@@ -130,11 +135,13 @@ class History:
     kept, identity = np.flatnonzero(is_kept), None
     if inputs is not None:
       identity = identities(rows, inputs, columns, location)[kept]
-    return self.store.observe(_taken(rows, kept), identity, seen)
+    with _ADDING:
+      return self.store.observe(_taken(rows, kept), identity, seen)
 
   def add(self, rows: Rows, index: np.ndarray) -> None:
     """Adds some rows, whatever was observed before."""
-    self.store.observe(_taken(rows, index))
+    with _ADDING:
+      self.store.observe(_taken(rows, index))
 
   def present(self, value: Any) -> int:
     """Reads a time that rows are asked for at; see `moment`.

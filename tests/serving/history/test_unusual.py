@@ -1,5 +1,6 @@
 """Rows, states and moments that a stranger gives."""
 
+from concurrent import futures
 import copy
 
 import esmm_jax
@@ -80,6 +81,19 @@ def test_rows_that_the_rule_drops_are_of_their_request(runs):
   assert read.left_out == dropped.sum() > 50
   whole = columns_of(predictor, rows)
   assert_columns(whole, read.columns, np.flatnonzero(~dropped))
+
+
+def test_threads_that_observe(runs):
+  """No row is lost, and none counts twice."""
+  predictor, other = (runs['live'].predictor() for _ in range(2))
+  new = later(runs['live'].rows)
+  pieces = [new.slice(low, 5) for low in range(0, len(new), 5)]
+  with futures.ThreadPoolExecutor(8) as pool:
+    added = sum(r.added for r in pool.map(predictor.observe, pieces * 2))
+  assert added == len(new)
+  other.observe(new)
+  rows = later(new, 2)
+  assert_columns(columns_of(predictor, rows), columns_of(other, rows))
 
 
 def test_the_state_of_other_labels_is_refused(runs, tmp_path):
