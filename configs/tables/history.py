@@ -7,7 +7,8 @@
 
 Nightly is the baseline: nothing of a row's own day is known. The other two rows
 know labels of the test days, of rows at least 10 or 60 minutes older than the
-one that is scored; their gains say what that is worth, not which is the better
+one that is scored (the first also the user's last three labels, a minute old,
+and the session); their gains say what that is worth, not which is the better
 model. `sizes` compares towers and forms of the nightly history by validation
 alone. `smoke` is one seed.
 """
@@ -22,7 +23,7 @@ SPACES = ('ctr', 'cvr_clicked', 'ctcvr')
 HEADERS = ('CTR AUC', 'CVR AUC (clicked)', 'CTCVR AUC')
 PROTOCOLS = {
     'nightly': 'kuairand_history',
-    'live, 10 minutes, sessions': 'kuairand_live',
+    'live, 10 minutes': 'kuairand_live',
     'live, 60 minutes': 'kuairand_live_cautious',
 }
 SIZES = ((256, 128), (128, 64))
@@ -52,6 +53,7 @@ def get_table(variant: str = '') -> Table:
               for name, config in PROTOCOLS.items()
           ],
           seeds,
+          fixed('save_predictions', True),
       ),
       columns=tuple(map(Column, HEADERS, metrics)),
       rows=('@history',),
@@ -89,7 +91,7 @@ def _sizes(seeds: int) -> Table:
   )
 
 
-def _points(rows: list[Sweep], seeds: int) -> Sweep:
+def _points(rows: list[Sweep], seeds: int, *more: Sweep) -> Sweep:
   data = [
       product(
           fixed('@conversion', conversion),
@@ -97,4 +99,6 @@ def _points(rows: list[Sweep], seeds: int) -> Sweep:
       )
       for conversion in CONVERSIONS
   ]
-  return product(sweep('seed', range(seeds)), chain(*data), chain(*rows))
+  return product(
+      sweep('seed', range(seeds)), chain(*data), chain(*rows), *more
+  )
