@@ -7,11 +7,12 @@ import re
 
 from esmm_jax import histories
 from esmm_jax.reporting import history_notes, text as report
-from esmm_jax.reporting.page import parts, run_page, sweep_page
+from esmm_jax.reporting.page import parts, run_page, sections, sweep_page
 from esmm_jax.sweeps.points import chain, fixed, product, run_name
 from esmm_jax.sweeps.results import tabulate
 from esmm_jax.sweeps.saved_runs import read_run
 from esmm_jax.sweeps.table import Choice, Column, Table
+from esmm_jax.tasks import FUNNEL
 import pytest
 
 LIVE = 'live, delay 10m, sessions'
@@ -166,3 +167,12 @@ def test_a_run_of_an_earlier_version(tmp_path):
     (tmp_path / 'config.json').write_text(json.dumps(config))
     (tmp_path / 'results.json').write_text(json.dumps({AUC: 0.5}))
     assert read_run(str(tmp_path)).history == known
+
+
+@pytest.mark.parametrize('history, told', [(LIVE, True), ('nightly', False)])
+def test_a_page_says_which_rows_the_gauc_of_a_live_run_compares(history, told):
+  results = {AUC: 0.7, 'test/ctr/gauc': 0.6}
+  for values, is_there in ((results, told), ({AUC: 0.7}, False)):
+    text = str(sections.metrics(values, FUNNEL, history))
+    assert ('that lie within one delay' in text) == is_there
+    assert f'History: {history}' in text

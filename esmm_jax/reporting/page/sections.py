@@ -69,7 +69,13 @@ def metrics(
         title = ''
   if parts:
     if history:
-      parts.insert(0, Text(f'History: {histories.meaning(history)}'))
+      told = [f'History: {histories.meaning(history)}']
+      if histories.is_live(history) and 'gauc' in shown:
+        told.append(
+            'GAUC compares the rows of a user that lie within one delay, of'
+            ' which none knows the label of another.'
+        )
+      parts.insert(0, Text(' '.join(told)))
     meaning = {s: meanings.of_space(s, tasks) for s in spaces(results)}
     parts.append(Terms([item for item in meaning.items() if item[1]]))
     parts.append(Terms([meanings.METRICS[name] for name in shown]))
