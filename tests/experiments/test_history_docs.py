@@ -25,6 +25,10 @@ SHORT = [
     '--config.num_epochs=1', '--config.batch_size=256',
     '--config.model.tower_units=4,', '--config.model.embed_dim=2',
 ]
+# The same of a sweep.
+SHORT_SWEEP = [
+    f'--override={text.removeprefix("--config.")}' for text in SHORT
+] + ['--override=dataset.check_counts=False']
 DAY = 86_400_000
 
 
@@ -128,6 +132,13 @@ def ran(tmp_path_factory):
       words = [*words, *SHORT]
       if 'KuaiRand-Pure' in ' '.join(words):
         words.append('--config.dataset.check_counts=False')
+    # Of the table one seed.
+    words = [re.sub(r'(tables/history\.py)$', r'\1:smoke', w) for w in words]
+    if 'experiments.sweep' in words:
+      words = [*words, *SHORT_SWEEP]
+    if 'experiments.table' in words:
+      printed.append((words, run(root, words[1:]).stdout))
+      continue
     done = run(root, [*words[1:], f'--data_dir={root / "data"}'])
     printed.append((words, done.stdout))
   return root, printed
@@ -147,7 +158,7 @@ def run(root, words):
 @pytest.mark.long
 def test_commands(ran):
   root, printed = ran
-  assert len(printed) == 6
+  assert len(printed) == 8
   protocols = [
       read_json(str(root / 'runs' / name / 'results.json'))['history']
       for name in ('live', 'kuairand_live')]
@@ -161,6 +172,8 @@ def test_commands(ran):
   assert 'history: replayed, 250 labelled rows' in printed[2][1]
   assert 'history: looked up' in printed[3][1]
   assert f'[{protocols[0]}]' in printed[4][1]
+  for protocol in ('nightly', 'live, delay 60m', protocols[1]):
+    assert f'[{protocol}]' in printed[7][1]
 
 
 @pytest.mark.long
