@@ -147,7 +147,7 @@ class TabularConfig(tfds.core.BuilderConfig):
   fit_on: str = 'train'
   history: str = ''
   history_form: str = 'both'
-  history_strength: float = 20.0
+  history_strength: Any = 20.0  # `float` is a field here.
   history_zone: str = ''
   history_request: str = ''
 
