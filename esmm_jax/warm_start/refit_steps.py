@@ -114,10 +114,18 @@ def length(
     warmup: Steps of linear rise of the learning rate.
     steps_per_epoch: Those here.
     before: Counts the steps of an epoch over a split.
+
+  Raises:
+    InputError: The config names a run and notes nothing of it.
   """
   if not refit:
     total = num_epochs * steps_per_epoch
     return Length(total, total, warmup)
+  if refit.refit_step is None:  # `refit` did not look for the run.
+    raise InputError(
+        f'refit_of={refit.refit_of}: the step that this run chose is not noted'
+        ' in the config; experiments.train and train_and_evaluate note it.'
+    )
   length_before = before(refit.refit_split)
 
   def scaled(steps: int) -> int:

@@ -185,7 +185,9 @@ def start(*arguments):
 
 
 CALLS = {
-    'help': (['experiments.report', '--help'], 0, '--workdir: Of a run', ''),
+    'help': (
+        ['experiments.report', '--help'], 0,
+        '--workdir: Folder of a finished', ''),
     'the list': (['experiments'], 0, 'Exit codes:', ''),
     'no flags': (
         ['experiments.report'], 2, '',
