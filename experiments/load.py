@@ -17,7 +17,7 @@ from esmm_jax.sweeps.config_keys import SectionError, set_key
 from esmm_jax.sweeps.points import runs, settings
 from esmm_jax.sweeps.table import Table
 from esmm_jax.types import InputError, suggest
-from esmm_jax.workdir import folder
+from esmm_jax.workdir import folder, identity
 from esmm_jax.workdir.folder import flatten
 from ml_collections import config_dict
 
@@ -63,7 +63,7 @@ def refitted(
   result = to_config(saved)
   with result.unlocked():
     result.refit_of, result.run = run, tree.run
-    moved = {key: keys[key] for key in refit.PATHS if key in keys}
+    moved = {key: keys[key] for key in identity.RAW_DATA_KEYS if key in keys}
     result.update_from_flattened_dict(moved)
   return result
 

@@ -24,15 +24,12 @@ from esmm_jax.sweeps.saved_runs import run_folder
 from esmm_jax.types import InputError
 from esmm_jax.workdir import manifest
 from esmm_jax.workdir.folder import decisive, differences
-from esmm_jax.workdir.identity import Stamp
+from esmm_jax.workdir.identity import RAW_DATA_KEYS, Stamp
 
 # Keys of a data set in which members may differ: where its files lie (the data
 # has a hash), and on which of its rows a member was trained.
 _FREE = (
-    'dataset.raw_dir',
-    'dataset.files',
-    'dataset.valid_files',
-    'dataset.test_files',
+    *RAW_DATA_KEYS,
     'dataset.train_split',
     'dataset.vocabulary_of',
     'dataset.vocabulary_sha256',

@@ -14,7 +14,7 @@ from esmm_jax.sweeps.saved_runs import run_folder, SavedRun
 from esmm_jax.types import InputError
 from esmm_jax.workdir import manifest
 from esmm_jax.workdir.folder import decisive, differences
-from esmm_jax.workdir.identity import say_once
+from esmm_jax.workdir.identity import RAW_DATA_KEYS, say_once
 
 Config = Mapping[str, Any]
 # A refit's keys: the run that it trains anew, and what it notes of it.
@@ -26,10 +26,7 @@ _REFIT = (
 # Keys that say where files lie, and what follows from another run; the data and
 # that run's parameters have hashes of their own.
 _FREE = (
-    'dataset.raw_dir',
-    'dataset.files',
-    'dataset.valid_files',
-    'dataset.test_files',
+    *RAW_DATA_KEYS,
     'dataset.vocabulary_of',
     'dataset.vocabulary_sha256',
     'init_from',

@@ -25,19 +25,16 @@ from esmm_jax.warm_start.refit_steps import names
 from esmm_jax.workdir import end_note, manifest, verify
 from esmm_jax.workdir.folder import decisive, differences, flatten
 from esmm_jax.workdir.folder import read_finished, read_schema, record
+from esmm_jax.workdir.identity import RAW_DATA_KEYS
 
 REFIT = 'refit_of'
 _IDENTITY, _BEGINS = 'refit_identity', 'init_sha256'
 _NOTED = [name for name in RefitOptions.names() if name != REFIT]
 # Data sets whose vocabularies and scalings are fitted on the rows of `fit_on`.
 _FITTED = ('kuairand', 'tabular')
-# Where the raw data lies; its content is compared (`refit_steps.check_data`).
-PATHS = (
-    *('dataset.raw_dir', 'dataset.files'),
-    *('dataset.valid_files', 'dataset.test_files'),
-)
-# Keys that may differ, those that `resolve` notes among them.
-_FREE = (*RefitOptions.names(), *PATHS)
+# Keys that may differ, those that `resolve` notes among them. The content of
+# the raw data is compared (`refit_steps.check_data`).
+_FREE = (*RefitOptions.names(), *RAW_DATA_KEYS)
 # Keys that a refit has otherwise than its run.
 _REPLACED = (
     *('dataset.train_split', 'dataset.valid_split', 'dataset.fit_on'),

@@ -17,6 +17,14 @@ from esmm_jax.checksums import hash_json
 from esmm_jax.types import InputError
 import numpy as np
 
+# Keys that say where raw data lies, which is no part of what a run is: the data
+# has a hash.
+RAW_DATA_KEYS = (
+    'dataset.raw_dir',
+    'dataset.files',
+    'dataset.valid_files',
+    'dataset.test_files',
+)
 # What an identity is of, in the order in which differences are told.
 PARTS = ('config', 'schema', 'encoder', 'data')
 # Bytes of a parameter that are hashed at a time, copies where it is on a GPU.

@@ -111,12 +111,17 @@ def protocol(specs: Sequence[Spec]) -> str:
   sessions = any(isinstance(s, Session) for s in specs)
   if not live and not sessions:
     return NIGHTLY
-  delays = [s.delay for s in specs if hasattr(s, 'delay')]
-  shortest = min(delays, key=lambda d: (d.ns, d.days > 0), default=None)
+  shortest = shortest_delay(specs)
   parts = ['live']
   parts += [f'delay {shortest}'] if shortest else []
   parts += ['sessions'] if sessions else []
   return ', '.join(parts)
+
+
+def shortest_delay(specs: Sequence[Spec]) -> Span | None:
+  """Returns the shortest delay, 24h before 1d; None if no spec has one."""
+  delays = [s.delay for s in specs if hasattr(s, 'delay')]
+  return min(delays, key=lambda d: (d.ns, d.days > 0), default=None)
 
 
 def names(spec: Spec, sums: Sequence[str]) -> list[str]:

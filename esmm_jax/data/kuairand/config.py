@@ -149,8 +149,7 @@ class KuaiRandConfig(tfds.core.BuilderConfig):
     """Tells what scores may know, see `ColumnarBuilder.history`."""
     words = history_specs.protocol(self.specs)
     if words and self.history_live:
-      delays = [spec.delay for spec in self.specs]
-      return f'live, delay {min(delays, key=lambda d: d.ns)}'
+      return f'live, delay {history_specs.shortest_delay(self.specs)}'
     return words
 
   def _history_name(self) -> str:

@@ -17,7 +17,7 @@ from esmm_jax.data.history.fitted import Fitted, Table
 from esmm_jax.data.history.log import Log, priors_of
 from esmm_jax.data.history.plan import capped
 from esmm_jax.data.history.spans import DAY
-from esmm_jax.data.history.specs import Entries, Spec
+from esmm_jax.data.history.specs import Entries, shortest_delay, Spec
 from esmm_jax.data.kuairand import features
 from esmm_jax.data.kuairand.raw import Raw, to_days
 from esmm_jax.data.store.feature_columns import FeatureColumns, take, Values
@@ -75,11 +75,10 @@ def blocks(specs: Sequence[Spec], raw: Raw) -> np.ndarray:
   They are as long as the shortest delay, and end with the day.
   """
   day = raw.log['date'].astype(np.int64)
-  delays = [spec.delay for spec in specs if hasattr(spec, 'delay')]
-  shortest = min((delay.ns for delay in delays), default=DAY)
-  if shortest >= DAY:
+  delay = shortest_delay(specs)
+  if delay is None or delay.ns >= DAY:
     return np.unique(day, return_inverse=True)[1].astype(np.int32)
-  stretch = raw.log['time_ms'].astype(np.int64) * _MS // shortest
+  stretch = raw.log['time_ms'].astype(np.int64) * _MS // delay.ns
   pairs = np.stack([day, stretch], axis=1)
   _, block = np.unique(pairs, axis=0, return_inverse=True)
   return block.reshape(-1).astype(np.int32)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from esmm_jax.data.history.clock import Clock
 from esmm_jax.data.history.spans import DAY
-from esmm_jax.data.history.specs import Spec
+from esmm_jax.data.history.specs import shortest_delay, Spec
 import numpy as np
 
 
@@ -23,8 +23,8 @@ def blocks(specs: Sequence[Spec], clock: Clock, time: np.ndarray) -> np.ndarray:
     clock: Of the times.
     time: int64 [n], nanoseconds.
   """
-  delays = [spec.delay.ns for spec in specs if hasattr(spec, 'delay')]
-  length = min([DAY, *delays])
+  delay = shortest_delay(specs)
+  length = DAY if delay is None else min(DAY, delay.ns)
   day = clock.days(time)
   # A day of the zone may have an hour more than others.
   return day * (2 * DAY // length) + (time - clock.begins(day)) // length
