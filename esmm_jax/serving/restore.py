@@ -66,6 +66,7 @@ def restore(run: str, data_dir: str | None = None) -> Trained:
     selects = any(key.startswith('valid/') for key in results)
   params, stamp = _params(run, selects, results, saved)
   model = plan(settings, schema)
+  params = _without_heads(settings, schema, params)
   return Trained(config, schema, model, params, results, run, stamp)
 
 
@@ -100,6 +101,19 @@ def plan(settings: Settings, schema: Schema) -> StepSpec:
       net_tx=None,
       schedule=None,
   )
+
+
+def _without_heads(
+    settings: Settings, schema: Schema, params: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Drops the towers that only the training needed; `plan` has none either."""
+  heads = parts.estimator(settings.objective, schema.tasks).needs.heads
+  towers = {f'tower_{head.name}' for head in heads}
+  rest = {
+      part: {k: v for k, v in params[part].items() if k not in towers}
+      for part in ('net', 'stats')
+  }
+  return {**params, **rest}
 
 
 def _schema(run: str, config: ConfigDict, data_dir: str | None) -> Schema:
