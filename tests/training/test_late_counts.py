@@ -1,4 +1,4 @@
-"""Terms whose coefficient is known after the batch: counts from logits, factors.
+"""Terms whose coefficient is known late: counts from logits, factors.
 
 And what else an estimator may see in a step: its heads and the step.
 """
