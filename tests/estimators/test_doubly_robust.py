@@ -5,6 +5,7 @@ import functools
 from esmm_jax.estimators.doubly_robust import default_weights, doubly_robust
 from esmm_jax.estimators.doubly_robust import row_weights
 from esmm_jax.estimators.imputation import imputation_weight
+from esmm_jax.estimators.ips import ips
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Task
 from esmm_jax.types import InputError
 import jax
@@ -177,8 +178,8 @@ def sigmoid(x):
 # (b) to (d), (f): the form of the loss.
 
 
-def ips(x, labels, where):
-  """The reference: sum over clicks of w BCE(r, q) / p, over n, and d/dq."""
+def ips_reference(x, labels, where):
+  """The formula: sum over clicks of w BCE(r, q) / p, over n, and d/dq."""
   p, q, r = sigmoid(x['ctr']), sigmoid(x['cvr']), labels['conversion']
   weight = where * labels['click'] / p / where.sum()
   return np.sum(weight * w6.entropy(r, q)), weight * (q - r)
@@ -188,7 +189,7 @@ def test_without_a_guess_it_is_ips():
   x, labels, where = rows()
   x['imputation'][:] = -800.0
   got, gradient = gradients(ERRORS, 'cvr_entire', (x, labels, where))
-  want, want_gradient = ips(x, labels, where)
+  want, want_gradient = ips_reference(x, labels, where)
   np.testing.assert_allclose(got, want, rtol=1e-12)
   np.testing.assert_allclose(gradient['cvr'], want_gradient, atol=1e-15)
 
@@ -280,6 +281,47 @@ def test_the_other_terms_are_those_of_esmm():
     total, count = terms[name]
     np.testing.assert_allclose(total, np.sum(losses * where), rtol=1e-5)
     np.testing.assert_allclose(count, where.sum(), rtol=1e-6)
+
+
+# (e) The papers' form.
+
+
+def shared_network(params, features):
+  """Towers of one layer on a hidden layer that they share."""
+  hidden = jnp.tanh(features @ params['shared'])
+  return {k: hidden @ w for k, w in params['towers'].items()}
+
+
+@pytest.mark.parametrize('imputation', IMPUTATIONS)
+@pytest.mark.parametrize(
+    'options', [dict(), dict(propensity_floor=0.4), dict(weight_cap=2.0)])
+def test_the_error_head_is_ips_for_all_that_cvr_has(imputation, options):
+  """To the bit, in float32: the gradients of its tower and of what is shared.
+
+  Only the loss of the imputation, left out here, touches what is shared.
+  """
+  x, labels, where = rows(dtype=np.float32)
+  rng = np.random.default_rng(5)
+  draw = lambda *shape: rng.normal(size=shape).astype(np.float32)
+  features = draw(len(where), 7)
+  params = dict(shared=draw(7, 4), towers={k: draw(4) for k in x})
+
+  def objective(params, terms, name):
+    terms = terms(shared_network(params, features), labels, where)
+    return w6.loss(terms, {'ctr': 1.0, name: 0.7})
+
+  gradient = jax.grad(objective)
+  errors = functools.partial(
+      doubly_robust, error_head=True, imputation=imputation, **options)
+  got = gradient(params, errors, 'cvr_entire')
+  want = gradient(params, functools.partial(ips, **options), 'cvr_clicked')
+  assert not np.any(got['towers']['imputation'])
+  jax.tree.map(np.testing.assert_array_equal, got, want)
+  assert np.all(got['shared'] != 0)
+  labels_of = functools.partial(doubly_robust, imputation=imputation, **options)
+  other = gradient(params, labels_of, 'cvr_entire')
+  assert np.all(other['towers']['cvr'] != want['towers']['cvr'])
+  assert np.all(other['shared'] != want['shared'])
 
 
 # (g) The imputation losses.
