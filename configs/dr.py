@@ -13,6 +13,8 @@ from configs import common, esmm
 def get_config(variant: str = '') -> common.ConfigDict:
   config = esmm.get_config(variant)
   config.estimator = 'doubly_robust'
+  # A term of ESMM that its variants with histories have.
+  config.loss_weights.cvr_clicked = None
   # A quarter of the click rate of the data.
   kuairand = variant.startswith('kuairand')
   config.estimator_options.propensity_floor = 0.1 if kuairand else 0.01

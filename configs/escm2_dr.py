@@ -5,7 +5,7 @@ this is ESCM2-IPS (`configs/escm2.py`; see `estimators/doubly_robust.py`).
 lambda_c is `loss_weights.cvr_entire` and, of the guess, `imputation`.
 
   python -m experiments.train --config=configs/escm2_dr.py --workdir=runs/dr
-  python -m experiments.train --config=configs/escm2_dr.py:smoke --workdir=runs/s
+  python -m experiments.train --config=configs/escm2_dr.py:smoke --workdir=r
 """
 
 from configs import common, mmoe
@@ -18,6 +18,8 @@ def get_config(variant: str = '') -> common.ConfigDict:
   config.loss_weights.ctcvr = 1.0
   config.loss_weights.cvr_entire = 0.1
   config.loss_weights.imputation = 0.1
+  # A term of ESMM that its variants with histories have.
+  config.loss_weights.cvr_clicked = None
   # A quarter of the click rate of the data.
   kuairand = variant.startswith('kuairand')
   config.estimator_options.propensity_floor = 0.1 if kuairand else 0.01

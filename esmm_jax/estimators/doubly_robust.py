@@ -5,18 +5,17 @@ from collections.abc import Mapping
 from esmm_jax.estimators import click_space as _click_space
 from esmm_jax.estimators import propensity as _propensity
 from esmm_jax.estimators.funnel import outputs
-from esmm_jax.estimators.imputation import Gamma, GAMMA, Imputation
+from esmm_jax.estimators.imputation import Gamma, GAMMA, guessed_loss, HEAD
+from esmm_jax.estimators.imputation import Imputation, imputation_term
 from esmm_jax.estimators.imputation import imputation_weight
 from esmm_jax.estimators.losses import cross_entropy, space_term, sum_and_count
 from esmm_jax.estimators.propensity import Cap, Floor, Propensity
 from esmm_jax.tasks import FUNNEL, Space, spaces, Tasks
 from esmm_jax.types import Array, Labels, Logits, LossTerms
-import jax
 import jax.numpy as jnp
 
-HEAD = 'imputation'
 # The loss of CVR over all impressions.
-_CVR = 'cvr_entire'
+CVR = 'cvr_entire'
 
 
 def doubly_robust(
@@ -99,20 +98,18 @@ def doubly_robust(
   space = _propensity.clicked_space(tasks)
   p = _propensity.propensities(logits, labels, propensity)
   inverse = _propensity.inverse(p, propensity_floor, weight_cap)
-  clicked = labels[space.given] > 0
-  ratio = jnp.where(clicked, inverse, 0.0)
+  ratio = jnp.where(labels[space.given] > 0, inverse, 0.0)
+  guess = guessed_loss(logits, space, error_head)
+  error = cross_entropy(logits[space.output], labels[space.label]) - guess
+  weights = imputation_weight(imputation, inverse, dr_mse_gamma)
+  joint = _joint_space(tasks)
   terms = dict(_click_space.click_space(logits, labels, where, tasks=tasks))
   del terms[space.key]
-  terms[_CVR] = sum_and_count(
-      _doubly_robust_loss(logits, labels, space, ratio, error_head), where
-  )
-  weight = imputation_weight(imputation, inverse, dr_mse_gamma)
-  errors = _imputation_loss(logits, labels, space, error_head)
-  errors = jnp.where(clicked, errors * weight, 0.0)
-  terms[HEAD] = sum_and_count(errors, where)
-  joint = _joint_space(tasks)
-  terms[joint.key] = space_term(joint, outputs(logits, tasks), labels, where)
-  return terms
+  return terms | {
+      CVR: sum_and_count(guess + ratio * error, where),
+      HEAD: imputation_term(logits, labels, where, space, weights, error_head),
+      joint.key: space_term(joint, outputs(logits, tasks), labels, where),
+  }
 
 
 def default_weights(tasks: Tasks) -> dict[str, float]:
@@ -124,7 +121,7 @@ def default_weights(tasks: Tasks) -> dict[str, float]:
   _propensity.check_tasks('doubly_robust', tasks)
   weights = _click_space.default_weights(tasks)
   del weights[_propensity.clicked_space(tasks).key]
-  return weights | {_CVR: 1.0, HEAD: 1.0, _joint_space(tasks).key: 0.0}
+  return weights | {CVR: 1.0, HEAD: 1.0, _joint_space(tasks).key: 0.0}
 
 
 def row_weights(
@@ -145,40 +142,7 @@ def row_weights(
     weight_cap: See there.
   """
   each = _propensity.from_probabilities(p, labels, propensity)
-  return {_CVR: _propensity.inverse(each, propensity_floor, weight_cap)}
-
-
-def _doubly_robust_loss(
-    logits: Logits, labels: Labels, space: Space, ratio: Array, error_head: bool
-) -> Array:
-  """Computes e + o (d - e) / p of each row, [B].
-
-  Args:
-    logits: Output -> [B].
-    labels: Label -> [B].
-    space: CVR on the clicked rows.
-    ratio: o / p, [B].
-    error_head: Whether the head is e itself.
-  """
-  head = jax.lax.stop_gradient(logits[HEAD])
-  q, r = logits[space.output], labels[space.label]
-  guess = (
-      jax.nn.softplus(head)
-      if error_head
-      else cross_entropy(q, jax.nn.sigmoid(head))
-  )
-  return guess + ratio * (cross_entropy(q, r) - guess)
-
-
-def _imputation_loss(
-    logits: Logits, labels: Labels, space: Space, error_head: bool
-) -> Array:
-  """Computes how far the head is from what it guesses, on clicked rows, [B]."""
-  head, r = logits[HEAD], labels[space.label]
-  if not error_head:
-    return cross_entropy(head, r)
-  error = cross_entropy(jax.lax.stop_gradient(logits[space.output]), r)
-  return jnp.square(error - jax.nn.softplus(head))
+  return {CVR: _propensity.inverse(each, propensity_floor, weight_cap)}
 
 
 def _joint_space(tasks: Tasks) -> Space:

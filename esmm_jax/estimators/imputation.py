@@ -4,22 +4,29 @@ A doubly robust estimator with the right propensity is unbiased whatever the
 guess is. An imputation loss decides at which propensities p the guess should be
 good. With e2 the squared error of the guess, or a cross-entropy:
 
-    name     weight of a clicked row      sum over clicks / impressions, expected
-    plain    1                            mean of p e2
-    dr_jl    1 / p                        mean of e2
-    mrdr     (1 - p) / p^2                mean of (1 - p) / p e2
-    dr_bias  (1 - p)^2 / p^3              mean of ((1 - p) / p)^2 e2
+    name     weight of a clicked row        sum over clicks, expected value
+    plain    1                              sum_i p e2
+    dr_jl    1 / p                          sum_i e2
+    mrdr     (1 - p) / p^2                  sum_i (1 - p) / p e2
+    dr_bias  (1 - p)^2 / p^3                sum_i ((1 - p) / p)^2 e2
     dr_mse   g dr_bias + (1 - g) mrdr
 
-`mrdr` is that part of the variance of the doubly robust risk which depends on
-the guess. `dr_bias` bounds its bias under a wrong propensity.
+where i are all impressions. `mrdr` is the part of the variance of the doubly
+robust risk that depends on the guess; `dr_bias` the square of its bias, with the
+click in the place of the probability that the propensity should be.
 """
 
 from typing import Annotated, Literal
 
+from esmm_jax.estimators.losses import cross_entropy, sum_and_count
 from esmm_jax.options import SHARE
-from esmm_jax.types import Array, InputError
+from esmm_jax.tasks import Space
+from esmm_jax.types import Array, InputError, Labels, Logits
+import jax
 import jax.numpy as jnp
+
+# The output of the imputation model, and the term that trains it.
+HEAD = 'imputation'
 
 Imputation = Literal['plain', 'dr_jl', 'mrdr', 'dr_bias', 'dr_mse']
 Gamma = Annotated[float | Array, SHARE]
@@ -31,7 +38,7 @@ _WEIGHTS = {
     'dr_jl': lambda w, gamma: w,
     'mrdr': lambda w, gamma: (w - 1.0) * w,
     'dr_bias': lambda w, gamma: (w - 1.0) ** 2 * w,
-    'dr_mse': lambda w, gamma: (gamma * (w - 1.0) + 1.0 - gamma) * (w - 1.0) * w,
+    'dr_mse': lambda w, gamma: (gamma * (w - 2.0) + 1.0) * (w - 1.0) * w,
 }
 
 
@@ -71,3 +78,55 @@ def imputation_weight(
         f' {tuple(_WEIGHTS)}.'
     )
   return _WEIGHTS[imputation](inverse, gamma)
+
+
+def guessed_loss(logits: Logits, space: Space, error_head: bool) -> Array:
+  """Computes the loss of CVR that the head guesses, [B].
+
+  Args:
+    logits: Output -> [B], with the head's.
+    space: `propensity.clicked_space`.
+    error_head: The head is softplus^-1 of the guess, which then does not depend
+      on pCVR. Otherwise it is the log-odds s of a conversion, and the guess is
+      BCE(s, pCVR).
+
+  Returns:
+    The guesses; the head has no gradient.
+  """
+  head = jax.lax.stop_gradient(logits[HEAD])
+  if error_head:
+    return jax.nn.softplus(head)
+  return cross_entropy(logits[space.output], jax.nn.sigmoid(head))
+
+
+def imputation_term(
+    logits: Logits,
+    labels: Labels,
+    where: Array,
+    space: Space,
+    weights: Array,
+    error_head: bool,
+) -> tuple[Array, Array]:
+  """Computes the loss of the imputation model on the clicked rows.
+
+      sum_clicked w BCE(r, s) / n,  or  sum_clicked w (d - e)^2 / n
+
+  Args:
+    logits: Output -> [B], with the head's; pCVR has no gradient.
+    labels: Label -> [B].
+    where: [B], 0 for padding.
+    space: `propensity.clicked_space`.
+    weights: w of each row, [B], those of `imputation_weight`.
+    error_head: See `guessed_loss`.
+
+  Returns:
+    (sum, count), two scalars; the count is that of the impressions.
+  """
+  head, label = logits[HEAD], labels[space.label]
+  if error_head:
+    q = jax.lax.stop_gradient(logits[space.output])
+    errors = jnp.square(cross_entropy(q, label) - jax.nn.softplus(head))
+  else:
+    errors = cross_entropy(head, label)
+  clicked = labels[space.given] > 0
+  return sum_and_count(jnp.where(clicked, errors * weights, 0.0), where)
