@@ -12,8 +12,8 @@ good. With e2 the squared error of the guess, or a cross-entropy:
     dr_mse   g dr_bias + (1 - g) mrdr
 
 where i are all impressions. `mrdr` is the part of the variance of the doubly
-robust risk that depends on the guess; `dr_bias` the square of its bias, with the
-click in the place of the probability that the propensity should be.
+robust risk that depends on the guess; `dr_bias` the square of its bias, with
+the click in the place of the probability that the propensity should be.
 """
 
 from typing import Annotated, Literal
