@@ -15,6 +15,7 @@ def get_config(variant: str = '') -> common.ConfigDict:
   config = mmoe.get_config(variant)
   config.estimator = 'doubly_robust'
   config.estimator_options.error_head = True
+  config.estimator_options.imputation_normalization = 'impressions'
   config.loss_weights.ctcvr = 1.0
   config.loss_weights.cvr_entire = 0.1
   config.loss_weights.imputation = 0.1

@@ -5,9 +5,16 @@ from collections.abc import Mapping
 from esmm_jax.estimators import click_space as _click_space
 from esmm_jax.estimators import propensity as _propensity
 from esmm_jax.estimators.funnel import outputs
-from esmm_jax.estimators.imputation import Gamma, GAMMA, guessed_loss, HEAD
-from esmm_jax.estimators.imputation import Imputation, imputation_term
-from esmm_jax.estimators.imputation import imputation_weight
+from esmm_jax.estimators.imputation import (
+    Gamma,
+    GAMMA,
+    guessed_loss,
+    HEAD,
+    Imputation,
+    imputation_term,
+    imputation_weight,
+    ImputationNormalization,
+)
 from esmm_jax.estimators.losses import cross_entropy, space_term, sum_and_count
 from esmm_jax.estimators.propensity import Cap, Floor, Propensity
 from esmm_jax.tasks import FUNNEL, Space, spaces, Tasks
@@ -25,6 +32,7 @@ def doubly_robust(
     *,
     tasks: Tasks = FUNNEL,
     imputation: Imputation = 'dr_jl',
+    imputation_normalization: ImputationNormalization = 'self',
     dr_mse_gamma: Gamma = GAMMA,
     error_head: bool = False,
     propensity: Propensity = 'own',
@@ -37,10 +45,11 @@ def doubly_robust(
   impressions, of which those in O are clicked,
 
       L = 1/n sum_i BCE(o_i, pCTR_i) + 1/n sum_i [e_i + o_i (d_i - e_i) / p_i]
-          + 1/n sum_O w(p_i) BCE(r_i, s_i),    d = BCE(r, q), e = BCE(s, q)
+          + 1/N sum_O w(p_i) BCE(r_i, s_i),    d = BCE(r, q), e = BCE(s, q)
 
-  where s is the head `imputation`, a second CVR model, and w is the weight of
-  `imputation.py`. The gradient of the second sum on the logit of q is
+  where s is the head `imputation`, a second CVR model, w is the weight of
+  `imputation.py` and N the sum of these weights. The gradient of the second sum
+  on the logit of q is
 
       (q - s) + o / p (s - r),
 
@@ -50,7 +59,7 @@ def doubly_robust(
   step at the same time.
 
   With `error_head` the head is the papers' own form, a guess e = softplus(head)
-  >= 0 of the loss itself, trained by sum_O w(p) (d - e)^2 / n. That e does not
+  >= 0 of the loss itself, trained by sum_O w(p) (d - e)^2 / N. That e does not
   depend on q, so the loss is a different number but **it is IPS for the CVR
   tower**: the gradients on q and on every shared layer are those of `ips` to
   the bit (`tests/estimators/test_doubly_robust.py`), and only the third sum
@@ -62,10 +71,10 @@ def doubly_robust(
   The term `ctcvr`, of weight 0 here, is ESMM's: ESCM2-DR is this estimator with
   the error head and that term (`configs/escm2_dr.py`).
 
-  The losses `mrdr`, `dr_bias` and `dr_mse` weigh a row by up to the second and
-  third power of 1 / floor. In a network that shares its embeddings the
-  imputation model then decides them; `loss_weights.imputation` or a higher
-  floor says how much.
+  The papers' N is n, `imputation_normalization='impressions'`, of models that
+  share nothing. The weights of `mrdr`, `dr_bias` and `dr_mse` grow with the
+  second and third power of 1 / p, and such a sum decides what is shared: on
+  simulated data with one embedding it took the AUC of CTR from .67 to .58.
 
   Args:
     logits: Task -> output, and that of the head, float32 [B].
@@ -74,6 +83,8 @@ def doubly_robust(
     where: float32 [B], 0 for padding.
     tasks: The funnel.
     imputation: `plain`, `dr_jl`, `mrdr`, `dr_bias` or `dr_mse`.
+    imputation_normalization: N, `self` (the sum of the weights) or
+      `impressions`.
     dr_mse_gamma: The share of `dr_bias` in `dr_mse`.
     error_head: Guesses the loss, not the conversion.
     propensity: `own`, `frozen` or `true`; see `propensity.propensities`.
@@ -81,11 +92,11 @@ def doubly_robust(
     weight_cap: The greatest 1 / p.
 
   Returns:
-    Term -> (sum, count): `ctr`, `cvr_entire`, `imputation` and `ctcvr`, all of
-    count n, and for other tasks those of `click_space`.
+    Term -> (sum, count): `ctr`, `cvr_entire` and `ctcvr` of count n,
+    `imputation` of count N, and for other tasks those of `click_space`.
 
   Raises:
-    InputError: There is no such imputation or propensity.
+    InputError: There is no such imputation, normalization or propensity.
 
   References:
     Wang et al., Doubly Robust Joint Learning for Recommendation on Data Missing
@@ -107,7 +118,15 @@ def doubly_robust(
   del terms[space.key]
   return terms | {
       CVR: sum_and_count(guess + ratio * error, where),
-      HEAD: imputation_term(logits, labels, where, space, weights, error_head),
+      HEAD: imputation_term(
+          logits,
+          labels,
+          where,
+          space,
+          weights,
+          error_head,
+          imputation_normalization,
+      ),
       joint.key: space_term(joint, outputs(logits, tasks), labels, where),
   }
 

@@ -29,6 +29,7 @@ import jax.numpy as jnp
 HEAD = 'imputation'
 
 Imputation = Literal['plain', 'dr_jl', 'mrdr', 'dr_bias', 'dr_mse']
+ImputationNormalization = Literal['self', 'impressions']
 Gamma = Annotated[float | Array, SHARE]
 GAMMA = 0.5
 
@@ -106,10 +107,11 @@ def imputation_term(
     space: Space,
     weights: Array,
     error_head: bool,
+    normalization: str = 'self',
 ) -> tuple[Array, Array]:
   """Computes the loss of the imputation model on the clicked rows.
 
-      sum_clicked w BCE(r, s) / n,  or  sum_clicked w (d - e)^2 / n
+      sum_clicked w BCE(r, s) / N,  or  sum_clicked w (d - e)^2 / N
 
   Args:
     logits: Output -> [B], with the head's; pCVR has no gradient.
@@ -118,9 +120,13 @@ def imputation_term(
     space: `propensity.clicked_space`.
     weights: w of each row, [B], those of `imputation_weight`.
     error_head: See `guessed_loss`.
+    normalization: N, `self`, the sum of the weights, or `impressions`.
 
   Returns:
-    (sum, count), two scalars; the count is that of the impressions.
+    (sum, count), two scalars. The count has no gradient.
+
+  Raises:
+    InputError: There is no such normalization.
   """
   head, label = logits[HEAD], labels[space.label]
   if error_head:
@@ -129,4 +135,15 @@ def imputation_term(
   else:
     errors = cross_entropy(head, label)
   clicked = labels[space.given] > 0
-  return sum_and_count(jnp.where(clicked, errors * weights, 0.0), where)
+  weights = jax.lax.stop_gradient(jnp.where(clicked, weights, 0.0))
+  total, count = sum_and_count(
+      jnp.where(clicked, errors * weights, 0.0), where
+  )
+  if normalization == 'impressions':
+    return total, count
+  if normalization == 'self':
+    return total, sum_and_count(weights, where)[0]
+  raise InputError(
+      f'estimator_options.imputation_normalization is {normalization!r}; it'
+      " must be one of ('self', 'impressions')."
+  )

@@ -4,9 +4,16 @@ from collections.abc import Mapping
 
 from esmm_jax.estimators import click_space as _click_space
 from esmm_jax.estimators import propensity as _propensity
-from esmm_jax.estimators.imputation import Gamma, GAMMA, guessed_loss, HEAD
-from esmm_jax.estimators.imputation import Imputation, imputation_term
-from esmm_jax.estimators.imputation import imputation_weight
+from esmm_jax.estimators.imputation import (
+    Gamma,
+    GAMMA,
+    guessed_loss,
+    HEAD,
+    Imputation,
+    imputation_term,
+    imputation_weight,
+    ImputationNormalization,
+)
 from esmm_jax.estimators.losses import cross_entropy, sum_and_count
 from esmm_jax.estimators.propensity import Cap, Floor
 from esmm_jax.tasks import FUNNEL, Tasks
@@ -28,6 +35,7 @@ def stable_dr(
     *,
     tasks: Tasks = FUNNEL,
     imputation: Imputation = 'dr_jl',
+    imputation_normalization: ImputationNormalization = 'self',
     dr_mse_gamma: Gamma = GAMMA,
     propensity_floor: Floor = _propensity.FLOOR,
     weight_cap: Cap = _propensity.NO_CAP,
@@ -58,7 +66,8 @@ def stable_dr(
     labels: `click` and `conversion`, float32 [B].
     where: float32 [B], 0 for padding.
     tasks: The funnel.
-    imputation: See `doubly_robust`, as for the next three.
+    imputation: See `doubly_robust`, as for the next four.
+    imputation_normalization: See there.
     dr_mse_gamma: See there.
     propensity_floor: See there.
     weight_cap: See there.
@@ -69,7 +78,7 @@ def stable_dr(
     other tasks those of `click_space`.
 
   Raises:
-    InputError: There is no such imputation.
+    InputError: There is no such imputation or normalization.
 
   References:
     Li et al., StableDR: Stabilized Doubly Robust Learning for Recommendation on
@@ -94,7 +103,15 @@ def stable_dr(
   return terms | {
       PROPENSITY: sum_and_count(propensity, where),
       space.key: cvr,
-      HEAD: imputation_term(logits, labels, where, space, weights, False),
+      HEAD: imputation_term(
+          logits,
+          labels,
+          where,
+          space,
+          weights,
+          False,
+          imputation_normalization,
+      ),
       _CLICKED_GUESSES: sum_and_count(ratio * guess, where),
       _CLICKED_WEIGHTS: sum_and_count(ratio, where),
       _GUESSES: sum_and_count(guess, where),

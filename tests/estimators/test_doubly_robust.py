@@ -18,8 +18,10 @@ from tests.estimators import w6
 IMPUTATIONS = ('plain', 'dr_jl', 'mrdr', 'dr_bias', 'dr_mse')
 # Guesses of CVR that have nothing to do with it.
 LABELS = np.array([0.3, 0.02, 0.7, 0.001, 0.5, 0.04])
-# Below every propensity of the world.
-EXACT = functools.partial(doubly_robust, propensity_floor=1e-6)
+# Below every propensity of the world; sums over its impressions.
+EXACT = functools.partial(
+    doubly_robust, propensity_floor=1e-6,
+    imputation_normalization='impressions')
 PSEUDO = EXACT
 ERRORS = functools.partial(EXACT, error_head=True)
 
@@ -386,6 +388,27 @@ def test_the_best_equal_guess():
     np.testing.assert_allclose(sd**2, risk, atol=5e-5)
   assert min(variance, key=variance.get) == 'mrdr'
   np.testing.assert_allclose(best_guess('dr_jl'), w6.RISK, rtol=1e-9)
+
+
+@pytest.mark.parametrize('error_head', [False, True])
+@pytest.mark.parametrize('imputation', IMPUTATIONS)
+def test_self_normalised_imputation(imputation, error_head):
+  """The same gradient, divided by the sum of the weights."""
+  data = rows()
+  terms = functools.partial(
+      doubly_robust, imputation=imputation, error_head=error_head)
+  got, gradient = gradients(terms, 'imputation', data)
+  papers = functools.partial(terms, imputation_normalization='impressions')
+  want, want_gradient = gradients(papers, 'imputation', data)
+  x, labels, where = data
+  weights = imputation_weight(imputation, 1 + np.exp(-x['ctr']), 0.5)
+  ratio = where.sum() / np.sum(where * labels['click'] * weights)
+  np.testing.assert_allclose(got, ratio * want, rtol=1e-6)
+  np.testing.assert_allclose(
+      gradient['imputation'], ratio * want_gradient['imputation'],
+      rtol=1e-5, atol=1e-12)
+  with pytest.raises(InputError, match="normalization is 'n'; it must be one"):
+    terms(*data, imputation_normalization='n')
 
 
 def test_gamma_mixes_two_losses():
