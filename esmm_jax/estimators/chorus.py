@@ -1,8 +1,9 @@
 """ChorusCVR: CVR beside the rate of clicks that do not convert."""
 
-from typing import Any, Mapping
+from collections.abc import Mapping
 
 from esmm_jax.estimators import entire_space as _entire_space
+from esmm_jax.estimators import ips as _ips
 from esmm_jax.estimators import propensity as _propensity
 from esmm_jax.estimators.funnel import joint_logit
 from esmm_jax.estimators.losses import cross_entropy, sum_and_count
@@ -91,6 +92,20 @@ def _disagreement(q: Array, u: Array) -> Array:
   """Computes BCE(1 - u, q) + BCE(1 - q, u) of log-odds, labels stopped."""
   complement = lambda x: jax.nn.sigmoid(-jax.lax.stop_gradient(x))
   return cross_entropy(q, complement(u)) + cross_entropy(u, complement(q))
+
+
+def row_weights(
+    p: Mapping[str, Array],
+    labels: Labels,
+    *,
+    propensity: str = 'own',
+    propensity_floor: float = FLOOR,
+) -> dict[str, Array]:
+  """Returns each clicked row's weight in the terms that have one; see `ips`."""
+  (weights,) = _ips.row_weights(
+      p, labels, propensity=propensity, propensity_floor=propensity_floor
+  ).values()
+  return dict.fromkeys(('cvr_clicked', CLICKED, ALIGNMENT), weights)
 
 
 def default_weights(tasks: Tasks) -> dict[str, float]:

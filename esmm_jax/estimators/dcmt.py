@@ -1,8 +1,9 @@
-"""DCMT: a factual and a counterfactual CVR, weighted by inverse propensities."""
+"""DCMT: a factual and a counterfactual CVR, of inverse propensities."""
 
-from typing import Any, Mapping
+from collections.abc import Mapping
 
 from esmm_jax.estimators import entire_space as _entire_space
+from esmm_jax.estimators import ips as _ips
 from esmm_jax.estimators import propensity as _propensity
 from esmm_jax.estimators.losses import cross_entropy, sum_and_count
 from esmm_jax.estimators.propensity import FLOOR, Floor, inverse, Propensity
@@ -79,6 +80,19 @@ def dcmt(
       COUNTERFACTUAL: (sum_and_count(losses, unclicked)[0], jnp.sum(where)),
       PRIOR: sum_and_count(gaps, where),
   }
+
+
+def row_weights(
+    p: Mapping[str, Array],
+    labels: Labels,
+    *,
+    propensity: str = 'own',
+    propensity_floor: float = FLOOR,
+) -> dict[str, Array]:
+  """Returns each clicked row's weight in `cvr_clicked`; see `ips`."""
+  return _ips.row_weights(
+      p, labels, propensity=propensity, propensity_floor=propensity_floor
+  )
 
 
 def default_weights(tasks: Tasks) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Pseudo-labels: a teacher's CVR as the label of unclicked impressions."""
 
-from typing import Any, Annotated, Literal, Mapping
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 from esmm_jax.estimators import entire_space as _entire_space
 from esmm_jax.estimators import propensity as _propensity
@@ -58,10 +59,12 @@ def pseudo_label(
   `second_student`; `disagreement` is KL(q || q') + KL(q' || q) over all
   impressions. Predictions are those of the first.
 
-  With `inverse` and a teacher that is right, q is right for any p. A teacher
-  that is wrong enters with the weight b / (a + b), about a half: for free q,
+  With a teacher that is right, q is right for any p. One that is wrong enters
+  with the share B / (A + B), about a half for `inverse`; a free q becomes
 
-      q = (a' eta + b' c) / (a' + b'),  a' = P(o) / p,  b' = (1 - P(o)) / (1 - p).
+      q = (A eta + B c) / (A + B),  A = P(o) a,  B = gamma (1 - P(o)) b,
+
+  with the conversion rate eta of clicked rows.
 
   Settings of named methods; the loss weights are in their configs:
 
@@ -186,6 +189,20 @@ def check_weights(propensity: str, unclicked_weight: str) -> None:
         " estimator_options.propensity is 'none'; set it to own, frozen or"
         " true, or unclicked_weight to one or uncertainty."
     )
+
+
+def row_weights(
+    p: Mapping[str, Array],
+    labels: Labels,
+    *,
+    propensity: str = 'own',
+    propensity_floor: float = FLOOR,
+) -> dict[str, Array]:
+  """Returns each clicked row's weight in `cvr_entire`; see `ips`."""
+  if propensity == 'none':
+    return {ENTIRE: jnp.ones_like(p['ctr'])}
+  chosen = _propensity.from_probabilities(p, labels, propensity)
+  return {ENTIRE: inverse(chosen, propensity_floor)}
 
 
 def default_weights(tasks: Tasks) -> dict[str, float]:

@@ -177,7 +177,7 @@ def test_free_heads_end_at_the_truth():
 def test_no_gradient_reaches_the_propensity():
   x, labels, where = batch()
   for name in WEIGHTED:
-    gradient = jax.grad(lambda y: chorus(y, labels, where)[name][0])(x)
+    gradient = jax.grad(lambda y, k=name: chorus(y, labels, where)[k][0])(x)
     assert not np.any(gradient['ctr'])
     assert any(np.any(g) for g in gradient.values())
 

@@ -1,8 +1,5 @@
 """DCMT against its formula, enumerated over all outcomes of world W6."""
 
-import functools
-
-from esmm_jax.estimators import propensity as propensities
 from esmm_jax.estimators.dcmt import dcmt, default_weights
 from esmm_jax.estimators.entire_space import entire_space
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL
@@ -151,8 +148,7 @@ def test_a_weight_divided_by_its_sum_would_shrink_with_the_batch():
 def test_no_gradient_reaches_the_propensity():
   x, labels, where = batch()
   for name in INVERSE:
-    value = lambda y: dcmt(y, labels, where)[name][0]
-    gradient = jax.grad(value)(x)
+    gradient = jax.grad(lambda y, k=name: dcmt(y, labels, where)[k][0])(x)
     assert not np.any(gradient['ctr'])
     assert any(np.any(g) for g in gradient.values())
 
@@ -160,7 +156,7 @@ def test_no_gradient_reaches_the_propensity():
 def test_clicked_rows_do_not_train_the_twin_but_by_the_prior():
   x, labels, where = batch()
   gradients = {
-      name: jax.grad(lambda y: dcmt(y, labels, where)[name][0])(x)
+      name: jax.grad(lambda y, k=name: dcmt(y, labels, where)[k][0])(x)
       for name in INVERSE}
   clicked = np.asarray(labels['click']) > 0
   twin = gradients['cvr_counterfactual']['counterfactual']

@@ -112,8 +112,8 @@ def test_fixed_point_of_a_click_head_is_the_truth():
 def test_the_student_does_not_move_the_teacher_or_the_propensity(unclicked):
   x, labels, where = batch()
   for name in STUDENTS:
-    value = lambda y: pseudo_label(
-        y, labels, where, unclicked_weight=unclicked)[name][0]
+    value = lambda y, k=name: pseudo_label(
+        y, labels, where, unclicked_weight=unclicked)[k][0]
     gradient = jax.grad(value)(x)
     assert not np.any(gradient['teacher'])
     assert not np.any(gradient['ctr'])
