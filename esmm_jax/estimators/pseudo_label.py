@@ -1,7 +1,7 @@
 """Pseudo-labels: a teacher's CVR as the label of unclicked impressions."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, get_args, Literal
 
 from esmm_jax.estimators import entire_space as _entire_space
 from esmm_jax.estimators import propensity as _propensity
@@ -11,7 +11,7 @@ from esmm_jax.estimators.losses import (
     sum_and_count,
 )
 from esmm_jax.estimators.propensity import FLOOR, Floor, inverse
-from esmm_jax.options import NOT_NEGATIVE
+from esmm_jax.options import check_choice, NOT_NEGATIVE
 from esmm_jax.tasks import FUNNEL, Tasks
 from esmm_jax.types import Array, InputError, Labels, Logits, LossTerms
 import jax
@@ -101,7 +101,7 @@ def pseudo_label(
     is 0. The counts are those of the impressions.
 
   Raises:
-    InputError: `inverse` has no propensity.
+    InputError: A choice is not known, or `inverse` has no propensity.
 
   References:
     DDPO (SIGIR 2024) and UKD (Xu et al., WWW 2022) after code of others,
@@ -109,7 +109,7 @@ def pseudo_label(
     the papers were not read. DDPO's code floors p at 1e-7. A note on UKD has
     the weight 1 / (1 + k KL) in place of the exponential.
   """
-  check_weights(propensity, unclicked_weight)
+  _check(teacher, unclicked_weight, propensity)
   terms = dict(_entire_space.entire_space(logits, labels, where, tasks=tasks))
   space = _propensity.clicked_space(tasks)
   del terms[space.key]
@@ -177,17 +177,22 @@ def _divergence(logits: Array, others: Array) -> Array:
   return cross_entropy(others, q) - cross_entropy(logits, q)
 
 
-def check_weights(propensity: str, unclicked_weight: str) -> None:
-  """Refuses weights 1 / (1 - p) without a p.
+def _check(teacher: str, unclicked_weight: str, propensity: str) -> None:
+  """Refuses options that are not known, and 1 / (1 - p) without a p.
 
   Raises:
     InputError: So it is.
   """
+  section = 'estimator_options'
+  check_choice(f'{section}.teacher', teacher, get_args(Teacher))
+  check_choice(
+      f'{section}.unclicked_weight', unclicked_weight, get_args(UnclickedWeight)
+  )
   if propensity == 'none' and unclicked_weight == 'inverse':
     raise InputError(
-        "estimator_options.unclicked_weight is 'inverse', 1 / (1 - pCTR), but"
-        " estimator_options.propensity is 'none'; set it to own, frozen or"
-        " true, or unclicked_weight to one or uncertainty."
+        f"{section}.unclicked_weight is 'inverse', 1 / (1 - pCTR), but"
+        f" {section}.propensity is 'none'; set it to own, frozen or true, or"
+        ' unclicked_weight to one or uncertainty.'
     )
 
 

@@ -1,6 +1,6 @@
 """ChorusCVR against its formula, enumerated over all outcomes of world W6."""
 
-from esmm_jax.estimators.chorus import chorus, default_weights
+from esmm_jax.estimators.chorus import chorus, default_weights, row_weights
 from esmm_jax.estimators.entire_space import entire_space
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL
 from esmm_jax.types import InputError
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.estimators import free_heads, w6
+from tests.estimators import w6
 
 TERMS = tuple(default_weights(FUNNEL))
 WEIGHTED = ('cvr_clicked', 'no_conversion_clicked', 'alignment')
@@ -163,12 +163,11 @@ def test_the_two_clicked_terms_are_mirror_images():
 
 def test_free_heads_end_at_the_truth():
   """CTR too: no loss pays for a higher propensity."""
-  p, eta = np.array([0.04]), np.array([0.005])
-  start = {k: np.array([v])
-           for k, v in (('ctr', -2.0), ('cvr', -3.0), ('no_conversion', 2.0))}
-  got = free_heads.descend(
-      chorus, start, default_weights(FUNNEL),
-      dict(ctr=10.0, cvr=50.0, no_conversion=50.0), p, eta, steps=1000)
+  value = lambda x, labels: w6.loss(
+      chorus(x, labels, np.ones(1)), default_weights(FUNNEL))
+  start = dict(ctr=[0.1], cvr=[0.1], no_conversion=[0.9])
+  got = w6.fixed_point(
+      value, start, np.array([0.04]), np.array([0.005]), rate=0.3, steps=300)
   assert got['ctr'] == pytest.approx(0.04, rel=1e-8)
   assert got['cvr'] == pytest.approx(0.005, rel=1e-8)
   assert got['no_conversion'] == pytest.approx(0.995, rel=1e-8)
@@ -206,6 +205,24 @@ def test_parts_of_a_batch_add_up():
   for name in want:
     np.testing.assert_allclose(
         np.add(one[name], two[name]), want[name], rtol=1e-6)
+
+
+def test_row_weights_are_those_of_the_losses():
+  x, labels, where = batch()
+  clicked = np.asarray(labels['click']) > 0
+  p = {'ctr': np.asarray(jax.nn.sigmoid(x['ctr']))}
+  weights = row_weights(p, labels, propensity_floor=0.3)
+  assert set(weights) == set(WEIGHTED)
+  q, u = (jax.nn.sigmoid(x[k]) for k in ('cvr', 'no_conversion'))
+  errors = dict(
+      cvr_clicked=('cvr', q - labels['conversion']),
+      no_conversion_clicked=('no_conversion', u - 1 + labels['conversion']),
+      alignment=('cvr', q + u - 1))
+  for name, (output, error) in errors.items():
+    slope = jax.grad(lambda y, k=name: chorus(
+        y, labels, where, propensity_floor=0.3)[k][0])(x)[output]
+    np.testing.assert_allclose(
+        slope[clicked], (weights[name] * error)[clicked], rtol=1e-4, atol=1e-6)
 
 
 def test_the_sum_over_clicks_of_public_code_is_another_loss():

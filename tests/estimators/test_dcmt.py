@@ -1,15 +1,16 @@
 """DCMT against its formula, enumerated over all outcomes of world W6."""
 
-from esmm_jax.estimators.dcmt import dcmt, default_weights
+from esmm_jax.estimators.dcmt import dcmt, default_weights, row_weights
 from esmm_jax.estimators.entire_space import entire_space
-from esmm_jax.tasks import CART_FUNNEL, FUNNEL
+from esmm_jax.estimators.ips import ips
+from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Task
 from esmm_jax.types import InputError
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.estimators import free_heads, w6
+from tests.estimators import w6
 
 TWIN = np.array([0.9, 0.7, 0.99, 0.5, 0.95, 0.2])
 ONES = np.ones(6)
@@ -73,17 +74,14 @@ def test_without_the_twin_it_is_ips_beside_esmm():
   x, labels, where = batch()
   weights = default_weights(FUNNEL) | dict(
       cvr_counterfactual=0.0, counterfactual_prior=0.0)
+  assert weights['ctr'] == weights['ctcvr'] == weights['cvr_clicked'] == 1
 
   def ours(x):
     return w6.loss(dcmt(x, labels, where), weights)
 
   def theirs(x):
     terms = entire_space(x, labels, where)
-    p = jax.nn.sigmoid(jax.lax.stop_gradient(x['ctr']))
-    losses = jax.nn.softplus(x['cvr']) - x['cvr'] * labels['conversion']
-    losses *= 1 / jnp.maximum(p, 0.01)
-    ips = jnp.sum(losses * labels['click']), jnp.sum(where)
-    terms = {**terms, 'cvr_clicked': ips, 'zero': ips}
+    terms['cvr_clicked'] = ips(x, labels, where)['cvr_clicked']
     return w6.loss(terms, {k: weights[k] for k in weights if k in terms})
 
   (value, gradient), (want, expected) = (
@@ -99,13 +97,13 @@ def test_without_the_twin_it_is_ips_beside_esmm():
     (0.5, 0.00333705, 1e-8)])
 def test_fixed_point_of_free_heads(prior, q, digits):
   """q* becomes 1, q solves q - eta + lambda q (1 - q) = 0, and CTR is right."""
-  start = {k: np.array([-2.0]) for k in ('ctr', 'cvr', 'counterfactual')}
   weights = dict(
       ctr=1.0, cvr_clicked=1.0, cvr_counterfactual=1.0,
       counterfactual_prior=prior)
-  got = free_heads.descend(
-      dcmt, start, weights, dict(ctr=20.0, cvr=100.0, counterfactual=100.0),
-      np.array([0.04]), np.array([0.005]))
+  value = lambda x, labels: w6.loss(dcmt(x, labels, np.ones(1)), weights)
+  start = dict(ctr=[0.1], cvr=[0.1], counterfactual=[0.1])
+  got = w6.fixed_point(
+      value, start, np.array([0.04]), np.array([0.005]), steps=300)
   assert got['cvr'] == pytest.approx(q, abs=digits)
   assert got['cvr'] - 0.005 + prior * got['cvr'] * (1 - got['cvr']) == (
       pytest.approx(0, abs=1e-12))
@@ -193,6 +191,30 @@ def test_parts_of_a_batch_add_up():
   for name in want:
     np.testing.assert_allclose(
         np.add(one[name], two[name]), want[name], rtol=1e-6)
+
+
+def test_row_weights_are_those_of_the_loss():
+  x, labels, where = batch()
+  slope = jax.grad(
+      lambda y: dcmt(y, labels, where, propensity_floor=0.2)['cvr_clicked'][0])
+  clicked = np.asarray(labels['click']) > 0
+  error = jax.nn.sigmoid(x['cvr']) - labels['conversion']
+  p = {'ctr': np.asarray(jax.nn.sigmoid(x['ctr']))}
+  (weights,) = row_weights(p, labels, propensity_floor=0.2).values()
+  np.testing.assert_allclose(
+      (slope(x)['cvr'] / error)[clicked], weights[clicked], rtol=1e-5)
+
+
+def test_other_tasks_have_their_entire_space_loss():
+  tasks = (*FUNNEL, Task('play_time', 'play_time', 'ctr', kind='regression'))
+  x, labels, where = batch()
+  x['play_time'], labels['play_time'] = x['cvr'], 3 * labels['click']
+  got = dcmt(x, labels, where, tasks=tasks)
+  want = entire_space(x, labels, where, tasks=tasks)
+  assert set(got) == set(default_weights(tasks))
+  for name in set(want) - {'cvr_clicked'}:
+    assert got[name] == want[name]
+    assert default_weights(tasks)[name] == float('clicked' not in name)
 
 
 def test_tasks_that_do_not_suit():

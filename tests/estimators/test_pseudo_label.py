@@ -6,7 +6,11 @@ from esmm_jax.estimators import sampling
 from esmm_jax.estimators.click_space import click_space
 from esmm_jax.estimators.ips import ips
 from esmm_jax.estimators.losses import ROWS
-from esmm_jax.estimators.pseudo_label import default_weights, pseudo_label
+from esmm_jax.estimators.pseudo_label import (
+    default_weights,
+    pseudo_label,
+    row_weights,
+)
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL
 from esmm_jax.types import InputError
 import jax
@@ -14,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.estimators import free_heads, w6
+from tests.estimators import w6
 
 TEACHERS = ('click_head', 'frozen', 'truth')
 WEIGHTS = ('one', 'inverse', 'uncertainty')
@@ -87,23 +91,23 @@ def test_a_teacher_that_is_right_is_right_for_any_propensity(unclicked, floor):
     'predicted, q', [(0.02, 0.0066438), (0.04, 0.0075), (0.08, 0.0083803)])
 def test_fixed_point_of_a_teacher_that_is_twice_too_high(predicted, q):
   """(a eta + b c) / (a + b), a = p / p', b = (1 - p) / (1 - p')."""
-  terms = functools.partial(
-      pseudo_label, teacher='frozen', propensity='frozen')
-  got = free_heads.descend(
-      terms, dict(ctr=np.zeros(1), cvr=np.array([-3.0])), {'cvr_entire': 1.0},
-      dict(cvr=30.0), np.array([0.04]), np.array([0.005]), steps=1000,
-      frozen_cvr=[0.01], frozen_ctr=[predicted])
+  value = lambda x, labels: w6.loss(
+      pseudo_label(x, labels, np.ones(1), teacher='frozen',
+                   propensity='frozen'), {'cvr_entire': 1.0})
+  got = w6.fixed_point(
+      value, dict(ctr=[0.5], cvr=[0.1]), np.array([0.04]), np.array([0.005]),
+      rate=0.3, steps=200, frozen_cvr=[0.01], frozen_ctr=[predicted])
   assert got['cvr'] == pytest.approx(q, abs=1e-7)
 
 
 def test_fixed_point_of_a_click_head_is_the_truth():
   """The teacher learns eta from clicked rows, so the student does too."""
   names = ('ctr', 'cvr', 'teacher')
-  weights = default_weights(FUNNEL)
-  got = free_heads.descend(
-      pseudo_label, {k: np.array([-2.0]) for k in names}, weights,
-      dict(ctr=10.0, cvr=40.0, teacher=1000.0), np.array([0.04]),
-      np.array([0.005]), steps=1500)
+  value = lambda x, labels: w6.loss(
+      pseudo_label(x, labels, np.ones(1)), default_weights(FUNNEL))
+  got = w6.fixed_point(
+      value, {k: [0.1] for k in names}, np.array([0.04]), np.array([0.005]),
+      rate=0.4, steps=1500)
   assert [float(got[k][0]) for k in names] == pytest.approx(
       [0.04, 0.005, 0.005], rel=1e-6)
 
@@ -239,8 +243,28 @@ def test_parts_of_a_batch_add_up(unclicked):
         np.add(one[name], two[name]), want[name], rtol=1e-5)
 
 
+@pytest.mark.parametrize('propensity', ['none', 'own', 'frozen'])
+def test_row_weights_are_those_of_the_loss(propensity):
+  x, labels, where = batch()
+  options = dict(propensity=propensity, propensity_floor=0.3)
+  clicked = np.asarray(labels['click']) > 0
+  p = {'ctr': np.asarray(jax.nn.sigmoid(x['ctr']))}
+  (weights,) = row_weights(p, labels, **options).values()
+  slope = jax.grad(lambda y: pseudo_label(
+      y, labels, where, unclicked_weight='one', **options)['cvr_entire'][0])(x)
+  error = jax.nn.sigmoid(x['cvr']) - labels['conversion']
+  np.testing.assert_allclose(
+      slope['cvr'][clicked], (weights * error)[clicked], rtol=1e-5)
+
+
 def test_what_is_refused():
   with pytest.raises(InputError, match='unclicked_weight is .inverse.*none'):
     pseudo_label(*batch(), propensity='none')
+  for option, words in (
+      ('teacher', 'teacher is .truht.*Did you mean .truth'),
+      ('unclicked_weight', 'unclicked_weight is .truht.*uncertainty'),
+      ('propensity', 'propensity is .truht.*own')):
+    with pytest.raises(InputError, match=words):
+      pseudo_label(*batch(), **{option: 'truht'})
   with pytest.raises(InputError, match='pseudo_label.*right after it'):
     default_weights(CART_FUNNEL)
