@@ -100,6 +100,8 @@ def _idle(flat: Mapping[str, Any]) -> Iterator[_Idle]:
   yield from _of_training(flat)
   yield from _of_objective(flat)
   yield from _of_model(flat)
+  if flat.get('estimator') == 'pseudo_label':
+    yield from _of_pseudo_labels(flat)
   name = flat.get('dataset.name')
   if name == 'tabular':
     yield from _of_log(flat)
@@ -219,6 +221,23 @@ def _of_model(flat: Mapping[str, Any]) -> Iterator[_Idle]:
 
 def _text(value: Any) -> str:
   return value if isinstance(value, str) else ''
+
+
+def _of_pseudo_labels(flat: Mapping[str, Any]) -> Iterator[_Idle]:
+  # With what the config of UKD sets.
+  second = {
+      'estimator_options.uncertainty_ratio': 100.0,
+      'loss_weights.second_student': 0.2,
+      'loss_weights.disagreement': 1.0,
+  }
+  for option, default, reader, keys in (
+      ('unclicked_weight', 'inverse', 'uncertainty', second),
+      ('teacher', 'click_head', 'click_head', {'loss_weights.teacher': 0.2}),
+  ):
+    value = flat.get(f'estimator_options.{option}') or default
+    why = f'estimator_options.{option} is {value!r}, not {reader!r}'
+    for key, quiet in keys.items() if value != reader else ():
+      yield _Idle(key, why, (None, 0.0, quiet))
 
 
 def _of_log(flat: Mapping[str, Any]) -> Iterator[_Idle]:
