@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from esmm_jax.estimators import entire_space as _entire_space
 from esmm_jax.estimators import ips as _ips
 from esmm_jax.estimators import propensity as _propensity
+from esmm_jax.estimators.contract import Needs
 from esmm_jax.estimators.funnel import joint_logit
 from esmm_jax.estimators.losses import cross_entropy, sum_and_count
 from esmm_jax.estimators.propensity import FLOOR, Floor, inverse, Propensity
-from esmm_jax.tasks import FUNNEL, Tasks
+from esmm_jax.tasks import FUNNEL, Head, Tasks
 from esmm_jax.types import Array, Labels, Logits, LossTerms
 import jax
 import jax.numpy as jnp
@@ -92,6 +93,12 @@ def _disagreement(q: Array, u: Array) -> Array:
   """Computes BCE(1 - u, q) + BCE(1 - q, u) of log-odds, labels stopped."""
   complement = lambda x: jax.nn.sigmoid(-jax.lax.stop_gradient(x))
   return cross_entropy(q, complement(u)) + cross_entropy(u, complement(q))
+
+
+def needs(*, propensity: str = 'own') -> Needs:
+  """Returns the head of u and the column of the propensity."""
+  columns = _propensity.needs(propensity)
+  return columns._replace(heads=(Head(HEAD, like='cvr'),))
 
 
 def row_weights(

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from esmm_jax.estimators import entire_space as _entire_space
 from esmm_jax.estimators import ips as _ips
 from esmm_jax.estimators import propensity as _propensity
+from esmm_jax.estimators.contract import Needs
 from esmm_jax.estimators.losses import cross_entropy, sum_and_count
 from esmm_jax.estimators.propensity import FLOOR, Floor, inverse, Propensity
-from esmm_jax.tasks import FUNNEL, Tasks
+from esmm_jax.tasks import FUNNEL, Head, Tasks
 from esmm_jax.types import Array, Labels, Logits, LossTerms
 import jax
 import jax.numpy as jnp
@@ -80,6 +81,12 @@ def dcmt(
       COUNTERFACTUAL: (sum_and_count(losses, unclicked)[0], jnp.sum(where)),
       PRIOR: sum_and_count(gaps, where),
   }
+
+
+def needs(*, propensity: str = 'own') -> Needs:
+  """Returns the counterfactual head and the column of the propensity."""
+  columns = _propensity.needs(propensity)
+  return columns._replace(heads=(Head(HEAD, like='cvr'),))
 
 
 def row_weights(

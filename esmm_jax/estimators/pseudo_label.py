@@ -5,6 +5,7 @@ from typing import Annotated, get_args, Literal
 
 from esmm_jax.estimators import entire_space as _entire_space
 from esmm_jax.estimators import propensity as _propensity
+from esmm_jax.estimators.contract import Needs
 from esmm_jax.estimators.losses import (
     cross_entropy,
     space_term,
@@ -12,7 +13,7 @@ from esmm_jax.estimators.losses import (
 )
 from esmm_jax.estimators.propensity import FLOOR, Floor, inverse
 from esmm_jax.options import check_choice, NOT_NEGATIVE
-from esmm_jax.tasks import FUNNEL, Tasks
+from esmm_jax.tasks import FUNNEL, Head, Tasks
 from esmm_jax.types import Array, InputError, Labels, Logits, LossTerms
 import jax
 import jax.numpy as jnp
@@ -194,6 +195,32 @@ def _check(teacher: str, unclicked_weight: str, propensity: str) -> None:
         f" {section}.propensity is 'none'; set it to own, frozen or true, or"
         ' unclicked_weight to one or uncertainty.'
     )
+
+
+def needs(
+    *,
+    teacher: str = 'click_head',
+    unclicked_weight: str = 'inverse',
+    propensity: str = 'own',
+) -> Needs:
+  """Returns the heads and the columns that the options read.
+
+  Raises:
+    InputError: See `pseudo_label`.
+  """
+  _check(teacher, unclicked_weight, propensity)
+  columns = _propensity.needs(propensity)
+  chosen = {
+      TEACHER: teacher == 'click_head',
+      SECOND: unclicked_weight == 'uncertainty',
+  }
+  if teacher == 'frozen':
+    columns = columns._replace(frozen=('cvr', *columns.frozen))
+  if teacher == 'truth':
+    columns = columns._replace(truth_labels=('p_cvr', *columns.truth_labels))
+  return columns._replace(
+      heads=tuple(Head(n, like='cvr') for n, used in chosen.items() if used)
+  )
 
 
 def row_weights(
