@@ -414,10 +414,9 @@ def test_tasks_without_cvr_after_ctr_are_refused(tasks):
     default_weights(tasks)
 
 
-@pytest.mark.parametrize('options, words', [
-    ({'propensity': 'truth'}, "propensity is 'truth'.*'own', 'frozen', 'true'"),
-    ({'normalization': 'snips'}, "is 'snips'.*'impressions', 'clicks', 'self'"),
-])
-def test_unknown_choices_are_refused(options, words):
+@pytest.mark.parametrize('option, value, nearest', [
+    ('propensity', 'truth', 'true'), ('normalization', 'sel', 'self')])
+def test_unknown_choices_are_refused(option, value, nearest):
+  words = f"estimator_options.{option} is '{value}'.*mean '{nearest}'"
   with pytest.raises(InputError, match=words):
-    ips(*batch(), **options)
+    ips(*batch(), **{option: value})
