@@ -257,20 +257,17 @@ def _text(value: Any) -> str:
 
 
 def _of_pseudo_labels(flat: Mapping[str, Any]) -> Iterator[_Idle]:
-  # With what the config of UKD sets.
-  second = {
-      'estimator_options.uncertainty_ratio': 100.0,
-      'loss_weights.second_student': 0.2,
-      'loss_weights.disagreement': 1.0,
-  }
+  ratio, teacher = 'estimator_options.uncertainty_ratio', 'loss_weights.teacher'
+  second = ('loss_weights.second_student', 'loss_weights.disagreement')
   for option, default, reader, keys in (
-      ('unclicked_weight', 'inverse', 'uncertainty', second),
-      ('teacher', 'click_head', 'click_head', {'loss_weights.teacher': 0.2}),
+      ('unclicked_weight', 'inverse', 'uncertainty', (ratio, *second)),
+      ('teacher', 'click_head', 'click_head', (teacher,)),
   ):
     value = flat.get(f'estimator_options.{option}') or default
     why = f'estimator_options.{option} is {value!r}, not {reader!r}'
-    for key, quiet in keys.items() if value != reader else ():
-      yield _Idle(key, why, (None, 0.0, quiet))
+    for key in keys if value != reader else ():
+      # With what the config of UKD sets.
+      yield _Idle(key, why, (None, 0.0, 0.2, 1.0, 100.0))
 
 
 def _of_log(flat: Mapping[str, Any]) -> Iterator[_Idle]:

@@ -60,7 +60,7 @@ IDLE = [
      "estimator='entire_space'"),
     ('ddpo', '', {}, 'estimator_options.uncertainty_ratio', 5.0,
      "unclicked_weight is 'inverse', not 'uncertainty'"),
-    ('ddpo', '', {}, 'loss_weights.second_student', 1.0, 'unclicked_weight'),
+    ('ddpo', '', {}, 'loss_weights.second_student', 0.5, 'unclicked_weight'),
     ('ddpo', '', {}, 'loss_weights.disagreement', 0.5, 'unclicked_weight'),
     ('ukd', '', {'estimator_options.teacher': 'truth'}, 'loss_weights.teacher',
      0.7, "teacher is 'truth', not 'click_head'"),
