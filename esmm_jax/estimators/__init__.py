@@ -17,7 +17,7 @@ returns its terms as (sum, count). To add one, write a file and a line in
   {'ctr': 1.0, 'cvr_clicked': 1.0}
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import NamedTuple
 
 from esmm_jax.estimators import click_space as _click_space
@@ -26,6 +26,7 @@ from esmm_jax.estimators import end_to_end as _end_to_end
 from esmm_jax.estimators import entire_space as _entire_space
 from esmm_jax.estimators import unbias as _unbias
 from esmm_jax.estimators.funnel import CONDITIONAL, JOINT
+from esmm_jax.plugins.registry import instance_of, Registry
 from esmm_jax.tasks import Tasks
 from esmm_jax.types import LossTerms
 
@@ -51,7 +52,7 @@ class Estimator(NamedTuple):
   traced: tuple[str, ...] = ()
 
 
-ESTIMATORS = {
+ESTIMATORS: MutableMapping[str, Estimator] = {
     'entire_space': Estimator(
         _entire_space.entire_space, _entire_space.default_weights
     ),
@@ -75,3 +76,5 @@ ESTIMATORS = {
         ('conversion_if_clicked',),
     ),
 }
+# Plugins add to it.
+ESTIMATORS = Registry('ESTIMATORS', ESTIMATORS, instance_of(Estimator))

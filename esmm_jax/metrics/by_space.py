@@ -3,8 +3,7 @@
 Spaces are named: `ctr` and `ctcvr` are over all impressions, `cvr_clicked` over
 the clicked ones, `cvr_entire` over all against the truth, where a simulator
 knows it. Longer funnels follow the same rule (`tasks.spaces`). pCVR against the
-CTCVR label over all impressions is not computed: it ranks plain CTR above the
-truth.
+CTCVR label over all impressions is not computed: it ranks CTR above the truth.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -138,8 +137,8 @@ def evaluate(
       groups = None if groups is None else groups[where]
       periods = None if periods is None else np.asarray(periods)[where]
     if space.kind == 'regression':
-      for name, metric in _functions(space).items():
-        metrics[f'{space.key}/{name}'] = metric(scores, label, None)
+      for name, f in _functions(space).items():
+        metrics[f'{space.key}/{name}'] = float(f(scores, label, None))
       continue
     for name, value in of_events(scores, label, periods).items():
       metrics[f'{space.key}/{name}'] = value
@@ -202,7 +201,8 @@ def _functions(
     space: Space,
 ) -> Mapping[str, Callable[[Array, Array, Array | None], float]]:
   """Returns name -> metric of a space, without those of groups."""
-  return REGRESSION_METRICS if space.kind == 'regression' else METRICS
+  of_value = space.kind == 'regression'
+  return (REGRESSION_METRICS if of_value else METRICS).in_use()
 
 
 def of_events(
@@ -215,7 +215,8 @@ def of_events(
     labels: 0 or 1 [n].
     periods: See `Observed`.
   """
-  values = {n: metric(logits, labels, None) for n, metric in METRICS.items()}
+  used = METRICS.in_use().items()
+  values = {n: float(metric(logits, labels, None)) for n, metric in used}
   if periods is not None:
     values['auc'] = grouped_auc(logits, labels, periods).value
   return values

@@ -50,8 +50,10 @@ def common_ctr_metrics(
   outputs['ctcvr_common'] = np.asarray(joint, np.float32)
   label = np.asarray(observed.labels['conversion'])
   return {
-      f'ctcvr_common/{name}': metric(outputs['ctcvr_common'], label, None)
-      for name, metric in METRICS.items()
+      f'ctcvr_common/{name}': float(
+          metric(outputs['ctcvr_common'], label, None)
+      )
+      for name, metric in METRICS.in_use().items()
   }
 
 
