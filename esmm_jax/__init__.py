@@ -46,6 +46,7 @@ _HOMES = {
     'ESTIMATORS': 'estimators',
     'DATASETS': 'data',
     'METRICS': 'metrics',
+    'DIRECTIONS': 'metric_names',
     'PROTOCOLS': 'protocols',
     'Schema': 'schema',
     'Field': 'schema',

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Mapping, Sequence
+import contextlib
 import difflib
 import glob
 import os
@@ -79,8 +80,17 @@ def table(spec: str) -> Table:
     InputError: There is no such file or variant, or the file is wrong.
   """
   made = _call(spec, 'get_table', 'sweep')
-  new = [plugins.load(point.get(plugins.KEY)) for point in made.points]
-  return _call(spec, 'get_table', 'sweep') if any(new) else made
+  of_points = [
+      {k: v for k, v in p.items() if k in ('config', plugins.KEY)}
+      for p in made.points
+  ]
+  before = len(plugins.PLUGINS.modules)
+  for values in {repr(values): values for values in of_points}.values():
+    with contextlib.suppress(InputError):  # The runs will say it.
+      point(values)
+  if len(plugins.PLUGINS.modules) > before:  # What is best in its columns.
+    made = _call(spec, 'get_table', 'sweep')
+  return made
 
 
 def _call(spec: str, function: str, flag: str) -> Any:

@@ -150,7 +150,9 @@ def versions(config: Mapping[str, Any]) -> dict[str, str]:
   }
 
 
-def compare(run: str, then: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+def compare(
+    run: str, then: Mapping[str, Any], config: Mapping[str, Any]
+) -> None:
   """Warns where plugins are not those that a run was trained with.
 
   Args:

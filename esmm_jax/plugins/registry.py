@@ -7,7 +7,7 @@ A name that is taken cannot be assigned again, except by the module that has it:
 a cell of a notebook may run twice.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 import re
 import sys
 from typing import Any, Generic, TypeVar
@@ -171,7 +171,8 @@ def instance_of(kind: type) -> Callable[[Any], str]:
   """Returns a check of a `Registry` of values of one type."""
 
   def wrong(value: Any) -> str:
-    return '' if isinstance(value, kind) else f'{value!r} is no {kind.__name__}.'
+    is_one = isinstance(value, kind)
+    return '' if is_one else f'{value!r} is no {kind.__name__}.'
 
   return wrong
 
@@ -195,7 +196,7 @@ def one_of(*choices: str) -> Callable[[Any], str]:
   """Returns a check of a `Registry` of texts."""
 
   def wrong(value: Any) -> str:
-    ends: Iterable[str] = map(repr, choices)
-    return '' if value in choices else f'{value!r} is none of {", ".join(ends)}.'
+    every = ', '.join(map(repr, choices))
+    return '' if value in choices else f'{value!r} is none of {every}.'
 
   return wrong
