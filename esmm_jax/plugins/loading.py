@@ -15,6 +15,8 @@ KEY = 'plugins'
 _VERSION = 'plugin '
 _sha256: dict[str, str] = {}
 _said: set[str] = set()
+# Values of the key that `try_to_load` could not import.
+_failed: set[str] = set()
 
 
 def names(value: Any) -> tuple[str, ...]:
@@ -128,11 +130,14 @@ def try_to_load(config: Mapping[str, Any] | None, run: str) -> None:
     config: The content of config.json; may hold anything.
     run: The run's folder.
   """
+  value = config.get(KEY) if isinstance(config, Mapping) else None
+  if value is None or repr(value) in _failed:
+    return
   try:
-    if isinstance(config, Mapping):
-      load(config.get(KEY), run)
+    load(value, run)
   except InputError as e:
-    _say_once(f'{e} Until then it is not known what is best of its metrics.')
+    _failed.add(repr(value))  # A table may have a hundred such runs.
+    streams.warn(f'{e} Until then it is not known what is best of its metrics.')
 
 
 def versions(config: Mapping[str, Any]) -> dict[str, str]:

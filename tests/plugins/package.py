@@ -132,7 +132,7 @@ def get_table(variant=''):
       title='Focal',
       points=points,
       rows=('loss_weights.ctr_focal', 'estimator_options.gamma'),
-      columns=(Column('test/ctr/brier', 'Brier'),),
+      columns=(Column('Brier', 'test/ctr/brier'),),
   )
 '''
 
