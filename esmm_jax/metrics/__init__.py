@@ -8,6 +8,7 @@
   fronts        two scores traded against each other: front, area, ellipse
   by_space      all of them by task and sample space
   choosing      the one that selects the parameters of a run
+  undefined     those that are no numbers, and why
   checks        validation of their inputs
 
 METRICS are those of one task: name -> function(logits, labels, where) -> float

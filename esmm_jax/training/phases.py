@@ -9,7 +9,7 @@ from typing import Any
 
 from esmm_jax import histories, system_errors
 from esmm_jax.json_files import write_json
-from esmm_jax.metrics.by_space import undefined
+from esmm_jax.metrics.undefined import undefined
 from esmm_jax.parallel import axes, processes
 from esmm_jax.plugins import loading as plugins
 from esmm_jax.protocols import use as protocols
