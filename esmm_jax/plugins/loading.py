@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 import importlib
 import os
+import sys
 import traceback
 from typing import Any
 
@@ -48,6 +49,12 @@ def names(value: Any) -> tuple[str, ...]:
       raise InputError(
           f'{KEY}: {module!r} is no name of a module; write it as an import'
           ' does, my_package.my_module, without a path or .py.'
+      )
+    # A folder of somebody else's run may name any: none of Python's own, some
+    # of which do things when they are imported.
+    if parts[0] in sys.stdlib_module_names or '__main__' in parts:
+      raise InputError(
+          f"{KEY}: {module!r} is one of Python's own modules; name yours."
       )
     if modules.count(module) > 1:
       raise InputError(f'{KEY}: {module} is named twice; name it once.')
