@@ -22,18 +22,20 @@ class Linear(Architecture):
 PARTS = '''
 from esmm_jax import DATASETS, DIRECTIONS, ESTIMATORS, METRICS, MODELS
 from esmm_jax.data.store.columnar import ColumnarBuilder
-from esmm_jax.estimators import Estimator
+from esmm_jax.estimators.contract import Estimator, Needs
 from esmm_jax.estimators.losses import cross_entropy, sum_and_count
 from esmm_jax.schema import Field, Schema
-from esmm_jax.tasks import FUNNEL
+from esmm_jax.tasks import FUNNEL, Head
+from esmm_jax.types import Array
 import jax.numpy as jnp
 import numpy as np
 
 from my_package import model
 
 
-def focal(logits, labels, where, *, tasks=FUNNEL, gamma=1.0):
-  """ESMM's losses, and the click's times |y - p|^gamma."""
+def focal(
+    logits, labels, where, *, tasks=FUNNEL, gamma: float | Array = 1.0):
+  """ESMM's losses, the click's times |y - p|^gamma, and a head's on clicks."""
   p = {t: 1 / (1 + jnp.exp(-z)) for t, z in logits.items()}
   y = labels['click']
   bce = cross_entropy(logits['ctr'], y)
@@ -43,11 +45,17 @@ def focal(logits, labels, where, *, tasks=FUNNEL, gamma=1.0):
       'ctr_focal': sum_and_count(bce * jnp.abs(y - p['ctr']) ** gamma, where),
       'ctcvr': sum_and_count(
           cross_entropy(z, labels['conversion']), where),
+      'cvr_second': sum_and_count(
+          cross_entropy(logits['second'], labels['conversion']), where * y),
   }
 
 
 def weights(tasks):
-  return {'ctr_focal': 1.0, 'ctcvr': 1.0}
+  return {'ctr_focal': 1.0, 'ctcvr': 1.0, 'cvr_second': 0.5}
+
+
+def needs():
+  return Needs(heads=(Head('second', like='cvr'),))
 
 
 def brier(logits, labels, where):
@@ -92,7 +100,7 @@ class Coins(ColumnarBuilder):
 
 
 MODELS['linear'] = model.Linear
-ESTIMATORS['focal'] = Estimator(focal, weights)
+ESTIMATORS['focal'] = Estimator(focal, weights, needs)
 METRICS['brier'] = brier
 DIRECTIONS['brier'] = 'min'
 DATASETS['coins'] = Coins
