@@ -82,6 +82,8 @@ WRONG = {
     HEAD + 'ESTIMATORS["x"] = abs': 'is no Estimator. Mend the module.',
     HEAD + 'MODELS["x"] = dict': 'is no subclass of Architecture. Mend the',
     HEAD + 'DATASETS["x"] = dict': 'is no subclass of ColumnarBuilder. Mend',
+    HEAD + 'DATASETS["x"] = DATASETS["tabular"]': "its name is 'tabular', that",
+    HEAD + 'from tests.toy import Toy\nDATASETS["x"] = Toy': 'from_options',
     HEAD + 'METRICS["x"] = 3': '3 is no function of (logits, labels, where). M',
     HEAD + 'METRICS["a/b"] = abs': "METRICS['a/b']: a name has letters",
 }

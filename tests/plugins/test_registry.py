@@ -12,7 +12,7 @@ from tests.plugins.conftest import REGISTRIES
 PARTS = {
     'MODELS': MODELS['mmoe'],
     'ESTIMATORS': ESTIMATORS['click_space'],
-    'DATASETS': DATASETS['tabular'],
+    'DATASETS': type('Mine', (DATASETS['tabular'],), {'name': 'of_a_test'}),
     'METRICS': METRICS['auc'],
     'REGRESSION_METRICS': METRICS['auc'],
     'DIRECTIONS': 'max',

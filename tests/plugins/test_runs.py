@@ -2,10 +2,12 @@
 
 import json
 import os
+import pathlib
 import shutil
 import sys
 
 import esmm_jax
+from esmm_jax.json_files import read_jsonl
 from esmm_jax.plugins import loading
 from esmm_jax.serving import exporting
 from esmm_jax.types import InputError
@@ -47,7 +49,7 @@ def test_the_run_keeps_its_plugins(run):
     assert version in versions.items()
   for key in ('test/ctr/brier', 'test/ctcvr/brier', 'valid/ctr/brier'):
     assert 0 < results[key] < 0.3
-  lines = [json.loads(x) for x in open(os.path.join(run, 'metrics.jsonl'))]
+  lines = read_jsonl(os.path.join(run, 'metrics.jsonl'))
   assert all(x['train/cvr_second'] > 0 for x in lines if 'train/loss' in x)
 
 
@@ -103,7 +105,7 @@ def test_the_same_run_of_another_plugin(run, home, tmp_path):
     esmm_jax.train_and_evaluate(config, run, str(home / 'data'))
   config.plugins = ()
   with pytest.raises(
-      InputError, match="'linear', which is of the plugin my_package.parts, and"
+      InputError, match="'focal', which is of the plugin my_package.parts, and"
       ' this config does not name that; set plugins='):
     esmm_jax.train_and_evaluate(config, str(tmp_path / 'a'), str(home / 'data'))
   assert not os.path.exists(tmp_path / 'a')
@@ -187,7 +189,7 @@ def test_programs_that_read_a_run(programs, typed, tmp_path):
   sound(programs('calibrate', name))
   sound(programs('export', name, f'--output={tmp_path / "exported"}'))
   sound(programs('report', name))
-  page = open(os.path.join(typed, 'report.html'), encoding='utf-8').read()
+  page = pathlib.Path(typed, 'report.html').read_text('utf-8')
   assert 'mean squared error of the probabilities.' in page
   for program, more in (
       ('predict', ['--split=test', f'--output={tmp_path / "b.parquet"}']),
