@@ -233,15 +233,9 @@ def _evaluate(
       labels, groups, {}, predictor.schema.tasks, group_periods=periods
   )
   result = _metrics(
-      predictor,
-      outputs,
-      observed,
-      uses,
-      (by, segment),
-      (calibrated, joint),
-      counts,
-      False,
-  )
+      predictor, outputs, observed, uses, (by, segment), (calibrated, joint),
+      counts, False,
+  )  # fmt: skip
   return result | {'left_out': sum(piece.left_out for piece in seen)}
 
 
