@@ -79,6 +79,13 @@ WRONG = {
     'import sys; sys.exit(3)': 'line 1: SystemExit: 3. Mend the module.',
     HEAD + 'METRICS["auc"] = abs': "line 2: METRICS['auc'] is this project's"
     ' own and stays; take another name. Mend the module.',
+    HEAD + 'def f(a, b, c, *, tasks, x): pass\n'
+    'ESTIMATORS["x"] = ESTIMATORS["unbias"]._replace(terms=f)':
+    "line 3: ESTIMATORS['x']: broken.f: option 'x' needs a default and one of",
+    HEAD + 'ESTIMATORS["x"] = ESTIMATORS["unbias"]._replace('
+    'weights=lambda tasks: {}["y"])': "weights cannot be read: KeyError: 'y'. W",
+    HEAD + 'ESTIMATORS["x"] = ESTIMATORS["unbias"]._replace('
+    'weights=lambda tasks: {})': 'it has no terms for any tasks. Mend the',
     HEAD + 'ESTIMATORS["x"] = abs': 'is no Estimator. Mend the module.',
     HEAD + 'MODELS["x"] = dict': 'is no subclass of Architecture. Mend the',
     HEAD + 'DATASETS["x"] = dict': 'is no subclass of ColumnarBuilder. Mend',

@@ -4,6 +4,8 @@ import json
 import os
 import pathlib
 import shutil
+import socket
+import subprocess
 import sys
 
 import esmm_jax
@@ -170,7 +172,7 @@ def typed(programs, home):
   workdir = home / 'runs' / 'typed'
   sound(programs(
       'train', '--config=configs/esmm.py:smoke',
-      '--config.dataset.num_train=4000', '--config.dataset.num_valid=2000',
+      '--config.dataset.num_train=4000', '--config.dataset.num_valid=9000',
       '--config.dataset.num_test=2000', '--config.plugins=my_package.parts',
       '--config.estimator=focal', *SHORT,
       '--config.selection.metric=valid/ctr/brier', f'--workdir={workdir}'))
@@ -205,7 +207,7 @@ def test_programs_that_read_a_run(programs, typed, tmp_path):
   assert 'is not there' in line
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_runs_that_begin_with_another(programs, typed, home):
   config = ['--config=configs/esmm.py:smoke', '--config.estimator=focal',
             '--config.plugins=my_package.parts']
@@ -216,7 +218,7 @@ def test_runs_that_begin_with_another(programs, typed, home):
   for seed in (1, 2):
     sound(programs(
         'train', *config, *SHORT, '--config.dataset.num_train=4000',
-        '--config.dataset.num_valid=2000', '--config.dataset.num_test=2000',
+        '--config.dataset.num_valid=9000', '--config.dataset.num_test=2000',
         f'--config.seed={seed}', f'--init_from={typed}',
         f'--workdir={runs / f"from{seed}"}'))
   both = f'--workdir={runs / "from1"},{runs / "from2"}'
@@ -225,7 +227,7 @@ def test_runs_that_begin_with_another(programs, typed, home):
   assert json.loads(scored.read_text())['ctr/brier'] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_resumes_with_another_source(programs, home, tmp_path):
   other = package.write(tmp_path / 'home')
   workdir = tmp_path / 'run'
@@ -248,7 +250,7 @@ def test_a_run_that_resumes_with_another_source(programs, home, tmp_path):
       in sound(programs(*arguments, path=str(other))))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep(programs, home, tmp_path):
   """Points that set keys of the plugin; replicas; what names no plugin."""
   table = (home / 'my_table.py').read_text()
@@ -291,6 +293,26 @@ def test_a_wrong_flag_is_one_line(programs, tmp_path, value, part):
                   f'--config.plugins={value}', f'--workdir={tmp_path / "a"}')
   (line,) = [x for x in done.stderr.splitlines() if x]
   assert done.returncode == 1 and line.startswith(f'error: {part}')
+
+
+@pytest.mark.long
+def test_several_processes(home, root, tmp_path):
+  with socket.socket() as s:
+    s.bind(('localhost', 0))
+    port = s.getsockname()[1]
+  env = dict(os.environ, PYTHONPATH=f'{root}{os.pathsep}{home}')
+  both = [
+      subprocess.Popen(
+          [sys.executable, '-m', 'experiments.train',
+           f'--config={home / "my_config.py"}', f'--workdir={tmp_path / "run"}',
+           f'--data_dir={home / "data"}', f'--coordinator=localhost:{port}',
+           '--num_processes=2', f'--process_id={number}'],
+          env=env, cwd=tmp_path, text=True, stdout=subprocess.PIPE,
+          stderr=subprocess.STDOUT)
+      for number in range(2)]
+  said = [process.communicate()[0] for process in both]
+  assert [process.returncode for process in both] == [0, 0], said
+  assert read(tmp_path / 'run', 'results.json')['test/ctr/brier'] > 0
 
 
 @pytest.mark.slow
