@@ -5,7 +5,9 @@ computes them; the selection of parameters, results tables and reports take the
 direction from here, so that they cannot disagree.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
+
+from esmm_jax.plugins.registry import one_of, Registry
 
 # Metric -> 'max', 'min', or '' where neither end is best: a ratio is right at
 # 1, and a coverage only says how much another metric rests on.
@@ -36,7 +38,13 @@ ENTIRE: Mapping[str, str] = {
     'ratio_unclicked': '',
     **dict.fromkeys(DECILE_RATIOS, ''),
 }
-DIRECTIONS: Mapping[str, str] = {**BINARY, **GROUPED, **REGRESSION, **ENTIRE}
+# All of this project; plugins add theirs to DIRECTIONS.
+OURS: Mapping[str, str] = {**BINARY, **GROUPED, **REGRESSION, **ENTIRE}
+DIRECTIONS: MutableMapping[str, str] = Registry(
+    'DIRECTIONS',
+    OURS,
+    one_of('max', 'min', ''),
+)
 
 
 def direction(key: str) -> str:

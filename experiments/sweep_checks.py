@@ -113,7 +113,7 @@ def run_keys(
   terms = ('loss', 'batch_hash', 'skipped', *estimator.weights)
   keys |= {f'train/{term}' for term in terms}
   if settings.training.common_ctr:
-    keys |= {f'test/ctcvr_common/{name}' for name in METRICS}
+    keys |= {f'test/ctcvr_common/{name}' for name in METRICS.in_use()}
   if protocol := named(settings.training.protocol):
     keys |= {f'test/{extra.key}' for extra in protocol.extra}
     keys |= {f'protocol/{measure.label}' for measure in protocol.metrics}

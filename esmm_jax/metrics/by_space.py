@@ -3,8 +3,7 @@
 Spaces are named: `ctr` and `ctcvr` are over all impressions, `cvr_clicked` over
 the clicked ones, `cvr_entire` over all against the truth, where a simulator
 knows it. Longer funnels follow the same rule (`tasks.spaces`). pCVR against the
-CTCVR label over all impressions is not computed: it ranks plain CTR above the
-truth.
+CTCVR label over all impressions is not computed: it ranks CTR above the truth.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -15,8 +14,9 @@ from esmm_jax.metrics import METRICS
 from esmm_jax.metrics.ranking import grouped_auc, weighted_auc
 from esmm_jax.metrics.regression import REGRESSION_METRICS
 from esmm_jax.metrics.truth import kl_divergence, mean_ratio, ratio_by_decile
+from esmm_jax.plugins.registry import Registry
 from esmm_jax.tasks import FUNNEL, Space, spaces, Tasks
-from esmm_jax.types import Array
+from esmm_jax.types import Array, InputError
 import numpy as np
 from scipy import special
 
@@ -88,7 +88,7 @@ def metric_keys(
   """
   keys = []
   for space in spaces(tasks):
-    names = list(_functions(space))
+    names = list(functions(space))
     if has_groups and space.kind == 'binary':
       names += GROUPED
     keys += [f'{space.key}/{name}' for name in names]
@@ -138,8 +138,9 @@ def evaluate(
       groups = None if groups is None else groups[where]
       periods = None if periods is None else np.asarray(periods)[where]
     if space.kind == 'regression':
-      for name, metric in _functions(space).items():
-        metrics[f'{space.key}/{name}'] = metric(scores, label, None)
+      for name in functions(space):
+        value = _value(REGRESSION_METRICS, name, scores, label)
+        metrics[f'{space.key}/{name}'] = value
       continue
     for name, value in of_events(scores, label, periods).items():
       metrics[f'{space.key}/{name}'] = value
@@ -153,56 +154,12 @@ def evaluate(
   return metrics
 
 
-def undefined(
-    metrics: Mapping[str, float], observed: Observed, split: str
-) -> list[str]:
-  """Says which metrics of a split are no numbers, and why.
-
-  Args:
-    metrics: As `evaluate` returns them.
-    observed: The rows that they are of.
-    split: `valid` or `test`, for the text.
-
-  Returns:
-    A line for each sample space that has such metrics.
-  """
-  lines = []
-  for space in spaces(observed.tasks):
-    names = [
-        name.replace('_', ' ')
-        for name in (*_functions(space), *GROUPED)
-        if not np.isfinite(metrics.get(f'{space.key}/{name}', 0.0))
-    ]
-    if names:
-      lines.append(
-          f'{split}/{space.key}: {", ".join(names)} cannot be computed and'
-          f' {"are" if len(names) > 1 else "is"} null in results.json, because'
-          f' {_reason(space, observed)}.'
-      )
-  return lines
-
-
-def _reason(space: Space, observed: Observed) -> str:
-  """Returns what the rows of a space lack for its metrics."""
-  labels = np.asarray(observed.labels[space.label])
-  rows = 'rows'
-  if space.given:
-    labels = labels[np.asarray(observed.labels[space.given]) == 1]
-    rows = f'rows with {space.given} 1'
-  if not len(labels):
-    return f'there are no {rows}'
-  if (labels == labels[0]).all():
-    return f'{space.label} is {labels[0]:g} in all {len(labels)} {rows}'
-  if space.kind == 'binary':
-    return f'no group of {rows} has both values of {space.label}'
-  return f'all predictions for the {rows} are equal'
-
-
-def _functions(
+def functions(
     space: Space,
 ) -> Mapping[str, Callable[[Array, Array, Array | None], float]]:
   """Returns name -> metric of a space, without those of groups."""
-  return REGRESSION_METRICS if space.kind == 'regression' else METRICS
+  of_value = space.kind == 'regression'
+  return (REGRESSION_METRICS if of_value else METRICS).in_use()
 
 
 def of_events(
@@ -215,10 +172,30 @@ def of_events(
     labels: 0 or 1 [n].
     periods: See `Observed`.
   """
-  values = {n: metric(logits, labels, None) for n, metric in METRICS.items()}
+  values = {n: _value(METRICS, n, logits, labels) for n in METRICS.in_use()}
   if periods is not None:
     values['auc'] = grouped_auc(logits, labels, periods).value
   return values
+
+
+def _value(
+    registry: Registry, name: str, values: Array, labels: Array
+) -> float:
+  """Computes one metric.
+
+  Raises:
+    InputError: A plugin's raises something, or returns no number.
+  """
+  try:
+    return float(registry[name](values, labels, None))
+  except Exception as e:  # Whatever somebody's code does.
+    if not registry.module(name):
+      raise
+    raise InputError(
+        f'the metric {name!r} of {registry.module(name)} cannot be computed:'
+        f' {type(e).__name__}: {e}. It takes (values, labels, where), NumPy'
+        ' arrays [n], where may be None, and returns a number.'
+    ) from e
 
 
 def _within(groups: Array | None, periods: Array | None) -> Array | None:

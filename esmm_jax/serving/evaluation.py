@@ -19,6 +19,7 @@ from esmm_jax.data.store.columns import concatenate_rows, cut, take_rows
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.data.values.raw_values import Location
 from esmm_jax.metrics.by_space import each_alone, Observed
+from esmm_jax.plugins import loading as plugins
 from esmm_jax.serving import calibrators, segments
 from esmm_jax.serving.history import replay
 from esmm_jax.serving.labelled import Labelled, Reader
@@ -232,15 +233,9 @@ def _evaluate(
       labels, groups, {}, predictor.schema.tasks, group_periods=periods
   )
   result = _metrics(
-      predictor,
-      outputs,
-      observed,
-      uses,
-      (by, segment),
-      (calibrated, joint),
-      counts,
-      False,
-  )
+      predictor, outputs, observed, uses, (by, segment), (calibrated, joint),
+      counts, False,
+  )  # fmt: skip
   return result | {'left_out': sum(piece.left_out for piece in seen)}
 
 
@@ -255,6 +250,7 @@ def _metrics(
     is_test: bool,
 ) -> dict[str, Any]:
   """Returns all that an evaluation tells, as a flat dictionary."""
+  plugins.use(predictor.config)  # Its metrics: others may be loaded too.
   outputs = predictor.calibrated(outputs, *calibration)
   num = len(next(iter(observed.labels.values())))
   result: dict[str, Any] = {'rows': num, 'left_out': 0}

@@ -6,6 +6,7 @@ import functools
 from typing import Any, NamedTuple
 
 from esmm_jax.estimators import funnel
+from esmm_jax.plugins import loading as plugins
 from esmm_jax.schema import Schema
 from esmm_jax.training import parts
 from esmm_jax.training.settings import Settings
@@ -58,6 +59,7 @@ def restore(run: str, data_dir: str | None = None) -> Trained:
   saved = read_finished(run, 'config.json', '--workdir')
   results = read_finished(run, 'results.json', '--workdir')
   verify.run(run, saved)  # First, because a changed config says other things.
+  plugins.use(saved, run)
   config = to_config(saved)
   schema = _schema(run, config, data_dir)
   settings = Settings.read(config)
@@ -152,6 +154,7 @@ def _params(
       )
     carried = manifest.of_position(chosen.position(checkpoints))
     began = verify.run(run, config, read_schema(run), carried)
+    plugins.compare(run, began.get('versions', {}), config)
     try:
       params = checkpoints.restore_params(selects)
       params_sha256 = chosen.params_sha256(checkpoints, selects, params)

@@ -14,6 +14,7 @@ from typing import Any
 from esmm_jax import streams, system_errors
 from esmm_jax.checksums import hash_fields, hash_json
 from esmm_jax.json_files import parse_json, write_json
+from esmm_jax.plugins import loading as plugins
 from esmm_jax.types import InputError
 from esmm_jax.workdir import end_note, identity, provenance
 from esmm_jax.workdir.folder import config_hash, versions
@@ -48,7 +49,8 @@ def make(
       SCHEMA: hash_fields(schema),
       **data,
   }
-  return {IDENTITY: _identity(parts), **parts, 'versions': versions()}
+  noted = versions() | plugins.versions(config)
+  return {IDENTITY: _identity(parts), **parts, 'versions': noted}
 
 
 def _identity(parts: Mapping[str, str]) -> str:
