@@ -106,7 +106,8 @@ def run_keys(
   # Columns against the truth may stand in a table of other data, too: they are
   # left out there.
   truth = [f'p_{s.output}' for s in spaces(schema.tasks)]
-  computed = metric_keys(schema.tasks, bool(schema.group), truth)
+  weights = parts.row_weights(settings.objective, schema.tasks)
+  computed = metric_keys(schema.tasks, bool(schema.group), truth, weights)
   splits = parts.eval_splits(dataset, builder)
   keys = {f'{split}/{k}' for split in splits for k in computed} | set(FACTS)
   estimator, _ = parts.estimator(

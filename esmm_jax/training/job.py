@@ -127,7 +127,9 @@ def build(
   """Builds the program of the replicas, and opens the splits it scores."""
   common = settings[0]
   program = programs.program(settings, data_dir)
-  predictor = SplitPredictor(program, common.run.eval_batch_size)
+  tasks = program.schema.tasks
+  row_weights = [parts.row_weights(s.objective, tasks) for s in settings]
+  predictor = SplitPredictor(program, common.run.eval_batch_size, row_weights)
   splits = {
       name: predictor.split(split)
       for name, split in parts.eval_splits(

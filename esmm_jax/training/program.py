@@ -154,7 +154,8 @@ def check_before_preparing(
     schema = parts.schema(builder, dataset.fields, dataset.tasks)
     splits = parts.eval_splits(dataset, builder)
     parts.check_splits({'train': dataset.train_split, **splits}, builder)
-    keys = metric_keys(schema.tasks, bool(schema.group), schema.truth)
+    weights = parts.row_weights(s.objective, schema.tasks)
+    keys = metric_keys(schema.tasks, bool(schema.group), schema.truth, weights)
     choosing.check_metric(s.selection.metric, keys)
     Selection(s.selection, 'valid' in splits, schema.tasks)
 

@@ -168,7 +168,8 @@ def test_bias_by_decile_of_the_true_propensity(shift, largest):
 def test_largest_bias_of_few_rows_and_of_none():
   """Empty deciles do not count."""
   columns = {'p_ctr': np.array([0.1, 0.2]), 'p_cvr': np.array([0.5, 0.25])}
-  got = truth.against_truth('cvr', np.zeros(2), columns, np.array([True, False]))
+  clicked = np.array([True, False])
+  got = truth.against_truth('cvr', np.zeros(2), columns, clicked)
   assert got['cvr_entire/bias_ctr_decile_largest'] == 0.25
   none = {name: x[:0] for name, x in columns.items()}
   got = truth.against_truth('cvr', np.zeros(0), none, np.zeros(0, bool))

@@ -44,7 +44,7 @@ def test_the_weights_stand_beside_the_calibration_of_ctr(tmp_path):
   page = page_of(tmp_path / 'run', RESULTS | WEIGHTS)
   assert table(page, 'split') == [
       HEADERS,
-      ['test', 'cvr_clicked', '1.2500', '1,234.6', '25.0%', '100', '12.5%'],
+      ['test', 'cvr_clicked', '1.2500', '1,234.6', '25.0 %', '100', '12.5 %'],
   ]
   for text in (
       'effective sample size, (Σw)² / Σw²', 'largest weight of a clicked row',
@@ -60,11 +60,11 @@ def test_the_weights_stand_beside_the_calibration_of_ctr(tmp_path):
 def test_few_effective_rows_are_said_in_a_line(tmp_path):
   page = page_of(tmp_path / 'run', NO_TRUTH | ENTIRE)
   assert table(page, 'split')[1:] == [
-      ['test', 'cvr_entire', '1.2500', '50.0', '8.8%', '64', '0.0%'],
-      ['valid', 'cvr_entire', '–', '25.0', '4.4%', '32', '0.0%'],
+      ['test', 'cvr_entire', '1.2500', '50.0', '8.8 %', '64', '0.0 %'],
+      ['valid', 'cvr_entire', '–', '25.0', '4.4 %', '32', '0.0 %'],
   ]
-  assert ('the effective sample size is 8.8% (test, cvr_entire), 4.4% (valid,'
-          ' cvr_entire) of the clicked rows, below 10%.') in page.words
+  assert ('the effective sample size is 8.8 % (test, cvr_entire), 4.4 % (valid,'
+          ' cvr_entire) of the clicked rows, below 10 %.') in page.words
   # A term is no space: there is no truth here.
   assert 'true probability' not in page.words
 
@@ -92,7 +92,7 @@ def test_bias_by_decile(biases, tmp_path):
   rows = table(page, 'tenth by true CTR')
   assert len(rows) == 11
   assert rows[1] == ['1', '1.9000', '+0.017500'][: 3 if biases else 2]
-  assert rows[9] == ['9', '1.1000', '−0.002500'][: 3 if biases else 2]
+  assert rows[9] == ['9', '1.1000', '-0.002500'][: 3 if biases else 2]
   assert ('without its sign: 0.017500' in page.words) == bool(biases)
 
 

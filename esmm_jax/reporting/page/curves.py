@@ -69,6 +69,7 @@ def selection_bias(
             'Mean predicted over mean true CVR in each tenth of the test split'
             ' by true CTR; 1 has no bias.'
             + _has_biases(results) * ' Beside it their difference.',
+            large=_has_biases(results),
         )
     )
     parts.append(_decile_table(results))
@@ -88,7 +89,7 @@ def _decile_table(results: Mapping[str, Any]) -> Table:
   if _has_biases(results):
     headers.append('pred. − true')
     for d, key in enumerate(_BIASES):
-      rows[d].append(f'{results[key]:+.6f}'.replace('-', '−'))
+      rows[d].append(f'{results[key]:+.6f}')
       exact[d, 2] = repr(results[key])
     largest = results[_ENTIRE + LARGEST_BIAS]
     notes.append(f'Largest difference, without its sign: {largest:.6f}.')

@@ -14,9 +14,9 @@ from esmm_jax.reporting.page.sections import number
 FEW = 0.1
 _CALIBRATION = (
     'CTR calib.',
-    'predicted clicks over observed ones, all impressions; a propensity of the'
-    ' run itself is right in the mean at 1, and the weights too large above'
-    ' the floor where it is below 1.',
+    'predicted clicks over observed ones, all impressions; below 1 the own'
+    ' propensities of the run are too small in the mean, and its weights too'
+    ' large.',
 )
 
 
@@ -44,7 +44,7 @@ def section(
       rows.append([split, term, *(_text(k, results.get(k)) for k in keys)])
       share = results.get(f'{split}/{term}/ess_share')
       if share is not None and share < FEW:
-        few.append(f'{share:.1%} ({split}, {term})')
+        few.append(f'{_percent(share)} ({split}, {term})')
   title = 'Weights of clicked rows'
   if not rows:
     return Section(title, _absent(results, config))
@@ -66,12 +66,16 @@ def section(
         1,
         Missing(
             'Few rows carry the loss: the effective sample size is'
-            f' {", ".join(few)} of the clicked rows, below {FEW:.0%}. A higher'
+            f' {", ".join(few)} of the clicked rows, below {100 * FEW:g} %. A higher'
             ' floor, or a lower cap, makes it larger, and the estimate more'
             ' biased.'
         ),
     )
   return Section(title, parts)
+
+
+def _percent(share: float) -> str:
+  return f'{100 * share:.1f} %'
 
 
 def _text(key: str, value: float | None) -> str:
@@ -82,7 +86,7 @@ def _text(key: str, value: float | None) -> str:
   if name == 'ess':
     return f'{value:,.1f}'
   if name in ('ess_share', 'at_floor'):
-    return f'{value:.1%}'
+    return _percent(value)
   return f'{value:,.6g}' if name == 'weight_max' else number(value)
 
 
