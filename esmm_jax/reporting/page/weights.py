@@ -66,9 +66,9 @@ def section(
         1,
         Missing(
             'Few rows carry the loss: the effective sample size is'
-            f' {", ".join(few)} of the clicked rows, below {100 * FEW:g} %. A higher'
-            ' floor, or a lower cap, makes it larger, and the estimate more'
-            ' biased.'
+            f' {", ".join(few)} of the clicked rows, below {100 * FEW:g} %.'
+            ' A higher floor, or a lower cap, makes it larger, and the estimate'
+            ' more biased.'
         ),
     )
   return Section(title, parts)
