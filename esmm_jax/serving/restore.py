@@ -69,7 +69,7 @@ def restore(run: str, data_dir: str | None = None) -> Trained:
     selects = any(key.startswith('valid/') for key in results)
   params, stamp = _params(run, selects, results, saved)
   model = plan(settings, schema)
-  weights = parts.row_weights(settings.objective, schema.tasks)
+  weights = RowWeights.of(parts.estimator(settings.objective, schema.tasks))
   return Trained(config, schema, model, params, results, run, stamp, weights)
 
 

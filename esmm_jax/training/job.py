@@ -127,9 +127,8 @@ def build(
   """Builds the program of the replicas, and opens the splits it scores."""
   common = settings[0]
   program = programs.program(settings, data_dir)
-  tasks = program.schema.tasks
-  row_weights = [parts.row_weights(s.objective, tasks) for s in settings]
-  predictor = SplitPredictor(program, common.run.eval_batch_size, row_weights)
+  objectives = [s.objective for s in settings]
+  predictor = SplitPredictor(program, common.run.eval_batch_size, objectives)
   splits = {
       name: predictor.split(split)
       for name, split in parts.eval_splits(

@@ -15,7 +15,9 @@ from esmm_jax.metrics.gates import gate_metrics, mean_gates
 from esmm_jax.metrics.weights import RowWeights
 from esmm_jax.models.experts import GATES
 from esmm_jax.tasks import spaces, Tasks
+from esmm_jax.training import parts
 from esmm_jax.training.program import Program
+from esmm_jax.training.settings import ObjectiveOptions
 from esmm_jax.training.state import StepSpec
 from esmm_jax.types import Array, Batch
 from esmm_jax.workdir import predictions
@@ -125,10 +127,21 @@ class SplitPredictor:
       self,
       program: Program,
       batch_size: int,
-      row_weights: Sequence[RowWeights | None] = (),
+      objectives: Sequence[ObjectiveOptions] = (),
   ):
+    """Compiles nothing yet.
+
+    Args:
+      program: Of the run.
+      batch_size: Rows of a batch.
+      objectives: Of each replica; without them `metrics` has no weights of
+        clicked rows.
+    """
     self._program = program
-    self._row_weights = row_weights  # Of each replica.
+    tasks = program.schema.tasks
+    self._row_weights = [
+        RowWeights.of(parts.estimator(o, tasks)) for o in objectives
+    ]
     self._batch_size = batch_size
     self._predict = jax.jit(
         functools.partial(predict_step, plan=program.plan),
