@@ -6,6 +6,7 @@ import functools
 from typing import Any, NamedTuple
 
 from esmm_jax.estimators import funnel
+from esmm_jax.metrics.weights import RowWeights
 from esmm_jax.plugins import loading as plugins
 from esmm_jax.schema import Schema
 from esmm_jax.training import parts
@@ -30,6 +31,7 @@ class Trained(NamedTuple):
     results: The content of results.json.
     folder: The run's folder; '' if the model is not of a run.
     stamp: Of the run and these parameters.
+    row_weights: Of its estimator, if it weights clicked rows.
   """
 
   config: ConfigDict
@@ -39,6 +41,7 @@ class Trained(NamedTuple):
   results: Mapping[str, Any] = {}
   folder: str = ''
   stamp: Stamp | None = None
+  row_weights: RowWeights | None = None
 
 
 def restore(run: str, data_dir: str | None = None) -> Trained:
@@ -69,7 +72,8 @@ def restore(run: str, data_dir: str | None = None) -> Trained:
   params, stamp = _params(run, selects, results, saved)
   model = plan(settings, schema)
   params = _without_heads(settings, schema, params)
-  return Trained(config, schema, model, params, results, run, stamp)
+  weights = RowWeights.of(parts.estimator(settings.objective, schema.tasks))
+  return Trained(config, schema, model, params, results, run, stamp, weights)
 
 
 def to_config(value: Mapping[str, Any]) -> ConfigDict:
