@@ -85,13 +85,13 @@ def masses(labels: Labels, stream: str) -> Masses:
   seen = labels['conversion']
   if stream == 'log':
     return Masses(seen, 1.0 - seen)
-  finally_ = labels[EVENTUALLY]
+  at_last = labels[EVENTUALLY]
   if stream == 'elapsed':
-    return Masses(finally_, 1.0 - seen)
+    return Masses(at_last, 1.0 - seen)
   if stream == 'fake':
-    return Masses(finally_, jnp.ones_like(finally_))
+    return Masses(at_last, jnp.ones_like(at_last))
   if stream == 'final':
-    return Masses(finally_, 1.0 - finally_)
+    return Masses(at_last, 1.0 - at_last)
   raise InputError(
       f'estimator_options.stream is {stream!r}; it must be one of {STREAMS}.'
   )

@@ -17,11 +17,9 @@ from tests.data.simulator.logs import assert_same, make_log, SMALL
 # 40 % of the conversions are not seen.
 FORTY = dict(delay_mean=1.0, delay_window=2.2316)
 KINDS = {
-    'exponential': dict(FORTY),
     'heavy tail': dict(FORTY, delay_shape=0.5),
     'by features': dict(FORTY, delay_shape=2.0, delay_spread=1.0),
-    'days': dict(delay_mean=7.0, delay_window=30.0, delay_shape=1.5),
-    'hidden': dict(FORTY, hidden=1.0, delay_spread=0.5),
+    'days': dict(delay_mean=7.0, delay_window=30.0, delay_spread=0.5, hidden=1),
     'cart': dict(FORTY, stages=3),
 }
 
