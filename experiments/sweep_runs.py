@@ -71,6 +71,9 @@ def train(
     while waiting:
       later = []
       for names in waiting:
+        if work.needs(names) & {name for group in later for name in group}:
+          later.append(names)
+          continue
         ends, busy = _train_free(work, names)
         for name, end in ends.items():
           failed |= {name: end} if end else {}
@@ -101,6 +104,15 @@ class _Work(NamedTuple):
   data_dir: str | None
   overall: Any
   to_do: Collection[str]
+
+  def needs(self, names: Collection[str]) -> set[str]:
+    """Returns the other runs that have to be finished before some."""
+    from esmm_jax.sweeps import replicas
+    from esmm_jax.workdir.folder import flatten
+
+    flat = {n: flatten(self.plan.configs[n].to_dict()) for n in names}
+    named = [replicas.named_runs(name, flat[name]) for name in names]
+    return {name for some in named for name in some} - set(names)
 
 
 def _train_free(

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 import contextlib
-import functools
 from typing import Any, NamedTuple
 
-from esmm_jax.estimators import funnel
+from esmm_jax.json_files import with_tuples
 from esmm_jax.schema import Schema
 from esmm_jax.training import parts
+from esmm_jax.training.frozen.plan import plan
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import StepSpec
 from esmm_jax.types import InputError
@@ -74,34 +74,7 @@ def to_config(value: Mapping[str, Any]) -> ConfigDict:
 
   JSON has no tuples: all lists become the tuples that configs have.
   """
-
-  def convert(value: Any) -> Any:
-    if isinstance(value, Mapping):
-      return {k: convert(v) for k, v in value.items()}
-    return tuple(map(convert, value)) if isinstance(value, list) else value
-
-  return ConfigDict(convert(value))
-
-
-def plan(settings: Settings, schema: Schema) -> StepSpec:
-  """Builds model and outputs of a run; enough for `predict_step`."""
-  objective, _ = parts.estimator(
-      settings.objective.estimator, settings.objective.options, schema.tasks
-  )
-  return StepSpec(
-      model=parts.model(
-          settings.model.options, settings.model.name, schema
-      ),
-      terms=objective.terms,
-      outputs=functools.partial(
-          funnel.outputs,
-          tasks=schema.tasks,
-          output_interpretation=objective.output_interpretation,
-      ),
-      row_tx=None,
-      net_tx=None,
-      schedule=None,
-  )
+  return ConfigDict(with_tuples(value))
 
 
 def _schema(run: str, config: ConfigDict, data_dir: str | None) -> Schema:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from esmm_jax.balancing import static as balancing
 from esmm_jax.data.batching.batches import Batches
@@ -40,6 +40,8 @@ class Program(NamedTuple):
     total_steps: Steps of the whole run.
     plan: What a step does.
     resident: Whether the training set is kept in device memory.
+    frozen: What the manifest notes of the run whose predictions are labels;
+      None without.
   """
 
   builder: ColumnarBuilder
@@ -51,6 +53,7 @@ class Program(NamedTuple):
   total_steps: int
   plan: StepSpec
   resident: bool
+  frozen: Mapping[str, Any] | None = None
 
 
 def program(settings: Sequence[Settings], data_dir: str | None) -> Program:

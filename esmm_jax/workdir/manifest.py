@@ -24,6 +24,9 @@ IDENTITY = 'identity'
 ENCODER, OPTIONS = 'encoder_sha256', 'encoder_options_sha256'
 CONFIG, SCHEMA = 'config_sha256', 'schema_sha256'
 PARTS = (CONFIG, SCHEMA, ENCODER, OPTIONS, 'data')
+# What is noted of a run whose predictions are labels of this one. It is no part
+# of the identity: runs of a sweep are known before such a run is finished.
+FROZEN = 'frozen_run'
 _UNKNOWN = (
     'so it is not known what this run began with. Use another --workdir, or'
     ' delete that one.'
@@ -31,7 +34,10 @@ _UNKNOWN = (
 
 
 def make(
-    config: dict[str, Any], data: Mapping[str, str], schema: Any
+    config: dict[str, Any],
+    data: Mapping[str, str],
+    schema: Any,
+    frozen: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
   """Collects what decides a run's numbers.
 
@@ -39,6 +45,8 @@ def make(
     config: A config as `folder.record` returns it.
     data: As `provenance.fingerprint` returns it.
     schema: The schema of the model's inputs.
+    frozen: What tells the run whose predictions are labels from others; None
+      without one.
 
   Returns:
     The identity, the hashes of its parts, versions of the packages.
@@ -48,7 +56,9 @@ def make(
       SCHEMA: hash_fields(schema),
       **data,
   }
-  return {IDENTITY: _identity(parts), **parts, 'versions': versions()}
+  noted = {FROZEN: dict(frozen)} if frozen else {}
+  about = {IDENTITY: _identity(parts), **parts, **noted}
+  return {**about, 'versions': versions()}
 
 
 def _identity(parts: Mapping[str, str]) -> str:
@@ -60,9 +70,10 @@ def _identity(parts: Mapping[str, str]) -> str:
   })
 
 
-def carried(manifest: Mapping[str, Any]) -> dict[str, str]:
+def carried(manifest: Mapping[str, Any]) -> dict[str, Any]:
   """Returns what checkpoints carry of a manifest: identity and hashes."""
-  return {k: manifest[k] for k in (IDENTITY, *PARTS) if k in manifest}
+  keys = (IDENTITY, *PARTS, FROZEN)
+  return {k: manifest[k] for k in keys if k in manifest}
 
 
 def write(workdir: str, manifest: Mapping[str, Any]) -> None:
