@@ -53,7 +53,8 @@ class FrozenRun(NamedTuple):
     if path != here and not os.path.isdir(path) and os.path.isdir(here):
       raise InputError(
           f'{KEY}={name} leads from the folder of the run to {path}, where'
-          f' there is no run. Name it from there, or by {os.path.abspath(here)}.'
+          ' there is no run. Name it from there, or by'
+          f' {os.path.abspath(here)}.'
       )
     base = Base.open(name, KEY, path)
     stamp = end_note.stamp(path)
