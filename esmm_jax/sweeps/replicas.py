@@ -152,6 +152,22 @@ def named_runs(name: str, config: Mapping[str, Any]) -> list[str]:
   return [other for f in folders if (other := _sibling(name, f))]
 
 
+def waits(
+    names: Sequence[str],
+    needs: Mapping[str, Sequence[str]],
+    later: Iterable[Sequence[str]],
+) -> bool:
+  """Returns whether a group needs a run that another process is still at.
+
+  Args:
+    names: The group.
+    needs: Run -> those that have to be finished before it.
+    later: Groups that are left for later.
+  """
+  left = {name for group in later for name in group}
+  return any(left & {*needs.get(name, ())} for name in names)
+
+
 def _sibling(name: str, folder: str) -> str:
   """Resolves a path relative to the run `name`; '' for none or itself."""
   if not folder:
