@@ -1,6 +1,6 @@
 """The program of a run: its parts, built from the settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
 from typing import Any, NamedTuple
@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from esmm_jax.balancing import static as balancing
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.store.columnar import ColumnarBuilder
-from esmm_jax.estimators import Estimator, ESTIMATORS, funnel, sampling
+from esmm_jax.estimators import ESTIMATORS, funnel, sampling
+from esmm_jax.estimators.contract import Bound
 from esmm_jax.metrics import choosing
 from esmm_jax.metrics.by_space import metric_keys
 from esmm_jax.models import Architecture, MODELS
@@ -18,6 +19,7 @@ from esmm_jax.parallel.layout import Layout
 from esmm_jax.schema import Schema
 from esmm_jax.tasks import Tasks
 from esmm_jax.training import memory, parts, resident
+from esmm_jax.training.frozen.run import refused
 from esmm_jax.training.selection import Selection
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import TracedHyperparameters, MICRO_BATCH, StepSpec
@@ -46,7 +48,7 @@ class Program(NamedTuple):
 
   builder: ColumnarBuilder
   schema: Schema
-  estimator: Estimator
+  estimator: Bound
   hyper: TracedHyperparameters
   layout: Layout
   batches: Batches
@@ -56,13 +58,18 @@ class Program(NamedTuple):
   frozen: Mapping[str, Any] | None = None
 
 
-def program(settings: Sequence[Settings], data_dir: str | None) -> Program:
+def program(
+    settings: Sequence[Settings],
+    data_dir: str | None,
+    frozen: Callable[..., Mapping[str, Any]] = refused,
+) -> Program:
   """Builds the parts that settings name.
 
   Args:
     settings: One for each replica; they may differ in what
       `TracedHyperparameters` holds only (`sweeps.replicas` has the rule).
     data_dir: Where prepared data lives; None takes the default.
+    frozen: As `frozen.columns.labels`, of the frozen run.
 
   Raises:
     InputError: A name, an option or a combination is not possible.
@@ -76,14 +83,14 @@ def program(settings: Sequence[Settings], data_dir: str | None) -> Program:
   )
   schema = parts.schema(builder, common.dataset.fields, common.dataset.tasks)
   objectives = [s.objective for s in settings]
-  estimator, _ = parts.estimator(
-      common.objective.estimator, common.objective.options, schema.tasks
-  )
+  estimator = parts.estimator(common.objective, schema.tasks)
   sampled = any(o.sampling != sampling.NONE for o in objectives)
   if sampled:
     parts.check_sampled(common.objective.estimator, estimator, schema.tasks)
-  model = parts.model(common.model.options, common.model.name, schema)
-  batches = _batches(common, builder, schema, estimator)
+  model = parts.model(
+      common.model.options, common.model.name, schema, estimator.needs.heads
+  )
+  batches = _batches(common, builder, schema, estimator, frozen)
   memory.check(
       memory.Request(
           schema.num_rows,
@@ -107,7 +114,7 @@ def program(settings: Sequence[Settings], data_dir: str | None) -> Program:
       builder,
       schema,
       estimator,
-      _hyper(settings, estimator, schema.tasks, sampled),
+      _hyper(settings, schema.tasks, sampled),
       layout,
       batches,
       length.total,
@@ -166,7 +173,8 @@ def _batches(
     settings: Settings,
     builder: ColumnarBuilder,
     schema: Schema,
-    estimator: Estimator,
+    estimator: Bound,
+    frozen: Callable[..., Mapping[str, Any]],
 ) -> Batches:
   """Opens the training split."""
   split = settings.dataset.train_split
@@ -177,7 +185,8 @@ def _batches(
       seed=settings.training.seed,
       group_run=settings.training.group_run,
       truth=builder.truth_source(split),
-      truth_labels=estimator.truth_labels,
+      truth_labels=estimator.needs.truth_labels,
+      more_labels=frozen(builder, split, schema, estimator.needs.frozen),
   )
 
 
@@ -200,7 +209,7 @@ def _length(
 def _plan(
     settings: Settings,
     schema: Schema,
-    estimator: Estimator,
+    estimator: Bound,
     model: Architecture,
     layout: Layout,
     length: refit_steps.Length,
@@ -228,6 +237,8 @@ def _plan(
       tower_l2=training.tower_l2,
       clip_norm=training.clip_norm,
       micro_batches=_micro_batches(settings, layout, model),
+      rescale=estimator.rescale,
+      sees_step=estimator.sees_step,
       needs_uniform=sampled or estimator.needs_uniform,
       sampled=sampled,
       # A CPU gains nothing from larger products, and the arrays of one replica
@@ -240,29 +251,26 @@ def _plan(
 
 
 def _hyper(
-    settings: Sequence[Settings],
-    estimator: Estimator,
-    tasks: Tasks,
-    sampled: bool,
+    settings: Sequence[Settings], tasks: Tasks, sampled: bool
 ) -> TracedHyperparameters:
   """Stacks what differs between replicas."""
 
   def stacked(rows: Sequence[Mapping[str, float]]) -> dict[str, jax.Array]:
     return {k: jnp.asarray([r[k] for r in rows], jnp.float32) for k in rows[0]}
 
-  defaults = estimator.weights(tasks)
   objectives = [s.objective for s in settings]
-  options = [
-      parts.estimator(o.estimator, o.options, tasks)[1] for o in objectives
-  ]
+  bound = [parts.estimator(o, tasks) for o in objectives]
   rates = [s.training.learning_rate for s in settings]
   return TracedHyperparameters(
       jnp.asarray(rates, jnp.float32),
       stacked(
-          [balancing.loss_weights(o.loss_weights, defaults) for o in objectives]
+          [
+              balancing.loss_weights(o.loss_weights, b.weights)
+              for o, b in zip(objectives, bound)
+          ]
       ),
       stacked([o.sampling._asdict() for o in objectives]) if sampled else {},
-      stacked(options),
+      stacked([b.traced for b in bound]),
   )
 
 

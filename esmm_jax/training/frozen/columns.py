@@ -14,8 +14,9 @@ from esmm_jax.embeddings import files
 from esmm_jax.json_files import with_tuples
 from esmm_jax.schema import Schema
 from esmm_jax.training.frozen.plan import plan
-from esmm_jax.training.frozen.run import FrozenRun, KEY, PREFIX
+from esmm_jax.training.frozen.run import FrozenRun, KEY, of_runs, PREFIX
 from esmm_jax.training.predict import IN_FLIGHT, predict_step, probability
+from esmm_jax.training.program import Program, program
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import Batch, InputError
 from esmm_jax.warm_start.takeover import read_checkpoint
@@ -26,6 +27,27 @@ import numpy as np
 # Rows that are predicted at once. It is no option: products of other shapes are
 # rounded in another way, and a run that resumes has to have the same labels.
 _BATCH = 8192
+
+
+def with_labels(
+    settings: Sequence[Settings], data_dir: str | None, workdirs: Sequence[str]
+) -> Program:
+  """Builds the program of runs, with the labels that their frozen run predicts.
+
+  Args:
+    settings: Of the replicas.
+    data_dir: Where prepared data lives; None takes the default.
+    workdirs: Their folders, from which relative paths to that run lead.
+
+  Raises:
+    InputError: A name, an option, the data or the frozen run cannot be.
+  """
+  # Before data is prepared, which may take long.
+  frozen = of_runs(settings, workdirs)
+  if frozen is None:
+    return program(settings, data_dir)
+  made = program(settings, data_dir, functools.partial(labels, frozen))
+  return made._replace(frozen=frozen.noted)
 
 
 def labels(

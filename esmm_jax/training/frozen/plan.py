@@ -11,9 +11,7 @@ from esmm_jax.training.state import StepSpec
 
 def plan(settings: Settings, schema: Schema) -> StepSpec:
   """Builds model and outputs of a run; enough for `predict_step`."""
-  objective, _ = parts.estimator(
-      settings.objective.estimator, settings.objective.options, schema.tasks
-  )
+  objective = parts.estimator(settings.objective, schema.tasks)
   return StepSpec(
       model=parts.model(
           settings.model.options, settings.model.name, schema

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Self
 
 from esmm_jax import paths
 from esmm_jax.data.store.columnar import ColumnarBuilder
+from esmm_jax.estimators.contract.signature import FROZEN_RUN
 from esmm_jax.schema import Schema
 from esmm_jax.tasks import Space, spaces
 from esmm_jax.training.settings import Settings
@@ -13,8 +14,7 @@ from esmm_jax.types import InputError
 from esmm_jax.warm_start.base import Base
 from esmm_jax.workdir import end_note, manifest, provenance
 
-OPTION = 'frozen_run'
-KEY = f'estimator_options.{OPTION}'
+KEY = f'estimator_options.{FROZEN_RUN}'
 PREFIX = 'frozen_'
 
 
@@ -127,7 +127,7 @@ def name_of(settings: Sequence[Settings]) -> str:
   Raises:
     InputError: Replicas name several.
   """
-  names = {str(s.objective.options.get(OPTION) or '') for s in settings}
+  names = {str(s.objective.options.get(FROZEN_RUN) or '') for s in settings}
   if len(names) > 1:
     raise InputError(
         f'{KEY}: runs that are trained side by side have one frozen run, and'
@@ -161,6 +161,23 @@ def of_runs(
     )
   (first, *_) = [FrozenRun.open(name, w) for w in workdirs]
   return first
+
+
+def refused(
+    builder: ColumnarBuilder, split: str, schema: Schema, tasks: Sequence[str]
+) -> dict[str, Any]:
+  """Returns no labels, for programs that open no frozen run.
+
+  Raises:
+    InputError: Some are needed.
+  """
+  del builder, split, schema
+  if tasks:
+    raise InputError(
+        f'The estimator reads what {KEY} predicts of {", ".join(tasks)}, and'
+        ' only training opens that run. Train it, or use another estimator.'
+    )
+  return {}
 
 
 def resolved(name: str, workdir: str) -> str:
