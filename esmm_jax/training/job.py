@@ -131,12 +131,8 @@ def build(
   common = settings[0]
   program = with_labels(settings, data_dir, workdirs)
   predictor = SplitPredictor(program, common.run.eval_batch_size)
-  splits = {
-      name: predictor.split(split)
-      for name, split in parts.eval_splits(
-          common.dataset, program.builder
-      ).items()
-  }
+  wanted = parts.eval_splits(common.dataset, program.builder)
+  splits = {name: predictor.split(split) for name, split in wanted.items()}
   return program, predictor, splits
 
 
@@ -272,13 +268,12 @@ def _manifests(job: Job) -> list[str]:
     InputError: An old run began with other data, or the checkpoint is of
       another run; no file is changed.
   """
-  checkpoints, warnings = job.checkpoints, []
-  program = job.program
+  checkpoints, program, warnings = job.checkpoints, job.program, []
   data = provenance.fingerprint(program.builder)
+  about = data, program.schema, program.frozen
   resumes = checkpoints.latest_step is not None
   position = chosen.position(checkpoints) if resumes else {}
   for number, run in enumerate(job.runs):
-    about = data, program.schema, program.frozen
     run.manifest = manifest.make(run.record, *about)
     if resumes and processes.is_first():
       carried = manifest.of_position(position, number)

@@ -42,8 +42,7 @@ class Program(NamedTuple):
     total_steps: Steps of the whole run.
     plan: What a step does.
     resident: Whether the training set is kept in device memory.
-    frozen: What the manifest notes of the run whose predictions are labels;
-      None without.
+    frozen: What the manifest notes of the frozen run; None without one.
   """
 
   builder: ColumnarBuilder
