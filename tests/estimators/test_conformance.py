@@ -5,7 +5,6 @@ choice or switch. Losses themselves are in the tests of the estimators.
 """
 
 import functools
-import itertools
 
 from esmm_jax.estimators import ESTIMATORS
 from esmm_jax.estimators.contract import bind, signature
@@ -171,7 +170,8 @@ def test_sums_and_counts_add_up_over_parts(case):
   for part in ([1] * 4 + [0] * 4, [1] + [0] * 7, [1, 0] * 4):
     part = np.float32(part)
     one, two = (
-        computed(case, logits, labels, where * mask) for mask in (part, 1 - part)
+        computed(case, logits, labels, where * mask)
+        for mask in (part, 1 - part)
     )
     assert_close(jax.tree.map(np.add, one, two), whole)
 

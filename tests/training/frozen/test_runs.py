@@ -1,6 +1,5 @@
 """Runs that are trained with the predictions of a frozen one."""
 
-import functools
 import json
 import os
 import shutil
@@ -14,7 +13,6 @@ from esmm_jax.training.settings import Settings
 from esmm_jax.types import InputError
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import flatten, with_run_section
-import jax
 import numpy as np
 import pytest
 
@@ -170,7 +168,7 @@ def test_a_run_resumes_with_the_frozen_run_that_it_began_with(
   before = sorted(os.listdir(run / 'checkpoints'))
   with pytest.raises(
       InputError,
-      match='cannot go on: .*frozen_run has other parameters .*identity .*then'):
+      match='cannot go on: .*frozen_run has other parameters .*identity'):
     train(config(), run)
   assert sorted(os.listdir(run / 'checkpoints')) == before
   shutil.rmtree(frozen)
