@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from esmm_jax.json_files import with_tuples
 from esmm_jax.schema import Schema
 from esmm_jax.training import parts
-from esmm_jax.training.frozen.plan import plan
+from esmm_jax.training.frozen.plan import plan, without_heads
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import StepSpec
 from esmm_jax.types import InputError
@@ -25,7 +25,8 @@ class Trained(NamedTuple):
     config: The run's config.
     schema: The fields that the model reads, and the tasks.
     plan: Model and outputs; its optimizers are None.
-    params: `table` float32 [V, 1, .], `net` and `stats`, each leaf [1, ...].
+    params: `table` float32 [V, 1, .], `net` and `stats`, each leaf [1, ...];
+      without the towers of the estimator's heads, which only training needs.
     results: The content of results.json.
     folder: The run's folder; '' if the model is not of a run.
     stamp: Of the run and these parameters.
@@ -65,6 +66,7 @@ def restore(run: str, data_dir: str | None = None) -> Trained:
   if settings.selection.metric is None:  # Then the validation split decides.
     selects = any(key.startswith('valid/') for key in results)
   params, stamp = _params(run, selects, results, saved)
+  params = without_heads(params, settings, schema)
   model = plan(settings, schema)
   return Trained(config, schema, model, params, results, run, stamp)
 

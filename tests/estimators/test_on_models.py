@@ -164,7 +164,8 @@ TRACED = [name for name in ESTIMATORS if bound(name).traced]
 
 def replica(state, r):
   return jax.device_get(
-      (state.table[:, r], jax.tree.map(lambda x: x[r], (state.net, state.sums))))
+      (state.table[:, r],
+       jax.tree.map(lambda x: x[r], (state.net, state.sums))))
 
 
 @pytest.mark.parametrize('case', [
