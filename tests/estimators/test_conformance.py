@@ -35,6 +35,10 @@ MOVES = {
     'teacher': ('teacher',),
     'second_student': ('second_student',),
     'disagreement': ('cvr', 'second_student'),
+    'propensity': ('propensity',),
+    'balance_guesses': ('propensity',),
+    'balance_weights': ('propensity',),
+    'mean_guess': (),
 }
 JOINT = {'ctcvr': ('cvr',)}  # Where the second output is of both events.
 EXTREMES = [0.0, -0.0, 1e-6, -0.3, 0.7, -2.0, 3.0, -12.0, 17.0, 50.0, -50.0,
@@ -60,7 +64,9 @@ CASES = {
     ' '.join([name, *(f'{k}={v}' for k, v in values.items())]): (name, values)
     for name, values in cases()
 }
-every_case = pytest.mark.parametrize('case', CASES)
+every_case = pytest.mark.parametrize('case', [
+    pytest.param(case, marks=pytest.mark.slow if values else ())
+    for case, (_, values) in CASES.items()])
 
 
 @functools.cache
