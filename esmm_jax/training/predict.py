@@ -28,7 +28,7 @@ import numpy as np
 from scipy import special
 
 # Batches that are predicted before the first is read back.
-_IN_FLIGHT = 4
+IN_FLIGHT = 4
 
 
 def predict_step(
@@ -199,7 +199,7 @@ class SplitPredictor:
             params['table'], params['net'], params['stats'], batch
         )
       pending.append((k * self._batch_size, outputs))
-      if len(pending) > _IN_FLIGHT:
+      if len(pending) > IN_FLIGHT:
         collect()
     while pending:
       collect()
@@ -241,7 +241,7 @@ def split_metrics(
   return metrics | gate_metrics(gates, r)
 
 
-def _probability(logits: Array) -> np.ndarray:
+def probability(logits: Array) -> np.ndarray:
   """Returns the sigmoid, computed in float64, as float32."""
   p = special.expit(np.asarray(logits, np.float64))
   return p.astype(np.float32)
@@ -264,7 +264,7 @@ def scores(
   for space in spaces(tasks):
     values = outputs[space.output]
     if space.kind == 'binary':
-      columns[f'p_{space.output}'] = _probability(values)
+      columns[f'p_{space.output}'] = probability(values)
     else:
       columns[f'predicted_{space.output}'] = np.asarray(values)
   return columns
@@ -291,7 +291,7 @@ def save_predictions(
   """
   columns = scores(outputs, observed.tasks)
   if 'ctcvr_common' in outputs:
-    columns['p_ctcvr_common'] = _probability(outputs['ctcvr_common'])
+    columns['p_ctcvr_common'] = probability(outputs['ctcvr_common'])
   columns |= {k: np.asarray(v) for k, v in observed.labels.items()}
   if observed.groups is not None:
     columns['group'] = np.asarray(observed.groups)
