@@ -49,12 +49,12 @@ _FREQUENT = {'dataset.cvr': 0.1}
 WORLDS: dict[str, dict[str, Any]] = {
     'centre': {},
     'CVR 10 %': _FREQUENT,
+    'hidden, CVR 10 %': {'dataset.hidden': 1.0} | _FREQUENT,
+    'narrow, CVR 10 %': _NARROW | _FREQUENT,
+    'dropped, CVR 10 %': _DROPPED | _FREQUENT,
     'narrow': _NARROW,
     'dropped': _DROPPED,
     'hidden': {'dataset.hidden': 1.0},
-    'narrow, CVR 10 %': _NARROW | _FREQUENT,
-    'dropped, CVR 10 %': _DROPPED | _FREQUENT,
-    'hidden, CVR 10 %': {'dataset.hidden': 1.0} | _FREQUENT,
     'CVR .5 %': {'dataset.cvr': 0.005},
     'rho -.6': {'dataset.rho': -0.6},
     'rho 0': {'dataset.rho': 0.0},
@@ -166,6 +166,8 @@ def _table(
       baseline={'@arm': 'naive'},
       gain_columns=gains,
       choice=CHOICE,
+      figures=('gains',),
+      overview=gains,
   )
 
 
