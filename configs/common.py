@@ -41,6 +41,10 @@ VARIANTS = (
 
 def base() -> ConfigDict:
   """Makes a run on the default simulated log; a model's config adds `model`."""
+  # Late: importing a config does not bring JAX along.
+  from esmm_jax.estimators import ESTIMATORS
+  from esmm_jax.estimators.contract import keys
+
   return ConfigDict(
       dict(
           # Data order, initialisation and dropout.
@@ -52,15 +56,11 @@ def base() -> ConfigDict:
           # Rows of one session (or user) that stay together when shuffled.
           group_run=1,
           estimator='entire_space',
-          estimator_options=dict(
-              # Of terms on a part of the impressions, cvr_clicked say:
-              # 'clicks' (the size of that part) or 'impressions'.
-              cvr_normalization=placeholder(str),
-              # Of `unbias`: 'rejection' or 'weighting', and the pCTR below
-              # which every click is kept.
-              form=placeholder(str),
-              propensity_floor=placeholder(float),
-          ),
+          # Unset: as the signature of the estimator's function has it.
+          estimator_options={
+              name: placeholder(kind)
+              for name, kind in keys.option_types(ESTIMATORS).items()
+          },
           # Weights of impressions in the loss cvr_clicked.
           sampling=dict(
               # Share of the un-clicked ones, as negatives: AMAN.
@@ -69,21 +69,9 @@ def base() -> ConfigDict:
               conversion_copies=1.0,
           ),
           # Unset: the estimator's own. 0 leaves a term out.
-          loss_weights=dict(
-              ctr=placeholder(float),
-              ctcvr=placeholder(float),
-              cvr_clicked=placeholder(float),
-              cvr_entire=placeholder(float),
-              # Of `end_to_end`.
-              calibrator=placeholder(float),
-              # Of click -> cart -> purchase.
-              atr_clicked=placeholder(float),
-              ctatr=placeholder(float),
-              ptr_carted=placeholder(float),
-              # Of KuaiRand's watch time.
-              play_time_clicked=placeholder(float),
-              ctplay_time=placeholder(float),
-          ),
+          loss_weights={
+              term: placeholder(float) for term in keys.terms(ESTIMATORS)
+          },
           learning_rate=1e-3,
           schedule=dict(name='constant', warmup_steps=0, end_factor=0.01),
           optimizer=dict(

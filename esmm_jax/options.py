@@ -53,6 +53,7 @@ SEED = Range(0, 2**32 - 1)  # JAX makes a random key of 32 bits.
 POSITIVE = Range(0, 1e38, open_low=True)  # The finite numbers of float32.
 NOT_NEGATIVE = Range(0, 1e38)
 SHARE = Range(0, 1)
+POSITIVE_SHARE = Range(0, 1, open_low=True)
 BELOW_ONE = Range(0, 1, open_high=True)
 WIDTH = Range(1, 2**16)
 LAYERS = 64

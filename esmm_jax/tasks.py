@@ -82,6 +82,25 @@ CART_FUNNEL: Tasks = (
 )
 
 
+class Head(NamedTuple):
+  """One more output of a model, which an estimator asks for.
+
+  A task has a label, sample spaces and metrics. A head is an output alone: the
+  loss terms of its estimator train it, and nothing else reads it.
+
+  >>> from esmm_jax.tasks import Head
+  >>> Head('imputation', like='cvr').like
+  'cvr'
+
+  Attributes:
+    name: Name of the output among the logits.
+    like: Task whose input the head's tower has.
+  """
+
+  name: str
+  like: str
+
+
 class Space(NamedTuple):
   """An output, its label and the rows on which they are compared.
 

@@ -109,10 +109,8 @@ def run_keys(
   computed = metric_keys(schema.tasks, bool(schema.group), truth)
   splits = parts.eval_splits(dataset, builder)
   keys = {f'{split}/{k}' for split in splits for k in computed} | set(FACTS)
-  estimator, _ = parts.estimator(
-      settings.objective.estimator, settings.objective.options, schema.tasks
-  )
-  terms = ('loss', 'batch_hash', 'skipped', *estimator.weights(schema.tasks))
+  estimator = parts.estimator(settings.objective, schema.tasks)
+  terms = ('loss', 'batch_hash', 'skipped', *estimator.weights)
   keys |= {f'train/{term}' for term in terms}
   if settings.training.common_ctr:
     keys |= {f'test/ctcvr_common/{name}' for name in METRICS}

@@ -1,8 +1,9 @@
 """Estimators: the sample space and the loss terms that outputs are trained on.
 
 An estimator is a function `(logits, labels, where, *, tasks, **options)` that
-returns its terms as (sum, count). To add one, write a file and a line in
-`ESTIMATORS`.
+returns its terms as (sum, count). Its signature describes its options, and
+`contract.Estimator` says what else it may have: outputs of its own, columns.
+To add one, write a file and a line in `ESTIMATORS`.
 
     entire_space           all events over all impressions (ESMM)
     click_space            each event where the one before happened (BASE)
@@ -17,39 +18,13 @@ returns its terms as (sum, count). To add one, write a file and a line in
   {'ctr': 1.0, 'cvr_clicked': 1.0}
 """
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
-
 from esmm_jax.estimators import click_space as _click_space
 from esmm_jax.estimators import conversion_if_clicked as _conversion
 from esmm_jax.estimators import end_to_end as _end_to_end
 from esmm_jax.estimators import entire_space as _entire_space
 from esmm_jax.estimators import unbias as _unbias
-from esmm_jax.estimators.funnel import CONDITIONAL, JOINT
-from esmm_jax.tasks import Tasks
-from esmm_jax.types import LossTerms
-
-
-class Estimator(NamedTuple):
-  """An objective and what it needs.
-
-  Attributes:
-    terms: The function.
-    weights: Tasks -> its terms and their default weights in the loss.
-    truth_labels: Truth columns that it takes as labels.
-    output_interpretation: How it interprets a model's outputs,
-      `funnel.CONDITIONAL` or `funnel.JOINT`.
-    needs_uniform: Needs the label `uniform`, a random number for each example.
-    traced: Options that are numbers and may differ between replicas.
-  """
-
-  terms: Callable[..., LossTerms]
-  weights: Callable[[Tasks], Mapping[str, float]]
-  truth_labels: tuple[str, ...] = ()
-  output_interpretation: str = CONDITIONAL
-  needs_uniform: bool = False
-  traced: tuple[str, ...] = ()
-
+from esmm_jax.estimators.contract import Estimator
+from esmm_jax.estimators.funnel import JOINT
 
 ESTIMATORS = {
     'entire_space': Estimator(
@@ -67,11 +42,10 @@ ESTIMATORS = {
         _unbias.unbias,
         _unbias.default_weights,
         needs_uniform=True,
-        traced=('propensity_floor',),
     ),
     'conversion_if_clicked': Estimator(
         _conversion.conversion_if_clicked,
         _conversion.default_weights,
-        ('conversion_if_clicked',),
+        _conversion.needs,
     ),
 }

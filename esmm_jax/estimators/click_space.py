@@ -1,6 +1,6 @@
 """The naive multi-task objective: each event where its parent happened."""
 
-from esmm_jax.estimators.losses import space_term
+from esmm_jax.estimators.losses import Normalization, space_term
 from esmm_jax.tasks import FUNNEL, Space, spaces, Tasks
 from esmm_jax.types import Array, Labels, Logits, LossTerms
 
@@ -11,7 +11,7 @@ def click_space(
     where: Array,
     *,
     tasks: Tasks = FUNNEL,
-    cvr_normalization: str = 'clicks',
+    cvr_normalization: Normalization = 'clicks',
 ) -> LossTerms:
   """Computes BCE(click, pCTR) over all + BCE(conversion, pCVR) over clicks.
 

@@ -1,5 +1,6 @@
 """The bound: CVR trained on conversions that no log holds."""
 
+from esmm_jax.estimators.contract import Needs
 from esmm_jax.estimators.funnel import outputs
 from esmm_jax.estimators.losses import cross_entropy, sum_and_count
 from esmm_jax.tasks import FUNNEL, spaces, Tasks
@@ -37,6 +38,11 @@ def conversion_if_clicked(
       'ctr': sum_and_count(ctr, where),
       'cvr_entire': sum_and_count(cvr, where),
   }
+
+
+def needs() -> Needs:
+  """Returns the label that only a simulator knows."""
+  return Needs(truth_labels=('conversion_if_clicked',))
 
 
 def default_weights(tasks: Tasks) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """ESMM's objective: every event of the funnel over all impressions."""
 
 from esmm_jax.estimators.funnel import outputs
-from esmm_jax.estimators.losses import space_term
+from esmm_jax.estimators.losses import Normalization, space_term
 from esmm_jax.tasks import FUNNEL, spaces, Tasks
 from esmm_jax.types import Array, Labels, Logits, LossTerms
 
@@ -12,7 +12,7 @@ def entire_space(
     where: Array,
     *,
     tasks: Tasks = FUNNEL,
-    cvr_normalization: str = 'clicks',
+    cvr_normalization: Normalization = 'clicks',
 ) -> LossTerms:
   """Computes BCE(click, pCTR) + BCE(click and conversion, pCTR pCVR).
 

@@ -1,13 +1,15 @@
 """Losses of single examples, and their sums over a sample space."""
 
 from collections.abc import Mapping
+from typing import get_args, Literal
 
+from esmm_jax.options import check_choice
 from esmm_jax.tasks import Space
-from esmm_jax.types import Array, InputError, Labels
+from esmm_jax.types import Array, Labels
 import jax
 import jax.numpy as jnp
 
-NORMALIZATIONS = ('clicks', 'impressions')
+Normalization = Literal['clicks', 'impressions']
 # Suffix of the label that counts how often each impression is in a space.
 ROWS = '_rows'
 
@@ -56,7 +58,7 @@ def space_term(
     outputs: Mapping[str, Array],
     labels: Labels,
     where: Array,
-    normalization: str = 'clicks',
+    normalization: Normalization = 'clicks',
 ) -> tuple[Array, Array]:
   """Computes the loss of an output over its sample space, as (sum, count).
 
@@ -80,11 +82,7 @@ def space_term(
   Raises:
     InputError: There is no such normalization.
   """
-  if normalization not in NORMALIZATIONS:
-    raise InputError(
-        f'cvr_normalization is {normalization!r}; it must be one of'
-        f' {NORMALIZATIONS}.'
-    )
+  check_choice('cvr_normalization', normalization, get_args(Normalization))
   losses = LOSSES[space.kind](outputs[space.output], labels[space.label])
   if not space.given:
     return sum_and_count(losses, where)

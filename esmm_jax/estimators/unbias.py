@@ -1,14 +1,17 @@
 """UNBIAS: clicked impressions, resampled by the propensity to click."""
 
+from typing import Annotated, get_args, Literal
+
 from esmm_jax.estimators import click_space as _click_space
 from esmm_jax.estimators.losses import cross_entropy, sum_and_count
 from esmm_jax.estimators.sampling import UNIFORM
+from esmm_jax.options import check_choice, POSITIVE_SHARE
 from esmm_jax.tasks import FUNNEL, spaces, Tasks
 from esmm_jax.types import Array, InputError, Labels, Logits, LossTerms
 import jax
 import jax.numpy as jnp
 
-FORMS = ('rejection', 'weighting')
+Form = Literal['rejection', 'weighting']
 
 
 def unbias(
@@ -17,8 +20,8 @@ def unbias(
     where: Array,
     *,
     tasks: Tasks = FUNNEL,
-    form: str = 'rejection',
-    propensity_floor: float | Array = 0.02,
+    form: Form = 'rejection',
+    propensity_floor: Annotated[float | Array, POSITIVE_SHARE] = 0.02,
 ) -> LossTerms:
   """Computes the click-space loss on clicks resampled by 1 / pCTR.
 
@@ -49,17 +52,14 @@ def unbias(
     `click_space`.
 
   Raises:
-    InputError: There is no such form, or no CVR.
+    InputError: There is no such form.
 
   References:
     Ma et al., ESMM, SIGIR 2018, section 3.1 (UNBIAS), after Zhang et al.,
     Bid-aware Gradient Descent for Unbiased Learning with Censored Data in
     Display Advertising, KDD 2016.
   """
-  if form not in FORMS:
-    raise InputError(
-        f'estimator_options.form is {form!r}; it must be one of {FORMS}.'
-    )
+  check_choice('form', form, get_args(Form))
   terms = _click_space.click_space(logits, labels, where, tasks=tasks)
   accepted = _acceptance(logits['ctr'], propensity_floor)
   if form == 'rejection':

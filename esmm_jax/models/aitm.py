@@ -46,16 +46,15 @@ class AITM(Architecture):
     x = self.shared_input(table, batch)
     hidden: dict[str, Array] = {}
     outputs: dict[str, Array] = {}
-    for task in self.schema.tasks:  # Parents first.
-      parent = hidden.get(task.parent)
+    tasks = {t.name: t for t in self.schema.tasks}
+    for name, like in self.outputs.items():  # Parents first.
+      parent = hidden.get(tasks[like].parent)
       if parent is not None and self.stop_gradient:
         parent = jax.lax.stop_gradient(parent)
       tower = TransferTower(
-          self.tower_units, self.layer_options, name=f'tower_{task.name}'
+          self.tower_units, self.layer_options, name=f'tower_{name}'
       )
-      hidden[task.name], outputs[task.name] = tower(
-          x, parent, batch.where, train
-      )
+      hidden[name], outputs[name] = tower(x, parent, batch.where, train)
     return outputs
 
 

@@ -7,6 +7,7 @@ from esmm_jax.models.embedding import CrossNetwork, FeatureEmbedding
 from esmm_jax.models.experts import Experts, Gate, mix
 from esmm_jax.models.layers import MLP, LayerOptions, Tower
 from esmm_jax.schema import Schema
+from esmm_jax.tasks import Head
 from esmm_jax.types import Array, Batch, InputError
 import flax.linen as nn
 
@@ -24,6 +25,8 @@ class Architecture(nn.Module):
     dtype: See `LayerOptions`.
     cross_layers: DCN-v2 layers on the input vector, before everything else.
     cross_rank: Rank of their matrices; 0 is full rank.
+    heads: Outputs of the estimator's own, each a tower on the input of the task
+      that it is like: no table, expert or gate is added.
   """
 
   schema: Schema
@@ -35,11 +38,17 @@ class Architecture(nn.Module):
   dtype: str = 'float32'
   cross_layers: int = 0
   cross_rank: int = 0
+  heads: Sequence[Head] = ()
 
   @property
   def tasks(self) -> tuple[str, ...]:
-    """The names of the outputs, parents first."""
+    """The names of the tasks, parents first."""
     return tuple(t.name for t in self.schema.tasks)
+
+  @property
+  def outputs(self) -> dict[str, str]:
+    """Output -> the task whose input it has: the tasks, then the heads."""
+    return {t: t for t in self.tasks} | {h.name: h.like for h in self.heads}
 
   @property
   def num_tables(self) -> int:
@@ -103,7 +112,7 @@ class Architecture(nn.Module):
   def run_towers(
       self, inputs: Mapping[str, Array], where: Array, train: bool
   ) -> dict[str, Array]:
-    """Runs a tower for each task.
+    """Runs a tower for each task and head.
 
     Args:
       inputs: Task -> [B, I].
@@ -111,12 +120,12 @@ class Architecture(nn.Module):
       train: Acts as in training (dropout, norms).
 
     Returns:
-      Task -> output, float32 [B].
+      Task or head -> output, float32 [B].
     """
     tower = functools.partial(Tower, self.tower_units, self.layer_options)
     return {
-        task: tower(name=f'tower_{task}')(inputs[task], where, train)
-        for task in self.tasks
+        name: tower(name=f'tower_{name}')(inputs[task], where, train)
+        for name, task in self.outputs.items()
     }
 
 

@@ -68,17 +68,27 @@ class DBMTL(MixtureArchitecture):
         inputs[t] = self.mixed(f'gate_{t}', x, experts, where, train)
     related: dict[str, Array] = {}
     outputs: dict[str, Array] = {}
-    for t in topological(parents):
+    for name, t in self._order(parents):
       tower = RelationTower(
           self.tower_units,
           self.relation_units,
           self.layer_options,
-          name=f'tower_{t}',
+          name=f'tower_{name}',
       )
-      related[t], outputs[t] = tower(
+      related[name], outputs[name] = tower(
           inputs[t], [related[p] for p in parents[t]], where, train
       )
-    return {t: outputs[t] for t in self.tasks}
+    return {name: outputs[name] for name in self.outputs}
+
+  def _order(
+      self, parents: dict[str, tuple[str, ...]]
+  ) -> list[tuple[str, str]]:
+    """Returns (output, task that it is like), each after its parents.
+
+    A head has the parents of its task, and no children.
+    """
+    order = [(t, t) for t in topological(parents)]
+    return order + [(head.name, head.like) for head in self.heads]
 
 
 class RelationTower(nn.Module):

@@ -22,8 +22,8 @@ class SingleTask(Architecture):
     tower_units: Hidden widths of each network.
     match_params: If > 0, scales the widths by one factor so that all towers
       together have this many parameters (`num_network_params` of another run's
-      results.json), as nearly as whole widths allow. Norms, cross layers and
-      the slopes of activations are not counted.
+      results.json), as nearly as whole widths allow. Norms, cross layers,
+      the slopes of activations and heads are not counted.
 
   References:
     Tang et al., Progressive Layered Extraction, RecSys 2020, equation 11, for
@@ -43,16 +43,16 @@ class SingleTask(Architecture):
       self, table: Array, batch: Batch, *, train: bool = False
   ) -> dict[str, Array]:
     """Computes the outputs of a batch; see `SharedEmbedding`."""
-    inputs = self.private_inputs(table, batch)
+    inputs = dict(zip(self.tasks, self.private_inputs(table, batch)))
     units = tuple(self.tower_units)
     if self.match_params:
       target = self.match_params / len(self.tasks)
-      units = scaled_widths(inputs[0].shape[-1], units, target)
+      units = scaled_widths(inputs[self.tasks[0]].shape[-1], units, target)
     return {
-        task: Tower(units, self.layer_options, name=f'tower_{task}')(
-            x, batch.where, train
+        name: Tower(units, self.layer_options, name=f'tower_{name}')(
+            inputs[task], batch.where, train
         )
-        for task, x in zip(self.tasks, inputs)
+        for name, task in self.outputs.items()
     }
 
 

@@ -85,9 +85,7 @@ def to_config(value: Mapping[str, Any]) -> ConfigDict:
 
 def plan(settings: Settings, schema: Schema) -> StepSpec:
   """Builds model and outputs of a run; enough for `predict_step`."""
-  objective, _ = parts.estimator(
-      settings.objective.estimator, settings.objective.options, schema.tasks
-  )
+  objective = parts.estimator(settings.objective, schema.tasks)
   return StepSpec(
       model=parts.model(
           settings.model.options, settings.model.name, schema

@@ -6,14 +6,15 @@ The rule: two runs are of one group if their configs agree in every key but
   * learning_rate,
   * loss_weights: all of them,
   * sampling: all of it,
-  * estimator_options.propensity_floor,
+  * estimator_options: those that the estimator takes as arrays
+    (`estimators.contract.signature`),
   * selection: metric, mode and patience,
   * run.save_predictions and common_ctr.
 
 The other keys decide the data, its order (`seed`), the shapes of all arrays and
 the program. Those of the section `run` are no part of a run's identity, but a
 program has one value of each. A group reads its data once, is compiled once and
-is evaluated in one pass. Everything here is plain data: no jax.
+is evaluated in one pass.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +32,6 @@ FREE = (
     'learning_rate',
     'loss_weights.',
     'sampling.',
-    'estimator_options.propensity_floor',
     'selection.',
     'run.save_predictions',
     'common_ctr',
@@ -57,7 +57,10 @@ def replica_groups(
     raise InputError(f'--replicas={limit}: it must be at least 1.')
   by_key: dict[str, list[str]] = {}
   for name, config in configs.items():
-    fixed = {k: v for k, v in config.items() if not _is_free(k)}
+    free = _free_options(config.get('estimator', ''))
+    fixed = {
+        k: v for k, v in config.items() if not _is_free(k) and k not in free
+    }
     key = json.dumps(fixed, sort_keys=True, default=str)
     by_key.setdefault(key, []).append(name)
   cut = [
@@ -131,6 +134,17 @@ def _is_free(key: str) -> bool:
   """Returns whether replicas may differ in a flat config key."""
   section, dot, _ = key.partition('.')
   return key in FREE or bool(dot) and f'{section}.' in FREE
+
+
+def _free_options(estimator: str) -> list[str]:
+  """Returns the keys of an estimator's options that replicas may differ in."""
+  from esmm_jax.estimators import ESTIMATORS
+  from esmm_jax.estimators.contract import binding
+
+  if estimator not in ESTIMATORS:
+    return []
+  names = binding.traced_options(ESTIMATORS[estimator])
+  return [f'estimator_options.{name}' for name in names]
 
 
 def _sibling(name: str, folder: str) -> str:

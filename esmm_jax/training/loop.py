@@ -14,7 +14,7 @@ from esmm_jax.training import job as jobs
 from esmm_jax.training import parts, phases, selection
 from esmm_jax.training.feeding import Streamed
 from esmm_jax.training.job import Job
-from esmm_jax.training.replica_run import line
+from esmm_jax.training.replica_run import check_alike, line
 from esmm_jax.training.resident import Resident
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import TrainState
@@ -126,6 +126,7 @@ def train_replicas(
   if None not in results:
     return results
   settings = [Settings.read(c) for c in configs]
+  check_alike(settings)
   for record, workdir in zip(records, workdirs):
     is_new = not os.path.exists(os.path.join(workdir, 'config.json'))
     if check_idle and is_new:

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 import copy
 import dataclasses
-import functools
 import inspect
-import math
 import os
 from typing import Any
 
@@ -14,19 +12,20 @@ from esmm_jax.balancing import static as balancing
 from esmm_jax.data import DATASETS
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular import frame_files
-from esmm_jax.estimators import Estimator, ESTIMATORS, sampling
+from esmm_jax.estimators import ESTIMATORS, sampling
+from esmm_jax.estimators.contract import bind, Bound
 from esmm_jax.models import Architecture, MODELS
 from esmm_jax.options import refuse_unknown
 from esmm_jax.parallel import processes
 from esmm_jax.schema import Schema
-from esmm_jax.tasks import spaces, Tasks
-from esmm_jax.training.settings import Settings
+from esmm_jax.tasks import Head, spaces, Tasks
+from esmm_jax.training.settings import ObjectiveOptions, Settings
 from esmm_jax.types import InputError, suggest
 
 DEFAULT_DATA_DIR = os.path.join('~', '.cache', 'esmm_jax')
 # Keys of the section `dataset` that choose from the data set, in every config.
 _CHOICES = ('train_split', 'valid_split', 'test_split', 'fields', 'tasks')
-_LINEN_FIELDS = ('parent', 'name', 'schema')
+_LINEN_FIELDS = ('parent', 'name', 'schema', 'heads')
 
 
 def named(registry: Mapping[str, Any], name: str, what: str) -> Any:
@@ -181,7 +180,10 @@ def check_splits(
 
 
 def model(
-    options: Mapping[str, Any], name: str, schema: Schema
+    options: Mapping[str, Any],
+    name: str,
+    schema: Schema,
+    heads: Sequence[Head] = (),
 ) -> Architecture:
   """Makes the Linen module.
 
@@ -189,39 +191,36 @@ def model(
     options: Its own options.
     name: One of `MODELS`.
     schema: The fields that it reads, and the tasks.
+    heads: Outputs that the estimator needs beside the tasks.
 
   Raises:
-    InputError: The name or an option is unknown.
+    InputError: The name or an option is unknown, or a head is like no task or
+      has the name of one.
   """
   cls = named(MODELS, name, 'model.name')
   choices = [
       f.name for f in dataclasses.fields(cls) if f.name not in _LINEN_FIELDS
   ]
   refuse_unknown(options, choices, 'model', cls.__name__)
-  return cls(schema=schema, **options)
+  tasks = [t.name for t in schema.tasks]
+  for head in heads:
+    if head.like not in tasks or head.name in tasks:
+      raise InputError(
+          f'the estimator needs an output {head.name!r} like that of the task'
+          f' {head.like!r}; the tasks are {tasks}.'
+      )
+  return cls(schema=schema, heads=tuple(heads), **options)
 
 
-def estimator(
-    name: str, options: Mapping[str, Any], tasks: Tasks
-) -> tuple[Estimator, dict[str, float]]:
-  """Binds options and tasks to an estimator.
+def estimator(objective: ObjectiveOptions, tasks: Tasks) -> Bound:
+  """Binds the options of an objective, and the tasks, to its estimator.
 
-  Returns:
-    The estimator, and the options that it takes as arrays: name -> value.
+  Raises:
+    InputError: There is no such estimator, or see `bind`.
   """
+  name = objective.estimator
   chosen = named(ESTIMATORS, name, 'estimator')
-  bound = {k: v for k, v in options.items() if v is not None}
-  parameters = inspect.signature(chosen.terms).parameters
-  choices = [p for p in list(parameters)[3:] if p != 'tasks']
-  refuse_unknown(bound, choices, 'estimator_options', name)
-  traced = {
-      k: float(bound.pop(k, parameters[k].default)) for k in chosen.traced
-  }
-  for option, value in traced.items():
-    if not 0 < value < math.inf:
-      raise InputError(f'estimator_options.{option} is {value}, not > 0.')
-  terms = functools.partial(chosen.terms, tasks=tasks, **bound)
-  return chosen._replace(terms=terms), traced
+  return bind(name, chosen, objective.options, tasks)
 
 
 def check_tasks(
@@ -237,9 +236,8 @@ def check_tasks(
     described = described.with_tasks(common.dataset.tasks)
   name = common.objective.estimator
   for s in settings:
-    chosen, _ = estimator(name, s.objective.options, described.tasks)
-    defaults = chosen.weights(described.tasks)
-    balancing.loss_weights(s.objective.loss_weights, defaults)
+    chosen = estimator(s.objective, described.tasks)
+    balancing.loss_weights(s.objective.loss_weights, chosen.weights)
     if s.objective.sampling != sampling.NONE:
       check_sampled(name, chosen, described.tasks)
     if s.training.common_ctr and not {'click', 'conversion'} <= set(
@@ -249,23 +247,29 @@ def check_tasks(
           'common_ctr is of click and conversion, and the labels are'
           f' {list(described.labels)}; leave it empty.'
       )
-  if chosen.truth_labels and not described.truth:
-    raise InputError(
-        f'estimator={name!r} needs {list(chosen.truth_labels)}, which exists'
-        ' only where the truth is known; use dataset synthetic_funnel, or'
-        ' another estimator.'
-    )
-  model(common.model.options, common.model.name, described)
+  for column in chosen.needs.truth_labels:
+    if column not in described.truth:
+      raise InputError(
+          f'estimator={name!r} needs the column {column!r}, which exists only'
+          ' where the truth is known; use dataset synthetic_funnel, or another'
+          ' estimator or option of it.'
+      )
+  model(
+      common.model.options,
+      common.model.name,
+      described,
+      chosen.needs.heads,
+  )
 
 
-def check_sampled(name: str, estimator: Estimator, tasks: Tasks) -> None:
+def check_sampled(name: str, estimator: Bound, tasks: Tasks) -> None:
   """Refuses sampling where it would do nothing.
 
   Raises:
     InputError: The estimator has no CVR loss, or thins its rows itself.
   """
   clicked = [s.key for s in spaces(tasks) if s.given == 'click']
-  if 'cvr_clicked' not in {*estimator.weights(tasks)} & {*clicked}:
+  if 'cvr_clicked' not in {*estimator.weights} & {*clicked}:
     raise InputError(
         'sampling is of the rows of the loss cvr_clicked, which'
         f' estimator={name!r} does not have for these tasks.'

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from esmm_jax.balancing import static as balancing
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.store.columnar import ColumnarBuilder
-from esmm_jax.estimators import Estimator, ESTIMATORS, funnel, sampling
+from esmm_jax.estimators import ESTIMATORS, funnel, sampling
+from esmm_jax.estimators.contract import Bound
 from esmm_jax.metrics import choosing
 from esmm_jax.metrics.by_space import metric_keys
 from esmm_jax.models import Architecture, MODELS
@@ -44,7 +45,7 @@ class Program(NamedTuple):
 
   builder: ColumnarBuilder
   schema: Schema
-  estimator: Estimator
+  estimator: Bound
   hyper: TracedHyperparameters
   layout: Layout
   batches: Batches
@@ -73,13 +74,13 @@ def program(settings: Sequence[Settings], data_dir: str | None) -> Program:
   )
   schema = parts.schema(builder, common.dataset.fields, common.dataset.tasks)
   objectives = [s.objective for s in settings]
-  estimator, _ = parts.estimator(
-      common.objective.estimator, common.objective.options, schema.tasks
-  )
+  estimator = parts.estimator(common.objective, schema.tasks)
   sampled = any(o.sampling != sampling.NONE for o in objectives)
   if sampled:
     parts.check_sampled(common.objective.estimator, estimator, schema.tasks)
-  model = parts.model(common.model.options, common.model.name, schema)
+  model = parts.model(
+      common.model.options, common.model.name, schema, estimator.needs.heads
+  )
   batches = _batches(common, builder, schema, estimator)
   memory.check(
       memory.Request(
@@ -104,7 +105,7 @@ def program(settings: Sequence[Settings], data_dir: str | None) -> Program:
       builder,
       schema,
       estimator,
-      _hyper(settings, estimator, schema.tasks, sampled),
+      _hyper(settings, schema.tasks, sampled),
       layout,
       batches,
       length.total,
@@ -163,7 +164,7 @@ def _batches(
     settings: Settings,
     builder: ColumnarBuilder,
     schema: Schema,
-    estimator: Estimator,
+    estimator: Bound,
 ) -> Batches:
   """Opens the training split."""
   split = settings.dataset.train_split
@@ -174,7 +175,7 @@ def _batches(
       seed=settings.training.seed,
       group_run=settings.training.group_run,
       truth=builder.truth_source(split),
-      truth_labels=estimator.truth_labels,
+      truth_labels=estimator.needs.truth_labels,
   )
 
 
@@ -197,7 +198,7 @@ def _length(
 def _plan(
     settings: Settings,
     schema: Schema,
-    estimator: Estimator,
+    estimator: Bound,
     model: Architecture,
     layout: Layout,
     length: refit_steps.Length,
@@ -225,6 +226,8 @@ def _plan(
       tower_l2=training.tower_l2,
       clip_norm=training.clip_norm,
       micro_batches=_micro_batches(settings, layout, model),
+      rescale=estimator.rescale,
+      sees_step=estimator.sees_step,
       needs_uniform=sampled or estimator.needs_uniform,
       sampled=sampled,
       # A CPU gains nothing from larger products, and the arrays of one replica
@@ -237,29 +240,26 @@ def _plan(
 
 
 def _hyper(
-    settings: Sequence[Settings],
-    estimator: Estimator,
-    tasks: Tasks,
-    sampled: bool,
+    settings: Sequence[Settings], tasks: Tasks, sampled: bool
 ) -> TracedHyperparameters:
   """Stacks what differs between replicas."""
 
   def stacked(rows: Sequence[Mapping[str, float]]) -> dict[str, jax.Array]:
     return {k: jnp.asarray([r[k] for r in rows], jnp.float32) for k in rows[0]}
 
-  defaults = estimator.weights(tasks)
   objectives = [s.objective for s in settings]
-  options = [
-      parts.estimator(o.estimator, o.options, tasks)[1] for o in objectives
-  ]
+  bound = [parts.estimator(o, tasks) for o in objectives]
   rates = [s.training.learning_rate for s in settings]
   return TracedHyperparameters(
       jnp.asarray(rates, jnp.float32),
       stacked(
-          [balancing.loss_weights(o.loss_weights, defaults) for o in objectives]
+          [
+              balancing.loss_weights(o.loss_weights, b.weights)
+              for o, b in zip(objectives, bound)
+          ]
       ),
       stacked([o.sampling._asdict() for o in objectives]) if sampled else {},
-      stacked(options),
+      stacked([b.traced for b in bound]),
   )
 
 

@@ -1,8 +1,11 @@
 """One run among the replicas of a program: its folder, selection and end."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+import dataclasses
 from typing import Any
 
+from esmm_jax.estimators import ESTIMATORS, sampling
+from esmm_jax.estimators.contract import binding
 from esmm_jax.metrics.by_space import Observed
 from esmm_jax.parallel import processes
 from esmm_jax.protocols.scoring import protocol_metrics
@@ -10,9 +13,9 @@ from esmm_jax.protocols.use import named
 from esmm_jax.tasks import Tasks
 from esmm_jax.training.common_ctr import common_ctr_metrics
 from esmm_jax.training.predict import save_predictions
-from esmm_jax.training.selection import Selection
+from esmm_jax.training.selection import Selection, SelectionOptions
 from esmm_jax.training.settings import Settings
-from esmm_jax.types import Array
+from esmm_jax.types import Array, InputError
 from esmm_jax.workdir import end_note, manifest, soundness
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.chosen import params_sha256
@@ -186,3 +189,43 @@ def line(step: int, epoch: float, metrics: Mapping[str, float]) -> str:
   if len(parts) == 1 and len(text) + len(parts[0]) <= _LINE:
     text += parts.pop()
   return f'{text} +{len(parts)}' if parts else text
+
+
+def check_alike(settings: Sequence[Settings]) -> None:
+  """Refuses runs of one program that differ in what it has only one of.
+
+  Args:
+    settings: One for each replica.
+
+  Raises:
+    InputError: Two do; names the section.
+  """
+
+  def shared(s: Settings) -> Settings:
+    estimator = ESTIMATORS.get(s.objective.estimator)  # Refused later if None.
+    traced = binding.traced_options(estimator) if estimator else []
+    options = {k: v for k, v in s.objective.options.items() if k not in traced}
+    free = dict(init_seed=None, learning_rate=1.0, common_ctr='')
+    return dataclasses.replace(
+        s,
+        training=dataclasses.replace(s.training, **free),
+        objective=dataclasses.replace(
+            s.objective,
+            options=options,
+            loss_weights={},
+            sampling=sampling.NONE,
+        ),
+        selection=SelectionOptions(),
+        run=dataclasses.replace(s.run, save_predictions=False),
+    )
+
+  first = shared(settings[0])
+  for k, other in enumerate(settings[1:], 1):
+    for field in dataclasses.fields(Settings):
+      one, two = (getattr(s, field.name) for s in (first, shared(other)))
+      if one != two:
+        raise InputError(
+            f'runs 0 and {k} of one program differ in their settings of'
+            f' {field.name!r}: {one} and {two}. They may differ in what'
+            ' `sweeps.replicas` lists alone; train them apart (--replicas=1).'
+        )

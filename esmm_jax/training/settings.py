@@ -10,6 +10,8 @@ import dataclasses
 from typing import Any, Self
 
 from esmm_jax import options
+from esmm_jax.estimators import ESTIMATORS
+from esmm_jax.estimators.contract import signature
 from esmm_jax.estimators.sampling import Sampling
 from esmm_jax.optim.network import OptimizerOptions, ScheduleOptions
 from esmm_jax.optim.tables import TableOptions
@@ -33,7 +35,6 @@ _MODEL_RANGES: Mapping[str, Range] = {
     'num_task_experts': Range(0, 1024),
     'num_shared_experts': Range(0, 1024),
 }
-_ESTIMATOR_RANGES = {'propensity_floor': Range(0, 1, open_low=True)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,11 +195,11 @@ class ObjectiveOptions:
   @classmethod
   def read(cls, config: Mapping[str, Any]) -> Self:
     """Reads the sections of the objective."""
+    estimator = _required(config, 'estimator', 'the config')
     values = _set(config.get('estimator_options', {}))
-    for name, allowed in _ESTIMATOR_RANGES.items():
-      if name in values:
-        key = f'estimator_options.{name}'
-        options.check_number(key, values[name], allowed)
+    if estimator in ESTIMATORS:
+      allowed = signature.options(ESTIMATORS[estimator].terms)
+      signature.check(values, allowed, estimator)
     weights = _set(config.get('loss_weights', {}))
     for name, value in weights.items():
       options.check_number(f'loss_weights.{name}', value, _LOSS_WEIGHT)
@@ -206,7 +207,6 @@ class ObjectiveOptions:
     options.refuse_unknown(rates, Sampling._fields, 'sampling', 'a config')
     sampling = Sampling(**rates)
     sampling.check()
-    estimator = _required(config, 'estimator', 'the config')
     return cls(estimator, values, weights, sampling)
 
 

@@ -84,6 +84,9 @@ class StepSpec(NamedTuple):
     micro_batches: Parts that the batch is worked through in. The gradient is
       that of the whole batch; parts that fit the cache are faster on a CPU.
     dense: Differentiates the whole table, not the rows touched; for tests.
+    rescale: The means of the terms, and traced options -> term -> factor on
+      its weight; None has none.
+    sees_step: Whether `terms` takes the number of steps done.
     needs_uniform: Draws a random number for each example and replica.
     sampled: Whether those numbers choose the rows of the CVR loss.
     map_replicas_sequentially: Works through the replicas one after the other,
@@ -103,6 +106,8 @@ class StepSpec(NamedTuple):
   clip_norm: float = 0.0
   micro_batches: int = 1
   dense: bool = False
+  rescale: Callable[..., Mapping[str, Array]] | None = None
+  sees_step: bool = False
   needs_uniform: bool = False
   sampled: bool = False
   map_replicas_sequentially: bool = False

@@ -43,7 +43,7 @@ def train_step(
   touched = state.table if plan.dense else gather_rows(state.table, rows)
   keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(state.keys, state.step)
   net_grads, row_grads, stats, means = gradients(
-      plan, state.net, touched, state.stats, batch, keys, hyper
+      plan, state.net, touched, state.stats, batch, keys, hyper, state.step
   )
   # Checked before L2 and clipping, which could hide an inf.
   good = non_finite.good(means['loss'], net_grads, row_grads)

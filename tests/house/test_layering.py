@@ -185,7 +185,11 @@ RULES = [
         ],
         [],
     ),
-    ('esmm_jax.sweeps.replicas', ['esmm_jax.types'], []),
+    (
+        'esmm_jax.sweeps.replicas',
+        ['esmm_jax.estimators', 'esmm_jax.types'],
+        [],
+    ),
     ('esmm_jax.sweeps.progress', LAYERS, ['tqdm']),
     (
         'esmm_jax.sweeps.config_keys',
@@ -287,7 +291,7 @@ RULES = [
     ('=esmm_jax', ['esmm_jax'], []),
     (
         'configs',
-        ['esmm_jax.protocols', 'esmm_jax.sweeps'],
+        ['esmm_jax.estimators', 'esmm_jax.protocols', 'esmm_jax.sweeps'],
         ['ml_collections'],
     ),
     ('experiments', ['configs', 'esmm_jax'], None),

@@ -1,0 +1,57 @@
+"""An estimator and what it needs."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from esmm_jax.estimators.funnel import CONDITIONAL
+from esmm_jax.tasks import Head
+from esmm_jax.types import Array, LossTerms
+
+
+class Needs(NamedTuple):
+  """What an estimator needs beside the tasks' outputs and labels.
+
+  Attributes:
+    heads: Outputs of its own: `logits[head.name]`, float32 [B].
+    truth_labels: Columns that only a simulator knows, as labels of that name.
+    frozen: Tasks whose probabilities, as a finished run predicts them for each
+      training row, it takes as labels `frozen_TASK`, float32 [B]. The run is
+      named by `estimator_options.frozen_run`.
+  """
+
+  heads: tuple[Head, ...] = ()
+  truth_labels: tuple[str, ...] = ()
+  frozen: tuple[str, ...] = ()
+
+
+class Estimator(NamedTuple):
+  """An objective and what it needs.
+
+  The functions after `weights` get those of its options that they name.
+
+  Attributes:
+    terms: `(logits, labels, where, *, tasks, **options)` -> its terms as (sum,
+      count). Both add up over parts of a batch; the loss of a term is
+      weight x sum / count of the whole batch, and the count, which may depend
+      on the logits, is taken without a gradient. Its options are described by
+      its signature (`signature.options`). A keyword `step` is given the number
+      of steps done, int32.
+    weights: Tasks -> its terms and their default weights in the loss.
+    needs: -> `Needs`; None needs nothing.
+    rescale: The means of the terms in a batch -> term -> factor on its weight,
+      without a gradient; None has none.
+    row_weights: (probabilities of the tasks, labels), each name -> [n], ->
+      term -> weight of each clicked row in it, [n]; for diagnostics. None
+      weighs no rows.
+    output_interpretation: How it interprets a model's outputs,
+      `funnel.CONDITIONAL` or `funnel.JOINT`.
+    needs_uniform: Needs the label `uniform`, a random number for each example.
+  """
+
+  terms: Callable[..., LossTerms]
+  weights: Callable[..., Mapping[str, float]]
+  needs: Callable[..., Needs] | None = None
+  rescale: Callable[..., Mapping[str, Array]] | None = None
+  row_weights: Callable[..., Mapping[str, Any]] | None = None
+  output_interpretation: str = CONDITIONAL
+  needs_uniform: bool = False

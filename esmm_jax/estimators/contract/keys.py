@@ -1,0 +1,47 @@
+"""Config keys of the options and terms of estimators."""
+
+from collections.abc import Mapping
+
+from esmm_jax.estimators.contract import signature
+from esmm_jax.estimators.contract.estimator import Estimator
+from esmm_jax.tasks import CART_FUNNEL, CLICK, CLICKED, CONVERSION, FUNNEL, Task
+from esmm_jax.types import InputError
+
+# Tasks of the data sets here. The terms of other tasks, those of labels of
+# one's own, are keys as well (`sweeps.config_keys.is_term`).
+_TASKS = (
+    FUNNEL,
+    CART_FUNNEL,
+    CLICKED,
+    (CLICK, CONVERSION, Task('play_time', 'play_time', 'ctr', 'regression')),
+)
+
+
+def option_types(estimators: Mapping[str, Estimator]) -> dict[str, type]:
+  """Returns the keys of the section `estimator_options` and their types.
+
+  Args:
+    estimators: Those of `ESTIMATORS`.
+  """
+  kinds: dict[str, type] = {}
+  for estimator in estimators.values():
+    for name, option in signature.options(estimator.terms).items():
+      same = kinds.setdefault(name, option.kind) is option.kind
+      kinds[name] = option.kind if same else object
+  return {**kinds, signature.FROZEN_RUN: str}
+
+
+def terms(estimators: Mapping[str, Estimator]) -> list[str]:
+  """Returns the keys of the section `loss_weights`.
+
+  Args:
+    estimators: Those of `ESTIMATORS`.
+  """
+  names: dict[str, None] = {}
+  for estimator in estimators.values():
+    for tasks in _TASKS:
+      try:
+        names |= dict.fromkeys(estimator.weights(tasks))
+      except InputError:  # It cannot have these tasks.
+        continue
+  return list(names)
