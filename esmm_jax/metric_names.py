@@ -41,7 +41,7 @@ ENTIRE: Mapping[str, str] = {
     **dict.fromkeys(DECILE_BIASES, ''),
     LARGEST_BIAS: 'min',
 }
-# Of a term of the loss that weights clicked rows, in place of a space: TERM/ess.
+# Of a term of the loss that weights clicked rows, not of a space: TERM/ess.
 WEIGHTS: Mapping[str, str] = {
     'ess': '',
     'ess_share': '',

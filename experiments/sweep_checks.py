@@ -88,6 +88,7 @@ def run_keys(
   """
   from esmm_jax.metrics.by_space import metric_keys
   from esmm_jax.metrics import METRICS
+  from esmm_jax.metrics.weights import RowWeights
   from esmm_jax.protocols.use import named
   from esmm_jax.tasks import spaces
   from esmm_jax.training import parts
@@ -106,7 +107,8 @@ def run_keys(
   # Columns against the truth may stand in a table of other data, too: they are
   # left out there.
   truth = [f'p_{s.output}' for s in spaces(schema.tasks)]
-  computed = metric_keys(schema.tasks, bool(schema.group), truth)
+  weights = RowWeights.of(parts.estimator(settings.objective, schema.tasks))
+  computed = metric_keys(schema.tasks, bool(schema.group), truth, weights)
   splits = parts.eval_splits(dataset, builder)
   keys = {f'{split}/{k}' for split in splits for k in computed} | set(FACTS)
   estimator = parts.estimator(settings.objective, schema.tasks)

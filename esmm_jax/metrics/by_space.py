@@ -163,8 +163,10 @@ def evaluate(
     clicked = labels['click'] == 1
     metrics |= against_truth(name, outputs[name], observed.truth, clicked)
   if row_weights and row_weights.needs <= {*observed.truth}:
+    tasks = [t.name for t in observed.tasks if t.kind == 'binary']
     columns = labels | dict(observed.truth)
-    metrics |= clicked_rows(row_weights, outputs, columns)
+    logits = {name: outputs[name] for name in tasks}
+    metrics |= clicked_rows(row_weights, logits, columns)
   return metrics
 
 

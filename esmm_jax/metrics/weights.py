@@ -6,7 +6,7 @@ that of the rows with the largest weights. These numbers say how far it is.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 from esmm_jax.metrics.checks import divide, float_rows
 from esmm_jax.types import Array, InputError
@@ -34,6 +34,21 @@ class RowWeights(NamedTuple):
       [Mapping[str, Array], Mapping[str, Array]], Mapping[str, Array]
   ]
   needs: frozenset[str] = frozenset()
+
+  @classmethod
+  def of(cls, estimator: Any) -> Self | None:
+    """Returns the weights of an estimator; None if it has none.
+
+    Args:
+      estimator: With `row_weights` and `needs`, options bound, as
+        `estimators.contract.Bound` has them.
+    """
+    if estimator.row_weights is None:
+      return None
+    columns = {*estimator.needs.truth_labels}
+    # On other frozen predictions, a teacher's, no weight depends.
+    columns |= {'frozen_ctr'} if 'ctr' in estimator.needs.frozen else set()
+    return cls(estimator.row_weights, frozenset(columns))
 
   def terms(self) -> list[str]:
     """Lists the terms that have weights."""

@@ -6,6 +6,7 @@ import functools
 from typing import Any, NamedTuple
 
 from esmm_jax.estimators import funnel
+from esmm_jax.metrics.weights import RowWeights
 from esmm_jax.schema import Schema
 from esmm_jax.training import parts
 from esmm_jax.training.settings import Settings
@@ -29,6 +30,7 @@ class Trained(NamedTuple):
     results: The content of results.json.
     folder: The run's folder; '' if the model is not of a run.
     stamp: Of the run and these parameters.
+    row_weights: Of its estimator, if it weights clicked rows.
   """
 
   config: ConfigDict
@@ -38,6 +40,7 @@ class Trained(NamedTuple):
   results: Mapping[str, Any] = {}
   folder: str = ''
   stamp: Stamp | None = None
+  row_weights: RowWeights | None = None
 
 
 def restore(run: str, data_dir: str | None = None) -> Trained:
@@ -66,7 +69,8 @@ def restore(run: str, data_dir: str | None = None) -> Trained:
     selects = any(key.startswith('valid/') for key in results)
   params, stamp = _params(run, selects, results, saved)
   model = plan(settings, schema)
-  return Trained(config, schema, model, params, results, run, stamp)
+  weights = RowWeights.of(parts.estimator(settings.objective, schema.tasks))
+  return Trained(config, schema, model, params, results, run, stamp, weights)
 
 
 def to_config(value: Mapping[str, Any]) -> ConfigDict:

@@ -127,7 +127,8 @@ def build(
   """Builds the program of the replicas, and opens the splits it scores."""
   common = settings[0]
   program = programs.program(settings, data_dir)
-  predictor = SplitPredictor(program, common.run.eval_batch_size)
+  objectives = [s.objective for s in settings]
+  predictor = SplitPredictor(program, common.run.eval_batch_size, objectives)
   splits = {
       name: predictor.split(split)
       for name, split in parts.eval_splits(
