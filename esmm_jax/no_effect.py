@@ -99,6 +99,7 @@ def _idle(flat: Mapping[str, Any]) -> Iterator[_Idle]:
   yield from _of_optimizers(flat)
   yield from _of_training(flat)
   yield from _of_objective(flat)
+  yield from _of_propensities(flat)
   yield from _of_model(flat)
   name = flat.get('dataset.name')
   if name == 'tabular':
@@ -181,6 +182,38 @@ def _of_objective(flat: Mapping[str, Any]) -> Iterator[_Idle]:
         ' unless loss_weights.cvr_clicked or the like is set'
     )
     yield _Idle('estimator_options.cvr_normalization', why, ('clicks', None))
+
+
+def _of_propensities(flat: Mapping[str, Any]) -> Iterator[_Idle]:
+  """Yields the idle keys of weights 1 / max(p, floor, 1 / cap)."""
+  option = lambda name: flat.get(f'estimator_options.{name}')
+  every = ('propensity_floor', 'weight_cap', 'warmup_steps')
+  floors = (0.01, 0.1, None)  # Those of configs.
+  why = ''
+  if option('propensity') == 'none':
+    why = "estimator_options.propensity is 'none', so all weights are 1"
+  elif flat.get('estimator') in ('ips', 'escm2') and (
+      flat.get('loss_weights.cvr_clicked') == 0
+  ):
+    why = 'loss_weights.cvr_clicked is 0, and weights are of that loss'
+    every += ('propensity', 'normalization')
+  if why:
+    for name in every:
+      quiet = floors if name == 'propensity_floor' else (None,)
+      yield _Idle(f'estimator_options.{name}', why, quiet)
+    return
+  floor, cap = option('propensity_floor'), option('weight_cap')
+  floor = 0.01 if floor is None else floor
+  numbers = isinstance(floor, int | float) and isinstance(cap, int | float)
+  if not numbers or not floor > 0:  # Unset, or refused elsewhere.
+    return
+  if floor * cap < 1:
+    why = f'estimator_options.weight_cap is {cap:g}, which is below 1 / floor'
+    yield _Idle('estimator_options.propensity_floor', why, floors)
+  elif floor * cap > 1:
+    why = f'estimator_options.propensity_floor is {floor:g}'
+    why += f', so no weight is above {1 / floor:g}'
+    yield _Idle('estimator_options.weight_cap', why)
 
 
 def _of_model(flat: Mapping[str, Any]) -> Iterator[_Idle]:
