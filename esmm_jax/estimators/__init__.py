@@ -9,6 +9,8 @@ To add one, write a file and a line in `ESTIMATORS`.
     click_space            each event where the one before happened (BASE)
     end_to_end             each joint event directly (AITM, DIVISION)
     unbias                 clicks resampled by their propensity (UNBIAS)
+    doubly_robust          inverse propensities, and guesses of unclicked rows
+    stable_dr              the like, of self-normalised weights
     conversion_if_clicked  the bound, with labels that only a simulator knows
 
   >>> from esmm_jax.tasks import FUNNEL
@@ -20,8 +22,10 @@ To add one, write a file and a line in `ESTIMATORS`.
 
 from esmm_jax.estimators import click_space as _click_space
 from esmm_jax.estimators import conversion_if_clicked as _conversion
+from esmm_jax.estimators import doubly_robust as _doubly_robust
 from esmm_jax.estimators import end_to_end as _end_to_end
 from esmm_jax.estimators import entire_space as _entire_space
+from esmm_jax.estimators import stable_dr as _stable_dr
 from esmm_jax.estimators import unbias as _unbias
 from esmm_jax.estimators.contract import Estimator
 from esmm_jax.estimators.funnel import JOINT
@@ -47,5 +51,17 @@ ESTIMATORS = {
         _conversion.conversion_if_clicked,
         _conversion.default_weights,
         _conversion.needs,
+    ),
+    'doubly_robust': Estimator(
+        _doubly_robust.doubly_robust,
+        _doubly_robust.default_weights,
+        _doubly_robust.needs,
+        row_weights=_doubly_robust.row_weights,
+    ),
+    'stable_dr': Estimator(
+        _stable_dr.stable_dr,
+        _stable_dr.default_weights,
+        _stable_dr.needs,
+        _stable_dr.rescale,
     ),
 }
