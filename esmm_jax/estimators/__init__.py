@@ -9,9 +9,12 @@ To add one, write a file and a line in `ESTIMATORS`.
     click_space            each event where the one before happened (BASE)
     end_to_end             each joint event directly (AITM, DIVISION)
     unbias                 clicks resampled by their propensity (UNBIAS)
-    doubly_robust          inverse propensities, and guesses of unclicked rows
-    stable_dr              the like, of self-normalised weights
     conversion_if_clicked  the bound, with labels that only a simulator knows
+    ips                    clicks, weighed by 1 / propensity (IPS, SNIPS)
+    escm2                  ESMM and that loss of clicks, or the plain one
+    doubly_robust          IPS, and guesses of un-clicked impressions
+    stable_dr              SNIPS, with a propensity that balances such guesses
+    nise                   un-clicked impressions, labelled with pCVR (NISE)
 
   >>> from esmm_jax.tasks import FUNNEL
   >>> ESTIMATORS['entire_space'].weights(FUNNEL)
@@ -25,6 +28,9 @@ from esmm_jax.estimators import conversion_if_clicked as _conversion
 from esmm_jax.estimators import doubly_robust as _doubly_robust
 from esmm_jax.estimators import end_to_end as _end_to_end
 from esmm_jax.estimators import entire_space as _entire_space
+from esmm_jax.estimators import escm2 as _escm2
+from esmm_jax.estimators import ips as _ips
+from esmm_jax.estimators import nise as _nise
 from esmm_jax.estimators import stable_dr as _stable_dr
 from esmm_jax.estimators import unbias as _unbias
 from esmm_jax.estimators.contract import Estimator
@@ -52,6 +58,18 @@ ESTIMATORS = {
         _conversion.default_weights,
         _conversion.needs,
     ),
+    'ips': Estimator(
+        _ips.ips,
+        _ips.default_weights,
+        needs=_ips.needs,
+        row_weights=_ips.row_weights,
+    ),
+    'escm2': Estimator(
+        _escm2.escm2,
+        _escm2.default_weights,
+        needs=_escm2.needs,
+        row_weights=_escm2.row_weights,
+    ),
     'doubly_robust': Estimator(
         _doubly_robust.doubly_robust,
         _doubly_robust.default_weights,
@@ -63,5 +81,8 @@ ESTIMATORS = {
         _stable_dr.default_weights,
         _stable_dr.needs,
         _stable_dr.rescale,
+    ),
+    'nise': Estimator(
+        _nise.nise, _nise.default_weights, rescale=_nise.rescale
     ),
 }
