@@ -101,6 +101,8 @@ def _idle(flat: Mapping[str, Any]) -> Iterator[_Idle]:
   yield from _of_objective(flat)
   yield from _of_propensities(flat)
   yield from _of_model(flat)
+  if flat.get('estimator') == 'pseudo_label':
+    yield from _of_pseudo_labels(flat)
   name = flat.get('dataset.name')
   if name == 'tabular':
     yield from _of_log(flat)
@@ -252,6 +254,20 @@ def _of_model(flat: Mapping[str, Any]) -> Iterator[_Idle]:
 
 def _text(value: Any) -> str:
   return value if isinstance(value, str) else ''
+
+
+def _of_pseudo_labels(flat: Mapping[str, Any]) -> Iterator[_Idle]:
+  ratio, teacher = 'estimator_options.uncertainty_ratio', 'loss_weights.teacher'
+  second = ('loss_weights.second_student', 'loss_weights.disagreement')
+  for option, default, reader, keys in (
+      ('unclicked_weight', 'inverse', 'uncertainty', (ratio, *second)),
+      ('teacher', 'click_head', 'click_head', (teacher,)),
+  ):
+    value = flat.get(f'estimator_options.{option}') or default
+    why = f'estimator_options.{option} is {value!r}, not {reader!r}'
+    for key in keys if value != reader else ():
+      # With what the config of UKD sets.
+      yield _Idle(key, why, (None, 0.0, 0.2, 1.0, 100.0))
 
 
 def _of_log(flat: Mapping[str, Any]) -> Iterator[_Idle]:

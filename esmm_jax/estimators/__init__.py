@@ -23,6 +23,8 @@ To add one, write a file and a line in `ESTIMATORS`.
   {'ctr': 1.0, 'cvr_clicked': 1.0}
 """
 
+from collections.abc import MutableMapping
+
 from esmm_jax.estimators import click_space as _click_space
 from esmm_jax.estimators import conversion_if_clicked as _conversion
 from esmm_jax.estimators import doubly_robust as _doubly_robust
@@ -33,10 +35,11 @@ from esmm_jax.estimators import ips as _ips
 from esmm_jax.estimators import nise as _nise
 from esmm_jax.estimators import stable_dr as _stable_dr
 from esmm_jax.estimators import unbias as _unbias
-from esmm_jax.estimators.contract import Estimator
+from esmm_jax.estimators.contract import added, Estimator
 from esmm_jax.estimators.funnel import JOINT
+from esmm_jax.plugins.registry import Registry
 
-ESTIMATORS = {
+ESTIMATORS: MutableMapping[str, Estimator] = {
     'entire_space': Estimator(
         _entire_space.entire_space, _entire_space.default_weights
     ),
@@ -86,3 +89,5 @@ ESTIMATORS = {
         _nise.nise, _nise.default_weights, rescale=_nise.rescale
     ),
 }
+# Plugins add to it.
+ESTIMATORS = Registry('ESTIMATORS', ESTIMATORS, added.wrong)
