@@ -9,6 +9,9 @@ To add one, write a file and a line in `ESTIMATORS`.
     click_space            each event where the one before happened (BASE)
     end_to_end             each joint event directly (AITM, DIVISION)
     unbias                 clicks resampled by their propensity (UNBIAS)
+    dcmt                   IPS, and a counterfactual CVR of unclicked rows
+    chorus                 ESMM, IPS, and the rate of clicks without conversion
+    pseudo_label           a teacher's CVR on unclicked rows (DDPO, UKD)
     conversion_if_clicked  the bound, with labels that only a simulator knows
 
   >>> from esmm_jax.tasks import FUNNEL
@@ -18,10 +21,13 @@ To add one, write a file and a line in `ESTIMATORS`.
   {'ctr': 1.0, 'cvr_clicked': 1.0}
 """
 
+from esmm_jax.estimators import chorus as _chorus
 from esmm_jax.estimators import click_space as _click_space
 from esmm_jax.estimators import conversion_if_clicked as _conversion
+from esmm_jax.estimators import dcmt as _dcmt
 from esmm_jax.estimators import end_to_end as _end_to_end
 from esmm_jax.estimators import entire_space as _entire_space
+from esmm_jax.estimators import pseudo_label as _pseudo_label
 from esmm_jax.estimators import unbias as _unbias
 from esmm_jax.estimators.contract import Estimator
 from esmm_jax.estimators.funnel import JOINT
@@ -47,5 +53,23 @@ ESTIMATORS = {
         _conversion.conversion_if_clicked,
         _conversion.default_weights,
         _conversion.needs,
+    ),
+    'dcmt': Estimator(
+        _dcmt.dcmt,
+        _dcmt.default_weights,
+        _dcmt.needs,
+        row_weights=_dcmt.row_weights,
+    ),
+    'chorus': Estimator(
+        _chorus.chorus,
+        _chorus.default_weights,
+        _chorus.needs,
+        row_weights=_chorus.row_weights,
+    ),
+    'pseudo_label': Estimator(
+        _pseudo_label.pseudo_label,
+        _pseudo_label.default_weights,
+        _pseudo_label.needs,
+        row_weights=_pseudo_label.row_weights,
     ),
 }

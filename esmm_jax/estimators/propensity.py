@@ -19,6 +19,7 @@ CTR that is 1.5 times too high at p = .04 and a CVR of .005.
 from collections.abc import Mapping
 from typing import Annotated, get_args, Literal
 
+from esmm_jax.estimators.contract import Needs
 from esmm_jax.estimators.losses import LOSSES, ROWS, sum_and_count
 from esmm_jax.options import check_choice, Range
 from esmm_jax.tasks import Space, spaces, Tasks
@@ -80,6 +81,14 @@ def from_probabilities(
   if propensity == 'own':
     return jax.lax.stop_gradient(p['ctr'])
   return jax.lax.stop_gradient(labels[COLUMNS[propensity]])
+
+
+def needs(propensity: str = 'own') -> Needs:
+  """Returns the column that the propensity is read from, if any."""
+  return Needs(
+      truth_labels=('p_ctr',) if propensity == 'true' else (),
+      frozen=('ctr',) if propensity == 'frozen' else (),
+  )
 
 
 def inverse(
