@@ -111,6 +111,7 @@ def run_keys(
   """
   from esmm_jax.metrics.by_space import metric_keys
   from esmm_jax.metrics import METRICS
+  from esmm_jax.metrics.weights import RowWeights
   from esmm_jax.protocols.use import named
   from esmm_jax.tasks import spaces
   from esmm_jax.training import parts
@@ -129,14 +130,15 @@ def run_keys(
   # Columns against the truth may stand in a table of other data, too: they are
   # left out there.
   truth = [f'p_{s.output}' for s in spaces(schema.tasks)]
-  computed = metric_keys(schema.tasks, bool(schema.group), truth)
+  estimator = parts.estimator(settings.objective, schema.tasks)
+  weights = RowWeights.of(estimator)
+  computed = metric_keys(schema.tasks, bool(schema.group), truth, weights)
   splits = parts.eval_splits(dataset, builder)
   keys = {f'{split}/{k}' for split in splits for k in computed} | set(FACTS)
-  estimator = parts.estimator(settings.objective, schema.tasks)
   terms = ('loss', 'batch_hash', 'skipped', *estimator.weights)
   keys |= {f'train/{term}' for term in terms}
   if settings.training.common_ctr:
-    keys |= {f'test/ctcvr_common/{name}' for name in METRICS}
+    keys |= {f'test/ctcvr_common/{name}' for name in METRICS.in_use()}
   if protocol := named(settings.training.protocol):
     keys |= {f'test/{extra.key}' for extra in protocol.extra}
     keys |= {f'protocol/{measure.label}' for measure in protocol.metrics}

@@ -245,6 +245,7 @@ def _train(
     Run -> its error, or None.
   """
   from esmm_jax import locks, ownership
+  from esmm_jax.plugins import loading as plugins
   from esmm_jax.training import parts
   from esmm_jax.workdir import provenance
   from esmm_jax.sweeps import groups
@@ -257,6 +258,7 @@ def _train(
   folders = [run_folder(workdir, name) for name in names]
   trees = [configs[name] for name in names]
   try:
+    plugins.use(trees[0])
     data = provenance.data(parts.dataset(trees[0].dataset, data_dir))
     for folder in folders:
       ownership.claim(folder, ownership.RUN, 'run')

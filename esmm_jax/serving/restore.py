@@ -5,6 +5,8 @@ import contextlib
 from typing import Any, NamedTuple
 
 from esmm_jax.json_files import with_tuples
+from esmm_jax.metrics.weights import RowWeights
+from esmm_jax.plugins import loading as plugins
 from esmm_jax.schema import Schema
 from esmm_jax.training import parts
 from esmm_jax.training.frozen.plan import plan, without_heads
@@ -30,6 +32,7 @@ class Trained(NamedTuple):
     results: The content of results.json.
     folder: The run's folder; '' if the model is not of a run.
     stamp: Of the run and these parameters.
+    row_weights: Of its estimator, if it weights clicked rows.
   """
 
   config: ConfigDict
@@ -39,6 +42,7 @@ class Trained(NamedTuple):
   results: Mapping[str, Any] = {}
   folder: str = ''
   stamp: Stamp | None = None
+  row_weights: RowWeights | None = None
 
 
 def restore(run: str, data_dir: str | None = None) -> Trained:
@@ -59,6 +63,7 @@ def restore(run: str, data_dir: str | None = None) -> Trained:
   saved = read_finished(run, 'config.json', '--workdir')
   results = read_finished(run, 'results.json', '--workdir')
   verify.run(run, saved)  # First, because a changed config says other things.
+  plugins.use(saved, run)
   config = to_config(saved)
   schema = _schema(run, config, data_dir)
   settings = Settings.read(config)
@@ -68,7 +73,8 @@ def restore(run: str, data_dir: str | None = None) -> Trained:
   params, stamp = _params(run, selects, results, saved)
   params = without_heads(params, settings, schema)
   model = plan(settings, schema)
-  return Trained(config, schema, model, params, results, run, stamp)
+  weights = RowWeights.of(parts.estimator(settings.objective, schema.tasks))
+  return Trained(config, schema, model, params, results, run, stamp, weights)
 
 
 def to_config(value: Mapping[str, Any]) -> ConfigDict:
@@ -115,6 +121,7 @@ def _params(
       )
     carried = manifest.of_position(chosen.position(checkpoints))
     began = verify.run(run, config, read_schema(run), carried)
+    plugins.compare(run, began.get('versions', {}), config)
     try:
       params = checkpoints.restore_params(selects)
       params_sha256 = chosen.params_sha256(checkpoints, selects, params)

@@ -130,7 +130,8 @@ def build(
   """Builds the program of the replicas, and opens the splits it scores."""
   common = settings[0]
   program = with_labels(settings, data_dir, workdirs)
-  predictor = SplitPredictor(program, common.run.eval_batch_size)
+  objectives = [s.objective for s in settings]
+  predictor = SplitPredictor(program, common.run.eval_batch_size, objectives)
   wanted = parts.eval_splits(common.dataset, program.builder)
   splits = {name: predictor.split(split) for name, split in wanted.items()}
   return program, predictor, splits

@@ -14,6 +14,7 @@ from typing import Any
 from esmm_jax import streams, system_errors
 from esmm_jax.checksums import hash_fields, hash_json
 from esmm_jax.json_files import parse_json, write_json
+from esmm_jax.plugins import loading as plugins
 from esmm_jax.types import InputError
 from esmm_jax.workdir import end_note, identity, provenance
 from esmm_jax.workdir.folder import config_hash, versions
@@ -58,7 +59,7 @@ def make(
   }
   noted = {FROZEN: dict(frozen)} if frozen else {}
   about = {IDENTITY: _identity(parts), **parts, **noted}
-  return {**about, 'versions': versions()}
+  return {**about, 'versions': versions() | plugins.versions(config)}
 
 
 def _identity(parts: Mapping[str, str]) -> str:
