@@ -9,6 +9,8 @@ To add one, write a file and a line in `ESTIMATORS`.
     click_space            each event where the one before happened (BASE)
     end_to_end             each joint event directly (AITM, DIVISION)
     unbias                 clicks resampled by their propensity (UNBIAS)
+    doubly_robust          inverse propensities, and guesses of unclicked rows
+    stable_dr              the like, of self-normalised weights
     conversion_if_clicked  the bound, with labels that only a simulator knows
     ips                    clicks, weighed by 1 / propensity (IPS, SNIPS)
     escm2                  ESMM and that loss of clicks, or the plain one
@@ -30,12 +32,14 @@ from esmm_jax.estimators import chorus as _chorus
 from esmm_jax.estimators import click_space as _click_space
 from esmm_jax.estimators import conversion_if_clicked as _conversion
 from esmm_jax.estimators import dcmt as _dcmt
+from esmm_jax.estimators import doubly_robust as _doubly_robust
 from esmm_jax.estimators import end_to_end as _end_to_end
 from esmm_jax.estimators import entire_space as _entire_space
 from esmm_jax.estimators import escm2 as _escm2
 from esmm_jax.estimators import ips as _ips
 from esmm_jax.estimators import nise as _nise
 from esmm_jax.estimators import pseudo_label as _pseudo_label
+from esmm_jax.estimators import stable_dr as _stable_dr
 from esmm_jax.estimators import unbias as _unbias
 from esmm_jax.estimators.contract import added, Estimator
 from esmm_jax.estimators.funnel import JOINT
@@ -95,6 +99,18 @@ ESTIMATORS: MutableMapping[str, Estimator] = {
         _pseudo_label.default_weights,
         _pseudo_label.needs,
         row_weights=_pseudo_label.row_weights,
+    ),
+    'doubly_robust': Estimator(
+        _doubly_robust.doubly_robust,
+        _doubly_robust.default_weights,
+        _doubly_robust.needs,
+        row_weights=_doubly_robust.row_weights,
+    ),
+    'stable_dr': Estimator(
+        _stable_dr.stable_dr,
+        _stable_dr.default_weights,
+        _stable_dr.needs,
+        _stable_dr.rescale,
     ),
 }
 # Plugins add to it.
