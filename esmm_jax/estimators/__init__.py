@@ -10,6 +10,7 @@ To add one, write a file and a line in `ESTIMATORS`.
     end_to_end             each joint event directly (AITM, DIVISION)
     unbias                 clicks resampled by their propensity (UNBIAS)
     conversion_if_clicked  the bound, with labels that only a simulator knows
+    delayed_*              conversions that come late (`delayed`)
 
   >>> from esmm_jax.tasks import FUNNEL
   >>> ESTIMATORS['entire_space'].weights(FUNNEL)
@@ -20,6 +21,7 @@ To add one, write a file and a line in `ESTIMATORS`.
 
 from esmm_jax.estimators import click_space as _click_space
 from esmm_jax.estimators import conversion_if_clicked as _conversion
+from esmm_jax.estimators import delayed as _delayed
 from esmm_jax.estimators import end_to_end as _end_to_end
 from esmm_jax.estimators import entire_space as _entire_space
 from esmm_jax.estimators import unbias as _unbias
@@ -48,4 +50,5 @@ ESTIMATORS = {
         _conversion.default_weights,
         _conversion.needs,
     ),
+    **_delayed.ESTIMATORS,
 }
