@@ -49,6 +49,9 @@ def base() -> ConfigDict:
       dict(
           # Data order, initialisation and dropout.
           seed=0,
+          # Modules that add models, estimators, metrics or data sets of your
+          # own (docs/extending.md): ('my_package.my_module',).
+          plugins=placeholder(tuple),
           # Initialisation and dropout alone, when set.
           init_seed=placeholder(int),
           num_epochs=1,

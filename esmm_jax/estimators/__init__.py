@@ -19,16 +19,19 @@ To add one, write a file and a line in `ESTIMATORS`.
   {'ctr': 1.0, 'cvr_clicked': 1.0}
 """
 
+from collections.abc import MutableMapping
+
 from esmm_jax.estimators import click_space as _click_space
 from esmm_jax.estimators import conversion_if_clicked as _conversion
 from esmm_jax.estimators import delayed as _delayed
 from esmm_jax.estimators import end_to_end as _end_to_end
 from esmm_jax.estimators import entire_space as _entire_space
 from esmm_jax.estimators import unbias as _unbias
-from esmm_jax.estimators.contract import Estimator
+from esmm_jax.estimators.contract import added, Estimator
 from esmm_jax.estimators.funnel import JOINT
+from esmm_jax.plugins.registry import Registry
 
-ESTIMATORS = {
+ESTIMATORS: MutableMapping[str, Estimator] = {
     'entire_space': Estimator(
         _entire_space.entire_space, _entire_space.default_weights
     ),
@@ -52,3 +55,5 @@ ESTIMATORS = {
     ),
     **_delayed.ESTIMATORS,
 }
+# Plugins add to it.
+ESTIMATORS = Registry('ESTIMATORS', ESTIMATORS, added.wrong)

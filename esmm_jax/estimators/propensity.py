@@ -17,10 +17,10 @@ CTR that is 1.5 times too high at p = .04 and a CVR of .005.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, get_args, Literal
 
 from esmm_jax.estimators.losses import LOSSES, ROWS, sum_and_count
-from esmm_jax.options import Range
+from esmm_jax.options import check_choice, Range
 from esmm_jax.tasks import Space, spaces, Tasks
 from esmm_jax.types import Array, InputError, Labels, Logits
 import jax
@@ -75,13 +75,10 @@ def from_probabilities(
   Raises:
     InputError: There is no such propensity.
   """
+  choices = get_args(Propensity)
+  check_choice('estimator_options.propensity', propensity, choices)
   if propensity == 'own':
     return jax.lax.stop_gradient(p['ctr'])
-  if propensity not in COLUMNS:
-    raise InputError(
-        f'estimator_options.propensity is {propensity!r}; it must be one of'
-        f' {("own", *COLUMNS)}.'
-    )
   return jax.lax.stop_gradient(labels[COLUMNS[propensity]])
 
 
@@ -195,6 +192,8 @@ def clicked_term(
   Raises:
     InputError: There is no such normalization.
   """
+  choices = get_args(Normalization)
+  check_choice('estimator_options.normalization', normalization, choices)
   losses = LOSSES[space.kind](outputs[space.output], labels[space.label])
   clicks = labels[space.given]
   rows = labels.get(f'{space.key}{ROWS}', clicks)
@@ -206,10 +205,5 @@ def clicked_term(
     return total, jnp.sum(where)
   if normalization == 'clicks':
     return total, size
-  if normalization == 'self':
-    size, _ = sum_and_count(weights, where * rows)
-    return total, jax.lax.stop_gradient(size)
-  raise InputError(
-      f'estimator_options.normalization is {normalization!r}; it must be one'
-      " of ('impressions', 'clicks', 'self')."
-  )
+  size, _ = sum_and_count(weights, where * rows)
+  return total, jax.lax.stop_gradient(size)

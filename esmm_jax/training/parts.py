@@ -18,6 +18,7 @@ from esmm_jax.estimators.delayed import arrivals
 from esmm_jax.models import Architecture, MODELS
 from esmm_jax.options import refuse_unknown
 from esmm_jax.parallel import processes
+from esmm_jax.plugins.loading import in_use
 from esmm_jax.schema import Schema
 from esmm_jax.tasks import Head, spaces, Tasks
 from esmm_jax.training.settings import ObjectiveOptions, Settings
@@ -33,10 +34,11 @@ def named(registry: Mapping[str, Any], name: str, what: str) -> Any:
   """Looks a name up; `what` is its config key.
 
   Raises:
-    InputError: The name is unknown; names the nearest.
+    InputError: The name is unknown, or that of a plugin which the config does
+      not name; names the nearest.
   """
   if name in registry:
-    return registry[name]
+    return in_use(registry, name, what)
   raise InputError(
       f'{what} is {name!r}, which is not known. {suggest(name, registry)}'
   )

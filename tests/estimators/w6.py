@@ -115,3 +115,40 @@ def gradient(terms, name, x, **options):
     return jax.grad(value)(x)
 
   return function
+
+
+def fixed_point(value, start, p, eta, rate=1.0, steps=2000, **columns):
+  """Returns the outputs that minimise an expected loss: free heads, trained.
+
+  Each output of each impression is a parameter, moved against its gradient
+  over q (1 - q), the curvature of a cross-entropy.
+
+  Args:
+    value: (outputs, labels) -> loss of a batch, a scalar.
+    start: Output -> probability that it starts from, [B].
+    p: P(click) of each impression, [B].
+    eta: P(conversion | click), [B].
+    rate: Factor of each move.
+    steps: Number of moves.
+    **columns: Further labels, [B].
+
+  Returns:
+    Output -> probability, float64 [B].
+  """
+  with jax.enable_x64(True):
+    probability, click, conversion = map(jnp.asarray, outcomes(p, eta))
+    fixed = {k: jnp.asarray(v, jnp.float64) for k, v in columns.items()}
+
+    def expected(x):
+      one = lambda o, c: value(x, dict(click=o, conversion=c, **fixed))
+      return probability @ jax.vmap(one)(click, conversion)
+
+    def move(_, x):
+      size = {k: jax.nn.sigmoid(v) * jax.nn.sigmoid(-v) for k, v in x.items()}
+      slope = jax.grad(expected)(x)
+      return {k: v - rate * len(p) * slope[k] / size[k] for k, v in x.items()}
+
+    first = {k: jnp.asarray(logit(np.asarray(v, np.float64)))
+             for k, v in start.items()}
+    run = jax.jit(lambda x: jax.lax.fori_loop(0, steps, move, x))
+    return {k: np.asarray(jax.nn.sigmoid(v)) for k, v in run(first).items()}
