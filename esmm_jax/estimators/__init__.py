@@ -10,6 +10,9 @@ To add one, write a file and a line in `ESTIMATORS`.
     end_to_end             each joint event directly (AITM, DIVISION)
     unbias                 clicks resampled by their propensity (UNBIAS)
     conversion_if_clicked  the bound, with labels that only a simulator knows
+    ips                    clicks, weighed by 1 / propensity (IPS, SNIPS)
+    escm2                  ESMM and that loss of clicks, or the plain one
+    nise                   un-clicked impressions, labelled with pCVR (NISE)
     delayed_*              conversions that come late (`delayed`)
 
   >>> from esmm_jax.tasks import FUNNEL
@@ -26,6 +29,9 @@ from esmm_jax.estimators import conversion_if_clicked as _conversion
 from esmm_jax.estimators import delayed as _delayed
 from esmm_jax.estimators import end_to_end as _end_to_end
 from esmm_jax.estimators import entire_space as _entire_space
+from esmm_jax.estimators import escm2 as _escm2
+from esmm_jax.estimators import ips as _ips
+from esmm_jax.estimators import nise as _nise
 from esmm_jax.estimators import unbias as _unbias
 from esmm_jax.estimators.contract import added, Estimator
 from esmm_jax.estimators.funnel import JOINT
@@ -52,6 +58,21 @@ ESTIMATORS: MutableMapping[str, Estimator] = {
         _conversion.conversion_if_clicked,
         _conversion.default_weights,
         _conversion.needs,
+    ),
+    'ips': Estimator(
+        _ips.ips,
+        _ips.default_weights,
+        needs=_ips.needs,
+        row_weights=_ips.row_weights,
+    ),
+    'escm2': Estimator(
+        _escm2.escm2,
+        _escm2.default_weights,
+        needs=_escm2.needs,
+        row_weights=_escm2.row_weights,
+    ),
+    'nise': Estimator(
+        _nise.nise, _nise.default_weights, rescale=_nise.rescale
     ),
     **_delayed.ESTIMATORS,
 }

@@ -6,6 +6,7 @@ from typing import Literal
 from esmm_jax.estimators import entire_space as _entire_space
 from esmm_jax.estimators import ips as _ips
 from esmm_jax.estimators import propensity as _propensity
+from esmm_jax.estimators.contract import Needs
 from esmm_jax.estimators.propensity import Cap, Floor, Normalization, Steps
 from esmm_jax.tasks import FUNNEL, Tasks
 from esmm_jax.types import Array, Labels, Logits, LossTerms
@@ -98,6 +99,11 @@ def row_weights(
       propensity_floor=propensity_floor,
       weight_cap=weight_cap,
   )
+
+
+def needs(*, propensity: str = 'own') -> Needs:
+  """Returns the column of a propensity that is not the network's own."""
+  return _propensity.needs(propensity)
 
 
 def default_weights(tasks: Tasks) -> dict[str, float]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from esmm_jax.estimators import click_space as _click_space
 from esmm_jax.estimators import propensity as _propensity
+from esmm_jax.estimators.contract import Needs
 from esmm_jax.estimators.propensity import (
     Cap,
     Floor,
@@ -122,6 +123,11 @@ def row_weights(
   chosen = _propensity.from_probabilities(p, labels, propensity)
   weights = _propensity.inverse(chosen, propensity_floor, weight_cap)
   return {'cvr_clicked': weights}
+
+
+def needs(*, propensity: str = 'own') -> Needs:
+  """Returns the column of a propensity that is not the network's own."""
+  return _propensity.needs(propensity)
 
 
 def default_weights(tasks: Tasks) -> dict[str, float]:

@@ -19,8 +19,9 @@ CTR that is 1.5 times too high at p = .04 and a CVR of .005.
 from collections.abc import Mapping
 from typing import Annotated, get_args, Literal
 
+from esmm_jax.estimators.contract import Needs
 from esmm_jax.estimators.losses import LOSSES, ROWS, sum_and_count
-from esmm_jax.options import check_choice, Range
+from esmm_jax.options import check_choice, POSITIVE_SHARE, Range
 from esmm_jax.tasks import Space, spaces, Tasks
 from esmm_jax.types import Array, InputError, Labels, Logits
 import jax
@@ -29,7 +30,7 @@ import jax.numpy as jnp
 # Names that estimators' signatures use; each means the same in all of them.
 Propensity = Literal['own', 'frozen', 'true']
 Normalization = Literal['impressions', 'clicks', 'self']
-Floor = Annotated[float | Array, Range(0, 1, open_low=True)]
+Floor = Annotated[float | Array, POSITIVE_SHARE]
 Cap = Annotated[float | Array, Range(1, 1e38)]
 Steps = Annotated[float | Array, Range(0, 1e9)]
 FLOOR = 0.01
@@ -80,6 +81,18 @@ def from_probabilities(
   if propensity == 'own':
     return jax.lax.stop_gradient(p['ctr'])
   return jax.lax.stop_gradient(labels[COLUMNS[propensity]])
+
+
+def needs(propensity: str = 'own') -> Needs:
+  """Returns the column that has the propensity.
+
+  Args:
+    propensity: As in `propensities`; any other text needs none.
+  """
+  return Needs(
+      truth_labels=('p_ctr',) if propensity == 'true' else (),
+      frozen=('ctr',) if propensity == 'frozen' else (),
+  )
 
 
 def inverse(
