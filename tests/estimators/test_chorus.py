@@ -1,8 +1,14 @@
 """ChorusCVR against its formula, enumerated over all outcomes of world W6."""
 
-from esmm_jax.estimators.chorus import chorus, default_weights, row_weights
+from esmm_jax.estimators.chorus import (
+    chorus,
+    default_weights,
+    needs,
+    row_weights,
+)
+from esmm_jax.estimators.contract import Needs
 from esmm_jax.estimators.entire_space import entire_space
-from esmm_jax.tasks import CART_FUNNEL, FUNNEL
+from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Head
 from esmm_jax.types import InputError
 import jax
 import jax.numpy as jnp
@@ -235,6 +241,13 @@ def test_the_sum_over_clicks_of_public_code_is_another_loss():
 
   assert w6.enumerated(wrong).mean == pytest.approx(0.811435, abs=1e-6)
   assert mean('cvr_clicked', x) == pytest.approx(0.235337, abs=1e-6)
+
+
+def test_needs():
+  head = (Head('no_conversion', like='cvr'),)
+  assert needs() == Needs(head)
+  assert needs(propensity='true') == Needs(head, ('p_ctr',))
+  assert needs(propensity='frozen') == Needs(head, (), ('ctr',))
 
 
 def test_tasks_that_do_not_suit():

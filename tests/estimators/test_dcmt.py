@@ -1,9 +1,10 @@
 """DCMT against its formula, enumerated over all outcomes of world W6."""
 
-from esmm_jax.estimators.dcmt import dcmt, default_weights, row_weights
+from esmm_jax.estimators.contract import Needs
+from esmm_jax.estimators.dcmt import dcmt, default_weights, needs, row_weights
 from esmm_jax.estimators.entire_space import entire_space
 from esmm_jax.estimators.ips import ips
-from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Task
+from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Head, Task
 from esmm_jax.types import InputError
 import jax
 import jax.numpy as jnp
@@ -215,6 +216,13 @@ def test_other_tasks_have_their_entire_space_loss():
   for name in set(want) - {'cvr_clicked'}:
     assert got[name] == want[name]
     assert default_weights(tasks)[name] == float('clicked' not in name)
+
+
+def test_needs():
+  head = (Head('counterfactual', like='cvr'),)
+  assert needs() == Needs(head)
+  assert needs(propensity='true') == Needs(head, ('p_ctr',))
+  assert needs(propensity='frozen') == Needs(head, (), ('ctr',))
 
 
 def test_tasks_that_do_not_suit():
