@@ -49,6 +49,9 @@ def base() -> ConfigDict:
       dict(
           # Data order, initialisation and dropout.
           seed=0,
+          # Modules that add models, estimators, metrics or data sets of your
+          # own (docs/extending.md): ('my_package.my_module',).
+          plugins=placeholder(tuple),
           # Initialisation and dropout alone, when set.
           init_seed=placeholder(int),
           num_epochs=1,
@@ -203,6 +206,12 @@ def simulator(preset: str = 'default') -> ConfigDict:
           users=placeholder(int),
           items=placeholder(int),
           uniform_test=placeholder(bool),
+          # Days from a click to its conversion, and the age of the oldest
+          # click when the log of the training rows was taken.
+          delay_mean=placeholder(float),
+          delay_shape=placeholder(float),
+          delay_spread=placeholder(float),
+          delay_window=placeholder(float),
           seed=placeholder(int),
           **_splits(),
       )

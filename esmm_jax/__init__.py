@@ -8,12 +8,15 @@ They are imported when they are first used, so that `import esmm_jax` is quick.
   (['adatt', 'aitm', 'dbmtl'], ['ali_ccp', 'kuairand'])
   >>> 'entire_space' in esmm_jax.ESTIMATORS, 'auc' in esmm_jax.METRICS
   (True, True)
+  >>> esmm_jax.DIRECTIONS['auc']
+  'max'
   >>> esmm_jax.PROTOCOLS['esmm2018'].dataset_name
   'ali_ccp'
 
 The folders, from the ground up:
 
   types, tasks, schema, options, json_files, streams ...   the ground floor
+  plugins      parts of a run from outside of this repository
   data         raw files -> columns on disk -> batches; no JAX
   embeddings   rows of a table: gather, scatter, files
   models       features -> one output for each task
@@ -46,6 +49,7 @@ _HOMES = {
     'ESTIMATORS': 'estimators',
     'DATASETS': 'data',
     'METRICS': 'metrics',
+    'DIRECTIONS': 'metric_names',
     'PROTOCOLS': 'protocols',
     'Schema': 'schema',
     'Field': 'schema',

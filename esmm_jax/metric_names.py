@@ -5,7 +5,9 @@ computes them; the selection of parameters, results tables and reports take the
 direction from here, so that they cannot disagree.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
+
+from esmm_jax.plugins.registry import one_of, Registry
 
 # Metric -> 'max', 'min', or '' where neither end is best: a ratio is right at
 # 1, and a coverage only says how much another metric rests on.
@@ -27,6 +29,9 @@ REGRESSION: Mapping[str, str] = {
 }
 # Predicted over true, by decile of the true pCTR.
 DECILE_RATIOS = tuple(f'ratio_ctr_decile_{d}' for d in range(1, 11))
+# Predicted minus true there, and the largest of the ten without its sign.
+DECILE_BIASES = tuple(f'bias_ctr_decile_{d}' for d in range(1, 11))
+LARGEST_BIAS = 'bias_ctr_decile_largest'
 # Of `cvr_entire`, where the true probabilities are known.
 ENTIRE: Mapping[str, str] = {
     'auc': 'max',
@@ -35,8 +40,29 @@ ENTIRE: Mapping[str, str] = {
     'ratio_clicked': '',
     'ratio_unclicked': '',
     **dict.fromkeys(DECILE_RATIOS, ''),
+    **dict.fromkeys(DECILE_BIASES, ''),
+    LARGEST_BIAS: 'min',
 }
-DIRECTIONS: Mapping[str, str] = {**BINARY, **GROUPED, **REGRESSION, **ENTIRE}
+# Of a term of the loss that weights clicked rows, not of a space: TERM/ess.
+WEIGHTS: Mapping[str, str] = {
+    'ess': '',
+    'ess_share': '',
+    'weight_max': '',
+    'at_floor': '',
+}
+# All of this project; plugins add theirs to DIRECTIONS.
+OURS: Mapping[str, str] = {
+    **BINARY,
+    **GROUPED,
+    **REGRESSION,
+    **ENTIRE,
+    **WEIGHTS,
+}
+DIRECTIONS: MutableMapping[str, str] = Registry(
+    'DIRECTIONS',
+    OURS,
+    one_of('max', 'min', ''),
+)
 
 
 def direction(key: str) -> str:

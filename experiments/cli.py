@@ -14,6 +14,7 @@ from typing import Any
 from absl import app, flags, logging
 from esmm_jax import paths, streams, system_errors
 from esmm_jax.doctor.allocator import keep_scratch, return_arrow_memory
+from esmm_jax.plugins import flags as plugin_flags
 from esmm_jax.types import InputError
 from esmm_jax.workdir import stopping
 from esmm_jax.workdir.stopping import Stopped
@@ -210,7 +211,11 @@ def _parse(argv: list[str]) -> list[str]:
       sys.exit(0)  # absl exits with 1, though it did what was asked.
   program['argv'] = list(argv)
   # In place: the flag of the config reads its keys from sys.argv.
-  argv[:] = [_with_full_key(arg) for arg in _with_one_config(argv)]
+  try:
+    words = plugin_flags.from_words(_with_one_config(argv))
+  except InputError as e:
+    _exit(1, str(e))
+  argv[:] = [_with_full_key(arg) for arg in words]
   config = _load_config(argv)
   if config is not None:
     _check_keys(argv, config)

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Mapping, Sequence
+import contextlib
 import difflib
 import glob
 import os
@@ -11,6 +12,7 @@ from typing import Any
 
 from esmm_jax import paths, streams
 from esmm_jax.json_files import read_json
+from esmm_jax.plugins import flags as plugin_flags, loading as plugins
 from esmm_jax.protocols import use as protocols
 from esmm_jax.sweeps.config_keys import check_key, full_key, has_key, is_term
 from esmm_jax.sweeps.config_keys import SectionError, set_key
@@ -31,7 +33,10 @@ def config(spec: str) -> config_dict.ConfigDict:
   Raises:
     InputError: There is no such file or variant, or the file is wrong.
   """
-  return _call(spec, 'get_config', 'config')
+  tree = _call(spec, 'get_config', 'config')
+  if plugins.load(tree.get(plugins.KEY)):  # Its keys are those of what it adds.
+    tree = _call(spec, 'get_config', 'config')
+  return tree
 
 
 def refitted(
@@ -74,7 +79,18 @@ def table(spec: str) -> Table:
   Raises:
     InputError: There is no such file or variant, or the file is wrong.
   """
-  return _call(spec, 'get_table', 'sweep')
+  made = _call(spec, 'get_table', 'sweep')
+  of_points = [
+      {k: v for k, v in p.items() if k in ('config', plugins.KEY)}
+      for p in made.points
+  ]
+  before = len(plugins.PLUGINS.modules)
+  for values in {repr(values): values for values in of_points}.values():
+    with contextlib.suppress(InputError):  # The runs will say it.
+      point(values)
+  if len(plugins.PLUGINS.modules) > before:  # What is best in its columns.
+    made = _call(spec, 'get_table', 'sweep')
+  return made
 
 
 def _call(spec: str, function: str, flag: str) -> Any:
@@ -123,8 +139,11 @@ def point(values: Mapping[str, Any]) -> config_dict.ConfigDict:
     InputError: There is no such file, variant or key, or a value is of another
       type.
   """
+  modules = plugins.names(values.get(plugins.KEY))
+  plugins.load(modules)  # Their keys are in the config then.
   tree = config(values['config'])
   for key, value in settings(values).items():
+    value = modules if key == plugins.KEY else value
     if key != 'config':
       try:
         set_key(tree, key, value)
@@ -181,8 +200,10 @@ def todays_configs(
     sweep = read_json(os.path.join(workdir, 'sweep.json'))
     if not isinstance(sweep, dict) or 'override' not in sweep:
       return None
+    texts = list(map(str, sweep['override']))
+    plugin_flags.from_overrides(texts)
     configs = {name: point(p) for name, p in runs(table.points).items()}
-    override(configs, list(map(str, sweep['override'])))
+    override(configs, texts)
     return {
         name: folder.decisive(folder.record(_resolved(tree)))
         for name, tree in configs.items()
@@ -226,6 +247,8 @@ def finished(tree: config_dict.ConfigDict, workdir: str) -> bool:
 
 def _parsed(tree: config_dict.ConfigDict, key: str, text: str) -> Any:
   """Parses a value from the command line; a key of type str takes it as is."""
+  if key == plugins.KEY:
+    return plugin_flags.parsed(text)
   section, _, name = full_key(key).rpartition('.')
   if (tree[section] if section else tree).get_type(name) is str:
     return text

@@ -57,13 +57,14 @@ def main() -> None:
             f'--{flag} and --config exclude each other; set one. A key of'
             ' the config is changed by --config.dataset.KEY=VALUE.'
         )
+    from esmm_jax.plugins import loading as plugins
     from esmm_jax.protocols import use as protocols
-
     from esmm_jax.warm_start.resolve import resolve
 
     config = cli.require('config', 'configs/esmm.py:tabular')
     if config.get('refit_of'):
       config = load.refitted(config, '', cli.set_keys())
+    plugins.use(config)
     _prepare(resolve(protocols.resolve(config)).dataset)
     return
   name = cli.require('dataset', 'ali_ccp')

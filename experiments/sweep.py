@@ -38,6 +38,7 @@ from typing import Any
 
 from absl import flags
 from esmm_jax import streams
+from esmm_jax.plugins import flags as plugin_flags
 from esmm_jax.types import InputError
 
 from experiments import cli, console, file_flags, load, sweep_checks
@@ -95,6 +96,7 @@ def _plan(spec: str, workdir: str) -> sweep_runs.Plan:
   from esmm_jax.warm_start.resolve import resolve
   from esmm_jax.workdir.folder import flatten, with_run_section
 
+  plugin_flags.from_overrides(_OVERRIDE.value)
   table = load.table(spec)
   points = sweep_points.runs(table.points)
   configs, wrong = _each(lambda point, _: load.point(point), points)
@@ -116,7 +118,8 @@ def _plan(spec: str, workdir: str) -> sweep_runs.Plan:
   # Bundles are divided, not groups: a run may read another one's predictions.
   bundles = _shard(replicas.bundles(groups, flat), _SHARD.value)
   groups = [names for bundle in bundles for names in bundle]
-  return sweep_runs.Plan(table, points, configs, groups, wrong)
+  needs = {name: replicas.named_runs(name, flat[name]) for name in flat}
+  return sweep_runs.Plan(table, points, configs, groups, wrong, needs)
 
 
 def _each(

@@ -23,6 +23,7 @@ class Plan:
     configs: Run -> config, of the whole sweep.
     groups: Runs that are trained side by side, of this shard.
     wrong: Run -> why it has no config, of those that have none.
+    needs: Run -> those that have to be finished before it.
   """
 
   table: Any
@@ -30,6 +31,7 @@ class Plan:
   configs: Mapping[str, Any]
   groups: Sequence[Sequence[str]]
   wrong: Mapping[str, Exception] = dataclasses.field(default_factory=dict)
+  needs: Mapping[str, list[str]] = dataclasses.field(default_factory=dict)
 
   @property
   def names(self) -> list[str]:
@@ -56,7 +58,7 @@ def train(
   Returns:
     Run -> its error, of those that failed.
   """
-  from esmm_jax.sweeps import groups
+  from esmm_jax.sweeps import groups, replicas
   from esmm_jax.sweeps.progress import Progress
   from esmm_jax.workdir import provenance
 
@@ -71,7 +73,8 @@ def train(
     while waiting:
       later = []
       for names in waiting:
-        ends, busy = _train_free(work, names)
+        waits = replicas.waits(names, plan.needs, later)
+        ends, busy = ({}, names) if waits else _train_free(work, names)
         for name, end in ends.items():
           failed |= {name: end} if end else {}
           _note(workdir, name, end, plan.points[name])
@@ -242,6 +245,7 @@ def _train(
     Run -> its error, or None.
   """
   from esmm_jax import locks, ownership
+  from esmm_jax.plugins import loading as plugins
   from esmm_jax.training import parts
   from esmm_jax.workdir import provenance
   from esmm_jax.sweeps import groups
@@ -254,6 +258,7 @@ def _train(
   folders = [run_folder(workdir, name) for name in names]
   trees = [configs[name] for name in names]
   try:
+    plugins.use(trees[0])
     data = provenance.data(parts.dataset(trees[0].dataset, data_dir))
     for folder in folders:
       ownership.claim(folder, ownership.RUN, 'run')

@@ -7,7 +7,10 @@
   significance  mean and spread over seeds, paired tests, DeLong
   fronts        two scores traded against each other: front, area, ellipse
   by_space      all of them by task and sample space
+  weights       of clicked rows in a loss: effective sample size, largest
+  gates         the use of a model's gates
   choosing      the one that selects the parameters of a run
+  undefined     those that are no numbers, and why
   checks        validation of their inputs
 
 METRICS are those of one task: name -> function(logits, labels, where) -> float
@@ -25,15 +28,22 @@ the key (`test/cvr_clicked/auc`).
   {'auc': 0.75, 'logloss': 0.701, 'calibration': 0.964, 'ece': 0.407}
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 
 from esmm_jax.metrics import probability, ranking
+from esmm_jax.plugins.registry import function_of, Registry
 from esmm_jax.types import Array
 
-METRICS: dict[str, Callable[[Array, Array, Array | None], float]] = {
+METRICS: MutableMapping[
+    str, Callable[[Array, Array, Array | None], float]
+] = {
     'auc': ranking.auc,
     'logloss': probability.log_loss,
     'normalized_entropy': probability.normalized_entropy,
     'calibration': probability.calibration,
     'ece': probability.expected_calibration_error,
 }
+# Plugins add to it.
+METRICS = Registry(
+    'METRICS', METRICS, function_of('logits', 'labels', 'where')
+)

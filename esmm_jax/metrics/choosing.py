@@ -60,13 +60,19 @@ def resolve(
           f'selection.metric is not set and the tasks have no ctcvr: {metric}'
           ' selects the parameters.'
       )
-  best = direction(metric)
-  if not best and metric.rpartition('/')[2] in DIRECTIONS:
+  best, name = direction(metric), metric.rpartition('/')[2]
+  if not best and name in DIRECTIONS:
     raise InputError(
         f'selection.metric is {metric!r}, which is best neither at its highest'
         ' nor at its lowest value and cannot choose. Take one with a'
         f' direction, {metric.rpartition("/")[0]}/'
         f'{"mse" if _is_regression(metric, tasks) else "logloss"} say.'
+    )
+  if not best and mode is None and name not in DIRECTIONS:
+    raise InputError(
+        f'selection.metric is {metric!r}, and it is not known at which end it'
+        " is best. Set selection.mode to 'min' or 'max', or let its plugin say"
+        f" DIRECTIONS[{name!r}] = 'min'."
     )
   if best and mode not in (None, best):
     words = {'max': ('high', 'lowest'), 'min': ('low', 'highest')}

@@ -21,6 +21,8 @@ it.
   'MMoE'
 """
 
+from collections.abc import MutableMapping
+
 from esmm_jax.models.adatt import AdaTT
 from esmm_jax.models.aitm import AITM
 from esmm_jax.models.architecture import Architecture
@@ -31,8 +33,9 @@ from esmm_jax.models.shared_bottom import SharedBottom
 from esmm_jax.models.shared_embedding import SharedEmbedding
 from esmm_jax.models.single_task import SingleTask
 from esmm_jax.models.stem import STEM
+from esmm_jax.plugins.registry import Registry, subclass_of
 
-MODELS: dict[str, type[Architecture]] = {
+MODELS: MutableMapping[str, type[Architecture]] = {
     'adatt': AdaTT,
     'aitm': AITM,
     'dbmtl': DBMTL,
@@ -43,3 +46,5 @@ MODELS: dict[str, type[Architecture]] = {
     'single_task': SingleTask,
     'stem': STEM,
 }
+# Plugins add to it.
+MODELS = Registry('MODELS', MODELS, subclass_of(Architecture))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from esmm_jax.metrics.by_space import Observed
+from esmm_jax.plugins import loading as plugins
 from esmm_jax.serving.predictor import load, Predictor
 from esmm_jax.serving.restore import to_config
 from esmm_jax.training import parts
@@ -93,6 +94,7 @@ def open_truth(
   Raises:
     InputError: The data is not there, or other than the run's.
   """
+  plugins.use(config, workdir)
   dataset = to_config(config).dataset
   builder = parts.dataset(dataset, data_dir)
   manifest.require_data(workdir, builder)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from esmm_jax import histories
 from esmm_jax.json_files import read_json, to_json
+from esmm_jax.plugins import loading as plugins
 from esmm_jax.sweeps.points import settings
 from esmm_jax.types import InputError
 from esmm_jax.workdir import end_note, manifest, verify
@@ -83,6 +84,7 @@ def read_run(workdir: str, with_origin: bool = True) -> SavedRun:
     raise InputError(
         f'{workdir}/config.json is damaged: it is no JSON object. {_REMEDY}'
     )
+  plugins.try_to_load(config, workdir)
   results, began = end_note.read_results(workdir), {}
   ended_well = results is not None and config is not None
   if ended_well:

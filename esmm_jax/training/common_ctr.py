@@ -11,7 +11,7 @@ import os
 
 from esmm_jax import paths
 from esmm_jax.estimators import funnel
-from esmm_jax.metrics import METRICS
+from esmm_jax.metrics.by_space import of_events
 from esmm_jax.metrics.by_space import Observed
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import Array, InputError
@@ -49,10 +49,8 @@ def common_ctr_metrics(
   joint = funnel.joint_logit(jnp.asarray(ctr), jnp.asarray(outputs['cvr']))
   outputs['ctcvr_common'] = np.asarray(joint, np.float32)
   label = np.asarray(observed.labels['conversion'])
-  return {
-      f'ctcvr_common/{name}': metric(outputs['ctcvr_common'], label, None)
-      for name, metric in METRICS.items()
-  }
+  values = of_events(outputs['ctcvr_common'], label)
+  return {f'ctcvr_common/{name}': value for name, value in values.items()}
 
 
 def common_ctr_order(

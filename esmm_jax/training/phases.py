@@ -9,8 +9,9 @@ from typing import Any
 
 from esmm_jax import histories, system_errors
 from esmm_jax.json_files import write_json
-from esmm_jax.metrics.by_space import undefined
+from esmm_jax.metrics.undefined import undefined
 from esmm_jax.parallel import axes, processes
+from esmm_jax.plugins import loading as plugins
 from esmm_jax.protocols import use as protocols
 from esmm_jax.training import non_finite, selection
 from esmm_jax.training.cost import flops_per_example
@@ -159,7 +160,7 @@ def write_results(job: Job, state: TrainState) -> None:
       ),
       'replicas': len(runs),
       'traces': job.traces,
-      'versions': versions(),
+      'versions': versions() | plugins.versions(runs[0].record),
   }
   for r in job.alive():
     run, steps = runs[r], runs[r].steps or int(state.step)

@@ -17,6 +17,7 @@ from esmm_jax.optim.network import OptimizerOptions, ScheduleOptions
 from esmm_jax.optim.tables import TableOptions
 from esmm_jax.options import COUNT, number, one_of, Range, Section
 from esmm_jax.parallel.layout import MeshOptions
+from esmm_jax.plugins import loading as plugins
 from esmm_jax.training.selection import SelectionOptions
 from esmm_jax.types import InputError, suggest
 from esmm_jax.warm_start.options import InitOptions, RefitOptions
@@ -238,6 +239,7 @@ class Settings:
       InputError: A key is unknown, or a value is not allowed.
     """
     tree = config.to_dict() if hasattr(config, 'to_dict') else config
+    plugins.use(tree)
     config = with_run_section(tree)
     top = {
         s: s.read({n: config.pop(n) for n in s.names() if n in config})
@@ -276,7 +278,7 @@ class Settings:
 
 
 _OBJECTIVE = ('estimator', 'estimator_options', 'loss_weights', 'sampling')
-_READ = ('model', 'dataset', *_OBJECTIVE)
+_READ = ('model', 'dataset', plugins.KEY, *_OBJECTIVE)
 
 
 def _required(section: Mapping[str, Any], name: str, owner: str) -> Any:

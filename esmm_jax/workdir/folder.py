@@ -11,7 +11,7 @@ from typing import Any
 from esmm_jax import replaceable, system_errors
 from esmm_jax.checksums import hash_json
 from esmm_jax.json_files import read_json, to_json, write_json
-from esmm_jax.metric_names import direction
+from esmm_jax.metric_names import OURS
 from esmm_jax.schema import Schema
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import make_folders
@@ -33,6 +33,8 @@ MACHINE_KEYS = (
 )
 # Keys of earlier versions; in runs they had no other value.
 _RETIRED = {'table_update': 'lazy'}
+# No plugins are the same as a config of a version without the key.
+_IMPLIED = _RETIRED | {'plugins': []}
 # Defaults of a data set that configs of earlier versions wrote: whether they
 # are written or left unset, the run is the same.
 DATASET_DEFAULTS = {
@@ -193,7 +195,7 @@ def decisive(tree: dict[str, Any]) -> dict[str, Any]:
     if flat.get(key) is None:
       flat[key] = value
   defaults = DATASET_DEFAULTS.get(str(flat.get('dataset.name')), {})
-  implied = (_RETIRED | defaults).items()
+  implied = (_IMPLIED | defaults).items()
   return {
       key: value
       for key, value in flat.items()
@@ -209,10 +211,11 @@ def decisive(tree: dict[str, Any]) -> dict[str, Any]:
 def _selection(flat: Mapping[str, Any]) -> dict[str, str]:
   """Fills in metric and mode, which configs of earlier versions wrote."""
   metric, mode = flat.get('selection.metric'), flat.get('selection.mode')
-  metric = _SELECTS_ON if metric is None else metric
+  metric = _SELECTS_ON if metric is None else str(metric)
   return {
       'selection.metric': metric,
-      'selection.mode': mode or direction(str(metric)) or 'min',
+      # Of a plugin's metric the same with and without the plugin.
+      'selection.mode': mode or OURS.get(metric.rpartition('/')[2]) or 'min',
   }
 
 

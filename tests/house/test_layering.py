@@ -17,9 +17,8 @@ LAYERS = [
     f'esmm_jax.{module}'
     for module in ('checksums', 'histories', 'json_files', 'late_callbacks',
                    'locks', 'metric_names', 'no_effect', 'options', 'ownership',
-                   'paths', 'printable', 'replaceable', 'schema', 'streams',
-                   'system_errors',
-                   'tasks', 'types', 'whole_files')
+                   'paths', 'plugins', 'printable', 'replaceable', 'schema',
+                   'streams', 'system_errors', 'tasks', 'types', 'whole_files')
 ]
 # What a data set is made of.
 SET = [
@@ -40,7 +39,13 @@ RULES = [
     ('esmm_jax.schema', ['esmm_jax.tasks', 'esmm_jax.types'], []),
     ('esmm_jax.late_callbacks', [], []),
     ('esmm_jax.histories', [], []),
-    ('esmm_jax.metric_names', [], []),
+    ('esmm_jax.metric_names', ['esmm_jax.plugins.registry'], []),
+    ('esmm_jax.plugins.registry', ['esmm_jax.types'], []),
+    (
+        'esmm_jax.plugins',
+        ['esmm_jax.checksums', 'esmm_jax.streams', 'esmm_jax.types'],
+        [],
+    ),
     (
         'esmm_jax.checksums',
         ['esmm_jax.json_files', 'esmm_jax.types', 'esmm_jax.whole_files'],
@@ -127,7 +132,7 @@ RULES = [
         NUMERIC,
     ),
     ('esmm_jax.data.simulator', SET, [*NUMERIC, *STORE]),
-    ('esmm_jax.data', ['esmm_jax.data'], []),
+    ('esmm_jax.data', ['esmm_jax.data', 'esmm_jax.plugins.registry'], []),
     ('esmm_jax.embeddings', LAYERS, JAX),
     ('esmm_jax.models', ['esmm_jax.embeddings', *LAYERS], [*JAX, 'flax']),
     ('esmm_jax.estimators', LAYERS, JAX),
@@ -139,7 +144,12 @@ RULES = [
     ),
     (
         'esmm_jax.metrics',
-        ['esmm_jax.metric_names', 'esmm_jax.tasks', 'esmm_jax.types'],
+        [
+            'esmm_jax.metric_names',
+            'esmm_jax.plugins.registry',
+            'esmm_jax.tasks',
+            'esmm_jax.types',
+        ],
         NUMERIC,
     ),
     ('esmm_jax.parallel', LAYERS, JAX),

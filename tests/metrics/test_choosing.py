@@ -1,7 +1,8 @@
 """The metric that selects: it exists, or it is refused with what there is."""
 
-from esmm_jax.metrics.by_space import evaluate, metric_keys, Observed, undefined
+from esmm_jax.metrics.by_space import evaluate, metric_keys, Observed
 from esmm_jax.metrics.choosing import check_metric, DEFAULT, resolve
+from esmm_jax.metrics.undefined import undefined
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL, spaces, Task
 from esmm_jax.types import InputError
 import numpy as np

@@ -115,6 +115,8 @@ def _set_environment(env):
         jax.config.update(key, kind(value))
   os.environ.clear()
   os.environ.update(env)
+  folders = env.get('PYTHONPATH', '').split(os.pathsep)
+  sys.path[1:1] = [f for f in folders if f and f not in sys.path]
 
 
 def _child(module, env, argv, folder, streams):

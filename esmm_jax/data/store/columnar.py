@@ -27,6 +27,7 @@ from typing import Any
 from esmm_jax import streams, system_errors, whole_files
 from esmm_jax.data.store import prepared_files, split_parts, unfinished
 from esmm_jax.data.store.prepared_files import is_filled, PreparedFiles
+from esmm_jax.data.store.registered import Registered
 from esmm_jax.data.store.shards import described, TRUTH, write_split
 from esmm_jax.data.store.source import ColumnarSource
 from esmm_jax.schema import Schema
@@ -37,7 +38,7 @@ from tqdm import tqdm
 _GROUPS = 'groups'
 
 
-class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
+class ColumnarBuilder(Registered, abc.ABC):
   """Base of the package's data sets.
 
   A subclass gives `_describe` (schema and texts) and `_generate_splits`.
@@ -240,8 +241,7 @@ class ColumnarBuilder(tfds.core.DatasetBuilder, abc.ABC):
   def _download_and_prepare(self, dl_manager, download_config=None) -> None:
     del dl_manager, download_config
     infos, folder = [], os.fspath(self.data_path)
-    with self._bar() as bar:
-      self._progress = bar
+    with self._bar() as self._progress:
       schema, splits, report = self._generate_splits()
       for split, shards in splits.items():
         where = folder, self.name, split

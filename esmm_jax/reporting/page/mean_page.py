@@ -101,7 +101,7 @@ def comparison(
     )
     rows.append([
         space,
-        meanings.METRICS[metric][0] + {'max': ' ↑', 'min': ' ↓'}[best],
+        meanings.of_metrics()[metric][0] + {'max': ' ↑', 'min': ' ↓'}[best],
         sections.number(value),
         spread(summary, decimals),
         NONE if math.isnan(gain) else f'{gain:+.{decimals}f}',

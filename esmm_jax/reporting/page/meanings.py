@@ -1,5 +1,9 @@
 """The meaning of each sample space and metric, in one line."""
 
+import inspect
+
+from esmm_jax.metrics import METRICS as BINARY
+from esmm_jax.metrics.regression import REGRESSION_METRICS
 from esmm_jax.tasks import spaces, Tasks
 
 SPACES = {
@@ -86,6 +90,41 @@ METRICS = {
         "Spearman's correlation of predicted and observed.",
     ),
 }
+
+
+# The same of `metric_names.WEIGHTS`.
+WEIGHTS = {
+    'ess': (
+        'eff. rows',
+        'effective sample size, (Σw)² / Σw²: rows of one weight whose mean'
+        ' would be as noisy.',
+    ),
+    'ess_share': (
+        'share',
+        'effective sample size over the number of clicked rows; 1 if all'
+        ' weights are equal.',
+    ),
+    'weight_max': ('largest', 'largest weight of a clicked row.'),
+    'at_floor': (
+        'at floor',
+        'share of the clicked rows at the floor of the propensity, or the cap'
+        ' of the weight, where nothing more is corrected.',
+    ),
+}
+
+
+def of_metrics() -> dict[str, tuple[str, str]]:
+  """Returns `METRICS` and those of plugins, whose docstrings say what they are.
+
+  Returns:
+    Metric -> (header, meaning), in the order in which they are shown.
+  """
+  every = dict(METRICS)
+  for name, function in (*BINARY.items(), *REGRESSION_METRICS.items()):
+    if name not in every:
+      doc = inspect.getdoc(function) or 'of a plugin.'
+      every[name] = (name.replace('_', ' '), doc.partition('\n')[0])
+  return every
 
 
 def of_space(space: str, tasks: Tasks = ()) -> str:

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from esmm_jax import histories
+from esmm_jax.metric_names import WEIGHTS
 from esmm_jax.metrics.significance import summarize
 from esmm_jax.reporting.grid import digits, Grid, NONE
 from esmm_jax.reporting.page import meanings
@@ -33,7 +34,10 @@ def number(value: float | None) -> str:
 def spaces(results: Mapping[str, Any], split: str = 'test') -> list[str]:
   """Lists the spaces of a split's metrics, in the order of the results."""
   names = dict.fromkeys(
-      key.split('/')[1] for key in results if key.startswith(f'{split}/')
+      key.split('/')[1]
+      for key in results
+      # A term of the loss is no space, though it may have the name of one.
+      if key.startswith(f'{split}/') and key.split('/')[-1] not in WEIGHTS
   )
   return [s for s in names if not _GATE.fullmatch(f'test/{s}/entropy')]
 
@@ -60,7 +64,7 @@ def metrics(
     for some in ([space for space in rows if space not in true], true):
       names = [
           name
-          for name in meanings.METRICS
+          for name in meanings.of_metrics()
           if any(f'{split}/{space}/{name}' in results for space in some)
       ]
       if names:
@@ -78,7 +82,8 @@ def metrics(
       parts.insert(0, Text(' '.join(told)))
     meaning = {s: meanings.of_space(s, tasks) for s in spaces(results)}
     parts.append(Terms([item for item in meaning.items() if item[1]]))
-    parts.append(Terms([meanings.METRICS[name] for name in shown]))
+    about = meanings.of_metrics()
+    parts.append(Terms([about[name] for name in shown]))
   return Section('Metrics by space', parts)
 
 
@@ -99,7 +104,8 @@ def _by_space(
     for j, key in enumerate(keys, 1):
       if results.get(key) is not None:
         exact[i, j] = repr(results[key])
-  headers = ['space', *(meanings.METRICS[name][0] for name in names)]
+  about = meanings.of_metrics()
+  headers = ['space', *(about[name][0] for name in names)]
   return Table(Grid(title, headers, texts, 1, []), exact=exact)
 
 
@@ -180,7 +186,8 @@ def calibrated(
       rows.append([task, CALIBRATED.get(name, name), *values])
   counts = calibration.get('rows', {})
   fitted = ', '.join(f'{task} {n:,}' for task, n in counts.items())
-  headers = ['space', 'probabilities', *(meanings.METRICS[m][0] for m in names)]
+  about = meanings.of_metrics()
+  headers = ['space', 'probabilities', *(about[m][0] for m in names)]
   split = calibration.get('fitted_on', 'valid')
   parts = [
       Text(
@@ -230,7 +237,7 @@ def other_seeds(workdir: str, run: SavedRun) -> Section:
       continue
     summary = summarize(r.value(key) for r in runs.values())
     rows.append([
-        space, meanings.METRICS[metric][0], number(run.value(key)),
+        space, meanings.of_metrics()[metric][0], number(run.value(key)),
         spread(summary, 4 if abs(summary.mean) >= 0.05 else 6), str(summary.n),
     ])  # fmt: skip
   seeds = ', '.join(sorted(map(str, runs)))
