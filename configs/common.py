@@ -206,6 +206,12 @@ def simulator(preset: str = 'default') -> ConfigDict:
           users=placeholder(int),
           items=placeholder(int),
           uniform_test=placeholder(bool),
+          # Days from a click to its conversion, and the age of the oldest
+          # click when the log of the training rows was taken.
+          delay_mean=placeholder(float),
+          delay_shape=placeholder(float),
+          delay_spread=placeholder(float),
+          delay_window=placeholder(float),
           seed=placeholder(int),
           **_splits(),
       )

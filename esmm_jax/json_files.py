@@ -44,6 +44,15 @@ def to_json(value: Any) -> Any:
   return value
 
 
+def with_tuples(value: Any) -> Any:
+  """Converts lists of JSON to the tuples that configs have instead."""
+  if isinstance(value, Mapping):
+    return {k: with_tuples(v) for k, v in value.items()}
+  if isinstance(value, list):
+    return tuple(with_tuples(v) for v in value)
+  return value
+
+
 def write_json(path: str, value: Any, indent: int = 2) -> None:
   """Writes a file whole or not at all."""
   write_text(path, json.dumps(to_json(value), indent=indent) + '\n')

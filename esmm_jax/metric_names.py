@@ -29,6 +29,9 @@ REGRESSION: Mapping[str, str] = {
 }
 # Predicted over true, by decile of the true pCTR.
 DECILE_RATIOS = tuple(f'ratio_ctr_decile_{d}' for d in range(1, 11))
+# Predicted minus true there, and the largest of the ten without its sign.
+DECILE_BIASES = tuple(f'bias_ctr_decile_{d}' for d in range(1, 11))
+LARGEST_BIAS = 'bias_ctr_decile_largest'
 # Of `cvr_entire`, where the true probabilities are known.
 ENTIRE: Mapping[str, str] = {
     'auc': 'max',
@@ -37,9 +40,24 @@ ENTIRE: Mapping[str, str] = {
     'ratio_clicked': '',
     'ratio_unclicked': '',
     **dict.fromkeys(DECILE_RATIOS, ''),
+    **dict.fromkeys(DECILE_BIASES, ''),
+    LARGEST_BIAS: 'min',
+}
+# Of a term of the loss that weights clicked rows, not of a space: TERM/ess.
+WEIGHTS: Mapping[str, str] = {
+    'ess': '',
+    'ess_share': '',
+    'weight_max': '',
+    'at_floor': '',
 }
 # All of this project; plugins add theirs to DIRECTIONS.
-OURS: Mapping[str, str] = {**BINARY, **GROUPED, **REGRESSION, **ENTIRE}
+OURS: Mapping[str, str] = {
+    **BINARY,
+    **GROUPED,
+    **REGRESSION,
+    **ENTIRE,
+    **WEIGHTS,
+}
 DIRECTIONS: MutableMapping[str, str] = Registry(
     'DIRECTIONS',
     OURS,

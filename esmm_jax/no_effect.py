@@ -99,7 +99,10 @@ def _idle(flat: Mapping[str, Any]) -> Iterator[_Idle]:
   yield from _of_optimizers(flat)
   yield from _of_training(flat)
   yield from _of_objective(flat)
+  yield from _of_propensities(flat)
   yield from _of_model(flat)
+  if flat.get('estimator') == 'pseudo_label':
+    yield from _of_pseudo_labels(flat)
   name = flat.get('dataset.name')
   if name == 'tabular':
     yield from _of_log(flat)
@@ -183,6 +186,38 @@ def _of_objective(flat: Mapping[str, Any]) -> Iterator[_Idle]:
     yield _Idle('estimator_options.cvr_normalization', why, ('clicks', None))
 
 
+def _of_propensities(flat: Mapping[str, Any]) -> Iterator[_Idle]:
+  """Yields the idle keys of weights 1 / max(p, floor, 1 / cap)."""
+  option = lambda name: flat.get(f'estimator_options.{name}')
+  every = ('propensity_floor', 'weight_cap', 'warmup_steps')
+  floors = (0.01, 0.1, None)  # Those of configs.
+  why = ''
+  if option('propensity') == 'none':
+    why = "estimator_options.propensity is 'none', so all weights are 1"
+  elif flat.get('estimator') in ('ips', 'escm2') and (
+      flat.get('loss_weights.cvr_clicked') == 0
+  ):
+    why = 'loss_weights.cvr_clicked is 0, and weights are of that loss'
+    every += ('propensity', 'normalization')
+  if why:
+    for name in every:
+      quiet = floors if name == 'propensity_floor' else (None,)
+      yield _Idle(f'estimator_options.{name}', why, quiet)
+    return
+  floor, cap = option('propensity_floor'), option('weight_cap')
+  floor = 0.01 if floor is None else floor
+  numbers = isinstance(floor, int | float) and isinstance(cap, int | float)
+  if not numbers or not floor > 0:  # Unset, or refused elsewhere.
+    return
+  if floor * cap < 1:
+    why = f'estimator_options.weight_cap is {cap:g}, which is below 1 / floor'
+    yield _Idle('estimator_options.propensity_floor', why, floors)
+  elif floor * cap > 1:
+    why = f'estimator_options.propensity_floor is {floor:g}'
+    why += f', so no weight is above {1 / floor:g}'
+    yield _Idle('estimator_options.weight_cap', why)
+
+
 def _of_model(flat: Mapping[str, Any]) -> Iterator[_Idle]:
   name = flat.get('model.name')
   if not flat.get('model.cross_layers'):
@@ -219,6 +254,20 @@ def _of_model(flat: Mapping[str, Any]) -> Iterator[_Idle]:
 
 def _text(value: Any) -> str:
   return value if isinstance(value, str) else ''
+
+
+def _of_pseudo_labels(flat: Mapping[str, Any]) -> Iterator[_Idle]:
+  ratio, teacher = 'estimator_options.uncertainty_ratio', 'loss_weights.teacher'
+  second = ('loss_weights.second_student', 'loss_weights.disagreement')
+  for option, default, reader, keys in (
+      ('unclicked_weight', 'inverse', 'uncertainty', (ratio, *second)),
+      ('teacher', 'click_head', 'click_head', (teacher,)),
+  ):
+    value = flat.get(f'estimator_options.{option}') or default
+    why = f'estimator_options.{option} is {value!r}, not {reader!r}'
+    for key in keys if value != reader else ():
+      # With what the config of UKD sets.
+      yield _Idle(key, why, (None, 0.0, 0.2, 1.0, 100.0))
 
 
 def _of_log(flat: Mapping[str, Any]) -> Iterator[_Idle]:

@@ -118,7 +118,8 @@ def _plan(spec: str, workdir: str) -> sweep_runs.Plan:
   # Bundles are divided, not groups: a run may read another one's predictions.
   bundles = _shard(replicas.bundles(groups, flat), _SHARD.value)
   groups = [names for bundle in bundles for names in bundle]
-  return sweep_runs.Plan(table, points, configs, groups, wrong)
+  needs = {name: replicas.named_runs(name, flat[name]) for name in flat}
+  return sweep_runs.Plan(table, points, configs, groups, wrong, needs)
 
 
 def _each(

@@ -1,7 +1,8 @@
 """Checks the runs and columns of a sweep before the first run is trained."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 import json
+import os
 import re
 from typing import Any
 
@@ -63,6 +64,7 @@ def check(
         continue
       if saved.config is None:  # A run that has begun is not asked again.
         no_effect.check(flat[name], elsewhere=read)
+      _check_frozen_run(name, flat[name], plan.configs, workdir)
       keys |= run_keys(config, data_dir, builders)
     except InputError as e:
       if name in plan.names:
@@ -71,6 +73,27 @@ def check(
   if keys:
     check_columns(plan.table, keys)
   return refused
+
+
+def _check_frozen_run(
+    name: str, flat: Mapping[str, Any], runs: Iterable[str], workdir: str
+) -> None:
+  """Refuses a frozen run that is not finished, if the sweep does not train it.
+
+  Args:
+    name: The run that names it.
+    flat: Its flat config.
+    runs: All runs of the sweep.
+    workdir: Folder of the sweep.
+  """
+  from esmm_jax.sweeps.saved_runs import run_folder
+  from esmm_jax.training.frozen.run import FrozenRun, KEY, resolved
+
+  if frozen := flat.get(KEY):
+    folder = run_folder(workdir, name)
+    others = [run_folder(workdir, other) for other in runs if other != name]
+    if resolved(frozen, folder) not in map(os.path.normpath, others):
+      FrozenRun.open(frozen, folder)
 
 
 def run_keys(
@@ -88,6 +111,7 @@ def run_keys(
   """
   from esmm_jax.metrics.by_space import metric_keys
   from esmm_jax.metrics import METRICS
+  from esmm_jax.metrics.weights import RowWeights
   from esmm_jax.protocols.use import named
   from esmm_jax.tasks import spaces
   from esmm_jax.training import parts
@@ -106,10 +130,11 @@ def run_keys(
   # Columns against the truth may stand in a table of other data, too: they are
   # left out there.
   truth = [f'p_{s.output}' for s in spaces(schema.tasks)]
-  computed = metric_keys(schema.tasks, bool(schema.group), truth)
+  estimator = parts.estimator(settings.objective, schema.tasks)
+  weights = RowWeights.of(estimator)
+  computed = metric_keys(schema.tasks, bool(schema.group), truth, weights)
   splits = parts.eval_splits(dataset, builder)
   keys = {f'{split}/{k}' for split in splits for k in computed} | set(FACTS)
-  estimator = parts.estimator(settings.objective, schema.tasks)
   terms = ('loss', 'batch_hash', 'skipped', *estimator.weights)
   keys |= {f'train/{term}' for term in terms}
   if settings.training.common_ctr:

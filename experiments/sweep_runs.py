@@ -23,6 +23,7 @@ class Plan:
     configs: Run -> config, of the whole sweep.
     groups: Runs that are trained side by side, of this shard.
     wrong: Run -> why it has no config, of those that have none.
+    needs: Run -> those that have to be finished before it.
   """
 
   table: Any
@@ -30,6 +31,7 @@ class Plan:
   configs: Mapping[str, Any]
   groups: Sequence[Sequence[str]]
   wrong: Mapping[str, Exception] = dataclasses.field(default_factory=dict)
+  needs: Mapping[str, list[str]] = dataclasses.field(default_factory=dict)
 
   @property
   def names(self) -> list[str]:
@@ -56,7 +58,7 @@ def train(
   Returns:
     Run -> its error, of those that failed.
   """
-  from esmm_jax.sweeps import groups
+  from esmm_jax.sweeps import groups, replicas
   from esmm_jax.sweeps.progress import Progress
   from esmm_jax.workdir import provenance
 
@@ -71,7 +73,8 @@ def train(
     while waiting:
       later = []
       for names in waiting:
-        ends, busy = _train_free(work, names)
+        waits = replicas.waits(names, plan.needs, later)
+        ends, busy = ({}, names) if waits else _train_free(work, names)
         for name, end in ends.items():
           failed |= {name: end} if end else {}
           _note(workdir, name, end, plan.points[name])

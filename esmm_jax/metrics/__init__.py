@@ -7,6 +7,8 @@
   significance  mean and spread over seeds, paired tests, DeLong
   fronts        two scores traded against each other: front, area, ellipse
   by_space      all of them by task and sample space
+  weights       of clicked rows in a loss: effective sample size, largest
+  gates         the use of a model's gates
   choosing      the one that selects the parameters of a run
   undefined     those that are no numbers, and why
   checks        validation of their inputs

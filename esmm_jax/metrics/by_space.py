@@ -9,11 +9,12 @@ CTCVR label over all impressions is not computed: it ranks CTR above the truth.
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
-from esmm_jax.metric_names import DECILE_RATIOS, ENTIRE, GROUPED
+from esmm_jax.metric_names import ENTIRE, GROUPED, WEIGHTS
 from esmm_jax.metrics import METRICS
-from esmm_jax.metrics.ranking import grouped_auc, weighted_auc
+from esmm_jax.metrics.ranking import grouped_auc
 from esmm_jax.metrics.regression import REGRESSION_METRICS
-from esmm_jax.metrics.truth import kl_divergence, mean_ratio, ratio_by_decile
+from esmm_jax.metrics.truth import against_truth
+from esmm_jax.metrics.weights import clicked_rows, RowWeights
 from esmm_jax.plugins.registry import Registry
 from esmm_jax.tasks import FUNNEL, Space, spaces, Tasks
 from esmm_jax.types import Array, InputError
@@ -72,7 +73,10 @@ def each_alone(groups: Array, none: int | None) -> Array:
 
 
 def metric_keys(
-    tasks: Tasks, has_groups: bool, truth: Collection[str] = ()
+    tasks: Tasks,
+    has_groups: bool,
+    truth: Collection[str] = (),
+    row_weights: RowWeights | None = None,
 ) -> list[str]:
   """Lists the keys of what `evaluate` computes, in its order.
 
@@ -85,6 +89,7 @@ def metric_keys(
     tasks: Tasks of the labels.
     has_groups: Whether there are groups, for GAUC.
     truth: Names of the truth columns.
+    row_weights: As `evaluate` takes them.
   """
   keys = []
   for space in spaces(tasks):
@@ -94,11 +99,16 @@ def metric_keys(
     keys += [f'{space.key}/{name}' for name in names]
   for output in _outputs_with_truth(tasks, truth):
     keys += [f'{output}_entire/{name}' for name in ENTIRE]
+  if row_weights and row_weights.needs <= {*truth}:
+    keys += [f'{t}/{name}' for t in row_weights.terms() for name in WEIGHTS]
   return keys
 
 
 def evaluate(
-    outputs: Mapping[str, Array], observed: Observed, group_metrics: bool = True
+    outputs: Mapping[str, Array],
+    observed: Observed,
+    group_metrics: bool = True,
+    row_weights: RowWeights | None = None,
 ) -> dict[str, float]:
   """Computes all metrics of one replica's predictions.
 
@@ -107,6 +117,8 @@ def evaluate(
       `ctr`, `cvr` and `ctcvr`, or values of a regression, float32 [n].
     observed: The same rows.
     group_metrics: Computes GAUC too, where there are groups.
+    row_weights: Of the estimator that the run was trained with, if it weights
+      clicked rows.
 
   Returns:
     `space/metric` -> value, for example `cvr_clicked/auc`. GAUC comes with its
@@ -151,6 +163,11 @@ def evaluate(
   for name in _outputs_with_truth(observed.tasks, observed.truth):
     clicked = labels['click'] == 1
     metrics |= against_truth(name, outputs[name], observed.truth, clicked)
+  if row_weights and row_weights.needs <= {*observed.truth}:
+    tasks = [t.name for t in observed.tasks if t.kind == 'binary']
+    columns = labels | dict(observed.truth)
+    logits = {name: outputs[name] for name in tasks}
+    metrics |= clicked_rows(row_weights, logits, columns)
   return metrics
 
 
@@ -212,40 +229,6 @@ def _outputs_with_truth(tasks: Tasks, truth: Collection[str]) -> list[str]:
   """Lists the outputs given the click whose true probability is a column."""
   clicked = [s.output for s in spaces(tasks) if s.given == 'click']
   return [name for name in clicked if f'p_{name}' in truth]
-
-
-def against_truth(
-    name: str, logits: Array, truth: Mapping[str, Array], clicked: Array
-) -> dict[str, float]:
-  """Compares pCVR over all impressions with P(conversion | do(click), x).
-
-  Args:
-    name: `cvr`, or another event after the click.
-    logits: float32 [n].
-    truth: `p_NAME` and `p_ctr`, [n].
-    clicked: bool [n].
-
-  Returns:
-    `cvr_entire/auc` (against the probabilities, so without label noise), `kl`
-    (mean, nats), `ratio` (mean predicted over mean true) over all rows, the
-    clicked and the others, and by decile of the true pCTR, lowest first.
-  """
-  true = np.asarray(truth[f'p_{name}'], np.float64)
-  # The sigmoid, but not scipy's expit: its last bit differs, and results stay
-  # what earlier versions wrote.
-  x = np.asarray(logits, np.float64)
-  small = np.exp(-np.abs(x))
-  predicted = np.where(x >= 0, 1.0, small) / (1.0 + small)
-  metrics = {
-      'auc': weighted_auc(logits, true, 1.0 - true),
-      'kl': kl_divergence(true, logits),
-      'ratio': mean_ratio(predicted, true),
-      'ratio_clicked': mean_ratio(predicted, true, clicked),
-      'ratio_unclicked': mean_ratio(predicted, true, ~clicked),
-  }
-  deciles = ratio_by_decile(predicted, true, np.asarray(truth['p_ctr']))
-  metrics |= dict(zip(DECILE_RATIOS, map(float, deciles.ratio), strict=True))
-  return {f'{name}_entire/{key}': value for key, value in metrics.items()}
 
 
 def oracle_metrics(observed: Observed) -> dict[str, float]:

@@ -5,13 +5,16 @@ These metrics measure how far a model is from the best that any model could be,
 without the noise of drawing labels. All sums are in float64.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from scipy import special
 
+from esmm_jax.metric_names import DECILE_BIASES, DECILE_RATIOS, LARGEST_BIAS
 from esmm_jax.metrics.checks import divide, equal_mass_bins, float_rows
 from esmm_jax.metrics.checks import mean_or_nan
+from esmm_jax.metrics.ranking import weighted_auc
 from esmm_jax.types import Array, InputError
 
 
@@ -90,10 +93,13 @@ class BinnedRatio(NamedTuple):
     ratio: float64 [num_bins], mean predicted over mean true, as `mean_ratio`
       of the bin's rows.
     count: int64 [num_bins], rows of the bin.
+    bias: float64 [num_bins], mean predicted minus mean true of the bin's rows;
+      nan where there are none.
   """
 
   ratio: np.ndarray
   count: np.ndarray
+  bias: np.ndarray
 
 
 def ratio_by_decile(
@@ -103,15 +109,18 @@ def ratio_by_decile(
     num_bins: int = 10,
     where: Array | None = None,
 ) -> BinnedRatio:
-  """Computes `mean_ratio` within bins of equal mass of another quantity.
+  """Computes ratio and difference of means within bins of another quantity.
 
-  With `by` the true click probability it shows the bias of a model trained on
+  The bins have equal mass. With `by` the true click probability they show the
+  bias of a model trained on
   clicked rows: rows that are rarely clicked are rare in its training set.
 
   >>> from esmm_jax.metrics.truth import ratio_by_decile
   >>> bins = ratio_by_decile([0.4, 0.1], [0.2, 0.2], by=[0.9, 0.3], num_bins=2)
   >>> bins.ratio.tolist(), bins.count.tolist()
   ([0.5, 2.0], [1, 1])
+  >>> bins.bias.tolist()
+  [-0.1, 0.2]
 
   Args:
     predicted: See `mean_ratio`.
@@ -122,7 +131,7 @@ def ratio_by_decile(
     where: See `probability.log_loss`.
 
   Returns:
-    The ratio and row count of each bin.
+    Ratio, row count and bias of each bin.
 
   Raises:
     InputError: as for `mean_ratio`, `by` holds nan, or `num_bins` is below 1.
@@ -139,7 +148,50 @@ def ratio_by_decile(
       for x in (predicted, true)
   ]
   ratio = [divide(*pair) for pair in zip(*sums, strict=True)]
-  return BinnedRatio(np.array(ratio), count)
+  # Row by row, for the two sums are nearly equal.
+  excess = np.bincount(bins, weights=predicted - true, minlength=num_bins)
+  bias = np.full(num_bins, np.nan)
+  np.divide(excess, count, out=bias, where=count > 0)
+  return BinnedRatio(np.array(ratio), count, bias)
+
+
+def against_truth(
+    name: str, logits: Array, truth: Mapping[str, Array], clicked: Array
+) -> dict[str, float]:
+  """Compares pCVR over all impressions with P(conversion | do(click), x).
+
+  Args:
+    name: `cvr`, or another event after the click.
+    logits: float32 [n].
+    truth: `p_NAME` and `p_ctr`, [n].
+    clicked: bool [n].
+
+  Returns:
+    `cvr_entire/auc` (against the probabilities, so without label noise), `kl`
+    (mean, nats), `ratio` (mean predicted over mean true) over all rows, the
+    clicked and the others, and by decile of the true pCTR, lowest first; `bias`
+    (mean predicted minus mean true) by decile too, and the largest of the ten
+    without its sign, nan where no decile has rows.
+  """
+  true = np.asarray(truth[f'p_{name}'], np.float64)
+  # The sigmoid, but not scipy's expit: its last bit differs, and results stay
+  # what earlier versions wrote.
+  x = np.asarray(logits, np.float64)
+  small = np.exp(-np.abs(x))
+  predicted = np.where(x >= 0, 1.0, small) / (1.0 + small)
+  metrics = {
+      'auc': weighted_auc(logits, true, 1.0 - true),
+      'kl': kl_divergence(true, logits),
+      'ratio': mean_ratio(predicted, true),
+      'ratio_clicked': mean_ratio(predicted, true, clicked),
+      'ratio_unclicked': mean_ratio(predicted, true, ~clicked),
+  }
+  deciles = ratio_by_decile(predicted, true, np.asarray(truth['p_ctr']))
+  metrics |= dict(zip(DECILE_RATIOS, map(float, deciles.ratio), strict=True))
+  metrics |= dict(zip(DECILE_BIASES, map(float, deciles.bias), strict=True))
+  largest = np.abs(deciles.bias[deciles.count > 0]).max(initial=-np.inf)
+  metrics[LARGEST_BIAS] = float(largest) if largest >= 0 else float('nan')
+  return {f'{name}_entire/{key}': value for key, value in metrics.items()}
 
 
 def _require_probability(name: str, values: np.ndarray) -> None:

@@ -4,22 +4,26 @@ Unfinished runs are left out of a picture. If none of its runs is finished there
 is no picture, and `Drawn.skipped` names it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+import math
 import os
 import re
 from typing import Any, NamedTuple
 
 from esmm_jax.histories import labelled
 from esmm_jax.metric_names import DECILE_RATIOS
+from esmm_jax.metrics import significance
 from esmm_jax.reporting import plots
 from esmm_jax.reporting.front_grid import curves
-from esmm_jax.reporting.grid import text, titled
+from esmm_jax.reporting.gain_grid import baseline_name
+from esmm_jax.reporting.grid import ARROWS, text, titled
 from esmm_jax.reporting.history_notes import of_block, row_name
 from esmm_jax.sweeps.results import Block, Row
 from esmm_jax.sweeps.table import Table
 from esmm_jax.types import InputError
 import numpy as np
 
+_ACROSS = 4  # Panels side by side.
 _DECILES = [f'test/cvr_entire/{name}' for name in DECILE_RATIOS]
 
 
@@ -133,11 +137,76 @@ def cvr_by_ctr_decile(
   return drawn
 
 
+def gains(table: Table, blocks: Sequence[Block], folder: str) -> Drawn:
+  """Draws the gains of each metric, a panel for each block: gains-METRIC.png.
+
+  Grey lines are the other candidates of the baseline, where it has chosen
+  among several: what it would have gained or lost by another choice.
+  """
+  drawn = Drawn([], [])
+  for metric in table.gain_columns:
+    (column,) = [c for c in table.columns if c.metric == metric]
+    path = os.path.join(folder, f'gains-{_slug(metric)}.png')
+    names = dict.fromkeys(
+        row_name(r) for block in blocks for r in block.rows if r.gains
+    )
+    panels, others = {}, {}
+    for block in blocks:
+      rows = {row_name(r): _gain(r, metric) for r in block.rows}
+      name = titled(table.blocks, block.values) or table.title
+      panels[name] = {row: rows.get(row, [math.nan] * 4) for row in names}
+      others[name] = _not_chosen(table, block, metric)
+    shown = {k: p for k, p in panels.items() if not _empty(p)}
+    if _absent(drawn, path, [list(p.values()) for p in shown.values()]):
+      continue
+    plots.gains(
+        shown,
+        path,
+        f'{table.title}\n{column.header}: gain over {baseline_name(table)}',
+        columns=_ACROSS,
+        lower_is_better=column.better == 'lower',
+        others=others,
+        x_label=column.header + ARROWS[column.better],
+    )
+    drawn.paths.append(path)
+  return drawn
+
+
+def _gain(row: Row, metric: str) -> list[float]:
+  """Returns mean, low, high and p-value of a gain; nan without one."""
+  if (gain := row.gains.get(metric)) is None:
+    return [math.nan] * 4
+  return [*gain.paired[1:2], *gain.paired[3:5], gain.p_holm]
+
+
+def _empty(panel: Mapping[str, Sequence[float]]) -> bool:
+  return all(math.isnan(values[0]) for values in panel.values())
+
+
+def _not_chosen(table: Table, block: Block, metric: str) -> list[float]:
+  """Returns how much the baseline's other candidates would have gained."""
+  keys = dict(table.baseline or {})
+  for row in block.rows:
+    names = (*table.blocks, *table.rows)
+    values = dict(zip(names, (*block.values, *row.values)))
+    if all(values[key] == value for key, value in keys.items()) and row.chosen:
+      return [
+          significance.paired(
+              {seed: run.value(metric) for seed, run in runs.items()},
+              {seed: run.value(metric) for seed, run in row.runs.items()},
+          ).mean
+          for value, runs in row.candidates.items()
+          if value != row.chosen.value
+      ]
+  return []
+
+
 # Name in `Table.figures` -> function that draws it.
 FIGURES: dict[str, Callable[[Table, Sequence[Block], str], Drawn]] = {
     'fronts': fronts,
     'training_size': training_size,
     'cvr_by_ctr_decile': cvr_by_ctr_decile,
+    'gains': gains,
 }
 
 
@@ -149,9 +218,9 @@ def _pictures(
   taken: set[str] = set()
   for block in blocks:
     name = titled(table.blocks, block.values)
-    slug = re.sub(r'[^a-z0-9.-]+', '-', name.lower()).strip('-.')
+    part = _slug(name)
     several = len(blocks) > 1
-    file = f'{stem}-{slug}' if several and slug else stem
+    file = f'{stem}-{part}' if several and part else stem
     while file in taken:
       file += '-2'
     taken.add(file)
@@ -159,6 +228,11 @@ def _pictures(
     title = labelled(title, of_block(block))
     pictures.append((block, os.path.join(folder, f'{file}.png'), title))
   return pictures
+
+
+def _slug(name: str) -> str:
+  """Returns a name as part of a file's name."""
+  return re.sub(r'[^a-z0-9.-]+', '-', name.lower()).strip('-.')
 
 
 def _values(row: Row, metrics: Sequence[str]) -> np.ndarray:

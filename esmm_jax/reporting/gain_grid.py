@@ -22,7 +22,7 @@ def gain_grid(table: Table, block: Block, columns: Sequence[Column]) -> Grid:
     block: Its rows; those without gains are left out.
     columns: The columns of the block that get gains.
   """
-  baseline = _baseline_name(table)
+  baseline = baseline_name(table)
   noisy = [c for c in columns if c.metric in table.test_noise]
   judged = [c for m in table.verdict or () for c in columns if c.metric == m]
   if len(judged) != 2:  # The block may show only one of the two metrics.
@@ -157,18 +157,21 @@ def _noise_notes(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
 
 def _detectable(rows: Iterable[Row], columns: Iterable[Column]) -> str:
   """Formats the median minimum detectable difference of each column."""
-  texts = []
-  for column in columns:
-    gains = [row.gains[column.metric] for row in rows]
-    differences = [g.minimum_detectable_difference for g in gains]
-    differences = [x for x in differences if not math.isnan(x)]
-    if differences:
-      median = number(statistics.median(differences), column.decimals)
-      texts.append(f'{column.header} {median}')
-  return ', '.join(texts)
+  texts = [(c.header, detectable(rows, c)) for c in columns]
+  return ', '.join(f'{name} {text}' for name, text in texts if text != NONE)
 
 
-def _baseline_name(table: Table) -> str:
+def detectable(rows: Iterable[Row], column: Column) -> str:
+  """Formats the median over rows of the smallest gain that tests find."""
+  gains = [row.gains.get(column.metric) for row in rows]
+  differences = [g.minimum_detectable_difference for g in gains if g]
+  differences = [x for x in differences if not math.isnan(x)]
+  if not differences:
+    return NONE
+  return number(statistics.median(differences), column.decimals)
+
+
+def baseline_name(table: Table) -> str:
   """Returns 'single_task (estimator click_space)': labels, then other keys."""
   # None marks a key that other rows have and the baseline lacks.
   baseline: dict[str, Any] = {

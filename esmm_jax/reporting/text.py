@@ -3,7 +3,8 @@
 Each block becomes up to four grids: mean ± standard deviation over seeds; the
 choice on the validation split, with all candidates; the gains over the baseline
 at the same seed, with their 95 % interval and p-value; and the fronts of its
-curves. CSV has one line for each cell, in full precision.
+curves. At the end may be grids of the gains of all blocks. CSV has one line for
+each cell, in full precision.
 """
 
 from collections import Counter
@@ -25,6 +26,7 @@ from esmm_jax.printable import in_one_line
 from esmm_jax.reporting.grid import ARROWS, counted, Grid, in_markdown
 from esmm_jax.reporting.grid import pipes, short, spread, tabular, text
 from esmm_jax.reporting.grid import titled
+from esmm_jax.reporting.overview_grid import overview_grid
 from esmm_jax.sweeps.results import Block, notes, Row
 from esmm_jax.sweeps.saved_runs import SavedRun
 from esmm_jax.sweeps.table import Column, Table
@@ -48,7 +50,14 @@ def grids(table: Table, blocks: Sequence[Block]) -> list[Grid]:
       result.append(gain_grid(table, block, columns))
     if table.front is not None:
       result.append(front_grid(table, block))
+  for column in table.columns:
+    if column.metric in table.overview and _has_gain(blocks, column.metric):
+      result.append(overview_grid(table, blocks, column))
   return result
+
+
+def _has_gain(blocks: Sequence[Block], metric: str) -> bool:
+  return any(metric in row.gains for block in blocks for row in block.rows)
 
 
 def markdown(

@@ -15,16 +15,17 @@ from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import frames, row_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
-from esmm_jax.data.store.columns import concatenate_rows, cut, take_rows
+from esmm_jax.data.store.columns import rebatched
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.data.values.raw_values import Location
 from esmm_jax.metrics.by_space import each_alone, Observed
+from esmm_jax.metrics.gates import mean_gates
 from esmm_jax.plugins import loading as plugins
 from esmm_jax.serving import calibrators, segments
 from esmm_jax.serving.history import replay
 from esmm_jax.serving.labelled import Labelled, Reader
 from esmm_jax.training.common_ctr import common_ctr_metrics
-from esmm_jax.training.predict import mean_gates, observe, split_metrics
+from esmm_jax.training.predict import observe, split_metrics
 from esmm_jax.types import Columns, InputError
 from esmm_jax.workdir import manifest
 import numpy as np
@@ -215,7 +216,7 @@ def _evaluate(
   step = PIECE * predictor.batch_size
   outputs = _joined([
       predictor.outputs(columns, whole=True, uses=uses)
-      for columns in _rebatched(watched(), step)
+      for columns in rebatched(watched(), step)
   ])
   labels = _joined([piece.labels for piece in seen])
   group, segment = (
@@ -252,9 +253,13 @@ def _metrics(
   """Returns all that an evaluation tells, as a flat dictionary."""
   plugins.use(predictor.config)  # Its metrics: others may be loaded too.
   outputs = predictor.calibrated(outputs, *calibration)
+  # Training weighted rows by its own pCTR, not a calibrated or a mean one.
+  alone = calibration[0] == 'none' and len(predictor.members) == 1
+  weights = predictor.trained.row_weights if alone else None
   num = len(next(iter(observed.labels.values())))
   result: dict[str, Any] = {'rows': num, 'left_out': 0}
-  result |= split_metrics(outputs, observed, mean_gates(uses, num))
+  gates = mean_gates(uses, num)
+  result |= split_metrics(outputs, observed, gates, row_weights=weights)
   folder = predictor.config.get('common_ctr', '')
   # Another run's pCTR is there for the test split alone.
   if folder and (is_test or os.path.normpath(folder) == '.'):
@@ -266,27 +271,6 @@ def _metrics(
   if texts is not None:
     result |= segments.metrics(outputs, observed, by, texts)
   return result
-
-
-def _rebatched(pieces: Iterator[Columns], step: int) -> Iterator[Columns]:
-  """Joins and cuts pieces so that each has `step` rows, the last one fewer.
-
-  The batches are then those of one long file, whatever files hold the rows.
-  """
-  waiting, num = [], 0
-  for piece in pieces:
-    size = len(next(iter(piece.values())))
-    if not size:
-      continue
-    waiting.append(piece)
-    num += size
-    while num >= step:
-      whole = concatenate_rows(waiting)
-      yield {name: cut(c, 0, step) for name, c in whole.items()}
-      num -= step
-      waiting = [take_rows(whole, np.arange(step, step + num))] if num else []
-  if num:
-    yield concatenate_rows(waiting)
 
 
 def _joined(

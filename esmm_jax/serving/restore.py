@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 import contextlib
-import functools
 from typing import Any, NamedTuple
 
-from esmm_jax.estimators import funnel
+from esmm_jax.json_files import with_tuples
+from esmm_jax.metrics.weights import RowWeights
 from esmm_jax.plugins import loading as plugins
 from esmm_jax.schema import Schema
 from esmm_jax.training import parts
+from esmm_jax.training.frozen.plan import plan, without_heads
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import StepSpec
 from esmm_jax.types import InputError
@@ -26,10 +27,12 @@ class Trained(NamedTuple):
     config: The run's config.
     schema: The fields that the model reads, and the tasks.
     plan: Model and outputs; its optimizers are None.
-    params: `table` float32 [V, 1, .], `net` and `stats`, each leaf [1, ...].
+    params: `table` float32 [V, 1, .], `net` and `stats`, each leaf [1, ...];
+      without the towers of the estimator's heads, which only training needs.
     results: The content of results.json.
     folder: The run's folder; '' if the model is not of a run.
     stamp: Of the run and these parameters.
+    row_weights: Of its estimator, if it weights clicked rows.
   """
 
   config: ConfigDict
@@ -39,6 +42,7 @@ class Trained(NamedTuple):
   results: Mapping[str, Any] = {}
   folder: str = ''
   stamp: Stamp | None = None
+  row_weights: RowWeights | None = None
 
 
 def restore(run: str, data_dir: str | None = None) -> Trained:
@@ -67,8 +71,10 @@ def restore(run: str, data_dir: str | None = None) -> Trained:
   if settings.selection.metric is None:  # Then the validation split decides.
     selects = any(key.startswith('valid/') for key in results)
   params, stamp = _params(run, selects, results, saved)
+  params = without_heads(params, settings, schema)
   model = plan(settings, schema)
-  return Trained(config, schema, model, params, results, run, stamp)
+  weights = RowWeights.of(parts.estimator(settings.objective, schema.tasks))
+  return Trained(config, schema, model, params, results, run, stamp, weights)
 
 
 def to_config(value: Mapping[str, Any]) -> ConfigDict:
@@ -76,32 +82,7 @@ def to_config(value: Mapping[str, Any]) -> ConfigDict:
 
   JSON has no tuples: all lists become the tuples that configs have.
   """
-
-  def convert(value: Any) -> Any:
-    if isinstance(value, Mapping):
-      return {k: convert(v) for k, v in value.items()}
-    return tuple(map(convert, value)) if isinstance(value, list) else value
-
-  return ConfigDict(convert(value))
-
-
-def plan(settings: Settings, schema: Schema) -> StepSpec:
-  """Builds model and outputs of a run; enough for `predict_step`."""
-  objective = parts.estimator(settings.objective, schema.tasks)
-  return StepSpec(
-      model=parts.model(
-          settings.model.options, settings.model.name, schema
-      ),
-      terms=objective.terms,
-      outputs=functools.partial(
-          funnel.outputs,
-          tasks=schema.tasks,
-          output_interpretation=objective.output_interpretation,
-      ),
-      row_tx=None,
-      net_tx=None,
-      schedule=None,
-  )
+  return ConfigDict(with_tuples(value))
 
 
 def _schema(run: str, config: ConfigDict, data_dir: str | None) -> Schema:

@@ -36,6 +36,9 @@ FREE = (
     'run.save_predictions',
     'common_ctr',
 )
+# Keys that name a run whose predictions are read, by its path from the run's
+# own folder.
+_NAMING = ('common_ctr', 'estimator_options.frozen_run')
 
 
 def replica_groups(
@@ -78,12 +81,13 @@ def bundles(
 ) -> list[list[list[str]]]:
   """Bundles groups that one machine has to run, one after the other.
 
-  A run whose `common_ctr` names another one needs that one's predictions.
+  A run whose `common_ctr` names another one needs that one's predictions, and
+  so does one whose `estimator_options.frozen_run` does.
 
   Args:
     groups: Groups as `replica_groups` returns them.
-    configs: Run name -> flat config; `common_ctr` is a path from the run's
-      folder.
+    configs: Run name -> flat config; `common_ctr` and `frozen_run` are paths
+      from the run's folder.
 
   Returns:
     Bundles of groups, in order; in a bundle those that others need come first.
@@ -101,8 +105,8 @@ def bundles(
 
   needs: dict[int, set[int]] = {k: set() for k in range(len(groups))}
   for name, k in group_of.items():
-    other = group_of.get(_sibling(name, configs[name].get('common_ctr') or ''))
-    if other not in (None, k):  # Inside a group `train_replicas` orders them.
+    others = {group_of.get(n) for n in named_runs(name, configs[name])}
+    for other in others - {None, k}:  # Inside a group training orders them.
       needs[k].add(other)
       a, b = sorted((root(k), root(other)))
       parent[b] = a
@@ -114,8 +118,9 @@ def bundles(
   except graphlib.CycleError as e:
     names = ', '.join(groups[k][0] for k in sorted(set(e.args[1])))
     raise InputError(
-        f'common_ctr: the groups of {names} need predictions of each other.'
-        ' With --replicas=1 each run is a group; runs must not name each other.'
+        f'{", ".join(_NAMING)}: the groups of {names} need predictions of each'
+        ' other. With --replicas=1 each run is a group; runs must not name each'
+        ' other.'
     ) from e
   rank = {k: n for n, k in enumerate(order)}
   return [
@@ -134,6 +139,36 @@ def _is_free(key: str) -> bool:
   """Returns whether replicas may differ in a flat config key."""
   section, dot, _ = key.partition('.')
   return key in FREE or bool(dot) and f'{section}.' in FREE
+
+
+def named_runs(name: str, config: Mapping[str, Any]) -> list[str]:
+  """Returns the runs of a sweep that have to be finished before one.
+
+  Args:
+    name: The run.
+    config: Its flat config.
+
+  Returns:
+    Their names, if they are of the sweep; those of other folders lead to none.
+  """
+  folders = [config.get(key) or '' for key in _NAMING]
+  return [other for f in folders if (other := _sibling(name, f))]
+
+
+def waits(
+    names: Sequence[str],
+    needs: Mapping[str, Sequence[str]],
+    later: Iterable[Sequence[str]],
+) -> bool:
+  """Returns whether a group needs a run that another process is still at.
+
+  Args:
+    names: The group.
+    needs: Run -> those that have to be finished before it.
+    later: Groups that are left for later.
+  """
+  left = {name for group in later for name in group}
+  return any(left & {*needs.get(name, ())} for name in names)
 
 
 def _free_options(estimator: str) -> list[str]:

@@ -16,7 +16,7 @@ TEST_NOISE = tuple(
     for space in ('ctr', 'cvr_clicked', 'ctcvr', 'ctcvr_common')
 )
 # Pictures that a table can have: `esmm_jax.reporting.figures`.
-FIGURES = ('fronts', 'training_size', 'cvr_by_ctr_decile')
+FIGURES = ('fronts', 'training_size', 'cvr_by_ctr_decile', 'gains')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Table:
       task gains while the other one loses.
     front: The curves that the rows form, if any.
     figures: Each one of `FIGURES`.
+    overview: Those of `gain_columns` that get a grid of their gains in all
+      blocks: a line for each row, a column for each block.
   """
 
   title: str
@@ -67,6 +69,7 @@ class Table:
   verdict: tuple[str, str] | None = None
   front: Front | None = None
   figures: tuple[str, ...] = ()
+  overview: tuple[str, ...] = ()
 
   def __post_init__(self):
     _check(self)
@@ -150,6 +153,7 @@ def _check_columns(table: Table) -> None:
       )
   _check_among(table, 'test_noise', table.test_noise, TEST_NOISE)
   _check_among(table, 'test_noise', table.test_noise, table.gain_columns)
+  _check_among(table, 'overview', table.overview, table.gain_columns)
   if table.verdict is not None:
     _check_among(table, 'verdict', table.verdict, table.gain_columns)
     better = {c.metric: c.better for c in table.columns}

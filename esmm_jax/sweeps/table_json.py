@@ -18,13 +18,14 @@ from esmm_jax.types import InputError
 NAME = 'sweep.json'
 _TEXTS = ('title', 'seed', 'note')
 _LISTS = ('rows', 'blocks', 'gain_columns', 'test_noise', 'figures')
+_LATER = ('overview',)  # Folders of earlier versions lack these lists.
 _COLUMNS = ('columns', 'extra_columns')
 
 
 def dump(table: Table) -> dict[str, Any]:
   """Returns a results table as JSON can hold it."""
   data: dict[str, Any] = {
-      name: getattr(table, name) for name in (*_TEXTS, *_LISTS)
+      name: getattr(table, name) for name in (*_TEXTS, *_LISTS, *_LATER)
   }
   data['points'] = [
       {'name': run_name(point), 'point': point} for point in table.points
@@ -53,6 +54,7 @@ def load(data: Any) -> Table:
   data = _mapping('the table', data)
   parts: dict[str, Any] = {n: _typed(n, data.get(n), str) for n in _TEXTS}
   parts |= {n: _texts(n, data.get(n)) for n in _LISTS}
+  parts |= {n: _texts(n, data.get(n, [])) for n in _LATER}
   for name in _COLUMNS:
     parts[name] = tuple(_column(c) for c in _list(name, data.get(name)))
   parts['points'] = [_point(p) for p in _list('points', data.get('points'))]

@@ -19,6 +19,7 @@ from esmm_jax.training import parts, program as programs
 from esmm_jax.training import selection
 from esmm_jax.training.clock import Clock
 from esmm_jax.training.common_ctr import common_ctr_order
+from esmm_jax.training.frozen.columns import with_labels
 from esmm_jax.training.predict import Split, SplitPredictor
 from esmm_jax.training.replica_run import Run
 from esmm_jax.training.settings import Settings
@@ -122,18 +123,17 @@ class Job:
 
 
 def build(
-    settings: Sequence[Settings], data_dir: str | None
+    settings: Sequence[Settings],
+    data_dir: str | None,
+    workdirs: Sequence[str] = ('',),
 ) -> tuple[programs.Program, SplitPredictor, dict[str, Split]]:
   """Builds the program of the replicas, and opens the splits it scores."""
   common = settings[0]
-  program = programs.program(settings, data_dir)
-  predictor = SplitPredictor(program, common.run.eval_batch_size)
-  splits = {
-      name: predictor.split(split)
-      for name, split in parts.eval_splits(
-          common.dataset, program.builder
-      ).items()
-  }
+  program = with_labels(settings, data_dir, workdirs)
+  objectives = [s.objective for s in settings]
+  predictor = SplitPredictor(program, common.run.eval_batch_size, objectives)
+  wanted = parts.eval_splits(common.dataset, program.builder)
+  splits = {name: predictor.split(split) for name, split in wanted.items()}
   return program, predictor, splits
 
 
@@ -269,12 +269,13 @@ def _manifests(job: Job) -> list[str]:
     InputError: An old run began with other data, or the checkpoint is of
       another run; no file is changed.
   """
-  checkpoints, warnings = job.checkpoints, []
-  data = provenance.fingerprint(job.program.builder)
+  checkpoints, program, warnings = job.checkpoints, job.program, []
+  data = provenance.fingerprint(program.builder)
+  about = data, program.schema, program.frozen
   resumes = checkpoints.latest_step is not None
   position = chosen.position(checkpoints) if resumes else {}
   for number, run in enumerate(job.runs):
-    run.manifest = manifest.make(run.record, data, job.program.schema)
+    run.manifest = manifest.make(run.record, *about)
     if resumes and processes.is_first():
       carried = manifest.of_position(position, number)
       step = os.path.dirname(checkpoints.tables_folder)

@@ -135,7 +135,7 @@ def train_replicas(
       open_data = functools.partial(parts.dataset, data_dir=data_dir)
       refit_steps.check_data(settings[0].refit, settings[0].dataset, open_data)
   with contextlib.ExitStack() as stack:
-    built = jobs.build(settings, data_dir)
+    built = jobs.build(settings, data_dir, workdirs)
     job = jobs.open_job(built, settings, records, workdirs, home, stack)
     state, best = jobs.initialise_or_restore(job)
     for run in job.runs:

@@ -11,9 +11,13 @@ from esmm_jax.data.store.checks import check_labels
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.embeddings.lookup import lookup_rows
 from esmm_jax.metrics.by_space import each_alone, evaluate, Observed
+from esmm_jax.metrics.gates import gate_metrics, mean_gates
+from esmm_jax.metrics.weights import RowWeights
 from esmm_jax.models.experts import GATES
 from esmm_jax.tasks import spaces, Tasks
+from esmm_jax.training import parts
 from esmm_jax.training.program import Program
+from esmm_jax.training.settings import ObjectiveOptions
 from esmm_jax.training.state import StepSpec
 from esmm_jax.types import Array, Batch
 from esmm_jax.workdir import predictions
@@ -24,7 +28,7 @@ import numpy as np
 from scipy import special
 
 # Batches that are predicted before the first is read back.
-_IN_FLIGHT = 4
+IN_FLIGHT = 4
 
 
 def predict_step(
@@ -119,8 +123,25 @@ def observe(
 class SplitPredictor:
   """Scores splits with a run's parameters."""
 
-  def __init__(self, program: Program, batch_size: int):
+  def __init__(
+      self,
+      program: Program,
+      batch_size: int,
+      objectives: Sequence[ObjectiveOptions] = (),
+  ):
+    """Compiles nothing yet.
+
+    Args:
+      program: Of the run.
+      batch_size: Rows of a batch.
+      objectives: Of each replica; without them `metrics` has no weights of
+        clicked rows.
+    """
     self._program = program
+    tasks = program.schema.tasks
+    self._row_weights = [
+        RowWeights.of(parts.estimator(o, tasks)) for o in objectives
+    ]
     self._batch_size = batch_size
     self._predict = jax.jit(
         functools.partial(predict_step, plan=program.plan),
@@ -178,7 +199,7 @@ class SplitPredictor:
             params['table'], params['net'], params['stats'], batch
         )
       pending.append((k * self._batch_size, outputs))
-      if len(pending) > _IN_FLIGHT:
+      if len(pending) > IN_FLIGHT:
         collect()
     while pending:
       collect()
@@ -194,29 +215,10 @@ class SplitPredictor:
     outputs, gates = self.run(params, split)
     for r in replicas:
       scores_of_one = {k: v[r] for k, v in outputs.items()}
-      metrics = split_metrics(scores_of_one, split.observed, gates, r)
+      weights = self._row_weights[r] if self._row_weights else None
+      observed = split.observed
+      metrics = split_metrics(scores_of_one, observed, gates, r, weights)
       yield r, metrics, scores_of_one
-
-
-def mean_gates(
-    uses: Sequence[Mapping[str, Mapping[str, Array]]], num_rows: int
-) -> dict[str, dict[str, Array]]:
-  """Averages the use of the gates over all rows.
-
-  Args:
-    uses: Of each batch, as `predict_step` sums it.
-    num_rows: Rows of all batches.
-
-  Returns:
-    Gate -> `load` float64 [R, E], its mean weights, and `entropy` float64 [R].
-  """
-  gates: dict[str, dict[str, Array]] = {}
-  for use in uses:
-    for gate, sums in use.items():
-      totals = gates.setdefault(gate, dict.fromkeys(sums, 0.0))
-      for name, value in sums.items():
-        totals[name] += np.asarray(value, np.float64) / num_rows
-  return gates
 
 
 def split_metrics(
@@ -224,24 +226,22 @@ def split_metrics(
     observed: Observed,
     gates: Mapping[str, Mapping[str, Array]],
     r: int = 0,
+    row_weights: RowWeights | None = None,
 ) -> dict[str, float]:
   """Computes the metrics of one replica's predictions, and of its gates.
 
   Args:
     outputs: See `by_space.evaluate`.
     observed: See there.
-    gates: See `mean_gates`.
+    gates: See `gates.mean_gates`.
     r: The replica that `gates` are wanted of.
+    row_weights: See `by_space.evaluate`.
   """
-  metrics = evaluate(outputs, observed)
-  for gate, use in gates.items():
-    metrics[f'{gate}/entropy'] = float(use['entropy'][r])
-    for k, load in enumerate(use['load'][r]):
-      metrics[f'{gate}/load_{k}'] = float(load)
-  return metrics
+  metrics = evaluate(outputs, observed, row_weights=row_weights)
+  return metrics | gate_metrics(gates, r)
 
 
-def _probability(logits: Array) -> np.ndarray:
+def probability(logits: Array) -> np.ndarray:
   """Returns the sigmoid, computed in float64, as float32."""
   p = special.expit(np.asarray(logits, np.float64))
   return p.astype(np.float32)
@@ -264,7 +264,7 @@ def scores(
   for space in spaces(tasks):
     values = outputs[space.output]
     if space.kind == 'binary':
-      columns[f'p_{space.output}'] = _probability(values)
+      columns[f'p_{space.output}'] = probability(values)
     else:
       columns[f'predicted_{space.output}'] = np.asarray(values)
   return columns
@@ -291,7 +291,7 @@ def save_predictions(
   """
   columns = scores(outputs, observed.tasks)
   if 'ctcvr_common' in outputs:
-    columns['p_ctcvr_common'] = _probability(outputs['ctcvr_common'])
+    columns['p_ctcvr_common'] = probability(outputs['ctcvr_common'])
   columns |= {k: np.asarray(v) for k, v in observed.labels.items()}
   if observed.groups is not None:
     columns['group'] = np.asarray(observed.groups)

@@ -1,9 +1,9 @@
 """The program of a run: its parts, built from the settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from esmm_jax.balancing import static as balancing
 from esmm_jax.data.batching.batches import Batches
@@ -11,7 +11,6 @@ from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.estimators import ESTIMATORS, funnel, sampling
 from esmm_jax.estimators.contract import Bound
 from esmm_jax.metrics import choosing
-from esmm_jax.metrics.by_space import metric_keys
 from esmm_jax.models import Architecture, MODELS
 from esmm_jax.optim import network as optim
 from esmm_jax.optim.tables import table_optimizer
@@ -19,6 +18,7 @@ from esmm_jax.parallel.layout import Layout
 from esmm_jax.schema import Schema
 from esmm_jax.tasks import Tasks
 from esmm_jax.training import memory, parts, resident
+from esmm_jax.training.frozen.run import refused
 from esmm_jax.training.selection import Selection
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import TracedHyperparameters, MICRO_BATCH, StepSpec
@@ -41,6 +41,7 @@ class Program(NamedTuple):
     total_steps: Steps of the whole run.
     plan: What a step does.
     resident: Whether the training set is kept in device memory.
+    frozen: What the manifest notes of the frozen run; None without one.
   """
 
   builder: ColumnarBuilder
@@ -52,15 +53,21 @@ class Program(NamedTuple):
   total_steps: int
   plan: StepSpec
   resident: bool
+  frozen: Mapping[str, Any] | None = None
 
 
-def program(settings: Sequence[Settings], data_dir: str | None) -> Program:
+def program(
+    settings: Sequence[Settings],
+    data_dir: str | None,
+    frozen: Callable[..., Mapping[str, Any]] = refused,
+) -> Program:
   """Builds the parts that settings name.
 
   Args:
     settings: One for each replica; they may differ in what
       `TracedHyperparameters` holds only (`sweeps.replicas` has the rule).
     data_dir: Where prepared data lives; None takes the default.
+    frozen: As `frozen.columns.labels`, of the frozen run.
 
   Raises:
     InputError: A name, an option or a combination is not possible.
@@ -81,7 +88,7 @@ def program(settings: Sequence[Settings], data_dir: str | None) -> Program:
   model = parts.model(
       common.model.options, common.model.name, schema, estimator.needs.heads
   )
-  batches = _batches(common, builder, schema, estimator)
+  batches = _batches(common, builder, schema, estimator, frozen)
   memory.check(
       memory.Request(
           schema.num_rows,
@@ -155,7 +162,7 @@ def check_before_preparing(
     schema = parts.schema(builder, dataset.fields, dataset.tasks)
     splits = parts.eval_splits(dataset, builder)
     parts.check_splits({'train': dataset.train_split, **splits}, builder)
-    keys = metric_keys(schema.tasks, bool(schema.group), schema.truth)
+    keys = parts.metric_keys(s.objective, schema)
     choosing.check_metric(s.selection.metric, keys)
     Selection(s.selection, 'valid' in splits, schema.tasks)
 
@@ -165,6 +172,7 @@ def _batches(
     builder: ColumnarBuilder,
     schema: Schema,
     estimator: Bound,
+    frozen: Callable[..., Mapping[str, Any]],
 ) -> Batches:
   """Opens the training split."""
   split = settings.dataset.train_split
@@ -176,6 +184,7 @@ def _batches(
       group_run=settings.training.group_run,
       truth=builder.truth_source(split),
       truth_labels=estimator.needs.truth_labels,
+      more_labels=frozen(builder, split, schema, estimator.needs.frozen),
   )
 
 

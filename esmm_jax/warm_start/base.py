@@ -1,4 +1,4 @@
-"""The finished run that another one begins with."""
+"""The finished run that another one begins with, or takes something of."""
 
 from collections.abc import Mapping
 import os
@@ -11,6 +11,7 @@ from esmm_jax.types import InputError
 from esmm_jax.workdir import manifest, verify
 from esmm_jax.workdir.folder import decisive, read_finished, read_schema
 
+KEY = 'init_from'
 _REMEDY = 'Train that run again.'
 
 
@@ -25,6 +26,7 @@ class Base(NamedTuple):
     schema: The fields that its model reads, and the tasks.
     data: Name and hash of its data.
     sha256: Fingerprint of its parameters; 16 hexadecimal digits.
+    key: The key of the config that names it, for messages.
   """
 
   run: str
@@ -34,6 +36,12 @@ class Base(NamedTuple):
   schema: Schema
   data: str
   sha256: str
+  key: str = KEY
+
+  @property
+  def named(self) -> str:
+    """The key and the folder, for messages."""
+    return f'{self.key}={self.run}'
 
   @property
   def encoder_folder(self) -> str:
@@ -41,28 +49,33 @@ class Base(NamedTuple):
     return os.path.join(self.folder, 'encoder')
 
   @classmethod
-  def open(cls, run: str) -> Self:
+  def open(cls, run: str, key: str = KEY, folder: str = '') -> Self:
     """Reads the folder; the checkpoint is not read.
+
+    Args:
+      run: The folder, as the config names it.
+      key: The key of the config that names it, for messages.
+      folder: Where it is; default: at `run`.
 
     Raises:
       InputError: There is no finished run with a checkpoint.
     """
-    folder = paths.expand(run)
+    folder, named = folder or paths.expand(run), f'{key}={run}'
     config, results = (
-        read_finished(folder, name, 'init_from')
+        read_finished(folder, name, key)
         for name in ('config.json', 'results.json')
     )
     schema = read_schema(folder)
     if schema is None:
       raise InputError(
-          f'init_from={run}: it was made before runs kept their schema.'
+          f'{named}: it was made before runs kept their schema.'
           f' {_REMEDY}'
       )
     carried = manifest.last_carried(folder)
     began = verify.run(folder, config, schema, carried)
     if 'data' not in began:
       raise InputError(
-          f'init_from={run}: {folder}/{manifest.NAME} is gone or damaged, so it'
+          f'{named}: {folder}/{manifest.NAME} is gone or damaged, so it'
           f' is not known what that run was trained on. {_REMEDY}'
       )
     flat = decisive(config)
@@ -73,12 +86,13 @@ class Base(NamedTuple):
         results,
         schema,
         began['data'],
-        _fingerprint(run, folder, flat, results),
+        _fingerprint(named, folder, flat, results),
+        key,
     )
 
 
 def _fingerprint(
-    run: str,
+    named: str,
     folder: str,
     config: Mapping[str, Any],
     results: Mapping[str, Any],
@@ -95,7 +109,7 @@ def _fingerprint(
   sealed = read_seal(last)
   if not sealed or max(steps) < results['steps']:
     raise InputError(
-        f'init_from={run} has no checkpoint of its last step, which holds the'
+        f'{named} has no checkpoint of its last step, which holds the'
         f' parameters. {_REMEDY}'
     )
   tables = {p: s for p, s in sealed.items() if p.startswith('tables/')}

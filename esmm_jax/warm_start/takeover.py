@@ -94,7 +94,7 @@ def read_checkpoint(
   with contextlib.closing(checkpoints):
     if checkpoints.messages:
       why = ' '.join(checkpoints.messages)
-      raise InputError(f'init_from={base.run}: {why} Train that run again.')
+      raise InputError(f'{base.named}: {why} Train that run again.')
     small = checkpoints.restore_small()
     folder = checkpoints.tables_folder
     best = 'best.table' in files.saved(folder)

@@ -25,6 +25,9 @@ IDENTITY = 'identity'
 ENCODER, OPTIONS = 'encoder_sha256', 'encoder_options_sha256'
 CONFIG, SCHEMA = 'config_sha256', 'schema_sha256'
 PARTS = (CONFIG, SCHEMA, ENCODER, OPTIONS, 'data')
+# What is noted of a run whose predictions are labels of this one. It is no part
+# of the identity: runs of a sweep are known before such a run is finished.
+FROZEN = 'frozen_run'
 _UNKNOWN = (
     'so it is not known what this run began with. Use another --workdir, or'
     ' delete that one.'
@@ -32,7 +35,10 @@ _UNKNOWN = (
 
 
 def make(
-    config: dict[str, Any], data: Mapping[str, str], schema: Any
+    config: dict[str, Any],
+    data: Mapping[str, str],
+    schema: Any,
+    frozen: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
   """Collects what decides a run's numbers.
 
@@ -40,6 +46,8 @@ def make(
     config: A config as `folder.record` returns it.
     data: As `provenance.fingerprint` returns it.
     schema: The schema of the model's inputs.
+    frozen: What tells the run whose predictions are labels from others; None
+      without one.
 
   Returns:
     The identity, the hashes of its parts, versions of the packages.
@@ -49,8 +57,9 @@ def make(
       SCHEMA: hash_fields(schema),
       **data,
   }
-  noted = versions() | plugins.versions(config)
-  return {IDENTITY: _identity(parts), **parts, 'versions': noted}
+  noted = {FROZEN: dict(frozen)} if frozen else {}
+  about = {IDENTITY: _identity(parts), **parts, **noted}
+  return {**about, 'versions': versions() | plugins.versions(config)}
 
 
 def _identity(parts: Mapping[str, str]) -> str:
@@ -62,9 +71,10 @@ def _identity(parts: Mapping[str, str]) -> str:
   })
 
 
-def carried(manifest: Mapping[str, Any]) -> dict[str, str]:
+def carried(manifest: Mapping[str, Any]) -> dict[str, Any]:
   """Returns what checkpoints carry of a manifest: identity and hashes."""
-  return {k: manifest[k] for k in (IDENTITY, *PARTS) if k in manifest}
+  keys = (IDENTITY, *PARTS, FROZEN)
+  return {k: manifest[k] for k in keys if k in manifest}
 
 
 def write(workdir: str, manifest: Mapping[str, Any]) -> None:

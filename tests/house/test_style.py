@@ -31,6 +31,8 @@ LONG_FUNCTIONS = {
     'configs/common.py: base': 'a list of all keys',
     'configs/common.py: tabular': 'a list of all keys',
 }
+# Folders of more files: why.
+LARGE_FOLDERS = {'configs': 'a file for each method that has a name'}
 
 
 def test_ruff():
@@ -105,6 +107,8 @@ def test_length(module):
 def test_exceptions_are_needed():
   for module in LONG_FILES:
     assert len(read(module).splitlines()) > MAX_LINES
+  for folder in LARGE_FOLDERS:
+    assert len(list((ROOT / folder).glob('*.py'))) > MAX_FILES
   for name in LONG_FUNCTIONS:
     module, function = name.split(': ')
     assert code_lines(read(module))[function] > MAX_CODE
@@ -114,7 +118,8 @@ def test_folders():
   for package in (*PACKAGES, 'tests'):
     paths = (ROOT / package).rglob('*.py')
     for folder, num in collections.Counter(p.parent for p in paths).items():
-      assert num <= MAX_FILES, folder
+      if folder.relative_to(ROOT).as_posix() not in LARGE_FOLDERS:
+        assert num <= MAX_FILES, folder
 
 
 def test_the_checks_themselves():

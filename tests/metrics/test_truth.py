@@ -101,6 +101,7 @@ def test_ratio_by_decile_of_twenty_rows():
   got = truth.ratio_by_decile(predicted[order], true[order], by[order])
   assert got.count.tolist() == [2] * 10
   np.testing.assert_array_equal(got.ratio, [2.0] * 5 + [1.0] * 5)
+  np.testing.assert_array_equal(got.bias, [0.25] * 5 + [0.0] * 5)
 
 
 def test_ratio_by_decile_with_ties_mask_and_empty_bins():
@@ -114,12 +115,14 @@ def test_ratio_by_decile_with_ties_mask_and_empty_bins():
   # Middle ranks 1.5 and 3.5 of 4 rows: bins 1 and 3.
   assert got.count.tolist() == [0, 3, 0, 1]
   np.testing.assert_allclose(got.ratio, [NAN, 2.0, NAN, INF])
+  np.testing.assert_allclose(got.bias, [NAN, 0.1, NAN, 0.5])
 
 
 def test_ratio_by_decile_of_nothing():
   got = truth.ratio_by_decile([], [], [])
   assert got.count.tolist() == [0] * 10
   assert np.isnan(got.ratio).all() and got.ratio.shape == (10,)
+  assert np.isnan(got.bias).all() and got.bias.shape == (10,)
 
 
 @thorough
@@ -132,9 +135,45 @@ def test_each_bin_has_the_ratio_of_its_rows(rows):
   got = truth.ratio_by_decile(predicted, true, by=true)
   assert got.count.sum() == len(rows)
   order, ends = np.argsort(true), np.cumsum(got.count)
-  for ratio, index in zip(got.ratio, np.split(order, ends[:-1]), strict=True):
+  parts = np.split(order, ends[:-1])
+  for ratio, bias, index in zip(got.ratio, got.bias, parts, strict=True):
     expected = truth.mean_ratio(predicted[index], true[index])
     assert ratio == pytest.approx(expected, rel=1e-12, nan_ok=True)
+    n = len(index)
+    gap = (predicted[index].sum() - true[index].sum()) / n if n else NAN
+    assert bias == pytest.approx(gap, rel=1e-12, abs=1e-15, nan_ok=True)
+
+
+@pytest.mark.parametrize('shift, largest', [
+    # Predictions .1 above the truth, .2 below it in the lowest decile.
+    (np.r_[np.full(2, -0.2), np.full(18, 0.1)], 0.2),
+    (np.zeros(20), 0.0),
+])
+def test_bias_by_decile_of_the_true_propensity(shift, largest):
+  p_ctr = np.linspace(0.01, 0.2, 20)
+  true = np.linspace(0.3, 0.5, 20)
+  p = true + shift
+  got = truth.against_truth(
+      'cvr', np.log(p / (1 - p)), {'p_ctr': p_ctr, 'p_cvr': true}, p_ctr > 0.1)
+  for d in range(10):
+    pair = slice(2 * d, 2 * d + 2)
+    assert got[f'cvr_entire/bias_ctr_decile_{d + 1}'] == pytest.approx(
+        shift[pair].mean(), abs=1e-14)
+    assert got[f'cvr_entire/ratio_ctr_decile_{d + 1}'] == pytest.approx(
+        p[pair].mean() / true[pair].mean())
+  assert got['cvr_entire/bias_ctr_decile_largest'] == pytest.approx(
+      largest, abs=1e-14)
+
+
+def test_largest_bias_of_few_rows_and_of_none():
+  """Empty deciles do not count."""
+  columns = {'p_ctr': np.array([0.1, 0.2]), 'p_cvr': np.array([0.5, 0.25])}
+  clicked = np.array([True, False])
+  got = truth.against_truth('cvr', np.zeros(2), columns, clicked)
+  assert got['cvr_entire/bias_ctr_decile_largest'] == 0.25
+  none = {name: x[:0] for name, x in columns.items()}
+  got = truth.against_truth('cvr', np.zeros(0), none, np.zeros(0, bool))
+  assert math.isnan(got['cvr_entire/bias_ctr_decile_largest'])
 
 
 def test_masked_rows_never_matter_against_the_truth():

@@ -192,12 +192,12 @@ def test_numbers_of_a_run_are_those_of_its_results(whole):
 def test_sections_of_a_run(whole):
   folder, page = whole
   check_alone(page)
-  gates = page.tables[4]
+  gates = page.tables[5]
   assert gates == [
       ['gate', 'entropy, nats', 'expert 0', 'expert 1'],
       ['gate_ctr', '0.5000', '0.2500', '0.7500'],
   ]
-  assert page.tables[3] == [
+  assert page.tables[4] == [
       ['space', 'probabilities', 'log-loss', 'calibration', 'ECE', 'AUC'],
       ['ctr', 'as trained', '0.2000', '1.1000', '0.010000', '0.6400'],
       ['ctr', 'Platt', '0.1000', '1.1000', '0.010000', '0.6400'],

@@ -114,12 +114,17 @@ def schema_of(home, shape):
 # What is refused, before the log is read.
 
 
+# Estimators that want CVR as the event right after the click.
+CVR_AFTER_CTR = (
+    'unbias', 'ips', 'escm2', 'doubly_robust', 'stable_dr', 'nise')
+
+
 @functools.cache
 def needs(estimator):
   """The tasks without which an estimator is refused."""
-  return {
-      'unbias': {'ctr', 'cvr'}, 'conversion_if_clicked': {'truth'},
-  }.get(estimator, set())
+  if estimator in CVR_AFTER_CTR:
+    return {'ctr', 'cvr'}
+  return {'truth'} if estimator == 'conversion_if_clicked' else set()
 
 
 @pytest.mark.parametrize('shape', SHAPES)
@@ -130,7 +135,8 @@ def test_estimators_are_refused_before_the_log_is_read(shape, home):
     config = config_of(home, shape)
     config.estimator = name
     config.dataset.files = 'absent.parquet'
-    fits = needs(name) <= tasks and not (name == 'unbias' and 'atr' in tasks)
+    fits = needs(name) <= tasks and not (
+        name in CVR_AFTER_CTR and 'atr' in tasks)
     # The file that is not there is the first that is wrong.
     words = 'absent.parquet: there is no' if fits else f"estimator='{name}' nee"
     with pytest.raises(InputError, match=words):

@@ -1,6 +1,7 @@
 """Results tables in the folder of their sweep."""
 
 import copy
+import dataclasses
 import json
 
 from esmm_jax.sweeps import table_json
@@ -25,7 +26,8 @@ FULL = Table(
     blocks=('model.tower_units',), baseline={'@model': 'a', 'batch_size': None},
     gain_columns=(AUC,), extra_columns=(Column('s', 'train_seconds', 1, None),),
     paper=Paper('A paper', {('a, 1', AUC): 0.7, ('b, 1', AUC): (0.8, 0.01)}),
-    choice=Choice('learning_rate', 'valid/ctr/auc'), test_noise=(AUC,))
+    choice=Choice('learning_rate', 'valid/ctr/auc'), test_noise=(AUC,),
+    overview=(AUC,))
 FRONT = Table(
     title='Front', points=[
         {'config': 'x.py', '@m': m, 'w': w, 'seed': 0}
@@ -47,6 +49,12 @@ def through(table):
 @pytest.mark.parametrize('table', [FULL, FRONT], ids=lambda t: t.title.strip())
 def test_the_same_table_comes_back(table):
   assert through(table) == table
+
+
+def test_a_table_of_an_earlier_version_has_no_overview():
+  data = json.loads(json.dumps(table_json.dump(FULL)))
+  del data['overview']
+  assert table_json.load(data) == dataclasses.replace(FULL, overview=())
 
 
 @pytest.mark.parametrize('name', OURS)

@@ -29,6 +29,11 @@ TABLES = {
     'seesaw_architectures': [],
     'selection_bias': ['cvr-by-ctr-decile.png'],
     'replicas': [],
+    'causal': [
+        'gains-test-cvr-entire-auc.png',
+        'gains-test-cvr-entire-kl.png',
+        'gains-test-cvr-entire-bias-ctr-decile-largest.png',
+    ],
 }
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 
-from esmm_jax.estimators import ESTIMATORS
+from esmm_jax.estimators import contract, ESTIMATORS
 from esmm_jax.sweeps.replicas import bundles, group_name, replica_groups
 from esmm_jax.training import phases
 from esmm_jax.training.loop import train_and_evaluate, train_replicas
@@ -47,7 +47,6 @@ BASE = {
         ('learning_rate', 1e-2),
         ('loss_weights.ctr', 0.5),
         ('sampling.unclicked_rate', 0.5),
-        ('estimator_options.propensity_floor', 0.1),
         ('selection.metric', 'valid/ctr/auc'),
         ('run.save_predictions', True),
         ('common_ctr', '../a'),
@@ -57,6 +56,21 @@ def test_what_replicas_may_differ_in(key, value):
   assert key in BASE
   configs = {'a': BASE, 'b': BASE | {key: value}}
   assert replica_groups(configs, 8) == [['a', 'b']]
+
+
+@pytest.mark.parametrize('estimator, key, free', [
+    ('unbias', 'propensity_floor', True),
+    ('unbias', 'form', False),
+    ('click_space', 'propensity_floor', False),  # It has no such option.
+    ('none_of_ours', 'propensity_floor', False),
+])
+def test_options_that_the_estimator_takes_as_arrays_are_free(
+    estimator, key, free
+):
+  base = BASE | {'estimator': estimator, f'estimator_options.{key}': None}
+  configs = {'a': base, 'b': base | {f'estimator_options.{key}': 0.1}}
+  want = [['a', 'b']] if free else [['a'], ['b']]
+  assert replica_groups(configs, 8) == want
 
 
 @pytest.mark.parametrize(
@@ -409,8 +423,8 @@ def test_the_rule_names_keys_that_configs_have():
   for free in replicas.FREE:
     assert any(key.startswith(free) for key in known), free
   for estimator in ESTIMATORS.values():
-    for option in estimator.traced:
-      assert f'estimator_options.{option}' in replicas.FREE
+    for option in contract.options(estimator.terms):
+      assert f'estimator_options.{option}' in known
 
 
 # Siblings that take each other's pCTR (common_ctr).

@@ -163,7 +163,8 @@ def test_the_formula():
   @jax.jit
   def computed(state, touched, batch):
     _, _, stats, means = gradients(
-        plan, state.net, touched, state.stats, batch, state.keys, hyper)
+        plan, state.net, touched, state.stats, batch, state.keys, hyper,
+        state.step)
     one = lambda tree: jax.tree.map(lambda x: x[0], tree)
     logits, updated = plan.model.apply(
         {'params': one(state.net), 'batch_stats': one(state.stats)},

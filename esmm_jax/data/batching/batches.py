@@ -8,7 +8,7 @@ marks the real examples. The embedding rows that a batch touches are made unique
 here, on the host (`Compacter`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from esmm_jax.data.batching.compacting import Compacter, grown
 from esmm_jax.data.batching.order import EpochOrder
@@ -37,7 +37,7 @@ class Batches:
       are not compacted.
     group_capacity: G, the groups that a batch has room for; 0 without groups.
     groups: The group table, or None.
-    label_names: Labels, those of the truth among them.
+    label_names: Labels, those of the truth and further ones among them.
   """
 
   def __init__(
@@ -52,6 +52,7 @@ class Batches:
       compacted: bool = True,
       truth: ColumnarSource | None = None,
       truth_labels: Sequence[str] = (),
+      more_labels: Mapping[str, np.ndarray] | None = None,
       host: int = 0,
       num_hosts: int = 1,
   ):
@@ -71,6 +72,9 @@ class Batches:
       truth: Truth columns of the same rows.
       truth_labels: Truth columns to add to the labels, for estimators that
         need them (the bound trained on conversions no log would hold).
+      more_labels: Columns that are no part of the data, float32 [number of
+        rows] each, in file order, to add to the labels: predictions of another
+        run.
       host: This host's number.
       num_hosts: Hosts that share each batch.
 
@@ -80,7 +84,9 @@ class Batches:
     """
     _check_sizes(schema, batch_size, num_hosts, group_run)
     self.schema = schema
-    self._reader = RowReader(source, schema, group_run > 1, truth, truth_labels)
+    self._reader = RowReader(
+        source, schema, group_run > 1, truth, truth_labels, more_labels or {}
+    )
     self.label_names = self._reader.label_names
     self.groups = self._reader.groups
     self.batch_size, self._host = batch_size, host

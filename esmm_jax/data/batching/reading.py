@@ -1,6 +1,6 @@
 """Reads rows of a split as the arrays of a batch, checked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from esmm_jax.data.batching.padding import GroupTable, slots_and_weights
 from esmm_jax.data.store.checks import check_columns, check_index
@@ -15,8 +15,8 @@ class RowReader:
   """Reads ranges of rows.
 
   Attributes:
-    label_names: Labels, those of the truth and the weight of the rows among
-      them.
+    label_names: Labels, those of the truth, the weight of the rows and further
+      columns among them.
     groups: The group table, or None.
   """
 
@@ -27,6 +27,7 @@ class RowReader:
       reads_group: bool,
       truth: ColumnarSource | None,
       truth_labels: Sequence[str],
+      more_labels: Mapping[str, np.ndarray],
   ):
     """Opens the columns, and pads the group table.
 
@@ -37,6 +38,8 @@ class RowReader:
         group table.
       truth: Truth columns of the same rows.
       truth_labels: Truth columns to add to the labels.
+      more_labels: Further columns to add to them, float32 [number of rows]
+        each, in file order.
 
     Raises:
       InputError: truth_labels are asked of a data set without truth, or the
@@ -50,8 +53,15 @@ class RowReader:
       )
     self._source, self._schema, self._truth = source, schema, truth
     self._truth_labels = tuple(truth_labels)
+    self._more = dict(more_labels)
+    for name, column in self._more.items():
+      if len(column) != len(source):
+        raise InputError(
+            f'Label {name} has {len(column)} values, and {source} has'
+            f' {len(source)} rows.'
+        )
     self._labels = schema.labels + ((schema.weight,) if schema.weight else ())
-    self.label_names = self._labels + self._truth_labels
+    self.label_names = (*self._labels, *self._truth_labels, *self._more)
     self.groups = None
     if schema.group_part.num_slots:
       self.groups = GroupTable(schema, source.groups, str(source))
@@ -108,5 +118,7 @@ class RowReader:
     if self._truth_labels:
       truth = [self._truth.read(a, b, self._truth_labels) for a, b in ranges]
       labels += [concatenate([t[n] for t in truth]) for n in self._truth_labels]
+    for column in self._more.values():
+      labels.append(concatenate([column[a:b] for a, b in ranges]))
     labels = [label.astype(np.float32) for label in labels]
     return [slots, weights, floats, groups, *labels]

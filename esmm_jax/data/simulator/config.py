@@ -29,6 +29,10 @@ _RANGES = {
     'users': (int, 0, 10**9, 'closed'),
     'items': (int, 0, 10**9, 'closed'),
     'seed': (int, 0, 2**63 - 1, 'closed'),
+    'delay_mean': (float, 0.0, 1e6, 'closed'),
+    'delay_shape': (float, 0.2, 10.0, 'closed'),
+    'delay_spread': (float, 0.0, 3.0, 'closed'),
+    'delay_window': (float, 0.0, 1e6, 'closed'),
 }
 
 
@@ -71,6 +75,17 @@ class SimulatorConfig(tfds.core.BuilderConfig):
     seed: Of the world and of the log.
     uniform_test: Test rows show items drawn uniformly, as a random policy
       would. `rho`, the rates and the AUCs hold for logged rows only.
+    delay_mean: Mean time from a click to its conversion, in days, over logged
+      impressions; 0: conversions come with the click, and no other column or
+      byte changes. `cvr` and `auc_cvr` are of conversions that come at last.
+    delay_shape: Shape of the Weibull distribution of the delay: 1 is
+      exponential, as DFM assumes; below 1 most come soon and some very late.
+    delay_spread: Standard deviation of the logarithm of the mean delay over
+      impressions: dear items take longer. 0: it depends on no feature.
+    delay_window: Age of the oldest click when the log of the training rows was
+      taken, in days; ages are uniform up to it. A conversion whose delay is
+      above the age of its click is not in that log: the label is 0. Labels of
+      validation and test rows are of conversions that come at last.
   """
 
   num_train: int = 2_000_000
@@ -89,10 +104,20 @@ class SimulatorConfig(tfds.core.BuilderConfig):
   items: int = 0
   seed: int = 0
   uniform_test: bool = False
+  delay_mean: float = 0.0
+  delay_shape: float = 1.0
+  delay_spread: float = 0.0
+  delay_window: float = 0.0
 
   def __post_init__(self):
     for dial in DIALS:
       setattr(self, dial, checked_dial(dial, getattr(self, dial)))
+    self._check_delay()
+
+  @property
+  def is_delayed(self) -> bool:
+    """True if conversions come later than clicks."""
+    return self.delay_mean > 0
 
   @property
   def num_users(self) -> int:
@@ -121,6 +146,28 @@ class SimulatorConfig(tfds.core.BuilderConfig):
     ends.append(ends[-1] + self.num_test)
     bounds = zip(('train', 'valid', 'test'), ends[:-1], ends[1:])
     return {split: (low, high) for split, low, high in bounds if low < high}
+
+  def _check_delay(self) -> None:
+    """Refuses a delay without a window, and dials of a delay without one.
+
+    Raises:
+      InputError: Names the dial.
+    """
+    if self.is_delayed:
+      if not self.delay_window:
+        raise InputError(
+            f"Dial 'delay_mean' is {self.delay_mean:g} and 'delay_window' is 0;"
+            ' set delay_window, the age in days of the oldest click when the'
+            ' log was taken.'
+        )
+      return
+    for dial in ('delay_shape', 'delay_spread', 'delay_window'):
+      value = getattr(self, dial)
+      if value != type(self).__dataclass_fields__[dial].default:
+        raise InputError(
+            f'Dial {dial!r} is {value:g}, which has no effect: delay_mean is 0.'
+            ' Set delay_mean too, or leave it out.'
+        )
 
 
 DIALS = tuple(_RANGES) + ('uniform_test',)

@@ -4,12 +4,22 @@ The fields are those of Ali-CCP (its field numbers are in the comments). Truth
 columns hold the probabilities and the conversion that each row would have had
 if clicked. With three stages there is a cart between the click and the
 conversion, with its label and its truth. `process` defines the distribution.
+
+With a delay (`delay_mean`) the label `conversion` of a training row is that of
+a log taken before all conversions had come: 1 where the conversion was seen. In
+validation and test rows it is that of conversions that come at last, and all
+metrics of `cvr_clicked` and `ctcvr` are against it, so that a model of the
+training labels shows its bias. The truth has both labels of every row,
+`conversion_observed` and `conversion_eventually`, the probability of the first
+(`p_cvr_observed`; `p_cvr` and `p_cvr_clicked` are of the second), the delay and
+the age of the click; `delay` defines them.
 """
 
 from collections.abc import Iterable, Iterator
 import functools
 from typing import Any
 
+from esmm_jax.data.simulator import delay
 from esmm_jax.data.simulator.config import PRESETS, simulator_config
 from esmm_jax.data.simulator.config import SimulatorConfig
 from esmm_jax.data.simulator.log import HISTORY_LENGTH, SimulatedLog
@@ -31,6 +41,11 @@ def simulator_schema(config: SimulatorConfig) -> Schema:
   def field(name: str, num_values: int, **more: Any) -> Field:
     return Field(name, vocab_size=num_values + FIRST_KEPT, **more)
 
+  truth = TRUTH
+  if config.stages == 3:
+    truth += CART_TRUTH
+  if config.is_delayed:
+    truth += delay.TRUTH
   return Schema(
       fields=(
           field('user', config.num_users),  # 101
@@ -55,7 +70,7 @@ def simulator_schema(config: SimulatorConfig) -> Schema:
       ),
       tasks=CART_FUNNEL if config.stages == 3 else FUNNEL,
       group='group_user',
-      truth=TRUTH + (CART_TRUTH if config.stages == 3 else ()),
+      truth=truth,
   )
 
 
@@ -143,6 +158,8 @@ class Simulator(ColumnarBuilder):
     )
     if log.config.stages == 3:
       counts['carts'] = 0
+    if log.config.is_delayed:
+      counts['conversions_eventually'] = 0
     report[split] = counts
     for start in range(low, high, SHARD_ROWS):
       columns = log.columns(start, min(start + SHARD_ROWS, high))
@@ -151,6 +168,9 @@ class Simulator(ColumnarBuilder):
       counts['conversions'] += int(columns['conversion'].sum())
       if 'carts' in counts:
         counts['carts'] += int(columns['cart'].sum())
+      if 'conversions_eventually' in counts:
+        eventually = columns['conversion_eventually']
+        counts['conversions_eventually'] += int(eventually.sum())
       counts['unseen_users'] += int((columns['user'] == RARE).sum())
       counts['unseen_items'] += int((columns['item'] == RARE).sum())
       yield columns

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import functools
 
 from esmm_jax.data.simulator.config import SimulatorConfig
+from esmm_jax.data.simulator.delay import Delays
 from esmm_jax.data.simulator.process import BLOCK, Impressions
 from esmm_jax.data.simulator.process import LogProcess, NUM_POSITIONS
 from esmm_jax.data.simulator.world import World
@@ -112,6 +113,7 @@ class SimulatedLog:
   def __init__(self, config: SimulatorConfig):
     self.config = config
     self.process = LogProcess(config)
+    self._delays = Delays(config, self.process) if config.is_delayed else None
     self._seen = Seen(self.process.world)
 
   def columns(self, start: int, stop: int) -> Columns:
@@ -145,6 +147,9 @@ class SimulatedLog:
     """Simulates the columns of some rows of one block, all of one split."""
     uniform = split == 'test' and self.config.uniform_test
     shown, outcomes = self.process.simulate(block, uniform)
+    delayed: Columns = {}
+    if self._delays is not None:
+      delayed = self._delays.columns(block, shown, outcomes)
     shown = Impressions(*(array[rows] for array in shown))
     if split == 'train':
       self._seen.add(shown, block * BLOCK + rows.start)
@@ -155,7 +160,10 @@ class SimulatedLog:
     columns |= {
         n: a[rows] for n, a in outcomes._asdict().items() if a is not None
     }
+    columns |= {name: array[rows] for name, array in delayed.items()}
     columns['conversion'] = columns['click'] * columns['conversion_if_clicked']
+    if delayed and split == 'train':
+      columns['conversion'] = columns['conversion_observed']
     if 'cart_if_clicked' in columns:
       columns['cart'] = columns['click'] * columns['cart_if_clicked']
     return columns

@@ -37,13 +37,13 @@ import numpy as np
 
 BLOCK = 1 << 16  # Impressions that are drawn together.
 NUM_POSITIONS = 3
+HIGHEST = np.float32(1) - np.finfo(np.float32).epsneg  # Probability.
 
 _POSITION_EFFECT = np.array([0.35, 0.0, -0.35], np.float32)
 _CALIBRATION_ROWS = 1 << 18
-_HIGHEST = np.float32(1) - np.finfo(np.float32).epsneg
 
 # Purposes of random streams, seeded with (seed, purpose, block). 1 is the
-# world's.
+# world's, 5 that of delays.
 _LOGGED, _UNIFORM, _CALIBRATION = 2, 3, 4
 
 
@@ -156,8 +156,13 @@ class LogProcess:
 
   def cart_exponent(self, impressions: Impressions) -> np.ndarray:
     """Computes gamma, float32 [n]: low where the price is high."""
-    w = (self._spare(impressions) - self._spare_mean) / self._spare_std
+    w = self.spare(impressions)
     return np.float32(0.45) + np.float32(0.12) * np.tanh(w)
+
+  def spare(self, impressions: Impressions) -> np.ndarray:
+    """Computes W, budget less price, of mean 0 and variance 1, float32 [n]."""
+    spare = self.world.spare(impressions.user, impressions.item)
+    return (spare - self._spare_mean) / self._spare_std
 
   def _rng(self, stream: int, block: int) -> np.random.Generator:
     return np.random.default_rng([self._config.seed, stream, block])
@@ -209,11 +214,6 @@ class LogProcess:
     t += 0.3 * (seen_count > 1.5)
     return s, t
 
-  def _spare(self, impressions: Impressions) -> np.ndarray:
-    """Computes budget less price, float32 [n]."""
-    budget = self.world.budget.take(impressions.user)
-    return budget - self.world.price.take(impressions.item)
-
   def _outcomes(
       self,
       rng: np.random.Generator,
@@ -241,7 +241,7 @@ class LogProcess:
         p_ctcvr += p_a * p_b
       p_cvr_clicked = p_ctcvr / p_ctr
       for p in (p_ctr, p_cvr, p_cvr_clicked):
-        np.minimum(p, _HIGHEST, out=p)  # Sums can round to 1.
+        np.minimum(p, HIGHEST, out=p)  # Sums can round to 1.
       shift = hidden * rng.standard_normal(len(a), dtype=np.float32)
       click, p_conversion = click_draw < sigmoid(a + shift), sigmoid(b + shift)
     carts = ()
@@ -259,13 +259,13 @@ class LogProcess:
     for shift, weight in self._hidden_nodes:
       p_b = sigmoid(b + np.float32(shift))
       p_atr += np.float32(weight) * cart_probability(p_b, gamma)
-    return np.minimum(p_atr, _HIGHEST, out=p_atr)
+    return np.minimum(p_atr, HIGHEST, out=p_atr)
 
   def _calibrate(self) -> None:
     """Sets the scales that give the dials' rho, rates and AUCs to a sample."""
     shown = self.calibration_draw()
     scores = self._scores(shown)
-    spare = self._spare(shown).astype(np.float64)
+    spare = self.world.spare(shown.user, shown.item).astype(np.float64)
     self._spare_mean = np.float32(spare.mean())
     self._spare_std = np.float32(spare.std())
     s, t = (score.astype(np.float64) for score in scores)

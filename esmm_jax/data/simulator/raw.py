@@ -56,6 +56,11 @@ def write_raw_files(
         f'stages is {config.stages}; the files of Ali-CCP have a click and a'
         ' conversion, so it must be 2.'
     )
+  if config.is_delayed:
+    raise InputError(
+        f'delay_mean is {config.delay_mean:g}; the files of Ali-CCP have no'
+        ' time of a conversion, so it must be 0.'
+    )
   _check_sizes(config)
   for split in SPLITS:
     truth = _truth_folder(folder, split)

@@ -118,6 +118,10 @@ class World:
     met = self._history_keys.take(index) == key
     return self.history_weight.take(index) * met
 
+  def spare(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    """Computes budgets of users less prices of items, [n], float32 [n]."""
+    return self.budget.take(user) - self.price.take(item)
+
   def history_table(
       self, max_len: int
   ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """Slicing, concatenating, reading and writing columns."""
 
+from collections.abc import Iterator
 import errno
 import os
 
@@ -54,6 +55,27 @@ def take_rows(columns: Columns, index: np.ndarray) -> Columns:
 def concatenate_rows(parts: list[Columns]) -> Columns:
   """Returns the rows of several parts, one part after the other."""
   return {name: concatenate([p[name] for p in parts]) for name in parts[0]}
+
+
+def rebatched(pieces: Iterator[Columns], step: int) -> Iterator[Columns]:
+  """Joins and cuts pieces so that each has `step` rows, the last one fewer.
+
+  The batches are then those of one long file, whatever files hold the rows.
+  """
+  waiting, num = [], 0
+  for piece in pieces:
+    size = len(next(iter(piece.values())))
+    if not size:
+      continue
+    waiting.append(piece)
+    num += size
+    while num >= step:
+      whole = concatenate_rows(waiting)
+      yield {name: cut(c, 0, step) for name, c in whole.items()}
+      num -= step
+      waiting = [take_rows(whole, np.arange(step, step + num))] if num else []
+  if num:
+    yield concatenate_rows(waiting)
 
 
 def open_folder(folder: str) -> Columns:

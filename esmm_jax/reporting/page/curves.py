@@ -4,13 +4,17 @@ from collections.abc import Mapping
 import os
 from typing import Any
 
-from esmm_jax.metric_names import DECILE_RATIOS
+from esmm_jax.metric_names import DECILE_BIASES, DECILE_RATIOS, LARGEST_BIAS
 from esmm_jax.reporting import plots
+from esmm_jax.reporting.grid import Grid
 from esmm_jax.reporting.page import meanings, scores
-from esmm_jax.reporting.page.parts import Missing, Picture, Section, Text
+from esmm_jax.reporting.page.parts import Missing, Picture, Section, Table, Text
+from esmm_jax.reporting.page.sections import number
 from esmm_jax.tasks import Tasks
 
-_DECILES = [f'test/cvr_entire/{name}' for name in DECILE_RATIOS]
+_ENTIRE = 'test/cvr_entire/'
+_DECILES = [_ENTIRE + name for name in DECILE_RATIOS]
+_BIASES = [_ENTIRE + name for name in DECILE_BIASES]
 
 
 def selection_bias(
@@ -63,10 +67,33 @@ def selection_bias(
         Picture(
             path,
             'Mean predicted over mean true CVR in each tenth of the test split'
-            ' by true CTR; 1 has no bias.',
+            ' by true CTR; 1 has no bias.'
+            + _has_biases(results) * ' Beside it their difference.',
+            large=_has_biases(results),
         )
     )
+    parts.append(_decile_table(results))
   return Section('Selection bias', parts)
+
+
+def _has_biases(results: Mapping[str, Any]) -> bool:
+  """Returns whether there are differences; earlier versions have none."""
+  return all(results.get(key) is not None for key in _BIASES)
+
+
+def _decile_table(results: Mapping[str, Any]) -> Table:
+  """Shows predicted over true, and predicted minus true, by decile."""
+  rows = [[str(d), number(results[k])] for d, k in enumerate(_DECILES, 1)]
+  exact = {(d, 1): repr(results[k]) for d, k in enumerate(_DECILES)}
+  headers, notes = ['tenth by true CTR', 'pred./true'], []
+  if _has_biases(results):
+    headers.append('pred. − true')
+    for d, key in enumerate(_BIASES):
+      rows[d].append(f'{results[key]:+.6f}')
+      exact[d, 2] = repr(results[key])
+    largest = results[_ENTIRE + LARGEST_BIAS]
+    notes.append(f'Largest difference, without its sign: {largest:.6f}.')
+  return Table(Grid('CVR by true CTR', headers, rows, 1, notes), exact=exact)
 
 
 def command(workdir: str) -> str:

@@ -92,6 +92,27 @@ METRICS = {
 }
 
 
+# The same of `metric_names.WEIGHTS`.
+WEIGHTS = {
+    'ess': (
+        'eff. rows',
+        'effective sample size, (Σw)² / Σw²: rows of one weight whose mean'
+        ' would be as noisy.',
+    ),
+    'ess_share': (
+        'share',
+        'effective sample size over the number of clicked rows; 1 if all'
+        ' weights are equal.',
+    ),
+    'weight_max': ('largest', 'largest weight of a clicked row.'),
+    'at_floor': (
+        'at floor',
+        'share of the clicked rows at the floor of the propensity, or the cap'
+        ' of the weight, where nothing more is corrected.',
+    ),
+}
+
+
 def of_metrics() -> dict[str, tuple[str, str]]:
   """Returns `METRICS` and those of plugins, whose docstrings say what they are.
 

@@ -7,6 +7,7 @@ from typing import Any
 from esmm_jax.json_files import read_jsonl
 from esmm_jax.reporting import plots
 from esmm_jax.reporting.page import curves, provenance, scores, sections
+from esmm_jax.reporting.page import weights
 from esmm_jax.reporting.page.parts import Missing, Page, Picture, Section
 from esmm_jax.serving.calibrators import probability_maps, read_file
 from esmm_jax.sweeps.saved_runs import read_run, SavedRun
@@ -63,6 +64,7 @@ def make(
       _state(run, lines, workdir),
       _learning(lines, results, os.path.join(folder, 'learning.png')),
       sections.metrics(results, tasks, run.history),
+      weights.section(results, run.config),
       curves.selection_bias(predicted, results, folder, why, workdir),
       curves.calibration_curves(predicted, tasks, folder, why, workdir),
       sections.calibrated(calibration, after, workdir),

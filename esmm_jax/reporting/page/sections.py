@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from esmm_jax import histories
+from esmm_jax.metric_names import WEIGHTS
 from esmm_jax.metrics.significance import summarize
 from esmm_jax.reporting.grid import digits, Grid, NONE
 from esmm_jax.reporting.page import meanings
@@ -33,7 +34,10 @@ def number(value: float | None) -> str:
 def spaces(results: Mapping[str, Any], split: str = 'test') -> list[str]:
   """Lists the spaces of a split's metrics, in the order of the results."""
   names = dict.fromkeys(
-      key.split('/')[1] for key in results if key.startswith(f'{split}/')
+      key.split('/')[1]
+      for key in results
+      # A term of the loss is no space, though it may have the name of one.
+      if key.startswith(f'{split}/') and key.split('/')[-1] not in WEIGHTS
   )
   return [s for s in names if not _GATE.fullmatch(f'test/{s}/entropy')]
 

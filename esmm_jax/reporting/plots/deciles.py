@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from esmm_jax.metric_names import DECILE_RATIOS
+from esmm_jax.metric_names import DECILE_BIASES, DECILE_RATIOS
 from esmm_jax.reporting.plots import drawing
 from esmm_jax.types import Array
 import numpy as np
 
 _DECILES = range(1, 11)
 _RATIO = 'mean predicted CVR / mean true CVR'
+_BIAS = 'mean predicted CVR − mean true CVR'
 # The axis is log if a ratio is above this or below its inverse.
 _FAR = 4.0
 
@@ -19,32 +20,45 @@ def cvr_by_ctr_decile(
 ) -> None:
   """Draws predicted over true CVR in each decile of the true CTR.
 
+  Beside it predicted minus true, where all runs have it.
+
   Args:
-    runs: Name -> results with `test/cvr_entire/NAME` of `DECILE_RATIOS`.
+    runs: Name -> results with `test/cvr_entire/NAME` of `DECILE_RATIOS`, and of
+      `DECILE_BIASES`, which results of earlier versions lack.
     path: The PNG to write.
     title: Above the figure.
   """
-  figure, [[axes]] = drawing.panels(1, 1, (7.5, 4.5))
+  biased = all(
+      results.get(f'test/cvr_entire/{name}') is not None
+      for results in runs.values()
+      for name in DECILE_BIASES
+  )
+  size = (12.0, 4.5) if biased else (7.5, 4.5)
+  figure, [grid] = drawing.panels(1, 1 + biased, size, sharey=False)
   highest = 1.0
   for k, (name, results) in enumerate(runs.items()):
     ratios = [results[f'test/cvr_entire/{name}'] for name in DECILE_RATIOS]
     highest = max(highest, *ratios)
     label = f'{name}: {results["test/cvr_entire/ratio"]:.2f} overall'
-    axes.plot(_DECILES, ratios, label=label, **drawing.style(k))
-  _truth(axes)
-  axes.annotate(
-      'true', (10.56, 1.0), color=drawing.GREY, va='center',
-      annotation_clip=False,
-  )  # fmt: skip
-  axes.set(
-      xlabel='decile of true pCTR (1: least likely to be clicked)',
-      ylabel=_RATIO,
-      title=title,
-      xticks=list(_DECILES),
-      xlim=(0.5, 10.5),
-      ylim=(0, 1.08 * highest),
-  )
-  axes.legend(frameon=False)
+    grid[0].plot(_DECILES, ratios, label=label, **drawing.style(k))
+    if biased:
+      biases = [results[f'test/cvr_entire/{name}'] for name in DECILE_BIASES]
+      grid[1].plot(_DECILES, biases, **drawing.style(k))
+  for axes, truth, label in zip(grid, (1.0, 0.0), (_RATIO, _BIAS)):
+    _truth(axes, truth)
+    axes.annotate(
+        'true', (10.56, truth), color=drawing.GREY, va='center',
+        annotation_clip=False,
+    )  # fmt: skip
+    axes.set(
+        xlabel='decile of true pCTR (1: least likely to be clicked)',
+        ylabel=label,
+        xticks=list(_DECILES),
+        xlim=(0.5, 10.5),
+    )
+  grid[0].set_ylim(0, 1.08 * highest)
+  figure.suptitle(title)
+  grid[0].legend(frameon=False)
   drawing.write(figure, path)
 
 
@@ -135,9 +149,9 @@ def _panel(
   return drawing.seeds(counts, max(map(len, panel.values()), default=0))
 
 
-def _truth(axes: drawing.Axes) -> None:
-  """Marks the ratio 1, of unbiased predictions."""
-  axes.axhline(1.0, color=drawing.GREY, linewidth=1, linestyle='--')
+def _truth(axes: drawing.Axes, value: float = 1.0) -> None:
+  """Marks the ratio 1, or the difference 0, of unbiased predictions."""
+  axes.axhline(value, color=drawing.GREY, linewidth=1, linestyle='--')
 
 
 def _floor(ratios: np.ndarray) -> float:

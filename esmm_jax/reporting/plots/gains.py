@@ -11,19 +11,33 @@ _CUT = 5.0  # Intervals are cut off at this multiple of the largest mean.
 
 
 def gains(
-    panels: Mapping[str, Mapping[str, Array]], path: str, title: str
+    panels: Mapping[str, Mapping[str, Array]],
+    path: str,
+    title: str,
+    *,
+    columns: int = 0,
+    lower_is_better: bool = False,
+    others: Mapping[str, Array] | None = None,
+    x_label: str = 'difference to the baseline',
 ) -> drawing.Figure:
   """Draws each row's difference to the baseline, a panel for each score.
 
   A line is the 95 % interval, cut off at five times the largest mean of the
-  panel; a filled point is one whose p-value is below .05. Rows have the same
-  height in all panels, so a seesaw is a pair of points on either side of 0.
+  panel; a filled point is one whose p-value is below .05, blue one that is
+  better and orange one that is worse. Rows have the same height in all panels,
+  so a seesaw is a pair of points on either side of 0.
 
   Args:
-    panels: Score -> row -> float [4]: mean, low, high and p-value; nan where
-      one is missing. All panels have the same rows.
+    panels: Panel -> row -> float [4]: mean, low, high and p-value; nan where
+      one is missing. All panels have the same rows. A panel is a score, or one
+      of the blocks of a results table.
     path: The PNG to write.
     title: Above the figure.
+    columns: Panels side by side; 0: all of them.
+    lower_is_better: Whether a negative difference is the better one.
+    others: Panel -> float [n], mean differences that are drawn as grey lines
+      across all rows: the other values that the baseline was chosen from.
+    x_label: Below the lowest panels.
 
   Returns:
     The figure that was written.
@@ -36,29 +50,43 @@ def gains(
       for name, rows in panels.items()
   }
   names = list(next(iter(panels.values()), {}))
-  size = 3.2 * len(panels) + 2.2, 0.32 * len(names) + 1.5
+  columns = min(columns or len(panels), len(panels))
+  lines = -(-len(panels) // max(columns, 1))
+  height = 0.32 * len(names) + 0.6
+  size = 3.2 * columns + 2.2, height * lines + 0.9
   figure, grid = drawing.panels(
-      1, len(panels), size, sharex=False, sharey=True
+      lines, columns, size, sharex=False, sharey=True
   )
   for axes, (name, rows) in zip(grid.flat, panels.items()):
-    for y, row in enumerate(names):
-      mean, low, high, p = rows[row]
-      color = drawing.COLOURS[0 if mean >= 0 else 1]
-      axes.hlines(y, low, high, color=color, linewidth=1.4)
-      face = color if p < 0.05 else 'white'
-      axes.plot(
-          mean, y, marker='o', markersize=6, color=color, markerfacecolor=face
-      )
-    axes.axvline(0, color=drawing.GREY, linewidth=1, linestyle='--')
-    axes.grid(axis='x', color='0.9')
-    axes.set_xlim(*_limits(np.array(list(rows.values()))))
-    axes.set_xlabel('difference to the baseline')
+    _panel(axes, [rows[row] for row in names], lower_is_better)
+    for x in (others or {}).get(name, ()):
+      axes.axvline(x, color='0.8', linewidth=1, zorder=0.5)
+    axes.set_xlabel(x_label)
     drawing.headline(axes, name, '')
+  for axes in grid.flat[len(panels) :]:
+    axes.set_axis_off()
   grid[0, 0].set_yticks(range(len(names)), list(map(printable, names)))
   grid[0, 0].set_ylim(len(names) - 0.4, -0.6)
   figure.suptitle(title)
   drawing.write(figure, path)
   return figure
+
+
+def _panel(
+    axes: drawing.Axes, rows: list[np.ndarray], lower_is_better: bool
+) -> None:
+  """Draws the points and intervals of rows, the first one on top."""
+  for y, (mean, low, high, p) in enumerate(rows):
+    better = mean <= 0 if lower_is_better else mean >= 0
+    color = drawing.COLOURS[0 if better else 1]
+    axes.hlines(y, low, high, color=color, linewidth=1.4)
+    face = color if p < 0.05 else 'white'
+    axes.plot(
+        mean, y, marker='o', markersize=6, color=color, markerfacecolor=face
+    )
+  axes.axvline(0, color=drawing.GREY, linewidth=1, linestyle='--')
+  axes.grid(axis='x', color='0.9')
+  axes.set_xlim(*_limits(np.array(rows)))
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
