@@ -18,6 +18,7 @@ To add one, write a file and a line in `ESTIMATORS`.
     dcmt                   IPS, and a counterfactual CVR of unclicked rows
     chorus                 ESMM, IPS, and the rate of clicks without conversion
     pseudo_label           a teacher's CVR on unclicked rows (DDPO, UKD)
+    delayed_*              conversions that come late (`delayed`)
 
   >>> from esmm_jax.tasks import FUNNEL
   >>> ESTIMATORS['entire_space'].weights(FUNNEL)
@@ -32,6 +33,7 @@ from esmm_jax.estimators import chorus as _chorus
 from esmm_jax.estimators import click_space as _click_space
 from esmm_jax.estimators import conversion_if_clicked as _conversion
 from esmm_jax.estimators import dcmt as _dcmt
+from esmm_jax.estimators import delayed as _delayed
 from esmm_jax.estimators import doubly_robust as _doubly_robust
 from esmm_jax.estimators import end_to_end as _end_to_end
 from esmm_jax.estimators import entire_space as _entire_space
@@ -112,6 +114,7 @@ ESTIMATORS: MutableMapping[str, Estimator] = {
         _pseudo_label.needs,
         row_weights=_pseudo_label.row_weights,
     ),
+    **_delayed.ESTIMATORS,
 }
 # Plugins add to it.
 ESTIMATORS = Registry('ESTIMATORS', ESTIMATORS, added.wrong)
