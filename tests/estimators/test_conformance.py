@@ -22,7 +22,7 @@ WITH = {
 # Term -> the outputs that it moves; all others are stopped in it.
 MOVES = {
     'ctr': ('ctr',),
-    'cvr_clicked': ('cvr',),
+    'cvr_clicked': ('cvr', 'delay_rate'),
     'cvr_entire': ('cvr',),
     'ctcvr': ('ctr', 'cvr'),
     'calibrator': ('ctr', 'cvr'),
@@ -39,6 +39,9 @@ MOVES = {
     'balance_guesses': ('propensity',),
     'balance_weights': ('propensity',),
     'mean_guess': (),
+    'delayed_positive': ('delayed_positive',),
+    'real_negative': ('real_negative',),
+    'delay': ('delay_rate',),
 }
 JOINT = {'ctcvr': ('cvr',)}  # Where the second output is of both events.
 EXTREMES = [0.0, -0.0, 1e-6, -0.3, 0.7, -2.0, 3.0, -12.0, 17.0, 50.0, -50.0,

@@ -12,6 +12,7 @@ from esmm_jax.data.batching.prefetching import prefetch
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.embeddings import files
 from esmm_jax.json_files import with_tuples
+from esmm_jax.plugins import loading as plugins
 from esmm_jax.schema import Schema
 from esmm_jax.training.frozen.plan import plan
 from esmm_jax.training.frozen.run import FrozenRun, KEY, of_runs, PREFIX
@@ -99,10 +100,9 @@ def _predicted(
   """Yields task -> probabilities of the rows of each batch, float32."""
   device = jax.local_devices()[0]
   config = folder.read_finished(frozen.base.folder, 'config.json', '')
-  settings = Settings.read(with_tuples(config))
-  predict = jax.jit(
-      functools.partial(predict_step, plan=plan(settings, frozen.base.schema))
-  )
+  with plugins.borrowed(config, frozen.base.folder):
+    spec = plan(Settings.read(with_tuples(config)), frozen.base.schema)
+  predict = jax.jit(functools.partial(predict_step, plan=spec))
   params = _params(frozen, device)
   pending: list[tuple[int, Mapping[str, Any]]] = []
 
