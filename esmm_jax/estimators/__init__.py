@@ -9,15 +9,16 @@ To add one, write a file and a line in `ESTIMATORS`.
     click_space            each event where the one before happened (BASE)
     end_to_end             each joint event directly (AITM, DIVISION)
     unbias                 clicks resampled by their propensity (UNBIAS)
-    doubly_robust          inverse propensities, and guesses of unclicked rows
-    stable_dr              the like, of self-normalised weights
     conversion_if_clicked  the bound, with labels that only a simulator knows
     ips                    clicks, weighed by 1 / propensity (IPS, SNIPS)
     escm2                  ESMM and that loss of clicks, or the plain one
+    doubly_robust          IPS, and guesses of un-clicked impressions
+    stable_dr              SNIPS, with a propensity that balances such guesses
     nise                   un-clicked impressions, labelled with pCVR (NISE)
     dcmt                   IPS, and a counterfactual CVR of unclicked rows
     chorus                 ESMM, IPS, and the rate of clicks without conversion
     pseudo_label           a teacher's CVR on unclicked rows (DDPO, UKD)
+    delayed_*              conversions that come late (`delayed`)
 
   >>> from esmm_jax.tasks import FUNNEL
   >>> ESTIMATORS['entire_space'].weights(FUNNEL)
@@ -32,6 +33,7 @@ from esmm_jax.estimators import chorus as _chorus
 from esmm_jax.estimators import click_space as _click_space
 from esmm_jax.estimators import conversion_if_clicked as _conversion
 from esmm_jax.estimators import dcmt as _dcmt
+from esmm_jax.estimators import delayed as _delayed
 from esmm_jax.estimators import doubly_robust as _doubly_robust
 from esmm_jax.estimators import end_to_end as _end_to_end
 from esmm_jax.estimators import entire_space as _entire_space
@@ -79,6 +81,18 @@ ESTIMATORS: MutableMapping[str, Estimator] = {
         needs=_escm2.needs,
         row_weights=_escm2.row_weights,
     ),
+    'doubly_robust': Estimator(
+        _doubly_robust.doubly_robust,
+        _doubly_robust.default_weights,
+        _doubly_robust.needs,
+        row_weights=_doubly_robust.row_weights,
+    ),
+    'stable_dr': Estimator(
+        _stable_dr.stable_dr,
+        _stable_dr.default_weights,
+        _stable_dr.needs,
+        _stable_dr.rescale,
+    ),
     'nise': Estimator(
         _nise.nise, _nise.default_weights, rescale=_nise.rescale
     ),
@@ -100,18 +114,7 @@ ESTIMATORS: MutableMapping[str, Estimator] = {
         _pseudo_label.needs,
         row_weights=_pseudo_label.row_weights,
     ),
-    'doubly_robust': Estimator(
-        _doubly_robust.doubly_robust,
-        _doubly_robust.default_weights,
-        _doubly_robust.needs,
-        row_weights=_doubly_robust.row_weights,
-    ),
-    'stable_dr': Estimator(
-        _stable_dr.stable_dr,
-        _stable_dr.default_weights,
-        _stable_dr.needs,
-        _stable_dr.rescale,
-    ),
+    **_delayed.ESTIMATORS,
 }
 # Plugins add to it.
 ESTIMATORS = Registry('ESTIMATORS', ESTIMATORS, added.wrong)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from esmm_jax.estimators import click_space as _click_space
 from esmm_jax.estimators import propensity as _propensity
-from esmm_jax.estimators.contract.estimator import Needs
+from esmm_jax.estimators.contract import Needs
 from esmm_jax.estimators.funnel import outputs
 from esmm_jax.estimators.imputation import (
     Gamma,
@@ -146,11 +146,8 @@ def default_weights(tasks: Tasks) -> dict[str, float]:
 
 def needs(*, propensity: str = 'own') -> Needs:
   """Returns the head, and the column of a propensity that is not `own`."""
-  return Needs(
-      heads=(Head(HEAD, like='cvr'),),
-      truth_labels=('p_ctr',) if propensity == 'true' else (),
-      frozen=('ctr',) if propensity == 'frozen' else (),
-  )
+  columns = _propensity.needs(propensity)
+  return columns._replace(heads=(Head(HEAD, like='cvr'),))
 
 
 def row_weights(

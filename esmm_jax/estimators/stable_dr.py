@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from esmm_jax.estimators import click_space as _click_space
 from esmm_jax.estimators import propensity as _propensity
-from esmm_jax.estimators.contract.estimator import Needs
+from esmm_jax.estimators.contract import Needs
 from esmm_jax.estimators.imputation import (
     Gamma,
     GAMMA,

@@ -14,6 +14,9 @@ from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular import frame_files
 from esmm_jax.estimators import ESTIMATORS, sampling
 from esmm_jax.estimators.contract import bind, Bound
+from esmm_jax.estimators.delayed import arrivals
+from esmm_jax.metrics import by_space
+from esmm_jax.metrics.weights import RowWeights
 from esmm_jax.models import Architecture, MODELS
 from esmm_jax.options import refuse_unknown
 from esmm_jax.parallel import processes
@@ -225,6 +228,13 @@ def estimator(objective: ObjectiveOptions, tasks: Tasks) -> Bound:
   return bind(name, chosen, objective.options, tasks)
 
 
+def metric_keys(objective: ObjectiveOptions, schema: Schema) -> list[str]:
+  """Lists the metrics that a run has of a split: see `by_space`."""
+  weights = RowWeights.of(estimator(objective, schema.tasks))
+  groups = bool(schema.group)
+  return by_space.metric_keys(schema.tasks, groups, schema.truth, weights)
+
+
 def check_tasks(
     settings: Sequence[Settings], builder: ColumnarBuilder
 ) -> None:
@@ -251,10 +261,14 @@ def check_tasks(
       )
   for column in chosen.needs.truth_labels:
     if column not in described.truth:
+      where = 'use dataset synthetic_funnel'
+      if described.truth:
+        where = f'the truth here is {", ".join(described.truth)}, and with'
+        where += ' dataset.delay_mean and delay_window columns of delays'
       raise InputError(
           f'estimator={name!r} needs the column {column!r}, which exists only'
-          ' where the truth is known; use dataset synthetic_funnel, or another'
-          ' estimator or option of it.'
+          f' where the truth is known; {where}, or use another estimator or'
+          ' option of it.'
       )
   model(
       common.model.options,
@@ -281,3 +295,5 @@ def check_sampled(name: str, estimator: Bound, tasks: Tasks) -> None:
         f'estimator={name!r} samples the clicked rows itself; leave sampling'
         ' at its default.'
     )
+  if arrivals.EVENTUALLY in estimator.needs.truth_labels:
+    raise InputError(f'estimator={name!r}: {arrivals.SAMPLED}')

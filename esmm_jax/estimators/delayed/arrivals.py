@@ -51,6 +51,11 @@ STREAMS = ('log', 'elapsed', 'fake', 'final')
 # The truth column with c; the label `conversion` of a training row is v.
 EVENTUALLY = 'conversion_eventually'
 TERM = 'cvr_clicked'
+# A copy of a conversion would copy the negative that it was before as well.
+SAMPLED = (
+    'sampling copies the conversions that the log shows, and this estimator'
+    ' takes those that came later too; leave sampling at its default.'
+)
 
 
 class Masses(NamedTuple):
@@ -137,18 +142,26 @@ def terms(
     and where none is late all methods are the naive one, to the bit).
 
   Raises:
-    InputError: Rows are sampled.
+    InputError: Rows are sampled, and there are late conversions.
   """
   space = _propensity.clicked_space(tasks)
-  if f'{space.key}{ROWS}' in labels:
-    raise InputError(
-        'sampling is of the conversions that the log shows, and estimators of'
-        ' late conversions take those that it does not show too; leave'
-        ' sampling at its default.'
-    )
-  clicked = sum_and_count(losses, where * labels[space.given])
+  clicked = sum_and_count(losses, where * rows(labels))
   others = _click_space.click_space(logits, labels, where, tasks=tasks)
   return others | {space.key: clicked}
+
+
+def rows(labels: Labels) -> Array:
+  """Returns how often each impression is in the loss of the clicks, [B].
+
+  Raises:
+    InputError: Rows are sampled, and there are late conversions.
+  """
+  sampled = f'{TERM}{ROWS}'
+  if sampled not in labels:
+    return labels['click']
+  if EVENTUALLY in labels:
+    raise InputError(SAMPLED)
+  return labels[sampled]
 
 
 def default_weights(name: str, tasks: Tasks) -> dict[str, float]:

@@ -60,9 +60,6 @@ def delayed_dfm(
     Term -> (sum, count), `ctr`, `cvr_clicked` and `delay`, the last two over
     clicks, and for other tasks those of `click_space`.
 
-  Raises:
-    InputError: Rows are sampled.
-
   References:
     Chapelle, Modeling Delayed Feedback in Display Advertising, KDD 2014. The
     paper was not read; the loss is that of ThyrixYang/es_dfm at 50a4d54,
@@ -78,7 +75,7 @@ def delayed_dfm(
   # The delay of a conversion that is not seen must not count, whatever it is.
   time = jnp.where(seen > 0, time, 0.0)
   delays = seen * (rate * time - _log_softplus(head))
-  return terms | {DELAY: sum_and_count(delays, where * labels['click'])}
+  return terms | {DELAY: sum_and_count(delays, where * arrivals.rows(labels))}
 
 
 def needs() -> Needs:

@@ -17,7 +17,7 @@ _TRUE = ('p_cvr_clicked', 'p_cvr_observed')
 
 
 class Probabilities(NamedTuple):
-  """What the weights are made of, without a gradient, [B] each.
+  """Parts of the weights, without a gradient, [B] each.
 
   Attributes:
     late: p_dp, P(late positive | clicked, features).

@@ -39,7 +39,8 @@ def delayed_naive(
     `click_space`.
 
   Raises:
-    InputError: There is no such stream, or rows are sampled.
+    InputError: There is no such stream, or rows of one other than `log` are
+      sampled.
   """
   events = arrivals.masses(labels, stream)
   losses = arrivals.events_loss(logits['cvr'], events)

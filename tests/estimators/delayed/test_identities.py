@@ -134,12 +134,27 @@ def test_extreme_outputs_stay_finite(name, value):
       assert np.isfinite(gradient).all(), term
 
 
-@pytest.mark.parametrize('name', groups.ALL)
-def test_sampled_rows_are_refused(name):
+@pytest.mark.parametrize('name', groups.CORRECTED)
+def test_sampled_rows_of_late_conversions_are_refused(name):
   x, labels = batch()
   labels['cvr_clicked_rows'] = labels['click']
   with pytest.raises(InputError, match='leave sampling at its default'):
     groups.ALL[name](x, labels, jnp.ones(64))
+
+
+@pytest.mark.parametrize('name', ['naive', 'dfm'])
+def test_sampled_rows_are_copies(name):
+  """A row of weight 2 is as two rows, an un-clicked one a negative."""
+  x, labels = batch()
+  del labels['conversion_eventually']
+  labels = {k: jnp.tile(v, 2) for k, v in labels.items()}
+  x = {k: jnp.tile(v, 2) for k, v in x.items()}
+  twice = groups.ALL[name](x, labels, jnp.ones(128))
+  labels['cvr_clicked_rows'] = 2 * labels['click'].at[64:].set(0.0)
+  copies = groups.ALL[name](x, labels, jnp.ones(128))
+  assert len(twice) == (3 if name == 'dfm' else 2)
+  for term, want in twice.items():
+    np.testing.assert_allclose(copies[term], want, rtol=1e-6)
 
 
 def test_options_that_there_are_not():
