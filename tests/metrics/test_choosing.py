@@ -116,3 +116,8 @@ def test_what_is_not_defined_is_said(changes, lines):
     for name in names.split(', '):
       assert name in line, line
     assert reason in line, line
+
+
+def test_the_last_parameters_need_no_direction():
+  choice = resolve('', None, True, FUNNEL)
+  assert (choice.metric, choice.warnings) == ('', ())
