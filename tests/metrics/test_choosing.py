@@ -61,6 +61,11 @@ def test_what_is_computed_is_what_is_foretold(name, groups, truth):
   assert bool(choice.warnings) == (choice.metric != DEFAULT)
 
 
+@pytest.mark.parametrize('mode', [None, 'min', 'max'])
+def test_no_metric_needs_no_end(mode):
+  assert resolve('', mode, True, FUNNEL) == ('', mode or 'min', ())
+
+
 @pytest.mark.parametrize('metric, words', [
     ('valid/ctcvr/acu', "Did you mean 'valid/ctcvr/auc'?"),
     ('valid/cvr/auc', 'valid/cvr_clicked/auc'),
@@ -116,8 +121,3 @@ def test_what_is_not_defined_is_said(changes, lines):
     for name in names.split(', '):
       assert name in line, line
     assert reason in line, line
-
-
-def test_the_last_parameters_need_no_direction():
-  choice = resolve('', None, True, FUNNEL)
-  assert (choice.metric, choice.warnings) == ('', ())
