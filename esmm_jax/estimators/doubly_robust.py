@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from esmm_jax.estimators import click_space as _click_space
 from esmm_jax.estimators import propensity as _propensity
+from esmm_jax.estimators.contract import Needs
 from esmm_jax.estimators.funnel import outputs
 from esmm_jax.estimators.imputation import (
     Gamma,
@@ -17,7 +18,7 @@ from esmm_jax.estimators.imputation import (
 )
 from esmm_jax.estimators.losses import cross_entropy, space_term, sum_and_count
 from esmm_jax.estimators.propensity import Cap, Floor, Propensity
-from esmm_jax.tasks import FUNNEL, Space, spaces, Tasks
+from esmm_jax.tasks import FUNNEL, Head, Space, spaces, Tasks
 from esmm_jax.types import Array, Labels, Logits, LossTerms
 import jax.numpy as jnp
 
@@ -141,6 +142,12 @@ def default_weights(tasks: Tasks) -> dict[str, float]:
   weights = _click_space.default_weights(tasks)
   del weights[_propensity.clicked_space(tasks).key]
   return weights | {CVR: 1.0, HEAD: 1.0, _joint_space(tasks).key: 0.0}
+
+
+def needs(*, propensity: str = 'own') -> Needs:
+  """Returns the head, and the column of a propensity that is not `own`."""
+  columns = _propensity.needs(propensity)
+  return columns._replace(heads=(Head(HEAD, like='cvr'),))
 
 
 def row_weights(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from esmm_jax.estimators import click_space as _click_space
 from esmm_jax.estimators import propensity as _propensity
+from esmm_jax.estimators.contract import Needs
 from esmm_jax.estimators.imputation import (
     Gamma,
     GAMMA,
@@ -16,7 +17,7 @@ from esmm_jax.estimators.imputation import (
 )
 from esmm_jax.estimators.losses import cross_entropy, sum_and_count
 from esmm_jax.estimators.propensity import Cap, Floor
-from esmm_jax.tasks import FUNNEL, Tasks
+from esmm_jax.tasks import FUNNEL, Head, Tasks
 from esmm_jax.types import Array, Labels, Logits, LossTerms
 import jax
 import jax.numpy as jnp
@@ -128,6 +129,11 @@ def default_weights(tasks: Tasks) -> dict[str, float]:
   names = (PROPENSITY, HEAD, _CLICKED_GUESSES, _CLICKED_WEIGHTS)
   weights = _click_space.default_weights(tasks)
   return weights | dict.fromkeys(names, 1.0) | {_GUESSES: 0.0}
+
+
+def needs() -> Needs:
+  """Returns the two heads."""
+  return Needs(heads=(Head(HEAD, like='cvr'), Head(PROPENSITY, like='ctr')))
 
 
 def rescale(means: Mapping[str, Array]) -> dict[str, Array]:

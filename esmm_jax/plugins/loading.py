@@ -1,6 +1,7 @@
 """Imports the plugins that a config names, and says so where it cannot."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import contextlib
 import importlib
 import os
 import sys
@@ -97,6 +98,25 @@ def use(config: Mapping[str, Any], run: str = '') -> None:
   modules = names(config.get(KEY))
   load(modules, run)
   PLUGINS.in_use = modules
+
+
+@contextlib.contextmanager
+def borrowed(config: Mapping[str, Any], run: str) -> Iterator[None]:
+  """Uses the plugins of another run within the block.
+
+  Args:
+    config: The config of that run.
+    run: Its folder.
+
+  Raises:
+    InputError: See `load`.
+  """
+  before = PLUGINS.in_use
+  try:
+    use(config, run)
+    yield
+  finally:
+    PLUGINS.in_use = before
 
 
 def in_use(registry: Mapping[str, Any], name: str, key: str) -> Any:

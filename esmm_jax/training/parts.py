@@ -15,6 +15,8 @@ from esmm_jax.data.tabular import frame_files
 from esmm_jax.estimators import ESTIMATORS, sampling
 from esmm_jax.estimators.contract import bind, Bound
 from esmm_jax.estimators.delayed import arrivals
+from esmm_jax.metrics import by_space
+from esmm_jax.metrics.weights import RowWeights
 from esmm_jax.models import Architecture, MODELS
 from esmm_jax.options import refuse_unknown
 from esmm_jax.parallel import processes
@@ -224,6 +226,13 @@ def estimator(objective: ObjectiveOptions, tasks: Tasks) -> Bound:
   name = objective.estimator
   chosen = named(ESTIMATORS, name, 'estimator')
   return bind(name, chosen, objective.options, tasks)
+
+
+def metric_keys(objective: ObjectiveOptions, schema: Schema) -> list[str]:
+  """Lists the metrics that a run has of a split: see `by_space`."""
+  weights = RowWeights.of(estimator(objective, schema.tasks))
+  groups = bool(schema.group)
+  return by_space.metric_keys(schema.tasks, groups, schema.truth, weights)
 
 
 def check_tasks(

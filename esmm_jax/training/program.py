@@ -11,8 +11,6 @@ from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.estimators import ESTIMATORS, funnel, sampling
 from esmm_jax.estimators.contract import Bound
 from esmm_jax.metrics import choosing
-from esmm_jax.metrics.by_space import metric_keys
-from esmm_jax.metrics.weights import RowWeights
 from esmm_jax.models import Architecture, MODELS
 from esmm_jax.optim import network as optim
 from esmm_jax.optim.tables import table_optimizer
@@ -164,8 +162,7 @@ def check_before_preparing(
     schema = parts.schema(builder, dataset.fields, dataset.tasks)
     splits = parts.eval_splits(dataset, builder)
     parts.check_splits({'train': dataset.train_split, **splits}, builder)
-    weights = RowWeights.of(parts.estimator(s.objective, schema.tasks))
-    keys = metric_keys(schema.tasks, bool(schema.group), schema.truth, weights)
+    keys = parts.metric_keys(s.objective, schema)
     choosing.check_metric(s.selection.metric, keys)
     Selection(s.selection, 'valid' in splits, schema.tasks)
 

@@ -1,9 +1,10 @@
 """DCMT against its formula, enumerated over all outcomes of world W6."""
 
-from esmm_jax.estimators.dcmt import dcmt, default_weights, row_weights
+from esmm_jax.estimators.contract import Needs
+from esmm_jax.estimators.dcmt import dcmt, default_weights, needs, row_weights
 from esmm_jax.estimators.entire_space import entire_space
 from esmm_jax.estimators.ips import ips
-from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Task
+from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Head, Task
 from esmm_jax.types import InputError
 import jax
 import jax.numpy as jnp
@@ -183,16 +184,6 @@ def test_batches_of_one_kind_are_finite(click, logit):
   assert dcmt(x, labels, where)[empty][0] == 0
 
 
-def test_parts_of_a_batch_add_up():
-  whole = batch()
-  parts = [jax.tree.map(lambda x, s=s: x[s], whole)
-           for s in (slice(5), slice(5, None))]
-  want, (one, two) = dcmt(*whole), (dcmt(*p) for p in parts)
-  for name in want:
-    np.testing.assert_allclose(
-        np.add(one[name], two[name]), want[name], rtol=1e-6)
-
-
 def test_row_weights_are_those_of_the_loss():
   x, labels, where = batch()
   slope = jax.grad(
@@ -215,6 +206,13 @@ def test_other_tasks_have_their_entire_space_loss():
   for name in set(want) - {'cvr_clicked'}:
     assert got[name] == want[name]
     assert default_weights(tasks)[name] == float('clicked' not in name)
+
+
+def test_needs():
+  head = (Head('counterfactual', like='cvr'),)
+  assert needs() == Needs(head)
+  assert needs(propensity='true') == Needs(head, ('p_ctr',))
+  assert needs(propensity='frozen') == Needs(head, (), ('ctr',))
 
 
 def test_tasks_that_do_not_suit():

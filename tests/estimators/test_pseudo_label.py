@@ -1,17 +1,17 @@
 """Pseudo-labels against their formulas, enumerated over world W6."""
 
-import functools
-
 from esmm_jax.estimators import sampling
 from esmm_jax.estimators.click_space import click_space
+from esmm_jax.estimators.contract import Needs
 from esmm_jax.estimators.ips import ips
 from esmm_jax.estimators.losses import ROWS
 from esmm_jax.estimators.pseudo_label import (
     default_weights,
+    needs,
     pseudo_label,
     row_weights,
 )
-from esmm_jax.tasks import CART_FUNNEL, FUNNEL
+from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Head
 from esmm_jax.types import InputError
 import jax
 import jax.numpy as jnp
@@ -205,6 +205,16 @@ def test_students_that_agree_are_certain():
   assert not any(np.any(g) for g in gradient.values())
 
 
+def test_no_rounding_makes_a_weight_above_1():
+  """Divergences of students that nearly agree, times a large ratio."""
+  x, labels, where = batch()
+  x['second_student'] = x['cvr'] * (1 + 2e-7 * jnp.arange(-32.0, 32.0) / 32)
+  run = lambda weight, **options: pseudo_label(
+      x, labels, where, propensity='none', unclicked_weight=weight, **options)
+  most = run('one')['cvr_entire'][0]
+  assert run('uncertainty', uncertainty_ratio=1e8)['cvr_entire'][0] <= most
+
+
 @pytest.mark.parametrize('teacher', TEACHERS)
 def test_terms_that_the_options_leave_out_are_0(teacher):
   terms = pseudo_label(*batch(), teacher=teacher)
@@ -231,18 +241,6 @@ def test_batches_of_one_kind_are_finite(click, logit, unclicked):
   assert all(np.isfinite(g).all() for g in gradient.values())
 
 
-@pytest.mark.parametrize('unclicked', WEIGHTS)
-def test_parts_of_a_batch_add_up(unclicked):
-  terms = functools.partial(pseudo_label, unclicked_weight=unclicked)
-  whole = batch()
-  parts = [jax.tree.map(lambda x, s=s: x[s], whole)
-           for s in (slice(5), slice(5, None))]
-  want, (one, two) = terms(*whole), (terms(*p) for p in parts)
-  for name in want:
-    np.testing.assert_allclose(
-        np.add(one[name], two[name]), want[name], rtol=1e-5)
-
-
 @pytest.mark.parametrize('propensity', ['none', 'own', 'frozen'])
 def test_row_weights_are_those_of_the_loss(propensity):
   x, labels, where = batch()
@@ -257,9 +255,25 @@ def test_row_weights_are_those_of_the_loss(propensity):
       slope['cvr'][clicked], (weights * error)[clicked], rtol=1e-5)
 
 
+@pytest.mark.parametrize('options, heads, truth, frozen', [
+    ({}, ('teacher',), (), ()),
+    (dict(unclicked_weight='uncertainty'), ('teacher', 'second_student'),
+     (), ()),
+    (dict(teacher='truth', propensity='true'), (), ('p_cvr', 'p_ctr'), ()),
+    (dict(teacher='frozen', propensity='frozen'), (), (), ('cvr', 'ctr')),
+    (dict(teacher='frozen', propensity='none', unclicked_weight='uncertainty'),
+     ('second_student',), (), ('cvr',)),
+], ids=str)
+def test_needs(options, heads, truth, frozen):
+  heads = tuple(Head(name, like='cvr') for name in heads)
+  assert needs(**options) == Needs(heads, truth, frozen)
+
+
 def test_what_is_refused():
   with pytest.raises(InputError, match='unclicked_weight is .inverse.*none'):
     pseudo_label(*batch(), propensity='none')
+  with pytest.raises(InputError, match='unclicked_weight is .inverse.*none'):
+    needs(propensity='none')
   for option, words in (
       ('teacher', 'teacher is .truht.*Did you mean .truth'),
       ('unclicked_weight', 'unclicked_weight is .truht.*uncertainty'),

@@ -109,6 +109,22 @@ def test_as_one(num, more, alone, data_dir, tmp_path):
 
 
 @pytest.mark.long
+def test_each_predicts_the_labels_of_a_frozen_run(alone, data_dir, tmp_path):
+  more = (
+      '--config.estimator=ips', '--config.estimator_options.propensity=frozen',
+      f'--config.estimator_options.frozen_run={alone}')
+  for num in (1, 2):
+    codes, texts = end(start(tmp_path / str(num), data_dir, num, *more))
+    assert codes == [0] * num, texts
+  one, two = (metrics(str(tmp_path / str(num))) for num in (1, 2))
+  for a, b in zip(one, two, strict=True):
+    assert a.get('train/batch_hash') == b.get('train/batch_hash')
+  assert one[0]['train/batch_hash'] != metrics(str(alone))[0][
+      'train/batch_hash']  # The labels are in it.
+  assert largest_difference(tmp_path / '1', tmp_path / '2') <= 1e-6
+
+
+@pytest.mark.long
 @pytest.mark.parametrize('before, after', [(2, 1), (1, 2), (4, 2)])
 def test_another_number_resumes(before, after, alone, data_dir, tmp_path):
   """SIGTERM to one of them: all save, and others resume."""

@@ -115,7 +115,9 @@ def schema_of(home, shape):
 
 
 # Estimators that want CVR as the event right after the click.
-CVR_AFTER_CTR = ('unbias', 'ips', 'escm2', 'nise')
+CVR_AFTER_CTR = (
+    'unbias', 'ips', 'escm2', 'doubly_robust', 'stable_dr', 'nise', 'dcmt',
+    'chorus', 'pseudo_label')
 
 
 @functools.cache
