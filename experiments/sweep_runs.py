@@ -265,10 +265,8 @@ def _train(
       provenance.note_origin(folder, {**origin, 'data': data})
     # `sweep_checks` has compared the idle keys with the other runs.
     ends = train_replicas(trees, folders, data_dir, home, check_idle=False)
-    return {
-        name: end if isinstance(end, Exception) else None
-        for name, end in zip(names, ends)
-    }
+    errors = [end if isinstance(end, Exception) else None for end in ends]
+    return dict(zip(names, errors))
   except locks.InUse as e:
     return dict.fromkeys(names, e)
   except InputError as e:

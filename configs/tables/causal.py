@@ -35,7 +35,7 @@ VARIANTS = ('', 'cpu', 'smoke', 'kuairand', 'kuairand_cpu')
 WEIGHTS = tuple(float(f'{10 ** (k / 2):.2g}') for k in range(-4, 5))
 FEW_WEIGHTS = (0.1, 1.0, 10.0)
 _NO_FLOOR = 1e-6  # Of a propensity; the cap or the true one bounds weights.
-_PAST = ('history', 'seen_category', 'seen_count')
+# All but the user's past: history, seen_category and seen_count.
 _FIELDS = (
     'user', 'profile_category', 'profile_group', 'gender', 'age',
     'consumption_1', 'consumption_2', 'occupation', 'geography', 'item',
@@ -177,10 +177,11 @@ def _simulated(variant: str) -> Sweep:
   seeds = range(2 if variant == 'smoke' else 10)
   worlds, arms, config = WORLDS, ARMS, ''
   shared: dict[str, Any] = {'selection.metric': '', 'dataset.ctr': 0.1}
-  if variant == 'smoke':
-    config = 'smoke'
-    worlds = {name: WORLDS[name] for name in ('centre', 'narrow')}
-    arms = tuple(a._replace(weights=a.weights[:2]) for a in ARMS)
+  if variant == 'smoke':  # An arm of each estimator.
+    config, worlds = 'smoke', {'centre': {}}
+    first = {arm.estimator: arm for arm in reversed(ARMS)}
+    arms = tuple(a for a in ARMS if a is first[a.estimator])
+    arms = (arms[0]._replace(weights=FEW_WEIGHTS), *arms[1:])
     shared = methods.FEW | {'dataset.ctr': 0.1}
   elif variant == 'cpu':
     shared |= methods.SMALL | {

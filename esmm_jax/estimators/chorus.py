@@ -73,7 +73,7 @@ def chorus(
   click = labels[space.given]
   q, u = logits[space.output], logits[HEAD]
   # Of clicked rows; a label of 0 elsewhere, as that of conversions.
-  none = click * (1 - labels[space.label])
+  none = jnp.where(click > 0, 1 - labels[space.label], 0.0)
   joint = cross_entropy(joint_logit(logits['ctr'], u), none)
   complement = space._replace(key=CLICKED, output=HEAD, label=HEAD)
   weights = jnp.where(click > 0, clicked, inverse(1 - p, propensity_floor))

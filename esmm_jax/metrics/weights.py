@@ -181,7 +181,7 @@ def clicked_rows(
 
   A row is at the floor if its weight would stay as it is, were its propensity
   as small as can be; so floor and cap need no names here. Weights that do not
-  depend on the propensity are all at the floor.
+  depend on the propensity have no floor, and no share of rows there.
 
   >>> import numpy as np
   >>> from esmm_jax.metrics.weights import clicked_rows, RowWeights
@@ -199,26 +199,32 @@ def clicked_rows(
 
   Returns:
     `TERM/ess`, `TERM/ess_share` (of the clicked rows), `TERM/weight_max` and
-    `TERM/at_floor`; nan without a clicked row.
+    `TERM/at_floor`; nan without a clicked row, and for the last where all
+    weights are 1, say.
 
   Raises:
     InputError: A weight is negative or not finite.
   """
   clicked = np.asarray(columns['click']) == 1
+  num = np.count_nonzero(clicked)
   labels = {k: np.asarray(v)[clicked] for k, v in columns.items()}
   p = {
       name: special.expit(np.asarray(logits)[clicked].astype(np.float64))
       for name, logits in outputs.items()
   }
-  vanishing = np.full(np.count_nonzero(clicked), _VANISHING)
+
+  def weights_at(propensity: float) -> Mapping[str, Array]:
+    same = np.full(num, propensity)
+    columns = {k: same for k in _PROPENSITIES if k in labels}
+    return row_weights.function(p | {'ctr': same}, labels | columns)
+
   weights = row_weights.function(p, labels)
-  limits = row_weights.function(
-      p | {'ctr': vanishing},
-      labels | {k: vanishing for k in _PROPENSITIES if k in labels},
-  )
+  limits, least = weights_at(_VANISHING), weights_at(1.0)
   metrics = {}
   for term, values in weights.items():
     for name, metric in WEIGHT_METRICS.items():
       metrics[f'{term}/{name}'] = metric(values, None)
-    metrics[f'{term}/at_floor'] = share_at_limit(values, limits[term])
+    differ = np.asarray(limits[term]) != np.asarray(least[term])
+    at_floor = share_at_limit(values, limits[term], differ)
+    metrics[f'{term}/at_floor'] = at_floor
   return metrics

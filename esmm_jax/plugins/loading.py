@@ -101,22 +101,22 @@ def use(config: Mapping[str, Any], run: str = '') -> None:
 
 
 @contextlib.contextmanager
-def of_other_run(config: Mapping[str, Any], run: str) -> Iterator[None]:
-  """Has the plugins of another run in use inside the block, and then ours.
+def borrowed(config: Mapping[str, Any], run: str) -> Iterator[None]:
+  """Uses the plugins of another run within the block.
 
   Args:
-    config: That run's.
-    run: Its folder, for messages.
+    config: The config of that run.
+    run: Its folder.
 
   Raises:
     InputError: See `load`.
   """
-  ours = PLUGINS.in_use
+  before = PLUGINS.in_use
   try:
     use(config, run)
     yield
   finally:
-    PLUGINS.in_use = ours
+    PLUGINS.in_use = before
 
 
 def in_use(registry: Mapping[str, Any], name: str, key: str) -> Any:

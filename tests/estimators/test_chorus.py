@@ -203,14 +203,20 @@ def test_batches_of_one_kind_are_finite(click, logit):
     assert terms['cvr_clicked'][0] == terms['no_conversion_clicked'][0] == 0
 
 
-def test_parts_of_a_batch_add_up():
-  whole = batch()
-  parts = [jax.tree.map(lambda x, s=s: x[s], whole)
-           for s in (slice(5), slice(5, None))]
-  want, (one, two) = chorus(*whole), (chorus(*p) for p in parts)
-  for name in want:
-    np.testing.assert_allclose(
-        np.add(one[name], two[name]), want[name], rtol=1e-6)
+def test_padding_of_any_size_reaches_no_gradient():
+  """A label of 1e30 that is no click, twice in the label of no conversion."""
+  x, labels, where = batch()
+  where = where.at[-1].set(0)
+
+  def gradient(value):
+    fill = lambda column: column.at[-1].set(value)
+    outputs, columns = jax.tree.map(fill, (x, labels))
+    return jax.grad(lambda y: w6.loss(chorus(y, columns, where)))(outputs)
+
+  got, want = gradient(1e30), gradient(0.0)
+  for name in x:
+    np.testing.assert_array_equal(got[name], want[name])
+    assert got[name][-1] == 0
 
 
 def test_row_weights_are_those_of_the_losses():

@@ -22,7 +22,7 @@ WITH = {
 # Term -> the outputs that it moves; all others are stopped in it.
 MOVES = {
     'ctr': ('ctr',),
-    'cvr_clicked': ('cvr',),
+    'cvr_clicked': ('cvr', 'delay_rate'),
     'cvr_entire': ('cvr',),
     'ctcvr': ('ctr', 'cvr'),
     'calibrator': ('ctr', 'cvr'),

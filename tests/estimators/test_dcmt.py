@@ -184,16 +184,6 @@ def test_batches_of_one_kind_are_finite(click, logit):
   assert dcmt(x, labels, where)[empty][0] == 0
 
 
-def test_parts_of_a_batch_add_up():
-  whole = batch()
-  parts = [jax.tree.map(lambda x, s=s: x[s], whole)
-           for s in (slice(5), slice(5, None))]
-  want, (one, two) = dcmt(*whole), (dcmt(*p) for p in parts)
-  for name in want:
-    np.testing.assert_allclose(
-        np.add(one[name], two[name]), want[name], rtol=1e-6)
-
-
 def test_row_weights_are_those_of_the_loss():
   x, labels, where = batch()
   slope = jax.grad(

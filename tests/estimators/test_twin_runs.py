@@ -79,6 +79,9 @@ def test_a_twin_without_weight_is_a_run_of_escm2(data_dir, tmp_path):
   got = run('dcmt', tmp_path / 'ours', data_dir, 'mmoe', **options, **{
       'loss_weights.cvr_counterfactual': 0.0,
       'loss_weights.counterfactual_prior': 0.0})
+  # One tower of 8 units on the 8 of the experts: no expert, gate or table.
+  size = 'num_network_params'
+  assert got[size] - want[size] == 8 * 8 + 8 + 8 + 1
   for key in want:
     if key.startswith(('test/', 'valid/')):
       assert got[key] == want[key], key

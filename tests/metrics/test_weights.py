@@ -124,7 +124,11 @@ KINDS = {
         lambda p, labels: np.minimum(1, 0.02 / p['ctr']),
         [0.04, 0.08, 1, 1], 1 / 2),
     'floor 1': (
-        lambda p, labels: 1 / np.maximum(p['ctr'], 1.0), [1, 1, 1, 1], 1),
+        lambda p, labels: 1 / np.maximum(p['ctr'], 1.0), [1, 1, 1, 1], NAN),
+    'constant': (lambda p, labels: np.full(4, 3.0), [3, 3, 3, 3], NAN),
+    'of one row': (
+        lambda p, labels: np.where(p['ctr'] < 0.01, 5, 1 / p['ctr']),
+        [2, 4, 5, 5], 1 / 2),
     'true': (
         lambda p, labels: 1 / np.maximum(labels['p_ctr'], 0.025),
         [2.5, 5, 1 / 0.03, 40], 1 / 4),
@@ -143,7 +147,7 @@ def test_weights_of_clicked_rows(kind):
       'cvr_clicked/ess_share': w.sum() ** 2 / (w**2).sum() / 4,
       'cvr_clicked/weight_max': w.max(),
       'cvr_clicked/at_floor': floored,
-  }, rel=1e-6)
+  }, rel=1e-6, nan_ok=True)
 
 
 def test_a_function_sees_clicked_rows_and_their_labels():
@@ -157,7 +161,7 @@ def test_a_function_sees_clicked_rows_and_their_labels():
       {'click': CLICK, 'conversion': CLICK * [1, 0, 0, 0, 0, 0]})
   assert got['a/weight_max'] == pytest.approx(1000, rel=1e-6)
   assert got['b/ess'] == pytest.approx(5**2 / 7)
-  assert got['b/at_floor'] == 1.0
+  assert math.isnan(got['b/at_floor'])
 
 
 def test_without_a_click_they_are_no_numbers():

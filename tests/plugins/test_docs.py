@@ -16,8 +16,9 @@ TEXT = (ROOT / 'docs' / 'extending.md').read_text('utf-8')
 
 @pytest.mark.long
 def test_the_page(tmp_path):
-  (module,) = re.findall(r'^```python\n(.*?)^```$', TEXT, re.M | re.S)
-  (commands,) = re.findall(r'^```\n(.*?)^```$', TEXT, re.M | re.S)
+  blocks = re.findall(r'^```(\w*)\n(.*?)^```$', TEXT, re.M | re.S)
+  (module,) = [text for kind, text in blocks if kind == 'python']
+  (commands,) = [text for kind, text in blocks if not kind]
   path = tmp_path / module.partition('\n')[0].removeprefix('# ')
   path.parent.mkdir()
   path.write_text(module, 'utf-8')

@@ -83,7 +83,7 @@ WRONG = {
     'ESTIMATORS["x"] = ESTIMATORS["unbias"]._replace(terms=f)':
     "line 3: ESTIMATORS['x']: broken.f: option 'x' needs a default and one of",
     HEAD + 'ESTIMATORS["x"] = ESTIMATORS["unbias"]._replace('
-    'weights=lambda tasks: {}["y"])': "weights cannot be read: KeyError: 'y'. W",
+    'weights=lambda tasks: {}["y"])': "weights cannot be read: KeyError: 'y'.",
     HEAD + 'ESTIMATORS["x"] = ESTIMATORS["unbias"]._replace('
     'weights=lambda tasks: {})': 'it has no terms for any tasks. Mend the',
     HEAD + 'ESTIMATORS["x"] = abs': 'is no Estimator. Mend the module.',

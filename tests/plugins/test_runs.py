@@ -113,6 +113,30 @@ def test_the_same_run_of_another_plugin(run, home, tmp_path):
   assert not os.path.exists(tmp_path / 'a')
 
 
+@pytest.mark.slow
+def test_a_frozen_run_lends_no_plugin(run, home, tmp_path, monkeypatch):
+  """Its predictions are taken, and the metrics are those of the run itself."""
+  (tmp_path / 'only_metric.py').write_text(
+      'from esmm_jax import DIRECTIONS, METRICS\n'
+      'METRICS["other"] = lambda logits, labels, where: 0.5\n'
+      'DIRECTIONS["other"] = "max"\n')
+  monkeypatch.syspath_prepend(str(tmp_path))
+  config = load.config(str(home / 'my_config.py'))
+  config.plugins = ('my_package.parts', 'only_metric')
+  config.estimator = 'ips'
+  config.estimator_options.propensity = 'frozen'
+  config.estimator_options.frozen_run = run
+  config.selection.metric = 'valid/ctr/other'
+  results = esmm_jax.train_and_evaluate(
+      config, str(tmp_path / 'run'), str(home / 'data'))
+  assert (results['test/ctr/other'], results['valid/ctr/other']) == (0.5, 0.5)
+  # And a run without that plugin has not its metric, in this process too.
+  config = load.config(str(home / 'my_config.py'))
+  results = esmm_jax.train_and_evaluate(
+      config, str(tmp_path / 'without'), str(home / 'data'))
+  assert 'test/ctr/brier' in results and 'test/ctr/other' not in results
+
+
 def test_keys_of_the_plugin_are_in_a_config_once_it_is_loaded():
   point = {'config': 'configs/esmm.py:smoke', 'seed': 1}
   mine = {'estimator': 'focal', 'loss_weights.cvr_second': 2.0,

@@ -116,7 +116,8 @@ def schema_of(home, shape):
 
 # Estimators that want CVR as the event right after the click.
 CVR_AFTER_CTR = (
-    'unbias', 'ips', 'escm2', 'doubly_robust', 'stable_dr', 'nise')
+    'unbias', 'ips', 'escm2', 'doubly_robust', 'stable_dr', 'nise', 'dcmt',
+    'chorus', 'pseudo_label')
 
 
 @functools.cache

@@ -110,8 +110,11 @@ def test_a_metric_that_is_never_a_number_still_lets_patience_end():
   assert not selection.is_blind and not selection.stopped
 
 
-def test_without_a_metric_the_last_parameters_stay():
-  selection = Selection(options(metric=''), False)
+@pytest.mark.parametrize('mode', [None, 'min'])
+@pytest.mark.parametrize('has_valid', [True, False])
+def test_without_a_metric_the_last_parameters_stay(has_valid, mode):
+  """Nothing is best at an end of no metric, so none is asked for."""
+  selection = Selection(options('', mode), has_valid)
   assert not selection.keeps
   run(selection, [0.5, 0.6, 0.7])
   assert selection.step == 0 and not selection.stopped

@@ -178,7 +178,7 @@ def _probabilities(
     heads = jax.lax.stop_gradient((logits[LATE], logits[REAL]))
     return Probabilities(*map(jax.nn.sigmoid, heads))
   if auxiliaries == 'true':
-    at_last, shown = (labels[name] for name in _TRUE)
+    at_last, shown = (jax.lax.stop_gradient(labels[name]) for name in _TRUE)
     return Probabilities(at_last - shown, (1.0 - at_last) / (1.0 - shown))
   raise InputError(
       f'estimator_options.auxiliaries is {auxiliaries!r}; it must be one of'

@@ -108,7 +108,8 @@ WEIGHTS = {
     'at_floor': (
         'at floor',
         'share of the clicked rows at the floor of the propensity, or the cap'
-        ' of the weight, where nothing more is corrected.',
+        ' of the weight, where nothing more is corrected; – where no weight'
+        ' depends on it.',
     ),
 }
 

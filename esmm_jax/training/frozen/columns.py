@@ -101,7 +101,7 @@ def _predicted(
   device = jax.local_devices()[0]
   run = frozen.base.folder
   config = folder.read_finished(run, 'config.json', KEY)
-  with plugins.of_other_run(config, run):
+  with plugins.borrowed(config, run):
     plugins.compare(run, manifest.began(run).get('versions', {}), config)
     chosen = plan(Settings.read(with_tuples(config)), frozen.base.schema)
   predict = jax.jit(functools.partial(predict_step, plan=chosen))
