@@ -71,7 +71,7 @@ def graded(case, batch, weighted=True, replicas=1, **options):
   plan, hyper, state = make(case, weighted, replicas, **options)
   touched = state.table[np.minimum(batch.rows, steps.SCHEMA.num_rows - 1)]
   net, rows, _, means = jax.jit(functools.partial(gradients, plan))(
-      state.net, touched, state.stats, batch, state.keys, hyper)
+      state.net, touched, state.stats, batch, state.keys, hyper, jnp.int32(0))
   return jax.device_get((net, rows, means))
 
 
