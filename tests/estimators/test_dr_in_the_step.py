@@ -82,12 +82,10 @@ def test_every_architecture_trains(name, options, model):
       assert means[-2][term] < means[0][term], term
 
 
-@pytest.mark.parametrize(
-    'name, options',
-    [('doubly_robust', {'imputation': 'dr_mse'}), ('stable_dr', {})])
-def test_parts_of_a_batch_give_the_step_of_the_whole(name, options):
-  whole, means = train(name, 'shared_embedding', options)
-  parted, means_of_parts = train(name, 'shared_embedding', options, parts=4)
+def test_parts_of_a_batch_give_the_step_of_the_whole():
+  """Also of M^2, which is no sum of rows."""
+  whole, means = train('stable_dr', 'shared_embedding')
+  parted, means_of_parts = train('stable_dr', 'shared_embedding', parts=4)
   steps.assert_close(whole, parted, 5e-5)
   for a, b in zip(means, means_of_parts):
     assert a == pytest.approx(b, rel=1e-3, abs=1e-5)
