@@ -55,8 +55,8 @@ def test_the_error_head_trains_the_network_that_ips_trains(model):
   assert len(leaves) > len(shared)
   for path, value in shared:
     other = leaves[path]
-    # A relation or attention layer that is one more of a list has more rows.
     np.testing.assert_allclose(other, value, atol=2e-6, err_msg=str(path))
+  # Where each output has a table, the head's comes last.
   width = want['table'].shape[-1]
   np.testing.assert_allclose(
       got['table'][..., :width], want['table'], atol=2e-6)
