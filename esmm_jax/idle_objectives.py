@@ -76,7 +76,7 @@ def _of_propensities(flat: Mapping[str, Any]) -> Iterator[Idle]:
   numbers = isinstance(floor, int | float) and isinstance(cap, int | float)
   if not numbers or not floor > 0:  # Unset, or refused elsewhere.
     return
-  if floor * cap < 1:
+  if floor * cap < 1 and floor > 0.01:  # A lower one makes way for a cap.
     why = f'estimator_options.weight_cap is {cap:g}, which is below 1 / floor'
     yield Idle('estimator_options.propensity_floor', why, floors)
   elif floor * cap > 1:
