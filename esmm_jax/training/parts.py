@@ -42,7 +42,8 @@ def named(registry: Mapping[str, Any], name: str, what: str) -> Any:
   if name in registry:
     return in_use(registry, name, what)
   raise InputError(
-      f'{what} is {name!r}, which is not known. {suggest(name, registry)}'
+      f'{what} is {name!r}, which is not known. {suggest(name, registry)} One'
+      ' of your own is added by a module that the key plugins names.'
   )
 
 

@@ -132,6 +132,31 @@ def test_every_estimator_has_its_outputs_on_every_architecture(name):
         f'tower_{h.name}': without[f'tower_{h.like}'] for h in heads}
 
 
+def stepped(case, name):
+  """The shapes of a state after a step; nothing is compiled."""
+  plan, weights = plan_of(case, name), bound(case).weights
+  begin = functools.partial(
+      init_state, plan, SCHEMA.num_rows, 4, [0], batch_of(case, 0),
+      list(weights), 0.5)
+  number = jax.ShapeDtypeStruct((1,), jnp.float32)
+  hyper = TracedHyperparameters(
+      number, dict.fromkeys(weights, number),
+      options=dict.fromkeys(bound(case).traced, number))
+  state = jax.eval_shape(begin)
+  step = functools.partial(train_step, plan=plan)
+  return state, jax.eval_shape(step, state, batch_of(case, 0), hyper)
+
+
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=(
+        pytest.mark.slow if name in ('aitm', 'dbmtl') else pytest.mark.long))
+    for name in MODELS])
+def test_every_estimator_steps_on_every_architecture(name):
+  for case in dict.fromkeys((*DEFAULTS, *HEADS.values())):
+    before, after_it = stepped(case, name)
+    assert jax.tree.map(jnp.shape, before) == jax.tree.map(jnp.shape, after_it)
+
+
 PAIRS = [
     pytest.param(
         case, name,

@@ -15,7 +15,8 @@ from scipy import stats
 
 from tests.sweeps.test_results import write
 
-AUC, KL, VALID = 'test/cvr_entire/auc', 'test/cvr_entire/kl', 'valid/ctr/logloss'
+AUC, KL = 'test/cvr_entire/auc', 'test/cvr_entire/kl'
+VALID = 'valid/ctr/logloss'
 # World -> arm -> weight -> (validation log loss, KL of three seeds).
 VALUES = {
     'calm': {

@@ -31,6 +31,8 @@ CASES = {
     'click_space': ('click_space', {}, {}),
     'end_to_end': ('end_to_end', {}, {}),
     'unbias': ('unbias', {'form': 'weighting', 'propensity_floor': 0.3}, {}),
+    'ips': ('ips', {'propensity_floor': 0.3}, SAMPLING),
+    'snips': ('ips', {'normalization': 'self'}, {}),
     'sampled': ('click_space', {}, SAMPLING),
 }
 

@@ -9,7 +9,7 @@ from esmm_jax.types import Array, LossTerms
 
 
 class Needs(NamedTuple):
-  """What an estimator needs beside the tasks' outputs and labels.
+  """The needs of an estimator beside the tasks' outputs and labels.
 
   Attributes:
     heads: Outputs of its own: `logits[head.name]`, float32 [B].
