@@ -125,7 +125,8 @@ def needs(estimator):
   """The tasks without which an estimator is refused."""
   if estimator in CVR_AFTER_CTR:
     return {'ctr', 'cvr'}
-  return {'truth'} if estimator == 'conversion_if_clicked' else set()
+  wanted = ESTIMATORS[estimator].needs
+  return {'truth'} if wanted and wanted().truth_labels else set()
 
 
 @pytest.mark.parametrize('shape', SHAPES)
