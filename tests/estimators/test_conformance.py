@@ -77,9 +77,11 @@ CASES = {
     ' '.join([name, *(f'{k}={v}' for k, v in values.items())]): (name, values)
     for name, values in cases()
 }
+# Those whose defaults are in the fast tests; `test_estimators` has others.
+OFTEN = ('ips', 'doubly_robust', 'stable_dr', 'nise', 'dcmt', 'pseudo_label')
 every_case = pytest.mark.parametrize('case', [
-    pytest.param(case, marks=pytest.mark.slow if values else ())
-    for case, (_, values) in CASES.items()])
+    pytest.param(case, marks=() if case in OFTEN else pytest.mark.slow)
+    for case in CASES])
 
 
 @functools.cache
