@@ -117,16 +117,16 @@ def schema_of(home, shape):
 # Estimators that want CVR as the event right after the click.
 CVR_AFTER_CTR = (
     'unbias', 'ips', 'escm2', 'doubly_robust', 'stable_dr', 'nise', 'dcmt',
-    'chorus', 'pseudo_label')
+    'chorus', 'pseudo_label',
+    *(name for name in ESTIMATORS if name.startswith('delayed_')))
 
 
 @functools.cache
 def needs(estimator):
   """The tasks without which an estimator is refused."""
-  if estimator in CVR_AFTER_CTR:
-    return {'ctr', 'cvr'}
+  events = {'ctr', 'cvr'} if estimator in CVR_AFTER_CTR else set()
   wanted = ESTIMATORS[estimator].needs
-  return {'truth'} if wanted and wanted().truth_labels else set()
+  return events | ({'truth'} if wanted and wanted().truth_labels else set())
 
 
 @pytest.mark.parametrize('shape', SHAPES)
