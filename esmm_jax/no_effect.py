@@ -6,8 +6,9 @@ begins. Runs that have begun are not asked again.
 """
 
 from collections.abc import Container, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from esmm_jax.idle_objectives import Idle, of_objective
 from esmm_jax.types import InputError
 
 # Optimizer -> the keys of its section that it reads.
@@ -18,21 +19,6 @@ OPTIMIZER_KEYS = {
     'rowwise_adagrad': ('initial_accumulator', 'eps'),
 }
 _CSV = ('separator', 'header', 'encoding', 'null_values', 'quote')
-
-
-class _Idle(NamedTuple):
-  """A key that has no effect.
-
-  Attributes:
-    key: In the flat config.
-    why: The other key and its value; ends the sentence.
-    quiet: Values that are no choice of a person: the default, and what configs
-      of this project set. None: any, unless the config's file is known.
-  """
-
-  key: str
-  why: str
-  quiet: tuple[Any, ...] | None = (None,)
 
 
 def check(
@@ -94,15 +80,12 @@ def anywhere(configs: Iterable[Mapping[str, Any]]) -> set[tuple[str, str]]:
   }
 
 
-def _idle(flat: Mapping[str, Any]) -> Iterator[_Idle]:
+def _idle(flat: Mapping[str, Any]) -> Iterator[Idle]:
   """Yields the keys that the other ones make idle."""
   yield from _of_optimizers(flat)
   yield from _of_training(flat)
-  yield from _of_objective(flat)
-  yield from _of_propensities(flat)
+  yield from of_objective(flat)
   yield from _of_model(flat)
-  if flat.get('estimator') == 'pseudo_label':
-    yield from _of_pseudo_labels(flat)
   name = flat.get('dataset.name')
   if name == 'tabular':
     yield from _of_log(flat)
@@ -113,17 +96,17 @@ def _idle(flat: Mapping[str, Any]) -> Iterator[_Idle]:
         ('history_live', False),
     ):
       why = 'dataset.history is not set'
-      yield _Idle(f'dataset.{key}', why, (default, None))
+      yield Idle(f'dataset.{key}', why, (default, None))
   elif name == 'ali_ccp' and flat.get('dataset.preset') == 'aitm18':
     why = "dataset.preset is 'aitm18', whose fields have no lists and weights"
-    yield _Idle('dataset.weight_dtype', why, ('float16', None))
-    yield _Idle('dataset.history_length', why, (None, 4))
+    yield Idle('dataset.weight_dtype', why, ('float16', None))
+    yield Idle('dataset.history_length', why, (None, 4))
   elif name == 'synthetic_funnel' and flat.get('dataset.candidates') == 1:
     why = 'dataset.candidates is 1, so there is nothing to choose from'
-    yield _Idle('dataset.policy', why)
+    yield Idle('dataset.policy', why)
 
 
-def _of_optimizers(flat: Mapping[str, Any]) -> Iterator[_Idle]:
+def _of_optimizers(flat: Mapping[str, Any]) -> Iterator[Idle]:
   name = _text(flat.get('optimizer.name', 'adam'))
   table = _text(flat.get('table_optimizer')) or name
   used = {k for n in (name, table) for k in OPTIMIZER_KEYS.get(n, ())}
@@ -141,100 +124,43 @@ def _of_optimizers(flat: Mapping[str, Any]) -> Iterator[_Idle]:
       readers = [n for n, keys in OPTIMIZER_KEYS.items() if key in keys]
       s = '' if len(readers) > 1 else 's'
       read = f'{why}, and only {", ".join(readers)} read{s} it'
-      yield _Idle(f'optimizer.{key}', read, (*quiet, None))
+      yield Idle(f'optimizer.{key}', read, (*quiet, None))
   schedule = flat.get('schedule.name', 'constant')
   if schedule == 'constant':
     why = "schedule.name is 'constant', which does not end lower"
-    yield _Idle('schedule.end_factor', why, (0.01, 1.0, None))
+    yield Idle('schedule.end_factor', why, (0.01, 1.0, None))
 
 
-def _of_training(flat: Mapping[str, Any]) -> Iterator[_Idle]:
+def _of_training(flat: Mapping[str, Any]) -> Iterator[Idle]:
   if flat.get('non_finite', 'stop') != 'skip':
     why = "non_finite is 'stop', and only 'skip' counts steps"
-    yield _Idle('non_finite_ceiling', why, (100, None))
+    yield Idle('non_finite_ceiling', why, (100, None))
   if flat.get('selection.metric') == '':
     why = "selection.metric is '', so no metric selects"
-    yield _Idle('selection.mode', why, None)
+    yield Idle('selection.mode', why, None)
   if flat.get('dataset.test_split') == '':
     why = "dataset.test_split is '', so there are no rows to predict"
-    yield _Idle('common_ctr', why, ('', None))
-    yield _Idle('run.save_predictions', why, (False, None))
+    yield Idle('common_ctr', why, ('', None))
+    yield Idle('run.save_predictions', why, (False, None))
 
 
-def _of_objective(flat: Mapping[str, Any]) -> Iterator[_Idle]:
-  estimator = flat.get('estimator')
-  weight = flat.get('loss_weights.cvr_clicked')
-  by_default = estimator == 'entire_space'
-  if weight == 0 or (weight is None and by_default):
-    why = 'loss_weights.cvr_clicked is 0'
-    if weight is None:
-      why += f' by default with estimator={estimator!r}'
-    why += ', and sampling is of that loss'
-    yield _Idle('sampling.unclicked_rate', why, (0.0, None))
-    yield _Idle('sampling.conversion_copies', why, (1.0, None))
-  # Terms on a part of the impressions have the name of that part behind _.
-  on_parts = [
-      key
-      for key, value in flat.items()
-      if key.startswith('loss_weights.') and '_' in key[13:] and value
-  ]
-  if by_default and not on_parts:
-    why = (
-        "estimator='entire_space' has no loss on a part of the impressions"
-        ' unless loss_weights.cvr_clicked or the like is set'
-    )
-    yield _Idle('estimator_options.cvr_normalization', why, ('clicks', None))
-
-
-def _of_propensities(flat: Mapping[str, Any]) -> Iterator[_Idle]:
-  """Yields the idle keys of weights 1 / max(p, floor, 1 / cap)."""
-  option = lambda name: flat.get(f'estimator_options.{name}')
-  every = ('propensity_floor', 'weight_cap', 'warmup_steps')
-  floors = (0.01, 0.1, None)  # Those of configs.
-  why = ''
-  if option('propensity') == 'none':
-    why = "estimator_options.propensity is 'none', so all weights are 1"
-  elif flat.get('estimator') in ('ips', 'escm2') and (
-      flat.get('loss_weights.cvr_clicked') == 0
-  ):
-    why = 'loss_weights.cvr_clicked is 0, and weights are of that loss'
-    every += ('propensity', 'normalization')
-  if why:
-    for name in every:
-      quiet = floors if name == 'propensity_floor' else (None,)
-      yield _Idle(f'estimator_options.{name}', why, quiet)
-    return
-  floor, cap = option('propensity_floor'), option('weight_cap')
-  floor = 0.01 if floor is None else floor
-  numbers = isinstance(floor, int | float) and isinstance(cap, int | float)
-  if not numbers or not floor > 0:  # Unset, or refused elsewhere.
-    return
-  if floor * cap < 1:
-    why = f'estimator_options.weight_cap is {cap:g}, which is below 1 / floor'
-    yield _Idle('estimator_options.propensity_floor', why, floors)
-  elif floor * cap > 1:
-    why = f'estimator_options.propensity_floor is {floor:g}'
-    why += f', so no weight is above {1 / floor:g}'
-    yield _Idle('estimator_options.weight_cap', why)
-
-
-def _of_model(flat: Mapping[str, Any]) -> Iterator[_Idle]:
+def _of_model(flat: Mapping[str, Any]) -> Iterator[Idle]:
   name = flat.get('model.name')
   if not flat.get('model.cross_layers'):
-    yield _Idle('model.cross_rank', 'model.cross_layers is 0', (0, None))
+    yield Idle('model.cross_rank', 'model.cross_layers is 0', (0, None))
   unused = set()
   if name in ('dbmtl', 'mmoe'):
     num = flat.get('model.num_experts', 0 if name == 'dbmtl' else 4)
     num = num if isinstance(num, int) else 2  # Refused elsewhere.
     if num < 2:
       why = f'model.num_experts is {num}, so no gate chooses'
-      yield _Idle('model.gate_dropout', why, (0.0, None))
+      yield Idle('model.gate_dropout', why, (0.0, None))
     if num < 1:
       unused.add('model.expert_units')
-      yield _Idle('model.expert_units', 'model.num_experts is 0', None)
+      yield Idle('model.expert_units', 'model.num_experts is 0', None)
   if name == 'shared_embedding' and not flat.get('model.groups'):
     unused.add('model.group_units')
-    yield _Idle('model.group_units', 'model.groups is empty', None)
+    yield Idle('model.group_units', 'model.groups is empty', None)
   units = {
       key: value
       for key, value in flat.items()
@@ -245,48 +171,34 @@ def _of_model(flat: Mapping[str, Any]) -> Iterator[_Idle]:
   if 'model.tower_units' in units and not any(units.values()) and not layers:
     why = f'{" and ".join(units)} {"is" if len(units) == 1 else "are"} empty'
     why += ', so there are no hidden layers'
-    yield _Idle('model.dropout', why, (0.0, 0.2, None))
-    yield _Idle('model.norm', why, ('none', None))
-    yield _Idle('model.activation', why, ('relu', None))
+    yield Idle('model.dropout', why, (0.0, 0.2, None))
+    yield Idle('model.norm', why, ('none', None))
+    yield Idle('model.activation', why, ('relu', None))
     if name in ('shared_embedding', 'single_task', 'shared_bottom'):
-      yield _Idle('model.dtype', why, ('float32', None))  # Others have gates.
+      yield Idle('model.dtype', why, ('float32', None))  # Others have gates.
 
 
 def _text(value: Any) -> str:
   return value if isinstance(value, str) else ''
 
 
-def _of_pseudo_labels(flat: Mapping[str, Any]) -> Iterator[_Idle]:
-  ratio, teacher = 'estimator_options.uncertainty_ratio', 'loss_weights.teacher'
-  second = ('loss_weights.second_student', 'loss_weights.disagreement')
-  for option, default, reader, keys in (
-      ('unclicked_weight', 'inverse', 'uncertainty', (ratio, *second)),
-      ('teacher', 'click_head', 'click_head', (teacher,)),
-  ):
-    value = flat.get(f'estimator_options.{option}') or default
-    why = f'estimator_options.{option} is {value!r}, not {reader!r}'
-    for key in keys if value != reader else ():
-      # With what the config of UKD sets.
-      yield _Idle(key, why, (None, 0.0, 0.2, 1.0, 100.0))
-
-
-def _of_log(flat: Mapping[str, Any]) -> Iterator[_Idle]:
+def _of_log(flat: Mapping[str, Any]) -> Iterator[Idle]:
   """Yields the idle keys of a log of one's own."""
   # A value of a wrong type is refused where its section is read.
   get = lambda option: _text(flat.get(f'dataset.{option}'))
   if not get('id') and not get('ids'):
     why = 'dataset.id and dataset.ids are empty, so nothing is embedded'
-    yield _Idle('dataset.min_count', why, (2, None))
-    yield _Idle('table_optimizer', why, ('', None))
-    yield _Idle('table_moments', why, ('float32', None))
-    yield _Idle('embedding_l2', why, (0.0, None))
-    yield _Idle('embed_init_scale', why, (0.01, None))
-    yield _Idle('model.embed_dim', why, None)
+    yield Idle('dataset.min_count', why, (2, None))
+    yield Idle('table_optimizer', why, ('', None))
+    yield Idle('table_moments', why, ('float32', None))
+    yield Idle('embedding_l2', why, (0.0, None))
+    yield Idle('embed_init_scale', why, (0.01, None))
+    yield Idle('model.embed_dim', why, None)
   after = ':after=' in get('labels')
   if not after and not (get('click') and (get('cart') or get('conversion'))):
     why = 'no label comes after another one (dataset.conversion, labels)'
-    yield _Idle('dataset.conversion_without_click', why, ('error', None))
-    yield _Idle('dataset.unknown_conversion', why, ('error', None))
+    yield Idle('dataset.conversion_without_click', why, ('error', None))
+    yield Idle('dataset.unknown_conversion', why, ('error', None))
   files = [get(option) for option in ('files', 'valid_files', 'test_files')]
   names = ','.join(filter(None, files)).split(',')
   names = [name.strip().strip('"\'') for name in names]
@@ -297,4 +209,4 @@ def _of_log(flat: Mapping[str, Any]) -> Iterator[_Idle]:
       name.endswith('.parquet') for name in names
   ):
     for option in _CSV:
-      yield _Idle(f'dataset.{option}', why, ('', None))
+      yield Idle(f'dataset.{option}', why, ('', None))

@@ -58,6 +58,12 @@ IDLE = [
      0.1, 'loss_weights.cvr_clicked is 0, and'),
     ('esmm', '', {}, 'estimator_options.cvr_normalization', 'impressions',
      "estimator='entire_space'"),
+    ('dr', '', {}, 'estimator_options.dr_mse_gamma', 0.3,
+     "imputation is 'dr_jl', and only 'dr_mse' mixes"),
+    ('dr', '', {'estimator_options.imputation': 'mrdr'},
+     'estimator_options.dr_mse_gamma', 0.3, "is 'mrdr', and only"),
+    ('dr', '', {'loss_weights.imputation': 0.0},
+     'estimator_options.imputation', 'mrdr', 'loss_weights.imputation is 0'),
     ('ddpo', '', {}, 'estimator_options.uncertainty_ratio', 5.0,
      "unclicked_weight is 'inverse', not 'uncertainty'"),
     ('ddpo', '', {}, 'loss_weights.second_student', 0.5, 'unclicked_weight'),
@@ -99,6 +105,24 @@ IDLE = [
      'dataset.quote', 'x', "dataset.format is 'parquet'"),
     *(('esmm', 'tabular', PARQUET, f'dataset.{key}', 'x', 'dataset.files')
       for key in ('separator', 'header', 'encoding', 'null_values', 'quote')),
+    # Of weights 1 / max(p, floor, 1 / cap).
+    ('ips', '', {}, 'estimator_options.weight_cap', 500.0,
+     'propensity_floor is 0.01, so no weight is above 100'),
+    ('ips', 'kuairand', {}, 'estimator_options.weight_cap', 15.0,
+     'propensity_floor is 0.1'),
+    ('ips', '', {'estimator_options.weight_cap': 5.0},
+     'estimator_options.propensity_floor', 0.05, 'weight_cap is 5, which is'),
+    *(('escm2', '', {'estimator_options.propensity': 'none'},
+       f'estimator_options.{key}', value, "propensity is 'none'")
+      for key, value in (
+          ('propensity_floor', 0.2), ('weight_cap', 20.0),
+          ('warmup_steps', 9.0))),
+    *((name, '', {'loss_weights.cvr_clicked': 0.0},
+       f'estimator_options.{key}', value, 'loss_weights.cvr_clicked is 0')
+      for name in ('ips', 'escm2') for key, value in (
+          ('propensity', 'true'), ('normalization', 'self'),
+          ('propensity_floor', 0.2), ('weight_cap', 20.0),
+          ('warmup_steps', 9.0))),
 ]
 
 
@@ -152,6 +176,14 @@ ACTIVE = [
                   'estimator_options.cvr_normalization': 'impressions'}),
     ('base', '', {'sampling.conversion_copies': 5.0,
                   'estimator_options.cvr_normalization': 'impressions'}),
+    ('ips', '', {'estimator_options.weight_cap': 15.0}),
+    ('ips', '', {'estimator_options.weight_cap': 100.0}),
+    ('ips', '', {'estimator_options.weight_cap': 500.0,
+                 'estimator_options.propensity_floor': 0.002}),
+    ('ips', '', {'estimator_options.weight_cap': 15.0,
+                 'estimator_options.propensity_floor': 1e-6}),
+    ('escm2', '', {'estimator_options.propensity': 'none',
+                   'estimator_options.normalization': 'clicks'}),
     ('esmm', '', {'model.cross_layers': 1, 'model.cross_rank': 2}),
     ('dbmtl', '', {'model.num_experts': 2, 'model.gate_dropout': 0.1}),
     ('aitm', '', {'model.tower_units': (), 'model.dropout': 0.1}),

@@ -95,7 +95,8 @@ ARMS = (
     Arm('IPS', 'ips', weights=FEW_WEIGHTS),
     Arm('IPS, floor .1', 'ips', {'propensity_floor': 0.1}),
     Arm(
-        'IPS, cap 15', 'ips',
+        'IPS, cap 15',
+        'ips',
         {'propensity_floor': _NO_FLOOR, 'weight_cap': 15.0},
     ),
     Arm(

@@ -74,8 +74,10 @@ def doubly_robust(
 
   The papers' N is n, `imputation_normalization='impressions'`, of models that
   share nothing. The weights of `mrdr`, `dr_bias` and `dr_mse` grow with the
-  second and third power of 1 / p, and such a sum decides what is shared: on
-  simulated data with one embedding it took the AUC of CTR from .67 to .58.
+  second and third power of 1 / p, and so divided they decide what is shared: in
+  `configs/dr.py:smoke` on 200,000 rows (seed 0) the AUC of CTR was .654 with
+  `plain`, .614 with `mrdr` and .585 with `dr_bias`; divided by the sum of the
+  weights .645, .655 and .649.
 
   Args:
     logits: Task -> output, and that of the head, float32 [B].

@@ -33,7 +33,9 @@ def nise(
   itself, with a gradient through both sides, so that the loss drives pCVR to 0
   or 1 there: where a head is free, a CVR of .005 at a CTR of .04 is predicted
   as 1.9e-5. Compared with the label "clicked and converted" over all
-  impressions that looks good; compared with the truth it is worse.
+  impressions that looks good; compared with the truth it is worse. An output
+  that starts above 1/2 may end at .991 instead, as two of four seeds of
+  `configs/nise.py:smoke` do.
 
   With `stop_label` the label has no gradient: self-distillation, whose gradient
   on un-clicked rows is 0, and the loss that of clicks.

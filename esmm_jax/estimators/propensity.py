@@ -136,8 +136,7 @@ def inverse(
   done = jnp.where(
       jnp.asarray(warmup_steps) > 0, jnp.minimum(step / length, 1.0), 1.0
   )
-  # Not 1 + done * (weights - 1), which rounds: at 1 this is the inverse to the
-  # bit, and at 0 it is 1.
+  # To the bit 1 at the start and the inverse at the end.
   return (1.0 - done) + done * weights
 
 

@@ -68,7 +68,8 @@ def resolve(
         f' direction, {metric.rpartition("/")[0]}/'
         f'{"mse" if _is_regression(metric, tasks) else "logloss"} say.'
     )
-  if metric and mode is None and name not in DIRECTIONS:
+  # '' selects nothing, so it has no end.
+  if metric and not best and mode is None and name not in DIRECTIONS:
     raise InputError(
         f'selection.metric is {metric!r}, and it is not known at which end it'
         " is best. Set selection.mode to 'min' or 'max', or let its plugin say"

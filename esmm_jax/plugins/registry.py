@@ -65,6 +65,7 @@ class Registry(MutableMapping[str, Value], Generic[Value]):
     # Of others' parts: the modules whose code ran at the assignment, the one
     # that assigns first.
     self._modules: dict[str, list[str]] = {}
+    self._files: dict[str, str] = {}
 
   def __getitem__(self, name: str) -> Value:
     return self._parts[name]
@@ -81,12 +82,15 @@ class Registry(MutableMapping[str, Value], Generic[Value]):
           f'{entry}: a name has letters, digits and _, and begins with a'
           ' letter.'
       )
-    modules = _running()
+    modules, file = _running()
     if name in self._ours:
       raise InputError(
           f"{entry} is this project's own and stays; take another name."
       )
-    if name in self._parts and modules[0] != self._modules[name][0]:
+    # A script that trains is a plugin too: once run, and once imported.
+    same = self._files.get(name) == file and not file.startswith('<')
+    same |= self._modules.get(name, modules)[0] == modules[0]
+    if name in self._parts and not same:
       raise InputError(
           f'{entry} is that of the module {self._modules[name][0]} already;'
           f' {modules[0]} takes another name.'
@@ -96,6 +100,7 @@ class Registry(MutableMapping[str, Value], Generic[Value]):
     # With those of an earlier assignment: two plugins may call one function.
     before = self._modules.get(name, [])
     self._modules[name] = list(dict.fromkeys([*modules, *before]))
+    self._files[name] = file
     self._parts[name] = value
 
   def __delitem__(self, name: str) -> None:
@@ -103,7 +108,7 @@ class Registry(MutableMapping[str, Value], Generic[Value]):
       raise InputError(
           f"{self._name}[{name!r}] is this project's own and stays."
       )
-    del self._parts[name], self._modules[name]
+    del self._parts[name], self._modules[name], self._files[name]
 
   def __iter__(self) -> Iterator[str]:
     return iter(self._parts)
@@ -136,21 +141,23 @@ class Registry(MutableMapping[str, Value], Generic[Value]):
     return not plugins or bool(set(plugins) & set(PLUGINS.in_use))
 
 
-def _running() -> list[str]:
-  """Returns the modules whose code assigns a part.
+def _running() -> tuple[list[str], str]:
+  """Returns the modules whose code assigns a part, and the first one's file.
 
   The one with the assignment comes first, then those that are being imported:
   a plugin may call a function of another module.
   """
   names: list[str] = []
+  file = ''
   frame = sys._getframe(1)
   while frame is not None:
     name = frame.f_globals.get('__name__', '')
     is_import = frame.f_code.co_name == '<module>'
     if name not in _MACHINERY and (is_import or not names):
+      file = file or frame.f_code.co_filename
       names.append(name)
     frame = frame.f_back
-  return names or ['__main__']
+  return names or ['__main__'], file
 
 
 def subclass_of(base: type) -> Callable[[Any], str]:

@@ -71,7 +71,7 @@ def test_a_stopped_label_teaches_unclicked_rows_nothing():
     np.testing.assert_array_equal(gradient['ctr'], 0)
 
 
-def ends_at(**options):
+def ends_at(start, **options):
   """CTR and CVR of a free head, where the truth is .04 and .005."""
 
   def value(x, labels):
@@ -79,23 +79,31 @@ def ends_at(**options):
     return w6.loss(nise(x, labels, jnp.ones(1), **options))
 
   got = w6.fixed_point(
-      value, dict(ctr=[0.04], cvr=[0.01]), [0.04], [0.005], rate=0.05,
+      value, dict(ctr=[0.04], cvr=[start]), [0.04], [0.005], rate=0.05,
       steps=12_000)
   return float(got['ctr'][0]), float(got['cvr'][0])
 
 
-def test_a_free_head_collapses():
-  """To 0.4 % of the CVR: p (-eta/q + (1-eta)/(1-q)) + (1-p) log((1-q)/q) = 0.
+@pytest.mark.parametrize('start, end, error', [
+    (0.01, 1.910e-5, 5e-9), (0.4, 1.910e-5, 5e-9), (0.9, 0.991231, 5e-7)])
+def test_a_free_head_collapses(start, end, error):
+  """To 0.4 % of the CVR: p (-eta/q + (1-eta)/(1-q)) + (1-p) log((1-q)/q) = 0,
 
-  With a label that is stopped it ends at the truth.
+  or to the other root, where it starts above 1/2.
   """
-  ctr, cvr = ends_at()
+  ctr, cvr = ends_at(start)
   assert ctr == pytest.approx(0.04, abs=1e-9)
-  assert cvr == pytest.approx(1.910e-5, abs=5e-9)
+  assert cvr == pytest.approx(end, abs=error)
   slope = 0.04 * (-0.005 / cvr + 0.995 / (1 - cvr)) + 0.96 * np.log(1 / cvr - 1)
-  assert abs(slope) < 1e-5
-  _, cvr = ends_at(stop_label=True)
-  assert cvr == pytest.approx(0.005, abs=1e-8)
+  assert abs(slope) < 1e-4
+  # With a label that is stopped it ends at the truth.
+  _, right = ends_at(start, stop_label=True)
+  assert right == pytest.approx(0.005, abs=1e-8)
+  # Against the truth it is worse. The label that is 1 where a row is clicked
+  # and converts, which has no room for what the click hides, prefers 1.9e-5.
+  assert w6.entropy(0.005, cvr) > w6.entropy(0.005, right) + 0.02
+  score = lambda q: w6.entropy(0.04 * 0.005, q)
+  assert (score(cvr) < score(right) / 2) == (start < 0.5)
 
 
 @pytest.mark.parametrize('ctr, cvr, options, want', [

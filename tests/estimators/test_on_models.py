@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.estimators.test_conformance import bound, CASES
+from tests.estimators.test_conformance import bound, CASES, COLUMNS
 from tests.models.test_layers import SMALL
 from tests.training.test_step import make_batch, SCHEMA, SGD
 
@@ -24,7 +24,8 @@ OFTEN = 'shared_bottom'
 # Of the cases whose steps are compared in parts, those in the slow tests.
 IN_PARTS = ('normalization=self', 'nise', 'error_head=True', 'unbias')
 # Traced option -> a value that acts in the first steps.
-OTHER = {'propensity_floor': 0.6, 'weight_cap': 1.5, 'gamma': 0.5, 'alpha': 0.3}
+OTHER = {
+    'propensity_floor': 0.6, 'gamma': 0.5, 'alpha': 0.3, 'delay_unit': 5.0}
 
 
 # Heads -> the first case that has them.
@@ -44,10 +45,17 @@ def batch_of(case, seed):
   batch, needs = make_batch(seed), bound(case).needs
   rng = np.random.default_rng(seed)
   columns = [*needs.truth_labels, *(f'frozen_{t}' for t in needs.frozen)]
+  num = len(batch.where)
   more = {
-      c: rng.uniform(0.05, 0.9, len(batch.where)).astype(np.float32)
+      c: (
+          rng.choice(np.float32(COLUMNS[c]), num) if c in COLUMNS
+          else rng.uniform(0.05, 0.9, num).astype(np.float32)
+      )
       for c in columns
   }
+  if 'conversion_eventually' in more:
+    more['conversion_eventually'] = np.maximum(
+        more['conversion_eventually'], batch.labels['conversion'])
   return batch._replace(labels=batch.labels | more)
 
 
@@ -122,6 +130,31 @@ def test_every_estimator_has_its_outputs_on_every_architecture(name):
     assert outputs == {'ctr', 'cvr', *(h.name for h in heads)}
     assert params == without | {
         f'tower_{h.name}': without[f'tower_{h.like}'] for h in heads}
+
+
+def stepped(case, name):
+  """The shapes of a state after a step; nothing is compiled."""
+  plan, weights = plan_of(case, name), bound(case).weights
+  begin = functools.partial(
+      init_state, plan, SCHEMA.num_rows, 4, [0], batch_of(case, 0),
+      list(weights), 0.5)
+  number = jax.ShapeDtypeStruct((1,), jnp.float32)
+  hyper = TracedHyperparameters(
+      number, dict.fromkeys(weights, number),
+      options=dict.fromkeys(bound(case).traced, number))
+  state = jax.eval_shape(begin)
+  step = functools.partial(train_step, plan=plan)
+  return state, jax.eval_shape(step, state, batch_of(case, 0), hyper)
+
+
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=(
+        pytest.mark.slow if name in ('aitm', 'dbmtl') else pytest.mark.long))
+    for name in MODELS])
+def test_every_estimator_steps_on_every_architecture(name):
+  for case in dict.fromkeys((*DEFAULTS, *HEADS.values())):
+    before, after_it = stepped(case, name)
+    assert jax.tree.map(jnp.shape, before) == jax.tree.map(jnp.shape, after_it)
 
 
 PAIRS = [

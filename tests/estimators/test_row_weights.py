@@ -28,8 +28,8 @@ CASES = [
 
 
 def test_those_that_weight_by_a_propensity_tell_it():
-  assert {'ips', 'escm2', 'doubly_robust', 'dcmt', 'chorus', 'pseudo_label'} <= {
-      name for name, _ in CASES}
+  names = {'ips', 'escm2', 'doubly_robust', 'dcmt', 'chorus', 'pseudo_label'}
+  assert names <= {name for name, _ in CASES}
   for name in ('click_space', 'entire_space', 'unbias', 'nise'):
     assert RowWeights.of(bind(name, ESTIMATORS[name], {}, FUNNEL)) is None
 

@@ -61,6 +61,11 @@ def test_what_is_computed_is_what_is_foretold(name, groups, truth):
   assert bool(choice.warnings) == (choice.metric != DEFAULT)
 
 
+@pytest.mark.parametrize('mode', [None, 'min', 'max'])
+def test_no_metric_needs_no_end(mode):
+  assert resolve('', mode, True, FUNNEL) == ('', mode or 'min', ())
+
+
 @pytest.mark.parametrize('metric, words', [
     ('valid/ctcvr/acu', "Did you mean 'valid/ctcvr/auc'?"),
     ('valid/cvr/auc', 'valid/cvr_clicked/auc'),

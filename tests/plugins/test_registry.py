@@ -1,5 +1,7 @@
 """Registries: a part is added by assignment, and none is replaced."""
 
+import runpy
+
 from esmm_jax import DATASETS, ESTIMATORS, METRICS, MODELS
 from esmm_jax.plugins import loading
 from esmm_jax.plugins.registry import one_of, Registry
@@ -67,6 +69,27 @@ def test_others_stay(name):
   with pytest.raises(InputError, match="is that of the module a.b already; c"):
     assign('c', registry, 'mine', part)
   assert registry.module('mine') == 'a.b'
+
+
+@pytest.mark.parametrize('first', ['__main__', '<run_path>', 'script'])
+def test_a_script_is_run_and_imported(alone, first):
+  """One that trains with its own parts, and a config file that has some."""
+  path = alone / 'script.py'
+  path.write_text(
+      'from esmm_jax import METRICS\n'
+      'METRICS["mine"] = lambda logits, labels, where: 1.0\n')
+  runpy.run_path(str(path), run_name=first)
+  before = METRICS['mine']
+  loading.use({'plugins': ['script']})
+  assert METRICS['mine'] is not before and 'mine' in METRICS.in_use()
+  runpy.run_path(str(path), run_name=first)
+  assert METRICS.plugins('mine') == ['script'] and 'mine' in METRICS.in_use()
+  other = alone / 'other.py'
+  other.write_text(path.read_text())
+  with pytest.raises(InputError, match='other takes another name'):
+    runpy.run_path(str(other), run_name='other')
+  loading.use({})
+  assert 'mine' not in METRICS.in_use()
 
 
 @every

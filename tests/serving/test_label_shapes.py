@@ -117,15 +117,16 @@ def schema_of(home, shape):
 # Estimators that want CVR as the event right after the click.
 CVR_AFTER_CTR = (
     'unbias', 'ips', 'escm2', 'doubly_robust', 'stable_dr', 'nise', 'dcmt',
-    'chorus', 'pseudo_label')
+    'chorus', 'pseudo_label',
+    *(name for name in ESTIMATORS if name.startswith('delayed_')))
 
 
 @functools.cache
 def needs(estimator):
-  """The tasks without which an estimator is refused."""
-  if estimator in CVR_AFTER_CTR:
-    return {'ctr', 'cvr'}
-  return {'truth'} if estimator == 'conversion_if_clicked' else set()
+  """The tasks without which an estimator is refused; `truth` no log has."""
+  tasks = {'ctr', 'cvr'} if estimator in CVR_AFTER_CTR else set()
+  columns = ESTIMATORS[estimator].needs
+  return tasks | ({'truth'} if columns and columns().truth_labels else set())
 
 
 @pytest.mark.parametrize('shape', SHAPES)

@@ -31,6 +31,8 @@ CASES = {
     'click_space': ('click_space', {}, {}),
     'end_to_end': ('end_to_end', {}, {}),
     'unbias': ('unbias', {'form': 'weighting', 'propensity_floor': 0.3}, {}),
+    'ips': ('ips', {'propensity_floor': 0.3}, SAMPLING),
+    'snips': ('ips', {'normalization': 'self'}, {}),
     'sampled': ('click_space', {}, SAMPLING),
 }
 
@@ -69,7 +71,7 @@ def graded(case, batch, weighted=True, replicas=1, **options):
   plan, hyper, state = make(case, weighted, replicas, **options)
   touched = state.table[np.minimum(batch.rows, steps.SCHEMA.num_rows - 1)]
   net, rows, _, means = jax.jit(functools.partial(gradients, plan))(
-      state.net, touched, state.stats, batch, state.keys, hyper)
+      state.net, touched, state.stats, batch, state.keys, hyper, jnp.int32(0))
   return jax.device_get((net, rows, means))
 
 

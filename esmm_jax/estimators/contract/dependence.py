@@ -1,4 +1,4 @@
-"""Which counts of an estimator depend on the logits."""
+"""Counts of an estimator that depend on the logits."""
 
 from collections.abc import Callable
 

@@ -9,7 +9,7 @@ from esmm_jax.types import Array, LossTerms
 
 
 class Needs(NamedTuple):
-  """What an estimator needs beside the tasks' outputs and labels.
+  """The needs of an estimator beside the tasks' outputs and labels.
 
   Attributes:
     heads: Outputs of its own: `logits[head.name]`, float32 [B].
@@ -17,11 +17,13 @@ class Needs(NamedTuple):
     frozen: Tasks whose probabilities, as a finished run predicts them for each
       training row, it takes as labels `frozen_TASK`, float32 [B]. The run is
       named by `estimator_options.frozen_run`.
+    same_weight: Terms that are parts of one loss; their weights must be equal.
   """
 
   heads: tuple[Head, ...] = ()
   truth_labels: tuple[str, ...] = ()
   frozen: tuple[str, ...] = ()
+  same_weight: tuple[str, ...] = ()
 
 
 class Estimator(NamedTuple):

@@ -21,7 +21,7 @@ from esmm_jax.training.program import Program, program
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import Batch, InputError
 from esmm_jax.warm_start.takeover import read_checkpoint
-from esmm_jax.workdir import folder, trees
+from esmm_jax.workdir import folder, manifest, trees
 import jax
 import numpy as np
 
@@ -99,10 +99,12 @@ def _predicted(
 ) -> Iterator[dict[str, np.ndarray]]:
   """Yields task -> probabilities of the rows of each batch, float32."""
   device = jax.local_devices()[0]
-  config = folder.read_finished(frozen.base.folder, 'config.json', '')
-  with plugins.borrowed(config, frozen.base.folder):
-    spec = plan(Settings.read(with_tuples(config)), frozen.base.schema)
-  predict = jax.jit(functools.partial(predict_step, plan=spec))
+  run = frozen.base.folder
+  config = folder.read_finished(run, 'config.json', KEY)
+  with plugins.borrowed(config, run):
+    plugins.compare(run, manifest.began(run).get('versions', {}), config)
+    chosen = plan(Settings.read(with_tuples(config)), frozen.base.schema)
+  predict = jax.jit(functools.partial(predict_step, plan=chosen))
   params = _params(frozen, device)
   pending: list[tuple[int, Mapping[str, Any]]] = []
 

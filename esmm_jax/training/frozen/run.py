@@ -50,7 +50,8 @@ class FrozenRun(NamedTuple):
           ' which is finished.'
       )
     here = os.path.normpath(paths.expand(name))
-    if path != here and not os.path.isdir(path) and os.path.isdir(here):
+    is_run = lambda folder: os.path.exists(os.path.join(folder, 'config.json'))
+    if path != here and not is_run(path) and is_run(here):
       raise InputError(
           f'{KEY}={name} leads from the folder of the run to {path}, where'
           ' there is no run. Name it from there, or by'

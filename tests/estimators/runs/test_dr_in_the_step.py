@@ -55,8 +55,8 @@ def test_the_error_head_trains_the_network_that_ips_trains(model):
   assert len(leaves) > len(shared)
   for path, value in shared:
     other = leaves[path]
-    # A relation or attention layer that is one more of a list has more rows.
     np.testing.assert_allclose(other, value, atol=2e-6, err_msg=str(path))
+  # Where each output has a table, the head's comes last.
   width = want['table'].shape[-1]
   np.testing.assert_allclose(
       got['table'][..., :width], want['table'], atol=2e-6)
@@ -82,12 +82,10 @@ def test_every_architecture_trains(name, options, model):
       assert means[-2][term] < means[0][term], term
 
 
-@pytest.mark.parametrize(
-    'name, options',
-    [('doubly_robust', {'imputation': 'dr_mse'}), ('stable_dr', {})])
-def test_parts_of_a_batch_give_the_step_of_the_whole(name, options):
-  whole, means = train(name, 'shared_embedding', options)
-  parted, means_of_parts = train(name, 'shared_embedding', options, parts=4)
+def test_parts_of_a_batch_give_the_step_of_the_whole():
+  """Also of M^2, which is no sum of rows."""
+  whole, means = train('stable_dr', 'shared_embedding')
+  parted, means_of_parts = train('stable_dr', 'shared_embedding', parts=4)
   steps.assert_close(whole, parted, 5e-5)
   for a, b in zip(means, means_of_parts):
     assert a == pytest.approx(b, rel=1e-3, abs=1e-5)

@@ -1,0 +1,114 @@
+"""Keys of estimators that are set and that other keys make idle."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+
+class Idle(NamedTuple):
+  """A key that has no effect.
+
+  Attributes:
+    key: In the flat config.
+    why: The other key and its value; ends the sentence.
+    quiet: Values that are no choice of a person: the default, and what configs
+      of this project set. None: any, unless the config's file is known.
+  """
+
+  key: str
+  why: str
+  quiet: tuple[Any, ...] | None = (None,)
+
+
+def of_objective(flat: Mapping[str, Any]) -> Iterator[Idle]:
+  """Yields the idle keys of the estimator, its terms and their rows."""
+  yield from _of_terms(flat)
+  yield from _of_propensities(flat)
+  yield from _of_imputation(flat)
+  if flat.get('estimator') == 'pseudo_label':
+    yield from _of_pseudo_labels(flat)
+
+
+def _of_terms(flat: Mapping[str, Any]) -> Iterator[Idle]:
+  estimator = flat.get('estimator')
+  weight = flat.get('loss_weights.cvr_clicked')
+  by_default = estimator == 'entire_space'
+  if weight == 0 or (weight is None and by_default):
+    why = 'loss_weights.cvr_clicked is 0'
+    if weight is None:
+      why += f' by default with estimator={estimator!r}'
+    why += ', and sampling is of that loss'
+    yield Idle('sampling.unclicked_rate', why, (0.0, None))
+    yield Idle('sampling.conversion_copies', why, (1.0, None))
+  # Terms on a part of the impressions have the name of that part behind _.
+  on_parts = [
+      key
+      for key, value in flat.items()
+      if key.startswith('loss_weights.') and '_' in key[13:] and value
+  ]
+  if by_default and not on_parts:
+    why = (
+        "estimator='entire_space' has no loss on a part of the impressions"
+        ' unless loss_weights.cvr_clicked or the like is set'
+    )
+    yield Idle('estimator_options.cvr_normalization', why, ('clicks', None))
+
+
+def _of_propensities(flat: Mapping[str, Any]) -> Iterator[Idle]:
+  """Yields the idle keys of weights 1 / max(p, floor, 1 / cap)."""
+  option = lambda name: flat.get(f'estimator_options.{name}')
+  every = ('propensity_floor', 'weight_cap', 'warmup_steps')
+  floors = (0.01, 0.1, None)  # Those of configs.
+  why = ''
+  if option('propensity') == 'none':
+    why = "estimator_options.propensity is 'none', so all weights are 1"
+  elif flat.get('estimator') in ('ips', 'escm2') and (
+      flat.get('loss_weights.cvr_clicked') == 0
+  ):
+    why = 'loss_weights.cvr_clicked is 0, and weights are of that loss'
+    every += ('propensity', 'normalization')
+  if why:
+    for name in every:
+      quiet = floors if name == 'propensity_floor' else (None,)
+      yield Idle(f'estimator_options.{name}', why, quiet)
+    return
+  floor, cap = option('propensity_floor'), option('weight_cap')
+  floor = 0.01 if floor is None else floor
+  numbers = isinstance(floor, int | float) and isinstance(cap, int | float)
+  if not numbers or not floor > 0:  # Unset, or refused elsewhere.
+    return
+  if floor * cap < 1 and floor > 0.01:  # A lower one makes way for a cap.
+    why = f'estimator_options.weight_cap is {cap:g}, which is below 1 / floor'
+    yield Idle('estimator_options.propensity_floor', why, floors)
+  elif floor * cap > 1:
+    why = f'estimator_options.propensity_floor is {floor:g}'
+    why += f', so no weight is above {1 / floor:g}'
+    yield Idle('estimator_options.weight_cap', why)
+
+
+def _of_imputation(flat: Mapping[str, Any]) -> Iterator[Idle]:
+  """Yields the idle keys of the loss of an imputation model."""
+  option = lambda name: flat.get(f'estimator_options.{name}')
+  if flat.get('estimator') not in ('doubly_robust', 'stable_dr'):
+    return
+  if flat.get('loss_weights.imputation') == 0:
+    why = 'loss_weights.imputation is 0, so nothing trains the guesses'
+    for name in ('imputation', 'imputation_normalization', 'dr_mse_gamma'):
+      # With what the config of ESCM2-DR sets.
+      yield Idle(f'estimator_options.{name}', why, (None, 'impressions'))
+  elif (name := option('imputation') or 'dr_jl') != 'dr_mse':
+    why = f"estimator_options.imputation is {name!r}, and only 'dr_mse' mixes"
+    yield Idle('estimator_options.dr_mse_gamma', why)
+
+
+def _of_pseudo_labels(flat: Mapping[str, Any]) -> Iterator[Idle]:
+  ratio, teacher = 'estimator_options.uncertainty_ratio', 'loss_weights.teacher'
+  second = ('loss_weights.second_student', 'loss_weights.disagreement')
+  for option, default, reader, keys in (
+      ('unclicked_weight', 'inverse', 'uncertainty', (ratio, *second)),
+      ('teacher', 'click_head', 'click_head', (teacher,)),
+  ):
+    value = flat.get(f'estimator_options.{option}') or default
+    why = f'estimator_options.{option} is {value!r}, not {reader!r}'
+    for key in keys if value != reader else ():
+      # With what the config of UKD sets.
+      yield Idle(key, why, (None, 0.0, 0.2, 1.0, 100.0))

@@ -1,0 +1,40 @@
+"""The weights of a run's loss terms, and the rows that they are of."""
+
+from esmm_jax.balancing import static as balancing
+from esmm_jax.estimators.contract import Bound
+from esmm_jax.estimators.delayed import arrivals
+from esmm_jax.tasks import spaces, Tasks
+from esmm_jax.training.settings import ObjectiveOptions
+from esmm_jax.types import InputError
+
+
+def weights(objective: ObjectiveOptions, estimator: Bound) -> dict[str, float]:
+  """Returns the weight of each term in the loss.
+
+  Raises:
+    InputError: See `static.loss_weights`.
+  """
+  return balancing.loss_weights(
+      objective.loss_weights, estimator.weights, estimator.needs.same_weight
+  )
+
+
+def check_sampled(name: str, estimator: Bound, tasks: Tasks) -> None:
+  """Refuses sampling where it would do nothing.
+
+  Raises:
+    InputError: The estimator has no CVR loss, or thins its rows itself.
+  """
+  clicked = [s.key for s in spaces(tasks) if s.given == 'click']
+  if 'cvr_clicked' not in {*estimator.weights} & {*clicked}:
+    raise InputError(
+        'sampling is of the rows of the loss cvr_clicked, which'
+        f' estimator={name!r} does not have for these tasks.'
+    )
+  if estimator.needs_uniform:
+    raise InputError(
+        f'estimator={name!r} samples the clicked rows itself; leave sampling'
+        ' at its default.'
+    )
+  if arrivals.EVENTUALLY in estimator.needs.truth_labels:
+    raise InputError(f'estimator={name!r}: {arrivals.SAMPLED}')
