@@ -84,7 +84,7 @@ def from_probabilities(
 
 
 def needs(propensity: str = 'own') -> Needs:
-  """Returns the column that has the propensity.
+  """Returns the column that has the propensity, or the term that trains it.
 
   Args:
     propensity: As in `propensities`; any other text needs none.
@@ -92,6 +92,7 @@ def needs(propensity: str = 'own') -> Needs:
   return Needs(
       truth_labels=('p_ctr',) if propensity == 'true' else (),
       frozen=('ctr',) if propensity == 'frozen' else (),
+      trained=('ctr',) if propensity == 'own' else (),
   )
 
 

@@ -4,19 +4,32 @@ from esmm_jax.balancing import static as balancing
 from esmm_jax.estimators.contract import Bound
 from esmm_jax.estimators.delayed import arrivals
 from esmm_jax.tasks import spaces, Tasks
-from esmm_jax.training.settings import ObjectiveOptions
+from esmm_jax.training.settings import Settings
 from esmm_jax.types import InputError
 
 
-def weights(objective: ObjectiveOptions, estimator: Bound) -> dict[str, float]:
+def weights(settings: Settings, estimator: Bound) -> dict[str, float]:
   """Returns the weight of each term in the loss.
 
   Raises:
-    InputError: See `static.loss_weights`.
+    InputError: Nothing would train the propensity, or see
+      `static.loss_weights`.
   """
-  return balancing.loss_weights(
-      objective.loss_weights, estimator.weights, estimator.needs.same_weight
+  chosen = balancing.loss_weights(
+      settings.objective.loss_weights,
+      estimator.weights,
+      estimator.needs.same_weight,
   )
+  for term in estimator.needs.trained:
+    # A run that begins with another one's parameters has a trained one.
+    if not chosen[term] and not settings.init.init_from:
+      raise InputError(
+          f'loss_weights.{term} is 0, but estimator='
+          f'{settings.objective.estimator!r} weighs clicks by the output that'
+          ' this term trains. Give it a weight, or take'
+          ' estimator_options.propensity=frozen where there is that option.'
+      )
+  return chosen
 
 
 def check_sampled(name: str, estimator: Bound, tasks: Tasks) -> None:

@@ -249,7 +249,7 @@ def check_tasks(
   name = common.objective.estimator
   for s in settings:
     chosen = estimator(s.objective, described.tasks)
-    objective.weights(s.objective, chosen)
+    objective.weights(s, chosen)
     if s.objective.sampling != sampling.NONE:
       objective.check_sampled(name, chosen, described.tasks)
     if s.training.common_ctr and not {'click', 'conversion'} <= set(

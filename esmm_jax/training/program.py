@@ -260,7 +260,7 @@ def _hyper(
   rates = [s.training.learning_rate for s in settings]
   return TracedHyperparameters(
       jnp.asarray(rates, jnp.float32),
-      stacked([objective.weights(o, b) for o, b in zip(objectives, bound)]),
+      stacked([objective.weights(s, b) for s, b in zip(settings, bound)]),
       stacked([o.sampling._asdict() for o in objectives]) if sampled else {},
       stacked([b.traced for b in bound]),
   )

@@ -457,7 +457,7 @@ def test_where_the_propensity_is():
     columns = needs(name)
     names = [*columns.truth_labels, *(f'frozen_{t}' for t in columns.frozen)]
     from_probabilities({'ctr': P}, {k: labels[k] for k in names}, name)
-  assert needs('own') == Needs()
+  assert needs('own') == Needs(trained=('ctr',))
 
 
 def test_no_gradient():
