@@ -1,7 +1,51 @@
-"""Keys of estimators that are set and that other keys make idle."""
+"""Keys of estimators that are set and that other keys make idle, or useless."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
+
+# Option -> values that configs of this project set.
+_FLOORS = (0.01, 0.1, 0.02, None)
+_OF_CONFIGS: Mapping[str, tuple[Any, ...]] = {
+    'propensity_floor': _FLOORS,
+    'form': ('rejection',),
+    'teacher': ('click_head', 'frozen'),
+    'unclicked_weight': ('inverse', 'uncertainty'),
+    'gamma': (1.0, 0.5),
+    'propensity': ('own', 'none'),
+    'error_head': (True,),
+}
+_WEIGHTS = ('propensity', 'propensity_floor')
+_CAPPED = (*_WEIGHTS, 'weight_cap')
+_IPS = (*_CAPPED, 'warmup_steps', 'normalization')
+# Estimator -> the terms without which the options behind them do nothing.
+_READERS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    'unbias': (('cvr_clicked',), ('form', 'propensity_floor')),
+    'ips': (('cvr_clicked',), _IPS),
+    'escm2': (('cvr_clicked',), _IPS),
+    'doubly_robust': (('cvr_entire', 'imputation'), (*_CAPPED, 'error_head')),
+    'nise': (('cvr_entire',), ('stop_label', 'alpha', 'beta')),
+    'dcmt': (('cvr_clicked', 'cvr_counterfactual'), _WEIGHTS),
+    'chorus': (
+        ('cvr_clicked', 'no_conversion_clicked', 'alignment'), _WEIGHTS
+    ),
+    'pseudo_label': (
+        ('cvr_entire', 'second_student'),
+        (*_WEIGHTS, 'teacher', 'unclicked_weight', 'gamma'),
+    ),
+    'delayed_naive': (('cvr_clicked',), ('stream',)),
+    'delayed_es_dfm': (('cvr_clicked',), ('auxiliaries',)),
+    'delayed_defuse': (('cvr_clicked',), ('auxiliaries',)),
+}
+# Estimator -> terms that train its own propensity, and the default weights of
+# those that are not 1.
+_TRAINS_CTR: Mapping[str, Mapping[str, float]] = {
+    'ips': {'ctr': 1.0},
+    'escm2': {'ctr': 1.0, 'ctcvr': 1.0},
+    'doubly_robust': {'ctr': 1.0, 'ctcvr': 0.0},
+    'dcmt': {'ctr': 1.0, 'ctcvr': 1.0},
+    'chorus': {'ctr': 1.0, 'ctcvr': 1.0, 'ct_no_conversion': 1.0},
+    'pseudo_label': {'ctr': 1.0, 'ctcvr': 1.0},
+}
 
 
 class Idle(NamedTuple):
@@ -22,6 +66,7 @@ class Idle(NamedTuple):
 def of_objective(flat: Mapping[str, Any]) -> Iterator[Idle]:
   """Yields the idle keys of the estimator, its terms and their rows."""
   yield from _of_terms(flat)
+  yield from _of_weightless_terms(flat)
   yield from _of_propensities(flat)
   yield from _of_imputation(flat)
   if flat.get('estimator') == 'pseudo_label':
@@ -53,22 +98,86 @@ def _of_terms(flat: Mapping[str, Any]) -> Iterator[Idle]:
     yield Idle('estimator_options.cvr_normalization', why, ('clicks', None))
 
 
+def useless(flat: Mapping[str, Any]) -> str:
+  """Returns what makes a loss another one than it says, or ''.
+
+  A guide that no term trains is what its initialisation made it: weights and
+  labels are then those of a random network.
+  """
+  estimator = _name(flat)
+  weight = lambda term: flat.get(f'loss_weights.{term}')
+  option = lambda name: flat.get(f'estimator_options.{name}')
+  trains = _TRAINS_CTR.get(estimator, {})
+  weights = [
+      default if weight(term) is None else weight(term)
+      for term, default in trains.items()
+  ]
+  if trains and not any(weights) and option('propensity') in (None, 'own'):
+    return (
+        f'{", ".join(f"loss_weights.{t}" for t in trains)} '
+        f'{"is" if len(trains) == 1 else "are"} 0, so nothing trains the CTR'
+        ' output that is the propensity of the weights. Set one, or'
+        ' estimator_options.propensity to frozen or true.'
+    )
+  if estimator == 'pseudo_label' and weight('teacher') == 0 and (
+      option('teacher') in (None, 'click_head') and option('gamma') != 0
+  ):
+    return (
+        'loss_weights.teacher is 0, so nothing trains the head whose CVR is the'
+        ' label of unclicked rows. Set it, or estimator_options.teacher to'
+        ' frozen or truth.'
+    )
+  names = ('balance_guesses', 'balance_weights')
+  both = [1.0 if weight(n) is None else weight(n) for n in names]
+  if estimator == 'stable_dr' and both[0] != both[1]:
+    return (
+        f'loss_weights.{names[0]} is {both[0]} and loss_weights.{names[1]}'
+        f' {both[1]}; both are the weight of one squared mean, M^2, and must'
+        ' be the same.'
+    )
+  return ''
+
+
+def _name(flat: Mapping[str, Any]) -> str:
+  """Returns the estimator; one of a wrong type is refused elsewhere."""
+  name = flat.get('estimator')
+  return name if isinstance(name, str) else ''
+
+
+def _of_weightless_terms(flat: Mapping[str, Any]) -> Iterator[Idle]:
+  """Yields the options that only terms of weight 0 read."""
+  estimator = _name(flat)
+  terms, names = _READERS.get(estimator, ((), ()))
+  weights = [flat.get(f'loss_weights.{term}') for term in terms]
+  option = lambda name: flat.get(f'estimator_options.{name}')
+  # The second student's loss is 0 without uncertainty.
+  if estimator == 'pseudo_label' and option('unclicked_weight') != (
+      'uncertainty'
+  ):
+    terms, weights = terms[:1], weights[:1]
+  if terms and all(weight == 0 for weight in weights):
+    why = f'{", ".join(f"loss_weights.{t}" for t in terms)}'
+    why += f' {"is" if len(terms) == 1 else "are"} 0, and only these terms'
+    why += ' read it'
+    for name in names:
+      quiet = (None, *_OF_CONFIGS.get(name, ()))
+      yield Idle(f'estimator_options.{name}', why, quiet)
+  if estimator == 'pseudo_label' and option('gamma') == 0:
+    why = 'estimator_options.gamma is 0, so unclicked rows have no loss'
+    for name in ('teacher', 'unclicked_weight'):
+      yield Idle(f'estimator_options.{name}', why, (None, *_OF_CONFIGS[name]))
+  if estimator == 'stable_dr':
+    why = 'it trains nothing: the mean of the guesses has no gradient'
+    yield Idle('loss_weights.mean_guess', why, (0.0, None))
+
+
 def _of_propensities(flat: Mapping[str, Any]) -> Iterator[Idle]:
   """Yields the idle keys of weights 1 / max(p, floor, 1 / cap)."""
   option = lambda name: flat.get(f'estimator_options.{name}')
-  every = ('propensity_floor', 'weight_cap', 'warmup_steps')
-  floors = (0.01, 0.1, None)  # Those of configs.
-  why = ''
   if option('propensity') == 'none':
     why = "estimator_options.propensity is 'none', so all weights are 1"
-  elif flat.get('estimator') in ('ips', 'escm2') and (
-      flat.get('loss_weights.cvr_clicked') == 0
-  ):
-    why = 'loss_weights.cvr_clicked is 0, and weights are of that loss'
-    every += ('propensity', 'normalization')
-  if why:
-    for name in every:
-      quiet = floors if name == 'propensity_floor' else (None,)
+    for name in ('propensity_floor', 'weight_cap', 'warmup_steps'):
+      quiet = _FLOORS if name == 'propensity_floor' else (None,)
       yield Idle(f'estimator_options.{name}', why, quiet)
     return
   floor, cap = option('propensity_floor'), option('weight_cap')
@@ -78,7 +187,7 @@ def _of_propensities(flat: Mapping[str, Any]) -> Iterator[Idle]:
     return
   if floor * cap < 1 and floor > 0.01:  # A lower one makes way for a cap.
     why = f'estimator_options.weight_cap is {cap:g}, which is below 1 / floor'
-    yield Idle('estimator_options.propensity_floor', why, floors)
+    yield Idle('estimator_options.propensity_floor', why, _FLOORS)
   elif floor * cap > 1:
     why = f'estimator_options.propensity_floor is {floor:g}'
     why += f', so no weight is above {1 / floor:g}'

@@ -123,6 +123,29 @@ IDLE = [
           ('propensity', 'true'), ('normalization', 'self'),
           ('propensity_floor', 0.2), ('weight_cap', 20.0),
           ('warmup_steps', 9.0))),
+    # Options that terms of weight 0 alone read.
+    *((name, '', {f'loss_weights.{term}': 0.0 for term in terms.split()},
+       f'estimator_options.{key}', value, f'loss_weights.{terms.split()[0]}')
+      for name, terms, options in (
+          ('unbias', 'cvr_clicked', {
+              'form': 'weighting', 'propensity_floor': 0.3}),
+          ('nise', 'cvr_entire', {'stop_label': True, 'alpha': 2.0,
+                                  'beta': 2.0}),
+          ('dcmt', 'cvr_clicked cvr_counterfactual', {
+              'propensity': 'true', 'propensity_floor': 0.3}),
+          ('chorus', 'cvr_clicked no_conversion_clicked alignment', {
+              'propensity': 'true', 'propensity_floor': 0.3}),
+          ('ddpo', 'cvr_entire', {
+              'propensity': 'true', 'propensity_floor': 0.3, 'gamma': 2.0}),
+          ('dr', 'cvr_entire imputation', {
+              'propensity': 'true', 'propensity_floor': 0.3,
+              'weight_cap': 2.0}))
+      for key, value in options.items()),
+    *(('ddpo', '', {'estimator_options.gamma': 0.0},
+       f'estimator_options.{key}', value, 'gamma is 0')
+      for key, value in (('teacher', 'truth'), ('unclicked_weight', 'one'))),
+    ('dr', '', {'estimator': 'stable_dr'}, 'loss_weights.mean_guess', 1.0,
+     'trains nothing'),
 ]
 
 
@@ -137,6 +160,34 @@ def test_what_has_no_effect(name, variant, changes, key, value, other):
     said = str(e.value)
     assert said.startswith(f'{key} is {value!r}, which has no effect: ')
     assert other in said and '\n' not in said
+
+
+# Config, what leaves a loss without what it is made of, the refusal.
+USELESS = [
+    *((name, {f'loss_weights.{term}': 0.0 for term in terms.split()}, text)
+      for name, terms, text in (
+          ('ips', 'ctr', 'loss_weights.ctr is 0, so nothing trains the CTR'),
+          ('escm2', 'ctr ctcvr', 'loss_weights.ctr, loss_weights.ctcvr are 0'),
+          ('dr', 'ctr', 'nothing trains the CTR'),
+          ('dcmt', 'ctr ctcvr', 'nothing trains the CTR'),
+          ('chorus', 'ctr ctcvr ct_no_conversion', 'nothing trains the CTR'),
+          ('ddpo', 'ctr ctcvr', 'nothing trains the CTR'),
+          ('ddpo', 'teacher', 'nothing trains the head'))),
+    ('dr', {'estimator': 'stable_dr', 'loss_weights.balance_weights': 2.0},
+     'loss_weights.balance_guesses is 1.0 and loss_weights.balance_weights 2'),
+    ('dr', {'estimator': 'stable_dr', 'loss_weights.balance_guesses': 0.0},
+     'must be the same'),
+]
+
+
+@pytest.mark.parametrize('name, changes, text', USELESS)
+def test_a_loss_without_what_it_is_made_of(name, changes, text):
+  plain = flat(config_of(name))
+  config = flat(config_of(name, '', **changes))
+  for file in (None, plain, config):
+    with pytest.raises(InputError) as e:
+      no_effect.check(config, file)
+    assert text in str(e.value) and '\n' not in str(e.value)
 
 
 # Of these a config of this project may set any value, so that only what the
@@ -184,6 +235,17 @@ ACTIVE = [
                  'estimator_options.propensity_floor': 1e-6}),
     ('escm2', '', {'estimator_options.propensity': 'none',
                    'estimator_options.normalization': 'clicks'}),
+    # Another term trains the guide, or there is another guide.
+    ('escm2', '', {'loss_weights.ctr': 0.0}),
+    ('dr', '', {'loss_weights.ctr': 0.0, 'loss_weights.ctcvr': 1.0}),
+    ('ips', '', {'loss_weights.ctr': 0.0,
+                 'estimator_options.propensity': 'true'}),
+    ('ddpo', '', {'loss_weights.teacher': 0.0,
+                  'estimator_options.gamma': 0.0}),
+    ('dr', '', {'estimator': 'stable_dr', 'loss_weights.balance_weights': 0.5,
+                'loss_weights.balance_guesses': 0.5}),
+    ('dcmt', '', {'loss_weights.cvr_counterfactual': 0.0,
+                  'estimator_options.propensity_floor': 0.3}),
     ('esmm', '', {'model.cross_layers': 1, 'model.cross_rank': 2}),
     ('dbmtl', '', {'model.num_experts': 2, 'model.gate_dropout': 0.1}),
     ('aitm', '', {'model.tower_units': (), 'model.dropout': 0.1}),
@@ -245,7 +307,8 @@ def test_a_key_that_only_some_points_read():
 @pytest.mark.parametrize('key, value', [
     ('dataset.files', ('a', 'b')), ('dataset.labels', 3), ('dataset.id', ['a']),
     ('model.num_experts', None), ('model.num_experts', 'x'),
-    ('optimizer.name', ['adam']), ('table_optimizer', 7)])
+    ('optimizer.name', ['adam']), ('table_optimizer', 7),
+    ('estimator', ['ips'])])
 def test_values_of_a_wrong_type_are_refused_elsewhere(key, value):
   config = config_of('mmoe', 'tabular', **{'dataset.id': 'user'})
   config = flat(config) | {key: value}
