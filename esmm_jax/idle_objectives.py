@@ -1,4 +1,4 @@
-"""Keys of estimators that are set and that other keys make idle, or useless."""
+"""Keys of estimators that are set and that other keys make idle."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -36,17 +36,6 @@ _READERS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     'delayed_es_dfm': (('cvr_clicked',), ('auxiliaries',)),
     'delayed_defuse': (('cvr_clicked',), ('auxiliaries',)),
 }
-# Estimator -> terms that train its own propensity, and the default weights of
-# those that are not 1.
-_TRAINS_CTR: Mapping[str, Mapping[str, float]] = {
-    'ips': {'ctr': 1.0},
-    'escm2': {'ctr': 1.0, 'ctcvr': 1.0},
-    'doubly_robust': {'ctr': 1.0, 'ctcvr': 0.0},
-    'dcmt': {'ctr': 1.0, 'ctcvr': 1.0},
-    'chorus': {'ctr': 1.0, 'ctcvr': 1.0, 'ct_no_conversion': 1.0},
-    'pseudo_label': {'ctr': 1.0, 'ctcvr': 1.0},
-}
-
 
 class Idle(NamedTuple):
   """A key that has no effect.
@@ -96,46 +85,6 @@ def _of_terms(flat: Mapping[str, Any]) -> Iterator[Idle]:
         ' unless loss_weights.cvr_clicked or the like is set'
     )
     yield Idle('estimator_options.cvr_normalization', why, ('clicks', None))
-
-
-def useless(flat: Mapping[str, Any]) -> str:
-  """Returns what makes a loss another one than it says, or ''.
-
-  A guide that no term trains is what its initialisation made it: weights and
-  labels are then those of a random network.
-  """
-  estimator = _name(flat)
-  weight = lambda term: flat.get(f'loss_weights.{term}')
-  option = lambda name: flat.get(f'estimator_options.{name}')
-  trains = _TRAINS_CTR.get(estimator, {})
-  weights = [
-      default if weight(term) is None else weight(term)
-      for term, default in trains.items()
-  ]
-  if trains and not any(weights) and option('propensity') in (None, 'own'):
-    return (
-        f'{", ".join(f"loss_weights.{t}" for t in trains)} '
-        f'{"is" if len(trains) == 1 else "are"} 0, so nothing trains the CTR'
-        ' output that is the propensity of the weights. Set one, or'
-        ' estimator_options.propensity to frozen or true.'
-    )
-  if estimator == 'pseudo_label' and weight('teacher') == 0 and (
-      option('teacher') in (None, 'click_head') and option('gamma') != 0
-  ):
-    return (
-        'loss_weights.teacher is 0, so nothing trains the head whose CVR is the'
-        ' label of unclicked rows. Set it, or estimator_options.teacher to'
-        ' frozen or truth.'
-    )
-  names = ('balance_guesses', 'balance_weights')
-  both = [1.0 if weight(n) is None else weight(n) for n in names]
-  if estimator == 'stable_dr' and both[0] != both[1]:
-    return (
-        f'loss_weights.{names[0]} is {both[0]} and loss_weights.{names[1]}'
-        f' {both[1]}; both are the weight of one squared mean, M^2, and must'
-        ' be the same.'
-    )
-  return ''
 
 
 def _name(flat: Mapping[str, Any]) -> str:

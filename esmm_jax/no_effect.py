@@ -8,7 +8,7 @@ begins. Runs that have begun are not asked again.
 from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
-from esmm_jax.idle_objectives import Idle, of_objective, useless
+from esmm_jax.idle_objectives import Idle, of_objective
 from esmm_jax.types import InputError
 
 # Optimizer -> the keys of its section that it reads.
@@ -38,11 +38,8 @@ def check(
     elsewhere: Values that other runs of a sweep read (`anywhere`).
 
   Raises:
-    InputError: Names the key and the one that makes it idle, or the terms
-      whose weights leave the loss without what it is made of.
+    InputError: Names the key and the one that makes it idle.
   """
-  if text := useless(flat):
-    raise InputError(text)
   absent = object()
   of_file = {idle.key for idle in _idle(file)} if file is not None else None
   for idle in _idle(flat):

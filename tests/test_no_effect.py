@@ -162,34 +162,6 @@ def test_what_has_no_effect(name, variant, changes, key, value, other):
     assert other in said and '\n' not in said
 
 
-# Config, what leaves a loss without what it is made of, the refusal.
-USELESS = [
-    *((name, {f'loss_weights.{term}': 0.0 for term in terms.split()}, text)
-      for name, terms, text in (
-          ('ips', 'ctr', 'loss_weights.ctr is 0, so nothing trains the CTR'),
-          ('escm2', 'ctr ctcvr', 'loss_weights.ctr, loss_weights.ctcvr are 0'),
-          ('dr', 'ctr', 'nothing trains the CTR'),
-          ('dcmt', 'ctr ctcvr', 'nothing trains the CTR'),
-          ('chorus', 'ctr ctcvr ct_no_conversion', 'nothing trains the CTR'),
-          ('ddpo', 'ctr ctcvr', 'nothing trains the CTR'),
-          ('ddpo', 'teacher', 'nothing trains the head'))),
-    ('dr', {'estimator': 'stable_dr', 'loss_weights.balance_weights': 2.0},
-     'loss_weights.balance_guesses is 1.0 and loss_weights.balance_weights 2'),
-    ('dr', {'estimator': 'stable_dr', 'loss_weights.balance_guesses': 0.0},
-     'must be the same'),
-]
-
-
-@pytest.mark.parametrize('name, changes, text', USELESS)
-def test_a_loss_without_what_it_is_made_of(name, changes, text):
-  plain = flat(config_of(name))
-  config = flat(config_of(name, '', **changes))
-  for file in (None, plain, config):
-    with pytest.raises(InputError) as e:
-      no_effect.check(config, file)
-    assert text in str(e.value) and '\n' not in str(e.value)
-
-
 # Of these a config of this project may set any value, so that only what the
 # command line changes is refused.
 TYPED = [
@@ -235,15 +207,6 @@ ACTIVE = [
                  'estimator_options.propensity_floor': 1e-6}),
     ('escm2', '', {'estimator_options.propensity': 'none',
                    'estimator_options.normalization': 'clicks'}),
-    # Another term trains the guide, or there is another guide.
-    ('escm2', '', {'loss_weights.ctr': 0.0}),
-    ('dr', '', {'loss_weights.ctr': 0.0, 'loss_weights.ctcvr': 1.0}),
-    ('ips', '', {'loss_weights.ctr': 0.0,
-                 'estimator_options.propensity': 'true'}),
-    ('ddpo', '', {'loss_weights.teacher': 0.0,
-                  'estimator_options.gamma': 0.0}),
-    ('dr', '', {'estimator': 'stable_dr', 'loss_weights.balance_weights': 0.5,
-                'loss_weights.balance_guesses': 0.5}),
     ('dcmt', '', {'loss_weights.cvr_counterfactual': 0.0,
                   'estimator_options.propensity_floor': 0.3}),
     ('esmm', '', {'model.cross_layers': 1, 'model.cross_rank': 2}),

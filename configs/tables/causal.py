@@ -182,8 +182,11 @@ def _simulated(variant: str) -> Sweep:
   if variant == 'smoke':  # An arm of each estimator.
     config, worlds = 'smoke', {'centre': {}}
     first = {arm.estimator: arm for arm in reversed(ARMS)}
-    arms = tuple(a for a in ARMS if a is first[a.estimator])
-    arms = (arms[0]._replace(weights=FEW_WEIGHTS), *arms[1:])
+    arms = tuple(
+        arm._replace(weights=(0.1, 1.0) if arm.weights[1:] else (1.0,))
+        for arm in ARMS
+        if arm is first[arm.estimator]
+    )
     shared = methods.FEW | {'dataset.ctr': 0.1}
   elif variant == 'cpu':
     shared |= methods.SMALL | {

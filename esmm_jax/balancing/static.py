@@ -5,7 +5,7 @@ times the term's sum, not of weighted means, so that a batch can be processed in
 parts whose gradients add up.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from esmm_jax.types import Array, InputError
 import jax.numpy as jnp
@@ -38,7 +38,9 @@ def divisor(count: Array) -> Array:
 
 
 def loss_weights(
-    options: Mapping[str, float | None], defaults: Mapping[str, float]
+    options: Mapping[str, float | None],
+    defaults: Mapping[str, float],
+    same: Sequence[str] = (),
 ) -> dict[str, float]:
   """Returns the weight of each term: the config's, or else the default.
 
@@ -48,10 +50,11 @@ def loss_weights(
   Args:
     options: Term -> weight, None for the estimator's default.
     defaults: The estimator's terms and their default weights.
+    same: Terms that must have one weight.
 
   Raises:
     InputError: A weight is set for a term that the estimator lacks, or is
-      negative, or all are 0.
+      negative, or all are 0; or those of `same` differ.
   """
   for name, weight in options.items():
     if weight is not None and name not in defaults:
@@ -65,6 +68,9 @@ def loss_weights(
       name: default if options.get(name) is None else float(options[name])
       for name, default in defaults.items()
   }
+  if len({weights[name] for name in same}) > 1:
+    values = ', '.join(f'loss_weights.{k} is {weights[k]}' for k in same)
+    raise InputError(f'{values}; they are parts of one loss, so set all alike.')
   if not any(weights.values()):
     raise InputError('loss_weights are all 0; nothing would be trained.')
   return weights

@@ -62,6 +62,7 @@ ESTIMATORS: MutableMapping[str, Estimator] = {
     'unbias': Estimator(
         _unbias.unbias,
         _unbias.default_weights,
+        _unbias.needs,
         needs_uniform=True,
     ),
     'conversion_if_clicked': Estimator(

@@ -84,7 +84,7 @@ def from_probabilities(
 
 
 def needs(propensity: str = 'own') -> Needs:
-  """Returns the column that has the propensity.
+  """Returns the column that has the propensity, or the term that trains it.
 
   Args:
     propensity: As in `propensities`; any other text needs none.
@@ -92,6 +92,7 @@ def needs(propensity: str = 'own') -> Needs:
   return Needs(
       truth_labels=('p_ctr',) if propensity == 'true' else (),
       frozen=('ctr',) if propensity == 'frozen' else (),
+      trained=('ctr',) if propensity == 'own' else (),
   )
 
 
@@ -136,8 +137,7 @@ def inverse(
   done = jnp.where(
       jnp.asarray(warmup_steps) > 0, jnp.minimum(step / length, 1.0), 1.0
   )
-  # Not 1 + done * (weights - 1), which rounds: at 1 this is the inverse to the
-  # bit, and at 0 it is 1.
+  # To the bit 1 at the start and the inverse at the end.
   return (1.0 - done) + done * weights
 
 

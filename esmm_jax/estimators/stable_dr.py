@@ -132,8 +132,11 @@ def default_weights(tasks: Tasks) -> dict[str, float]:
 
 
 def needs() -> Needs:
-  """Returns the two heads."""
-  return Needs(heads=(Head(HEAD, like='cvr'), Head(PROPENSITY, like='ctr')))
+  """Returns the two heads; eta is the weight of both terms of M."""
+  return Needs(
+      heads=(Head(HEAD, like='cvr'), Head(PROPENSITY, like='ctr')),
+      same_weight=(_CLICKED_GUESSES, _CLICKED_WEIGHTS),
+  )
 
 
 def rescale(means: Mapping[str, Array]) -> dict[str, Array]:

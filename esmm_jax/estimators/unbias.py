@@ -3,6 +3,7 @@
 from typing import Annotated, get_args, Literal
 
 from esmm_jax.estimators import click_space as _click_space
+from esmm_jax.estimators.contract import Needs
 from esmm_jax.estimators.losses import cross_entropy, sum_and_count
 from esmm_jax.estimators.sampling import UNIFORM
 from esmm_jax.options import check_choice, POSITIVE_SHARE
@@ -77,6 +78,11 @@ def _acceptance(ctr_logits: Array, propensity_floor: float | Array) -> Array:
   """Computes min(1, floor / pCTR), without a gradient."""
   propensity = jax.nn.sigmoid(jax.lax.stop_gradient(ctr_logits))
   return jnp.minimum(1.0, propensity_floor / propensity)
+
+
+def needs() -> Needs:
+  """Returns the term that trains the propensity."""
+  return Needs(trained=('ctr',))
 
 
 def default_weights(tasks: Tasks) -> dict[str, float]:

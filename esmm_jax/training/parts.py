@@ -8,13 +8,11 @@ import os
 from typing import Any
 
 from esmm_jax import paths
-from esmm_jax.balancing import static as balancing
 from esmm_jax.data import DATASETS
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular import frame_files
 from esmm_jax.estimators import ESTIMATORS, sampling
 from esmm_jax.estimators.contract import bind, Bound, clashes
-from esmm_jax.estimators.delayed import arrivals
 from esmm_jax.metrics import by_space
 from esmm_jax.metrics.weights import RowWeights
 from esmm_jax.models import Architecture, MODELS
@@ -22,7 +20,8 @@ from esmm_jax.options import refuse_unknown
 from esmm_jax.parallel import processes
 from esmm_jax.plugins.loading import in_use
 from esmm_jax.schema import Schema
-from esmm_jax.tasks import Head, spaces, Tasks
+from esmm_jax.tasks import Head, Tasks
+from esmm_jax.training import objective
 from esmm_jax.training.settings import ObjectiveOptions, Settings
 from esmm_jax.types import InputError, suggest
 
@@ -250,9 +249,9 @@ def check_tasks(
   name = common.objective.estimator
   for s in settings:
     chosen = estimator(s.objective, described.tasks)
-    balancing.loss_weights(s.objective.loss_weights, chosen.weights)
+    objective.weights(s, chosen)
     if s.objective.sampling != sampling.NONE:
-      check_sampled(name, chosen, described.tasks)
+      objective.check_sampled(name, chosen, described.tasks)
     if s.training.common_ctr and not {'click', 'conversion'} <= set(
         described.labels
     ):
@@ -271,24 +270,3 @@ def check_tasks(
       described,
       chosen.needs.heads,
   )
-
-
-def check_sampled(name: str, estimator: Bound, tasks: Tasks) -> None:
-  """Refuses sampling where it would do nothing.
-
-  Raises:
-    InputError: The estimator has no CVR loss, or thins its rows itself.
-  """
-  clicked = [s.key for s in spaces(tasks) if s.given == 'click']
-  if 'cvr_clicked' not in {*estimator.weights} & {*clicked}:
-    raise InputError(
-        'sampling is of the rows of the loss cvr_clicked, which'
-        f' estimator={name!r} does not have for these tasks.'
-    )
-  if estimator.needs_uniform:
-    raise InputError(
-        f'estimator={name!r} samples the clicked rows itself; leave sampling'
-        ' at its default.'
-    )
-  if arrivals.EVENTUALLY in estimator.needs.truth_labels:
-    raise InputError(f'estimator={name!r}: {arrivals.SAMPLED}')

@@ -14,14 +14,18 @@ from esmm_jax.parallel import axes, processes
 from esmm_jax.plugins import loading as plugins
 from esmm_jax.protocols import use as protocols
 from esmm_jax.training import non_finite, selection
-from esmm_jax.training.cost import flops_per_example
 from esmm_jax.training.job import Job
-from esmm_jax.training.state import replica, reset_sums, TrainState
+from esmm_jax.training.state import replica, reset_sums, StepSpec, TrainState
+from esmm_jax.types import Batch
 from esmm_jax.warm_start import refit_steps
 from esmm_jax.workdir import end_note
 from esmm_jax.workdir.folder import versions
 import jax
+import jax.numpy as jnp
 import numpy as np
+
+# Examples whose operations are counted.
+_EXAMPLES = 64
 
 
 def report(
@@ -203,3 +207,29 @@ def _count(tree: Any) -> int:
   """Numbers in the parameters of one replica."""
   replicas = jax.tree.leaves(tree)[0].shape[0]
   return sum(np.size(leaf) for leaf in jax.tree.leaves(tree)) // replicas
+
+
+def flops_per_example(plan: StepSpec, embed_dim: int, example: Batch) -> float:
+  """Operations of the forward pass, as XLA counts them before optimization.
+
+  A product of [a, b] and [b, c] counts 2 a b c; additions, activations and
+  norms count one an element and more. A training step takes about three times
+  as many. Lookups count nothing, nor do heads, which no prediction reads.
+
+  Args:
+    plan: Says the model.
+    embed_dim: D.
+    example: Any batch, for the shapes.
+  """
+  table = jax.ShapeDtypeStruct(
+      (_EXAMPLES, embed_dim * plan.model.num_tables), jnp.float32
+  )
+  batch = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct((_EXAMPLES, *x.shape[1:]), x.dtype),
+      example,
+  )
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  model = plan.model.clone(heads=())
+  variables = jax.eval_shape(model.init, key, table, batch)
+  lowered = jax.jit(model.apply).lower(variables, table, batch)
+  return lowered.cost_analysis()['flops'] / _EXAMPLES

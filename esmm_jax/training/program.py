@@ -5,7 +5,6 @@ import dataclasses
 import functools
 from typing import Any, NamedTuple
 
-from esmm_jax.balancing import static as balancing
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.estimators import ESTIMATORS, funnel, sampling
@@ -17,7 +16,7 @@ from esmm_jax.optim.tables import table_optimizer
 from esmm_jax.parallel.layout import Layout
 from esmm_jax.schema import Schema
 from esmm_jax.tasks import Tasks
-from esmm_jax.training import memory, parts, resident
+from esmm_jax.training import memory, objective, parts, resident
 from esmm_jax.training.frozen.run import refused
 from esmm_jax.training.selection import Selection
 from esmm_jax.training.settings import Settings
@@ -84,7 +83,7 @@ def program(
   estimator = parts.estimator(common.objective, schema.tasks)
   sampled = any(o.sampling != sampling.NONE for o in objectives)
   if sampled:
-    parts.check_sampled(common.objective.estimator, estimator, schema.tasks)
+    objective.check_sampled(common.objective.estimator, estimator, schema.tasks)
   model = parts.model(
       common.model.options, common.model.name, schema, estimator.needs.heads
   )
@@ -261,12 +260,7 @@ def _hyper(
   rates = [s.training.learning_rate for s in settings]
   return TracedHyperparameters(
       jnp.asarray(rates, jnp.float32),
-      stacked(
-          [
-              balancing.loss_weights(o.loss_weights, b.weights)
-              for o, b in zip(objectives, bound)
-          ]
-      ),
+      stacked([objective.weights(s, b) for s, b in zip(settings, bound)]),
       stacked([o.sampling._asdict() for o in objectives]) if sampled else {},
       stacked([b.traced for b in bound]),
   )

@@ -71,3 +71,14 @@ def test_loss_weights_that_cannot_be(given, words):
   with pytest.raises(InputError) as e:
     balancing.loss_weights(given, DEFAULTS)
   assert all(word in str(e.value) for word in words), str(e.value)
+
+
+def test_terms_that_must_have_one_weight():
+  same = ('ctcvr', 'cvr_clicked')
+  defaults = {'ctr': 1.0, 'ctcvr': 1.0, 'cvr_clicked': 1.0}
+  both = {'ctcvr': 0.5, 'cvr_clicked': 0.5}
+  want = {'ctr': 1.0} | both
+  assert balancing.loss_weights(both, defaults, same) == want
+  words = 'loss_weights.ctcvr is 0.5, loss_weights.cvr_clicked is 1.0'
+  with pytest.raises(InputError, match=words):
+    balancing.loss_weights({'ctcvr': 0.5}, defaults, same)

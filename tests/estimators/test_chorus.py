@@ -251,7 +251,7 @@ def test_the_sum_over_clicks_of_public_code_is_another_loss():
 
 def test_needs():
   head = (Head('no_conversion', like='cvr'),)
-  assert needs() == Needs(head)
+  assert needs() == Needs(head, trained=('ctr',))
   assert needs(propensity='true') == Needs(head, ('p_ctr',))
   assert needs(propensity='frozen') == Needs(head, (), ('ctr',))
 

@@ -210,7 +210,7 @@ def test_other_tasks_have_their_entire_space_loss():
 
 def test_needs():
   head = (Head('counterfactual', like='cvr'),)
-  assert needs() == Needs(head)
+  assert needs() == Needs(head, trained=('ctr',))
   assert needs(propensity='true') == Needs(head, ('p_ctr',))
   assert needs(propensity='frozen') == Needs(head, (), ('ctr',))
 

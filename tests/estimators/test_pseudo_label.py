@@ -266,7 +266,9 @@ def test_row_weights_are_those_of_the_loss(propensity):
 ], ids=str)
 def test_needs(options, heads, truth, frozen):
   heads = tuple(Head(name, like='cvr') for name in heads)
-  assert needs(**options) == Needs(heads, truth, frozen)
+  trained = ('ctr',) if 'propensity' not in options else ()
+  trained += ('teacher',) if 'teacher' not in options else ()
+  assert needs(**options) == Needs(heads, truth, frozen, trained=trained)
 
 
 def test_what_is_refused():

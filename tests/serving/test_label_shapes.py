@@ -123,10 +123,10 @@ CVR_AFTER_CTR = (
 
 @functools.cache
 def needs(estimator):
-  """The tasks without which an estimator is refused."""
-  events = {'ctr', 'cvr'} if estimator in CVR_AFTER_CTR else set()
-  wanted = ESTIMATORS[estimator].needs
-  return events | ({'truth'} if wanted and wanted().truth_labels else set())
+  """The tasks without which an estimator is refused; `truth` no log has."""
+  tasks = {'ctr', 'cvr'} if estimator in CVR_AFTER_CTR else set()
+  columns = ESTIMATORS[estimator].needs
+  return tasks | ({'truth'} if columns and columns().truth_labels else set())
 
 
 @pytest.mark.parametrize('shape', SHAPES)

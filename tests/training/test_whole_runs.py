@@ -7,7 +7,7 @@ import os
 import shutil
 
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL, spaces, Task
-from esmm_jax.training.cost import flops_per_example
+from esmm_jax.training.phases import flops_per_example
 from esmm_jax.training.loop import train_and_evaluate
 from esmm_jax.types import InputError
 from esmm_jax.workdir.checkpoint import Checkpoints

@@ -17,11 +17,16 @@ class Needs(NamedTuple):
     frozen: Tasks whose probabilities, as a finished run predicts them for each
       training row, it takes as labels `frozen_TASK`, float32 [B]. The run is
       named by `estimator_options.frozen_run`.
+    same_weight: Terms that are parts of one loss; their weights must be equal.
+    trained: Terms that train what weights or labels of rows are made of, so
+      that their own weight cannot be 0.
   """
 
   heads: tuple[Head, ...] = ()
   truth_labels: tuple[str, ...] = ()
   frozen: tuple[str, ...] = ()
+  same_weight: tuple[str, ...] = ()
+  trained: tuple[str, ...] = ()
 
 
 class Estimator(NamedTuple):

@@ -10,6 +10,7 @@ from scipy import special
 from tests.data.simulator.logs import make_log
 from tests.estimators.delayed import groups
 
+pytestmark = pytest.mark.slow
 MEAN = 3.0
 LOGS = {
     'hidden cause': dict(hidden=1.0),
