@@ -30,8 +30,8 @@ def check_terms(
     if space.key in ours:
       raise InputError(
           f'estimator={name!r} has a term {space.key!r}, and the label'
-          f' {space.label!r} makes one of the same name; rename that label, or'
-          ' use another estimator.'
+          f' {space.label!r} makes one of the same name. Rename that label'
+          ' (:name=NAME in dataset.labels), or use another estimator.'
       )
 
 
@@ -60,7 +60,7 @@ def check_columns(
       raise InputError(
           f'The label or weight {label!r} has the name of a column that'
           f' estimator={name!r} with these options adds to the batches; rename'
-          ' it.'
+          ' it (of a label :name=NAME in dataset.labels).'
       )
   for column in needs.truth_labels:
     if column not in truth:
