@@ -3,6 +3,39 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+# Option -> values that configs of this project set.
+_FLOORS = (0.01, 0.1, 0.02, None)
+_OF_CONFIGS: Mapping[str, tuple[Any, ...]] = {
+    'propensity_floor': _FLOORS,
+    'form': ('rejection',),
+    'teacher': ('click_head', 'frozen'),
+    'unclicked_weight': ('inverse', 'uncertainty'),
+    'gamma': (1.0, 0.5),
+    'propensity': ('own', 'none'),
+    'error_head': (True,),
+}
+_WEIGHTS = ('propensity', 'propensity_floor')
+_CAPPED = (*_WEIGHTS, 'weight_cap')
+_IPS = (*_CAPPED, 'warmup_steps', 'normalization')
+# Estimator -> the terms without which the options behind them do nothing.
+_READERS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    'unbias': (('cvr_clicked',), ('form', 'propensity_floor')),
+    'ips': (('cvr_clicked',), _IPS),
+    'escm2': (('cvr_clicked',), _IPS),
+    'doubly_robust': (('cvr_entire', 'imputation'), (*_CAPPED, 'error_head')),
+    'nise': (('cvr_entire',), ('stop_label', 'alpha', 'beta')),
+    'dcmt': (('cvr_clicked', 'cvr_counterfactual'), _WEIGHTS),
+    'chorus': (
+        ('cvr_clicked', 'no_conversion_clicked', 'alignment'), _WEIGHTS
+    ),
+    'pseudo_label': (
+        ('cvr_entire', 'second_student'),
+        (*_WEIGHTS, 'teacher', 'unclicked_weight', 'gamma'),
+    ),
+    'delayed_naive': (('cvr_clicked',), ('stream',)),
+    'delayed_es_dfm': (('cvr_clicked',), ('auxiliaries',)),
+    'delayed_defuse': (('cvr_clicked',), ('auxiliaries',)),
+}
 
 class Idle(NamedTuple):
   """A key that has no effect.
@@ -22,6 +55,7 @@ class Idle(NamedTuple):
 def of_objective(flat: Mapping[str, Any]) -> Iterator[Idle]:
   """Yields the idle keys of the estimator, its terms and their rows."""
   yield from _of_terms(flat)
+  yield from _of_weightless_terms(flat)
   yield from _of_propensities(flat)
   yield from _of_imputation(flat)
   if flat.get('estimator') == 'pseudo_label':
@@ -53,22 +87,46 @@ def _of_terms(flat: Mapping[str, Any]) -> Iterator[Idle]:
     yield Idle('estimator_options.cvr_normalization', why, ('clicks', None))
 
 
+def _name(flat: Mapping[str, Any]) -> str:
+  """Returns the estimator; one of a wrong type is refused elsewhere."""
+  name = flat.get('estimator')
+  return name if isinstance(name, str) else ''
+
+
+def _of_weightless_terms(flat: Mapping[str, Any]) -> Iterator[Idle]:
+  """Yields the options that only terms of weight 0 read."""
+  estimator = _name(flat)
+  terms, names = _READERS.get(estimator, ((), ()))
+  weights = [flat.get(f'loss_weights.{term}') for term in terms]
+  option = lambda name: flat.get(f'estimator_options.{name}')
+  # The second student's loss is 0 without uncertainty.
+  if estimator == 'pseudo_label' and option('unclicked_weight') != (
+      'uncertainty'
+  ):
+    terms, weights = terms[:1], weights[:1]
+  if terms and all(weight == 0 for weight in weights):
+    why = f'{", ".join(f"loss_weights.{t}" for t in terms)}'
+    why += f' {"is" if len(terms) == 1 else "are"} 0, and only these terms'
+    why += ' read it'
+    for name in names:
+      quiet = (None, *_OF_CONFIGS.get(name, ()))
+      yield Idle(f'estimator_options.{name}', why, quiet)
+  if estimator == 'pseudo_label' and option('gamma') == 0:
+    why = 'estimator_options.gamma is 0, so unclicked rows have no loss'
+    for name in ('teacher', 'unclicked_weight'):
+      yield Idle(f'estimator_options.{name}', why, (None, *_OF_CONFIGS[name]))
+  if estimator == 'stable_dr':
+    why = 'it trains nothing: the mean of the guesses has no gradient'
+    yield Idle('loss_weights.mean_guess', why, (0.0, None))
+
+
 def _of_propensities(flat: Mapping[str, Any]) -> Iterator[Idle]:
   """Yields the idle keys of weights 1 / max(p, floor, 1 / cap)."""
   option = lambda name: flat.get(f'estimator_options.{name}')
-  every = ('propensity_floor', 'weight_cap', 'warmup_steps')
-  floors = (0.01, 0.1, None)  # Those of configs.
-  why = ''
   if option('propensity') == 'none':
     why = "estimator_options.propensity is 'none', so all weights are 1"
-  elif flat.get('estimator') in ('ips', 'escm2') and (
-      flat.get('loss_weights.cvr_clicked') == 0
-  ):
-    why = 'loss_weights.cvr_clicked is 0, and weights are of that loss'
-    every += ('propensity', 'normalization')
-  if why:
-    for name in every:
-      quiet = floors if name == 'propensity_floor' else (None,)
+    for name in ('propensity_floor', 'weight_cap', 'warmup_steps'):
+      quiet = _FLOORS if name == 'propensity_floor' else (None,)
       yield Idle(f'estimator_options.{name}', why, quiet)
     return
   floor, cap = option('propensity_floor'), option('weight_cap')
@@ -78,7 +136,7 @@ def _of_propensities(flat: Mapping[str, Any]) -> Iterator[Idle]:
     return
   if floor * cap < 1 and floor > 0.01:  # A lower one makes way for a cap.
     why = f'estimator_options.weight_cap is {cap:g}, which is below 1 / floor'
-    yield Idle('estimator_options.propensity_floor', why, floors)
+    yield Idle('estimator_options.propensity_floor', why, _FLOORS)
   elif floor * cap > 1:
     why = f'estimator_options.propensity_floor is {floor:g}'
     why += f', so no weight is above {1 / floor:g}'

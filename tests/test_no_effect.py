@@ -123,6 +123,29 @@ IDLE = [
           ('propensity', 'true'), ('normalization', 'self'),
           ('propensity_floor', 0.2), ('weight_cap', 20.0),
           ('warmup_steps', 9.0))),
+    # Options that terms of weight 0 alone read.
+    *((name, '', {f'loss_weights.{term}': 0.0 for term in terms.split()},
+       f'estimator_options.{key}', value, f'loss_weights.{terms.split()[0]}')
+      for name, terms, options in (
+          ('unbias', 'cvr_clicked', {
+              'form': 'weighting', 'propensity_floor': 0.3}),
+          ('nise', 'cvr_entire', {'stop_label': True, 'alpha': 2.0,
+                                  'beta': 2.0}),
+          ('dcmt', 'cvr_clicked cvr_counterfactual', {
+              'propensity': 'true', 'propensity_floor': 0.3}),
+          ('chorus', 'cvr_clicked no_conversion_clicked alignment', {
+              'propensity': 'true', 'propensity_floor': 0.3}),
+          ('ddpo', 'cvr_entire', {
+              'propensity': 'true', 'propensity_floor': 0.3, 'gamma': 2.0}),
+          ('dr', 'cvr_entire imputation', {
+              'propensity': 'true', 'propensity_floor': 0.3,
+              'weight_cap': 2.0}))
+      for key, value in options.items()),
+    *(('ddpo', '', {'estimator_options.gamma': 0.0},
+       f'estimator_options.{key}', value, 'gamma is 0')
+      for key, value in (('teacher', 'truth'), ('unclicked_weight', 'one'))),
+    ('dr', '', {'estimator': 'stable_dr'}, 'loss_weights.mean_guess', 1.0,
+     'trains nothing'),
 ]
 
 
@@ -184,6 +207,8 @@ ACTIVE = [
                  'estimator_options.propensity_floor': 1e-6}),
     ('escm2', '', {'estimator_options.propensity': 'none',
                    'estimator_options.normalization': 'clicks'}),
+    ('dcmt', '', {'loss_weights.cvr_counterfactual': 0.0,
+                  'estimator_options.propensity_floor': 0.3}),
     ('esmm', '', {'model.cross_layers': 1, 'model.cross_rank': 2}),
     ('dbmtl', '', {'model.num_experts': 2, 'model.gate_dropout': 0.1}),
     ('aitm', '', {'model.tower_units': (), 'model.dropout': 0.1}),
@@ -245,7 +270,8 @@ def test_a_key_that_only_some_points_read():
 @pytest.mark.parametrize('key, value', [
     ('dataset.files', ('a', 'b')), ('dataset.labels', 3), ('dataset.id', ['a']),
     ('model.num_experts', None), ('model.num_experts', 'x'),
-    ('optimizer.name', ['adam']), ('table_optimizer', 7)])
+    ('optimizer.name', ['adam']), ('table_optimizer', 7),
+    ('estimator', ['ips'])])
 def test_values_of_a_wrong_type_are_refused_elsewhere(key, value):
   config = config_of('mmoe', 'tabular', **{'dataset.id': 'user'})
   config = flat(config) | {key: value}

@@ -203,7 +203,7 @@ def needs(
     unclicked_weight: str = 'inverse',
     propensity: str = 'own',
 ) -> Needs:
-  """Returns the heads and the columns that the options read.
+  """Returns the heads, columns and trained terms that the options read.
 
   Raises:
     InputError: See `pseudo_label`.
@@ -218,6 +218,8 @@ def needs(
     columns = columns._replace(frozen=('cvr', *columns.frozen))
   if teacher == 'truth':
     columns = columns._replace(truth_labels=('p_cvr', *columns.truth_labels))
+  if teacher == 'click_head':
+    columns = columns._replace(trained=(*columns.trained, TEACHER))
   return columns._replace(
       heads=tuple(Head(n, like='cvr') for n, used in chosen.items() if used)
   )

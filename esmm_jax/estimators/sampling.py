@@ -10,6 +10,7 @@ batches.
 
 from typing import NamedTuple
 
+from esmm_jax.estimators.losses import ROWS
 from esmm_jax.options import check_number, Range, SHARE
 from esmm_jax.types import Array, Labels
 import jax
@@ -19,6 +20,9 @@ import jax.numpy as jnp
 # Random numbers are passed as labels because a step splits its batch into
 # parts, and labels are split with their examples.
 UNIFORM = 'uniform'
+# That, and how often each impression is in the CVR loss.
+CVR_ROWS = f'cvr_clicked{ROWS}'
+COLUMNS = (UNIFORM, CVR_ROWS)
 
 
 class Sampling(NamedTuple):

@@ -19,14 +19,12 @@ from typing import Any
 
 from esmm_jax.balancing import static as balancing
 from esmm_jax.estimators import sampling
-from esmm_jax.estimators.losses import ROWS
 from esmm_jax.estimators.contract.dependence import logit_counts
 from esmm_jax.training.state import StepSpec, TracedHyperparameters
 from esmm_jax.types import Array, Batch, LossTerms
 import jax
 import jax.numpy as jnp
 
-_CVR_ROWS = f'cvr_clicked{ROWS}'
 # Sets the key of the sampling apart from that of dropout.
 _DRAW = 0x5A3B1E
 # Name of the gradient of the terms whose coefficients are known beforehand.
@@ -94,7 +92,7 @@ def _gradients_of_one(
         jax.random.fold_in(key, _DRAW), batch.labels, batch.where.shape[0]
     )
     if plan.sampled:
-      labels[_CVR_ROWS] = sampling.cvr_rows(
+      labels[sampling.CVR_ROWS] = sampling.cvr_rows(
           labels, labels[sampling.UNIFORM], sampling.Sampling(**hyper.sampling)
       )
     batch = batch._replace(labels=labels)

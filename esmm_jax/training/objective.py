@@ -12,7 +12,7 @@ def weights(settings: Settings, estimator: Bound) -> dict[str, float]:
   """Returns the weight of each term in the loss.
 
   Raises:
-    InputError: Nothing would train the propensity, or see
+    InputError: Nothing would train the propensity or the teacher, or see
       `static.loss_weights`.
   """
   chosen = balancing.loss_weights(
@@ -22,12 +22,14 @@ def weights(settings: Settings, estimator: Bound) -> dict[str, float]:
   )
   for term in estimator.needs.trained:
     # A run that begins with another one's parameters has a trained one.
-    if not chosen[term] and not settings.init.init_from:
+    if not chosen.get(term) and not settings.init.init_from:
+      is_zero = 'is 0' if term in chosen else 'is no term of it'
       raise InputError(
-          f'loss_weights.{term} is 0, but estimator='
-          f'{settings.objective.estimator!r} weighs clicks by the output that'
-          ' this term trains. Give it a weight, or take'
-          ' estimator_options.propensity=frozen where there is that option.'
+          f'loss_weights.{term} {is_zero}, but estimator='
+          f'{settings.objective.estimator!r} weighs or labels rows by the'
+          ' output that this term trains. Give it a weight, or take the'
+          ' predictions of another run, estimator_options.frozen_run, where'
+          ' there is that option.'
       )
   return chosen
 

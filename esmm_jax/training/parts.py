@@ -12,7 +12,7 @@ from esmm_jax.data import DATASETS
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular import frame_files
 from esmm_jax.estimators import ESTIMATORS, sampling
-from esmm_jax.estimators.contract import bind, Bound
+from esmm_jax.estimators.contract import bind, Bound, clashes
 from esmm_jax.metrics import by_space
 from esmm_jax.metrics.weights import RowWeights
 from esmm_jax.models import Architecture, MODELS
@@ -259,17 +259,11 @@ def check_tasks(
           'common_ctr is of click and conversion, and the labels are'
           f' {list(described.labels)}; leave it empty.'
       )
-  for column in chosen.needs.truth_labels:
-    if column not in described.truth:
-      where = 'use dataset synthetic_funnel'
-      if described.truth:
-        where = f'the truth here is {", ".join(described.truth)}, and with'
-        where += ' dataset.delay_mean and delay_window columns of delays'
-      raise InputError(
-          f'estimator={name!r} needs the column {column!r}, which exists only'
-          f' where the truth is known; {where}, or use another estimator or'
-          ' option of it.'
-      )
+  # A weight is a label of the batches, and so is what a step draws.
+  sampled = any(s.objective.sampling != sampling.NONE for s in settings)
+  drawn = sampling.COLUMNS if sampled or chosen.needs_uniform else ()
+  labels = [*described.labels, described.weight]
+  clashes.check_columns(name, chosen.needs, labels, described.truth, drawn)
   model(
       common.model.options,
       common.model.name,

@@ -226,6 +226,18 @@ def check_alike(settings: Sequence[Settings]) -> None:
       if one != two:
         raise InputError(
             f'runs 0 and {k} of one program differ in their settings of'
-            f' {field.name!r}: {one} and {two}. They may differ in what'
+            f' {field.name!r}: {_difference(one, two)}. They may differ in what'
             ' `sweeps.replicas` lists alone; train them apart (--replicas=1).'
         )
+
+
+def _difference(one: Any, two: Any) -> str:
+  """Names the first of the settings that differ, with both values."""
+  if dataclasses.is_dataclass(one):
+    one, two = vars(one), vars(two)
+  if not (isinstance(one, Mapping) and isinstance(two, Mapping)):
+    return f'{one!r} and {two!r}'
+  (name, *_) = [
+      name for name in {**one, **two} if one.get(name) != two.get(name)
+  ]
+  return f'{name}: {_difference(one.get(name), two.get(name))}'

@@ -1,6 +1,7 @@
 """Weights of loss terms that go with an estimator."""
 
 from esmm_jax.estimators import ESTIMATORS
+from esmm_jax.estimators.contract import Needs
 from esmm_jax.tasks import FUNNEL
 from esmm_jax.training import objective, parts
 from esmm_jax.training.settings import Settings
@@ -39,6 +40,23 @@ def test_a_propensity_that_nothing_trains_is_refused(estimator):
   assert weights(estimator)['ctr'] == 1.0
   # One that has been trained is there.
   assert weights(estimator, init_from='../a', ctr=0.0)['ctr'] == 0.0
+
+
+def test_a_teacher_that_nothing_trains_is_refused():
+  with pytest.raises(InputError, match='teacher is 0, but .*labels rows'):
+    weights('pseudo_label', teacher=0.0)
+  truth = {'teacher': 'truth'}
+  assert weights('pseudo_label', options=truth, teacher=0.0)['teacher'] == 0.0
+  trained = weights('pseudo_label', init_from='../a', teacher=0.0)
+  assert trained['teacher'] == 0.0
+
+
+def test_an_estimator_without_the_term_is_refused():
+  settings = Settings.read(esmm.get_config('smoke'))
+  bound = parts.estimator(settings.objective, FUNNEL)._replace(
+      weights={'cvr_entire': 1.0}, needs=Needs(trained=('ctr',)))
+  with pytest.raises(InputError, match='ctr is no term of it'):
+    objective.weights(settings, bound)
 
 
 def test_a_propensity_from_elsewhere_needs_no_training():

@@ -267,6 +267,7 @@ def test_row_weights_are_those_of_the_loss(propensity):
 def test_needs(options, heads, truth, frozen):
   heads = tuple(Head(name, like='cvr') for name in heads)
   trained = ('ctr',) if 'propensity' not in options else ()
+  trained += ('teacher',) if 'teacher' not in options else ()
   assert needs(**options) == Needs(heads, truth, frozen, trained=trained)
 
 

@@ -7,6 +7,8 @@ from esmm_jax.estimators import contract, ESTIMATORS
 from esmm_jax.sweeps.replicas import bundles, group_name, replica_groups
 from esmm_jax.training import phases
 from esmm_jax.training.loop import train_and_evaluate, train_replicas
+from esmm_jax.training.replica_run import check_alike
+from esmm_jax.training.settings import Settings
 from esmm_jax.types import InputError
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import flatten, with_run_section
@@ -90,6 +92,22 @@ def test_what_they_may_not_differ_in(key, value):
   assert key in BASE
   configs = {'a': BASE, 'b': BASE | {key: value}}
   assert replica_groups(configs, 8) == [['a'], ['b']]
+
+
+@pytest.mark.parametrize('key, value, text', [
+    ('estimator', 'ips', "'objective': estimator: 'click_space' and 'ips'."),
+    ('estimator_options.cvr_normalization', 'impressions',
+     "'objective': options: cvr_normalization: None and 'impressions'."),
+    ('clip_norm', 0.5, "'training': clip_norm: 0.0 and 0.5."),
+    ('dataset.rho', 0.25, "'dataset': section: rho: None and 0.25."),
+])
+def test_a_program_of_others_is_refused_with_what_differs(key, value, text):
+  config = smoke('base')
+  other = config.copy_and_resolve_references()
+  other.update_from_flattened_dict({key: value})
+  with pytest.raises(InputError) as e:
+    check_alike([Settings.read(config), Settings.read(other)])
+  assert text in str(e.value) and 'ObjectiveOptions' not in str(e.value)
 
 
 @pytest.mark.parametrize(

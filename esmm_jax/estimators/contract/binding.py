@@ -5,7 +5,7 @@ import functools
 import inspect
 from typing import Any, NamedTuple
 
-from esmm_jax.estimators.contract import signature
+from esmm_jax.estimators.contract import clashes, signature
 from esmm_jax.estimators.contract.estimator import Estimator, Needs
 from esmm_jax.tasks import Tasks
 from esmm_jax.types import Array, InputError, LossTerms
@@ -53,7 +53,8 @@ def bind(
 
   Raises:
     InputError: It has no such option, a value is not allowed, the tasks do not
-      suit it, or `frozen_run` is set without need, or needed and not set.
+      suit it or have the name of one of its own terms, or `frozen_run` is set
+      without need, or needed and not set.
   """
   values = {k: v for k, v in values.items() if v is not None}
   options = signature.options(estimator.terms)
@@ -67,9 +68,11 @@ def bind(
     needs = _with_options(estimator.needs, fixed)()
   _check_frozen(name, needs, frozen_run)
   row_weights = estimator.row_weights
+  weights = _with_options(estimator.weights, fixed)
+  clashes.check_terms(name, weights, tasks)
   return Bound(
       terms=functools.partial(estimator.terms, tasks=tasks, **fixed),
-      weights=dict(_with_options(estimator.weights, fixed)(tasks)),
+      weights=dict(weights(tasks)),
       needs=needs,
       traced=traced,
       rescale=_rescale(estimator, fixed),

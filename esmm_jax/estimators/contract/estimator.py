@@ -18,8 +18,8 @@ class Needs(NamedTuple):
       training row, it takes as labels `frozen_TASK`, float32 [B]. The run is
       named by `estimator_options.frozen_run`.
     same_weight: Terms that are parts of one loss; their weights must be equal.
-    trained: Terms that train what weights of rows are made of, so that their
-      own weight cannot be 0.
+    trained: Terms that train what weights or labels of rows are made of, so
+      that their own weight cannot be 0.
   """
 
   heads: tuple[Head, ...] = ()

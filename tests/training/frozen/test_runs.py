@@ -11,11 +11,13 @@ from esmm_jax.training.frozen.run import FrozenRun, of_runs
 from esmm_jax.training.loop import train_and_evaluate, train_replicas
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import InputError
+from esmm_jax.warm_start.resolve import resolve
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import flatten, with_run_section
 import numpy as np
 import pytest
 
+from configs import ips
 from tests.serving.served import small_config
 from tests.training.test_end_to_end import fingerprint, metrics, results
 
@@ -111,6 +113,22 @@ def _whole(folder, finished):
   train_and_evaluate(
       config(), str(folder / 'whole'), str(finished.data))
   return folder / 'whole'
+
+
+def test_a_refit_has_the_frozen_run_of_its_run(whole, folder):
+  tree = config(refit_of=str(whole))
+  assert resolve(tree, str(folder / 'again')).refit_identity
+  with pytest.raises(InputError, match='Take a --workdir beside that run'):
+    resolve(tree, str(folder / 'deeper' / 'again'))
+
+
+def test_no_refit_with_other_ids_than_its_frozen_run(whole, folder):
+  """Vocabularies of more rows give the values other ids."""
+  log = ips.get_config('tabular')
+  log.estimator_options.update(propensity='frozen', frozen_run='../frozen')
+  log.refit_of = str(whole)
+  with pytest.raises(InputError, match='has no refit on such data'):
+    resolve(log, str(folder / 'again'))
 
 
 def killed(tree, folder, data, monkeypatch, step=6):
