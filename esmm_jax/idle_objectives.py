@@ -37,6 +37,7 @@ _READERS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     'delayed_defuse': (('cvr_clicked',), ('auxiliaries',)),
 }
 
+
 class Idle(NamedTuple):
   """A key that has no effect.
 
