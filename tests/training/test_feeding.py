@@ -12,11 +12,12 @@ from esmm_jax.data.batching import order as order_lib
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.batching.whole import most_bytes, narrow, whole
 from esmm_jax.estimators import ESTIMATORS, funnel
+from esmm_jax.estimators.contract import bind
 from esmm_jax.models import MODELS
 from esmm_jax.optim import lazy, network
 from esmm_jax.parallel.layout import Layout
 from esmm_jax.sweeps.replicas import replica_groups
-from esmm_jax.training import parts, resident
+from esmm_jax.training import resident
 from esmm_jax.training.feeding import Streamed
 from esmm_jax.training.resident import Resident
 from esmm_jax.training.resident import gather
@@ -136,10 +137,10 @@ def test_batches_of_the_device_are_those_of_the_host(make, compacted):
 def make_plan(batches, name='entire_space', dense=False, **more):
   schema = batches.schema
   tx = network.optimizer(network.OptimizerOptions('adam'))
-  terms, _ = parts.estimator(name, {}, schema.tasks)
+  estimator = bind(name, ESTIMATORS[name], {}, schema.tasks)
   return StepSpec(
       model=MODELS['shared_embedding'](schema, (8, 4), dropout=0.2),
-      terms=terms.terms,
+      terms=estimator.terms,
       outputs=functools.partial(funnel.outputs, tasks=schema.tasks),
       row_tx=(lazy.densely if dense else lazy.lazily)(tx),
       net_tx=tx,
