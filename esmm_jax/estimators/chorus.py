@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from esmm_jax.estimators import entire_space as _entire_space
-from esmm_jax.estimators import ips as _ips
 from esmm_jax.estimators import propensity as _propensity
 from esmm_jax.estimators.contract import Needs
 from esmm_jax.estimators.funnel import joint_logit
@@ -109,9 +108,7 @@ def row_weights(
     propensity_floor: float = FLOOR,
 ) -> dict[str, Array]:
   """Returns each clicked row's weight in the terms that have one; see `ips`."""
-  (weights,) = _ips.row_weights(
-      p, labels, propensity=propensity, propensity_floor=propensity_floor
-  ).values()
+  weights = _propensity.row_weights(p, labels, propensity, propensity_floor)
   return dict.fromkeys(('cvr_clicked', CLICKED, ALIGNMENT), weights)
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from esmm_jax.estimators import entire_space as _entire_space
-from esmm_jax.estimators import ips as _ips
 from esmm_jax.estimators import propensity as _propensity
 from esmm_jax.estimators.contract import Needs
 from esmm_jax.estimators.losses import cross_entropy, sum_and_count
@@ -97,9 +96,8 @@ def row_weights(
     propensity_floor: float = FLOOR,
 ) -> dict[str, Array]:
   """Returns each clicked row's weight in `cvr_clicked`; see `ips`."""
-  return _ips.row_weights(
-      p, labels, propensity=propensity, propensity_floor=propensity_floor
-  )
+  weights = _propensity.row_weights(p, labels, propensity, propensity_floor)
+  return {'cvr_clicked': weights}
 
 
 def default_weights(tasks: Tasks) -> dict[str, float]:

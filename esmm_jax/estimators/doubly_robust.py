@@ -169,8 +169,10 @@ def row_weights(
     propensity_floor: See there.
     weight_cap: See there.
   """
-  each = _propensity.from_probabilities(p, labels, propensity)
-  return {CVR: _propensity.inverse(each, propensity_floor, weight_cap)}
+  weights = _propensity.row_weights(
+      p, labels, propensity, propensity_floor, weight_cap
+  )
+  return {CVR: weights}
 
 
 def _joint_space(tasks: Tasks) -> Space:

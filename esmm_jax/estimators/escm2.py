@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Literal
 
 from esmm_jax.estimators import entire_space as _entire_space
-from esmm_jax.estimators import ips as _ips
 from esmm_jax.estimators import propensity as _propensity
 from esmm_jax.estimators.contract import Needs
 from esmm_jax.estimators.propensity import Cap, Floor, Normalization, Steps
@@ -92,13 +91,10 @@ def row_weights(
   """Returns each clicked row's weight in `cvr_clicked`; see `ips`."""
   if propensity == 'none':
     return {'cvr_clicked': jnp.ones_like(p['ctr'])}
-  return _ips.row_weights(
-      p,
-      labels,
-      propensity=propensity,
-      propensity_floor=propensity_floor,
-      weight_cap=weight_cap,
+  weights = _propensity.row_weights(
+      p, labels, propensity, propensity_floor, weight_cap
   )
+  return {'cvr_clicked': weights}
 
 
 def needs(*, propensity: str = 'own') -> Needs:

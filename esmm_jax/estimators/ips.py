@@ -120,8 +120,9 @@ def row_weights(
   Returns:
     Term -> [n]; of a row that is not clicked what it would have.
   """
-  chosen = _propensity.from_probabilities(p, labels, propensity)
-  weights = _propensity.inverse(chosen, propensity_floor, weight_cap)
+  weights = _propensity.row_weights(
+      p, labels, propensity, propensity_floor, weight_cap
+  )
   return {'cvr_clicked': weights}
 
 

@@ -141,6 +141,31 @@ def inverse(
   return (1.0 - done) + done * weights
 
 
+def row_weights(
+    p: Mapping[str, Array],
+    labels: Labels,
+    propensity: str = 'own',
+    floor: float | Array = FLOOR,
+    cap: float | Array = NO_CAP,
+) -> Array:
+  """Returns the weight of each row after a warm-up, from probabilities.
+
+  Args:
+    p: Has `ctr`, [n].
+    labels: As in `propensities`.
+    propensity: As there.
+    floor: As in `inverse`.
+    cap: As there.
+
+  Returns:
+    [n]; of a row that is not clicked what it would have.
+
+  Raises:
+    InputError: There is no such propensity.
+  """
+  return inverse(from_probabilities(p, labels, propensity), floor, cap)
+
+
 def clicked_space(tasks: Tasks) -> Space:
   """Returns the space of CVR on the clicked rows, `cvr_clicked`."""
   (space,) = [s for s in spaces(tasks) if s.key == 'cvr_clicked']

@@ -235,8 +235,8 @@ def row_weights(
   """Returns each clicked row's weight in `cvr_entire`; see `ips`."""
   if propensity == 'none':
     return {ENTIRE: jnp.ones_like(p['ctr'])}
-  chosen = _propensity.from_probabilities(p, labels, propensity)
-  return {ENTIRE: inverse(chosen, propensity_floor)}
+  weights = _propensity.row_weights(p, labels, propensity, propensity_floor)
+  return {ENTIRE: weights}
 
 
 def default_weights(tasks: Tasks) -> dict[str, float]:
