@@ -10,6 +10,7 @@ from esmm_jax.estimators.losses import cross_entropy, sum_and_count
 from esmm_jax.models import MODELS
 from esmm_jax.tasks import Head
 from esmm_jax.training.gradients import gradients
+from esmm_jax.training.phases import flops_per_example
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -168,3 +169,12 @@ def test_heads_are_towers_like_that_of_their_task(name):
   np.testing.assert_array_equal(outputs['c'], outputs['ctr'])
   alone = bare.apply({'params': net}, rows, batch)
   np.testing.assert_array_equal(outputs['ctr'], alone['ctr'])
+
+
+def test_heads_are_no_operations_of_a_prediction():
+  heads = (Head('twin', 'cvr'), Head('other', 'ctr'))
+  bare = steps_lib.make_plan()
+  headed = bare._replace(model=bare.model.clone(heads=heads))
+  batch = steps_lib.make_batch(0)
+  assert flops_per_example(headed, 4, batch) == flops_per_example(
+      bare, 4, batch) > 0

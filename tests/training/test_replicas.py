@@ -191,6 +191,13 @@ def side_by_side(configs, folder, data_dir):
   return train_replicas(configs, folders, data_dir, home)
 
 
+def test_others_are_refused_before_data_is_prepared(tmp_path):
+  configs = [smoke('base'), smoke('base', **{'clip_norm': 0.5})]
+  with pytest.raises(InputError, match="'training': clip_norm: 0.0 and 0.5"):
+    side_by_side(configs, tmp_path / 'runs', str(tmp_path / 'data'))
+  assert not (tmp_path / 'data').exists()
+
+
 def parameters(workdir):
   """Arrays of a run's last checkpoint."""
   checkpoints = Checkpoints(workdir)
