@@ -35,7 +35,7 @@ SMALL = {
 
 @pytest.fixture(scope='module')
 def sweep(tmp_path_factory, quick_compilation):
-  """Folder of the sweep, data, and what its runs printed."""
+  """Folder of the sweep and data, and what a run of each printed."""
   root = tmp_path_factory.mktemp('histories')
   make_raw(root / 'raw', n=900)
   data, printed = str(root / 'data'), {}
@@ -44,13 +44,12 @@ def sweep(tmp_path_factory, quick_compilation):
     for config in some.values():
       config.update_from_flattened_dict(
           SMALL | {'dataset.raw_dir': str(root / 'raw')})
-    folders = [str(root / 'runs' / run) for run in some]
-    group = str(root / 'group') if len(folders) > 1 else None
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-      train_replicas(
-          list(some.values()), folders, data, group, check_idle=False)
-    printed[name] = out.getvalue()
+    for run, config in some.items():  # Seeds of data: a program each.
+      out = io.StringIO()
+      with contextlib.redirect_stdout(out):
+        train_replicas(
+            [config], [str(root / 'runs' / run)], data, check_idle=False)
+      printed[name] = out.getvalue()
   return root, printed
 
 
