@@ -33,8 +33,8 @@ def upgrad(
 
   delta takes weight from the smaller of two gradients that conflict: with a
   cosine of -.5 and a ratio of norms of 10, 100, 300 its weight is 2.97, 13.0
-  and 8.0 times that of the larger, where without delta it is 3.0, 25.5, 75.5.
-  The CVR gradient is often that small. 0 is exact.
+  and 8.0, without delta 3.0, 25.5 and 75.5, that of the larger 1/2 and a
+  little. The CVR gradient is often that small. 0 is exact.
 
   Args:
     gram: G [T, T], products of the tasks' gradients.
