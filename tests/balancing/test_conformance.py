@@ -15,8 +15,8 @@ from tests.balancing.weighing import after, names, options, start, TERMS, weigh
 
 # Method -> options that are not traced: those without chance.
 FIXED = {'pcgrad': {'order': 'all'}}
-# Method -> traced options, for states that are not those of the start.
-GIVEN = {'dwa': {'window': 2.0}}
+# Traced options, for states that are not those of the start.
+GIVEN = {'window': 2.0}
 # Method -> exponent: w(a G) = a^exponent w(G); None: of no simple form.
 SCALE = {'nash': -0.5}
 # The update does not depend on the lengths of gradients, but for a factor.
@@ -42,8 +42,12 @@ def problems(num=NUM, count=20, seed=0):
   return references.grams(num, count, seed=seed), losses
 
 
+def given(name):
+  return {k: v for k, v in GIVEN.items() if k in options(name)}
+
+
 def chosen(name):
-  return dict(fixed=FIXED.get(name, {}), **GIVEN.get(name, {}))
+  return dict(fixed=FIXED.get(name, {}), **given(name))
 
 
 def used(name, num=NUM, count=20, steps=5):
@@ -62,7 +66,7 @@ def moved(name, losses, counts, state, seed=0):
     return state
   later = losses * np.exp(
       .1 * np.random.default_rng(seed).normal(size=losses.shape))
-  return after(name, losses, later, counts, state, **GIVEN.get(name, {}))
+  return after(name, losses, later, counts, state, **given(name))
 
 
 def only(state, tasks, num=NUM):
@@ -279,8 +283,8 @@ def test_a_problem_alone_and_with_options_that_are_numbers(name):
   gram, losses = problems(count=3)
   method = BALANCERS[name]
   state = used(name, count=3)
-  more = {'terms': TERMS[:NUM], 'step': np.int32(7)} | chosen(name).pop('fixed')
-  more |= GIVEN.get(name, {})
+  more = {'terms': TERMS[:NUM], 'step': np.int32(7)} | given(name)
+  more |= FIXED.get(name, {})
   more = {k: v for k, v in more.items() if k in names(method.weights)}
   got, later = weigh(name, gram, losses, state=state, **chosen(name))
   with jax.enable_x64(True):
@@ -301,21 +305,19 @@ def test_traced_options_have_an_effect(name):
   read = options_of(name)
   outcomes = []
   for option in [None, *options(name)]:
-    given = dict(chosen(name))
+    values = given(name)
     if option:
-      default = given.get(option, read[option].default)
-      other = default / 2 if default else .25
-      assert read[option].allowed.holds(other)
-      given[option] = other
+      default = values.get(option, read[option].default)
+      values[option] = default / 2 if default else .25
+      assert read[option].allowed.holds(values[option])
     state = None
     for step in range(6):
       gram, losses = problems(seed=step)
-      got, state = weigh(name, gram, losses, state=state, **given)
+      got, state = weigh(
+          name, gram, losses, state=state, fixed=FIXED.get(name), **values)
       if BALANCERS[name].after:
-        given_after = {k: v for k, v in given.items() if k != 'fixed'}
-        state = after(
-            name, losses, losses * .9, np.ones_like(losses), state,
-            **given_after)
+        later, there = problems(seed=99)[1], np.ones_like(losses)
+        state = after(name, losses, later, there, state, **values)
     outcomes.append(jax.tree.leaves((got, state)))
   for option, outcome in zip(options(name), outcomes[1:]):
     assert any((a != b).any() for a, b in zip(outcome, outcomes[0])), option
