@@ -1,6 +1,15 @@
 """Balancing: combines the losses or the gradients of the tasks.
 
-  static   a fixed weight for each term
+  static     a fixed weight for each term
+
+Of the gradients' products:
+
+  pcgrad     each gradient without its parts against the others
+  upgrad     each gradient projected so that it harms none
+  dualproj   the mean gradient projected so that it harms none
+  mgda       the shortest convex combination
+  cagrad     the best for the worst task, near the mean gradient
+  imtl_g     equal parts along all gradients
 
 A method is a function `(gram, losses, counts, state, key, **options)` that
 returns the weights of the tasks and its new state. Its signature describes its
@@ -10,7 +19,13 @@ file and a line in `BALANCERS`.
 
 from collections.abc import MutableMapping
 
+from esmm_jax.balancing import cagrad as _cagrad
 from esmm_jax.balancing import constant as _constant
+from esmm_jax.balancing import dual_projection as _dual_projection
+from esmm_jax.balancing import imtl_g as _imtl_g
+from esmm_jax.balancing import mgda as _mgda
+from esmm_jax.balancing import pcgrad as _pcgrad
+from esmm_jax.balancing import upgrad as _upgrad
 from esmm_jax.balancing.method import Method
 from esmm_jax.plugins.registry import instance_of, Registry
 
@@ -18,6 +33,12 @@ BALANCERS: MutableMapping[str, Method] = Registry(
     'BALANCERS',
     {
         'static': Method(_constant.constant, towers='weighted'),
+        'pcgrad': Method(_pcgrad.pcgrad),
+        'upgrad': Method(_upgrad.upgrad),
+        'dualproj': Method(_dual_projection.dual_projection),
+        'mgda': Method(_mgda.mgda),
+        'cagrad': Method(_cagrad.cagrad),
+        'imtl_g': Method(_imtl_g.imtl_g),
     },
     instance_of(Method),
 )
