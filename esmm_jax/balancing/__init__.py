@@ -1,6 +1,10 @@
 """Balancing: combines the losses or the gradients of the tasks.
 
-  static   a fixed weight for each term
+  static        a fixed weight for each term
+  random        RLW: random weights in every step
+  uncertainty   UW: 1 / L_i, learned
+  imtl_l        IMTL-L: the same, of a loss twice as large
+  dwa           DWA: more for losses that fall more slowly
 
 A method is a function `(gram, losses, counts, state, key, **options)` that
 returns the weights of the tasks and its new state. Its signature describes its
@@ -11,6 +15,10 @@ file and a line in `BALANCERS`.
 from collections.abc import MutableMapping
 
 from esmm_jax.balancing import constant as _constant
+from esmm_jax.balancing import dwa as _dwa
+from esmm_jax.balancing import imtl_l as _imtl_l
+from esmm_jax.balancing import random_weights as _random_weights
+from esmm_jax.balancing import uncertainty as _uncertainty
 from esmm_jax.balancing.method import Method
 from esmm_jax.plugins.registry import instance_of, Registry
 
@@ -18,6 +26,14 @@ BALANCERS: MutableMapping[str, Method] = Registry(
     'BALANCERS',
     {
         'static': Method(_constant.constant, towers='weighted'),
+        'random': Method(_random_weights.random, towers='weighted'),
+        'uncertainty': Method(
+            _uncertainty.uncertainty, _uncertainty.init, towers='weighted'
+        ),
+        'imtl_l': Method(
+            _imtl_l.imtl_l, _uncertainty.init, towers='weighted'
+        ),
+        'dwa': Method(_dwa.dwa, _dwa.init, towers='weighted'),
     },
     instance_of(Method),
 )
