@@ -215,8 +215,9 @@ def test_negative_weights_of_torchjd():
   assert np.isnan(ours('imtl_g', gradients)).all()
 
 
-@pytest.mark.parametrize(
-    'case', ['first = -2 second', 'three in a plane, surrounding 0'])
+@pytest.mark.parametrize('case', [
+    'first = -2 second',
+    pytest.param('three in a plane, surrounding 0', marks=pytest.mark.slow)])
 def test_negative_weights_of_aligned_mtl(case):
   gradients, theirs = torchjd(case, 'AlignedMTL(min)')
   assert theirs.min() < -0.08

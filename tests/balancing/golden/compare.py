@@ -1,5 +1,6 @@
 """Our methods on the gradients of the golden files."""
 
+from collections.abc import Iterable
 import functools
 import json
 import pathlib
@@ -25,9 +26,18 @@ def _compiled(name: str, chosen: tuple[tuple[str, Any], ...]):
 
   def weights(gram, losses, counts, state, key, numbers):
     return BALANCERS[name].weights(
-        gram, losses, counts, state, key, **dict(chosen), **numbers)
+        gram, losses, counts, state, key, **_named(chosen, len(gram)),
+        **numbers)
 
   return jax.jit(jax.vmap(weights, in_axes=(0, 0, 0, None, 0, None)))
+
+
+def _named(options: Iterable[tuple[str, Any]], num_tasks: int) -> dict:
+  """Returns the options, with names a, b, ... of the tasks if one is primary."""
+  options = dict(options)
+  if 'primary' in options:
+    options['terms'] = tuple('abcdefgh'[:num_tasks])
+  return options
 
 
 def init(name: str, num_tasks: int) -> Any:
@@ -126,6 +136,7 @@ def follow(
   grams = np.broadcast_to(grams, (len(losses), num, num))
   later = losses if after is None else np.asarray(after, float)
   method, counts, key = BALANCERS[name], np.ones(num), jax.random.key(0)
+  options = _named(options.items(), num)
 
   def one(state, inputs):
     gram, before, then = inputs
