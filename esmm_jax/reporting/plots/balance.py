@@ -78,8 +78,8 @@ def _draw(
     axes.plot(steps, values, label=label, **style)
   if kind in _LOG:
     axes.set_yscale('log')
-    # 4 and .1, where the default writes powers of ten.
-    axes.yaxis.set_major_formatter(ticker.LogFormatter())
+    # 4 and 0.1, where the default writes powers of ten.
+    axes.yaxis.set_major_formatter(lambda value, _: f'{value:g}')
     axes.yaxis.set_minor_formatter(ticker.LogFormatter())
   if kind == CONFLICT:
     axes.set_ylim(-0.03, 1.03)
