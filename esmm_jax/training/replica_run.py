@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any
 
+from esmm_jax.balancing.over_run import Totals
 from esmm_jax.estimators import ESTIMATORS, sampling
 from esmm_jax.estimators.contract import binding
 from esmm_jax.metrics.by_space import Observed
@@ -46,6 +47,7 @@ class Run:
     label: Before its lines; '' where it is alone.
     manifest: What it began with; there once its folder is claimed.
     stamp: Of the parameters that it chose; there before the test.
+    balance: What it has on record of balancing so far.
   """
 
   def __init__(
@@ -70,6 +72,7 @@ class Run:
     self.writer: Writer
     self.manifest: dict[str, Any] = {}
     self.stamp = Stamp()
+    self.balance = Totals()
     self._digest = ''  # Of the lines of metrics.jsonl that must be there.
 
   @property
@@ -101,11 +104,13 @@ class Run:
 
   def position(self) -> dict[str, Any]:
     """Returns the content of a checkpoint besides arrays, as JSON."""
+    balance = self.balance.position()
     return {
         'selection': self.selection.position(),
         'steps': self.steps,
         'metrics': self.writer.digest,
         'began': manifest.carried(self.manifest),
+        **({'balance': balance} if balance else {}),
     }
 
   def load(self, position: Mapping[str, Any]) -> None:
@@ -113,6 +118,7 @@ class Run:
     self.selection.load(position['selection'])
     self.steps = position['steps']
     self._digest = position.get('metrics', '')
+    self.balance.load(position.get('balance', {}))
 
   def save(
       self, outputs: dict[str, Array], observed: Observed

@@ -1,5 +1,4 @@
-"""Balanced runs: what they leave on record, and the run that one replays.
+"""Balanced runs: the finished run whose mean weights another one replays.
 
-  whole_run  the record of a run in its results, and a line about it
-  replayed   the mean weights of a finished run
+  replayed   weights, towers and parts of that run
 """
