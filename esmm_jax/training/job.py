@@ -17,13 +17,15 @@ from esmm_jax.data.store.split_parts import shared_rows
 from esmm_jax.parallel import processes
 from esmm_jax.training import parts, program as programs
 from esmm_jax.training import selection
+from esmm_jax.training.balanced import replayed
 from esmm_jax.training.clock import Clock
 from esmm_jax.training.common_ctr import common_ctr_order
 from esmm_jax.training.frozen.columns import with_labels
+from esmm_jax.training.initial import initial, placed
 from esmm_jax.training.predict import Split, SplitPredictor
 from esmm_jax.training.replica_run import Run
 from esmm_jax.training.settings import Settings
-from esmm_jax.training.state import init_state, TrainState
+from esmm_jax.training.state import TrainState
 from esmm_jax.types import InputError
 from esmm_jax.warm_start.base import Base
 from esmm_jax.warm_start.takeover import take_over
@@ -128,8 +130,12 @@ def build(
     workdirs: Sequence[str] = ('',),
 ) -> tuple[programs.Program, SplitPredictor, dict[str, Split]]:
   """Builds the program of the replicas, and opens the splits it scores."""
+  # Before data is prepared, which may take long.
+  settings, runs = replayed.resolve(settings, workdirs)
   common = settings[0]
   program = with_labels(settings, data_dir, workdirs)
+  program = program._replace(replayed=runs)
+  replayed.check(program, settings)
   objectives = [s.objective for s in settings]
   predictor = SplitPredictor(program, common.run.eval_batch_size, objectives)
   wanted = parts.eval_splits(common.dataset, program.builder)
@@ -195,20 +201,11 @@ def initialise_or_restore(job: Job) -> tuple[TrainState, Any]:
   """
   program, runs, checkpoints = job.program, job.runs, job.checkpoints
   layout = program.layout
-  init = functools.partial(
-      init_state,
-      program.plan,
-      num_rows=program.schema.num_rows,
-      embed_dim=job.common.model.embed_dim,
-      seeds=[run.settings.training.first_seed for run in runs],
-      example=program.batches(0),
-      term_names=list(program.hyper.loss_weights),
-      embed_scale=job.common.table.embed_init_scale,
-      layout=layout,
-  )
+  init = functools.partial(initial, program, [run.settings for run in runs])
   resumes, begins = checkpoints.latest_step is not None, ''
   if not resumes:  # Nothing is left behind by a model that cannot be.
-    state, begins = _take_over(job, layout.placed(init()))
+    state = replayed.with_weights(init(), program)
+    state, begins = _take_over(job, placed(state, program))
     best = selection.copy(state.params) if job.keeps_best else {}
   warnings = [*checkpoints.messages, *_manifests(job)]
   _claim(job)
@@ -271,11 +268,14 @@ def _manifests(job: Job) -> list[str]:
   """
   checkpoints, program, warnings = job.checkpoints, job.program, []
   data = provenance.fingerprint(program.builder)
-  about = data, program.schema, program.frozen
+  about = data, program.schema
   resumes = checkpoints.latest_step is not None
   position = chosen.position(checkpoints) if resumes else {}
   for number, run in enumerate(job.runs):
-    run.manifest = manifest.make(run.record, *about)
+    taken = {} if program.frozen is None else {manifest.FROZEN: program.frozen}
+    if of := program.replayed[number]:
+      taken[manifest.REPLAYED] = of.noted
+    run.manifest = manifest.make(run.record, *about, taken)
     if resumes and processes.is_first():
       carried = manifest.of_position(position, number)
       step = os.path.dirname(checkpoints.tables_folder)

@@ -15,11 +15,14 @@ from esmm_jax.json_files import with_tuples
 from esmm_jax.metric_names import Balance, BALANCING
 from esmm_jax.plugins import loading as plugins
 from esmm_jax.training import objective, parts
+from esmm_jax.training.program import Program
 from esmm_jax.training.settings import Settings
+from esmm_jax.training.state import TrainState
 from esmm_jax.types import InputError
 from esmm_jax.warm_start.base import named_from
 from esmm_jax.workdir import end_note, manifest, verify
 from esmm_jax.workdir.folder import read_finished, read_schema
+import jax.numpy as jnp
 
 KEY = BalancingOptions.key('of')
 
@@ -221,3 +224,38 @@ def resolve(
             ' Train them apart (--replicas=1).'
         )
   return filled, runs
+
+
+def check(program: Program, settings: Sequence[Settings]) -> None:
+  """Refuses replays that balance other losses than the runs they replay.
+
+  Args:
+    program: With the runs that are replayed.
+    settings: Of the replicas.
+
+  Raises:
+    InputError: Terms or their weights differ.
+  """
+  for s, run in zip(settings, program.replayed, strict=True):
+    if run is not None:
+      losses = objective.weights(s, program.estimator)
+      run.check_terms(program.plan.balancer.terms, losses)
+
+
+def with_weights(state: TrainState, program: Program) -> TrainState:
+  """Puts the weights that are replayed into a state before its first step.
+
+  Args:
+    state: As `initial` makes it.
+    program: With the runs that are replayed.
+  """
+  if not any(program.replayed):
+    return state
+  terms = program.plan.balancer.terms
+  ones = dict.fromkeys(terms, 1.0)  # Of parts that the model does not have.
+  balance = {}
+  for part, old in state.balance.items():
+    weights = [run.weights.get(part, ones) for run in program.replayed]
+    rows = [[of_run[term] for term in terms] for of_run in weights]
+    balance[part] = jnp.asarray(rows, old.dtype)
+  return state.replace(balance=balance)
