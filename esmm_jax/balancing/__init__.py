@@ -10,6 +10,8 @@ Of the gradients' products:
   mgda       the shortest convex combination
   cagrad     the best for the worst task, near the mean gradient
   imtl_g     equal parts along all gradients
+  nash       the bargain: the greatest product of gains
+  fairgrad   the greatest alpha-fair utility of gains
 
 A method is a function `(gram, losses, counts, state, key, **options)` that
 returns the weights of the tasks and its new state. Its signature describes its
@@ -22,8 +24,10 @@ from collections.abc import MutableMapping
 from esmm_jax.balancing import cagrad as _cagrad
 from esmm_jax.balancing import constant as _constant
 from esmm_jax.balancing import dual_projection as _dual_projection
+from esmm_jax.balancing import fairgrad as _fairgrad
 from esmm_jax.balancing import imtl_g as _imtl_g
 from esmm_jax.balancing import mgda as _mgda
+from esmm_jax.balancing import nash as _nash
 from esmm_jax.balancing import pcgrad as _pcgrad
 from esmm_jax.balancing import upgrad as _upgrad
 from esmm_jax.balancing.method import Method
@@ -39,6 +43,8 @@ BALANCERS: MutableMapping[str, Method] = Registry(
         'mgda': Method(_mgda.mgda),
         'cagrad': Method(_cagrad.cagrad),
         'imtl_g': Method(_imtl_g.imtl_g),
+        'nash': Method(_nash.nash, towers='weighted'),
+        'fairgrad': Method(_fairgrad.fairgrad, towers='weighted'),
     },
     instance_of(Method),
 )
