@@ -12,6 +12,7 @@ Of the gradients' products:
   imtl_g     equal parts along all gradients
   nash       the bargain: the greatest product of gains
   fairgrad   the greatest alpha-fair utility of gains
+  aligned    the mean of gradients made orthogonal and of one norm
 
 A method is a function `(gram, losses, counts, state, key, **options)` that
 returns the weights of the tasks and its new state. Its signature describes its
@@ -21,6 +22,7 @@ file and a line in `BALANCERS`.
 
 from collections.abc import MutableMapping
 
+from esmm_jax.balancing import aligned as _aligned
 from esmm_jax.balancing import cagrad as _cagrad
 from esmm_jax.balancing import constant as _constant
 from esmm_jax.balancing import dual_projection as _dual_projection
@@ -45,6 +47,7 @@ BALANCERS: MutableMapping[str, Method] = Registry(
         'imtl_g': Method(_imtl_g.imtl_g),
         'nash': Method(_nash.nash, towers='weighted'),
         'fairgrad': Method(_fairgrad.fairgrad, towers='weighted'),
+        'aligned': Method(_aligned.aligned),
     },
     instance_of(Method),
 )
