@@ -53,7 +53,7 @@ def fairgrad(
 
   References:
     Ban and Ji, Fair Resource Allocation in Multi-Task Learning, ICML 2024,
-    equations 3 to 5. TorchJD 0.18 and LibMTL have `scipy.least_squares` on the
+    equation 4. TorchJD 0.18 and LibMTL have `scipy.least_squares` on the
     unscaled G from 1 / T, which agrees to 1e-6 where the norms are alike.
     LibMTL's alpha is 1; TorchJD's has no default, and 0 is the sum.
   """

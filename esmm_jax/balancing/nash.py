@@ -13,7 +13,7 @@ def nash(
   """Weighs the tasks so that (G w)_i = 1 / w_i.
 
   The update d = sum w_i g_i maximizes the product of the gains g_i . d among
-  updates of one norm (section 3.1). For two tasks, with norms n and the cosine
+  updates of one norm. For two tasks, with norms n and the cosine
   c of the angle,
 
       w_i = 1 / (n_i sqrt(1 + c)),
@@ -42,8 +42,8 @@ def nash(
     Weights [T] and the state.
 
   References:
-    Navon et al., Multi-Task Learning as a Bargaining Game, ICML 2022, equation
-    2 and algorithm 1. TorchJD 0.18 and LibMTL have the authors' solver, up to
+    Navon et al., Multi-Task Learning as a Bargaining Game, ICML 2022, claim
+    3.1 and algorithm 1. TorchJD 0.18 and LibMTL have the authors' solver, up to
     20 convex programs from the last solution: for two tasks it is off by more
     than 1 % in direction in 3 % of random cases, all of conflict, by up to 26
     %. They divide G by its norm first and cut |d| at 1 (`max_norm`), and may
