@@ -39,10 +39,11 @@ def metabalance(
 
   The averages have bias correction: an m_i counts the steps that have rows of
   the task, so one that is absent at first is not too small later. (The paper
-  has none. It cancels in m / m_i as long as all are present.) A present
-  gradient of 0 is a norm of 0. A task with m_i = 0 has weight 1. Where the
-  primary task has no rows, or m = 0, the last task that has some takes its
-  part, so that the rest get what they get if it did not exist.
+  has none. It cancels in m / m_i as long as all are present.) A gradient of 0
+  does not move them, as in the authors' code, and a task that had no other yet
+  has weight 1. Where the primary task has no rows, or had no gradient yet, the
+  last task that has takes its part: the rest get what they get if it did not
+  exist.
 
   Args:
     gram: G [T, T], whose diagonal has the squares of the norms.
@@ -63,14 +64,13 @@ def metabalance(
     InputError: `primary` is no task.
 
   References:
-    He et al., MetaBalance, WWW 2022, algorithm 1, with beta .9 and r .7 as its
-    code has them; that adds 1e-5 to m_i, the norm of many gradients of CVR.
-    Bai et al., GradCraft, KDD 2024.
+    He et al., MetaBalance, WWW 2022, algorithm 1, with the beta and r of the
+    authors' code (facebookresearch/MetaBalance). Bai et al., GradCraft, KDD 2024.
   """
   del losses, key
   present = counts > 0
-  norms = jnp.sqrt(jnp.where(present, jnp.diagonal(gram), 0))
-  means, state = memory.remember(state, norms, present, beta)
+  tasks = active_sets.cosines(gram, counts)
+  means, state = memory.remember(state, tasks.norms, tasks.there, beta)
   able = present & (means > 0)
   leads = memory.primary_task(primary, terms, able)
   if magnitude == 'largest':

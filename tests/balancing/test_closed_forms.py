@@ -148,7 +148,8 @@ def test_cagrad_without_a_way():
   assert np.isnan(got[0]).all() and np.isfinite(got[1]).all()
 
 
-@pytest.mark.parametrize('num', [2, 3])
+@pytest.mark.parametrize(
+    'num', [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_mgda_of_divided_gradients(num):
   gram = references.grams(num, 50)
   losses = np.exp(np.random.default_rng(0).normal(size=(50, num)))

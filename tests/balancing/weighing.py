@@ -49,6 +49,8 @@ def _program(name, terms, fixed, dtype, which):
 def _run(name, terms, fixed, dtype, which, args, given, count):
   """Runs a program on problems in groups of `_BATCH`."""
   out = []
+  if 'terms' not in names(getattr(BALANCERS[name], which)):
+    terms = None
   for first in range(0, count, _BATCH):
     chosen = np.arange(first, first + _BATCH) % count
     part = jax.tree.map(lambda x: x[chosen], (args, given))
@@ -90,8 +92,8 @@ def weigh(name, gram, losses=None, counts=None, state=None, terms=None,
         state,
         keys,
     )
-    return _run(name, terms or TERMS[:num], fixed, dtype, 'weights', args,
-                _traced(name, given, count, dtype), count)
+    return _run(name, tuple(terms or TERMS[:num]), fixed, dtype, 'weights',
+                args, _traced(name, given, count, dtype), count)
 
 
 def after(name, before, later, counts, state, dtype=np.float64, **given):
