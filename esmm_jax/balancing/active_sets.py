@@ -5,8 +5,8 @@ linear system, and the one that meets the conditions of the optimum is chosen.
 That is exact, has no iterations and no branches, so it runs under jit and vmap,
 where solvers of quadratic programs do not.
 
-All is done on cosines: gradients of norm 1e-8 beside some of 1e8 do not fit into
-float32 otherwise.
+All is done on cosines: gradients of norm 1e-8 beside some of 1e8 do not fit
+into float32 otherwise.
 """
 
 import itertools

@@ -17,8 +17,9 @@ from tests.balancing.weighing import after, names, options, start, TERMS, weigh
 FIXED = {'pcgrad': {'order': 'all'}}
 # Traced options, for states that are not those of the start.
 GIVEN = {'window': 2.0}
-# Method -> exponent: w(a G) = a^exponent w(G); None: of no simple form.
-SCALE = {'nash': -0.5}
+# Method -> exponent of w(a G) = a^exponent w(G) at the options' defaults, 0
+# where none is named; None: of no simple form.
+SCALE = {'fairgrad': -0.5, 'nash': -0.5}
 # The update does not depend on the lengths of gradients, but for a factor.
 IMPARTIAL = {'imtl_g', 'nash'}
 # Method -> tests that do not fit it, and why.
