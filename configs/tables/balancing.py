@@ -33,6 +33,9 @@ from esmm_jax.sweeps.table import Choice, Column, Front, Table
 
 VARIANTS = ('', 'cpu', 'smoke', 'kuairand', 'kuairand_cpu')
 RATES = (1e-3, 3e-3, 1e-2)
+# Of the weight of CTR to that of CTCVR, whose loss is smaller by a factor of
+# 20: from where CTR is as good as it gets to where it suffers most.
+RATIOS = tuple(2.0**k for k in range(-6, 3))
 # One method of each kind, and the two that need no gradient of each task.
 FEW = ('random', 'uncertainty', 'pcgrad', 'mgda', 'cagrad', 'imtl_g', 'pcd')
 WORLDS = ('centre', 'rho -.6', 'CVR .5 %')
@@ -173,7 +176,7 @@ def _arms(variant: str, cell: Cell, common: Sweep) -> Sweep:
       {'@rate': rate, 'learning_rate': rate}
       for rate in (RATES[1:] if few else RATES)
   ]
-  ratios = (0.125, 1.0, 32.0) if few else seesaw_weights.RATIOS
+  ratios = RATIOS[::4] if few else RATIOS
   network = lambda model, estimator: product(
       common, _network(model, variant), fixed('estimator', estimator), rates
   )
