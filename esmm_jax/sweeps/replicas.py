@@ -7,7 +7,7 @@ The rule: two runs are of one group if their configs agree in every key but
   * loss_weights: all of them,
   * sampling: all of it,
   * estimator_options: those that the estimator takes as arrays
-    (`estimators.contract.signature`),
+    (`signatures`),
   * selection: metric, mode and patience,
   * run.save_predictions and common_ctr.
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from esmm_jax import options
 from esmm_jax.estimators import ESTIMATORS
-from esmm_jax.estimators.contract import signature
+from esmm_jax.estimators.contract import estimator as contract
 from esmm_jax.estimators.sampling import Sampling
 from esmm_jax.optim.network import OptimizerOptions, ScheduleOptions
 from esmm_jax.optim.tables import TableOptions
@@ -199,8 +199,7 @@ class ObjectiveOptions:
     estimator = _required(config, 'estimator', 'the config')
     values = _set(config.get('estimator_options', {}))
     if estimator in ESTIMATORS:
-      allowed = signature.options(ESTIMATORS[estimator].terms)
-      signature.check(values, allowed, estimator)
+      contract.check(values, ESTIMATORS[estimator].terms, estimator)
     weights = _set(config.get('loss_weights', {}))
     for name, value in weights.items():
       options.check_number(f'loss_weights.{name}', value, _LOSS_WEIGHT)

@@ -7,7 +7,8 @@ choice or switch. Losses themselves are in the tests of the estimators.
 import functools
 
 from esmm_jax.estimators import ESTIMATORS
-from esmm_jax.estimators.contract import bind, signature
+from esmm_jax.estimators.contract import bind
+from esmm_jax.estimators.contract import options as options_of
 from esmm_jax.tasks import FUNNEL
 from esmm_jax.types import InputError
 import jax
@@ -66,7 +67,7 @@ def cases():
   """(estimator, options that are set), one choice changed at a time."""
   for name, estimator in ESTIMATORS.items():
     yield name, {}
-    for option, about in signature.options(estimator.terms).items():
+    for option, about in options_of(estimator.terms).items():
       values = about.choices or ((False, True) if about.kind is bool else ())
       for value in values:
         if value != about.default:
@@ -87,7 +88,7 @@ every_case = pytest.mark.parametrize('case', [
 @functools.cache
 def bound(case):
   name, values = CASES[case]
-  options = signature.options(ESTIMATORS[name].terms)
+  options = options_of(ESTIMATORS[name].terms)
   reads = [values.get(k) for k in ('propensity', 'teacher') if k in options]
   if 'frozen' in reads:
     values = values | {'frozen_run': '../frozen'}
@@ -257,7 +258,7 @@ def test_traced_options_are_numbers_or_arrays(case):
 
 def traced_options():
   for name, estimator in ESTIMATORS.items():
-    for option, about in signature.options(estimator.terms).items():
+    for option, about in options_of(estimator.terms).items():
       if about.traced:
         yield name, option, about
 
@@ -290,7 +291,7 @@ def test_every_traced_option_has_an_effect(name, option, about):
 
 def options():
   for name, estimator in ESTIMATORS.items():
-    for option, about in signature.options(estimator.terms).items():
+    for option, about in options_of(estimator.terms).items():
       yield pytest.param(name, option, about, id=f'{name} {option}')
 
 
@@ -321,6 +322,6 @@ def test_an_option_of_one_name_means_one_thing():
   """The same kind and range in all estimators that have it."""
   seen = {}
   for name, estimator in ESTIMATORS.items():
-    for option, about in signature.options(estimator.terms).items():
+    for option, about in options_of(estimator.terms).items():
       kind = (about.kind, about.allowed, about.traced)
       assert seen.setdefault(option, kind) == kind, (name, option)

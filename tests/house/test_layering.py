@@ -18,8 +18,8 @@ LAYERS = [
     for module in ('checksums', 'histories', 'idle_objectives', 'json_files',
                    'late_callbacks', 'locks', 'metric_names', 'no_effect',
                    'options', 'ownership', 'paths', 'plugins', 'printable',
-                   'replaceable', 'schema', 'streams', 'system_errors',
-                   'tasks', 'types', 'whole_files')
+                   'replaceable', 'schema', 'signatures', 'streams',
+                   'system_errors', 'tasks', 'types', 'whole_files')
 ]
 # What a data set is made of.
 SET = [
@@ -86,6 +86,7 @@ RULES = [
         [],
     ),
     ('esmm_jax.options', ['esmm_jax.types'], []),
+    ('esmm_jax.signatures', ['esmm_jax.options', 'esmm_jax.types'], []),
     (
         'esmm_jax.replaceable',
         ['esmm_jax.checksums', 'esmm_jax.types', 'esmm_jax.whole_files'],
@@ -142,7 +143,17 @@ RULES = [
     ('esmm_jax.embeddings', LAYERS, JAX),
     ('esmm_jax.models', ['esmm_jax.embeddings', *LAYERS], [*JAX, 'flax']),
     ('esmm_jax.estimators', LAYERS, JAX),
-    ('esmm_jax.balancing', ['esmm_jax.tasks', 'esmm_jax.types'], JAX),
+    (
+        'esmm_jax.balancing',
+        [
+            'esmm_jax.options',
+            'esmm_jax.plugins.registry',
+            'esmm_jax.signatures',
+            'esmm_jax.tasks',
+            'esmm_jax.types',
+        ],
+        JAX,
+    ),
     (
         'esmm_jax.optim',
         ['esmm_jax.embeddings', *LAYERS],

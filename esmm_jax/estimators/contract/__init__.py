@@ -7,7 +7,7 @@
 """
 
 from esmm_jax.estimators.contract.binding import bind, Bound
-from esmm_jax.estimators.contract.estimator import Estimator, Needs
-from esmm_jax.estimators.contract.signature import Option, options
+from esmm_jax.estimators.contract.estimator import Estimator, Needs, options
+from esmm_jax.signatures import Option
 
 __all__ = ['bind', 'Bound', 'Estimator', 'Needs', 'Option', 'options']

@@ -5,8 +5,10 @@ import functools
 import inspect
 from typing import Any, NamedTuple
 
-from esmm_jax.estimators.contract import clashes, signature
-from esmm_jax.estimators.contract.estimator import Estimator, Needs
+from esmm_jax.estimators.contract import clashes
+from esmm_jax.estimators.contract import estimator as contract
+from esmm_jax.estimators.contract.estimator import Estimator, FROZEN_RUN, Needs
+from esmm_jax.signatures import taken
 from esmm_jax.tasks import Tasks
 from esmm_jax.types import Array, InputError, LossTerms
 
@@ -57,9 +59,9 @@ def bind(
       without need, or needed and not set.
   """
   values = {k: v for k, v in values.items() if v is not None}
-  options = signature.options(estimator.terms)
-  signature.check(values, options, name)
-  frozen_run = values.pop(signature.FROZEN_RUN, '')
+  options = contract.options(estimator.terms)
+  contract.check(values, estimator.terms, name)
+  frozen_run = values.pop(FROZEN_RUN, '')
   every = {k: o.default for k, o in options.items()} | values
   traced = {k: float(every[k]) for k, o in options.items() if o.traced}
   fixed = {k: v for k, v in every.items() if k not in traced}
@@ -86,7 +88,7 @@ def bind(
 
 def traced_options(estimator: Estimator) -> list[str]:
   """Returns the names of the options in which replicas may differ."""
-  options = signature.options(estimator.terms)
+  options = contract.options(estimator.terms)
   return [name for name, option in options.items() if option.traced]
 
 
@@ -94,10 +96,7 @@ def _with_options(
     function: Callable[..., Any], values: Mapping[str, Any]
 ) -> Callable[..., Any]:
   """Binds those of the values that a function names."""
-  names = inspect.signature(function).parameters
-  return functools.partial(
-      function, **{k: v for k, v in values.items() if k in names}
-  )
+  return functools.partial(function, **taken(function, values))
 
 
 def _rescale(
@@ -107,10 +106,9 @@ def _rescale(
   if estimator.rescale is None:
     return None
   bound = _with_options(estimator.rescale, fixed)
-  names = inspect.signature(estimator.rescale).parameters
 
   def rescale(means, **traced):
-    return bound(means, **{k: v for k, v in traced.items() if k in names})
+    return bound(means, **taken(estimator.rescale, traced))
 
   return rescale
 
@@ -125,11 +123,11 @@ def _check_frozen(name: str, needs: Needs, run: str) -> None:
     raise InputError(
         f'estimator={name!r} with these estimator_options reads what a finished'
         f' run predicts for {", ".join(needs.frozen)}; set'
-        f' estimator_options.{signature.FROZEN_RUN} to its folder.'
+        f' estimator_options.{FROZEN_RUN} to its folder.'
     )
   if run and not needs.frozen:
     raise InputError(
-        f'estimator_options.{signature.FROZEN_RUN} is {run!r}, but'
+        f'estimator_options.{FROZEN_RUN} is {run!r}, but'
         f' estimator={name!r} with these options reads no predictions; leave'
         ' it unset.'
     )

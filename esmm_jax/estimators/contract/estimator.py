@@ -3,9 +3,14 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from esmm_jax import signatures
 from esmm_jax.estimators.funnel import CONDITIONAL
 from esmm_jax.tasks import Head
 from esmm_jax.types import Array, LossTerms
+
+# The option that the framework reads itself.
+FROZEN_RUN = 'frozen_run'
+_SKIP = 3  # logits, labels, where
 
 
 class Needs(NamedTuple):
@@ -39,7 +44,7 @@ class Estimator(NamedTuple):
       count). Both add up over parts of a batch; the loss of a term is
       weight x sum / count of the whole batch, and the count, which may depend
       on the logits, is taken without a gradient. Its options are described by
-      its signature (`signature.options`). A keyword `step` is given the number
+      its signature (`signatures.options`). A keyword `step` is given the number
       of steps done, int32.
     weights: Tasks -> its terms and their default weights in the loss.
     needs: -> `Needs`; None needs nothing.
@@ -60,3 +65,32 @@ class Estimator(NamedTuple):
   row_weights: Callable[..., Mapping[str, Any]] | None = None
   output_interpretation: str = CONDITIONAL
   needs_uniform: bool = False
+
+
+def options(function: Callable[..., Any]) -> dict[str, signatures.Option]:
+  """Reads the options of an estimator's function.
+
+  Args:
+    function: `(logits, labels, where, *, tasks, step, **options)`.
+
+  Raises:
+    InputError: See `signatures.options`.
+  """
+  return signatures.options(function, _SKIP)
+
+
+def check(
+    values: Mapping[str, Any], function: Callable[..., Any], name: str
+) -> None:
+  """Refuses options that an estimator does not have, and wrong values.
+
+  Args:
+    values: Option -> value, those that are set.
+    function: Of the estimator.
+    name: Of the estimator.
+
+  Raises:
+    InputError: An option is unknown, or its value is not allowed.
+  """
+  allowed = options(function) | {FROZEN_RUN: signatures.Option('', str)}
+  signatures.check(values, allowed, name, 'estimator_options')

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from esmm_jax.estimators.contract import signature
-from esmm_jax.estimators.contract.estimator import Estimator
+from esmm_jax import signatures
+from esmm_jax.estimators.contract.estimator import Estimator, FROZEN_RUN
+from esmm_jax.estimators.contract.estimator import options
 from esmm_jax.tasks import CART_FUNNEL, CLICK, CLICKED, CONVERSION, FUNNEL, Task
 from esmm_jax.types import InputError
 
@@ -23,12 +24,8 @@ def option_types(estimators: Mapping[str, Estimator]) -> dict[str, type]:
   Args:
     estimators: Those of `ESTIMATORS`.
   """
-  kinds: dict[str, type] = {}
-  for estimator in estimators.values():
-    for name, option in signature.options(estimator.terms).items():
-      same = kinds.setdefault(name, option.kind) is option.kind
-      kinds[name] = option.kind if same else object
-  return {**kinds, signature.FROZEN_RUN: str}
+  every = (options(e.terms) for e in estimators.values())
+  return {**signatures.types(every), FROZEN_RUN: str}
 
 
 def terms(estimators: Mapping[str, Estimator]) -> list[str]:

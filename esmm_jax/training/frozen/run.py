@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 
 from esmm_jax import paths
 from esmm_jax.data.store.columnar import ColumnarBuilder
-from esmm_jax.estimators.contract.signature import FROZEN_RUN
+from esmm_jax.estimators.contract.estimator import FROZEN_RUN
 from esmm_jax.schema import Schema
 from esmm_jax.tasks import Space, spaces
 from esmm_jax.training.settings import Settings

@@ -1,4 +1,6 @@
-"""The options of an estimator, read from the signature of its function.
+"""The options of a function of a config section, read from its signature.
+
+Estimators and methods of balancing have such functions.
 
 The annotation of a keyword says all: its type, its choices or range, and
 whether replicas of one program may differ in it.
@@ -12,7 +14,7 @@ A traced number may be an array, and may differ between replicas. All others are
 fixed when a program is compiled.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 import inspect
 import typing
 from typing import Any, NamedTuple
@@ -20,15 +22,13 @@ from typing import Any, NamedTuple
 from esmm_jax import options as checks
 from esmm_jax.types import InputError
 
-# Keywords that the step fills, and the option that the framework reads itself.
-RESERVED = ('tasks', 'step')
-FROZEN_RUN = 'frozen_run'
+# Keywords that the framework fills.
+RESERVED = ('tasks', 'step', 'terms')
 _FINITE = checks.Range(-1e38, 1e38)
-_POSITIONAL = 3  # logits, labels, where
 
 
 class Option(NamedTuple):
-  """An option of an estimator.
+  """An option of a function.
 
   Attributes:
     default: Its value where it is not set.
@@ -45,11 +45,12 @@ class Option(NamedTuple):
   traced: bool = False
 
 
-def options(function: Callable[..., Any]) -> dict[str, Option]:
-  """Reads the options of an estimator's function.
+def options(function: Callable[..., Any], skip: int) -> dict[str, Option]:
+  """Reads the options of a function.
 
   Args:
-    function: `(logits, labels, where, *, tasks, step, **options)`.
+    function: Those of its parameters that are not `RESERVED` are options.
+    skip: Positional ones at the beginning, which are no options.
 
   Returns:
     Name -> option, in the order of the signature.
@@ -60,11 +61,11 @@ def options(function: Callable[..., Any]) -> dict[str, Option]:
   """
   hints = typing.get_type_hints(function, include_extras=True)
   parameters = list(inspect.signature(function).parameters.values())
-  found = {}
-  for parameter in parameters[_POSITIONAL:]:
-    if parameter.name not in RESERVED:
-      found[parameter.name] = _option(function, parameter, hints)
-  return found
+  return {
+      parameter.name: _option(function, parameter, hints)
+      for parameter in parameters[skip:]
+      if parameter.name not in RESERVED
+  }
 
 
 def _option(
@@ -97,23 +98,25 @@ def _option(
 
 
 def check(
-    values: Mapping[str, Any], allowed: Mapping[str, Option], owner: str
+    values: Mapping[str, Any],
+    allowed: Mapping[str, Option],
+    owner: str,
+    section: str,
 ) -> None:
   """Refuses values that options cannot have.
 
   Args:
     values: Option -> value, those that are set.
-    allowed: The options of the estimator.
-    owner: Its name.
+    allowed: The options of the function.
+    owner: The name of the estimator or method.
+    section: The config section.
 
   Raises:
     InputError: An option is unknown, or its value is not allowed.
   """
-  names = [*allowed, FROZEN_RUN]
-  checks.refuse_unknown(values, names, 'estimator_options', owner)
+  checks.refuse_unknown(values, [*allowed], section, owner)
   for name, value in values.items():
-    option = allowed.get(name, Option('', str))
-    key = f'estimator_options.{name}'
+    option, key = allowed[name], f'{section}.{name}'
     if option.choices:
       checks.check_choice(key, value, option.choices)
     elif option.allowed:
@@ -124,3 +127,26 @@ def check(
       checks.check_number(key, value, option.allowed)
     elif not isinstance(value, option.kind):
       raise InputError(f'{key} is {value!r}, not a {option.kind.__name__}.')
+
+
+def types(functions: Iterable[Mapping[str, Option]]) -> dict[str, type]:
+  """Returns the options of all functions and their types.
+
+  Args:
+    functions: The options of each. One that two have with different types is
+      an `object`.
+  """
+  kinds: dict[str, type] = {}
+  for each in functions:
+    for name, option in each.items():
+      same = kinds.setdefault(name, option.kind) is option.kind
+      kinds[name] = option.kind if same else object
+  return kinds
+
+
+def taken(
+    function: Callable[..., Any], values: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Returns those of the values that a function names."""
+  names = inspect.signature(function).parameters
+  return {k: v for k, v in values.items() if k in names}
