@@ -64,7 +64,7 @@ def check(
         continue
       if saved.config is None:  # A run that has begun is not asked again.
         no_effect.check(flat[name], elsewhere=read)
-      _check_frozen_run(name, flat[name], plan.configs, workdir)
+      _check_named_runs(name, flat[name], plan.configs, workdir)
       keys |= run_keys(config, data_dir, builders)
     except InputError as e:
       if name in plan.names:
@@ -75,10 +75,12 @@ def check(
   return refused
 
 
-def _check_frozen_run(
+def _check_named_runs(
     name: str, flat: Mapping[str, Any], runs: Iterable[str], workdir: str
 ) -> None:
-  """Refuses a frozen run that is not finished, if the sweep does not train it.
+  """Refuses a frozen or replayed run that is not finished.
+
+  Those that the sweep trains need not be.
 
   Args:
     name: The run that names it.
@@ -87,13 +89,16 @@ def _check_frozen_run(
     workdir: Folder of the sweep.
   """
   from esmm_jax.sweeps.saved_runs import run_folder
-  from esmm_jax.training.frozen.run import FrozenRun, KEY, resolved
+  from esmm_jax.training.balanced import replayed
+  from esmm_jax.training.frozen.run import FrozenRun, KEY
+  from esmm_jax.warm_start.base import resolved
 
-  if frozen := flat.get(KEY):
-    folder = run_folder(workdir, name)
-    others = [run_folder(workdir, other) for other in runs if other != name]
-    if resolved(frozen, folder) not in map(os.path.normpath, others):
-      FrozenRun.open(frozen, folder)
+  folder = run_folder(workdir, name)
+  others = [run_folder(workdir, other) for other in runs if other != name]
+  for key, kind in ((KEY, FrozenRun), (replayed.KEY, replayed.Replayed)):
+    named = flat.get(key)
+    if named and resolved(named, folder) not in map(os.path.normpath, others):
+      kind.open(named, folder)
 
 
 def run_keys(
