@@ -131,7 +131,7 @@ def pair(weights: Mapping[str, float], tasks: Tasks, named: str = ''):
 
 
 def score_spaces(
-    terms: Sequence[str], tasks: Tasks, truth: Sequence[str], named: str = ''
+    terms: Sequence[str], tasks: Tasks, choices: Sequence[str], named: str = ''
 ) -> tuple[str, str]:
   """Returns the spaces whose AUC are the scores of two losses.
 
@@ -140,19 +140,18 @@ def score_spaces(
 
   >>> from esmm_jax.sweeps.seesaw import score_spaces
   >>> from esmm_jax.tasks import FUNNEL
-  >>> score_spaces(('ctr', 'ctcvr'), FUNNEL, ())
+  >>> score_spaces(('ctr', 'ctcvr'), FUNNEL, ('ctr', 'cvr_clicked', 'ctcvr'))
   ('ctr', 'cvr_clicked')
 
   Args:
     terms: The two losses.
     tasks: The run's tasks.
-    truth: Names of the truth columns.
+    choices: Spaces that have an AUC.
     named: Two spaces, with a comma between; or ''.
 
   Raises:
     InputError: There is no such space, or both are the same.
   """
-  choices = auc_spaces(tasks, truth)
   if named:
     chosen = _two('scores', named)
     for space in chosen:
@@ -175,13 +174,6 @@ def score_spaces(
         f' losses by --tasks, or two of {", ".join(choices)} by --scores.'
     )
   return chosen[0], chosen[1]
-
-
-def auc_spaces(tasks: Tasks, truth: Sequence[str]) -> list[str]:
-  """Lists the spaces that have an AUC, those against the truth last."""
-  binary = [s for s in spaces(tasks) if s.kind == 'binary']
-  entire = dict.fromkeys(s.output for s in binary if f'p_{s.output}' in truth)
-  return [*(s.key for s in binary), *(f'{o}_entire' for o in entire)]
 
 
 def _own_space(term: str, tasks: Tasks) -> str:
@@ -359,7 +351,6 @@ def tables(design: Design, title: str, note: str) -> Tables:
           note=note,
           baseline={ARM: SINGLE, RATIO: None},
           front=Front(ARM, RATIO, x, y, SINGLE),
-          figures=('fronts',),
       ),
       Table(
           title,

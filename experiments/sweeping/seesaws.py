@@ -1,6 +1,7 @@
 """A config -> what its seesaw laboratory compares, for `experiments.seesaw`."""
 
 from collections.abc import Mapping
+import contextlib
 import os
 from typing import Any
 
@@ -22,6 +23,7 @@ _SET_HERE = {
     'refit_of': '',
     'common_ctr': '',
 }
+_AUC = '/auc'
 # Data set -> variant of a config file that has its keys.
 _VARIANTS = {
     'synthetic_funnel': '',
@@ -92,9 +94,9 @@ def design(
   estimator = parts.estimator(settings.objective, schema.tasks)
   weights = objective.weights(settings, estimator)
   terms = seesaw.pair(weights, schema.tasks, options['tasks'])
-  truth = schema.truth
-  scores = seesaw.score_spaces(terms, schema.tasks, truth, options['scores'])
-  every = seesaw.auc_spaces(schema.tasks, truth)
+  keys_of_metrics = parts.metric_keys(settings.objective, schema)
+  every = [k[: -len(_AUC)] for k in keys_of_metrics if k.endswith(_AUC)]
+  scores = seesaw.score_spaces(terms, schema.tasks, every, options['scores'])
   epochs = settings.training.num_epochs
   evals = max(
       settings.training.evals_per_epoch, -(-options['evals'] // epochs)
@@ -103,7 +105,8 @@ def design(
   names = method_names()
   return seesaw.Design(
       base,
-      single(config, options['single']) | {'evals_per_epoch': evals},
+      single(config, spec.partition(':')[2], options['single'])
+      | {'evals_per_epoch': evals},
       terms,
       (weights[terms[0]], weights[terms[1]]),
       scores,
@@ -121,7 +124,7 @@ def method_names() -> list[str]:
   return [n for n in BALANCERS if n not in ('static', 'replay')]
 
 
-def single(config: Any, spec: str = '') -> Point:
+def single(config: Any, variant: str = '', spec: str = '') -> Point:
   """Makes the point of the single-task models for the data of a config.
 
   A network for each task and nothing shared, conversions trained on clicked
@@ -130,6 +133,8 @@ def single(config: Any, spec: str = '') -> Point:
 
   Args:
     config: A ConfigDict.
+    variant: Of its file; that of the single-task models too, if it has one of
+      that name for the same data set.
     spec: File and variant of the config of a single-task model; '': that of
       `configs` for the same data set.
 
@@ -144,9 +149,7 @@ def single(config: Any, spec: str = '') -> Point:
         f'dataset.name={name!r}: no single-task config of that data set is'
         ' known; give --single=FILE:variant.'
     )
-  if not spec:
-    variant = _VARIANTS[name]
-    spec = _config_file('single_task') + (f':{variant}' if variant else '')
+  spec = spec or _single_spec(name, variant)
   then, now = (flatten(t.to_dict()) for t in (load.config(spec), config))
   point: Point = {'config': spec}
   for key, value in now.items():
@@ -157,6 +160,16 @@ def single(config: Any, spec: str = '') -> Point:
       point[key] = value
   point['model.tower_units'] = _path(config.model)
   return {k: v for k, v in point.items() if k not in _SET_HERE}
+
+
+def _single_spec(dataset: str, variant: str) -> str:
+  """Returns the single-task config of a data set: of a variant, if it can be."""
+  file = _config_file('single_task')
+  with contextlib.suppress(InputError):
+    if load.config(f'{file}:{variant}').dataset.name == dataset:
+      return f'{file}:{variant}'
+  variant = _VARIANTS[dataset]
+  return f'{file}:{variant}' if variant else file
 
 
 def _path(model: Mapping[str, Any]) -> tuple[int, ...]:

@@ -7,8 +7,8 @@ import os
 from typing import Any, NamedTuple
 
 from esmm_jax.json_files import read_jsonl
-from esmm_jax.reporting import figures, plots, text as report
-from esmm_jax.reporting.front_grid import curves, front_grid
+from esmm_jax.reporting import plots, text as report
+from esmm_jax.reporting.front_grid import curves, Curves, front_grid
 from esmm_jax.reporting.gain_grid import gain_grid
 from esmm_jax.reporting.grid import text
 from esmm_jax.reporting.margin_grid import margin_grid
@@ -21,6 +21,7 @@ from esmm_jax.sweeps.results import Block, notes, Row, tabulate
 from esmm_jax.sweeps.saved_runs import run_folder, SavedRun
 from esmm_jax.sweeps.table import Table as SweepTable
 from esmm_jax.workdir.identity import say_once
+import numpy as np
 
 _FRONT = (
     'Each point of the line is the mean over seeds of one static ratio of the'
@@ -147,7 +148,7 @@ def make(
       [
           Section('State', state),
           Section('What it says', [*answers, Text(tables.front.note)]),
-          _front_section(tables.front, blocks, folder),
+          _front_section(arms, tables.front, scores, folder),
           _gains(tables, blocks, replays, read, folder),
           _balance(arms, folder),
           _by_step(arms, stopped, single, folder),
@@ -176,15 +177,30 @@ def _read(design: seesaw.Design, workdir: str, block: Block) -> _Arms:
 
 
 def _front_section(
-    table: SweepTable, blocks: Sequence[Block], folder: str
+    arms: _Arms, table: SweepTable, scores: Curves, folder: str
 ) -> Section:
   """Shows the front, its volume, and how far methods lie beyond it."""
-  drawn = figures.draw(table, blocks, folder)
-  parts: list[Any] = [Picture(p, _FRONT, True) for p in drawn.paths]
-  parts += [Missing(what) for what in drawn.skipped]
-  grids = [front_grid(table, blocks[0]), margin_grid(table, blocks[0])]
-  parts += [Table(g) for g in grids if g.rows]
-  return Section('Front', parts)
+  x, y = (f'{space} AUC' for space in arms.design.scores)
+  arrays = [scores.single, *scores.series.values()]
+  arrays += [v for by in scores.points.values() for v in by.values()]
+  if all(np.isnan(values).all() for values in arrays):
+    return Section('Front', [Missing('No run of the front is finished.')])
+  first, second = arms.design.terms
+  path = os.path.join(folder, 'front.png')
+  plots.fronts(
+      {text(name): values for name, values in scores.series.items()},
+      scores.along,
+      scores.single,
+      path,
+      table.title,
+      x,
+      y,
+      f'log2 of the {first} : {second} weight',
+      {text(name): by for name, by in scores.points.items()},
+  )
+  grids = [front_grid(table, arms.block), margin_grid(table, arms.block)]
+  tables = [Table(g) for g in grids if g.rows]
+  return Section('Front', [Picture(path, _FRONT, True), *tables])
 
 
 def _gains(

@@ -11,8 +11,8 @@ import math
 from typing import Any, NamedTuple
 
 from esmm_jax.metrics import significance
-from esmm_jax.reporting.gain_grid import verdict
-from esmm_jax.reporting.grid import counted, Grid, interval, NONE, number, text
+from esmm_jax.reporting.gain_grid import LEVEL, verdict
+from esmm_jax.reporting.grid import counted, Grid, NONE, number, text
 from esmm_jax.sweeps.results import Gain
 import numpy as np
 
@@ -169,29 +169,31 @@ def gains_grid(arms: Sequence[Stopped], names: Sequence[str]) -> Grid:
   x, y = names
   rows = []
   for arm in arms:
-    gains = [*arm.selected, *arm.own]
-    cells = [
-        interval(*(g.paired.mean, g.paired.low, g.paired.high), _DECIMALS)
-        for g in gains
-    ]
     selected, own = verdicts(arm, names)
-    pairs = max(g.paired.n for g in gains)
+    cells = [
+        _gain(of[k]) for k in range(2) for of in (arm.selected, arm.own)
+    ]
+    pairs = max(g.paired.n for g in (*arm.selected, *arm.own))
     rows.append([
-        *arm.name, counted(pairs, arm.planned),
-        *cells[:2], selected, *cells[2:], own,
+        *arm.name, counted(pairs, arm.planned), *cells, selected, own,
     ])  # fmt: skip
   headers = [
-      *('arm', 'ratio', 'pairs', f'{x}, one stop', f'{y}, one stop'),
-      *('verdict', f'{x}, own best', f'{y}, own best', 'verdict at own best'),
+      *('arm', 'ratio', 'pairs', f'{x}: one stop', 'own best'),
+      *(f'{y}: one stop', 'own best', 'verdict: one stop', 'own best'),
   ]
   notes = [
-      'Gain over single_task at the same seed, validation split: mean [95 %'
-      ' interval], once at the step that each run selected, once at the best'
-      ' step of each task, on both sides. The verdicts are those of the gains,'
-      ' with Holm over the arms. A seesaw that is gone at the own best steps was'
-      ' made by the one stop.'
+      'Mean gain over single_task at the same seed, validation split, once at'
+      ' the step that each run selected, once at the best step of each task, on'
+      f' both sides; * p of the paired t test below {LEVEL:.2g} after Holm over'
+      ' the arms. A seesaw that is gone at the own best steps was made by the'
+      ' one stop.'
   ]
   return Grid('Gains with one stop and with two', headers, rows, 2, notes)
+
+
+def _gain(gain: Gain) -> str:
+  star = '*' if gain.p_holm < LEVEL else ''
+  return number(gain.paired.mean, _DECIMALS, '+') + star
 
 
 def answer(arms: Sequence[Stopped], names: Sequence[str]) -> str:
