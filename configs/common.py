@@ -42,6 +42,8 @@ VARIANTS = (
 def base() -> ConfigDict:
   """Makes a run on the default simulated log; a model's config adds `model`."""
   # Late: importing a config does not bring JAX along.
+  from esmm_jax.balancing import BALANCERS
+  from esmm_jax.balancing.method import option_types
   from esmm_jax.estimators import ESTIMATORS
   from esmm_jax.estimators.contract import keys
 
@@ -75,6 +77,27 @@ def base() -> ConfigDict:
           loss_weights={
               term: placeholder(float) for term in keys.terms(ESTIMATORS)
           },
+          # Weighs the tasks in every step (docs/balancing.md). Unset: static,
+          # and as the signature of the method's function has it.
+          balancing=dict(
+              name=placeholder(str),
+              # exact or representation.
+              gram=placeholder(str),
+              # all or each.
+              parts=placeholder(str),
+              # own or weighted.
+              towers=placeholder(str),
+              # Compares the tasks' gradients where the method does not.
+              measure=placeholder(bool),
+              # The terms that are balanced.
+              terms=placeholder(tuple),
+              # Folder of a finished run, from this one's, that is replayed.
+              of=placeholder(str),
+              **{
+                  name: placeholder(kind)
+                  for name, kind in option_types(BALANCERS).items()
+              },
+          ),
           learning_rate=1e-3,
           schedule=dict(name='constant', warmup_steps=0, end_factor=0.01),
           optimizer=dict(

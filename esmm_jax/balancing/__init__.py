@@ -1,6 +1,23 @@
 """Balancing: combines the losses or the gradients of the tasks.
 
-  static   a fixed weight for each term
+  static     a fixed weight for each term
+
+Of the gradients' products:
+
+  pcgrad     each gradient without its parts against the others
+  upgrad     each gradient projected so that it harms none
+  dualproj   the mean gradient projected so that it harms none
+  mgda       the shortest convex combination
+  cagrad     the best for the worst task, near the mean gradient
+  imtl_g     equal parts along all gradients
+  static        a fixed weight for each term
+  random        RLW: random weights in every step
+  uncertainty   UW: 1 / L_i, learned
+  imtl_l        IMTL-L: the same, of a loss twice as large
+  dwa           DWA: more for losses that fall more slowly
+  gradnorm      norms of gradients alike, larger for tasks that lag behind
+  famo          all losses shall fall at the same relative rate
+  stch          a smooth form of the largest loss
 
 A method is a function `(gram, losses, counts, state, key, **options)` that
 returns the weights of the tasks and its new state. Its signature describes its
@@ -10,7 +27,20 @@ file and a line in `BALANCERS`.
 
 from collections.abc import MutableMapping
 
+from esmm_jax.balancing import cagrad as _cagrad
 from esmm_jax.balancing import constant as _constant
+from esmm_jax.balancing import dual_projection as _dual_projection
+from esmm_jax.balancing import dwa as _dwa
+from esmm_jax.balancing import famo as _famo
+from esmm_jax.balancing import gradnorm as _gradnorm
+from esmm_jax.balancing import imtl_g as _imtl_g
+from esmm_jax.balancing import imtl_l as _imtl_l
+from esmm_jax.balancing import mgda as _mgda
+from esmm_jax.balancing import pcgrad as _pcgrad
+from esmm_jax.balancing import random_weights as _random_weights
+from esmm_jax.balancing import stch as _stch
+from esmm_jax.balancing import uncertainty as _uncertainty
+from esmm_jax.balancing import upgrad as _upgrad
 from esmm_jax.balancing.method import Method
 from esmm_jax.plugins.registry import instance_of, Registry
 
@@ -18,6 +48,27 @@ BALANCERS: MutableMapping[str, Method] = Registry(
     'BALANCERS',
     {
         'static': Method(_constant.constant, towers='weighted'),
+        'pcgrad': Method(_pcgrad.pcgrad),
+        'upgrad': Method(_upgrad.upgrad),
+        'dualproj': Method(_dual_projection.dual_projection),
+        'mgda': Method(_mgda.mgda),
+        'cagrad': Method(_cagrad.cagrad),
+        'imtl_g': Method(_imtl_g.imtl_g),
+        'random': Method(_random_weights.random, towers='weighted'),
+        'uncertainty': Method(
+            _uncertainty.uncertainty, _uncertainty.init, towers='weighted'
+        ),
+        'imtl_l': Method(
+            _imtl_l.imtl_l, _uncertainty.init, towers='weighted'
+        ),
+        'dwa': Method(_dwa.dwa, _dwa.init, towers='weighted'),
+        'gradnorm': Method(
+            _gradnorm.gradnorm, _gradnorm.init, towers='weighted'
+        ),
+        'famo': Method(
+            _famo.famo, _famo.init, _famo.after, towers='weighted'
+        ),
+        'stch': Method(_stch.stch, _stch.init, towers='weighted'),
     },
     instance_of(Method),
 )

@@ -45,6 +45,7 @@ ATTRIBUTES = {
     'steps_since_report': SHARED,
     'bad_step': PER_REPLICA,
     'skipped': SKIPPED,
+    'balance': BY_REPLICA,
 }
 
 

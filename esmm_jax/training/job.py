@@ -20,10 +20,11 @@ from esmm_jax.training import selection
 from esmm_jax.training.clock import Clock
 from esmm_jax.training.common_ctr import common_ctr_order
 from esmm_jax.training.frozen.columns import with_labels
+from esmm_jax.training.initial import initial, placed
 from esmm_jax.training.predict import Split, SplitPredictor
 from esmm_jax.training.replica_run import Run
 from esmm_jax.training.settings import Settings
-from esmm_jax.training.state import init_state, TrainState
+from esmm_jax.training.state import TrainState
 from esmm_jax.types import InputError
 from esmm_jax.warm_start.base import Base
 from esmm_jax.warm_start.takeover import take_over
@@ -195,20 +196,10 @@ def initialise_or_restore(job: Job) -> tuple[TrainState, Any]:
   """
   program, runs, checkpoints = job.program, job.runs, job.checkpoints
   layout = program.layout
-  init = functools.partial(
-      init_state,
-      program.plan,
-      num_rows=program.schema.num_rows,
-      embed_dim=job.common.model.embed_dim,
-      seeds=[run.settings.training.first_seed for run in runs],
-      example=program.batches(0),
-      term_names=list(program.hyper.loss_weights),
-      embed_scale=job.common.table.embed_init_scale,
-      layout=layout,
-  )
+  init = functools.partial(initial, program, [run.settings for run in runs])
   resumes, begins = checkpoints.latest_step is not None, ''
   if not resumes:  # Nothing is left behind by a model that cannot be.
-    state, begins = _take_over(job, layout.placed(init()))
+    state, begins = _take_over(job, placed(init(), program))
     best = selection.copy(state.params) if job.keeps_best else {}
   warnings = [*checkpoints.messages, *_manifests(job)]
   _claim(job)

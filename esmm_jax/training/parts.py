@@ -8,6 +8,8 @@ import os
 from typing import Any
 
 from esmm_jax import paths
+from esmm_jax.balancing import BALANCERS, binding
+from esmm_jax.balancing.binding import Balancer
 from esmm_jax.data import DATASETS
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular import frame_files
@@ -228,6 +230,23 @@ def estimator(objective: ObjectiveOptions, tasks: Tasks) -> Bound:
   return bind(name, chosen, objective.options, tasks)
 
 
+def balancer(settings: Sequence[Settings], chosen: Bound) -> Balancer | None:
+  """Binds the method of balancing to the terms of the estimator.
+
+  Args:
+    settings: One for each replica.
+    chosen: Their estimator.
+
+  Raises:
+    InputError: There is no such method, or see `binding.bind`.
+  """
+  section = settings[0].balancing
+  method = named(BALANCERS, section.name, 'balancing.name')
+  weights = [objective.weights(s, chosen) for s in settings]
+  terms = [k for k in chosen.weights if any(w[k] for w in weights)]
+  return binding.bind(section, method, terms)
+
+
 def metric_keys(objective: ObjectiveOptions, schema: Schema) -> list[str]:
   """Lists the metrics that a run has of a split: see `by_space`."""
   weights = RowWeights.of(estimator(objective, schema.tasks))
@@ -264,6 +283,7 @@ def check_tasks(
   drawn = sampling.COLUMNS if sampled or chosen.needs_uniform else ()
   labels = [*described.labels, described.weight]
   clashes.check_columns(name, chosen.needs, labels, described.truth, drawn)
+  balancer(settings, chosen)
   model(
       common.model.options,
       common.model.name,

@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 from esmm_jax import histories, system_errors
+from esmm_jax.balancing import records
 from esmm_jax.json_files import write_json
 from esmm_jax.metrics.undefined import undefined
 from esmm_jax.parallel import axes, processes
@@ -52,7 +53,8 @@ def report(
   losses = []
   for r, n in enumerate(skipped[1].tolist()):
     done = max(steps - n, 1)
-    means = {f'train/{k}': float(v[r]) / done for k, v in sums.items()}
+    means = records.reported({k: float(v[r]) / done for k, v in sums.items()})
+    means = prefixed('train', means)
     losses.append(means | ({'train/skipped': n} if n else {}))
   return reset_sums(state, job.program.layout), losses
 

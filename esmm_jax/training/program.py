@@ -5,6 +5,7 @@ import dataclasses
 import functools
 from typing import Any, NamedTuple
 
+from esmm_jax.balancing import BALANCERS, binding
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.estimators import ESTIMATORS, funnel, sampling
@@ -104,6 +105,7 @@ def program(
   )
   length = _length(common, builder, batches)
   plan = _plan(common, schema, estimator, model, layout, length, sampled)
+  plan = plan._replace(balancer=parts.balancer(settings, estimator))
   is_resident = resident.is_resident(
       common.run.device_resident, batches, layout
   )
@@ -136,6 +138,7 @@ def _check_before_data(settings: Sequence[Settings]) -> Layout:
     )
   parts.named(ESTIMATORS, common.objective.estimator, 'estimator')
   parts.named(MODELS, common.model.name, 'model.name')
+  parts.named(BALANCERS, common.balancing.name, 'balancing.name')
   table_optimizer(common.table, common.optimizer, 1)
   layout = Layout(common.run.mesh)
   layout.check_replicas(len(settings))
@@ -263,6 +266,7 @@ def _hyper(
       stacked([objective.weights(s, b) for s, b in zip(settings, bound)]),
       stacked([o.sampling._asdict() for o in objectives]) if sampled else {},
       stacked([b.traced for b in bound]),
+      stacked([binding.traced_options(s.balancing) for s in settings]),
   )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any
 
+from esmm_jax.balancing import binding as balancing
 from esmm_jax.estimators import ESTIMATORS, sampling
 from esmm_jax.estimators.contract import binding
 from esmm_jax.metrics.by_space import Observed
@@ -205,6 +206,8 @@ def check_alike(settings: Sequence[Settings]) -> None:
     estimator = ESTIMATORS.get(s.objective.estimator)  # Refused later if None.
     traced = binding.traced_options(estimator) if estimator else []
     options = {k: v for k, v in s.objective.options.items() if k not in traced}
+    method, free_of_method = s.balancing, balancing.traced_options(s.balancing)
+    fixed = {k: v for k, v in method.options.items() if k not in free_of_method}
     free = dict(init_seed=None, learning_rate=1.0, common_ctr='')
     return dataclasses.replace(
         s,
@@ -215,6 +218,7 @@ def check_alike(settings: Sequence[Settings]) -> None:
             loss_weights={},
             sampling=sampling.NONE,
         ),
+        balancing=dataclasses.replace(method, options=fixed),
         selection=SelectionOptions(),
         run=dataclasses.replace(s.run, save_predictions=False),
     )

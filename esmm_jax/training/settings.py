@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any, Self
 
 from esmm_jax import options
+from esmm_jax.balancing.options import BalancingOptions
 from esmm_jax.estimators import ESTIMATORS
 from esmm_jax.estimators.contract import estimator as contract
 from esmm_jax.estimators.sampling import Sampling
@@ -216,6 +217,7 @@ class Settings:
 
   training: TrainingOptions
   objective: ObjectiveOptions
+  balancing: BalancingOptions
   model: ModelOptions
   dataset: DatasetOptions
   optimizer: OptimizerOptions
@@ -247,6 +249,7 @@ class Settings:
     sections = {
         'optimizer': OptimizerOptions,
         'schedule': ScheduleOptions,
+        'balancing': BalancingOptions,
         'selection': SelectionOptions,
         'run': RunOptions,
     }

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import functools
 from typing import Any, NamedTuple
 
+from esmm_jax.balancing.binding import Balancer
 from esmm_jax.embeddings.lookup import init_table
 from esmm_jax.optim.lazy import RowTransformation
 from esmm_jax.parallel import axes
@@ -44,6 +45,7 @@ class TrainState(flax.struct.PyTreeNode):
       or a gradient was not finite, or -1.
     skipped: int32 [2, R], steps skipped for that reason, of all and since the
       last report.
+    balance: State of the method of balancing, each leaf [R, ...]; {} without.
   """
 
   step: Array
@@ -57,6 +59,7 @@ class TrainState(flax.struct.PyTreeNode):
   steps_since_report: Array
   bad_step: Array
   skipped: Array
+  balance: Any = flax.struct.field(default_factory=dict)
 
   @property
   def params(self) -> dict[str, Any]:
@@ -93,6 +96,7 @@ class StepSpec(NamedTuple):
       as suits a CPU.
     skip_ceiling: So many steps of a replica may be skipped because a number is
       not finite; 0 skips none.
+    balancer: Weighs the tasks in every step; None leaves the static weights.
   """
 
   model: Any
@@ -112,6 +116,7 @@ class StepSpec(NamedTuple):
   sampled: bool = False
   map_replicas_sequentially: bool = False
   skip_ceiling: int = 0
+  balancer: Balancer | None = None
 
 
 class TracedHyperparameters(NamedTuple):
@@ -122,12 +127,14 @@ class TracedHyperparameters(NamedTuple):
     loss_weights: Term -> float32 [R].
     sampling: Rate of `sampling.Sampling` -> float32 [R]; {} without sampling.
     options: The estimator's options that are numbers -> float32 [R].
+    balancing: The method's options that are numbers -> float32 [R].
   """
 
   learning_rate: Array
   loss_weights: Mapping[str, Array]
   sampling: Mapping[str, Array] = {}
   options: Mapping[str, Array] = {}
+  balancing: Mapping[str, Array] = {}
 
 
 def init_state(

@@ -6,7 +6,7 @@ from esmm_jax.embeddings.lookup import gather_rows, mask_padding_rows
 from esmm_jax.embeddings.lookup import scatter_rows
 from esmm_jax.optim.lazy import tree_where
 from esmm_jax.training import non_finite
-from esmm_jax.training.gradients import gradients
+from esmm_jax.training.gradients import Gradients, gradients, losses
 from esmm_jax.training.state import StepSpec, TracedHyperparameters, TrainState
 from esmm_jax.types import Array, Batch
 import jax
@@ -42,9 +42,11 @@ def train_step(
   rows = mask_padding_rows(batch.rows, plan.model.schema.num_rows, padded)
   touched = state.table if plan.dense else gather_rows(state.table, rows)
   keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(state.keys, state.step)
-  net_grads, row_grads, stats, means = gradients(
-      plan, state.net, touched, state.stats, batch, keys, hyper, state.step
+  computed = gradients(
+      plan, state.net, touched, state.stats, batch, keys, hyper, state.step,
+      state.balance,
   )
+  net_grads, row_grads, stats, means, balance, _ = computed
   # Checked before L2 and clipping, which could hide an inf.
   good = non_finite.good(means['loss'], net_grads, row_grads)
   net_grads, row_grads = _regularize(
@@ -53,13 +55,18 @@ def train_step(
   moved, net, net_opt, table_opt = _optimize(
       plan, state, hyper, touched, rows, net_grads, row_grads, good
   )
+  if plan.balancer is not None and plan.balancer.after:
+    balance = _after(
+        plan, state, hyper, batch, keys, computed, net, moved
+    )
   skipped, bad = state.skipped, ~good
   if plan.skip_ceiling:
     # The optimizers ran on all replicas; those that are not good keep what they
     # had. The table's state is kept by the row optimizer itself.
     moved = jnp.where(good[:, None], moved, touched)
-    new, old = (net, stats, net_opt), (state.net, state.stats, state.net_opt)
-    net, stats, net_opt = tree_where(good, new, old)
+    new = (net, stats, net_opt, balance)
+    old = (state.net, state.stats, state.net_opt, state.balance)
+    net, stats, net_opt, balance = tree_where(good, new, old)
     means = {k: jnp.where(good, v, 0.0) for k, v in means.items()}
     skipped = skipped + ~good
     bad = skipped[0] > plan.skip_ceiling
@@ -77,7 +84,37 @@ def train_step(
       steps_since_report=state.steps_since_report + 1,
       bad_step=jnp.where(bad, state.step, state.bad_step),
       skipped=skipped,
+      balance=balance,
   )
+
+
+def _after(
+    plan: StepSpec,
+    state: TrainState,
+    hyper: TracedHyperparameters,
+    batch: Batch,
+    keys: Array,
+    computed: Gradients,
+    net: Any,
+    moved: Array,
+) -> Any:
+  """Lets the method see what the step did to the losses of its batch.
+
+  Returns:
+    Its new state, each leaf [R, ...].
+  """
+  now = losses(
+      plan, net, moved, state.stats, batch, keys, hyper, state.step
+  )  # [R, T]
+  before, counts = computed.tasks
+
+  def after(before, now, counts, state, options):
+    return plan.balancer.after(before, now, counts, state, **options)
+
+  return {
+      part: jax.vmap(after)(before, now, counts, one, hyper.balancing)
+      for part, one in computed.balance.items()
+  }
 
 
 def _optimize(

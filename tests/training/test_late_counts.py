@@ -60,10 +60,10 @@ def run(terms, parts=1, step=0, model=None, **options):
   batch = steps_lib.make_batch(0)
   state = steps_lib.start(plan)
   touched = state.table[np.minimum(batch.rows, steps_lib.SCHEMA.num_rows - 1)]
-  net_grads, row_grads, _, means = jax.jit(
+  net_grads, row_grads, _, means, *_ = jax.jit(
       functools.partial(gradients, plan))(
           state.net, touched, state.stats, batch, state.keys, hyper,
-          jnp.int32(step))
+          jnp.int32(step), {})
   return plan, state, touched, batch, (net_grads, row_grads, means)
 
 

@@ -70,8 +70,9 @@ def graded(case, batch, weighted=True, replicas=1, **options):
   """Gradients of network and table rows, and the means of the terms."""
   plan, hyper, state = make(case, weighted, replicas, **options)
   touched = state.table[np.minimum(batch.rows, steps.SCHEMA.num_rows - 1)]
-  net, rows, _, means = jax.jit(functools.partial(gradients, plan))(
-      state.net, touched, state.stats, batch, state.keys, hyper, jnp.int32(0))
+  net, rows, _, means, *_ = jax.jit(functools.partial(gradients, plan))(
+      state.net, touched, state.stats, batch, state.keys, hyper, jnp.int32(0),
+      {})
   return jax.device_get((net, rows, means))
 
 
@@ -164,9 +165,10 @@ def test_the_formula():
 
   @jax.jit
   def computed(state, touched, batch):
-    _, _, stats, means = gradients(
+    computed = gradients(
         plan, state.net, touched, state.stats, batch, state.keys, hyper,
-        state.step)
+        state.step, {})
+    stats, means = computed.stats, computed.means
     one = lambda tree: jax.tree.map(lambda x: x[0], tree)
     logits, updated = plan.model.apply(
         {'params': one(state.net), 'batch_stats': one(state.stats)},

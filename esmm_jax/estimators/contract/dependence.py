@@ -1,6 +1,7 @@
 """Counts of an estimator that depend on the logits."""
 
 from collections.abc import Callable
+from typing import Any
 
 from esmm_jax.types import Array, Labels, Logits, LossTerms
 import jax
@@ -44,12 +45,29 @@ def logit_counts(
   def counts(logits: Logits) -> dict[str, Array]:
     return {k: c for k, (_, c) in terms(logits, labels, where).items()}
 
-  traced, shapes = jax.make_jaxpr(counts, return_shape=True)(logits)
-  jaxpr = traced.jaxpr
-  dependent = {id(v) for v in jaxpr.invars}
-  for equation in jaxpr.eqns:
-    if any(id(v) in dependent for v in equation.invars):
-      dependent.update(id(v) for v in equation.outvars)
+  shapes = jax.eval_shape(counts, logits)
   # A dictionary is flattened in the order of its sorted keys.
-  names = sorted(shapes)
-  return [k for k, v in zip(names, jaxpr.outvars) if id(v) in dependent]
+  return [k for k, is_late in zip(sorted(shapes), dependent(counts, logits))
+          if is_late]
+
+
+def dependent(function: Callable[[Any], Any], argument: Any) -> list[bool]:
+  """Returns for each leaf of the result whether it depends on the argument.
+
+  It follows the values through the traced computation: one that is said to
+  depend may be constant, never the other way round.
+
+  >>> from esmm_jax.estimators.contract.dependence import dependent
+  >>> dependent(lambda x: {'a': x + 1, 'b': 2.0, 'c': -x}, 1.0)
+  [True, False, True]
+
+  Args:
+    function: Of the argument, a tree of arrays.
+    argument: A tree of arrays, for the shapes.
+  """
+  jaxpr = jax.make_jaxpr(function)(argument).jaxpr
+  dependents = {id(v) for v in jaxpr.invars}
+  for equation in jaxpr.eqns:
+    if any(id(v) in dependents for v in equation.invars):
+      dependents.update(id(v) for v in equation.outvars)
+  return [id(v) in dependents for v in jaxpr.outvars]
