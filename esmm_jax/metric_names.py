@@ -51,11 +51,10 @@ WEIGHTS: Mapping[str, str] = {
     'weight_max': '',
     'at_floor': '',
 }
-# Of balancing, means over the steps of training: balancing/total and so on;
-# balancing/share/TERM; balancing/cosine/PART/TERM|TERM. Those of which the mean
-# is geometric are of pairs: the second term over the first.
+# Of weights and gradients of the tasks, means over the steps of training
+# (`balancing.records`): balancing/total, balancing/share/TERM,
+# balancing/cosine/PART/TERM|TERM and so on.
 BALANCING = 'balancing/'
-GEOMETRIC = ('ratio', 'norm_ratio')
 # Parts of the parameters that tasks share; `all` is all of them.
 PARTS = ('all', 'tables', 'trunk', 'gates', 'towers')
 # All of this project; plugins add theirs to DIRECTIONS.
@@ -115,6 +114,6 @@ class Balance(NamedTuple):
       key: Of results.json; in metrics.jsonl it has `train/` before it.
     """
     name, *rest = key.partition(BALANCING)[2].split('/')
-    # A part is named before terms alone: a term may have the name of one.
-    part = rest.pop(0) if len(rest) > 1 else ''
+    # Else a single one is a term, which may have the name of a part.
+    part = rest.pop(0) if len(rest) > 1 or name == 'total' and rest else ''
     return cls(name, part, tuple('/'.join(rest).split('|')) if rest else ())

@@ -11,6 +11,7 @@ Of the gradients' products:
   cagrad     the best for the worst task, near the mean gradient
   imtl_g     equal parts along all gradients
   static        a fixed weight for each term
+  replay        the mean weights of a finished run
   random        RLW: random weights in every step
   uncertainty   UW: 1 / L_i, learned
   imtl_l        IMTL-L: the same, of a loss twice as large
@@ -38,6 +39,7 @@ from esmm_jax.balancing import imtl_l as _imtl_l
 from esmm_jax.balancing import mgda as _mgda
 from esmm_jax.balancing import pcgrad as _pcgrad
 from esmm_jax.balancing import random_weights as _random_weights
+from esmm_jax.balancing import replay as _replay
 from esmm_jax.balancing import stch as _stch
 from esmm_jax.balancing import uncertainty as _uncertainty
 from esmm_jax.balancing import upgrad as _upgrad
@@ -54,6 +56,7 @@ BALANCERS: MutableMapping[str, Method] = Registry(
         'mgda': Method(_mgda.mgda),
         'cagrad': Method(_cagrad.cagrad),
         'imtl_g': Method(_imtl_g.imtl_g),
+        'replay': Method(_replay.replay, _replay.init),
         'random': Method(_random_weights.random, towers='weighted'),
         'uncertainty': Method(
             _uncertainty.uncertainty, _uncertainty.init, towers='weighted'

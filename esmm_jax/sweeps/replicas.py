@@ -7,7 +7,7 @@ The rule: two runs are of one group if their configs agree in every key but
   * loss_weights: all of them,
   * sampling: all of it,
   * estimator_options: those that the estimator takes as arrays
-    (`signatures`),
+    (`signatures`), and those of the method of balancing,
   * selection: metric, mode and patience,
   * run.save_predictions and common_ctr,
   * balancing.of: a replay's weights, if those of that run were of the same
@@ -63,7 +63,7 @@ def replica_groups(
     raise InputError(f'--replicas={limit}: it must be at least 1.')
   by_key: dict[str, list[str]] = {}
   for name, config in configs.items():
-    free = _free_options(config.get('estimator', ''))
+    free = _free_options(config)
     fixed = {
         k: v for k, v in config.items() if not _is_free(k) and k not in free
     }
@@ -177,15 +177,24 @@ def waits(
   return any(left & {*needs.get(name, ())} for name in names)
 
 
-def _free_options(estimator: str) -> list[str]:
-  """Returns the keys of an estimator's options that replicas may differ in."""
+def _free_options(config: Mapping[str, Any]) -> list[str]:
+  """Returns the keys of options that replicas may differ in.
+
+  Args:
+    config: A flat config.
+  """
+  from esmm_jax.balancing import BALANCERS, method
   from esmm_jax.estimators import ESTIMATORS
   from esmm_jax.estimators.contract import binding
 
-  if estimator not in ESTIMATORS:
-    return []
-  names = binding.traced_options(ESTIMATORS[estimator])
-  return [f'estimator_options.{name}' for name in names]
+  free = []
+  if (estimator := config.get('estimator', '')) in ESTIMATORS:
+    names = binding.traced_options(ESTIMATORS[estimator])
+    free += [f'estimator_options.{name}' for name in names]
+  if (balancer := config.get('balancing.name') or 'static') in BALANCERS:
+    options = method.options(BALANCERS[balancer])
+    free += [f'balancing.{k}' for k, option in options.items() if option.traced]
+  return free
 
 
 def _replayed(name: str, configs: Mapping[str, Mapping[str, Any]]) -> list[Any]:

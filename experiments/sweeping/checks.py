@@ -121,16 +121,20 @@ def _check_named_runs(
     workdir: Folder of the sweep.
   """
   from esmm_jax.sweeps.saved_runs import run_folder
-  from esmm_jax.training.balanced import replayed
   from esmm_jax.training.frozen.run import FrozenRun, KEY
   from esmm_jax.warm_start.base import resolved
 
   folder = run_folder(workdir, name)
   others = [run_folder(workdir, other) for other in runs if other != name]
-  for key, kind in ((KEY, FrozenRun), (replayed.KEY, replayed.Replayed)):
-    named = flat.get(key)
-    if named and resolved(named, folder) not in map(os.path.normpath, others):
-      kind.open(named, folder)
+  trained = lambda named: resolved(named, folder) in map(
+      os.path.normpath, others
+  )
+  if (named := flat.get(KEY)) and not trained(named):
+    FrozenRun.open(named, folder)
+  if (named := flat.get('balancing.of')) and not trained(named):
+    from esmm_jax.training.balanced.replayed import Replayed
+
+    Replayed.open(named, folder)
 
 
 def run_keys(

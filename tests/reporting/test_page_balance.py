@@ -61,3 +61,63 @@ def test_the_weights_and_gradients_of_a_run(tmp_path):
   assert (tmp_path / 'run' / 'plots' / 'balance.png').stat().st_size > 10_000
   # They are no losses.
   assert 'no solution' not in page.words
+
+
+def test_steps_without_solution_are_told(tmp_path):
+  results = record() | {'balancing/degenerate': 0.0125}
+  page = page_of(tmp_path / 'run', in_lines([record()] * 3), results)
+  assert ('In 1.25 % of the steps the method pcgrad had no solution, and the'
+          ' tasks had the weight 1.') in page.words
+
+
+@pytest.mark.parametrize('name', ['static', 'replay'])
+def test_constant_weights_have_no_control(name, tmp_path):
+  page = page_of(tmp_path / 'run', in_lines([record()] * 3), record(), name)
+  assert f'The method {name} weighs the tasks' in page.words
+  assert 'balancing.name=replay' not in page.words
+
+
+def test_a_run_without_records_has_no_section(tmp_path):
+  page = page_of(tmp_path / 'run', LINES, {})
+  assert 'Balance of the tasks' not in page.words
+  assert not (tmp_path / 'run' / 'plots' / 'balance.png').exists()
+
+
+def test_an_unfinished_run_has_the_picture(tmp_path):
+  skip = ('predictions', 'calibration.json', 'results.json')
+  lines = in_lines([record()] * 3)
+  write_run(tmp_path / 'run', skip, lines=lines)
+  page = Page(parts.render(run_page.make(str(tmp_path / 'run'))))
+  assert 'Balance of the tasks' in page.words
+  assert table(page, 'pair') is None
+
+
+def test_of_many_pairs_those_that_conflict_most_are_drawn(tmp_path):
+  terms = [f't{k}' for k in range(5)]
+  pairs = [f'{a}|{b}' for i, a in enumerate(terms) for b in terms[i + 1:]]
+  page = page_of(tmp_path / 'run', in_lines([record(0, pairs)] * 3),
+                 record(0, pairs))
+  assert 'Of 10 pairs the 6 with the highest conflict rate' in page.words
+  assert len(table(page, 'pair')) == 1 + 10 * 3
+
+
+def test_weights_by_part(tmp_path):
+  """With parts='each' every part has its own."""
+  whole = {
+      f'balancing/{key}': value
+      for key, value in {
+          'share/tables/ctr': 0.125, 'share/trunk/ctr': 0.5,
+          'share/tables/gates': 0.875, 'share/trunk/gates': 0.5,
+          'total/tables': 2.0, 'total/trunk': 1.0, 'present/ctr': 1.0,
+          'ratio/tables/ctr|gates': 7.0}.items()}
+  page = page_of(tmp_path / 'run', in_lines([whole] * 3), whole)
+  assert table(page, 'term') == [
+      ['term', 'share, tables', 'share, trunk', 'in a batch'],
+      ['ctr', '0.125', '0.5', '1'], ['gates', '0.875', '0.5', '–']]
+
+
+def test_values_that_are_no_numbers(tmp_path):
+  """null where a record was not defined."""
+  nulls = dict.fromkeys(record())
+  page = page_of(tmp_path / 'run', in_lines([nulls, record(), nulls]), nulls)
+  assert table(page, 'term')[1:] == [['ctr', '–', '–'], ['ctcvr', '–', '–']]
