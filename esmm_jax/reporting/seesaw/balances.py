@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 import math
 from typing import Any
 
-from esmm_jax.metric_names import Balance, BALANCING, GEOMETRIC, PARTS
+from esmm_jax.metric_names import Balance, BALANCING, PARTS
 from esmm_jax.metrics.significance import summarize
 from esmm_jax.reporting import plots
 from esmm_jax.reporting.grid import Grid, NONE
@@ -18,6 +18,8 @@ TITLE = 'Ratio and conflict'
 _PANELS = {
     'ratio': RATIO, 'cosine': COSINE, 'norm_ratio': NORMS, 'conflict': CONFLICT
 }  # fmt: skip
+# Those whose means are geometric; the second term that they name over the first.
+GEOMETRIC = ('ratio', 'norm_ratio')
 _ABOUT = (
     'Weight ratio: weight of {a} over that of {b}, times the ratio of their'
     ' loss weights, so that 1 is the static ratio 1. Norm ratio: length of the'

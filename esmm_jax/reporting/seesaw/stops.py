@@ -199,6 +199,8 @@ def _gain(gain: Gain) -> str:
 def answer(arms: Sequence[Stopped], names: Sequence[str]) -> str:
   """Says whether one early stop makes the seesaw."""
   judged = [verdicts(arm, names) for arm in arms]
+  if any(NONE in both for both in judged):
+    return 'One early stop: with one seed there is no test.'
   before = [own for selected, own in judged if selected == 'seesaw']
   if not before:
     count = sum(own == 'seesaw' for _, own in judged)
