@@ -134,7 +134,7 @@ def _plan(table: Any, config: Any, workdir: str) -> plans.Plan:
   plan = plans.make(table, workdir, _REPLICAS.value, change)
   # By itself, as each method is: its examples/s are what theirs cost.
   alone = {
-      run_name(p) for p in table.points if p[seesaw.ARM] == seesaw.CONFIGURED
+      run_name(p) for p in table.points if p[seesaw.ARM] == seesaw.CONFIG
   }
   groups = [
       part

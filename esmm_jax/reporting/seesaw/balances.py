@@ -8,7 +8,7 @@ from esmm_jax.metric_names import Balance, BALANCING, PARTS
 from esmm_jax.metrics.significance import summarize
 from esmm_jax.reporting import plots
 from esmm_jax.reporting.grid import Grid, NONE
-from esmm_jax.reporting.page.parts import Missing, Picture, Section, Table, Text
+from esmm_jax.reporting.page.parts import Missing, Picture, Section, Table
 from esmm_jax.reporting.plots.balance import CONFLICT, COSINE, NORMS, RATIO
 from esmm_jax.reporting.seesaw.stops import Curve, curve, Lines, mean_curve
 from esmm_jax.sweeps.saved_runs import SavedRun
@@ -20,6 +20,7 @@ _PANELS = {
 }  # fmt: skip
 # Those whose means are geometric; the second term that they name over the first.
 GEOMETRIC = ('ratio', 'norm_ratio')
+_DEGENERATE = f'{BALANCING}degenerate'
 _ABOUT = (
     'Weight ratio: weight of {a} over that of {b}, times the ratio of their'
     ' loss weights, so that 1 is the static ratio 1. Norm ratio: length of the'
@@ -56,9 +57,19 @@ def section(
   name = f'{terms[0]} : {terms[1]}'
   plots.balance({name: panels}, path, f'{TITLE}, {name}')
   about = _ABOUT.format(a=terms[0], b=terms[1])
-  parts: list[Any] = [Text(about), Picture(path, about, large=True)]
+  parts: list[Any] = [Picture(path, about, large=True)]
+  for arm, of_arm in runs.items():
+    rate = summarize(r.value(_DEGENERATE) for r in of_arm).mean
+    if rate > 0:
+      parts.append(
+          Missing(
+              f'In {100 * rate:.3g} % of the steps {arm} had no solution, and'
+              ' both losses had the weight 1.'
+          )
+      )
   grid = parts_grid(terms, configured, runs)
-  return Section(TITLE, [*parts[1:], Table(grid)] if grid.rows else parts[1:])
+  parts += [Table(grid)] if grid.rows else []
+  return Section(TITLE, parts)
 
 
 def curves(

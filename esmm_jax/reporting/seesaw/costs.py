@@ -18,7 +18,7 @@ def relative(row: Row, static: Row) -> Summary:
 
   Args:
     row: The arm.
-    static: The weights as configured.
+    static: The config as it is.
 
   Returns:
     Of the seeds at which both were trained side by side with as many others;
@@ -39,7 +39,7 @@ def costs_grid(rows: Sequence[Row], static: Row) -> Grid:
 
   Args:
     rows: All arms.
-    static: The weights as configured.
+    static: The config as it is.
   """
   lines = []
   for row in rows:
@@ -57,7 +57,7 @@ def costs_grid(rows: Sequence[Row], static: Row) -> Grid:
   notes = [
       'Examples of a batch a second, as the run had it, compilation and'
       ' evaluation left out; runs side by side share a batch. Time: that of an'
-      ' example over that of the weights as configured at the same seed, where'
+      ' example over that of the config as it is at the same seed, where'
       ' both were trained beside as many others. On a machine that does other'
       ' work at the same time it is a guess.'
   ]

@@ -143,7 +143,7 @@ def make(
   answers = [*map(Text, says), *([Text(few)] if design.seeds < 5 else [])]
   page = Page(
       title,
-      f'{len(names)} runs, {finished} finished, {design.seeds} seeds',
+      f'{len(names)} runs, {finished} finished; seeds: {design.seeds}',
       [],
       [
           Section('State', state),
@@ -210,11 +210,11 @@ def _gains(
     read: Any,
     folder: str,
 ) -> Section:
-  """Shows gains over single-task models, weights as configured, replays."""
+  """Shows gains over single-task models, the config as it is, replays."""
   parts: list[Any] = list(sweep_page.draw_gains(tables.front, blocks, folder))
   parts.append(_gain_table(tables.front, blocks[0]))
-  configured = read(tables.configured)[0]
-  parts.append(_gain_table(tables.configured, configured))
+  config = read(tables.config)[0]
+  parts.append(_gain_table(tables.config, config))
   if tables.replays and replays:
     parts.append(_gain_table(tables.replays, replays))
   return Section('Gains', parts)
@@ -314,7 +314,7 @@ def _drawn(arms: _Arms) -> list[Row]:
   some = dict.fromkeys((ratios[0], middle, ratios[-1]))
   return [
       arms.row(seesaw.SINGLE, None),
-      arms.row(seesaw.CONFIGURED, seesaw.METHOD),
+      arms.row(seesaw.CONFIG, seesaw.AS_IT_IS),
       *(arms.row(seesaw.STATIC, ratio) for ratio in some),
       *arms.methods,
   ]
@@ -348,7 +348,7 @@ def _means(table: SweepTable, blocks: Sequence[Block]) -> Table:
 
 
 def _costs(arms: _Arms) -> Table:
-  static = arms.row(seesaw.CONFIGURED, seesaw.METHOD)
+  static = arms.row(seesaw.CONFIG, seesaw.AS_IT_IS)
   return Table(costs.costs_grid(arms.block.rows, static))
 
 
@@ -362,7 +362,7 @@ def _numbers(
 ) -> dict[str, Any]:
   """Collects the numbers of the page as plain data, nan as None."""
   design = arms.design
-  static = arms.row(seesaw.CONFIGURED, seesaw.METHOD)
+  static = arms.row(seesaw.CONFIG, seesaw.AS_IT_IS)
   rows = []
   for row in arms.block.rows:
     arm, ratio = row.values

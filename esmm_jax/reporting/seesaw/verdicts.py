@@ -96,15 +96,18 @@ def beyond(front: Front) -> str:
   volume = front.volume
   if not volume.n:
     return 'Front: no seed has all static weights and the single-task models.'
+  gain = interval(volume.value, volume.low, volume.high, 5)
+  gain = f'Front of static weights: volume {gain} over single_task'
+  if volume.n < 2:
+    return f'{gain}; with one seed it has no interval.'
   outside = [
       text(name)
       for name, by in front.margins.items()
       if METHOD in by and by[METHOD].low > 0
   ]
   return (
-      'Front of static weights: volume'
-      f' {interval(volume.value, volume.low, volume.high, 5)} over single_task;'
-      f' beyond it with the whole interval: {", ".join(outside) or "none"}.'
+      f'{gain}; methods beyond it with their whole interval:'
+      f' {", ".join(outside) or "none"}.'
   )
 
 
