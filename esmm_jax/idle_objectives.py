@@ -1,4 +1,4 @@
-"""Keys of estimators that are set and that other keys make idle."""
+"""Keys of estimators and balancing that are set and others make idle."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -36,6 +36,12 @@ _READERS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     'delayed_es_dfm': (('cvr_clicked',), ('auxiliaries',)),
     'delayed_defuse': (('cvr_clicked',), ('auxiliaries',)),
 }
+# Methods of balancing that read no gradients: what says how these are compared
+# counts where they are measured alone.
+WITHOUT_GRADIENTS = (
+    *('static', 'replay', 'random', 'uncertainty', 'imtl_l', 'dwa', 'famo'),
+    'stch',
+)
 
 
 class Idle(NamedTuple):
@@ -61,6 +67,7 @@ def of_objective(flat: Mapping[str, Any]) -> Iterator[Idle]:
   yield from _of_imputation(flat)
   if flat.get('estimator') == 'pseudo_label':
     yield from _of_pseudo_labels(flat)
+  yield from _of_balancing(flat)
 
 
 def _of_terms(flat: Mapping[str, Any]) -> Iterator[Idle]:
@@ -171,3 +178,23 @@ def _of_pseudo_labels(flat: Mapping[str, Any]) -> Iterator[Idle]:
     for key in keys if value != reader else ():
       # With what the config of UKD sets.
       yield Idle(key, why, (None, 0.0, 0.2, 1.0, 100.0))
+
+
+def _of_balancing(flat: Mapping[str, Any]) -> Iterator[Idle]:
+  """Yields the idle keys of the section `balancing`."""
+  option = lambda name: flat.get(f'balancing.{name}')
+  name, measures = option('name') or 'static', bool(option('measure'))
+  if name == 'static':
+    why = "balancing.name is 'static', whose weights are those of loss_weights"
+    for key in ('towers', 'parts'):
+      yield Idle(f'balancing.{key}', why)
+    if not measures:
+      why += ', and nothing is measured'
+      yield Idle('balancing.terms', why, (None, ()))
+  if name == 'replay':
+    why = "balancing.name is 'replay', which has that of the run balancing.of"
+    for key in ('towers', 'parts'):
+      yield Idle(f'balancing.{key}', why)
+  if name in WITHOUT_GRADIENTS and not measures:
+    why = f'balancing.name is {name!r}, which compares no gradients'
+    yield Idle('balancing.gram', why)

@@ -214,7 +214,7 @@ RULES = [
     ),
     (
         'esmm_jax.sweeps.replicas',
-        ['esmm_jax.estimators', 'esmm_jax.types'],
+        ['esmm_jax.balancing', 'esmm_jax.estimators', 'esmm_jax.types'],
         [],
     ),
     ('esmm_jax.sweeps.progress', LAYERS, ['tqdm']),

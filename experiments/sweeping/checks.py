@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from esmm_jax.types import InputError, suggest
-from experiments.sweep_runs import Plan
+from experiments.sweeping.plans import Plan
 
 # Of results.json beside metrics: `training.phases.write_results`.
 FACTS = (
@@ -64,7 +64,7 @@ def check(
         continue
       if saved.config is None:  # A run that has begun is not asked again.
         no_effect.check(flat[name], elsewhere=read)
-      _check_frozen_run(name, flat[name], plan.configs, workdir)
+      _check_named_runs(name, flat[name], plan.configs, workdir)
       keys |= run_keys(config, data_dir, builders)
     except InputError as e:
       if name in plan.names:
@@ -75,10 +75,44 @@ def check(
   return refused
 
 
-def _check_frozen_run(
+def check_data(plan: Plan, workdir: str, data_dir: str | None) -> None:
+  """Refuses a folder whose finished runs were trained on other data than today.
+
+  Runs that are not finished would be averaged with them.
+
+  Args:
+    plan: The runs, all of one data set.
+    workdir: Their folder.
+    data_dir: Folder of prepared data; None: the default one.
+
+  Raises:
+    InputError: The log has changed since.
+  """
+  from esmm_jax.sweeps.saved_runs import find_run
+  from esmm_jax.training import parts
+  from esmm_jax.workdir import manifest, provenance
+
+  saved = [find_run(workdir, name) for name in plan.names]
+  before = {r.data: r.name for r in saved if r.results is not None and r.data}
+  if not before:
+    return
+  section = next(iter(plan.configs.values())).dataset
+  now = manifest.data_hash(provenance.data(parts.dataset(section, data_dir)))
+  for data, name in before.items():
+    if data != now:
+      raise InputError(
+          f'--workdir={workdir}: {name} was trained on other data (sha256'
+          f' {data}) than there is today ({now}), and is finished. Name another'
+          ' folder for the log of today.'
+      )
+
+
+def _check_named_runs(
     name: str, flat: Mapping[str, Any], runs: Iterable[str], workdir: str
 ) -> None:
-  """Refuses a frozen run that is not finished, if the sweep does not train it.
+  """Refuses a frozen or replayed run that is not finished.
+
+  Those that the sweep trains need not be.
 
   Args:
     name: The run that names it.
@@ -87,13 +121,20 @@ def _check_frozen_run(
     workdir: Folder of the sweep.
   """
   from esmm_jax.sweeps.saved_runs import run_folder
-  from esmm_jax.training.frozen.run import FrozenRun, KEY, resolved
+  from esmm_jax.training.frozen.run import FrozenRun, KEY
+  from esmm_jax.warm_start.base import resolved
 
-  if frozen := flat.get(KEY):
-    folder = run_folder(workdir, name)
-    others = [run_folder(workdir, other) for other in runs if other != name]
-    if resolved(frozen, folder) not in map(os.path.normpath, others):
-      FrozenRun.open(frozen, folder)
+  folder = run_folder(workdir, name)
+  others = [run_folder(workdir, other) for other in runs if other != name]
+  trained = lambda named: resolved(named, folder) in map(
+      os.path.normpath, others
+  )
+  if (named := flat.get(KEY)) and not trained(named):
+    FrozenRun.open(named, folder)
+  if (named := flat.get('balancing.of')) and not trained(named):
+    from esmm_jax.training.balanced.replayed import Replayed
+
+    Replayed.open(named, folder)
 
 
 def run_keys(
