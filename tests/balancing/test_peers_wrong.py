@@ -54,7 +54,7 @@ def test_mgda_of_torchjd_stops_before_the_minimum():
 
 
 def test_nash_of_torchjd_returns_its_start():
-  """(G w)_i w_i = 1; the authors' solver fails for gradients that conflict.
+  """(G w)_i w_i = 1. The authors' solver fails, mostly where gradients conflict.
 
   Of 400 random pairs 7 % are off by more than 1 % in w_2 / w_1, the worst 35
   times; these are weights of 1, at which it starts.
@@ -259,7 +259,7 @@ def test_gradvac_of_libmtl_never_raises_a_target():
   """The target of a cosine is the mean of those of the past.
 
   LibMTL moves it in steps alone that correct the gradients. In the third step
-  the cosine is .2 below the mean, and the update should be corrected.
+  the cosine is more than .2 below the mean, and the update should be corrected.
   """
   row = compare.read('libmtl')['gradvac']
   grams = np.stack([compare.gram(g) for g in row['gradients']])
