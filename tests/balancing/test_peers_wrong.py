@@ -54,7 +54,7 @@ def test_mgda_of_torchjd_stops_before_the_minimum():
 
 
 def test_nash_of_torchjd_returns_its_start():
-  """(G w)_i w_i = 1. The authors' solver fails, mostly where gradients conflict.
+  """(G w)_i w_i = 1. The authors' solver may fail.
 
   Of 400 random pairs 7 % are off by more than 1 % in w_2 / w_1, the worst 35
   times; these are weights of 1, at which it starts.
