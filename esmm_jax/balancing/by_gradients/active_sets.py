@@ -117,7 +117,7 @@ def nonnegative(matrix: Array, linear: Array, there: Array) -> Array:
   y = solve(matrix, sets, -linear)
   slack = jnp.einsum('ij,njk->nik', matrix, y) + linear
   gaps = jnp.where(there[:, None], jnp.abs(jnp.minimum(y, slack)), 0).max(1)
-  # Of absent tasks the cosines are 0, of PCD's primary one they are not.
+  # A task that is left out may have cosines: PCD's primary one.
   allowed = (there | ~sets).all(1)
   best = jnp.argmin(jnp.where(allowed[:, None], gaps, jnp.inf), axis=0)
   y = jnp.take_along_axis(y, best[None, None], axis=0)[0]
