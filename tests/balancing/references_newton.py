@@ -39,9 +39,8 @@ def fair(gram, alpha):
     away = -np.linalg.solve(hessian, slope)
     if (np.abs(away) <= 1e-12 * w).all():
       return w
-    length = 1.0
-    while (w + length * away <= 0).any():
-      length /= 2
+    border = np.where(away < 0, -w / away, np.inf).min()
+    length = min(1.0, .99 * border)
     limit = value(w)
     while value(w + length * away) > limit + 1e-14 * abs(limit):
       length /= 2

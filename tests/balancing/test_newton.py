@@ -164,10 +164,8 @@ def test_no_solution(name):
 
 def test_the_root_of_fairgrad_far_from_nash():
   """For two tasks, of any fairness, found in logarithms."""
-  for alpha in (.05, .2, 10., 50.):
-    gram = slow.products(slow.gradients(2, 300, seed=8, spread=.3))
-    cosines = gram[:, 0, 1] / np.sqrt(gram[:, 0, 0] * gram[:, 1, 1])
-    gram = gram[np.abs(cosines) < .9]
+  for alpha in (.3, 10., 50.):
+    gram = slow.products(slow.gradients(2, 300, seed=8))
     got, _ = weigh('fairgrad', gram, alpha=alpha)
     gains = np.einsum('nij,nj->ni', gram, got)
     np.testing.assert_allclose(
