@@ -131,10 +131,10 @@ def _more(
   linear = matrix @ first - tau * sizes
   parts = active_sets.nonnegative(matrix, linear[:, None], others)[:, 0]
   parts = jnp.where(leads, sizes, parts)
-  # It has no minimum where the constraints contradict each other: what then
-  # comes from its ridge is far from meeting them.
+  # It has no minimum where the constraints contradict each other: what its
+  # ridge of 32 spacings then gives is far from meeting them.
   lack = tau * sizes - matrix @ parts
-  error = tau * sizes / 2 + _NOTHING * eps * parts.sum()
+  error = tau * sizes / 2 + 2 * eps * parts.sum()
   contradict = (others & (lack > error)).any()
   parts = jnp.where(contradict, first, parts)
   return parts, _root(parts @ matrix @ parts, parts)
