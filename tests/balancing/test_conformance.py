@@ -21,9 +21,9 @@ FIXED = {
 }
 # Traced options, for states that are not those of the start.
 GIVEN = {'window': 2.0}
-# Method -> exponent: w(a G) = a^exponent w(G); None: of no simple form.
-# PCD adds a constant to squares of norms.
-SCALE = {'nash': -0.5, 'fairgrad': -0.5, 'pcd': None}
+# Method -> exponent of w(a G) = a^exponent w(G) at the options' defaults, 0
+# where none is named; None: of no simple form (PCD adds a constant to squares).
+SCALE = {'fairgrad': -0.5, 'nash': -0.5, 'pcd': None}
 # The update does not depend on the lengths of gradients, but for a factor.
 IMPARTIAL = {'imtl_g', 'nash', 'fairgrad'}
 # Method -> tests that do not fit it, and why.
