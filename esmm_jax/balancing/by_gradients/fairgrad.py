@@ -32,8 +32,9 @@ def fairgrad(
 
   Two tasks have one unknown, a root that is found in logarithms to the last
   digit for any norms; see `_two`. More: Newton's method on a convex function
-  (`newton`). alpha above 5 or below .5 with more than two tasks whose norms
-  differ by 1e4 and more may have no root in float32: such steps are nan.
+  (`newton`). In float32 it gives up (nan) for 1 to 4 % of random problems of
+  three tasks with alpha = 2 and norms of 1e-8 to 1e8, and for none where norms
+  are e^N(0, 1).
 
   There is no solution where a convex combination of the gradients is 0, opposite
   gradients of two tasks: the weights are nan. A gradient of 0 gains nothing
