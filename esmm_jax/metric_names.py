@@ -6,6 +6,7 @@ direction from here, so that they cannot disagree.
 """
 
 from collections.abc import Mapping, MutableMapping
+from typing import NamedTuple
 
 from esmm_jax.plugins.registry import one_of, Registry
 
@@ -50,6 +51,12 @@ WEIGHTS: Mapping[str, str] = {
     'weight_max': '',
     'at_floor': '',
 }
+# Of weights and gradients of the tasks, means over the steps of training
+# (`balancing.records`): balancing/total, balancing/share/TERM,
+# balancing/cosine/PART/TERM|TERM and so on.
+BALANCING = 'balancing/'
+# Parts of the parameters that tasks share; `all` is all of them.
+PARTS = ('all', 'tables', 'trunk', 'gates', 'towers')
 # All of this project; plugins add theirs to DIRECTIONS.
 OURS: Mapping[str, str] = {
     **BINARY,
@@ -78,4 +85,35 @@ def direction(key: str) -> str:
   Returns:
     'max', 'min', or '' where neither is best or the metric is not known.
   """
+  if key.startswith(BALANCING):  # It ends in names of terms.
+    return ''
   return DIRECTIONS.get(key.rpartition('/')[2], '')
+
+
+class Balance(NamedTuple):
+  """The parts of a key `balancing/...`.
+
+  Attributes:
+    name: What it is of: `share`, `cosine` and so on.
+    part: One of `PARTS`, or '' where it is not of one.
+    terms: None, one, or two terms.
+  """
+
+  name: str
+  part: str
+  terms: tuple[str, ...]
+
+  @classmethod
+  def of(cls, key: str) -> 'Balance':
+    """Takes a key apart.
+
+    >>> Balance.of('balancing/cosine/trunk/ctr|ctcvr')
+    Balance(name='cosine', part='trunk', terms=('ctr', 'ctcvr'))
+
+    Args:
+      key: Of results.json; in metrics.jsonl it has `train/` before it.
+    """
+    name, *rest = key.partition(BALANCING)[2].split('/')
+    # Else a single one is a term, which may have the name of a part.
+    part = rest.pop(0) if len(rest) > 1 or name == 'total' and rest else ''
+    return cls(name, part, tuple('/'.join(rest).split('|')) if rest else ())

@@ -2,7 +2,8 @@
 
 A step adds raw values to the sums of a report, each times an indicator of the
 steps in which it is defined; `reported` divides by how often that was. Keys are
-`balancing/KIND/REST`; REST is a term, or a pair `i|j` of terms, after the part
+`balancing/KIND/REST` (raw ones with `:`, since they name arrays of a
+checkpoint); REST is a term, or a pair `i|j` of terms, after the part
 of the parameters where there are several:
 
     present/TERM     rate of the steps in which the task has rows
@@ -29,7 +30,8 @@ from esmm_jax.types import Array
 import jax.numpy as jnp
 
 PREFIX = 'balancing/'
-DEGENERATE = f'{PREFIX}degenerate'
+_RAW = 'balancing:'
+DEGENERATE = f'{_RAW}degenerate'
 _COMPLETE = f'{PREFIX}complete'
 _GEOMETRIC = ('ratio', 'norm_ratio')
 # Kind -> the kind that says how often it is defined.
@@ -65,10 +67,10 @@ def of_step(
   """
   present = (counts > 0).astype(jnp.float32)
   complete = present.prod()
-  raw = {f'{PREFIX}present/{k}': present[i] for i, k in enumerate(terms)}
-  raw[_COMPLETE] = complete
+  raw = {f'{_RAW}present:{k}': present[i] for i, k in enumerate(terms)}
+  raw[f'{_RAW}complete'] = complete
   for part, w in weights.items():
-    raw |= _weights(terms, f'{part}/' if part else '', w, complete)
+    raw |= _weights(terms, f'{part}:' if part else '', w, complete)
   for part, gram in products.items():
     raw |= _products(terms, part, gram)
   return raw
@@ -80,14 +82,14 @@ def _weights(
   """Returns the raw values of weights [T]."""
   total = jnp.abs(w).sum()
   share = complete * w / jnp.where(total > 0, total, 1.0)
-  name = f'{PREFIX}total/{part}'.rstrip('/')
+  name = f'{_RAW}total:{part}'.rstrip(':')
   raw = {name: complete * total}
-  raw |= {f'{PREFIX}share/{part}{k}': share[i] for i, k in enumerate(terms)}
+  raw |= {f'{_RAW}share:{part}{k}': share[i] for i, k in enumerate(terms)}
   for i, j, pair in pairs(terms):
     positive = complete * (w[i] > 0) * (w[j] > 0)
     safe = jnp.where(positive > 0, w, 1.0)
-    raw[f'{PREFIX}positive/{part}{pair}'] = positive
-    raw[f'{PREFIX}ratio/{part}{pair}'] = jnp.log(safe[j]) - jnp.log(safe[i])
+    raw[f'{_RAW}positive:{part}{pair}'] = positive
+    raw[f'{_RAW}ratio:{part}{pair}'] = jnp.log(safe[j]) - jnp.log(safe[i])
   return raw
 
 
@@ -97,17 +99,17 @@ def _products(
   """Returns the raw values of the products of a part, [T, T]."""
   raw = {}
   for i, j, pair in pairs(terms):
-    pair = f'{part}/{pair}'
+    pair = f'{part}:{pair}'
     defined = (gram[i, i] > 0) & (gram[j, j] > 0)
     both = defined.astype(jnp.float32)
     one, two = (
         jnp.sqrt(jnp.where(defined, gram[k, k], 1.0)) for k in (i, j)
     )
     cosine = jnp.where(defined, gram[i, j] / one / two, 0.0)
-    raw[f'{PREFIX}both/{pair}'] = both
-    raw[f'{PREFIX}cosine/{pair}'] = cosine
-    raw[f'{PREFIX}conflict/{pair}'] = both * (cosine < 0)
-    raw[f'{PREFIX}norm_ratio/{pair}'] = jnp.log(two) - jnp.log(one)
+    raw[f'{_RAW}both:{pair}'] = both
+    raw[f'{_RAW}cosine:{pair}'] = cosine
+    raw[f'{_RAW}conflict:{pair}'] = both * (cosine < 0)
+    raw[f'{_RAW}norm_ratio:{pair}'] = jnp.log(two) - jnp.log(one)
   return raw
 
 
@@ -134,20 +136,24 @@ def reported(means: Mapping[str, float]) -> dict[str, float]:
   """Turns means of raw values into those of the steps that define them.
 
   >>> reported({
-  ...     'loss': 0.5, 'balancing/complete': 0.5, 'balancing/share/ctr': 0.3})
+  ...     'loss': 0.5, 'balancing:complete': 0.5, 'balancing:share:ctr': 0.3})
   {'loss': 0.5, 'balancing/complete': 0.5, 'balancing/share/ctr': 0.6}
 
   Args:
     means: Key -> mean over the steps of a report. Others are returned as they
       are, and a record that no step defines is left out.
   """
+  named = {
+      k.replace(':', '/') if k.startswith(_RAW) else k: value
+      for k, value in means.items()
+  }
   result = {}
-  for key, value in means.items():
+  for key, value in named.items():
     by = defined(key) if is_record(key) else None
     if by is not None:
-      if not means[by] > 0:
+      if not named[by] > 0:
         continue
-      value = value / means[by]
+      value = value / named[by]
       value = math.exp(value) if is_geometric(key) else value
     result[key] = value
   return result

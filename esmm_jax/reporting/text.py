@@ -1,14 +1,14 @@
 """A results table as text: Markdown, CSV and LaTeX.
 
-Each block becomes up to four grids: mean ± standard deviation over seeds; the
+Each block becomes up to five grids: mean ± standard deviation over seeds; the
 choice on the validation split, with all candidates; the gains over the baseline
 at the same seed, with their 95 % interval and p-value; and the fronts of its
-curves. At the end may be grids of the gains of all blocks. CSV has one line for
+curves, with the margins of other points over one. At the end may be grids of the gains of all blocks. CSV has one line for
 each cell, in full precision.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Container, Iterable, Mapping, Sequence, Set
 import csv
 import io
 import math
@@ -17,7 +17,8 @@ import re
 from typing import Any
 
 from esmm_jax import histories
-from esmm_jax.metrics.significance import Summary
+from esmm_jax.metric_names import BALANCING
+from esmm_jax.metrics.significance import summarize, Summary
 from esmm_jax.reporting import history_notes
 from esmm_jax.reporting.choice_grid import choice_grid
 from esmm_jax.reporting.front_grid import front_grid
@@ -26,6 +27,7 @@ from esmm_jax.printable import in_one_line
 from esmm_jax.reporting.grid import ARROWS, counted, Grid, in_markdown
 from esmm_jax.reporting.grid import pipes, short, spread, tabular, text
 from esmm_jax.reporting.grid import titled
+from esmm_jax.reporting.margin_grid import margin_grid
 from esmm_jax.reporting.overview_grid import overview_grid
 from esmm_jax.sweeps.results import Block, notes, Row
 from esmm_jax.sweeps.saved_runs import SavedRun
@@ -50,6 +52,8 @@ def grids(table: Table, blocks: Sequence[Block]) -> list[Grid]:
       result.append(gain_grid(table, block, columns))
     if table.front is not None:
       result.append(front_grid(table, block))
+      margins = margin_grid(table, block)
+      result.extend([margins] if margins.rows else [])
   for column in table.columns:
     if column.metric in table.overview and _has_gain(blocks, column.metric):
       result.append(overview_grid(table, blocks, column))
@@ -102,7 +106,8 @@ def _comment(text: str) -> str:
 def to_csv(table: Table, blocks: Sequence[Block]) -> str:
   """Writes a line for each block, row and metric; empty without a number.
 
-  With histories there is a column `history` behind those that name the row.
+  What runs have on record of balancing stands behind the table's columns. With
+  histories there is a column `history` behind those that name the row.
   Results tables with a choice have the column `chosen` too: 1 or 0 in the lines
   of the candidates on the validation split, empty in all others.
   """
@@ -123,13 +128,14 @@ def to_csv(table: Table, blocks: Sequence[Block]) -> str:
     for row in block.rows:
       names = [*block.values, *row.values]
       names += [row.history] if with_history else []
-      for column in (*block.columns, *block.extra_columns):
-        numbers = _numbers(table, row, column.metric)
+      columns = [c.metric for c in (*block.columns, *block.extra_columns)]
+      for metric in (*columns, *_records(row, columns)):
+        numbers = _numbers(table, row, metric)
         if row.chosen:
           taken = [row.chosen.value]
-          writer.writerow([*names, *taken, column.metric, *numbers, ''])
+          writer.writerow([*names, *taken, metric, *numbers, ''])
         else:
-          writer.writerow([*names, column.metric, *numbers])
+          writer.writerow([*names, metric, *numbers])
       if row.chosen and table.choice:
         for value, summary in row.chosen.means.items():
           numbers = _texts([row.chosen.planned, summary.n, *summary[:2]])
@@ -140,9 +146,18 @@ def to_csv(table: Table, blocks: Sequence[Block]) -> str:
   return out.getvalue()
 
 
+def _records(row: Row, shown: Container[str]) -> list[str]:
+  """Returns what the runs of a row have of balancing, without columns."""
+  keys = dict.fromkeys(k for run in row.runs.values() for k in run.results or ())
+  return [k for k in keys if k.startswith(BALANCING) and k not in shown]
+
+
 def _numbers(table: Table, row: Row, metric: str) -> list[str]:
   """Returns the cells of a CSV line, in the order of the headers."""
-  numbers = [len(row.runs), row.cells[metric].n, *row.cells[metric][:2]]
+  cell = row.cells.get(metric)
+  if cell is None:
+    cell = summarize(run.value(metric) for run in row.runs.values())
+  numbers = [len(row.runs), cell.n, *cell[:2]]
   numbers += _published(table, row, metric)
   gain = row.gains.get(metric)
   if gain:

@@ -7,9 +7,11 @@ The rule: two runs are of one group if their configs agree in every key but
   * loss_weights: all of them,
   * sampling: all of it,
   * estimator_options: those that the estimator takes as arrays
-    (`signatures`),
+    (`signatures`), and those of the method of balancing,
   * selection: metric, mode and patience,
-  * run.save_predictions and common_ctr.
+  * run.save_predictions and common_ctr,
+  * balancing.of: a replay's weights, if those of that run were of the same
+    towers and parts.
 
 The other keys decide the data, its order (`seed`), the shapes of all arrays and
 the program. Those of the section `run` are no part of a run's identity, but a
@@ -36,9 +38,10 @@ FREE = (
     'run.save_predictions',
     'common_ctr',
 )
-# Keys that name a run whose predictions are read, by its path from the run's
-# own folder.
-_NAMING = ('common_ctr', 'estimator_options.frozen_run')
+_OF = 'balancing.of'
+# Keys that name a run whose predictions or weights are read, by its path from
+# the run's own folder.
+_NAMING = ('common_ctr', 'estimator_options.frozen_run', _OF)
 
 
 def replica_groups(
@@ -60,10 +63,12 @@ def replica_groups(
     raise InputError(f'--replicas={limit}: it must be at least 1.')
   by_key: dict[str, list[str]] = {}
   for name, config in configs.items():
-    free = _free_options(config.get('estimator', ''))
+    free = _free_options(config)
     fixed = {
         k: v for k, v in config.items() if not _is_free(k) and k not in free
     }
+    if config.get(_OF):
+      fixed[_OF] = _replayed(name, configs)
     key = json.dumps(fixed, sort_keys=True, default=str)
     by_key.setdefault(key, []).append(name)
   cut = [
@@ -82,18 +87,19 @@ def bundles(
   """Bundles groups that one machine has to run, one after the other.
 
   A run whose `common_ctr` names another one needs that one's predictions, and
-  so does one whose `estimator_options.frozen_run` does.
+  so does one whose `estimator_options.frozen_run` does; a replay needs the
+  weights of the run that `balancing.of` names.
 
   Args:
     groups: Groups as `replica_groups` returns them.
-    configs: Run name -> flat config; `common_ctr` and `frozen_run` are paths
-      from the run's folder.
+    configs: Run name -> flat config; `common_ctr`, `frozen_run` and `of` are
+      paths from the run's folder.
 
   Returns:
     Bundles of groups, in order; in a bundle those that others need come first.
 
   Raises:
-    InputError: Runs of two groups need each other's predictions.
+    InputError: Runs of two groups need each other.
   """
   group_of = {name: k for k, names in enumerate(groups) for name in names}
   parent = list(range(len(groups)))
@@ -118,8 +124,8 @@ def bundles(
   except graphlib.CycleError as e:
     names = ', '.join(groups[k][0] for k in sorted(set(e.args[1])))
     raise InputError(
-        f'{", ".join(_NAMING)}: the groups of {names} need predictions of each'
-        ' other. With --replicas=1 each run is a group; runs must not name each'
+        f'{", ".join(_NAMING)}: the groups of {names} need predictions or'
+        ' weights of each other. With --replicas=1 each run is a group; runs must not name each'
         ' other.'
     ) from e
   rank = {k: n for n, k in enumerate(order)}
@@ -171,15 +177,48 @@ def waits(
   return any(left & {*needs.get(name, ())} for name in names)
 
 
-def _free_options(estimator: str) -> list[str]:
-  """Returns the keys of an estimator's options that replicas may differ in."""
+def _free_options(config: Mapping[str, Any]) -> list[str]:
+  """Returns the keys of options that replicas may differ in.
+
+  Args:
+    config: A flat config.
+  """
+  from esmm_jax.balancing import BALANCERS, method
   from esmm_jax.estimators import ESTIMATORS
   from esmm_jax.estimators.contract import binding
 
-  if estimator not in ESTIMATORS:
-    return []
-  names = binding.traced_options(ESTIMATORS[estimator])
-  return [f'estimator_options.{name}' for name in names]
+  free = []
+  if (estimator := config.get('estimator', '')) in ESTIMATORS:
+    names = binding.traced_options(ESTIMATORS[estimator])
+    free += [f'estimator_options.{name}' for name in names]
+  if (balancer := config.get('balancing.name') or 'static') in BALANCERS:
+    options = method.options(BALANCERS[balancer])
+    free += [f'balancing.{k}' for k, option in options.items() if option.traced]
+  return free
+
+
+def _replayed(name: str, configs: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+  """Returns what replays of one program have in common.
+
+  Args:
+    name: The replay.
+    configs: Run name -> flat config, of the whole sweep.
+
+  Returns:
+    Towers and parts of the run that it replays, in the end, and through how
+    many replays; of a run that is not of the sweep its path.
+  """
+  from esmm_jax.balancing import BALANCERS
+
+  seen = [name]
+  while other := _sibling(seen[-1], configs[seen[-1]].get(_OF) or ''):
+    if other not in configs or other in seen:
+      return [other, len(seen)]
+    seen.append(other)
+  config = configs[seen[-1]]
+  method = BALANCERS.get(config.get('balancing.name') or 'static')
+  towers = config.get('balancing.towers') or (method and method.towers)
+  return [towers, config.get('balancing.parts') or 'all', len(seen)]
 
 
 def _sibling(name: str, folder: str) -> str:

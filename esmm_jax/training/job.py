@@ -17,6 +17,7 @@ from esmm_jax.data.store.split_parts import shared_rows
 from esmm_jax.parallel import processes
 from esmm_jax.training import parts, program as programs
 from esmm_jax.training import selection
+from esmm_jax.training.balanced import replayed
 from esmm_jax.training.clock import Clock
 from esmm_jax.training.common_ctr import common_ctr_order
 from esmm_jax.training.frozen.columns import with_labels
@@ -129,8 +130,12 @@ def build(
     workdirs: Sequence[str] = ('',),
 ) -> tuple[programs.Program, SplitPredictor, dict[str, Split]]:
   """Builds the program of the replicas, and opens the splits it scores."""
+  # Before data is prepared, which may take long.
+  settings, runs = replayed.resolve(settings, workdirs)
   common = settings[0]
   program = with_labels(settings, data_dir, workdirs)
+  program = program._replace(replayed=runs)
+  replayed.check(program, settings)
   objectives = [s.objective for s in settings]
   predictor = SplitPredictor(program, common.run.eval_batch_size, objectives)
   wanted = parts.eval_splits(common.dataset, program.builder)
@@ -199,7 +204,8 @@ def initialise_or_restore(job: Job) -> tuple[TrainState, Any]:
   init = functools.partial(initial, program, [run.settings for run in runs])
   resumes, begins = checkpoints.latest_step is not None, ''
   if not resumes:  # Nothing is left behind by a model that cannot be.
-    state, begins = _take_over(job, placed(init(), program))
+    state = replayed.with_weights(init(), program)
+    state, begins = _take_over(job, placed(state, program))
     best = selection.copy(state.params) if job.keeps_best else {}
   warnings = [*checkpoints.messages, *_manifests(job)]
   _claim(job)
@@ -262,11 +268,14 @@ def _manifests(job: Job) -> list[str]:
   """
   checkpoints, program, warnings = job.checkpoints, job.program, []
   data = provenance.fingerprint(program.builder)
-  about = data, program.schema, program.frozen
+  about = data, program.schema
   resumes = checkpoints.latest_step is not None
   position = chosen.position(checkpoints) if resumes else {}
   for number, run in enumerate(job.runs):
-    run.manifest = manifest.make(run.record, *about)
+    taken = {} if program.frozen is None else {manifest.FROZEN: program.frozen}
+    if of := program.replayed[number]:
+      taken[manifest.REPLAYED] = of.noted
+    run.manifest = manifest.make(run.record, *about, taken)
     if resumes and processes.is_first():
       carried = manifest.of_position(position, number)
       step = os.path.dirname(checkpoints.tables_folder)

@@ -238,6 +238,8 @@ def _look(
   if not active:
     return state, best
   step, total = int(state.step), job.program.total_steps
+  for r in active:
+    job.runs[r].balance.add(step, losses[r])
   loss = losses[active[0]]['train/loss']
   job.runs[0].writer.progress(step, loss, job.clock.rate)
   if evaluates:

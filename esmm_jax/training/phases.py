@@ -9,6 +9,7 @@ from typing import Any
 
 from esmm_jax import histories, system_errors
 from esmm_jax.balancing import records
+from esmm_jax.balancing.over_run import told
 from esmm_jax.json_files import write_json
 from esmm_jax.metrics.undefined import undefined
 from esmm_jax.parallel import axes, processes
@@ -179,6 +180,9 @@ def write_results(job: Job, state: TrainState) -> None:
         'seed': run.settings.training.seed,
         **refit_steps.facts(run.settings.refit),
     }
+    if whole := run.balance.means():
+      run.results |= whole
+      runs[0].writer.say(run.label + told(run.settings.balancing.name, whole))
     run.results |= histories.noted(run.history)
     run.results |= protocols.summary(
         run.protocol, run.results, run.settings.dataset.section

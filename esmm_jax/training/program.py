@@ -42,6 +42,7 @@ class Program(NamedTuple):
     plan: What a step does.
     resident: Whether the training set is kept in device memory.
     frozen: What the manifest notes of the frozen run; None without one.
+    replayed: For each replica the run that it replays, or None.
   """
 
   builder: ColumnarBuilder
@@ -54,6 +55,7 @@ class Program(NamedTuple):
   plan: StepSpec
   resident: bool
   frozen: Mapping[str, Any] | None = None
+  replayed: Sequence[Any] = ()
 
 
 def program(

@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 from esmm_jax.balancing import binding as balancing
+from esmm_jax.balancing.over_run import Totals
 from esmm_jax.estimators import ESTIMATORS, sampling
 from esmm_jax.estimators.contract import binding
 from esmm_jax.metrics.by_space import Observed
@@ -47,6 +48,7 @@ class Run:
     label: Before its lines; '' where it is alone.
     manifest: What it began with; there once its folder is claimed.
     stamp: Of the parameters that it chose; there before the test.
+    balance: What it has on record of balancing so far.
   """
 
   def __init__(
@@ -71,6 +73,7 @@ class Run:
     self.writer: Writer
     self.manifest: dict[str, Any] = {}
     self.stamp = Stamp()
+    self.balance = Totals()
     self._digest = ''  # Of the lines of metrics.jsonl that must be there.
 
   @property
@@ -102,11 +105,13 @@ class Run:
 
   def position(self) -> dict[str, Any]:
     """Returns the content of a checkpoint besides arrays, as JSON."""
+    balance = self.balance.position()
     return {
         'selection': self.selection.position(),
         'steps': self.steps,
         'metrics': self.writer.digest,
         'began': manifest.carried(self.manifest),
+        **({'balance': balance} if balance else {}),
     }
 
   def load(self, position: Mapping[str, Any]) -> None:
@@ -114,6 +119,7 @@ class Run:
     self.selection.load(position['selection'])
     self.steps = position['steps']
     self._digest = position.get('metrics', '')
+    self.balance.load(position.get('balance', {}))
 
   def save(
       self, outputs: dict[str, Array], observed: Observed
@@ -218,7 +224,10 @@ def check_alike(settings: Sequence[Settings]) -> None:
             loss_weights={},
             sampling=sampling.NONE,
         ),
-        balancing=dataclasses.replace(method, options=fixed),
+        # Of replays `balanced.replayed` compares what they replay.
+        balancing=dataclasses.replace(
+            method, options=fixed, of='RUN' if method.of else ''
+        ),
         selection=SelectionOptions(),
         run=dataclasses.replace(s.run, save_predictions=False),
     )

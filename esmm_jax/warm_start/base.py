@@ -91,6 +91,40 @@ class Base(NamedTuple):
     )
 
 
+def resolved(name: str, workdir: str) -> str:
+  """Returns the path of a run that a config names from its own run's folder."""
+  return os.path.normpath(os.path.join(workdir, paths.expand(name)))
+
+
+def named_from(name: str, key: str, workdir: str) -> str:
+  """Returns the same path, if it can be that of a finished run.
+
+  Args:
+    name: The folder, as the config names it.
+    key: The key of the config that names it, for messages.
+    workdir: Folder of the run whose config it is; '' if it has none.
+
+  Raises:
+    InputError: It is `workdir` itself, or the name leads to a run from where
+      the program was started alone.
+  """
+  path = resolved(name, workdir)
+  if workdir and path == os.path.normpath(workdir):
+    raise InputError(
+        f'{key}={name} is the folder of the run itself. Name another run,'
+        ' which is finished.'
+    )
+  here = os.path.normpath(paths.expand(name))
+  is_run = lambda folder: os.path.exists(os.path.join(folder, 'config.json'))
+  if path != here and not is_run(path) and is_run(here):
+    raise InputError(
+        f'{key}={name} leads from the folder of the run to {path}, where'
+        ' there is no run. Name it from there, or by'
+        f' {os.path.abspath(here)}.'
+    )
+  return path
+
+
 def _fingerprint(
     named: str,
     folder: str,

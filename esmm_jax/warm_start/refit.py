@@ -28,7 +28,7 @@ from esmm_jax.workdir.folder import read_finished, read_schema, record
 from esmm_jax.workdir.identity import RAW_DATA_KEYS
 
 REFIT = 'refit_of'
-_FROZEN_RUN = 'frozen_run'
+_FROZEN_RUN, _REPLAYED = 'estimator_options.frozen_run', 'balancing.of'
 _IDENTITY, _BEGINS = 'refit_identity', 'init_sha256'
 _NOTED = [name for name in RefitOptions.names() if name != REFIT]
 # Data sets whose vocabularies and scalings are fitted on the rows of `fit_on`.
@@ -76,7 +76,7 @@ def resolve(config: Any, workdir: str = '') -> Any:
         f'refit_of={run} is the folder of the run itself. Use another'
         ' --workdir.'
     )
-  _check_frozen(on_all_rows(config), run, workdir)
+  _check_named(on_all_rows(config), run, workdir)
   try:
     noted = _noted(config, run)
   except InputError:
@@ -90,8 +90,8 @@ def resolve(config: Any, workdir: str = '') -> Any:
   return filled
 
 
-def _check_frozen(config: Any, run: str, workdir: str) -> None:
-  """Refuses a run whose frozen run cannot be that of its refit.
+def _check_named(config: Any, run: str, workdir: str) -> None:
+  """Refuses a run that names another one which cannot be that of its refit.
 
   Args:
     config: That of the refit, on all rows.
@@ -99,28 +99,30 @@ def _check_frozen(config: Any, run: str, workdir: str) -> None:
     workdir: Folder of the refit; '' if it has none.
 
   Raises:
-    InputError: The refit's data has other ids, or a relative path leads to
-      another folder.
+    InputError: The refit's data has other ids than its frozen run, or a
+      relative path leads to another folder.
   """
-  frozen = config.get('estimator_options', {}).get(_FROZEN_RUN)
-  if not frozen:
-    return
-  where = f'{REFIT}={run}: estimator_options.{_FROZEN_RUN}={frozen}'
-  if config.dataset.get('fit_on'):
-    raise InputError(
-        f'{where} is of vocabularies and scalings of the training rows, and a'
-        ' refit has those of its rows of validation too, so that run cannot'
-        ' predict them; a run with a frozen one has no refit on such data.'
+  for key in (_FROZEN_RUN, _REPLAYED):
+    section, _, option = key.partition('.')
+    named = config.get(section, {}).get(option)
+    if not named:
+      continue
+    where = f'{REFIT}={run}: {key}={named}'
+    if key == _FROZEN_RUN and config.dataset.get('fit_on'):
+      raise InputError(
+          f'{where} is of vocabularies and scalings of the training rows, and a'
+          ' refit has those of its rows of validation too, so that run cannot'
+          ' predict them; a run with a frozen one has no refit on such data.'
+      )
+    there, here = (
+        os.path.normpath(os.path.join(folder, paths.expand(named)))
+        for folder in (paths.expand(run), workdir)
     )
-  there, here = (
-      os.path.normpath(os.path.join(folder, paths.expand(frozen)))
-      for folder in (paths.expand(run), workdir)
-  )
-  if workdir and os.path.realpath(there) != os.path.realpath(here):
-    raise InputError(
-        f'{where} leads to {there} from that run and to {here} from'
-        f' --workdir={workdir}. Take a --workdir beside that run.'
-    )
+    if workdir and os.path.realpath(there) != os.path.realpath(here):
+      raise InputError(
+          f'{where} leads to {there} from that run and to {here} from'
+          f' --workdir={workdir}. Take a --workdir beside that run.'
+      )
 
 
 def on_all_rows(config: Any) -> Any:

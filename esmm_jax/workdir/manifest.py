@@ -25,9 +25,14 @@ IDENTITY = 'identity'
 ENCODER, OPTIONS = 'encoder_sha256', 'encoder_options_sha256'
 CONFIG, SCHEMA = 'config_sha256', 'schema_sha256'
 PARTS = (CONFIG, SCHEMA, ENCODER, OPTIONS, 'data')
-# What is noted of a run whose predictions are labels of this one. It is no part
-# of the identity: runs of a sweep are known before such a run is finished.
-FROZEN = 'frozen_run'
+# What is noted of runs that this one takes something of, the predictions that
+# are its labels or the weights of its tasks: key here -> that of the config. It
+# is no part of the identity: runs of a sweep are known before such a run is
+# finished.
+FROZEN, REPLAYED = 'frozen_run', 'replayed_run'
+TAKEN_OF = {
+    FROZEN: 'estimator_options.frozen_run', REPLAYED: 'balancing.of'
+}  # fmt: skip
 _UNKNOWN = (
     'so it is not known what this run began with. Use another --workdir, or'
     ' delete that one.'
@@ -38,7 +43,7 @@ def make(
     config: dict[str, Any],
     data: Mapping[str, str],
     schema: Any,
-    frozen: Mapping[str, Any] | None = None,
+    taken: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
   """Collects what decides a run's numbers.
 
@@ -46,8 +51,8 @@ def make(
     config: A config as `folder.record` returns it.
     data: As `provenance.fingerprint` returns it.
     schema: The schema of the model's inputs.
-    frozen: What tells the run whose predictions are labels from others; None
-      without one.
+    taken: Key of `TAKEN_OF` -> what tells the run that something is taken of
+      from others; None without any.
 
   Returns:
     The identity, the hashes of its parts, versions of the packages.
@@ -57,8 +62,7 @@ def make(
       SCHEMA: hash_fields(schema),
       **data,
   }
-  noted = {FROZEN: dict(frozen)} if frozen else {}
-  about = {IDENTITY: _identity(parts), **parts, **noted}
+  about = {IDENTITY: _identity(parts), **parts, **(taken or {})}
   return {**about, 'versions': versions() | plugins.versions(config)}
 
 
@@ -73,7 +77,7 @@ def _identity(parts: Mapping[str, str]) -> str:
 
 def carried(manifest: Mapping[str, Any]) -> dict[str, Any]:
   """Returns what checkpoints carry of a manifest: identity and hashes."""
-  keys = (IDENTITY, *PARTS, FROZEN)
+  keys = (IDENTITY, *PARTS, *TAKEN_OF)
   return {k: manifest[k] for k in keys if k in manifest}
 
 

@@ -145,8 +145,9 @@ def resume(
     manifest that is made again.
 
   Raises:
-    InputError: The run began with another config, other data or another frozen
-      run, the checkpoint is of another run, or it is not known.
+    InputError: The run began with another config or other data, or what it
+      takes of another run has changed, the checkpoint is of another run, or it
+      is not known.
   """
   warnings = []
   try:
@@ -161,7 +162,7 @@ def resume(
   if carried is not None:
     checkpoint(path or os.path.join(workdir, 'checkpoints'), carried, then)
   # What the checkpoint carries is what its state was trained with.
-  _compare_frozen(workdir, now, {**then, **(carried or {})})
+  _compare_taken(workdir, now, {**then, **(carried or {})})
   warnings += [
       f'This run began with {name} {then["versions"].get(name, "absent")}'
       f' and resumes with {version}; numbers may differ from those of an'
@@ -178,23 +179,24 @@ def _identified(now: Mapping[str, Any]) -> dict[str, Any]:
   return {key: now[key] for key in (manifest.IDENTITY, *keys)}
 
 
-def _compare_frozen(
+def _compare_taken(
     workdir: str, now: Mapping[str, Any], then: Mapping[str, Any]
 ) -> None:
-  """Refuses to resume with the predictions of a run that has changed."""
-  a, b = now.get(manifest.FROZEN), then.get(manifest.FROZEN)
-  if a == b:
-    return
-  raise InputError(
-      f'--workdir={workdir} cannot go on: estimator_options.frozen_run has'
-      f' other parameters than when this run began ({_frozen(b)} then,'
-      f' {_frozen(a)} now; {manifest.NAME}). Put that run back as it was, use'
-      ' another --workdir, or delete this one.'
-  )
+  """Refuses to resume with what is taken of a run that has changed."""
+  for noted, key in manifest.TAKEN_OF.items():
+    a, b = now.get(noted), then.get(noted)
+    if a == b:
+      continue
+    raise InputError(
+        f'--workdir={workdir} cannot go on: {key} has other parameters than'
+        f' when this run began ({_told(b)} then, {_told(a)} now;'
+        f' {manifest.NAME}). Put that run back as it was, use another'
+        ' --workdir, or delete this one.'
+    )
 
 
-def _frozen(noted: Any) -> str:
-  """Describes what is noted of a frozen run."""
+def _told(noted: Any) -> str:
+  """Describes what is noted of a run that something is taken of."""
   if not isinstance(noted, Mapping):
     return 'none'
   texts = {k: str(v)[:16] for k, v in noted.items() if v}

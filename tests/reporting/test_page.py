@@ -134,7 +134,8 @@ def check_alone(page):
       assert picture.startswith(b'\x89PNG')
 
 
-def write_run(folder, skip=(), config=CONFIG, results=RESULTS):
+def write_run(
+    folder, skip=(), config=CONFIG, results=RESULTS, lines=LINES):
   os.makedirs(folder, exist_ok=True)
   files = {
       'config.json': config, 'results.json': results,
@@ -145,7 +146,7 @@ def write_run(folder, skip=(), config=CONFIG, results=RESULTS):
       (folder / name).write_text(json.dumps(value))
   if 'metrics.jsonl' not in skip:
     (folder / 'metrics.jsonl').write_text(
-        ''.join(json.dumps(line) + '\n' for line in LINES))
+        ''.join(json.dumps(line) + '\n' for line in lines))
   if 'predictions' not in skip:
     (folder / 'predictions').mkdir(exist_ok=True)
     n = np.arange(1000)

@@ -263,6 +263,23 @@ def test_csv(tmp_path):
   assert single['gain'] == '' and single['paper_mean'] == ''
 
 
+def test_what_runs_record_of_balancing_is_in_csv(tmp_path):
+  """A line for each record, after the columns; one of them may be a column."""
+  share, ratio = 'balancing/share/ctr', 'balancing/ratio/ctr|ctcvr'
+  table = make(extra_columns=(Column('share', share, 2, None),))
+  write_runs(table, tmp_path, lambda p: p['@model'] != 'mmoe',
+             **{share: 0.25, ratio: 2.0})
+  write_runs(table, tmp_path, lambda p: p['@model'] == 'mmoe')
+  rows = list(csv.DictReader(
+      io.StringIO(report.to_csv(table, tabulate(table, tmp_path)))))
+  cells = [(r['n'], r['mean'], r['std'], r['pairs']) for r in rows
+           if (r['estimator'], r['model'], r['metric']) == ('y', 'mmoe', ratio)]
+  assert cells == [('3', '2.0', '0.0', '')]
+  assert [r['model'] for r in rows if r['metric'] == ratio] == ['mmoe'] * 2
+  assert [r['metric'] for r in rows if r['model'] == 'mmoe'] == [
+      AUC, LOSS, share, ratio] * 2
+
+
 def test_papers_numbers_stand_beside_ours(tmp_path):
   paper = Paper('Some paper, Table 2, other data', {
       ('single', AUC): (0.6623, 0.0037), ('mmoe', AUC): 0.66})

@@ -5,9 +5,10 @@ import os
 from typing import Any
 
 from esmm_jax.json_files import read_jsonl
+from esmm_jax.metric_names import BALANCING
 from esmm_jax.reporting import plots
-from esmm_jax.reporting.page import curves, provenance, scores, sections
-from esmm_jax.reporting.page import weights
+from esmm_jax.reporting.page import balance, curves, provenance, scores
+from esmm_jax.reporting.page import sections, weights
 from esmm_jax.reporting.page.parts import Missing, Page, Picture, Section
 from esmm_jax.serving.calibrators import probability_maps, read_file
 from esmm_jax.sweeps.saved_runs import read_run, SavedRun
@@ -63,6 +64,9 @@ def make(
   page_sections = [
       _state(run, lines, workdir),
       _learning(lines, results, os.path.join(folder, 'learning.png')),
+      balance.section(
+          lines, results, run.config, os.path.join(folder, 'balance.png')
+      ),
       sections.metrics(results, tasks, run.history),
       weights.section(results, run.config),
       curves.selection_bias(predicted, results, folder, why, workdir),
@@ -164,6 +168,8 @@ def _learning_panels(
   for key in keys:
     split, _, term = key.partition('/')
     if split != 'train' or term in ('loss', 'batch_hash', 'skipped'):
+      continue
+    if term.startswith(BALANCING):
       continue
     panel = {'training': curve(key)}
     if f'valid/{term}/logloss' in keys:

@@ -1,5 +1,6 @@
 """Figures; matplotlib is imported when one is drawn.
 
+  balance       weights of the tasks and their gradients by training step
   calibrations  observed rates by prediction; observed CVR by decile of pCTR
   deciles       predicted over true CVR by decile of the true CTR
   funnel        counts along the funnel; true CVR of all and of clicked rows
@@ -15,6 +16,7 @@ are made without pyplot, on the Agg canvas. Missing runs are nan; they are left
 out, and the panel shows the number of its seeds.
 """
 
+from esmm_jax.reporting.plots.balance import balance
 from esmm_jax.reporting.plots.calibrations import calibration_curves
 from esmm_jax.reporting.plots.calibrations import observed_cvr
 from esmm_jax.reporting.plots.deciles import cvr_by_ctr_decile
@@ -27,6 +29,7 @@ from esmm_jax.reporting.plots.sizes import training_size
 from esmm_jax.reporting.plots.trade_offs import fronts
 
 __all__ = [
+    'balance',
     'calibration_curves',
     'cvr_by_ctr_decile',
     'cvr_by_ctr_decile_panels',

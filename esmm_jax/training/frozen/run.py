@@ -1,17 +1,15 @@
 """The finished run whose predictions another one is trained with."""
 
 from collections.abc import Mapping, Sequence
-import os
 from typing import Any, NamedTuple, Self
 
-from esmm_jax import paths
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.estimators.contract.estimator import FROZEN_RUN
 from esmm_jax.schema import Schema
 from esmm_jax.tasks import Space, spaces
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import InputError
-from esmm_jax.warm_start.base import Base
+from esmm_jax.warm_start.base import Base, named_from, resolved
 from esmm_jax.workdir import end_note, manifest, provenance
 
 KEY = f'estimator_options.{FROZEN_RUN}'
@@ -43,20 +41,7 @@ class FrozenRun(NamedTuple):
       InputError: There is no finished run with a checkpoint, or it is
         `workdir` itself.
     """
-    path = resolved(name, workdir)
-    if workdir and path == os.path.normpath(workdir):
-      raise InputError(
-          f'{KEY}={name} is the folder of the run itself. Name another run,'
-          ' which is finished.'
-      )
-    here = os.path.normpath(paths.expand(name))
-    is_run = lambda folder: os.path.exists(os.path.join(folder, 'config.json'))
-    if path != here and not is_run(path) and is_run(here):
-      raise InputError(
-          f'{KEY}={name} leads from the folder of the run to {path}, where'
-          ' there is no run. Name it from there, or by'
-          f' {os.path.abspath(here)}.'
-      )
+    path = named_from(name, KEY, workdir)
     base = Base.open(name, KEY, path)
     stamp = end_note.stamp(path)
     return cls(base, {**stamp.to_dict(), 'fingerprint': base.sha256})
@@ -179,11 +164,6 @@ def refused(
         ' only training opens that run. Train it, or use another estimator.'
     )
   return {}
-
-
-def resolved(name: str, workdir: str) -> str:
-  """Returns the path of a run that a config names from its own run's folder."""
-  return os.path.normpath(os.path.join(workdir, paths.expand(name)))
 
 
 def _outputs(schema: Schema) -> dict[str, Space]:

@@ -255,7 +255,7 @@ def test_a_sweep_trains_the_frozen_run_first_and_on_the_same_machine():
   assert groups == [['a', 'b'], ['c'], ['d'], ['e']]
   assert bundles(groups, configs) == [[['e'], ['a', 'b']], [['c']], [['d']]]
   circle = flat(a=config('../b'), b=config('../a'))
-  with pytest.raises(InputError, match='need predictions of each other'):
+  with pytest.raises(InputError, match='need predictions or weights of each'):
     bundles([['a'], ['b']], circle)
   both = flat(a=config('../b', common_ctr='../c'), b=config('../c'), c=config())
   assert bundles([['a'], ['b'], ['c']], both) == [[['c'], ['b'], ['a']]]
