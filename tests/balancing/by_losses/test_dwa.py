@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.balancing import steps
+from tests.balancing.by_losses import steps
 
 
 def typed(older, newer, temperature):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.balancing import steps
+from tests.balancing.by_losses import steps
 
 
 def grams(norms, num_steps):
@@ -35,11 +35,11 @@ def test_gradient_in_w_against_finite_differences(num_tasks, alpha):
       ends = [paper(weights + e * np.eye(num_tasks)[i], norms, paces, alpha,
                     target)[0] for e in (1e-6, -1e-6)]
       slopes.append((ends[0] - ends[1]) / 2e-6)
-    found = gradnorm.slope(
+    got = gradnorm.slope(
         jnp.float32(weights), jnp.float32(norms), jnp.float32(paces),
         jnp.ones(num_tasks, bool), alpha)
     np.testing.assert_allclose(
-        found, np.array(slopes) / np.mean(weights * norms), rtol=1e-4)
+        got, np.array(slopes) / np.mean(weights * norms), rtol=1e-4)
 
 
 def test_gradient_in_s_against_finite_differences():
