@@ -242,6 +242,19 @@ def check(program: Program, settings: Sequence[Settings]) -> None:
       run.check_terms(program.plan.balancer.terms, losses)
 
 
+def taken(program: Program, number: int) -> dict[str, Mapping[str, Any]]:
+  """Returns what the manifest of a replica notes of runs it takes something of.
+
+  Args:
+    program: With these runs.
+    number: Of the replica.
+  """
+  noted = {manifest.FROZEN: program.frozen} if program.frozen else {}
+  if (run := program.replayed[number]) is not None:
+    noted[manifest.REPLAYED] = run.noted
+  return noted
+
+
 def with_weights(state: TrainState, program: Program) -> TrainState:
   """Puts the weights that are replayed into a state before its first step.
 
