@@ -28,7 +28,7 @@ KEY = BalancingOptions.key('of')
 
 
 class Replayed(NamedTuple):
-  """What is replayed of a finished run.
+  """The part of a finished run that is replayed.
 
   Attributes:
     named: The key and the folder, for messages.
