@@ -47,6 +47,7 @@ _HOMES = {
     'Predictor': 'serving.predictor',
     'MODELS': 'models',
     'ESTIMATORS': 'estimators',
+    'BALANCERS': 'balancing',
     'DATASETS': 'data',
     'METRICS': 'metrics',
     'DIRECTIONS': 'metric_names',

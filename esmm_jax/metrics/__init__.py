@@ -6,6 +6,8 @@
   regression    errors, rank correlation and calibration of predicted values
   significance  mean and spread over seeds, paired tests, DeLong
   fronts        two scores traded against each other: front, area, ellipse
+  front_margin  how far a model lies beyond such a front
+  score_pairs   checks and bootstrap of these two
   by_space      all of them by task and sample space
   weights       of clicked rows in a loss: effective sample size, largest
   gates         the use of a model's gates

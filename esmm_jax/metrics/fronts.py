@@ -3,7 +3,7 @@
 A model trained with several weights of its tasks gives a point for each weight,
 such as (CTR AUC, CVR AUC). `pareto` describes the points, `front_volume` and
 `ellipse` also the seeds behind them, and `trade_off` tells if one score rises
-where the other falls.
+where the other falls. `front_margin` compares another model with the points.
 
 References:
   Zitzler, Thiele. Multiobjective evolutionary algorithms: a comparative case
@@ -16,7 +16,9 @@ References:
 import math
 from typing import NamedTuple
 
-from esmm_jax.types import Array, InputError
+from esmm_jax.metrics.score_pairs import checked, complete, complete_seeds
+from esmm_jax.metrics.score_pairs import corner, resampled
+from esmm_jax.types import Array
 import numpy as np
 from scipy import stats
 
@@ -42,8 +44,8 @@ def pareto(points: Array) -> np.ndarray:
   Raises:
     InputError: The shape is another one.
   """
-  points = _checked('points', points, '[n, 2]')
-  front = _complete(points)
+  points = checked('points', points, '[n, 2]')
+  front = complete(points)
   # Ascending in x, then in y: what dominates a point comes after it.
   unique, inverse = np.unique(points[front], axis=0, return_inverse=True)
   y = unique[::-1, 1]
@@ -130,11 +132,9 @@ def front_volume(
     InputError: The shapes are other ones, the seeds of `values` and `baseline`
       differ in number, or the reference is not finite.
   """
-  reference = _reference(reference)
-  values, baseline = _complete_seeds(values, baseline)
+  reference = corner(reference)
+  values, baseline = complete_seeds(values, baseline)
   n = len(values)
-  if not n:
-    return FrontVolume(NAN, NAN, NAN, 0, 0)
 
   def volume(shares):  # [..., n], the weight of each seed.
     area = _area(np.tensordot(shares, values, 1), reference)
@@ -142,31 +142,7 @@ def front_volume(
       area = area - _area(np.tensordot(shares, baseline, 1), reference)
     return area
 
-  equal = np.full(n, 1 / n)
-  value = float(volume(equal))
-  if n < 2:
-    return FrontVolume(value, NAN, NAN, n, 0)
-  draws = np.random.default_rng(seed).multinomial(n, equal, size=resamples)
-  tail = (1 - confidence) / 2
-  low, high = np.quantile(volume(draws / n), [tail, 1 - tail])
-  return FrontVolume(value, float(low), float(high), n, resamples)
-
-
-def _complete_seeds(
-    values: Array, baseline: Array | None
-) -> tuple[np.ndarray, np.ndarray | None]:
-  """Selects the seeds without nan; the baseline becomes [S, 1, 2]."""
-  values = _checked('values', values, '[S, P, 2]')
-  complete = _complete(values).all(1)
-  if baseline is not None:
-    baseline = _checked('baseline', baseline, '[S, 2]')
-    if len(baseline) != len(values):
-      raise InputError(
-          f'values have {len(values)} seeds and baseline {len(baseline)}.'
-      )
-    complete &= _complete(baseline)
-    baseline = baseline[complete, None]
-  return values[complete], baseline
+  return FrontVolume(*resampled(volume, n, resamples, seed, confidence))
 
 
 class Ellipse(NamedTuple):
@@ -209,8 +185,8 @@ def ellipse(values: Array, deviations: float = 1.0) -> Ellipse:
   Raises:
     InputError: The shape is another one.
   """
-  values = _checked('values', values, '[S, 2]')
-  values = values[_complete(values)]
+  values = checked('values', values, '[S, 2]')
+  values = values[complete(values)]
   if not len(values):
     return Ellipse(NAN, NAN, 0.0, 0.0, 0.0)
   x, y = map(float, values.mean(0))
@@ -256,32 +232,11 @@ def trade_off(values: Array) -> TradeOff:
   Raises:
     InputError: The shape is another one.
   """
-  values = _checked('values', values, '[P, 2]')
-  x, y = values[_complete(values)].T
+  values = checked('values', values, '[P, 2]')
+  x, y = values[complete(values)].T
   if len(x) < 3 or np.ptp(x) == 0:
     return TradeOff(NAN, NAN)
   slope = float(stats.linregress(x, y).slope)
   if np.ptp(y) == 0:  # Constant ranks have no correlation.
     return TradeOff(slope, NAN)
   return TradeOff(slope, float(stats.spearmanr(x, y).statistic))
-
-
-def _complete(values: np.ndarray) -> np.ndarray:
-  return ~np.isnan(values).any(-1)
-
-
-def _checked(name: str, values: Array, shape: str) -> np.ndarray:
-  """Converts to float64; InputError unless of that rank and not infinite."""
-  values = np.asarray(values, np.float64)
-  if values.ndim != shape.count(',') + 1 or values.shape[-1] != 2:
-    raise InputError(f'{name} must be {shape}, got {list(values.shape)}.')
-  if np.isinf(values).any():
-    raise InputError(f'{name} must not be infinite.')
-  return values
-
-
-def _reference(reference: Array) -> np.ndarray:
-  reference = np.asarray(reference, np.float64)
-  if reference.shape != (2,) or not np.isfinite(reference).all():
-    raise InputError(f'reference must be two finite numbers, got {reference}.')
-  return reference

@@ -68,7 +68,9 @@ def fronts(table: Table, blocks: Sequence[Block], folder: str) -> Drawn:
   drawn = Drawn([], [])
   for block, path, title in _pictures(table, blocks, folder, 'front'):
     scores = curves(table, block)
-    if _absent(drawn, path, list(scores.series.values())):
+    points = {text(name): by for name, by in scores.points.items()}
+    arrays = [scores.series, *points.values()]
+    if _absent(drawn, path, [x for by in arrays for x in by.values()]):
       continue
     plots.fronts(
         {text(name): values for name, values in scores.series.items()},
@@ -78,6 +80,7 @@ def fronts(table: Table, blocks: Sequence[Block], folder: str) -> Drawn:
         title,
         headers[front.x],
         headers[front.y],
+        points=points,
     )
     drawn.paths.append(path)
   return drawn
@@ -185,20 +188,24 @@ def _empty(panel: Mapping[str, Sequence[float]]) -> bool:
 
 def _not_chosen(table: Table, block: Block, metric: str) -> list[float]:
   """Returns how much the baseline's other candidates would have gained."""
-  keys = dict(table.baseline or {})
-  for row in block.rows:
-    names = (*table.blocks, *table.rows)
-    values = dict(zip(names, (*block.values, *row.values)))
-    if all(values[key] == value for key, value in keys.items()) and row.chosen:
-      return [
-          significance.paired(
-              {seed: run.value(metric) for seed, run in runs.items()},
-              {seed: run.value(metric) for seed, run in row.runs.items()},
-          ).mean
-          for value, runs in row.candidates.items()
-          if value != row.chosen.value
-      ]
-  return []
+  keys, names = dict(table.baseline or {}), (*table.blocks, *table.rows)
+  baselines = [
+      row
+      for row in block.rows
+      if keys.items() <= dict(zip(names, (*block.values, *row.values))).items()
+  ]
+  # Where each row has a baseline of its own they have no common candidates.
+  if len(baselines) != 1 or not baselines[0].chosen:
+    return []
+  (row,) = baselines
+  return [
+      significance.paired(
+          {seed: run.value(metric) for seed, run in runs.items()},
+          {seed: run.value(metric) for seed, run in row.runs.items()},
+      ).mean
+      for value, runs in row.candidates.items()
+      if value != row.chosen.value
+  ]
 
 
 # Name in `Table.figures` -> function that draws it.

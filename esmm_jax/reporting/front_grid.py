@@ -29,11 +29,14 @@ class Curves(NamedTuple):
       missing. Without the single-task models.
     along: [P], the weights, ascending.
     single: float64 [S, 2], the single-task models.
+    points: Name of a series that is no curve -> text of `along` -> float64
+      [S, 2].
   """
 
   series: dict[Any, np.ndarray]
   along: list[float]
   single: np.ndarray
+  points: dict[Any, dict[str, np.ndarray]] = {}
 
 
 def curves(table: Table, block: Block) -> Curves:
@@ -46,6 +49,12 @@ def curves(table: Table, block: Block) -> Curves:
     rows.setdefault(names[front.series], {})[names[front.along]] = row
   seeds = list(dict.fromkeys(s for row in block.rows for s in row.runs))
   (single,) = rows.pop(front.single).values()
+  points = {
+      name: {w: _scores(row, front, seeds) for w, row in by_text.items()}
+      for name, by_text in rows.items()
+      if all(isinstance(w, str) for w in by_text)
+  }
+  rows = {name: row for name, row in rows.items() if name not in points}
   along = sorted(set().union(*rows.values()))
   return Curves(
       {
@@ -56,6 +65,7 @@ def curves(table: Table, block: Block) -> Curves:
       },
       along,
       _scores(single, front, seeds),
+      points,
   )
 
 

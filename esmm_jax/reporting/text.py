@@ -1,9 +1,9 @@
 """A results table as text: Markdown, CSV and LaTeX.
 
-Each block becomes up to four grids: mean ± standard deviation over seeds; the
+Each block becomes up to five grids: mean ± standard deviation over seeds; the
 choice on the validation split, with all candidates; the gains over the baseline
 at the same seed, with their 95 % interval and p-value; and the fronts of its
-curves. At the end may be grids of the gains of all blocks. CSV has one line for
+curves, with the margins of other points over one. At the end may be grids of the gains of all blocks. CSV has one line for
 each cell, in full precision.
 """
 
@@ -27,6 +27,7 @@ from esmm_jax.printable import in_one_line
 from esmm_jax.reporting.grid import ARROWS, counted, Grid, in_markdown
 from esmm_jax.reporting.grid import pipes, short, spread, tabular, text
 from esmm_jax.reporting.grid import titled
+from esmm_jax.reporting.margin_grid import margin_grid
 from esmm_jax.reporting.overview_grid import overview_grid
 from esmm_jax.sweeps.results import Block, notes, Row
 from esmm_jax.sweeps.saved_runs import SavedRun
@@ -51,6 +52,8 @@ def grids(table: Table, blocks: Sequence[Block]) -> list[Grid]:
       result.append(gain_grid(table, block, columns))
     if table.front is not None:
       result.append(front_grid(table, block))
+      margins = margin_grid(table, block)
+      result.extend([margins] if margins.rows else [])
   for column in table.columns:
     if column.metric in table.overview and _has_gain(blocks, column.metric):
       result.append(overview_grid(table, blocks, column))

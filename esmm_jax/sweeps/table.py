@@ -238,6 +238,19 @@ def _check_front(table: Table, front: Front) -> None:
           f'{where}.single={front.single!r} must be one row of the block'
           f' {block}, with {front.along!r} None.'
       )
+    lone = [
+        name
+        for name, values in series.items()
+        if all(isinstance(v, str) for v in values)
+    ]
+    for name in lone:
+      del series[name]
+    if lone and len(series) != 1:
+      raise InputError(
+          f'{where}: {front.along!r} of {lone[0]!r} is a text, so its points are'
+          f' compared with a curve; the block {block} has {len(series)} curves,'
+          ' and must have one.'
+      )
     for name, values in series.items():
       if not all(isinstance(v, (int, float)) for v in values):
         raise InputError(

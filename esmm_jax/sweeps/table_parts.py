@@ -76,6 +76,9 @@ class Choice:
 class Front(NamedTuple):
   """Rows that are the points of curves in the plane of two metrics.
 
+  A series whose values of `along` are texts is no curve: it has a point for
+  each of them, which is compared with the curve, one in each block then.
+
   Attributes:
     series: Key of the rows that names the curve.
     along: Key of the rows that orders its points, such as the weight of a loss.

@@ -139,7 +139,9 @@ def test_a_curve_counts_its_whole_seeds(tmp_path):
             "'ple' is .* and that of 'mmoe' another set",
         ),
         (
-            dict(points=chain(row('single_task', None), row('mmoe', 'high'))),
+            dict(points=chain(
+                row('single_task', None), row('mmoe', 1.0),
+                row('mmoe', 'high'))),
             'curves are ordered by numbers',
         ),
     ],
@@ -151,6 +153,81 @@ def test_fronts_that_cannot_be(changes, words):
     make_front(**changes)
 
 
+def make_points(**changes):
+  """mmoe is the curve; A has a method and its replay, at POINTS_OF_A."""
+  rows = chain(
+      row('single_task', None), *(row('mmoe', r) for r in POINTS['mmoe']),
+      row('A', 'method'), row('A', 'replay'))
+  options = dict(
+      points=product(rows, sweep('seed', range(2))),
+      baseline={'@ratio': 'replay'}, gain_columns=(CTR,))
+  return make_front(**(options | changes))
+
+
+# At seed 0; seed 1 has .02 more of each.
+POINTS_OF_A = {'method': (0.68, 0.74), 'replay': (0.63, 0.73)}
+
+
+def write_points(table, workdir, gone=()):
+  POINTS['A'] = POINTS_OF_A
+  try:
+    write_front(table, workdir, gone)
+  finally:
+    del POINTS['A']
+
+
+def test_points_beside_a_curve(tmp_path):
+  """The curve (.61, .80), (.65, .75), (.70, .60) and two points near it.
+
+  method (.69, .75) is .04 right of the bend, whose next line falls by 3: the
+    lead is equal where .04 - x = 3 x. replay (.64, .74) is .01 below and left
+    of the bend; nothing is better by more in both.
+  """
+  table = make_points()
+  write_points(table, tmp_path)
+  blocks = tabulate(table, os.fspath(tmp_path))
+  _, gains, front, margins = report.grids(table, blocks)
+  assert [line[0] for line in front.rows] == ['single_task', 'mmoe']
+  assert margins.title == 'Margins over mmoe'
+  assert margins.headers == [
+      'model', 'ratio', 'n', 'margin ↑', 'CTR AUC', 'CVR AUC']
+  first, second = margins.rows
+  assert first == [
+      'A', 'method', '2', '+.0300 [+.0300, +.0300]', '.6900', '.750']
+  assert second == [
+      'A', 'replay', '2', '-.0100 [-.0100, -.0100]', '.6400', '.740']
+  # Gains of a row are over its own replay; the curve has none.
+  assert [line[:2] for line in gains.rows] == [['A', 'method']]
+  assert gains.rows[0][3].startswith('+.0500 [')
+  text = report.markdown(table, blocks)
+  assert '### Margins over mmoe' in text
+  assert list(curves(table, blocks[0]).points) == ['A']
+
+
+def test_points_with_missing_runs(tmp_path):
+  table = make_points()
+  write_points(table, tmp_path, {('A', 'method', 1), ('mmoe', 1.0, 0)})
+  margins = report.grids(table, tabulate(table, tmp_path))[-1]
+  assert margins.rows[0] == [
+      'A', 'method', '0, missing 2 of 2', 'missing', '–', '–']
+  assert margins.rows[1][2:4] == ['1, missing 1 of 2', '-.0100']
+
+
+@pytest.mark.parametrize(
+    'more, words',
+    [
+        (('ple',), r"of 'A' is a text, .* has 2 curves"),
+        ((), r"of 'A' is a text, .* has 0 curves"),
+    ],
+)
+def test_points_are_compared_with_one_curve(more, words):
+  rows = [row('single_task', None), row('A', 'method'), row('A', 'replay')]
+  if more:
+    rows += [row(m, r) for m in ('mmoe', *more) for r in (0.5, 1.0)]
+  with pytest.raises(InputError, match=words):
+    make_points(points=product(chain(*rows), fixed('seed', 0)))
+
+
 # Pictures.
 
 
@@ -159,7 +236,8 @@ def drawn(monkeypatch):
   """What each function of `plots` is given, which draws nothing."""
   calls = []
   for name in ('fronts', 'training_size', 'cvr_by_ctr_decile_panels'):
-    monkeypatch.setattr(plots, name, lambda *args: calls.append(args))
+    monkeypatch.setattr(
+        plots, name, lambda *args, **_: calls.append(args))
   return calls
 
 

@@ -157,6 +157,34 @@ def test_points_of_fronts(tmp_path):
   assert figure.axes[-1].get_ylabel() == 'ratio'
 
 
+def test_lone_points_of_fronts(tmp_path):
+  """The first name filled, the others hollow and joined to it."""
+  points = {
+      f'method {k}': {
+          'method': np.array([[0.64, 0.65], [0.66, 0.66]]) + k / 900,
+          'replay': np.array([[0.65, 0.64], [0.65, NAN]]) + k / 900,
+      }
+      for k in range(20)
+  }
+  points['method 3']['method'][:] = NAN
+  figure = draw_fronts(tmp_path, scores(architectures=1), points=points)
+  axes = panels_of(figure)[0]
+  texts = legend(figure)
+  assert {*points} - {'method 3'} <= {*texts} and 'method 3' not in texts
+  assert {'method', 'replay'} <= {*texts}
+  [filled] = lines(axes, 'method 0')
+  np.testing.assert_allclose(filled.get_xydata(), [[0.65, 0.655]])
+  drawn = [line.get_xydata().tolist() for line in axes.get_lines()]
+  [joined] = [d for d in drawn if len(d) == 2 and d[0] == [0.65, 0.655]]
+  np.testing.assert_allclose(joined[1], [0.65, 0.64])
+  looks = {
+      (lines(axes, m)[0].get_marker(), lines(axes, m)[0].get_color())
+      for m in points if m != 'method 3'}
+  assert len(looks) == 19
+  with pytest.raises(InputError, match='A, replay must be'):
+    draw_fronts(tmp_path, scores(), points={'A': {'replay': np.zeros(2)}})
+
+
 def test_missing_runs_of_fronts(tmp_path):
   series = scores(architectures=3)
   series['model 0'][0, 1, 0] = NAN

@@ -27,10 +27,11 @@ Axes = Any
 
 
 def style(k: int) -> dict[str, Any]:
-  """Returns marker and colour of the k-th line."""
+  """Returns marker and colour of the k-th line; 64 are different."""
+  num = len(COLOURS)
   return {
-      'marker': MARKERS[k % len(MARKERS)],
-      'color': COLOURS[k % len(COLOURS)],
+      'marker': MARKERS[(k + k // num) % len(MARKERS)],
+      'color': COLOURS[k % num],
   }
 
 

@@ -9,6 +9,7 @@ from esmm_jax.types import Array, InputError
 import numpy as np
 
 _COLUMNS = 3
+_WIDE = 8.0
 
 
 def fronts(
@@ -20,6 +21,7 @@ def fronts(
     x_label: str,
     y_label: str,
     weight_label: str = 'log2 of the CTR : CVR weight',
+    points: Mapping[str, Mapping[str, Array]] | None = None,
 ) -> drawing.Figure:
   """Draws two scores traded against each other, a panel per architecture.
 
@@ -40,6 +42,9 @@ def fronts(
     x_label: Of the first score.
     y_label: Of the second.
     weight_label: Of the colour bar.
+    points: Method -> name -> float [S, 2], scores that are drawn in every
+      panel: the mean of the first name filled, those of the others hollow, and
+      lines between. All methods have the same names.
 
   Returns:
     The figure that was written.
@@ -55,13 +60,23 @@ def fronts(
       for name, values in series.items()
   }
   single = _whole(drawing.checked('single', single, (None, 2)))
+  points = {
+      method: {
+          name: _whole(drawing.checked(f'{method}, {name}', x, (None, 2)))
+          for name, x in by_name.items()
+      }
+      for method, by_name in (points or {}).items()
+  }
   columns = min(_COLUMNS, len(runs))
   rows = -(-len(runs) // _COLUMNS)
   size = 3.1 * columns + 1.2, 2.7 * rows + 1.3
+  if points:  # They lie close together, and their legend is long.
+    size = max(size[0], _WIDE), size[1] + 2.2 * rows + 0.06 * len(points)
   figure, grid = drawing.panels(rows, columns, size)
   colours = _colours(ratios)
   for axes, name in zip(grid.flat, runs):
     _panel(axes, name, runs, single, ratios, colours)
+    _lone(axes, points)
   for axes in grid[:, 0]:
     axes.set_ylabel(y_label)
   drawn = np.arange(grid.size).reshape(grid.shape) < len(runs)
@@ -185,3 +200,30 @@ def _points(
           norm=colours.norm, edgecolors=edge, linewidths=width, label=label,
           zorder=3,
       )  # fmt: skip
+
+
+def _lone(
+    axes: drawing.Axes, points: Mapping[str, Mapping[str, np.ndarray]]
+) -> None:
+  """Draws methods' points, method -> name -> [S, 2], joined to the first."""
+  for k, (method, by_name) in enumerate(points.items()):
+    style = drawing.style(k)
+    means = [drawing.moments(x)[0] for x in by_name.values()]
+    line = dict(linewidth=0.8, alpha=0.7, zorder=3.5, color=style['color'])
+    for mean in means[1:]:
+      axes.plot(*zip(means[0], mean), **line)
+      axes.plot(
+          *mean[:, None], **style, linestyle='', markersize=5,
+          markerfacecolor='white', zorder=3.6,
+      )  # fmt: skip
+    if not np.isnan(means[0]).any():
+      axes.plot(
+          *means[0][:, None], **style, linestyle='', markersize=6,
+          markeredgecolor='white', markeredgewidth=0.4, label=method, zorder=4,
+      )  # fmt: skip
+  names = list(next(iter(points.values()), {}))
+  for name, face in zip(names, [drawing.GREY, *['white'] * len(names)]):
+    axes.plot(
+        [], [], marker='o', linestyle='', color=drawing.GREY,
+        markerfacecolor=face, label=name,
+    )  # fmt: skip
