@@ -148,7 +148,8 @@ def to_csv(table: Table, blocks: Sequence[Block]) -> str:
 
 def _records(row: Row, shown: Container[str]) -> list[str]:
   """Returns what the runs of a row have of balancing, without columns."""
-  keys = dict.fromkeys(k for run in row.runs.values() for k in run.results or ())
+  every = [run.results or {} for run in row.runs.values()]
+  keys = dict.fromkeys(key for results in every for key in results)
   return [k for k in keys if k.startswith(BALANCING) and k not in shown]
 
 

@@ -92,8 +92,8 @@ class Replayed(NamedTuple):
     there = getattr(self, key)
     if value not in ('', 'all', there):
       raise InputError(
-          f'{self.named}: balancing.{key} is {value!r} here and {there!r} there.'
-          f' A replay has that of its run: leave balancing.{key} unset.'
+          f'{self.named}: balancing.{key} is {value!r} here and {there!r}'
+          f' there. A replay has that of its run: leave balancing.{key} unset.'
       )
 
   def check_terms(
