@@ -9,7 +9,7 @@ from configs import common
 from configs.tables import protocols
 from esmm_jax import no_effect
 from esmm_jax.embeddings import lookup
-from esmm_jax.idle_objectives import WITHOUT_GRADIENTS
+from esmm_jax.no_effect.objectives import WITHOUT_GRADIENTS
 from esmm_jax.optim.network import OptimizerOptions
 from esmm_jax.optim.tables import table_optimizer, TableOptions
 from esmm_jax.training.loop import train_and_evaluate

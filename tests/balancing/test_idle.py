@@ -2,7 +2,7 @@
 
 from esmm_jax.balancing import BALANCERS, binding
 from esmm_jax.balancing.options import BalancingOptions
-from esmm_jax.idle_objectives import WITHOUT_GRADIENTS
+from esmm_jax.no_effect.objectives import WITHOUT_GRADIENTS
 from esmm_jax.training.gradients import weighing
 import jax
 import jax.numpy as jnp
