@@ -105,7 +105,10 @@ RUN = Kind(
 GROUP = Kind('group of runs', (), ('checkpoints', '.processes'), _is_group)
 SWEEP = Kind(
     'sweep',
-    ('sweep.json', 'report.html', *_TABLE, *_PICTURES),
+    (
+        *('sweep.json', 'report.html', 'seesaw.html', 'seesaw.csv'),
+        *('seesaw.json', *_TABLE, *_PICTURES),
+    ),
     ('runs', 'groups', 'failed', 'compiled', 'plots'),
     _is_sweep,
 )

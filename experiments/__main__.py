@@ -18,9 +18,7 @@ FIRST = (
     *('demo', 'train', 'report', 'evaluate', 'calibrate', 'predict', 'export'),
     *('sweep', 'table', 'prepare_data', 'doctor'),
 )
-HIDDEN = (
-    *('cli', 'console', 'file_flags', 'load', 'sweep_checks', 'sweep_runs'),
-)
+HIDDEN = ('cli', 'console', 'file_flags', 'load')
 
 
 def programs() -> dict[str, str]:

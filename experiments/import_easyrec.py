@@ -78,7 +78,7 @@ def checked(text: str, source: str, output: str) -> tuple[Any, str]:
   """
   from esmm_jax.easyrec import convert
 
-  from experiments import sweep_checks
+  from experiments.sweeping import checks
 
   converted = convert(text)
   file = _file(converted, source, output)
@@ -91,7 +91,7 @@ def checked(text: str, source: str, output: str) -> tuple[Any, str]:
         config = load.config(path)
       except cli.InputError as e:  # Without the name of a file that is no more.
         raise cli.InputError(str(e.__cause__ or e)) from e
-      sweep_checks.run_keys(config, folder, {})
+      checks.run_keys(config, folder, {})
   except cli.InputError as e:
     raise cli.InputError(
         f'what is to be written would be refused: {e} Change that setting'

@@ -31,18 +31,14 @@ predictions count as one. Two processes may have the same shard, or none: each
 trains what no other one is at, and waits at the end for what is left.
 """
 
-from collections.abc import Callable, Mapping
-import os
 import shlex
-from typing import Any
 
 from absl import flags
 from esmm_jax import streams
 from esmm_jax.plugins import flags as plugin_flags
-from esmm_jax.types import InputError
 
-from experiments import cli, console, file_flags, load, sweep_checks
-from experiments import sweep_runs
+from experiments import cli, console, file_flags, load
+from experiments.sweeping import checks, plans, runs
 
 cli.define_data_dir()
 _SWEEP = file_flags.define_path(
@@ -71,16 +67,14 @@ def main() -> None:
     streams.only_prints()
     _list(plan, workdir)
     return
-  refused = sweep_checks.check(plan, workdir, flags.FLAGS.data_dir)
+  refused = checks.check(plan, workdir, flags.FLAGS.data_dir)
   ownership.claim(workdir, ownership.SWEEP)
   cli.make_folder('workdir', workdir, 'failed')
-  _write_sweep(spec, plan, workdir)
+  plans.write_table(spec, plan, workdir, _OVERRIDE.value)
   command = _command(spec, workdir)
-  failed = sweep_runs.train(
-      plan, workdir, command, flags.FLAGS.data_dir, refused
-  )
+  failed = runs.train(plan, workdir, command, flags.FLAGS.data_dir, refused)
   num, total = len(plan.names), len(plan.points)
-  _fail(failed, num + len(plan.wrong), workdir)
+  runs.require_none(failed, num + len(plan.wrong), workdir)
   shard = '' if num == total else f' (shard {_SHARD.value})'
   console.say(
       f'Done: {num} of {total} runs{shard}. The table: python -m'
@@ -88,88 +82,16 @@ def main() -> None:
   )
 
 
-def _plan(spec: str, workdir: str) -> sweep_runs.Plan:
+def _plan(spec: str, workdir: str) -> plans.Plan:
   """Loads the table file and groups its runs."""
-  from esmm_jax.protocols import use as protocols
-  from esmm_jax.sweeps import points as sweep_points, replicas
-  from esmm_jax.sweeps.saved_runs import run_folder
-  from esmm_jax.warm_start.resolve import resolve
-  from esmm_jax.workdir.folder import flatten, with_run_section
-
-  plugin_flags.from_overrides(_OVERRIDE.value)
+  texts = _OVERRIDE.value
+  plugin_flags.from_overrides(texts)
+  change = lambda configs: load.override(configs, texts)
   table = load.table(spec)
-  points = sweep_points.runs(table.points)
-  configs, wrong = _each(lambda point, _: load.point(point), points)
-  load.override(configs, _OVERRIDE.value)
-  configs, more = _each(
-      lambda config, name: resolve(
-          protocols.resolve(config), run_folder(workdir, name)
-      ),
-      configs,
-  )
-  wrong |= more
-  if not configs:
-    raise next(iter(wrong.values()))
-  flat = {
-      name: flatten(with_run_section(c.to_dict()))
-      for name, c in configs.items()
-  }
-  groups = replicas.replica_groups(flat, _REPLICAS.value)
-  # Bundles are divided, not groups: a run may read another one's predictions.
-  bundles = _shard(replicas.bundles(groups, flat), _SHARD.value)
-  groups = [names for bundle in bundles for names in bundle]
-  needs = {name: replicas.named_runs(name, flat[name]) for name in flat}
-  return sweep_runs.Plan(table, points, configs, groups, wrong, needs)
+  return plans.make(table, workdir, _REPLICAS.value, change, _SHARD.value)
 
 
-def _each(
-    make: Callable[..., Any], values: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, InputError]]:
-  """Makes something of each run; returns it, and errors of the other runs."""
-  results, errors = {}, {}
-  for name, value in values.items():
-    try:
-      results[name] = make(value, name)
-    except InputError as e:
-      errors[name] = e
-  return results, errors
-
-
-def _write_sweep(spec: str, plan: sweep_runs.Plan, workdir: str) -> None:
-  """Writes sweep.json, from which the report reads the results table."""
-  from esmm_jax.json_files import write_json
-  from esmm_jax.sweeps import table_json
-
-  about = {'sweep': spec, **table_json.dump(plan.table)}
-  # With them the table knows the configs of the points.
-  about['override'] = _OVERRIDE.value
-  write_json(os.path.join(workdir, 'sweep.json'), about)
-
-
-def _fail(failed: Mapping[str, Exception], total: int, workdir: str) -> None:
-  """Raises an error that names the runs that failed, if there are any."""
-  if not failed:
-    return
-  names = '; '.join(f'{n}: {str(e).rstrip(".")}' for n, e in failed.items())
-  message = (
-      f'{len(failed)} of {total} runs failed: {names}. The others are finished;'
-      f' see {os.path.join(workdir, "failed")}.'
-  )
-  if all(isinstance(e, FloatingPointError) for e in failed.values()):
-    raise FloatingPointError(message)
-  raise InputError(message)
-
-
-def _shard(bundles: list[Any], text: str) -> list[Any]:
-  index, _, count = text.partition('/')
-  if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-    raise InputError(
-        f'--shard={text} is not i/n with i from 0 to n - 1, such as 0/4.'
-    )
-  return bundles[int(index) :: int(count)]
-
-
-def _list(plan: sweep_runs.Plan, workdir: str) -> None:
+def _list(plan: plans.Plan, workdir: str) -> None:
   """Prints each run's state, name and point."""
   from esmm_jax.sweeps.saved_runs import find_run, state
 

@@ -1,4 +1,4 @@
-"""GradNorm: weights that make tasks of one pace have gradients of one norm."""
+"""GradNorm: norms of gradients alike, larger for tasks that lag behind."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -41,8 +41,7 @@ def gradnorm(
 
   (equations 1 and 2 of the paper), in which m r_i^alpha is a constant. r_i is
   large for a task that has learned little: it shall have a larger gradient. At
-  alpha = 0 all norms are to be alike, and the weights are those of IMTL-G when
-  they have arrived.
+  alpha = 0 all norms shall be alike, and the weights end in the ratios 1 / n_i.
 
   L_i(0) is the mean loss of the first `window` steps in which the task is
   present; until all tasks that are present have it, the weights do not move.
@@ -57,8 +56,10 @@ def gradnorm(
   Deviations. s is a logit, as in LibMTL, and not the weight: weights stay above
   0 and sum to T without the paper's division after each step. The norms are
   divided by m, which Adam removes but for its epsilon. r_i is 1 where no task
-  has a loss above 0. The gradient in s moves by the sign of the gap alone, so w
-  swings around its end by steps of `rate`.
+  has a loss above 0. A task whose gradient is 0 keeps its s, and the others are
+  moved as if it were absent: no weight makes its norm larger, and the attempt
+  takes all weight from the others. The gradient in s knows the sign of a gap
+  and not its size, so w swings around its end by steps of `rate`.
 
   Args:
     gram: Float [T, T]; only its diagonal is read, for the state.
@@ -80,22 +81,33 @@ def gradnorm(
     parameters of the network. TorchJD 0.18 has none.
   """
   present = counts > 0
-  num_present = jnp.maximum(jnp.sum(present), 1)
-  weights = num_present * per_task.softmax(state['scales'], 1.0, present)
+  weights = _weights(state, present)
   norms = jnp.sqrt(jnp.maximum(jnp.diagonal(gram), 0))
   first, is_ready = per_task.first_means(state, window)
   is_finite = jnp.isfinite(losses) & jnp.isfinite(norms)
-  moves = present & jnp.all((is_ready & is_finite) | ~present)
-  paces = _paces(losses, first, moves)
-  slopes = weights * slope(weights, norms, paces, moves, alpha)
+  moves = present & (norms > 0) & jnp.all((is_ready & is_finite) | ~present)
+  among = _weights(state, moves)  # `weights`, where no gradient is 0.
+  slopes = among * slope(
+      among, norms, _paces(losses, first, moves), moves, alpha
+  )
   # The derivative of T softmax.
-  slopes -= weights * jnp.sum(slopes) / num_present
+  slopes -= among * jnp.sum(slopes) / _number(moves)
   step, moments = per_task.adam(slopes, state, moves)
+  adds = present & jnp.isfinite(losses)
   return weights.astype(gram.dtype), dict(
       scales=state['scales'] - rate * step,
       **moments,
-      **per_task.add_first(state, losses, present & jnp.isfinite(losses), window),
+      **per_task.add_first(state, losses, adds, window),
   )
+
+
+def _number(present: Array) -> Array:
+  return jnp.maximum(jnp.sum(present), 1)
+
+
+def _weights(state: Mapping[str, Array], present: Array) -> Array:
+  shares = per_task.softmax(state['scales'], 1.0, present)
+  return _number(present) * shares
 
 
 def slope(
@@ -115,14 +127,13 @@ def slope(
     alpha: See `gradnorm`.
 
   Returns:
-    sign(w_i n_i - m r_i^alpha) n_i / m, float [T]; 0 for absent tasks, and for
-    all where all norms are 0.
+    sign(w_i n_i - m r_i^alpha) n_i / m, float [T]; 0 for absent tasks.
   """
   # Divided by the largest first: m may be too small to divide by.
   largest = jnp.max(norms, where=present, initial=0.0)
   norms = jnp.where(present, norms, 0.0) / jnp.where(largest > 0, largest, 1.0)
   gaps = weights * norms
-  mean = jnp.sum(gaps) / jnp.maximum(jnp.sum(present), 1)
+  mean = jnp.sum(gaps) / _number(present)
   gaps -= mean * paces**alpha
   slopes = jnp.sign(gaps) * norms / jnp.where(mean > 0, mean, 1.0)
   return jnp.where(present, slopes, 0.0)
@@ -132,6 +143,5 @@ def _paces(losses: Array, first: Array, present: Array) -> Array:
   """Computes r [T]; 1 where it has no meaning."""
   left = jnp.where(first > 0, jnp.maximum(losses, 0) / first, 1.0)
   left = jnp.where(present, jnp.minimum(left, _LARGEST), 0.0)
-  total = jnp.sum(left)
-  mean = total / jnp.maximum(jnp.sum(present), 1)
-  return jnp.where(present & (total > 0), left / jnp.where(mean > 0, mean, 1), 1.0)
+  mean = jnp.sum(left) / _number(present)
+  return jnp.where(mean > 0, left / jnp.where(mean > 0, mean, 1.0), 1.0)

@@ -5,6 +5,7 @@ task. Tasks that are present then get what they get where no others exist.
 """
 
 from collections.abc import Mapping
+import math
 
 from esmm_jax.options import Range
 from esmm_jax.types import Array
@@ -29,8 +30,10 @@ def softmax(values: Array, temperature: float | Array, present: Array) -> Array:
     Float [T], 0 for absent tasks.
   """
   top = jnp.max(values, where=present, initial=-jnp.inf)
-  # Before the division, which may overflow.
-  logits = jnp.where(present, values - top, 0.0) / temperature
+  # Before the division, which may overflow. XLA takes a number that is too small
+  # to have all its digits for 0.
+  divisor = jnp.maximum(temperature, jnp.finfo(values.dtype).tiny)
+  logits = jnp.where(present, values - top, 0.0) / divisor
   return jax.nn.softmax(logits, where=present)
 
 
@@ -105,8 +108,9 @@ def adam(
   mean = _BETA1 * state['mean'] + (1 - _BETA1) * gradient
   square = _BETA2 * state['square'] + (1 - _BETA2) * gradient**2
   count = jnp.maximum(updates, 1)
-  direction = mean / (1 - _BETA1**count)
-  direction /= jnp.sqrt(square / (1 - _BETA2**count)) + _EPSILON
+  # 1 - decay^count, which float32 would round at the first steps.
+  left1, left2 = (-jnp.expm1(count * math.log(b)) for b in (_BETA1, _BETA2))
+  direction = mean / left1 / (jnp.sqrt(square / left2) + _EPSILON)
   return jnp.where(moves, direction, 0.0), dict(
       mean=jnp.where(moves, mean, state['mean']),
       square=jnp.where(moves, square, state['square']),

@@ -58,9 +58,8 @@ def stch(
   and whose mean is that of its last epoch.
 
   A loss of 0, which has no gradient, gets no weight where it would have to be
-  divided by. The weights are nan where a loss, or N_i, is less than that in a
-  form that divides by it or takes its logarithm. Losses and means below 1e-8
-  are divided by as 1e-8.
+  divided by. The weights are nan where N_i is 0, and where a loss or N_i is less
+  than 0 and is divided by. Losses and means below 1e-8 are divided by as 1e-8.
 
   Args:
     gram: Float [T, T]; not read, but for its type.
@@ -90,7 +89,7 @@ def stch(
   chosen = jnp.where(jnp.any(chosen), chosen, present)
   num_tasks = jnp.maximum(jnp.sum(chosen), 1)
   divisors = jnp.maximum(base, _SMALLEST)
-  is_defined = base >= 0
+  is_defined = (base > 0) | ((base == 0) & ~jnp.asarray(is_ready))
   if is_plain:
     scales = 1 / (num_tasks * divisors)
     weights = scales * per_task.softmax(scales * losses, mu, chosen)

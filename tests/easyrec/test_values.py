@@ -10,7 +10,8 @@ from esmm_jax.easyrec import convert
 from esmm_jax.types import InputError
 import pytest
 
-from experiments import import_easyrec, load, sweep_checks
+from experiments import import_easyrec, load
+from experiments.sweeping import checks
 from tests.easyrec import easyrec_configs, test_forms
 from tests.parallel import forking
 
@@ -43,7 +44,7 @@ def outcome(text, folder):
   path = os.path.join(folder, 'out.py')
   with open(path, 'w', encoding='utf-8') as f:
     f.write(written)
-  sweep_checks.run_keys(load.config(path), folder, {})
+  checks.run_keys(load.config(path), folder, {})
   return ''
 
 

@@ -21,7 +21,8 @@ from esmm_jax.sweeps.saved_runs import run_folder
 from esmm_jax.sweeps.table import Choice, Column, Front, Table
 from esmm_jax.types import InputError
 from esmm_jax.workdir.folder import claim, record
-from experiments import load, sweep_checks, sweep_runs
+from experiments import load
+from experiments.sweeping import checks, plans
 from hypothesis import given, strategies as st
 import pytest
 
@@ -208,27 +209,27 @@ KEYS = ['test/ctr/auc', 'valid/ctr/auc', 'test/ctr/logloss', 'steps']
 ])
 def test_a_column_that_no_run_can_have(changes, words):
   with pytest.raises(InputError, match=words):
-    sweep_checks.check_columns(make(**changes), KEYS)
+    checks.check_columns(make(**changes), KEYS)
   gate = Column('load', 'test/gate_ctr/load_0')
-  sweep_checks.check_columns(make(extra_columns=(gate,)), KEYS)
+  checks.check_columns(make(extra_columns=(gate,)), KEYS)
 
 
 def test_a_run_with_a_key_that_nothing_reads_is_refused_first(tmp_path):
   config = protocols.resolve(served.small_config(**{'optimizer.momentum': 0.5}))
   columns = (Column('AUC', 'test/ctr/auc'),)
-  plan = sweep_runs.Plan(
+  plan = plans.Plan(
       make(columns=columns, gain_columns=()), {'a': {}}, {'a': config}, [['a']])
-  (refused,) = sweep_checks.check(plan, str(tmp_path), 'none').values()
+  (refused,) = checks.check(plan, str(tmp_path), 'none').values()
   assert 'optimizer.momentum is 0.5, which has no effect' in str(refused)
   # Of a run that has begun nothing is asked again.
   claim(record(config), run_folder(str(tmp_path), 'a'))
-  assert sweep_checks.check(plan, str(tmp_path), 'none') == {}
+  assert checks.check(plan, str(tmp_path), 'none') == {}
 
 
 def test_what_a_run_will_have(finished):
   """All that results.json holds, and nothing else."""
   config = served.small_config()
-  keys = sweep_checks.run_keys(
+  keys = checks.run_keys(
       protocols.resolve(config), str(finished.data), {})
   results = json.loads((finished.folder / 'results.json').read_text())
   assert set(results) | {'train/skipped', 'versions'} == keys | {'versions'}
@@ -255,8 +256,8 @@ def test_table_file(path, variant):
     if section not in sections:
       sections.add(section)
       tree = protocols.resolve(tree)
-      keys |= sweep_checks.run_keys(tree, 'none', builders)
-  sweep_checks.check_columns(table, keys)
+      keys |= checks.run_keys(tree, 'none', builders)
+  checks.check_columns(table, keys)
   cells = {table.cell(point) for point in table.points}
   for point in table.points:
     assert not table.baseline or table.baseline_cell(point) in cells

@@ -14,7 +14,7 @@ import numpy as np
 from pyarrow import parquet
 import pytest
 
-from experiments import sweep_checks
+from experiments.sweeping import checks
 from tests.training.test_whole_runs import smoke
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -85,11 +85,11 @@ def test_an_evaluation_has_those_of_the_training(runs):
 def test_what_a_sweep_foretells_is_what_a_run_has(runs):
   folders, data = runs
   config = short(**{'estimator_options.propensity_floor': FLOORS[0]})
-  keys = sweep_checks.run_keys(config, data, {})
+  keys = checks.run_keys(config, data, {})
   assert {k for k in written(folders[0]) if '/cvr_clicked/' in k} <= keys
   assert 'test/cvr_clicked/ess' in keys
   without = short(estimator='click_space', save_predictions=False)
-  keys = sweep_checks.run_keys(without, data, {})
+  keys = checks.run_keys(without, data, {})
   assert 'test/cvr_clicked/auc' in keys
   assert 'test/cvr_clicked/ess' not in keys
 

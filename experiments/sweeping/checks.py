@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from esmm_jax.types import InputError, suggest
-from experiments.sweep_runs import Plan
+from experiments.sweeping.plans import Plan
 
 # Of results.json beside metrics: `training.phases.write_results`.
 FACTS = (
@@ -73,6 +73,38 @@ def check(
   if keys:
     check_columns(plan.table, keys)
   return refused
+
+
+def check_data(plan: Plan, workdir: str, data_dir: str | None) -> None:
+  """Refuses a folder whose finished runs were trained on other data than today.
+
+  Runs that are not finished would be averaged with them.
+
+  Args:
+    plan: The runs, all of one data set.
+    workdir: Their folder.
+    data_dir: Folder of prepared data; None: the default one.
+
+  Raises:
+    InputError: The log has changed since.
+  """
+  from esmm_jax.sweeps.saved_runs import find_run
+  from esmm_jax.training import parts
+  from esmm_jax.workdir import manifest, provenance
+
+  saved = [find_run(workdir, name) for name in plan.names]
+  before = {r.data: r.name for r in saved if r.results is not None and r.data}
+  if not before:
+    return
+  section = next(iter(plan.configs.values())).dataset
+  now = manifest.data_hash(provenance.data(parts.dataset(section, data_dir)))
+  for data, name in before.items():
+    if data != now:
+      raise InputError(
+          f'--workdir={workdir}: {name} was trained on other data (sha256'
+          f' {data}) than there is today ({now}), and is finished. Name another'
+          ' folder for the log of today.'
+      )
 
 
 def _check_named_runs(

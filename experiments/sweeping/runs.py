@@ -1,8 +1,7 @@
-"""Training of the runs of a sweep, for `experiments.sweep`."""
+"""Training of the runs of a sweep, group by group."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 import contextlib
-import dataclasses
 import gc
 import os
 import traceback
@@ -11,32 +10,7 @@ from typing import Any, NamedTuple
 from esmm_jax import streams
 
 from experiments import load
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-  """The runs of a sweep.
-
-  Attributes:
-    table: The results table that they are for.
-    points: Run -> point, of the whole sweep.
-    configs: Run -> config, of the whole sweep.
-    groups: Runs that are trained side by side, of this shard.
-    wrong: Run -> why it has no config, of those that have none.
-    needs: Run -> those that have to be finished before it.
-  """
-
-  table: Any
-  points: Mapping[str, Mapping[str, Any]]
-  configs: Mapping[str, Any]
-  groups: Sequence[Sequence[str]]
-  wrong: Mapping[str, Exception] = dataclasses.field(default_factory=dict)
-  needs: Mapping[str, list[str]] = dataclasses.field(default_factory=dict)
-
-  @property
-  def names(self) -> list[str]:
-    """The runs of this shard."""
-    return [name for group in self.groups for name in group]
+from experiments.sweeping.plans import Plan
 
 
 def train(
@@ -84,6 +58,34 @@ def train(
       waiting = later
   groups.remove_finished(workdir)
   return failed
+
+
+def require_none(
+    failed: Mapping[str, Exception], total: int, workdir: str
+) -> None:
+  """Raises an error that names the runs that failed, if there are any.
+
+  Args:
+    failed: Run -> its error.
+    total: Number of runs of the sweep.
+    workdir: Its folder.
+
+  Raises:
+    FloatingPointError: All that failed had a loss that was not finite.
+    InputError: Another run failed.
+  """
+  from esmm_jax.types import InputError
+
+  if not failed:
+    return
+  names = '; '.join(f'{n}: {str(e).rstrip(".")}' for n, e in failed.items())
+  message = (
+      f'{len(failed)} of {total} runs failed: {names}. The others are finished;'
+      f' see {os.path.join(workdir, "failed")}.'
+  )
+  if all(isinstance(e, FloatingPointError) for e in failed.values()):
+    raise FloatingPointError(message)
+  raise InputError(message)
 
 
 class _Work(NamedTuple):
@@ -263,7 +265,7 @@ def _train(
     for folder in folders:
       ownership.claim(folder, ownership.RUN, 'run')
       provenance.note_origin(folder, {**origin, 'data': data})
-    # `sweep_checks` has compared the idle keys with the other runs.
+    # `checks` has compared the idle keys with the other runs.
     ends = train_replicas(trees, folders, data_dir, home, check_idle=False)
     errors = [end if isinstance(end, Exception) else None for end in ends]
     return dict(zip(names, errors))
