@@ -1,6 +1,6 @@
 """GradNorm."""
 
-from esmm_jax.balancing import gradnorm
+from esmm_jax.balancing.by_losses import gradnorm
 import jax.numpy as jnp
 import numpy as np
 import pytest

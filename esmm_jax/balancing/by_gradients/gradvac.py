@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from esmm_jax.balancing import active_sets
+from esmm_jax.balancing.by_gradients import active_sets
 from esmm_jax.options import BELOW_ONE
 from esmm_jax.types import Array
 import jax

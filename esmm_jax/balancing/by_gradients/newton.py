@@ -16,8 +16,8 @@ whose numbers do not have the range of G.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from esmm_jax.balancing import active_sets
-from esmm_jax.balancing.active_sets import Cosines
+from esmm_jax.balancing.by_gradients import active_sets
+from esmm_jax.balancing.by_gradients.active_sets import Cosines
 from esmm_jax.types import Array
 import jax
 from jax import lax

@@ -2,8 +2,8 @@
 
 from typing import Annotated, Any
 
-from esmm_jax.balancing import active_sets, newton
-from esmm_jax.balancing.active_sets import Cosines
+from esmm_jax.balancing.by_gradients import active_sets, newton
+from esmm_jax.balancing.by_gradients.active_sets import Cosines
 from esmm_jax.options import Range
 from esmm_jax.types import Array
 import jax

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from esmm_jax.balancing import per_task
+from esmm_jax.balancing.by_losses import per_task
 from esmm_jax.types import Array
 import jax
 import jax.numpy as jnp

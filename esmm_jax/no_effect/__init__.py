@@ -8,7 +8,7 @@ begins. Runs that have begun are not asked again.
 from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
-from esmm_jax.idle_objectives import Idle, of_objective
+from esmm_jax.no_effect.objectives import Idle, of_objective
 from esmm_jax.types import InputError
 
 # Optimizer -> the keys of its section that it reads.

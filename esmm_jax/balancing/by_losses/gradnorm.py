@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated
 
-from esmm_jax.balancing import per_task
+from esmm_jax.balancing.by_losses import per_task
 from esmm_jax.options import NOT_NEGATIVE, POSITIVE
 from esmm_jax.types import Array
 import jax.numpy as jnp

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from esmm_jax.balancing import active_sets
+from esmm_jax.balancing.by_gradients import active_sets
 from esmm_jax.options import NOT_NEGATIVE
 from esmm_jax.types import Array
 import jax.numpy as jnp

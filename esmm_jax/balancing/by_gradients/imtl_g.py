@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from esmm_jax.balancing import active_sets
+from esmm_jax.balancing.by_gradients import active_sets
 from esmm_jax.types import Array
 import jax.numpy as jnp
 

@@ -3,7 +3,7 @@
 import itertools
 from typing import Any, Literal
 
-from esmm_jax.balancing import active_sets
+from esmm_jax.balancing.by_gradients import active_sets
 from esmm_jax.types import Array
 import jax
 import jax.numpy as jnp

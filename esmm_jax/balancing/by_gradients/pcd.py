@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from esmm_jax.balancing import active_sets, memory
-from esmm_jax.balancing.active_sets import Cosines
-from esmm_jax.balancing.memory import Memory
+from esmm_jax.balancing.by_gradients import active_sets, memory
+from esmm_jax.balancing.by_gradients.active_sets import Cosines
+from esmm_jax.balancing.by_gradients.memory import Memory
 from esmm_jax.options import BELOW_ONE, NOT_NEGATIVE, SHARE
 from esmm_jax.types import Array
 import jax.numpy as jnp

@@ -2,8 +2,8 @@
 
 from typing import Annotated, Any, Literal
 
-from esmm_jax.balancing import active_sets, memory
-from esmm_jax.balancing.memory import Memory
+from esmm_jax.balancing.by_gradients import active_sets, memory
+from esmm_jax.balancing.by_gradients.memory import Memory
 from esmm_jax.options import BELOW_ONE, SHARE
 from esmm_jax.types import Array
 import jax.numpy as jnp
