@@ -200,7 +200,11 @@ def _arms(variant: str, cell: Cell, common: Sweep) -> Sweep:
   return chain(
       product(network('single_task', 'click_space'), [single]),
       product(shared, weights),
-      *(_with_replay(point, name) for name in cell.balancers for point in shared),
+      *(
+          _with_replay(point, name)
+          for name in cell.balancers
+          for point in shared
+      ),
   )
 
 
