@@ -317,7 +317,12 @@ RULES = [
     ('=esmm_jax', ['esmm_jax'], []),
     (
         'configs',
-        ['esmm_jax.estimators', 'esmm_jax.protocols', 'esmm_jax.sweeps'],
+        [
+            'esmm_jax.balancing',
+            'esmm_jax.estimators',
+            'esmm_jax.protocols',
+            'esmm_jax.sweeps',
+        ],
         ['ml_collections'],
     ),
     ('experiments', ['configs', 'esmm_jax'], None),
