@@ -121,7 +121,7 @@ def cells(variant: str) -> list[Cell]:
   every = balancers()
   few = tuple(name for name in every if name in FEW)
   if variant == 'smoke':
-    return [Cell('centre', MODELS[0], tuple(few[:2]))]
+    return [Cell('centre', MODELS[0], ('uncertainty', 'pcgrad'))]
   if variant == 'cpu':
     others = [Cell(world, MODELS[0], few) for world in WORLDS[1:]]
     others += [Cell(WORLDS[0], model, few) for model in MODELS[1:]]

@@ -1,6 +1,7 @@
 """Balancing: combines the losses or the gradients of the tasks.
 
   static     a fixed weight for each term
+  replay     the mean weights of a finished run
 
 Of the gradients' products:
 
@@ -10,8 +11,18 @@ Of the gradients' products:
   mgda       the shortest convex combination
   cagrad     the best for the worst task, near the mean gradient
   imtl_g     equal parts along all gradients
-  static        a fixed weight for each term
-  replay        the mean weights of a finished run
+  nash       the bargain: the greatest product of gains
+  fairgrad   the greatest alpha-fair utility of gains
+  aligned    the mean of gradients made orthogonal and of one norm
+  pcd        the primary task's, changed as little as the others need
+
+Of these and a memory of them:
+
+  gradvac      no angle wider than it usually is
+  metabalance  norms nearer to that of one task
+
+Others, most of the losses:
+
   random        RLW: random weights in every step
   uncertainty   UW: 1 / L_i, learned
   imtl_l        IMTL-L: the same, of a loss twice as large
@@ -28,15 +39,22 @@ file and a line in `BALANCERS`.
 
 from collections.abc import MutableMapping
 
+from esmm_jax.balancing import aligned as _aligned
 from esmm_jax.balancing import cagrad as _cagrad
 from esmm_jax.balancing import constant as _constant
 from esmm_jax.balancing import dual_projection as _dual_projection
 from esmm_jax.balancing import dwa as _dwa
+from esmm_jax.balancing import fairgrad as _fairgrad
 from esmm_jax.balancing import famo as _famo
 from esmm_jax.balancing import gradnorm as _gradnorm
+from esmm_jax.balancing import gradnorm as _gradnorm
+from esmm_jax.balancing import gradvac as _gradvac
 from esmm_jax.balancing import imtl_g as _imtl_g
 from esmm_jax.balancing import imtl_l as _imtl_l
+from esmm_jax.balancing import metabalance as _metabalance
 from esmm_jax.balancing import mgda as _mgda
+from esmm_jax.balancing import nash as _nash
+from esmm_jax.balancing import pcd as _pcd
 from esmm_jax.balancing import pcgrad as _pcgrad
 from esmm_jax.balancing import random_weights as _random_weights
 from esmm_jax.balancing import replay as _replay
@@ -50,13 +68,19 @@ BALANCERS: MutableMapping[str, Method] = Registry(
     'BALANCERS',
     {
         'static': Method(_constant.constant, towers='weighted'),
+        'replay': Method(_replay.replay, _replay.init),
         'pcgrad': Method(_pcgrad.pcgrad),
         'upgrad': Method(_upgrad.upgrad),
         'dualproj': Method(_dual_projection.dual_projection),
         'mgda': Method(_mgda.mgda),
         'cagrad': Method(_cagrad.cagrad),
         'imtl_g': Method(_imtl_g.imtl_g),
-        'replay': Method(_replay.replay, _replay.init),
+        'nash': Method(_nash.nash, towers='weighted'),
+        'fairgrad': Method(_fairgrad.fairgrad, towers='weighted'),
+        'aligned': Method(_aligned.aligned),
+        'gradvac': Method(_gradvac.gradvac, _gradvac.init),
+        'metabalance': Method(_metabalance.metabalance, _metabalance.init),
+        'pcd': Method(_pcd.pcd, _pcd.init),
         'random': Method(_random_weights.random, towers='weighted'),
         'uncertainty': Method(
             _uncertainty.uncertainty, _uncertainty.init, towers='weighted'

@@ -111,8 +111,8 @@ def _largest(
 
   With y = c |g0| / |g_a| a and b_i = g_i g0, the conditions of the optimum are
   y >= 0, y G y = c^2 |g0|^2 and (G y + b)_i >= s, with equality where y_i > 0.
-  For a set of the latter y = s p - q is linear in s, p = G^-1 1, q = G^-1 b, and
-  y G y quadratic: one root has sum y > 0.
+  For a set of the latter y = s p - q is linear in s, with p = G^-1 1 and
+  q = G^-1 b, and y G y quadratic: one root has sum y > 0.
   """
   there, norms, matrix = cosines
   num = len(matrix)

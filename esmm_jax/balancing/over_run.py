@@ -129,6 +129,6 @@ def told(name: str, whole: Mapping[str, float]) -> str:
   elif conflicts:
     pair, value = max(conflicts.items(), key=lambda item: item[1])
     texts.append(f'conflict at most {100 * value:.3g} % ({pair})')
-  if rate := whole.get(records.DEGENERATE):
+  if rate := whole.get(f'{records.PREFIX}degenerate'):
     texts.append(f'no solution in {100 * rate:.3g} % of the steps')
   return f'balancing {name}: {"; ".join(texts) or "no step on record"}'

@@ -8,6 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 
+_keys = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)))
+
+
 def start(name, num_tasks):
   """The state of a method before the first step."""
   method = BALANCERS[name]
@@ -46,7 +49,7 @@ def walk(name, losses, counts=None, grams=None, state=None, seed=0, **options):
   num_steps, num = losses.shape
   counts = np.ones((num_steps, num)) if counts is None else counts
   grams = np.tile(np.eye(num), (num_steps, 1, 1)) if grams is None else grams
-  keys = [jax.random.fold_in(jax.random.key(seed), k) for k in range(num_steps)]
+  keys = _keys(jax.random.key(seed), jnp.arange(num_steps))
   inputs = (np.asarray(grams, np.float32), losses,
             np.asarray(counts, np.float32))
   numbers, choices = {}, {}
@@ -60,7 +63,7 @@ def walk(name, losses, counts=None, grams=None, state=None, seed=0, **options):
   one, many = _programs(name, tuple(choices.items()))
   state = start(name, num) if state is None else state
   if num_steps > 30:  # One more program to compile.
-    state, weights = many(state, (*inputs, jnp.stack(keys)), numbers)
+    state, weights = many(state, (*inputs, keys), numbers)
   else:
     weights = []
     for *values, key in zip(*inputs, keys):

@@ -14,17 +14,24 @@ from tests.balancing import references
 from tests.balancing.weighing import after, names, options, start, TERMS, weigh
 
 # Method -> options that are not traced: those without chance.
-FIXED = {'pcgrad': {'order': 'all'}}
+FIXED = {
+    'pcgrad': {'order': 'all'},
+    'metabalance': {'primary': 'cvr'},
+    'pcd': {'primary': 'cvr'},
+}
 # Traced options, for states that are not those of the start.
 GIVEN = {'window': 2.0}
-# Method -> exponent: w(a G) = a^exponent w(G); None: of no simple form.
-SCALE = {'nash': -0.5}
+# Method -> exponent of w(a G) = a^exponent w(G) at the options' defaults, 0
+# where none is named; None: of no simple form (PCD adds a constant to squares).
+SCALE = {'fairgrad': -0.5, 'nash': -0.5, 'pcd': None}
 # The update does not depend on the lengths of gradients, but for a factor.
-IMPARTIAL = {'imtl_g', 'nash'}
+IMPARTIAL = {'imtl_g', 'nash', 'fairgrad'}
 # Method -> tests that do not fit it, and why.
 EXCEPTIONS = {
     # A draw for each task by its index.
     'random': {'order', 'subset', 'equal'},
+    # It takes the tasks in a random order.
+    'gradvac': {'order'},
 }
 NAMES = sorted(BALANCERS)
 NUM = 3

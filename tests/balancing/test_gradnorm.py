@@ -105,10 +105,10 @@ def test_first_losses_of_0():
 
 def test_a_gradient_of_0_takes_no_weight_from_the_others():
   weights, state = steps.walk(
-      'gradnorm', np.ones((500, 3)), grams=grams([1, 0, 4], 500), window=1,
+      'gradnorm', np.ones((1500, 3)), grams=grams([1, 0, 4], 1500), window=1,
       alpha=0)
   two, _ = steps.walk(
-      'gradnorm', np.ones((500, 2)), grams=grams([1, 4], 500), window=1,
+      'gradnorm', np.ones((1500, 2)), grams=grams([1, 4], 1500), window=1,
       alpha=0)
   assert state['scales'][1] == 0 and weights.min() > 0.3
   np.testing.assert_allclose(

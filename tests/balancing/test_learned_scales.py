@@ -19,6 +19,7 @@ WEIGHT = {
     'imtl_l': lambda s: np.exp(s),
 }
 NAMES = sorted(LOSS)
+LONG = 2000  # One number, so that there is one program.
 
 
 def noisy(num_steps, seed=0):
@@ -29,11 +30,11 @@ def noisy(num_steps, seed=0):
 @pytest.mark.parametrize('name, factor', [('uncertainty', 0.5), ('imtl_l', 1)])
 def test_stationary_weights(name, factor):
   """1/2 / L and 1 / L, also from a state far away."""
-  weights, state = steps.walk(name, np.tile(LOSSES, (1000, 1)))
+  weights, state = steps.walk(name, np.tile(LOSSES, (LONG, 1)))
   np.testing.assert_allclose(weights[0], factor, rtol=1e-6)
   np.testing.assert_allclose(
       weights[-1], factor / np.array(LOSSES), rtol=1e-4)
-  weights, _ = steps.walk(name, np.tile([3.0, 2e-3, 0.2], (2000, 1)),
+  weights, _ = steps.walk(name, np.tile([3.0, 2e-3, 0.2], (LONG, 1)),
                           state=state)
   np.testing.assert_allclose(
       weights[-1], factor / np.array([3.0, 2e-3, 0.2]), rtol=1e-4)
@@ -42,7 +43,7 @@ def test_stationary_weights(name, factor):
 @pytest.mark.parametrize('name', NAMES)
 @pytest.mark.parametrize('rate', [1e-3, 0.1])
 def test_is_adam_on_the_loss_of_the_paper(name, rate):
-  losses = noisy(60)
+  losses = noisy(30)
   weights, _ = steps.walk(name, losses, rate=rate)
   adam = optax.adam(rate)
   s = jnp.zeros(3)
@@ -66,7 +67,7 @@ def test_first_step_of_uncertainty_by_hand():
 
 
 def test_imtl_l_is_twice_uncertainty_of_minus_s():
-  losses = noisy(500, seed=1)
+  losses = noisy(LONG, seed=1)
   one, state = steps.walk('uncertainty', losses)
   two, other = steps.walk('imtl_l', losses)
   np.testing.assert_allclose(two, 2 * one, rtol=1e-5)
@@ -77,9 +78,10 @@ def test_imtl_l_is_twice_uncertainty_of_minus_s():
 @pytest.mark.parametrize('name', NAMES)
 def test_a_factor_of_the_loss_is_without_effect_in_the_end(name):
   for factor in (1.0, 7.0):
-    weights, _ = steps.walk(name, np.tile([[0.2 * factor, 3.0]], (800, 1)))
-    product = weights[-1] * [0.2 * factor, 3.0]
-    np.testing.assert_allclose(product[0], product[1], rtol=1e-4)
+    losses = np.array([0.2 * factor, 3.0, 0.1])
+    weights, _ = steps.walk(name, np.tile(losses, (LONG, 1)))
+    product = weights[-1] * losses
+    np.testing.assert_allclose(product, product[0], rtol=1e-4)
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -94,16 +96,17 @@ def test_losses_that_are_no_losses_do_not_move_the_state(name, loss):
 
 @pytest.mark.parametrize('name, factor', [('uncertainty', 0.5), ('imtl_l', 1)])
 def test_tiny_and_infinite_losses(name, factor):
-  losses = np.tile([1e-30, 1e-7, np.inf, 1e38], (1500, 1))
+  losses = np.tile([1e-30, 1e-7, np.inf], (LONG, 1))
   weights, _ = steps.walk(name, losses)
   assert np.isfinite(weights).all()
   np.testing.assert_allclose(
       weights[-1][:2], factor * np.exp(15), rtol=1e-5)
-  assert (weights[-1][2:] < 1e-12).all() and (weights >= 0).all()
+  assert weights[-1][2] < 1e-12 and (weights >= 0).all()
 
 
 @pytest.mark.parametrize('name, factor', [('uncertainty', 0.5), ('imtl_l', 1)])
 def test_a_large_loss_does_not_stop_the_scales(name, factor):
   """Without a bound of the gradient s is 6.3 away from log L after 4000."""
-  weights, _ = steps.walk(name, np.full((2000, 1), 1e6))
-  np.testing.assert_allclose(weights[-1], factor / 1e6, rtol=0.01)
+  weights, _ = steps.walk(name, np.tile([1e6, 1e3, 1.0], (LONG, 1)))
+  np.testing.assert_allclose(
+      weights[-1], factor / np.array([1e6, 1e3, 1.0]), rtol=0.01)

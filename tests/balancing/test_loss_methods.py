@@ -59,51 +59,6 @@ def test_weights_depend_on_losses_or_not(name):
     np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize('name', [n for n in NAMES if n != 'random'])
-@pytest.mark.parametrize('absent', [0, 1, 2])
-def test_present_tasks_get_what_they_get_alone(name, absent):
-  state = walked(name)
-  losses, grams = losses_and_grams(1)
-  others = np.delete(np.arange(3), absent)
-  counts = np.ones(3)
-  losses[0][absent] = counts[absent] = 0
-  grams[0][absent] = grams[0][:, absent] = 0
-  weights, after = steps.step(name, losses[0], counts, grams[0], state,
-                              **SHORT.get(name, {}))
-  alone, rest = steps.step(
-      name, losses[0][others], None, grams[0][np.ix_(others, others)],
-      jax.tree.map(lambda x: x[others], state), **SHORT.get(name, {}))
-  assert weights[absent] == 0
-  np.testing.assert_allclose(weights[others], alone, rtol=1e-5)
-  for key in state:
-    assert after[key][absent] == state[key][absent], key
-    np.testing.assert_allclose(after[key][others], rest[key], rtol=1e-5)
-
-
-@pytest.mark.parametrize('name', NAMES)
-def test_none_is_present(name):
-  state = walked(name)
-  weights, after = steps.step(
-      name, np.zeros(3), np.zeros(3), np.zeros((3, 3)), state)
-  np.testing.assert_array_equal(weights, 0)
-  jax.tree.map(np.testing.assert_array_equal, state, after)
-
-
-@pytest.mark.parametrize('name', NAMES)
-def test_order_of_the_tasks(name):
-  losses, grams = losses_and_grams(12)
-  order = np.array([2, 0, 1])
-  one, _ = steps.walk(name, losses, grams=grams, **SHORT.get(name, {}))
-  two, _ = steps.walk(
-      name, losses[:, order], grams=grams[:, order][:, :, order],
-      **SHORT.get(name, {}))
-  if name == 'random':
-    np.testing.assert_array_equal(one, two)
-  else:
-    np.testing.assert_allclose(one[:, order], two, rtol=2e-5)
-    assert np.ptp(one[-1] / one[0]) > 1e-3
-
-
 @pytest.mark.parametrize('name', NAMES)
 def test_replicas_are_what_they_are_alone(name):
   """Each with its own state, key, losses and numbers among the options."""

@@ -7,7 +7,7 @@ import pytest
 from tests.balancing import steps
 
 
-@pytest.mark.parametrize('num_tasks', [1, 2, 3, 5])
+@pytest.mark.parametrize('num_tasks', [1, 2, 4])
 def test_distribution(num_tasks):
   """Softmax of normal numbers: the mean is 1/T, and so is the spread's."""
   weights, _ = steps.walk('random', np.ones((20_000, num_tasks)))

@@ -1,4 +1,4 @@
-"""Methods of balancing on many problems at once: one program for each method."""
+"""Methods of balancing on many problems at once, by one program for each."""
 
 import functools
 import inspect
@@ -52,8 +52,7 @@ def _run(name, terms, fixed, dtype, which, args, given, count):
   if 'terms' not in names(getattr(BALANCERS[name], which)):
     terms = None
   for first in range(0, count, _BATCH):
-    chosen = np.arange(first, first + _BATCH) % count
-    part = jax.tree.map(lambda x: x[chosen], (args, given))
+    part = _take((args, given), np.arange(first, first + _BATCH) % count)
     program = _program(
         name, terms, tuple(sorted((fixed or {}).items())), dtype, which)
     out.append(jax.tree.map(np.asarray, program(*part, np.int32(7))))
@@ -108,6 +107,10 @@ def after(name, before, later, counts, state, dtype=np.float64, **given):
 def _traced(name, given, count, dtype):
   values = options(name) | given
   return {k: np.full(count, v, dtype) for k, v in values.items()}
+
+
+def _take(tree, rows):
+  return jax.tree.map(lambda x: x[rows], tree)
 
 
 def _repeat(tree, count):

@@ -15,13 +15,22 @@ import pytest
 METHODS = {*BALANCERS} - {'static', 'replay'}
 
 
+table = functools.cache(balancing.get_table)
+
+
 @functools.cache
 def first(variant):
-  """The points of the first block and seed, and their configs."""
-  table = balancing.get_table(variant)
+  """The points of the first block and seed."""
+  points = table(variant).points
   keys = ('@world', '@model', 'seed')
-  points = [
-      p for p in table.points if all(p[k] == table.points[0][k] for k in keys)]
+  return [p for p in points if all(p[k] == points[0][k] for k in keys)]
+
+
+@functools.cache
+def at_one_rate(variant):
+  """Those of them with the first learning rate, and their configs."""
+  rate = first(variant)[0]['@rate']
+  points = [p for p in first(variant) if p['@rate'] == rate]
   configs = {
       run_name(p): load.point({k: v for k, v in p.items() if k[0] != '@'})
       for p in points}
@@ -30,7 +39,7 @@ def first(variant):
 
 def test_the_first_block_has_every_method_of_the_registry():
   for variant in ('', 'cpu', 'kuairand'):
-    points, _ = first(variant)
+    points = first(variant)
     arms = {(p['@method'], p['@arm']) for p in points}
     expected = {(m, arm) for m in METHODS for arm in ('method', 'replay')}
     expected |= {('static', ratio) for ratio in balancing.RATIOS}
@@ -41,7 +50,7 @@ def test_the_first_block_has_every_method_of_the_registry():
 
 @pytest.mark.parametrize('variant', balancing.VARIANTS)
 def test_a_replay_is_of_the_run_of_its_seed_and_rate(variant):
-  points = runs(balancing.get_table(variant).points)
+  points = runs(table(variant).points)
   replays = {
       name: p for name, p in points.items()
       if p.get('balancing.name') == 'replay'}
@@ -57,7 +66,7 @@ def test_a_replay_is_of_the_run_of_its_seed_and_rate(variant):
 
 @pytest.mark.parametrize('variant', ['cpu', 'smoke', 'kuairand_cpu'])
 def test_every_point_is_a_run(variant):
-  _, configs = first(variant)
+  _, configs = at_one_rate(variant)
   for config in configs.values():
     settings = Settings.read(config)
     weights = settings.objective.loss_weights
@@ -65,7 +74,7 @@ def test_every_point_is_a_run(variant):
 
 
 def test_fixed_weights_are_powers_of_two():
-  points, configs = first('cpu')
+  points, configs = at_one_rate('cpu')
   got = {
       p['@arm']: configs[run_name(p)].loss_weights
       for p in points if p['@method'] == 'static'}
@@ -77,7 +86,7 @@ def test_fixed_weights_are_powers_of_two():
 
 def test_programs():
   """A method is one of its own; replays and fixed weights share theirs."""
-  points, configs = first('cpu')
+  points, configs = at_one_rate('cpu')
   flat = {
       name: flatten(with_run_section(c.to_dict()))
       for name, c in configs.items()}
@@ -96,12 +105,12 @@ def test_programs():
 
 def test_blocks():
   def of(variant):
-    table = balancing.get_table(variant)
-    return list(dict.fromkeys((p['@world'], p['@model']) for p in table.points))
+    points = table(variant).points
+    return list(dict.fromkeys((p['@world'], p['@model']) for p in points))
 
   assert len(of('')) == 12 and len(of('cpu')) == 6 and len(of('kuairand')) == 8
   assert of('cpu')[0] == ('centre', 'shared_embedding')
   assert [w for w, _ in of('kuairand_cpu')] == ['like', 'long_view']
-  table = balancing.get_table('cpu')
-  assert {p['seed'] for p in table.points} == set(range(10))
-  assert all(p['seed'] == p['dataset.seed'] for p in table.points)
+  points = table('cpu').points
+  assert {p['seed'] for p in points} == set(range(10))
+  assert all(p['seed'] == p['dataset.seed'] for p in points)

@@ -1,0 +1,1 @@
+"""Golden values of other libraries, and the programs that make them."""
