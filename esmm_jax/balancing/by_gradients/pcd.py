@@ -79,7 +79,8 @@ def pcd(
   References:
     Priority-Constrained Descent, TMLR 2026, arXiv 2606.29521, algorithm 1; the
     authors' code DaraVaram/priority-constrained-descent, whose averages have
-    one count of steps for all tasks. Neither TorchJD 0.18 nor LibMTL has it.
+    one count of steps for all tasks. TorchJD 0.18 has it too, the first task
+    being the primary one, with the same answers; LibMTL has not.
   """
   del losses, key
   tasks = active_sets.cosines(gram, counts)

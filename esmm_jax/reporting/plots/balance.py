@@ -1,6 +1,7 @@
 """Weights of the tasks and their gradients by training step."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from esmm_jax.reporting.plots import drawing
 import numpy as np
@@ -70,8 +71,6 @@ def _draw(
     styles: Mapping[str, Mapping[str, object]],
 ) -> None:
   """Draws the lines of a panel, and where nothing is uneven."""
-  from matplotlib import ticker
-
   axes.axhline(KINDS[kind], color=drawing.GREY, linewidth=1)
   for label, (steps, values) in lines.items():
     style = dict(styles[label], markersize=3.5, linewidth=1.3)
@@ -80,6 +79,18 @@ def _draw(
     axes.set_yscale('log')
     # 4 and 0.1, where the default writes powers of ten.
     axes.yaxis.set_major_formatter(lambda value, _: f'{value:g}')
-    axes.yaxis.set_minor_formatter(ticker.LogFormatter())
+    axes.yaxis.set_minor_formatter(_plain_formatter())
   if kind == CONFLICT:
     axes.set_ylim(-0.03, 1.03)
+
+
+def _plain_formatter() -> Any:
+  """Returns a formatter of few minor ticks: 0.95, where the default has 9e-01."""
+  from matplotlib import ticker
+
+  class Plain(ticker.LogFormatter):
+
+    def __call__(self, x, pos=None):
+      return f'{x:.3g}' if super().__call__(x, pos) else ''
+
+  return Plain()
