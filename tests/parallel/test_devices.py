@@ -136,6 +136,23 @@ def test_every_optimizer_of_the_table(most, settings, tmp_path, data_dir):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize('settings', [
+    ("balancing.name='gradvac'",),
+    ("balancing.name='famo'",),
+    ("balancing.name='pcgrad'", "balancing.gram='representation'"),
+])
+def test_balanced_runs(settings, tmp_path, data_dir):
+  """The products of gradients are of all devices' examples and rows."""
+  few = (*settings, 'dataset.num_train=1500', 'evals_per_epoch=1')
+  one, eight = tmp_path / 'one', tmp_path / 'eight'
+  meshes.call('train', (1, 1, 1), one, data_dir, *few, devices=1)
+  meshes.call('train', (1, 2, 4), eight, data_dir, *few, devices=8)
+  worst = largest_difference(one / '0', eight / '0')
+  print(f'{settings}: largest difference {worst:.2e}')
+  assert worst <= 1e-5
+
+
+@pytest.mark.long
 @pytest.mark.parametrize('before, after', [
     ((1, 2, 4), (1, 1, 1)), ((1, 1, 1), (2, 2, 2)), ((1, 8, 1), (1, 1, 8))])
 def test_another_mesh_resumes(before, after, alone, tmp_path, data_dir):
