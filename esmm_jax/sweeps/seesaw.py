@@ -20,6 +20,7 @@ SINGLE, STATIC, CONFIG = 'single_task', 'static', 'config'
 METHOD, REPLAY, AS_IT_IS = 'method', 'replay', 'as it is'
 # Of both spaces, beside AUC.
 CALIBRATION = ('calibration', 'ece', 'normalized_entropy')
+_HEADERS = {'ece': 'ECE', 'normalized_entropy': 'NE'}
 RATE = 'examples_per_second'
 _OPTIONS = 'balancing.'
 
@@ -332,8 +333,7 @@ def tables(design: Design, title: str, note: str) -> Tables:
   of_methods = [p for p in every if p[ARM] in methods]
   single = [p for p in every if p[ARM] != SINGLE]
   calibration = [
-      Column(f'{s} {name.replace("normalized_entropy", "NE")}',
-             f'test/{s}/{name}')
+      Column(f'{s} {_HEADERS.get(name, name)}', f'test/{s}/{name}')
       for s in design.scores if not s.endswith('_entire')
       for name in CALIBRATION
   ]  # fmt: skip

@@ -150,7 +150,7 @@ def single(config: Any, variant: str = '', spec: str = '') -> Point:
         ' known; give --single=FILE:variant.'
     )
   spec = spec or _single_spec(name, variant)
-  then, now = (flatten(t.to_dict()) for t in (load.config(spec), config))
+  then, now = (flatten(t.to_dict()) for t in (_config(spec), config))
   point: Point = {'config': spec}
   for key, value in now.items():
     section, _, rest = key.partition('.')
@@ -160,6 +160,14 @@ def single(config: Any, variant: str = '', spec: str = '') -> Point:
       point[key] = value
   point['model.tower_units'] = _path(config.model)
   return {k: v for k, v in point.items() if k not in _SET_HERE}
+
+
+def _config(spec: str) -> Any:
+  """Loads the config that --single names."""
+  try:
+    return load.config(spec)
+  except InputError as e:
+    raise InputError(str(e).replace('--config=', '--single=', 1)) from e
 
 
 def _single_spec(dataset: str, variant: str) -> str:

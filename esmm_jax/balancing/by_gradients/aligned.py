@@ -24,8 +24,8 @@ def aligned(
 ) -> tuple[Array, Any]:
   """Weighs the tasks as the mean of their aligned gradients does.
 
-  With G = V diag(l) V', the gradients of norm sqrt(L) nearest to the tasks' that
-  are orthogonal have the Gram matrix L I; their mean is sum w_i g_i with
+  With G = V diag(l) V', the gradients nearest to the tasks' that are orthogonal
+  and of norm sqrt(L) have the Gram matrix L I; their mean is sum w_i g_i with
 
       w = sqrt(L) V diag(l)^(-1/2) V' 1 / T.
 

@@ -32,8 +32,9 @@ def fairgrad(
 
   Two tasks have one unknown, a root that is found in logarithms to the last
   digit for any norms; see `_two`. More: Newton's method on a convex function
-  (`newton`). alpha above 5 or below .5 with more than two tasks whose norms
-  differ by 1e4 and more may have no root in float32: such steps are nan.
+  (`newton`). In float32 it gives up (nan) for 1 to 4 % of random problems of
+  three tasks with alpha = 2 and norms of 1e-8 to 1e8, and for none where norms
+  are e^N(0, 1).
 
   There is no solution where a convex combination of the gradients is 0, opposite
   gradients of two tasks: the weights are nan. A gradient of 0 gains nothing
@@ -54,7 +55,8 @@ def fairgrad(
   References:
     Ban and Ji, Fair Resource Allocation in Multi-Task Learning, ICML 2024,
     equation 4. TorchJD 0.18 and LibMTL have `scipy.least_squares` on the
-    unscaled G from 1 / T, which agrees to 1e-6 where the norms are alike.
+    unscaled G from 1 / T, which agrees to 1e-4 with norms about 1. With norms
+    of 1e-4 and 5e-4 it stops near its start, equal weights.
     LibMTL's alpha is 1; TorchJD's has no default, and 0 is the sum.
   """
   del losses, key

@@ -140,7 +140,7 @@ def make(
       'A test with so few seeds finds large differences only; --seeds=5 or more'
       ' is for conclusions.'
   )
-  answers = [*map(Text, says), *([Text(few)] if design.seeds < 5 else [])]
+  answers = [*map(Text, says), *([Text(few)] if design.seeds < verdicts.FEW else [])]
   page = Page(
       title,
       f'{len(names)} runs, {finished} finished; seeds: {design.seeds}',
