@@ -32,7 +32,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments import cli, console, file_flags, load
-from experiments.sweeping import checks, plans, runs, seesaws
+from experiments.sweeping import checks, failures, plans, runs, seesaws
 
 cli.define_config()
 cli.define_data_dir()
@@ -89,9 +89,9 @@ def main() -> None:
     raise error
   failed: Mapping[str, Exception] = {}
   if _TRAIN.value:
-    failed = _train(plan, tables, spec, workdir)
+    failed = _train(plan, workdir)
   _write_page(design, tables, plan, workdir)
-  runs.require_none(failed, len(plan.names), workdir)
+  failures.require_none(failed, len(plan.names), workdir)
 
 
 def _options(spec: str) -> dict[str, Any]:
@@ -150,9 +150,7 @@ def _plan(table: Any, config: Any, workdir: str) -> plans.Plan:
   return dataclasses.replace(plan, groups=groups)
 
 
-def _train(
-    plan: plans.Plan, tables: Any, spec: str, workdir: str
-) -> Mapping[str, Exception]:
+def _train(plan: plans.Plan, workdir: str) -> Mapping[str, Exception]:
   """Trains what is not finished; returns run -> its error."""
   from esmm_jax import ownership
   from esmm_jax.sweeps.saved_runs import find_run
@@ -167,8 +165,8 @@ def _train(
     return {}
   ownership.claim(workdir, ownership.SWEEP)
   cli.make_folder('workdir', workdir, 'failed')
-  plans.write_table(f'the seesaw of {cli.local(spec)}', plan, workdir, [])
   command = cli.command(cli.typed())
+  plans.write_table(command, plan, workdir, [])
   return runs.train(plan, workdir, command, data_dir, {})
 
 

@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+import re
 
 from esmm_jax.types import InputError
 from experiments.sweeping import seesaws
@@ -145,7 +146,8 @@ def test_a_log_of_ones_own(program, tmp_path):
   assert done.returncode == 0, done.stderr
   assert 'Written:' in done.stdout and 'Front of static' in done.stdout
   done = program.run(*command, '--seeds=2')
-  assert done.returncode == 0 and done.stderr.count('[') == 6, done.stderr
+  trained = re.findall(r'^\[\d+/12\]', done.stdout, re.MULTILINE)
+  assert done.returncode == 0 and len(trained) == 6, done.stdout
   folder = tmp_path / 'lab'
   page = test_page.Page((folder / 'seesaw.html').read_text('utf-8'))
   assert 'Seesaw of ctr and ctlike' in page.text

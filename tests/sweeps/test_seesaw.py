@@ -1,6 +1,6 @@
 """The points and tables of a seesaw laboratory."""
 
-from esmm_jax.sweeps import seesaw
+from esmm_jax.sweeps import seesaw, seesaw_flags
 from esmm_jax.sweeps.points import run_name, settings
 from esmm_jax.tasks import CART_FUNNEL, CLICK, CLICKED, CONVERSION, FUNNEL, Task
 from esmm_jax.types import InputError
@@ -33,39 +33,39 @@ LIKES = (*FUNNEL, Task('like', 'like', 'ctr'))
      ('ctr', 'cvr_entire'), ('ctr', 'cvr_clicked')),
 ])
 def test_losses_and_their_scores(weights, tasks, named, pair, scores):
-  assert seesaw.pair(weights, tasks, named) == pair
+  assert seesaw_flags.pair(weights, tasks, named) == pair
   choices = [
       'ctr', 'cvr_clicked', 'ctcvr', 'atr_clicked', 'ptr_carted',
       'like_clicked']
-  assert seesaw.score_spaces(pair, tasks, choices) == scores
+  assert seesaw_flags.score_spaces(pair, tasks, choices) == scores
 
 
 @pytest.mark.parametrize('call, words', [
-    (lambda: seesaw.pair({'cvr_clicked': 1.0}, CLICKED), 'of two losses'),
-    (lambda: seesaw.pair(ENTIRE, FUNNEL, 'ctr'), '--tasks=ctr: name two'),
-    (lambda: seesaw.pair(ENTIRE, FUNNEL, 'ctr,ctr'), 'name two'),
-    (lambda: seesaw.pair(ENTIRE, FUNNEL, 'ctr,'), 'name two'),
-    (lambda: seesaw.pair(ENTIRE, FUNNEL, 'ctr,ctcv'), "mean 'ctcvr'"),
-    (lambda: seesaw.pair(ENTIRE, FUNNEL, 'ctr,cvr_clicked'),
+    (lambda: seesaw_flags.pair({'cvr_clicked': 1.0}, CLICKED), 'of two losses'),
+    (lambda: seesaw_flags.pair(ENTIRE, FUNNEL, 'ctr'), '--tasks=ctr: name two'),
+    (lambda: seesaw_flags.pair(ENTIRE, FUNNEL, 'ctr,ctr'), 'name two'),
+    (lambda: seesaw_flags.pair(ENTIRE, FUNNEL, 'ctr,'), 'name two'),
+    (lambda: seesaw_flags.pair(ENTIRE, FUNNEL, 'ctr,ctcv'), "mean 'ctcvr'"),
+    (lambda: seesaw_flags.pair(ENTIRE, FUNNEL, 'ctr,cvr_clicked'),
      'loss_weights.cvr_clicked is 0'),
-    (lambda: seesaw.score_spaces(('cvr_clicked', 'ctcvr'), FUNNEL,
+    (lambda: seesaw_flags.score_spaces(('cvr_clicked', 'ctcvr'), FUNNEL,
                                  ['ctr', 'cvr_clicked', 'ctcvr']),
      'both scored by cvr_clicked'),
-    (lambda: seesaw.score_spaces(('ctr', 'teacher'), FUNNEL, ['ctr']),
+    (lambda: seesaw_flags.score_spaces(('ctr', 'teacher'), FUNNEL, ['ctr']),
      'the loss teacher has no AUC'),
-    (lambda: seesaw.score_spaces(('ctr', 'ctwatch'), WATCHED, ['ctr']),
+    (lambda: seesaw_flags.score_spaces(('ctr', 'ctwatch'), WATCHED, ['ctr']),
      'the loss ctwatch has no AUC'),
-    (lambda: seesaw.score_spaces(('ctr', 'ctcvr'), FUNNEL, ['ctr'],
+    (lambda: seesaw_flags.score_spaces(('ctr', 'ctcvr'), FUNNEL, ['ctr'],
                                  'ctr,cvr'), "no AUC of 'cvr'"),
-    (lambda: seesaw.arms('pcgard', ['pcgrad']), "mean 'pcgrad'"),
-    (lambda: seesaw.arms('pcgrad,pcgrad', ['pcgrad']), 'pcgrad is there twice'),
-    (lambda: seesaw.arms('cagrad:c', ['cagrad']), 'write NAME=VALUE'),
-    (lambda: seesaw.ratios('1'), 'two positive numbers'),
-    (lambda: seesaw.ratios('1,0'), 'two positive numbers'),
-    (lambda: seesaw.ratios('1,inf'), 'two positive numbers'),
-    (lambda: seesaw.ratios('1,nan'), 'two positive numbers'),
-    (lambda: seesaw.ratios('1,1.0'), 'all different'),
-    (lambda: seesaw.ratios('1,a'), 'Write numbers'),
+    (lambda: seesaw_flags.arms('pcgard', ['pcgrad']), "mean 'pcgrad'"),
+    (lambda: seesaw_flags.arms('pcgrad,pcgrad', ['pcgrad']), 'pcgrad is there twice'),
+    (lambda: seesaw_flags.arms('cagrad:c', ['cagrad']), 'write NAME=VALUE'),
+    (lambda: seesaw_flags.ratios('1'), 'two positive numbers'),
+    (lambda: seesaw_flags.ratios('1,0'), 'two positive numbers'),
+    (lambda: seesaw_flags.ratios('1,inf'), 'two positive numbers'),
+    (lambda: seesaw_flags.ratios('1,nan'), 'two positive numbers'),
+    (lambda: seesaw_flags.ratios('1,1.0'), 'all different'),
+    (lambda: seesaw_flags.ratios('1,a'), 'Write numbers'),
 ])
 def test_what_is_refused(call, words):
   with pytest.raises(InputError, match=words):
@@ -73,13 +73,13 @@ def test_what_is_refused(call, words):
 
 
 def test_methods_and_their_options():
-  arms = seesaw.arms('pcgrad,cagrad:c=.2:rescale=norm', ['pcgrad', 'cagrad'])
+  arms = seesaw_flags.arms('pcgrad,cagrad:c=.2:rescale=norm', ['pcgrad', 'cagrad'])
   assert [arm.label for arm in arms] == ['pcgrad', 'cagrad c=.2 rescale=norm']
   assert arms[1].settings == {
       'balancing.name': 'cagrad', 'balancing.c': 0.2,
       'balancing.rescale': 'norm'}
-  assert seesaw.arms('', ['pcgrad']) == ()
-  assert [a.label for a in seesaw.arms('all', ['a', 'b'])] == ['a', 'b']
+  assert seesaw_flags.arms('', ['pcgrad']) == ()
+  assert [a.label for a in seesaw_flags.arms('all', ['a', 'b'])] == ['a', 'b']
 
 
 def design(**changes):
@@ -88,7 +88,7 @@ def design(**changes):
       single={'config': 'configs/single_task.py:smoke'},
       terms=('ctr', 'ctcvr'), weights=(2.0, 1.0),
       scores=('ctr', 'cvr_clicked'), others=('ctcvr',), ratios=(0.5, 2.0),
-      seeds=2, arms=seesaw.arms('pcgrad', ['pcgrad']))
+      seeds=2, arms=seesaw_flags.arms('pcgrad', ['pcgrad']))
   return seesaw.Design(**options | changes)
 
 

@@ -110,7 +110,6 @@ def _relative(tasks: Cosines) -> Array:
 
 def _more(tasks: Cosines, scale: str) -> tuple[Array, Array]:
   """Computes T w for any number of tasks; see `_two`."""
-  num = len(tasks.norms)
   norms = _relative(tasks)
   values, vectors = jacobi.eigen(tasks.matrix * norms[:, None] * norms)
   # What errors of one spacing in each cosine do to an eigenvalue.

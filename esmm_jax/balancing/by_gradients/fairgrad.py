@@ -36,10 +36,9 @@ def fairgrad(
   three tasks with alpha = 2 and norms of 1e-8 to 1e8, and for none where norms
   are e^N(0, 1).
 
-  There is no solution where a convex combination of the gradients is 0, opposite
-  gradients of two tasks: the weights are nan. A gradient of 0 gains nothing
-  from any update; its task has weight 1 and the others what they have without
-  it.
+  There is no solution where a convex combination of the gradients is 0, as of
+  two opposite ones: the weights are nan. A gradient of 0 gains nothing from any
+  update; its task has weight 1 and the others what they have without it.
 
   Args:
     gram: G [T, T], products of the tasks' gradients.
@@ -71,8 +70,8 @@ def fairgrad(
 def _two(tasks: Cosines, alpha: Array) -> Array:
   """Solves the equation of two tasks.
 
-  With r = (w_2 n_2) / (w_1 n_1), s = (r + c) / (1 + c r), the ratio of the gains
-  per norm, and L = log(n_1 / n_2), the quotient of the two equations is
+  With r = (w_2 n_2) / (w_1 n_1), s = (r + c) / (1 + c r), the ratio of what the
+  tasks gain per norm, and L = log(n_1 / n_2), the two equations divided are
 
       alpha log s + log r = (alpha - 1) L.
 

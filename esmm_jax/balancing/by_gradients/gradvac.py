@@ -1,6 +1,6 @@
 """GradVac: the cosines of the gradients' angles kept at their usual values."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from esmm_jax.balancing.by_gradients import active_sets
 from esmm_jax.options import BELOW_ONE

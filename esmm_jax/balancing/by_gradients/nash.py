@@ -26,10 +26,9 @@ def nash(
   another learning rate. k times the gradient of a task does not change its part
   of the update.
 
-  There is no solution where a convex combination of the gradients is 0, opposite
-  gradients of two tasks: the weights are nan. A gradient of 0 gains nothing
-  from any update; its task has weight 1 and the others what they have without
-  it.
+  There is no solution where a convex combination of the gradients is 0, as of
+  two opposite ones: the weights are nan. A gradient of 0 gains nothing from any
+  update; its task has weight 1 and the others what they have without it.
 
   Args:
     gram: G [T, T], products of the tasks' gradients.

@@ -69,7 +69,7 @@ class _Equations(NamedTuple):
     return self.eps / 64 * y.max()
 
   def residual(self, y: Array) -> Array:
-    """Returns left minus right side; 0 where y is at its floor and too large."""
+    """Returns left minus right side; 0 where y is too large at its floor."""
     rest = self.matrix @ y - self.fair(y)
     return jnp.where((y <= 2 * self.floor(y)) & (rest > 0), 0, rest)
 
@@ -89,8 +89,9 @@ class _Equations(NamedTuple):
 def stationary(tasks: Cosines, alpha: float | Array) -> Array:
   """Solves (G w)_i = w_i^(-1/alpha) by a damped Newton's method.
 
-  A step ends before the border and is halved up to 12 times, until the
-  residual is least. It is the same as that of the convex function above.
+  Newton's step for the equations is that for the convex function above. Of its
+  parts, halved up to 12 times, the one is taken after which the residual is
+  least; all end before the border.
 
   Args:
     tasks: The gradients.
@@ -120,7 +121,9 @@ def stationary(tasks: Cosines, alpha: float | Array) -> Array:
 
   start = jnp.exp(equations.scale / (1 + power))
   last = lax.while_loop(
-      lambda now: now.goes_on, step, _Iterate(start, np.int32(0), np.bool_(True))
+      lambda now: now.goes_on,
+      step,
+      _Iterate(start, np.int32(0), np.bool_(True)),
   )
   y = last.y
   solved = (equations.gap(y) < equations.eps**-0.5) & ~flat(y)
@@ -142,7 +145,8 @@ def _newton_step(y: Array, equations: _Equations) -> Array:
       equations.power * equations.fair(y) / y)
   # At its floor a y stays.
   free = residual != 0
-  hessian = jnp.where(free[:, None] & free, hessian, jnp.diag(jnp.diag(hessian)))
+  alone = jnp.diag(jnp.diag(hessian))
+  hessian = jnp.where(free[:, None] & free, hessian, alone)
   every = np.ones((1, len(y)), bool)
   away = -active_sets.solve(hessian, every, residual[:, None])[0, :, 0]
   border = jnp.min(jnp.where(away < 0, -y / away, jnp.inf))

@@ -37,12 +37,13 @@ def pcd(
   average of |g_i|^2, this step's among them (definition 4.5), and p the primary
   task,
 
-      d = argmin |d - h_p|^2 / 2  so that  h_j . d >= tau |h_j|^2  (definition 4.1)
+      d = argmin |d - h_p|^2 / 2   so that   h_j . d >= tau |h_j|^2
 
-  for all others j, and the update is d |g_p| / |d|. d = h_p + sum_j m_j h_j with
-  m >= 0 (theorem 4.2); for two tasks, with N_ij = h_i . h_j,
+  for all others j (definition 4.1), and the update is d |g_p| / |d|. It is
+  d = h_p + sum_j m_j h_j with m >= 0 (theorem 4.2); for two tasks, with
+  N_ij = h_i . h_j,
 
-      m = max(0, (tau N_jj - N_pj) / N_jj)              (corollary 4.6).
+      m = max(0, (tau N_jj - N_pj) / N_jj)                 (corollary 4.6).
 
   More tasks: all sets of active constraints are tried. A task that is not
   harmed has weight 0: its gradient enters only as far as it must. So towers of
@@ -130,8 +131,8 @@ def _more(
   others = tasks.there & ~leads
   # The dual problem, in which the primary task is none of the tasks.
   linear = jnp.where(others, matrix @ first - tau * sizes, 0)
-  between = jnp.where(
-      others[:, None] & others, matrix, jnp.eye(len(matrix), dtype=matrix.dtype))
+  ones = jnp.eye(len(matrix), dtype=matrix.dtype)
+  between = jnp.where(others[:, None] & others, matrix, ones)
   parts = active_sets.nonnegative(between, linear[:, None], others)[:, 0]
   parts = jnp.where(leads, sizes, parts)
   # It has no minimum where the constraints contradict each other: what its
