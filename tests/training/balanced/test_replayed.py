@@ -15,6 +15,7 @@ from esmm_jax.workdir.folder import flatten, with_run_section
 import numpy as np
 import pytest
 
+from experiments.sweeping import checks
 from tests.serving.served import small_config
 from tests.training.frozen.test_runs import killed
 from tests.training.test_end_to_end import fingerprint, metrics, results
@@ -69,6 +70,14 @@ def test_the_results_have_the_means_of_the_lines(folder):
   assert whole['balancing/total'] == pytest.approx(
       np.average(values, weights=[5, 1, 4, 2]), rel=1e-12)
   assert min(values) < whole['balancing/total'] < max(values)
+
+
+def test_what_a_sweep_foretells_is_what_a_run_records(folder, finished):
+  """So that records may be columns of a results table."""
+  keys = lambda tree: checks.run_keys(tree, str(finished.data), {})
+  tree = config('cagrad', **{'balancing.towers': 'weighted'})
+  assert set(recorded(folder / 'cagrad')) <= keys(tree)
+  assert not any('balancing' in key for key in keys(config()))
 
 
 def test_a_replay_has_the_mean_weights_of_its_run(folder):
@@ -291,6 +300,19 @@ def test_replays_of_two_methods_are_replicas(folder, finished, train):
   assert (again.towers, again.parts) == ('weighted', 'all')
   for term, weight in Replayed.open(str(folder / 'cagrad')).weights[''].items():
     assert again.weights[''][term] == pytest.approx(weight, rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('weight, said', [(0.2, True), (0.0, False)])
+def test_towers_without_parameters_of_a_single_task(
+    weight, said, folder, train, capsys
+):
+  """With a loss of clicked CVR two terms train each tower."""
+  tree = config('pcgrad', **{
+      'balancing.towers': 'own', 'loss_weights.cvr_clicked': weight})
+  train(tree, folder / f'towers-{weight}')
+  printed = capsys.readouterr().err
+  assert ("balancing.towers is 'own', which has no effect" in printed) == said
 
 
 @pytest.mark.slow
