@@ -87,9 +87,14 @@ BALANCERS: MutableMapping[str, Method] = Registry(
         'imtl_l': Method(
             _imtl_l.imtl_l, _uncertainty.init, towers='weighted'
         ),
-        'dwa': Method(_dwa.dwa, _dwa.init, towers='weighted'),
+        'dwa': Method(
+            _dwa.dwa, _dwa.init, towers='weighted', begins=_dwa.begins
+        ),
         'gradnorm': Method(
-            _gradnorm.gradnorm, _gradnorm.init, towers='weighted'
+            _gradnorm.gradnorm,
+            _gradnorm.init,
+            towers='weighted',
+            begins=_gradnorm.begins,
         ),
         'famo': Method(
             _famo.famo, _famo.init, _famo.after, towers='weighted'

@@ -29,6 +29,8 @@ class Method(NamedTuple):
     towers: What the parameters of a single task get, where the config does not
       say: their `own` gradient, or the `weighted` one.
     largest: Most tasks that it can weigh.
+    begins: The number of steps at the start in which it weighs all tasks alike,
+      of the options that it names; None has none.
   """
 
   weights: Callable[..., tuple[Array, Any]]
@@ -36,6 +38,7 @@ class Method(NamedTuple):
   after: Callable[..., Any] | None = None
   towers: str = 'own'
   largest: int = 8
+  begins: Callable[..., float] | None = None
 
 
 def options(method: Method) -> dict[str, signatures.Option]:

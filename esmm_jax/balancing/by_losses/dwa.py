@@ -21,6 +21,11 @@ def init(num_tasks: int) -> dict[str, Array]:
   )
 
 
+def begins(window: float) -> float:
+  """Returns the number of steps in which all tasks have a weight of 1."""
+  return 2 * window
+
+
 def dwa(
     gram: Array,
     losses: Array,

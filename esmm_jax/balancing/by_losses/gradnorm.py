@@ -20,6 +20,11 @@ def init(num_tasks: int) -> dict[str, Array]:
   )
 
 
+def begins(window: float) -> float:
+  """Returns the number of steps in which all tasks have a weight of 1."""
+  return window
+
+
 def gradnorm(
     gram: Array,
     losses: Array,

@@ -1,8 +1,11 @@
-"""Keys of balancing that the model makes idle, which a trace alone can tell."""
+"""Keys of balancing that the model or the length of a run makes idle."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from esmm_jax.balancing import BALANCERS, binding
+from esmm_jax.balancing.options import BalancingOptions
+from esmm_jax.signatures import taken
 from esmm_jax.training.gradients.objective import objective
 from esmm_jax.training.gradients.parts import Wanted
 from esmm_jax.training.gradients.shared import Shared, shared
@@ -16,7 +19,7 @@ import jax.numpy as jnp
 def warnings(
     program: Program, settings: Sequence[Settings], state: TrainState
 ) -> list[str]:
-  """Returns a warning for each key that has no effect on this model.
+  """Returns a warning for each key that has no effect on these runs.
 
   Args:
     program: What the replicas run.
@@ -24,15 +27,33 @@ def warnings(
     state: Before the first step.
   """
   towers, balancer = settings[0].balancing.towers, program.plan.balancer
-  if not towers or balancer is None:
+  if balancer is None:
     return []
-  if '' in structure(program, state).net:
-    return []
+  late = [_late(s.balancing, program.total_steps) for s in settings]
+  late = list(filter(None, late))
+  if not towers or '' in structure(program, state).net:
+    return late
   return [
+      *late,
       f'balancing.towers is {towers!r}, which has no effect: each parameter of'
       f' the model is trained by two of the terms {list(balancer.terms)} or'
-      ' more.'
+      ' more.',
   ]
+
+
+def _late(options: BalancingOptions, steps: int) -> str:
+  """Returns a warning where a run ends before its method begins, or ''."""
+  begins = BALANCERS[options.name].begins
+  if begins is None:
+    return ''
+  first = begins(**taken(begins, binding.traced_options(options)))
+  if first < steps:
+    return ''
+  return (
+      f'balancing.name={options.name!r} weighs all tasks alike for its first'
+      f' {first:g} steps, and this run has {steps}; set a smaller'
+      ' balancing.window.'
+  )
 
 
 def structure(program: Program, state: TrainState) -> Shared:

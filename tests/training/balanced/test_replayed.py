@@ -316,6 +316,15 @@ def test_towers_without_parameters_of_a_single_task(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('window, said', [(1, False), (100, True)])
+def test_a_run_shorter_than_its_windows(window, said, folder, train, capsys):
+  train(
+      config('dwa', **{'balancing.window': window}), folder / f'dwa-{window}')
+  printed = capsys.readouterr().err
+  assert ("'dwa' weighs all tasks alike for its first 200" in printed) == said
+
+
+@pytest.mark.slow
 def test_parts_have_their_own_weights(folder, train):
   train(config('pcgrad', **{'balancing.parts': 'each'}), folder / 'each')
   run = Replayed.open(str(folder / 'each'))
