@@ -32,7 +32,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments import cli, console, file_flags, load
-from experiments.sweeping import checks, plans, runs, seesaws
+from experiments.sweeping import checks, failures, plans, runs, seesaws
 
 cli.define_config()
 cli.define_data_dir()
@@ -85,11 +85,13 @@ def main() -> None:
   tables = seesaw.tables(design, *_about(spec, design))
   ownership.check(workdir, ownership.SWEEP)
   plan = _plan(tables.front, config, workdir)
+  for error in plan.wrong.values():
+    raise error
   failed: Mapping[str, Exception] = {}
   if _TRAIN.value:
-    failed = _train(plan, tables, spec, workdir)
+    failed = _train(plan, workdir)
   _write_page(design, tables, plan, workdir)
-  runs.require_none(failed, len(plan.names) + len(plan.wrong), workdir)
+  failures.require_none(failed, len(plan.names), workdir)
 
 
 def _options(spec: str) -> dict[str, Any]:
@@ -148,25 +150,24 @@ def _plan(table: Any, config: Any, workdir: str) -> plans.Plan:
   return dataclasses.replace(plan, groups=groups)
 
 
-def _train(
-    plan: plans.Plan, tables: Any, spec: str, workdir: str
-) -> Mapping[str, Exception]:
+def _train(plan: plans.Plan, workdir: str) -> Mapping[str, Exception]:
   """Trains what is not finished; returns run -> its error."""
   from esmm_jax import ownership
   from esmm_jax.sweeps.saved_runs import find_run
 
   data_dir = flags.FLAGS.data_dir
   finished = [find_run(workdir, n).results is not None for n in plan.names]
-  refused = checks.check(plan, workdir, data_dir)
+  for error in checks.check(plan, workdir, data_dir).values():
+    raise error  # Without one arm the page is not what was asked for.
   checks.check_data(plan, workdir, data_dir)
-  if all(finished) and not refused and not plan.wrong:
+  if all(finished):
     console.say(f'All {len(finished)} runs are finished.')
     return {}
   ownership.claim(workdir, ownership.SWEEP)
   cli.make_folder('workdir', workdir, 'failed')
-  plans.write_table(f'the seesaw of {cli.local(spec)}', plan, workdir, [])
   command = cli.command(cli.typed())
-  return runs.train(plan, workdir, command, data_dir, refused)
+  plans.write_table(command, plan, workdir, [])
+  return runs.train(plan, workdir, command, data_dir, {})
 
 
 def _write_page(

@@ -38,7 +38,7 @@ from esmm_jax import streams
 from esmm_jax.plugins import flags as plugin_flags
 
 from experiments import cli, console, file_flags, load
-from experiments.sweeping import checks, plans, runs
+from experiments.sweeping import checks, failures, plans, runs
 
 cli.define_data_dir()
 _SWEEP = file_flags.define_path(
@@ -74,7 +74,7 @@ def main() -> None:
   command = _command(spec, workdir)
   failed = runs.train(plan, workdir, command, flags.FLAGS.data_dir, refused)
   num, total = len(plan.names), len(plan.points)
-  runs.require_none(failed, num + len(plan.wrong), workdir)
+  failures.require_none(failed, num + len(plan.wrong), workdir)
   shard = '' if num == total else f' (shard {_SHARD.value})'
   console.say(
       f'Done: {num} of {total} runs{shard}. The table: python -m'

@@ -36,12 +36,9 @@ _READERS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     'delayed_es_dfm': (('cvr_clicked',), ('auxiliaries',)),
     'delayed_defuse': (('cvr_clicked',), ('auxiliaries',)),
 }
-# Methods of balancing that read no gradients: what says how these are compared
-# counts where they are measured alone.
-WITHOUT_GRADIENTS = (
-    *('static', 'replay', 'random', 'uncertainty', 'imtl_l', 'dwa', 'famo'),
-    'stch',
-)
+# Methods of balancing whose weights are known before a step: they weigh the
+# loss, and gradients are compared where they are measured alone.
+WITHOUT_GRADIENTS = ('static', 'random', 'uncertainty', 'imtl_l', 'dwa')
 
 
 class Idle(NamedTuple):
@@ -190,11 +187,13 @@ def _of_balancing(flat: Mapping[str, Any]) -> Iterator[Idle]:
       yield Idle(f'balancing.{key}', why)
     if not measures:
       why += ', and nothing is measured'
-      yield Idle('balancing.terms', why, (None, ()))
+      yield Idle('balancing.terms', why, (None, (), []))
   if name == 'replay':
     why = "balancing.name is 'replay', which has that of the run balancing.of"
     for key in ('towers', 'parts'):
       yield Idle(f'balancing.{key}', why)
-  if name in WITHOUT_GRADIENTS and not measures:
+  one_loss = option('towers') in (None, 'weighted')
+  one_loss &= option('parts') in (None, 'all')
+  if name in WITHOUT_GRADIENTS and one_loss and not measures:
     why = f'balancing.name is {name!r}, which compares no gradients'
     yield Idle('balancing.gram', why)

@@ -71,7 +71,7 @@ def read(workdir: str) -> tuple[Table, str]:
     workdir: Folder of a sweep.
 
   Returns:
-    The table, and the text that --sweep had.
+    The table, and the text that --sweep had, or the command of a laboratory.
 
   Raises:
     InputError: There is none, as in folders of earlier versions, or the file is

@@ -89,7 +89,7 @@ def write_table(
   """Writes sweep.json, from which the report reads the results table.
 
   Args:
-    spec: File and variant of the table, or what else it is of.
+    spec: File and variant of the table, or the command that makes one.
     plan: The runs.
     workdir: Folder of the sweep.
     override: KEY=VALUE, which changed the configs of the points.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from esmm_jax import streams
 
 from experiments import load
+from experiments.sweeping import failures
 from experiments.sweeping.plans import Plan
 
 
@@ -51,41 +52,13 @@ def train(
         ends, busy = ({}, names) if waits else _train_free(work, names)
         for name, end in ends.items():
           failed |= {name: end} if end else {}
-          _note(workdir, name, end, plan.points[name])
+          failures.note(workdir, name, end, plan.points[name])
         later += [busy] if busy else []
       if later == waiting:  # Other processes are at all that is left.
         overall.wait(later)
       waiting = later
   groups.remove_finished(workdir)
   return failed
-
-
-def require_none(
-    failed: Mapping[str, Exception], total: int, workdir: str
-) -> None:
-  """Raises an error that names the runs that failed, if there are any.
-
-  Args:
-    failed: Run -> its error.
-    total: Number of runs of the sweep.
-    workdir: Its folder.
-
-  Raises:
-    FloatingPointError: All that failed had a loss that was not finite.
-    InputError: Another run failed.
-  """
-  from esmm_jax.types import InputError
-
-  if not failed:
-    return
-  names = '; '.join(f'{n}: {str(e).rstrip(".")}' for n, e in failed.items())
-  message = (
-      f'{len(failed)} of {total} runs failed: {names}. The others are finished;'
-      f' see {os.path.join(workdir, "failed")}.'
-  )
-  if all(isinstance(e, FloatingPointError) for e in failed.values()):
-    raise FloatingPointError(message)
-  raise InputError(message)
 
 
 class _Work(NamedTuple):
@@ -173,7 +146,7 @@ def _unfinished(
         to_do.add(name)
     except InputError as e:
       failed[name] = e
-      _note(workdir, name, e, plan.points[name])
+      failures.note(workdir, name, e, plan.points[name])
       streams.warn(f'{name} is not trained: {e}')
   return to_do, failed
 
@@ -285,18 +258,3 @@ def _train(
   finally:
     jax.clear_caches()
     gc.collect()
-
-
-def _note(
-    workdir: str, name: str, error: Exception | None, point: Mapping[str, Any]
-) -> None:
-  """Writes the error of a run, or removes that of an earlier try."""
-  from esmm_jax.json_files import write_json
-  from esmm_jax.sweeps.saved_runs import failure_file
-
-  path = failure_file(workdir, name)
-  if error is not None:
-    about = {'error': type(error).__name__, 'message': str(error)}
-    write_json(path, {**about, 'point': point})
-  elif os.path.exists(path):
-    os.remove(path)

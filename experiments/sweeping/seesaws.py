@@ -5,7 +5,7 @@ import contextlib
 import os
 from typing import Any
 
-from esmm_jax.sweeps import seesaw
+from esmm_jax.sweeps import seesaw, seesaw_flags
 from esmm_jax.sweeps.points import Point
 from esmm_jax.types import InputError
 
@@ -93,10 +93,10 @@ def design(
   )
   estimator = parts.estimator(settings.objective, schema.tasks)
   weights = objective.weights(settings, estimator)
-  terms = seesaw.pair(weights, schema.tasks, options['tasks'])
+  terms = seesaw_flags.pair(weights, schema.tasks, options['tasks'])
   keys_of_metrics = parts.metric_keys(settings.objective, schema)
   every = [k[: -len(_AUC)] for k in keys_of_metrics if k.endswith(_AUC)]
-  scores = seesaw.score_spaces(terms, schema.tasks, every, options['scores'])
+  scores = seesaw_flags.score_spaces(terms, schema.tasks, every, options['scores'])
   epochs = settings.training.num_epochs
   evals = max(
       settings.training.evals_per_epoch, -(-options['evals'] // epochs)
@@ -111,9 +111,9 @@ def design(
       (weights[terms[0]], weights[terms[1]]),
       scores,
       tuple(s for s in every if s not in scores),
-      seesaw.ratios(options['ratios']),
+      seesaw_flags.ratios(options['ratios']),
       options['seeds'],
-      seesaw.arms(options['methods'], names),
+      seesaw_flags.arms(options['methods'], names),
   )
 
 
@@ -150,7 +150,7 @@ def single(config: Any, variant: str = '', spec: str = '') -> Point:
         ' known; give --single=FILE:variant.'
     )
   spec = spec or _single_spec(name, variant)
-  then, now = (flatten(t.to_dict()) for t in (load.config(spec), config))
+  then, now = (flatten(t.to_dict()) for t in (_config(spec), config))
   point: Point = {'config': spec}
   for key, value in now.items():
     section, _, rest = key.partition('.')
@@ -160,6 +160,14 @@ def single(config: Any, variant: str = '', spec: str = '') -> Point:
       point[key] = value
   point['model.tower_units'] = _path(config.model)
   return {k: v for k, v in point.items() if k not in _SET_HERE}
+
+
+def _config(spec: str) -> Any:
+  """Loads the config that --single names."""
+  try:
+    return load.config(spec)
+  except InputError as e:
+    raise InputError(str(e).replace('--config=', '--single=', 1)) from e
 
 
 def _single_spec(dataset: str, variant: str) -> str:

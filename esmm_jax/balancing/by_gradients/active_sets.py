@@ -117,6 +117,8 @@ def nonnegative(matrix: Array, linear: Array, there: Array) -> Array:
   y = solve(matrix, sets, -linear)
   slack = jnp.einsum('ij,njk->nik', matrix, y) + linear
   gaps = jnp.where(there[:, None], jnp.abs(jnp.minimum(y, slack)), 0).max(1)
-  # Sets with absent tasks do no harm: their cosines are 0.
-  y = jnp.take_along_axis(y, jnp.argmin(gaps, axis=0)[None, None], axis=0)[0]
+  # A task that is left out may have cosines: PCD's primary one.
+  allowed = (there | ~sets).all(1)
+  best = jnp.argmin(jnp.where(allowed[:, None], gaps, jnp.inf), axis=0)
+  y = jnp.take_along_axis(y, best[None, None], axis=0)[0]
   return jnp.where(there[:, None], jnp.maximum(y, 0), 0)

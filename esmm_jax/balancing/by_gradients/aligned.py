@@ -24,8 +24,8 @@ def aligned(
 ) -> tuple[Array, Any]:
   """Weighs the tasks as the mean of their aligned gradients does.
 
-  With G = V diag(l) V', the gradients of norm sqrt(L) nearest to the tasks' that
-  are orthogonal have the Gram matrix L I; their mean is sum w_i g_i with
+  With G = V diag(l) V', the gradients nearest to the tasks' that are orthogonal
+  and of norm sqrt(L) have the Gram matrix L I; their mean is sum w_i g_i with
 
       w = sqrt(L) V diag(l)^(-1/2) V' 1 / T.
 
@@ -110,7 +110,6 @@ def _relative(tasks: Cosines) -> Array:
 
 def _more(tasks: Cosines, scale: str) -> tuple[Array, Array]:
   """Computes T w for any number of tasks; see `_two`."""
-  num = len(tasks.norms)
   norms = _relative(tasks)
   values, vectors = jacobi.eigen(tasks.matrix * norms[:, None] * norms)
   # What errors of one spacing in each cosine do to an eigenvalue.

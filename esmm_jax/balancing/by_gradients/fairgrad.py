@@ -32,13 +32,13 @@ def fairgrad(
 
   Two tasks have one unknown, a root that is found in logarithms to the last
   digit for any norms; see `_two`. More: Newton's method on a convex function
-  (`newton`). alpha above 5 or below .5 with more than two tasks whose norms
-  differ by 1e4 and more may have no root in float32: such steps are nan.
+  (`newton`). In float32 it gives up (nan) for 1 to 4 % of random problems of
+  three tasks with alpha = 2 and norms of 1e-8 to 1e8, and for none where norms
+  are e^N(0, 1).
 
-  There is no solution where a convex combination of the gradients is 0, opposite
-  gradients of two tasks: the weights are nan. A gradient of 0 gains nothing
-  from any update; its task has weight 1 and the others what they have without
-  it.
+  There is no solution where a convex combination of the gradients is 0, as of
+  two opposite ones: the weights are nan. A gradient of 0 gains nothing from any
+  update; its task has weight 1 and the others what they have without it.
 
   Args:
     gram: G [T, T], products of the tasks' gradients.
@@ -54,7 +54,8 @@ def fairgrad(
   References:
     Ban and Ji, Fair Resource Allocation in Multi-Task Learning, ICML 2024,
     equation 4. TorchJD 0.18 and LibMTL have `scipy.least_squares` on the
-    unscaled G from 1 / T, which agrees to 1e-6 where the norms are alike.
+    unscaled G from 1 / T, which agrees to 1e-4 with norms about 1. With norms
+    of 1e-4 and 5e-4 it stops near its start, equal weights.
     LibMTL's alpha is 1; TorchJD's has no default, and 0 is the sum.
   """
   del losses, key
@@ -69,8 +70,8 @@ def fairgrad(
 def _two(tasks: Cosines, alpha: Array) -> Array:
   """Solves the equation of two tasks.
 
-  With r = (w_2 n_2) / (w_1 n_1), s = (r + c) / (1 + c r), the ratio of the gains
-  per norm, and L = log(n_1 / n_2), the quotient of the two equations is
+  With r = (w_2 n_2) / (w_1 n_1), s = (r + c) / (1 + c r), the ratio of what the
+  tasks gain per norm, and L = log(n_1 / n_2), the two equations divided are
 
       alpha log s + log r = (alpha - 1) L.
 

@@ -1,6 +1,6 @@
 """GradVac: the cosines of the gradients' angles kept at their usual values."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from esmm_jax.balancing.by_gradients import active_sets
 from esmm_jax.options import BELOW_ONE
@@ -71,28 +71,27 @@ def gradvac(
   order = _orders(key, num)
   old = jnp.asarray(state, gram.dtype)
   least = _LEAST * float(jnp.finfo(gram.dtype).eps)
+  every = np.arange(num)
   # parts[i, k]: g'_i in units of |g_i| is sum_k parts[i, k] g_k / |g_k|.
-  parts = [jnp.eye(num, dtype=gram.dtype)[i] for i in range(num)]
-  seen = [tasks.matrix[i] for i in range(num)]
-  for i in range(num):
-    for step in range(num - 1):
-      j = order[i, step]
-      along = tasks.matrix @ parts[i]
-      length = jnp.sqrt(jnp.maximum(parts[i] @ along, 0))
-      # Corrected to nothing: opposite gradients.
-      gone = length**2 <= least
-      cosine = jnp.clip(along[j] / jnp.where(gone, 1, length), -1, 1)
-      target = old[i, j]
-      rest = jnp.sqrt(jnp.maximum(1 - target**2, least))
-      more = target * jnp.sqrt((1 - cosine) * (1 + cosine)) / rest - cosine
-      moves = pairs[i, j] & ~gone
-      more = jnp.where(moves & (cosine < target), length * more, 0)
-      parts[i] = parts[i].at[j].add(more)
-      seen[i] = seen[i].at[j].set(jnp.where(gone, target, cosine))
-  ratios = tasks.norms[:, None] / tasks.norms
-  weights = (jnp.stack(parts) * ratios).sum(0)
+  parts = jnp.eye(num, dtype=gram.dtype)
+  seen = tasks.matrix
+  for step in range(num - 1):
+    at = every, order[:, step]
+    along = parts @ tasks.matrix
+    square = (parts * along).sum(1)
+    # Corrected to nothing: opposite gradients.
+    gone = square <= least
+    length = jnp.sqrt(jnp.where(gone, 1, square))
+    cosine = jnp.clip(along[at] / length, -1, 1)
+    target = old[at]
+    rest = jnp.sqrt(jnp.maximum(1 - target**2, least))
+    more = target * jnp.sqrt((1 - cosine) * (1 + cosine)) / rest - cosine
+    moves = pairs[at] & ~gone & (cosine < target)
+    parts = parts.at[at].add(jnp.where(moves, length * more, 0))
+    seen = seen.at[at].set(jnp.where(gone, target, cosine))
+  weights = (parts * tasks.norms[:, None] / tasks.norms).sum(0)
   weights = jnp.where(counts > 0, weights, 0)
-  new = beta * old + (1 - beta) * jnp.stack(seen)
+  new = beta * old + (1 - beta) * seen
   moves = pairs & ~np.eye(num, dtype=bool)
   state = jnp.where(moves, new, old).astype(jnp.asarray(state).dtype)
   return active_sets.checked(weights, gram), state

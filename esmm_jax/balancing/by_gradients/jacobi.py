@@ -25,14 +25,13 @@ def eigen(matrix: Array) -> tuple[Array, Array]:
   """
   num = len(matrix)
   vectors = jnp.eye(num, dtype=matrix.dtype)
-  pairs = [(p, q) for p in range(num) for q in range(p + 1, num)]
+  pairs = np.transpose(np.triu_indices(num, 1))
   eps = float(jnp.finfo(matrix.dtype).eps)
 
   def sweep(now: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-    matrix, vectors, count = now
-    for p, q in pairs:
-      matrix, vectors = _rotate(matrix, vectors, p, q)
-    return matrix, vectors, count + 1
+    turned, _ = lax.scan(
+        lambda both, pair: (_rotate(*both, *pair), None), now[:2], pairs)
+    return *turned, now[2] + 1
 
   def goes_on(now: tuple[Array, Array, Array]) -> Array:
     matrix, _, count = now
@@ -46,7 +45,7 @@ def eigen(matrix: Array) -> tuple[Array, Array]:
 
 
 def _rotate(
-    matrix: Array, vectors: Array, p: int, q: int
+    matrix: Array, vectors: Array, p: Array, q: Array
 ) -> tuple[Array, Array]:
   """Turns the plane of two axes so that entry p, q is 0."""
   product = matrix[p, q]

@@ -1,6 +1,6 @@
 """MetaBalance: gradients brought nearer to one norm."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from esmm_jax.balancing.by_gradients import active_sets, memory
 from esmm_jax.balancing.by_gradients.memory import Memory
@@ -65,7 +65,8 @@ def metabalance(
 
   References:
     He et al., MetaBalance, WWW 2022, algorithm 1, with the beta and r of the
-    authors' code (facebookresearch/MetaBalance). Bai et al., GradCraft, KDD 2024.
+    authors' code (facebookresearch/MetaBalance). Bai et al., GradCraft, KDD
+    2024.
   """
   del losses, key
   present = counts > 0

@@ -47,10 +47,12 @@ def mgda(
 
   References:
     Sener and Koltun, Multi-Task Learning as Multi-Objective Optimization,
-    NeurIPS 2018. TorchJD 0.18 has 100 steps of Frank-Wolfe, which may leave
-    |sum w g|^2 a third above the minimum for three tasks; LibMTL 250 steps of
-    another search, and .999 and .001 for the ends of two. LibMTL weighs the
-    divided gradients themselves, so its update is that of ours.
+    NeurIPS 2018. TorchJD 0.18 has up to 100 steps of Frank-Wolfe: of 3,000
+    random cases of three and four tasks a third had |sum w g|^2 more than 1 %
+    above the minimum, the worst 6.7 times it. LibMTL has 250 steps of another
+    search, and .999 and .001 for the ends of two: with norms 1 and 300 the
+    longer gradient is then a third of the update. LibMTL weighs the divided
+    gradients themselves, so its update is that of ours.
   """
   del key
   divisor = jnp.ones_like(losses)

@@ -37,12 +37,13 @@ def pcd(
   average of |g_i|^2, this step's among them (definition 4.5), and p the primary
   task,
 
-      d = argmin |d - h_p|^2 / 2  so that  h_j . d >= tau |h_j|^2  (definition 4.1)
+      d = argmin |d - h_p|^2 / 2   so that   h_j . d >= tau |h_j|^2
 
-  for all others j, and the update is d |g_p| / |d|. d = h_p + sum_j m_j h_j with
-  m >= 0 (theorem 4.2); for two tasks, with N_ij = h_i . h_j,
+  for all others j (definition 4.1), and the update is d |g_p| / |d|. It is
+  d = h_p + sum_j m_j h_j with m >= 0 (theorem 4.2); for two tasks, with
+  N_ij = h_i . h_j,
 
-      m = max(0, (tau N_jj - N_pj) / N_jj)              (corollary 4.6).
+      m = max(0, (tau N_jj - N_pj) / N_jj)                 (corollary 4.6).
 
   More tasks: all sets of active constraints are tried. A task that is not
   harmed has weight 0: its gradient enters only as far as it must. So towers of
@@ -78,7 +79,8 @@ def pcd(
   References:
     Priority-Constrained Descent, TMLR 2026, arXiv 2606.29521, algorithm 1; the
     authors' code DaraVaram/priority-constrained-descent, whose averages have
-    one count of steps for all tasks. Neither TorchJD 0.18 nor LibMTL has it.
+    one count of steps for all tasks. TorchJD 0.18 has it too, the first task
+    being the primary one, with the same answers; LibMTL has not.
   """
   del losses, key
   tasks = active_sets.cosines(gram, counts)
@@ -127,14 +129,16 @@ def _more(
   eps = float(jnp.finfo(matrix.dtype).eps)
   first = jnp.where(leads, sizes, 0)
   others = tasks.there & ~leads
-  # The dual problem.
-  linear = matrix @ first - tau * sizes
-  parts = active_sets.nonnegative(matrix, linear[:, None], others)[:, 0]
+  # The dual problem, in which the primary task is none of the tasks.
+  linear = jnp.where(others, matrix @ first - tau * sizes, 0)
+  ones = jnp.eye(len(matrix), dtype=matrix.dtype)
+  between = jnp.where(others[:, None] & others, matrix, ones)
+  parts = active_sets.nonnegative(between, linear[:, None], others)[:, 0]
   parts = jnp.where(leads, sizes, parts)
-  # It has no minimum where the constraints contradict each other: what then
-  # comes from its ridge is far from meeting them.
+  # It has no minimum where the constraints contradict each other: what its
+  # ridge of 32 spacings then gives is far from meeting them.
   lack = tau * sizes - matrix @ parts
-  error = tau * sizes / 2 + _NOTHING * eps * parts.sum()
+  error = tau * sizes / 2 + 2 * eps * parts.sum()
   contradict = (others & (lack > error)).any()
   parts = jnp.where(contradict, first, parts)
   return parts, _root(parts @ matrix @ parts, parts)

@@ -33,15 +33,14 @@ def famo(
   the start each task has the weight 1 / L_i of `uncertainty` without learning
   it, from the batch at hand. `after` moves xi.
 
-  The weights sum to 1, those of `static` at 1 to T; Adam removes the factor. The
-  factor c of a step, which varies from step to step with the losses, it removes
-  but for its memory.
+  The weights sum to 1, those of `static` at 1 to T; Adam removes the factor. c
+  varies from step to step with the losses: that it removes but for its memory.
 
   The lower bound of each loss, b_i in the paper, is 0. A loss has a logarithm
   only above it: the weights are nan where a loss is less than 0. A loss of 0,
-  which has no gradient, is left out; it would have all of the weight. A constant
-  weight in `loss_weights` is a factor of L_i: it cancels in w_i L_i, and FAMO
-  does not see it but for the 1e-8.
+  which has no gradient, is left out; it would have all of the weight. A
+  constant weight in `loss_weights` is a factor of L_i: it cancels in w_i L_i,
+  and FAMO does not see it but for the 1e-8.
 
   Args:
     gram: Float [T, T]; not read, but for its type.
@@ -84,8 +83,8 @@ def after(
 ) -> dict[str, Array]:
   """Moves xi by what a step changed, so that all tasks gain alike.
 
-  With d_i = log(L_i before + 1e-8) - log(L_i after + 1e-8) on the same batch, xi
-  takes a step of Adam against
+  With d_i = log(L_i before + 1e-8) - log(L_i after + 1e-8) on the same batch,
+  xi takes a step of Adam against
 
       (diag(z) - z z^T) d + weight_decay xi.
 

@@ -31,7 +31,7 @@ def gradnorm(
     window: Annotated[float | Array, per_task.STEPS] = 100,
     rate: Annotated[float | Array, POSITIVE] = 0.025,
 ) -> tuple[Array, dict[str, Array]]:
-  """Computes w = T softmax(s), in which s learns the norms that tasks shall have.
+  """Computes w = T softmax(s), in which s learns the norms of the tasks.
 
   With the norms n_i of the tasks' gradients, s is moved by an Adam of its own
   against the gradient of

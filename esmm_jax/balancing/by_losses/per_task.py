@@ -30,8 +30,8 @@ def softmax(values: Array, temperature: float | Array, present: Array) -> Array:
     Float [T], 0 for absent tasks.
   """
   top = jnp.max(values, where=present, initial=-jnp.inf)
-  # Before the division, which may overflow. XLA takes a number that is too small
-  # to have all its digits for 0.
+  # Before the division, which may overflow. XLA takes a number that is too
+  # small to have all its digits for 0.
   divisor = jnp.maximum(temperature, jnp.finfo(values.dtype).tiny)
   logits = jnp.where(present, values - top, 0.0) / divisor
   return jax.nn.softmax(logits, where=present)

@@ -41,9 +41,9 @@ def stch(
       plain:  w = softmax(L / (T N mu)) / (T N)
       log:    w = T softmax(log(L / N) / mu) / L.
 
-  As mu goes to 0 only the task with the largest L_i / N_i is trained. The
-  plain form is that of the paper with the preferences 1 / (T N_i) (1 / T without
-  `nadir`) and the ideal point 0. The log form is that of the official code and
+  As mu goes to 0 only the task with the largest L_i / N_i is trained. The plain
+  form is that of the paper with the preferences 1 / (T N_i), 1 / T without
+  `nadir`, and the ideal point 0. The log form is that of the official code and
   of LibMTL; its weights are in the ratio
 
       w_2 / w_1 = (N_1 / N_2) (R_2 / R_1)^(1 / mu - 1),  R_i = L_i / N_i.
@@ -58,8 +58,8 @@ def stch(
   and whose mean is that of its last epoch.
 
   A loss of 0, which has no gradient, gets no weight where it would have to be
-  divided by. The weights are nan where N_i is 0, and where a loss or N_i is less
-  than 0 and is divided by. Losses and means below 1e-8 are divided by as 1e-8.
+  divided by. The weights are nan where N_i is 0, and where a loss or N_i is
+  less than 0 and is divided by. Those below 1e-8 are divided by as 1e-8.
 
   Args:
     gram: Float [T, T]; not read, but for its type.

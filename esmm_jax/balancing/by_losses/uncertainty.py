@@ -98,4 +98,5 @@ def learn(
   """
   slopes = jnp.clip(slopes, -STEEPEST, STEEPEST)
   step, moments = per_task.adam(slopes, state, moves)
-  return dict(scales=jnp.clip(state['scales'] - rate * step, *bounds), **moments)
+  scales = jnp.clip(state['scales'] - rate * step, *bounds)
+  return dict(scales=scales, **moments)

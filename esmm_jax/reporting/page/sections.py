@@ -20,6 +20,7 @@ from esmm_jax.types import InputError
 from esmm_jax.workdir.folder import flatten
 from esmm_jax.workdir.identity import say_once
 
+PROGRAM = 'python -m experiments.'
 _SEEDS = ('seed', 'init_seed', 'dataset.raw_dir')
 _GATE = re.compile(r'test/(.*gate.*)/(entropy|load_\d+)')
 # Key in calibration.json -> label.

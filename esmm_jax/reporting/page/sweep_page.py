@@ -62,7 +62,8 @@ def make(
 
   Args:
     table: The results table.
-    spec: Its file and variant, for the command that resumes the sweep.
+    spec: Its file and variant, for the command that resumes the sweep; or the
+      command.
     workdir: Folder of the sweep.
     output: Path of the page; links to the runs are relative to it.
     folder: Gets the pictures; '': WORKDIR/plots.
@@ -83,10 +84,12 @@ def make(
   by_name, _ = read_runs(table.points, workdir, configs)
   runs = list(by_name.values())
   finished = sum(run.results is not None for run in runs)
-  command = (
-      f'python -m experiments.sweep --sweep={shlex.quote(spec)}'
-      f' --workdir={shlex.quote(workdir)}'
-  )
+  command = spec
+  if not spec.startswith(sections.PROGRAM):  # As a laboratory has it.
+    command = (
+        f'{sections.PROGRAM}sweep --sweep={shlex.quote(spec)}'
+        f' --workdir={shlex.quote(workdir)}'
+    )
   state = []
   if finished < len(runs):
     failed = sum(bool(run.failure) for run in runs)

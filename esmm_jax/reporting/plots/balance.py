@@ -70,16 +70,25 @@ def _draw(
     styles: Mapping[str, Mapping[str, object]],
 ) -> None:
   """Draws the lines of a panel, and where nothing is uneven."""
-  from matplotlib import ticker
-
   axes.axhline(KINDS[kind], color=drawing.GREY, linewidth=1)
   for label, (steps, values) in lines.items():
     style = dict(styles[label], markersize=3.5, linewidth=1.3)
     axes.plot(steps, values, label=label, **style)
   if kind in _LOG:
     axes.set_yscale('log')
-    # 4 and 0.1, where the default writes powers of ten.
-    axes.yaxis.set_major_formatter(lambda value, _: f'{value:g}')
-    axes.yaxis.set_minor_formatter(ticker.LogFormatter())
+    axes.yaxis.set_major_formatter(lambda value, _: f'{value:.3g}')
+    axes.yaxis.set_minor_formatter(_plain())
   if kind == CONFLICT:
     axes.set_ylim(-0.03, 1.03)
+
+
+def _plain() -> object:
+  """Returns a formatter of logarithmic axes: 4 and 0.6, not 4 x 10^0."""
+  from matplotlib import ticker
+
+  class Plain(ticker.LogFormatter):
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+      return f'{x:.3g}' if super().__call__(x, pos) else ''
+
+  return Plain()

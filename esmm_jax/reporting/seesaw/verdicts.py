@@ -67,6 +67,10 @@ def is_better(judged: str) -> bool:
   return judged.endswith(' up')
 
 
+# Fewer seeds give a bootstrap that is much too narrow: five have 126 draws.
+FEW = 5
+
+
 class Front(NamedTuple):
   """The front of static weights, and the models beside it.
 
@@ -100,6 +104,8 @@ def beyond(front: Front) -> str:
   gain = f'Front of static weights: volume {gain} over single_task'
   if volume.n < 2:
     return f'{gain}; with one seed it has no interval.'
+  if volume.n < FEW:
+    return f'{gain}; {volume.n} seeds are too few to judge by such an interval.'
   outside = [
       text(name)
       for name, by in front.margins.items()

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.balancing import steps
+from tests.balancing.by_losses import steps
 
 LOSSES = np.array([[0.2, 3.0, 0.01], [0.4, 1.0, 0.03], [0.35, 2.5, 0.01]])
 NADIR = LOSSES[:2].mean(0)

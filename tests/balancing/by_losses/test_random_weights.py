@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.balancing import steps
+from tests.balancing.by_losses import steps
 
 
 @pytest.mark.parametrize('num_tasks', [1, 2, 4])

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from tests.balancing import steps
+from tests.balancing.by_losses import steps
 
 LOSSES = [0.2, 3.0, 2e-3]
 # The loss of a step, as the papers have it, and the weight of a task.

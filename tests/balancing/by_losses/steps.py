@@ -67,8 +67,8 @@ def walk(name, losses, counts=None, grams=None, state=None, seed=0, **options):
   else:
     weights = []
     for *values, key in zip(*inputs, keys):
-      state, found = one(state, (*values, key), numbers)
-      weights.append(found)
+      state, new = one(state, (*values, key), numbers)
+      weights.append(new)
   return np.asarray(weights), jax.tree.map(np.asarray, state)
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.balancing import steps
+from tests.balancing.by_losses import steps
 
 AFTER = jax.jit(BALANCERS['famo'].after)
 
@@ -50,8 +50,8 @@ def test_first_weights(losses):
 def test_z_after_one_step_by_hand():
   """The first loss halves, the second stands still: xi moves by the rate."""
   state = moved(steps.start('famo', 2), [0.4, 1.0], [0.2, 1.0])
-  # z = (1/2, 1/2), falls (log 2, 0): the gradient is +-log(2) / 4, and the first
-  # step of Adam is the rate.
+  # z = (1/2, 1/2), falls (log 2, 0): the gradient is +-log(2) / 4, and the
+  # first step of Adam is the rate.
   np.testing.assert_allclose(
       state['mean'], [math.log(2) / 40, -math.log(2) / 40], rtol=1e-5)
   np.testing.assert_allclose(state['logits'], [-0.025, 0.025], rtol=1e-5)
@@ -111,7 +111,8 @@ def test_after_losses_without_a_logarithm(before, after):
   start = steps.start('famo', 3)
   start = moved(start, [1.0, 1.0, 1.0], [0.9, 0.8, 0.5])
   state = moved(start, [1.0, before, 1.0], [0.5, after, 0.9])
-  alone = moved(jax.tree.map(lambda x: x[[0, 2]], start), [1.0, 1.0], [0.5, 0.9])
+  alone = moved(
+      jax.tree.map(lambda x: x[[0, 2]], start), [1.0, 1.0], [0.5, 0.9])
   for key in state:
     assert state[key][1] == start[key][1]
     np.testing.assert_allclose(state[key][[0, 2]], alone[key], rtol=1e-5)

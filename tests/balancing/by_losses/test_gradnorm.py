@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.balancing import steps
+from tests.balancing.by_losses import steps
 
 
 def grams(norms, num_steps):
@@ -35,11 +35,35 @@ def test_gradient_in_w_against_finite_differences(num_tasks, alpha):
       ends = [paper(weights + e * np.eye(num_tasks)[i], norms, paces, alpha,
                     target)[0] for e in (1e-6, -1e-6)]
       slopes.append((ends[0] - ends[1]) / 2e-6)
-    found = gradnorm.slope(
+    got = gradnorm.slope(
         jnp.float32(weights), jnp.float32(norms), jnp.float32(paces),
         jnp.ones(num_tasks, bool), alpha)
     np.testing.assert_allclose(
-        found, np.array(slopes) / np.mean(weights * norms), rtol=1e-4)
+        got, np.array(slopes) / np.mean(weights * norms), rtol=1e-4)
+
+
+def test_gradient_in_s_against_finite_differences():
+  """Adam's first mean is a tenth of it; w = T softmax(s)."""
+  rng = np.random.default_rng(0)
+  share = lambda s: len(s) * np.exp(s) / np.exp(s).sum()
+  for _ in range(10):
+    s, norms, first, losses = rng.normal(size=(4, 3))
+    norms, first, losses = np.exp([norms, first, losses])
+    paces = losses / first / np.mean(losses / first)
+    weights = share(s)
+    _, target = paper(weights, norms, paces, 1.5)
+    slopes = []
+    for e in 1e-6 * np.eye(3):
+      ends = [paper(share(x), norms, paces, 1.5, target)[0]
+              for x in (s + e, s - e)]
+      slopes.append((ends[0] - ends[1]) / 2e-6 / np.mean(weights * norms))
+    state = dict(
+        steps.start('gradnorm', 3), scales=np.float32(s),
+        total=np.float32(first), added=np.ones(3, np.int32))
+    _, state = steps.step(
+        'gradnorm', losses, gram=grams(norms, 1)[0], state=state, window=1)
+    np.testing.assert_allclose(
+        state['mean'], np.array(slopes) / 10, rtol=1e-3, atol=1e-5)
 
 
 def test_first_steps_by_hand():

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.balancing import steps
+from tests.balancing.by_losses import steps
 
 # Weights before the first step, of losses .2 and .05.
 FIRST = {
@@ -84,9 +84,10 @@ def test_replicas_are_what_they_are_alone(name):
   together = jax.jit(jax.vmap(walk))(*alls)
   walk = jax.jit(walk)
   for k in range(3):
-    alone = walk(*jax.tree.map(lambda x: x[k], alls))
+    alone = walk(*jax.tree.map(lambda x, k=k: x[k], alls))
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a[k], b, rtol=1e-5, atol=1e-7),
+        lambda a, b, k=k: np.testing.assert_allclose(
+            a[k], b, rtol=1e-5, atol=1e-7),
         together, alone)
   if numbers and name != 'famo':  # FAMO's are those of `after`.
     same = jax.tree.map(lambda x: jnp.stack([x[0]] * 3), alls[:4])
