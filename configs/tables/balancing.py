@@ -24,8 +24,8 @@ quarter of the rows.
 
 `cpu` is 4,590 runs: 1,440 at the centre, 720 in each other world, 570 for each
 other architecture. A method's run and a replay's take 2.4 seconds of CPU time,
-one with fixed weights 1.1, and 1.7 times as much without ESMM's network:
-10,900 seconds, and 500 to compile 47 programs. That is 95 minutes of two cores
+one with fixed weights 1.3, and 1.7 times as much without ESMM's network:
+11,400 seconds, and 500 to compile 47 programs. That is 100 minutes of two cores
 that do nothing else, with a process for each (--shard=0/2, --shard=1/2).
 """
 
@@ -91,7 +91,7 @@ def get_table(variant: str = '') -> Table:
   gains = (CTR, cvr, CTCVR)
   columns = [Column('CTR AUC', CTR), Column('CVR AUC (entire)', CVR)]
   return Table(
-      title='Is balancing more than a loss weight?',
+      title='Balancing against fixed weights',
       note=NOTE.format('' if real else SIMULATED),
       points=_points(variant),
       columns=(
