@@ -85,7 +85,7 @@ def _draw(
 
 
 def _plain_formatter() -> Any:
-  """Returns a formatter of few minor ticks: 0.95, where the default has 9e-01."""
+  """Returns a formatter of minor ticks: 0.9, where the default has 9e-01."""
   from matplotlib import ticker
 
   class Plain(ticker.LogFormatter):
