@@ -30,8 +30,8 @@ _FRONT = (
     ' the line between them is what the changes of the weights are worth.'
 )
 _TOO_FEW = (
-    'A test with so few seeds finds large differences only; --seeds=5 or more is'
-    ' for conclusions.'
+    'A test with so few seeds finds large differences only; --seeds=5 or more'
+    ' is for conclusions.'
 )
 
 
