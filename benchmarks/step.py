@@ -12,33 +12,26 @@ step.
 """
 
 from collections.abc import Callable
-import functools
 import time
 from typing import Any
 
 from absl import flags
 from esmm_jax.data.batching.batches import Batches
-from esmm_jax.estimators import ESTIMATORS, funnel
-from esmm_jax.models import MODELS
-from esmm_jax.optim import lazy
-from esmm_jax.optim import network as optim
 from esmm_jax.parallel.layout import Layout
 from esmm_jax.schema import Schema
 from esmm_jax.training.feeding import Streamed
 from esmm_jax.training.resident import Resident
-from esmm_jax.training.state import init_state, MICRO_BATCH, StepSpec
+from esmm_jax.training.state import init_state
 from esmm_jax.training.state import TracedHyperparameters
 from esmm_jax.training.state import TrainState
-from esmm_jax.training.step import train_step
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import common
+from benchmarks.step_parts import LOSS_WEIGHTS, make_plan, OnDevice, WARM_UP
 from experiments import cli
 
-WARM_UP = 3
-LOSS_WEIGHTS = {'ctr': 1.0, 'ctcvr': 1.0, 'cvr_clicked': 0.0}
 FEEDS = {'train': Streamed, 'resident': Resident}
 KINDS = ('lazy', 'dense', *FEEDS)
 
@@ -55,32 +48,6 @@ _MICRO = flags.DEFINE_integer('micro_batches', 0, 'As the config key.')
 _WINDOWS = flags.DEFINE_integer('windows', 5, 'Timed windows; median counts.')
 _STEPS = flags.DEFINE_integer('steps', 40, 'Steps of a window.')
 flags.adopt_module_key_flags(common)
-
-
-class OnDevice:
-  """A feed whose batches are on the device before the first step."""
-
-  def __init__(self, plan, batches, layout, start: int, total: int):
-    self._step = jax.jit(
-        functools.partial(train_step, plan=plan), donate_argnums=0
-    )
-    # A list, so that the pipeline has ended when the first step begins.
-    self._batches = iter(
-        [layout.put_batch(b) for b in batches.iterate(start, total)]
-    )
-
-  @property
-  def traces(self) -> int:
-    return self._step._cache_size()
-
-  def advance(self, state, start: int, stop: int, hyper):
-    """Takes the steps [start, stop)."""
-    for _ in range(start, stop):
-      state = self._step(state, next(self._batches), hyper)
-    return state
-
-  def close(self) -> None:
-    pass
 
 
 def flops_per_example() -> int:
@@ -107,22 +74,6 @@ def bare_product(batch: int) -> Callable[[], float]:
     return 2 * batch * inner * outer / seconds
 
   return measure
-
-
-def make_plan(schema: Schema, batch_size: int, dense: bool) -> StepSpec:
-  """Builds the step of ESMM with Adam, on touched rows or on all."""
-  tx = optim.optimizer(optim.OptimizerOptions('adam'))
-  return StepSpec(
-      model=MODELS['shared_embedding'](schema, common.TOWER_UNITS),
-      terms=ESTIMATORS['entire_space'].terms,
-      outputs=functools.partial(funnel.outputs, tasks=schema.tasks),
-      row_tx=(lazy.densely if dense else lazy.lazily)(tx),
-      net_tx=tx,
-      schedule=lambda step: 1.0,
-      micro_batches=_MICRO.value or max(1, batch_size // MICRO_BATCH),
-      dense=dense,
-      map_replicas_sequentially=jax.default_backend() == 'cpu',
-  )
 
 
 def time_windows(
@@ -161,7 +112,9 @@ def measure(
   source, schema = data
   dense, num = kind == 'dense', _REPLICAS.value
   batches = Batches(source, schema, batch_size, compacted=not dense)
-  plan = make_plan(schema, batch_size, dense)
+  plan = make_plan(
+      schema, batch_size, dense, micro_batches=_MICRO.value
+  )
   state = init_state(
       plan,
       schema.num_rows,

@@ -8,6 +8,8 @@ They are imported when they are first used, so that `import esmm_jax` is quick.
   (['adatt', 'aitm', 'dbmtl'], ['ali_ccp', 'kuairand'])
   >>> 'entire_space' in esmm_jax.ESTIMATORS, 'auc' in esmm_jax.METRICS
   (True, True)
+  >>> 'pcgrad' in esmm_jax.BALANCERS
+  True
   >>> esmm_jax.DIRECTIONS['auc']
   'max'
   >>> esmm_jax.PROTOCOLS['esmm2018'].dataset_name

@@ -9,6 +9,7 @@ from configs import common
 from configs.tables import protocols
 from esmm_jax import no_effect
 from esmm_jax.embeddings import lookup
+from esmm_jax.no_effect.objectives import WITHOUT_GRADIENTS
 from esmm_jax.optim.network import OptimizerOptions
 from esmm_jax.optim.tables import table_optimizer, TableOptions
 from esmm_jax.training.loop import train_and_evaluate
@@ -146,6 +147,18 @@ IDLE = [
       for key, value in (('teacher', 'truth'), ('unclicked_weight', 'one'))),
     ('dr', '', {'estimator': 'stable_dr'}, 'loss_weights.mean_guess', 1.0,
      'trains nothing'),
+    *(('esmm', '', {}, f'balancing.{key}', value, "balancing.name is 'static'")
+      for key, value in (
+          ('gram', 'representation'), ('parts', 'each'), ('towers', 'own'))),
+    *(('esmm', '', {'balancing.name': 'replay', 'balancing.of': '../run'},
+       f'balancing.{key}', value, 'that of the run balancing.of')
+      for key, value in (('parts', 'each'), ('towers', 'own'))),
+    *(('esmm', '', {'balancing.name': name}, 'balancing.gram', 'representation',
+       f'{name!r}, which compares no gradients')
+      for name in sorted(WITHOUT_GRADIENTS)),
+    *(('esmm', '', {'balancing.measure': True}, f'balancing.{key}', value,
+       "'static', whose weights are those of loss_weights")
+      for key, value in (('parts', 'each'), ('towers', 'own'))),
 ]
 
 
@@ -160,6 +173,12 @@ def test_what_has_no_effect(name, variant, changes, key, value, other):
     said = str(e.value)
     assert said.startswith(f'{key} is {value!r}, which has no effect: ')
     assert other in said and '\n' not in said
+
+
+def test_terms_of_static_weights():
+  config = config_of('esmm', **{'balancing.terms': ('ctr', 'ctcvr')})
+  with pytest.raises(InputError, match='and nothing is measured'):
+    no_effect.check(flat(config))
 
 
 # Of these a config of this project may set any value, so that only what the
@@ -222,6 +241,15 @@ ACTIVE = [
     ('esmm', 'tabular', {
         'dataset.labels': 'like:after=click', 'dataset.conversion': '',
         'dataset.unknown_conversion': 'zero', 'dataset.files': 'a.csv'}),
+    # Parameters of a single task need the gradients apart.
+    ('esmm', '', {'balancing.name': 'random', 'balancing.towers': 'own',
+                  'balancing.gram': 'representation'}),
+    ('esmm', '', {'balancing.name': 'dwa', 'balancing.measure': True,
+                  'balancing.gram': 'representation'}),
+    ('esmm', '', {'balancing.name': 'pcgrad', 'balancing.parts': 'each',
+                  'balancing.gram': 'representation'}),
+    ('esmm', '', {'balancing.measure': True,
+                  'balancing.terms': ('ctr', 'ctcvr')}),
 ]
 
 

@@ -39,28 +39,27 @@ file and a line in `BALANCERS`.
 
 from collections.abc import MutableMapping
 
-from esmm_jax.balancing import aligned as _aligned
-from esmm_jax.balancing import cagrad as _cagrad
 from esmm_jax.balancing import constant as _constant
-from esmm_jax.balancing import dual_projection as _dual_projection
-from esmm_jax.balancing import dwa as _dwa
-from esmm_jax.balancing import fairgrad as _fairgrad
-from esmm_jax.balancing import famo as _famo
-from esmm_jax.balancing import gradnorm as _gradnorm
-from esmm_jax.balancing import gradnorm as _gradnorm
-from esmm_jax.balancing import gradvac as _gradvac
-from esmm_jax.balancing import imtl_g as _imtl_g
-from esmm_jax.balancing import imtl_l as _imtl_l
-from esmm_jax.balancing import metabalance as _metabalance
-from esmm_jax.balancing import mgda as _mgda
-from esmm_jax.balancing import nash as _nash
-from esmm_jax.balancing import pcd as _pcd
-from esmm_jax.balancing import pcgrad as _pcgrad
-from esmm_jax.balancing import random_weights as _random_weights
 from esmm_jax.balancing import replay as _replay
-from esmm_jax.balancing import stch as _stch
-from esmm_jax.balancing import uncertainty as _uncertainty
-from esmm_jax.balancing import upgrad as _upgrad
+from esmm_jax.balancing.by_gradients import aligned as _aligned
+from esmm_jax.balancing.by_gradients import cagrad as _cagrad
+from esmm_jax.balancing.by_gradients import dual_projection as _dual_projection
+from esmm_jax.balancing.by_gradients import fairgrad as _fairgrad
+from esmm_jax.balancing.by_gradients import gradvac as _gradvac
+from esmm_jax.balancing.by_gradients import imtl_g as _imtl_g
+from esmm_jax.balancing.by_gradients import metabalance as _metabalance
+from esmm_jax.balancing.by_gradients import mgda as _mgda
+from esmm_jax.balancing.by_gradients import nash as _nash
+from esmm_jax.balancing.by_gradients import pcd as _pcd
+from esmm_jax.balancing.by_gradients import pcgrad as _pcgrad
+from esmm_jax.balancing.by_gradients import upgrad as _upgrad
+from esmm_jax.balancing.by_losses import dwa as _dwa
+from esmm_jax.balancing.by_losses import famo as _famo
+from esmm_jax.balancing.by_losses import gradnorm as _gradnorm
+from esmm_jax.balancing.by_losses import imtl_l as _imtl_l
+from esmm_jax.balancing.by_losses import random_weights as _random_weights
+from esmm_jax.balancing.by_losses import stch as _stch
+from esmm_jax.balancing.by_losses import uncertainty as _uncertainty
 from esmm_jax.balancing.method import Method
 from esmm_jax.plugins.registry import instance_of, Registry
 

@@ -16,7 +16,7 @@ class Method(NamedTuple):
   its options that they name.
 
   Attributes:
-    weights: `(gram, losses, counts, state, key, **options)` -> (weights, state).
+    weights: `(gram, losses, counts, state, key, **options)` -> weights, state.
       `gram` [T, T] are the products of the tasks' gradients, `losses` [T] their
       means, `counts` [T] the sizes of their sample spaces in the batch: a task
       is there where its count is not 0. `key` is a random key. The weights [T]

@@ -5,11 +5,12 @@ weighs each report by its steps, so a run that was killed and resumed has the
 same, and it does not matter where the reports fall (`log_every`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 import math
 from typing import Any
 
 from esmm_jax.balancing import records
+import jax.numpy as jnp
 
 _TRAIN = 'train/'
 
@@ -101,6 +102,20 @@ def over_run(lines: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     if f'{_TRAIN}loss' in line:
       totals.add(line['step'], line)
   return totals.means()
+
+
+def keys(terms: Sequence[str], parts: Sequence[str]) -> list[str]:
+  """Lists the records that runs may have.
+
+  Args:
+    terms: T tasks.
+    parts: Parts of the parameters, `all` and those that may have weights of
+      their own.
+  """
+  ones = jnp.ones((len(terms), len(terms)))
+  weights = {part: ones[0] for part in ('', *parts) if part != 'all'}
+  raw = records.of_step(terms, weights, dict.fromkeys(parts, ones), ones[0])
+  return [*records.reported(dict.fromkeys((*raw, records.DEGENERATE), 1.0))]
 
 
 def told(name: str, whole: Mapping[str, float]) -> str:

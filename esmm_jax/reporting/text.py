@@ -3,12 +3,12 @@
 Each block becomes up to five grids: mean ± standard deviation over seeds; the
 choice on the validation split, with all candidates; the gains over the baseline
 at the same seed, with their 95 % interval and p-value; and the fronts of its
-curves, with the margins of other points over one. At the end may be grids of the gains of all blocks. CSV has one line for
-each cell, in full precision.
+curves, with the margins of other points over one. At the end may be grids of
+the gains of all blocks. CSV has one line for each cell, in full precision.
 """
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 import csv
 import io
 import math
@@ -17,7 +17,6 @@ import re
 from typing import Any
 
 from esmm_jax import histories
-from esmm_jax.metric_names import BALANCING
 from esmm_jax.metrics.significance import summarize, Summary
 from esmm_jax.reporting import history_notes
 from esmm_jax.reporting.choice_grid import choice_grid
@@ -129,7 +128,7 @@ def to_csv(table: Table, blocks: Sequence[Block]) -> str:
       names = [*block.values, *row.values]
       names += [row.history] if with_history else []
       columns = [c.metric for c in (*block.columns, *block.extra_columns)]
-      for metric in (*columns, *_records(row, columns)):
+      for metric in (*columns, *row.records(columns)):
         numbers = _numbers(table, row, metric)
         if row.chosen:
           taken = [row.chosen.value]
@@ -144,12 +143,6 @@ def to_csv(table: Table, blocks: Sequence[Block]) -> str:
           line = [*names, value, table.choice.metric, *numbers, mark]
           writer.writerow(line)
   return out.getvalue()
-
-
-def _records(row: Row, shown: Container[str]) -> list[str]:
-  """Returns what the runs of a row have of balancing, without columns."""
-  keys = dict.fromkeys(k for run in row.runs.values() for k in run.results or ())
-  return [k for k in keys if k.startswith(BALANCING) and k not in shown]
 
 
 def _numbers(table: Table, row: Row, metric: str) -> list[str]:

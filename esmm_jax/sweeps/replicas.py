@@ -125,8 +125,8 @@ def bundles(
     names = ', '.join(groups[k][0] for k in sorted(set(e.args[1])))
     raise InputError(
         f'{", ".join(_NAMING)}: the groups of {names} need predictions or'
-        ' weights of each other. With --replicas=1 each run is a group; runs must not name each'
-        ' other.'
+        ' weights of each other. With --replicas=1 each run is a group; runs'
+        ' must not name each other.'
     ) from e
   rank = {k: n for n, k in enumerate(order)}
   return [

@@ -8,11 +8,12 @@ row says how many of how many. Where a table has a choice, a row holds the runs
 of the value that the validation split chose (`esmm_jax.sweeps.choice`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 import math
 from typing import Any, NamedTuple
 
 from esmm_jax import histories
+from esmm_jax.metric_names import BALANCING
 from esmm_jax.metrics import significance
 from esmm_jax.metrics.significance import Paired, Summary
 from esmm_jax.sweeps import comparable
@@ -96,6 +97,12 @@ class Row(NamedTuple):
   def missing(self) -> int:
     """Number of runs that are not finished."""
     return sum(run.results is None for run in self.runs.values())
+
+  def records(self, shown: Container[str]) -> list[str]:
+    """Returns what its runs record of balancing, without what is shown."""
+    runs = self.runs.values()
+    keys = dict.fromkeys(key for run in runs for key in run.results or ())
+    return [k for k in keys if k.startswith(BALANCING) and k not in shown]
 
 
 class Block(NamedTuple):

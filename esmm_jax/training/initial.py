@@ -48,7 +48,10 @@ def placed(state: TrainState, program: Program) -> TrainState:
 
 
 def with_balance(
-    state: TrainState, plan: StepSpec, hyper: TracedHyperparameters, batch: Batch
+    state: TrainState,
+    plan: StepSpec,
+    hyper: TracedHyperparameters,
+    batch: Batch,
 ) -> TrainState:
   """Adds the state of the method and the sums of its records.
 

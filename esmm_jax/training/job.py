@@ -17,7 +17,7 @@ from esmm_jax.data.store.split_parts import shared_rows
 from esmm_jax.parallel import processes
 from esmm_jax.training import parts, program as programs
 from esmm_jax.training import selection
-from esmm_jax.training.balanced import replayed
+from esmm_jax.training.balanced import idle, replayed
 from esmm_jax.training.clock import Clock
 from esmm_jax.training.common_ctr import common_ctr_order
 from esmm_jax.training.frozen.columns import with_labels
@@ -203,11 +203,13 @@ def initialise_or_restore(job: Job) -> tuple[TrainState, Any]:
   layout = program.layout
   init = functools.partial(initial, program, [run.settings for run in runs])
   resumes, begins = checkpoints.latest_step is not None, ''
+  unread = []
   if not resumes:  # Nothing is left behind by a model that cannot be.
     state = replayed.with_weights(init(), program)
+    unread = idle.warnings(program, [run.settings for run in runs], state)
     state, begins = _take_over(job, placed(state, program))
     best = selection.copy(state.params) if job.keeps_best else {}
-  warnings = [*checkpoints.messages, *_manifests(job)]
+  warnings = [*checkpoints.messages, *_manifests(job), *unread]
   _claim(job)
   warnings += program.builder.warnings
   dataset = job.common.dataset
@@ -272,9 +274,7 @@ def _manifests(job: Job) -> list[str]:
   resumes = checkpoints.latest_step is not None
   position = chosen.position(checkpoints) if resumes else {}
   for number, run in enumerate(job.runs):
-    taken = {} if program.frozen is None else {manifest.FROZEN: program.frozen}
-    if of := program.replayed[number]:
-      taken[manifest.REPLAYED] = of.noted
+    taken = replayed.taken(program, number)
     run.manifest = manifest.make(run.record, *about, taken)
     if resumes and processes.is_first():
       carried = manifest.of_position(position, number)

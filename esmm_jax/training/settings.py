@@ -25,7 +25,6 @@ from esmm_jax.warm_start.options import InitOptions, RefitOptions
 from esmm_jax.workdir.folder import with_run_section
 
 _BATCH = Range(1, 2**24)
-_LOSS_WEIGHT = options.NOT_NEGATIVE
 _MODEL_RANGES: Mapping[str, Range] = {
     'embed_dim': Range(1, 4096),
     'dropout': options.BELOW_ONE,
@@ -203,7 +202,7 @@ class ObjectiveOptions:
       contract.check(values, ESTIMATORS[estimator].terms, estimator)
     weights = _set(config.get('loss_weights', {}))
     for name, value in weights.items():
-      options.check_number(f'loss_weights.{name}', value, _LOSS_WEIGHT)
+      options.check_number(f'loss_weights.{name}', value, options.NOT_NEGATIVE)
     rates = config.get('sampling', {})
     options.refuse_unknown(rates, Sampling._fields, 'sampling', 'a config')
     sampling = Sampling(**rates)

@@ -58,12 +58,14 @@ class Events:
   def add(self, name: str, value: float, step: int) -> None:
     """Adds a number of a step."""
     from tensorboardX.proto.event_pb2 import Event
-    from tensorboardX.summary import scalar
+    from tensorboardX.proto.summary_pb2 import Summary
 
     if self._file is None:
       return
     with self._giving_up():
-      self._put(Event(summary=scalar(name, value)), step)
+      # tensorboardX's `scalar` would write _ for the | of a pair of terms.
+      scalar = Summary.Value(tag=name, simple_value=value)
+      self._put(Event(summary=Summary(value=[scalar])), step)
       if time.monotonic() - self._flushed > _EVERY:
         self._flushed = time.monotonic()
         self._file.flush()

@@ -150,6 +150,8 @@ def run_keys(
   Raises:
     InputError: The run cannot begin.
   """
+  from esmm_jax.balancing import over_run
+  from esmm_jax.metric_names import PARTS
   from esmm_jax.metrics.by_space import metric_keys
   from esmm_jax.metrics import METRICS
   from esmm_jax.metrics.weights import RowWeights
@@ -178,6 +180,9 @@ def run_keys(
   keys = {f'{split}/{k}' for split in splits for k in computed} | set(FACTS)
   terms = ('loss', 'batch_hash', 'skipped', *estimator.weights)
   keys |= {f'train/{term}' for term in terms}
+  if balancer := parts.balancer([settings], estimator):
+    whole = over_run.keys(balancer.terms, PARTS)
+    keys |= {*whole, *(f'train/{key}' for key in whole)}
   if settings.training.common_ctr:
     keys |= {f'test/ctcvr_common/{name}' for name in METRICS.in_use()}
   if protocol := named(settings.training.protocol):

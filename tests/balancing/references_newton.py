@@ -23,7 +23,7 @@ def products(vectors):
 def fair(gram, alpha):
   """(G w)_i = w_i^(-1/alpha), as the minimum of a convex function.
 
-  Newton's method with the step halved until the function falls, to 1e-12.
+  Newton's method with the step halved until the function falls.
   """
   power = 1 - 1 / alpha
 
@@ -37,16 +37,17 @@ def fair(gram, alpha):
     slope = gram @ w - w ** (-1 / alpha)
     hessian = gram + np.diag(w ** (-1 / alpha - 1) / alpha)
     away = -np.linalg.solve(hessian, slope)
-    if (np.abs(away) <= 1e-12 * w).all():
+    # Of the update: a part that is nearly 0 has no digits of its own.
+    sizes = np.sqrt(np.diag(gram))
+    if (np.abs(away) * sizes).max() <= 1e-11 * (w * sizes).max():
       return w
-    length = 1.0
-    while (w + length * away <= 0).any():
-      length /= 2
+    border = np.where(away < 0, -w / away, np.inf).min()
+    length = min(1.0, .99 * border)
     limit = value(w)
-    while value(w + length * away) > limit + 1e-14 * abs(limit):
+    # Near the minimum its fall is rounded away, and a step needs no halving.
+    near = (np.abs(away) < 1e-4 * w).all()
+    while not near and value(w + length * away) > limit:
       length /= 2
-      if length < 1e-9:
-        return w
     w = w + length * away
   raise AssertionError('no root')
 

@@ -35,6 +35,11 @@ EXCEPTIONS = {
 }
 NAMES = sorted(BALANCERS)
 NUM = 3
+# Numbers of tasks and types; each is a program for each method.
+PRECISIONS = [
+    (2, np.float64), (NUM, np.float64),
+    *(pytest.param(*more, marks=pytest.mark.slow) for more in (
+        (1, np.float64), (1, np.float32), (2, np.float32), (NUM, np.float32)))]
 SUBSETS = [s for s in itertools.product((0, 1), repeat=NUM) if any(s)]
 
 
@@ -133,18 +138,17 @@ def degenerate(num):
 
 
 @for_all()
-@pytest.mark.parametrize('num', [1, 2, NUM])
-def test_weights_are_finite_or_all_nan(name, num):
+@pytest.mark.parametrize('num, dtype', PRECISIONS)
+def test_weights_are_finite_or_all_nan(name, num, dtype):
   gram = np.array(list(degenerate(num).values()))
   losses = problems(num, len(gram))[1]
-  for dtype in (np.float64, np.float32):
-    got, state = weigh(name, gram, losses, dtype=dtype, **chosen(name))
-    assert got.dtype == dtype
-    fine = all_or_none(got)
-    assert fine[-1] and (got[-1] > -1).all()
-    for before, later in zip(
-        jax.tree.leaves(start(name, num)), jax.tree.leaves(state)):
-      assert later.shape[1:] == np.shape(before)
+  got, state = weigh(name, gram, losses, dtype=dtype, **chosen(name))
+  assert got.dtype == dtype
+  fine = all_or_none(got)
+  assert fine[-1] and (got[-1] > -1).all()
+  for before, later in zip(
+      jax.tree.leaves(start(name, num)), jax.tree.leaves(state)):
+    assert later.shape[1:] == np.shape(before)
   if num == 1:
     assert (got[-1] > 0).all()
 
@@ -166,12 +170,14 @@ def test_others_are_trained_where_a_gradient_is_zero(name, num):
 
 
 @for_all('subset')
-def test_tasks_that_are_there_are_weighed_as_if_alone(name):
+@pytest.mark.parametrize(
+    'size', [2, 3, pytest.param(1, marks=pytest.mark.slow)])
+def test_tasks_that_are_there_are_weighed_as_if_alone(name, size):
   """For every subset; what is stored of the others does not move."""
   count = 20
   gram, losses = problems(count=count)
   state = used(name, count=count)
-  for subset in map(np.array, SUBSETS):
+  for subset in (np.array(s) for s in SUBSETS if sum(s) == size):
     tasks = np.flatnonzero(subset)
     terms = [TERMS[i] for i in tasks]
     if 'primary' in options_of(name) and terms[0] != TERMS[0]:
@@ -270,6 +276,7 @@ def test_lengths_change_no_direction(name):
     np.testing.assert_allclose(unit[0][fine], unit[1][fine], atol=1e-6)
 
 
+@pytest.mark.slow
 @for_all()
 @pytest.mark.parametrize('num', [2, NUM])
 def test_single_precision(name, num):
@@ -285,6 +292,7 @@ def test_single_precision(name, num):
   assert all_or_none(got).mean() > all_or_none(double).mean() - .05
 
 
+@pytest.mark.slow
 @for_all()
 def test_a_problem_alone_and_with_options_that_are_numbers(name):
   gram, losses = problems(count=3)
@@ -335,7 +343,8 @@ def test_options_are_documented(name):
   doc = BALANCERS[name].weights.__doc__
   for option in options_of(name):
     assert f'    {option}: ' in doc, option
-  assert 'References:' in doc or name == 'static'
+  # Constant weights have no paper.
+  assert 'References:' in doc or name in ('static', 'replay')
 
 
 def harms_none(gram, weights):

@@ -108,6 +108,15 @@ def test_a_run_without_records_has_no_position():
   assert totals.position() == {} == totals.means()
 
 
+@pytest.mark.parametrize('part', ['', 'tables'])
+def test_the_keys_that_a_run_may_have(part):
+  gram = dict.fromkeys(('all', 'tables'), jnp.ones((3, 3)))
+  raw = records.of_step(TERMS, {part: jnp.ones(3)}, gram, np.ones(3))
+  expected = {k[6:] for k in report([{k: float(v) for k, v in raw.items()}])}
+  known = over_run.keys(TERMS, ('all', 'tables', 'trunk'))
+  assert expected < set(known) and len(known) == len(set(known))
+
+
 @pytest.mark.parametrize('whole, text', [
     ({'share/ctr': 0.25, 'share/ctcvr': 0.75, 'conflict/all/ctr|ctcvr': 0.125,
       'conflict/tables/ctr|ctcvr': 0.5, 'degenerate': 0.0},

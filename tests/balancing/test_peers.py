@@ -138,13 +138,15 @@ MEMORIES = {
 }
 
 
-@TASKS
-@pytest.mark.parametrize('label', MEMORIES)
+# Of GradVac two tasks alone: the order of more is random.
+@pytest.mark.parametrize('label, nums', [
+    *[(label, (2,)) for label in MEMORIES],
+    pytest.param('PCD()', (3, 4), marks=pytest.mark.slow),
+    pytest.param('PCD(0.3, 0.5)', (3, 4), marks=pytest.mark.slow)])
 def test_methods_with_a_memory(label, nums):
   name, options, tolerance = MEMORIES[label]
   rows = [x for x in sequences(nums) if x['label'] == label]
-  # Of GradVac two tasks alone: the order of more is random.
-  assert len(rows) == (0 if (name, nums) == ('gradvac', (3, 4)) else len(nums))
+  assert len(rows) == len(nums)
   for row in rows:
     grams = np.stack([compare.gram(g) for g in row['gradients']])
     got = compare.follow(name, np.ones(grams.shape[:2]), grams, **options)
@@ -214,7 +216,7 @@ def test_pcgrad_of_libmtl():
   for weights, row in zip(got, rows):
     np.testing.assert_allclose(
         weights @ np.array(row['gradients']), row['updates']['PCGrad'],
-        rtol=1e-5)
+        rtol=1e-4)
 
 
 # Label -> our method, its options, the tolerance.

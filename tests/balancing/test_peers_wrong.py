@@ -54,7 +54,7 @@ def test_mgda_of_torchjd_stops_before_the_minimum():
 
 
 def test_nash_of_torchjd_returns_its_start():
-  """(G w)_i w_i = 1; the authors' solver fails for gradients that conflict.
+  """(G w)_i w_i = 1. The authors' solver may fail.
 
   Of 400 random pairs 7 % are off by more than 1 % in w_2 / w_1, the worst 35
   times; these are weights of 1, at which it starts.
@@ -253,6 +253,32 @@ def test_imtl_of_libmtl_needs_different_directions():
   assert np.isnan(update).all()
   weights = ours('imtl_g', gradients)
   np.testing.assert_allclose(weights, [1 / 3, 2 / 3], rtol=1e-6)
+
+
+def test_gradvac_of_libmtl_never_raises_a_target():
+  """The target of a cosine is the mean of those of the past.
+
+  LibMTL moves it in steps alone that correct the gradients. In the third step
+  the cosine is more than .2 below the mean, and the update should be corrected.
+  """
+  row = compare.read('libmtl')['gradvac']
+  grams = np.stack([compare.gram(g) for g in row['gradients']])
+  got = compare.follow('gradvac', np.ones((6, 2)), grams)
+  updates = np.einsum('nt,ntd->nd', got, row['gradients'])
+  theirs = np.array(row['updates'])
+  np.testing.assert_allclose(updates[0], theirs[0], rtol=1e-6)
+  np.testing.assert_allclose(updates[1], theirs[1], rtol=1e-6)
+  norms = np.sqrt(np.einsum('nii->ni', grams))
+  cosines = grams[:, 0, 1] / norms[:, 0] / norms[:, 1]
+  target = 0.0
+  for cosine in cosines[:2]:
+    target = (target + cosine) / 2
+  assert cosines[2] < target - 0.2
+  np.testing.assert_allclose(theirs[2], np.sum(row['gradients'][2], 0))
+  sine, other = np.sqrt(1 - cosines[2]**2), np.sqrt(1 - target**2)
+  factor = target * sine / other - cosines[2]
+  np.testing.assert_allclose(
+      got[2], 1 + factor * norms[2, ::-1] / norms[2], rtol=1e-6)
 
 
 def test_no_gradient_at_all():

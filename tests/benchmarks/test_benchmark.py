@@ -26,6 +26,11 @@ COMMANDS = {
     'dense': (
         'step', ('--kinds=lazy,dense', *SMALL), ['step_lazy', 'step_dense'],
         STEP),
+    'balancing': (
+        'balancing', (
+            '--rows=1000', '--batch_size=64', '--models=mmoe', '--rounds=1',
+            '--methods=pcgrad', '--window=1'),
+        ['mmoe_static', 'mmoe_pcgrad'], LINE | {'ratio', 'traces', 'gram'}),
     'auc': ('auc', ('--rows=1e3',), ['auc'], LINE | {'auc', 'peak_rss_bytes'}),
     'memory': (
         'memory', ('--rows=1000', '--table_optimizer=adam'), ['memory'], {

@@ -15,8 +15,8 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 # The ground floor, which every layer may use.
 LAYERS = [
     f'esmm_jax.{module}'
-    for module in ('checksums', 'histories', 'idle_objectives', 'json_files',
-                   'late_callbacks', 'locks', 'metric_names', 'no_effect',
+    for module in ('checksums', 'histories', 'json_files', 'late_callbacks',
+                   'locks', 'metric_names', 'no_effect',
                    'options', 'ownership', 'paths', 'plugins', 'printable',
                    'replaceable', 'schema', 'signatures', 'streams',
                    'system_errors', 'tasks', 'types', 'whole_files')
@@ -94,10 +94,9 @@ RULES = [
     ),
     (
         'esmm_jax.no_effect',
-        ['esmm_jax.idle_objectives', 'esmm_jax.types'],
+        ['esmm_jax.types'],
         [],
     ),
-    ('esmm_jax.idle_objectives', [], []),
     ('esmm_jax.paths', ['esmm_jax.types'], ['fsspec']),
     ('esmm_jax.printable', [], []),
     ('esmm_jax.data.csv_files', LAYERS, FILES),
@@ -318,7 +317,12 @@ RULES = [
     ('=esmm_jax', ['esmm_jax'], []),
     (
         'configs',
-        ['esmm_jax.estimators', 'esmm_jax.protocols', 'esmm_jax.sweeps'],
+        [
+            'esmm_jax.balancing',
+            'esmm_jax.estimators',
+            'esmm_jax.protocols',
+            'esmm_jax.sweeps',
+        ],
         ['ml_collections'],
     ),
     ('experiments', ['configs', 'esmm_jax'], None),

@@ -64,15 +64,16 @@ def test_the_weights_and_gradients_of_a_run(tmp_path):
 
 
 def test_steps_without_solution_are_told(tmp_path):
-  results = record() | {'balancing/degenerate': 0.0125}
-  page = page_of(tmp_path / 'run', in_lines([record()] * 3), results)
+  results = record(pairs=()) | {'balancing/degenerate': 0.0125}
+  page = page_of(tmp_path / 'run', in_lines([results] * 3), results)
   assert ('In 1.25 % of the steps the method pcgrad had no solution, and the'
           ' tasks had the weight 1.') in page.words
 
 
 @pytest.mark.parametrize('name', ['static', 'replay'])
 def test_constant_weights_have_no_control(name, tmp_path):
-  page = page_of(tmp_path / 'run', in_lines([record()] * 3), record(), name)
+  made = record(pairs=())
+  page = page_of(tmp_path / 'run', in_lines([made] * 3), made, name)
   assert f'The method {name} weighs the tasks' in page.words
   assert 'balancing.name=replay' not in page.words
 
@@ -83,15 +84,16 @@ def test_a_run_without_records_has_no_section(tmp_path):
   assert not (tmp_path / 'run' / 'plots' / 'balance.png').exists()
 
 
-def test_an_unfinished_run_has_the_picture(tmp_path):
+def test_an_unfinished_run_has_the_section(tmp_path):
   skip = ('predictions', 'calibration.json', 'results.json')
-  lines = in_lines([record()] * 3)
+  lines = in_lines([record(pairs=())] * 3)
   write_run(tmp_path / 'run', skip, lines=lines)
   page = Page(parts.render(run_page.make(str(tmp_path / 'run'))))
   assert 'Balance of the tasks' in page.words
   assert table(page, 'pair') is None
 
 
+@pytest.mark.slow
 def test_of_many_pairs_those_that_conflict_most_are_drawn(tmp_path):
   terms = [f't{k}' for k in range(5)]
   pairs = [f'{a}|{b}' for i, a in enumerate(terms) for b in terms[i + 1:]]

@@ -7,6 +7,7 @@ import csv
 import io
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -33,6 +34,12 @@ TABLES = {
         'gains-test-cvr-entire-auc.png',
         'gains-test-cvr-entire-kl.png',
         'gains-test-cvr-entire-bias-ctr-decile-largest.png',
+    ],
+    'balancing': [
+        'front.png',
+        'gains-test-ctr-auc.png',
+        'gains-test-cvr-entire-auc.png',
+        'gains-test-ctcvr-auc.png',
     ],
 }
 
@@ -145,3 +152,14 @@ def test_smoke_variants(tmp_path_factory):
   eight = results['replicas']
   assert did['replicas'] == 8
   assert cell(eight, 'replicas', ratio='1.0') == 8
+
+  # A method's gain is over its own replay, whose weights are its means.
+  rows, text = results['balancing'], texts['balancing']
+  for method in ('uncertainty', 'pcgrad'):
+    arms = [
+        cell(rows, 'test/ctr/auc', method=method, arm=arm)
+        for arm in ('method', 'replay')]
+    gain = cell(rows, 'test/ctr/auc', 'gain', method=method, arm='method')
+    assert gain == pytest.approx(arms[0] - arms[1])
+    assert re.search(rf'\| {method} +\| replay +\| 2 +\|[^|]*\[', text)
+  assert '### centre, shared_embedding: margins over static' in text

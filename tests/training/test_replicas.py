@@ -518,7 +518,7 @@ def test_groups_in_a_chain_come_in_its_order():
   configs = {name: BASE | {'common_ctr': c} for name, c in common.items()}
   assert bundles([['a'], ['b'], ['c']], configs) == [[['c'], ['b'], ['a']]]
   assert bundles([['a', 'b'], ['c']], configs) == [[['c'], ['a', 'b']]]
-  with pytest.raises(InputError, match='a, b need predictions or weights of each'):
+  with pytest.raises(InputError, match='a, b need predictions or weights of'):
     bundles([['a', 'c'], ['b']], configs)
 
 

@@ -47,6 +47,18 @@ def test_the_events_are_those_of_tensorboardx(start, tmp_path):
   assert len(events) == (81 if start else 79)
 
 
+def test_names_are_those_of_metrics(tmp_path):
+  """Also of a pair of terms; it failed before: | had become _."""
+  names = ['balancing/cosine/all/ctr|ctcvr', 'train/balancing/share/my term']
+  events = Events(str(tmp_path / 'events'), 0, lambda text: None)
+  for name in names:
+    events.add(name, 0.25, 3)
+  events.close()
+  scalars = [v for e in read(tmp_path / 'events') for v in e.summary.value]
+  assert [(v.tag, v.simple_value) for v in scalars] == [
+      (name, 0.25) for name in names]
+
+
 @contextlib.contextmanager
 def small_files(size):
   """No file can grow above a size in bytes, as on a full disk."""

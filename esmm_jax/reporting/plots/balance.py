@@ -1,7 +1,6 @@
 """Weights of the tasks and their gradients by training step."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from esmm_jax.reporting.plots import drawing
 import numpy as np
@@ -77,20 +76,19 @@ def _draw(
     axes.plot(steps, values, label=label, **style)
   if kind in _LOG:
     axes.set_yscale('log')
-    # 4 and 0.1, where the default writes powers of ten.
-    axes.yaxis.set_major_formatter(lambda value, _: f'{value:g}')
-    axes.yaxis.set_minor_formatter(_plain_formatter())
+    axes.yaxis.set_major_formatter(lambda value, _: f'{value:.3g}')
+    axes.yaxis.set_minor_formatter(_plain())
   if kind == CONFLICT:
     axes.set_ylim(-0.03, 1.03)
 
 
-def _plain_formatter() -> Any:
-  """Returns a formatter of minor ticks: 0.9, where the default has 9e-01."""
+def _plain() -> object:
+  """Returns a formatter of logarithmic axes: 4 and 0.6, not 4 x 10^0."""
   from matplotlib import ticker
 
   class Plain(ticker.LogFormatter):
 
-    def __call__(self, x, pos=None):
+    def __call__(self, x: float, pos: int | None = None) -> str:
       return f'{x:.3g}' if super().__call__(x, pos) else ''
 
   return Plain()

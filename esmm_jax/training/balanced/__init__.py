@@ -1,4 +1,5 @@
-"""Balanced runs: the finished run whose mean weights another one replays.
+"""Balanced runs, beyond their steps (`training.gradients`).
 
-  replayed   weights, towers and parts of that run
+  replayed   weights, towers and parts of the finished run that one replays
+  idle       keys that have no effect on the model
 """

@@ -28,7 +28,7 @@ KEY = BalancingOptions.key('of')
 
 
 class Replayed(NamedTuple):
-  """What is replayed of a finished run.
+  """The part of a finished run that is replayed.
 
   Attributes:
     named: The key and the folder, for messages.
@@ -92,8 +92,8 @@ class Replayed(NamedTuple):
     there = getattr(self, key)
     if value not in ('', 'all', there):
       raise InputError(
-          f'{self.named}: balancing.{key} is {value!r} here and {there!r} there.'
-          f' A replay has that of its run: leave balancing.{key} unset.'
+          f'{self.named}: balancing.{key} is {value!r} here and {there!r}'
+          f' there. A replay has that of its run: leave balancing.{key} unset.'
       )
 
   def check_terms(
@@ -240,6 +240,19 @@ def check(program: Program, settings: Sequence[Settings]) -> None:
     if run is not None:
       losses = objective.weights(s, program.estimator)
       run.check_terms(program.plan.balancer.terms, losses)
+
+
+def taken(program: Program, number: int) -> dict[str, Mapping[str, Any]]:
+  """Returns what the manifest of a replica notes of runs it takes something of.
+
+  Args:
+    program: With these runs.
+    number: Of the replica.
+  """
+  noted = {manifest.FROZEN: program.frozen} if program.frozen else {}
+  if (run := program.replayed[number]) is not None:
+    noted[manifest.REPLAYED] = run.noted
+  return noted
 
 
 def with_weights(state: TrainState, program: Program) -> TrainState:

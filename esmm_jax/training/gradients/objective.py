@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from esmm_jax.balancing import static as balancing
 from esmm_jax.estimators import sampling

@@ -33,7 +33,7 @@ def _compiled(name: str, chosen: tuple[tuple[str, Any], ...]):
 
 
 def _named(options: Iterable[tuple[str, Any]], num_tasks: int) -> dict:
-  """Returns the options, with names a, b, ... of the tasks if one is primary."""
+  """Returns the options; if a task is primary, with names a, b, ... of all."""
   options = dict(options)
   if 'primary' in options:
     options['terms'] = tuple('abcdefgh'[:num_tasks])

@@ -24,7 +24,7 @@ from torchjd import scalarization
 
 FILE = pathlib.Path(__file__).with_name('torchjd.json')
 SEARCHED = 3000  # Random gradients among which the worst are looked for.
-SEARCHED_BY_NASH = 400  # Its solver needs 50 ms each.
+SEARCHED_BY_NASH = 400  # Its solver is slow.
 KEPT = 4
 
 Weigh = Callable[[torch.Tensor], torch.Tensor]

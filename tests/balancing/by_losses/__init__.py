@@ -1,0 +1,1 @@
+"""Tests of methods of balancing that look at losses, or at nothing."""
