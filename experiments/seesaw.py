@@ -36,7 +36,7 @@ from experiments.sweeping import checks, failures, plans, runs, seesaws
 
 cli.define_config()
 cli.define_data_dir()
-_WORKDIR = file_flags.define_path('workdir', None, 'Gets the runs and the page.')
+_WORKDIR = file_flags.define_path('workdir', None, 'Gets runs and page.')
 _TASKS = flags.DEFINE_string('tasks', '', 'Two losses, as ctr,ctcvr.')
 _SCORES = flags.DEFINE_string('scores', '', 'Two spaces, as ctr,cvr_entire.')
 _METHODS = flags.DEFINE_string(
@@ -188,9 +188,8 @@ def _write_page(
   command = cli.command(cli.typed())
   made = page.make(design, tables, workdir, command, configs)
   path = os.path.join(workdir, 'seesaw.html')
-  write_text(
-      os.path.join(workdir, 'seesaw.csv'), text.to_csv(tables.front, made.blocks)
-  )
+  scores = text.to_csv(tables.front, made.blocks)
+  write_text(os.path.join(workdir, 'seesaw.csv'), scores)
   write_json(os.path.join(workdir, 'seesaw.json'), made.numbers)
   parts.write(made.page, path)
   for line in made.says:

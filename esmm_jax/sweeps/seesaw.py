@@ -22,7 +22,7 @@ RATE = 'examples_per_second'
 
 
 class Design(NamedTuple):
-  """What a laboratory compares.
+  """Arms, scores and seeds of a laboratory.
 
   Attributes:
     base: The config and its keys, a point without a seed.

@@ -1,4 +1,4 @@
-"""What a seesaw laboratory compares, as its flags name it."""
+"""Flags of a seesaw laboratory: losses, scores, ratios, methods."""
 
 import ast
 from collections.abc import Mapping, Sequence
@@ -138,8 +138,9 @@ def arms(text: str, names: Sequence[str]) -> tuple[Arm, ...]:
   """Reads methods with their options.
 
   >>> from esmm_jax.sweeps.seesaw_flags import arms
-  >>> arms('pcgrad,cagrad:c=.2', ['pcgrad', 'cagrad'])[1]
-  Arm(label='cagrad c=.2', settings={'balancing.name': 'cagrad', 'balancing.c': 0.2})
+  >>> _, arm = arms('pcgrad,cagrad:c=.2', ['pcgrad', 'cagrad'])
+  >>> arm.label, arm.settings
+  ('cagrad c=.2', {'balancing.name': 'cagrad', 'balancing.c': 0.2})
 
   Args:
     text: Names with commas between, each with options: 'cagrad:c=.2'; 'all'

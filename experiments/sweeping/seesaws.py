@@ -96,7 +96,9 @@ def design(
   terms = seesaw_flags.pair(weights, schema.tasks, options['tasks'])
   keys_of_metrics = parts.metric_keys(settings.objective, schema)
   every = [k[: -len(_AUC)] for k in keys_of_metrics if k.endswith(_AUC)]
-  scores = seesaw_flags.score_spaces(terms, schema.tasks, every, options['scores'])
+  scores = seesaw_flags.score_spaces(
+      terms, schema.tasks, every, options['scores']
+  )
   epochs = settings.training.num_epochs
   evals = max(
       settings.training.evals_per_epoch, -(-options['evals'] // epochs)
@@ -171,7 +173,7 @@ def _config(spec: str) -> Any:
 
 
 def _single_spec(dataset: str, variant: str) -> str:
-  """Returns the single-task config of a data set: of a variant, if it can be."""
+  """Returns the single-task config of a data set, of a variant if it can."""
   file = _config_file('single_task')
   with contextlib.suppress(InputError):
     if load.config(f'{file}:{variant}').dataset.name == dataset:

@@ -45,6 +45,18 @@ def test_a_config_of_the_simulator():
   assert keys['run.log_every'] == 3
 
 
+def test_three_tasks():
+  """Click and purchase by default; cart and purchase where they are named."""
+  keys = {'dataset.stages': 3}
+  made = design('esmm', keys)
+  assert made.terms == ('ctr', 'ctcvr')
+  assert made.scores == ('ctr', 'ptr_carted')
+  assert set(made.others) >= {'atr_clicked', 'ctatr', 'cvr_clicked', 'ctcvr'}
+  assert made.single['dataset.stages'] == 3
+  made = design('esmm', keys, tasks='ctatr,ctcvr')
+  assert made.scores == ('atr_clicked', 'ptr_carted')
+
+
 def test_evaluations_are_those_of_the_run():
   """At least four: two in each of two epochs, five where the config has so."""
   two = design('esmm', {'num_epochs': 2})
@@ -166,12 +178,13 @@ def test_a_log_of_ones_own(program, tmp_path):
     rows = list(csv.DictReader(f))
   assert {r['arm'] for r in rows} == {
       'single_task', 'static', 'pcgrad', 'config'}
-  # The static ratio 1 would be the config; the replay has records too.
   again = program.run(*command, '--seeds=2')
   assert again.stdout.startswith('All 12 runs are finished.'), again.stderr
   write_log(tmp_path / 'log.csv', 4100)
   other = program.run(*command, '--seeds=3')
-  assert other.returncode == 1 and 'other data' in other.stderr, other.stderr
+  assert other.returncode == 1 and 'other files' in other.stderr, other.stderr
+  other = program.run(*command, '--seeds=3', f'--data_dir={tmp_path}/new')
+  assert other.returncode == 1 and 'on other data' in other.stderr, other.stderr
 
 
 def write_log(path, rows):

@@ -195,7 +195,8 @@ def test_a_laboratory_that_is_not_finished(tmp_path):
   write_runs(tmp_path / 'two', lab(), skip=lambda p: p['seed'] > 1)
   two = page.make(
       lab(), tables(lab()), os.fspath(tmp_path / 'two'), 'the command')
-  assert two.says[1].endswith('2 seeds are too few to judge by such an interval.')
+  assert two.says[1].endswith('2 seeds are too few to judge by such an'
+                              ' interval.')
   few = lab(arms=())
   write_runs(tmp_path, few, skip=lambda p: p['seed'] > 0)
   one = page.make(few, tables(few), os.fspath(tmp_path), 'the command')

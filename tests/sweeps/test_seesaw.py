@@ -58,7 +58,8 @@ def test_losses_and_their_scores(weights, tasks, named, pair, scores):
     (lambda: seesaw_flags.score_spaces(('ctr', 'ctcvr'), FUNNEL, ['ctr'],
                                  'ctr,cvr'), "no AUC of 'cvr'"),
     (lambda: seesaw_flags.arms('pcgard', ['pcgrad']), "mean 'pcgrad'"),
-    (lambda: seesaw_flags.arms('pcgrad,pcgrad', ['pcgrad']), 'pcgrad is there twice'),
+    (lambda: seesaw_flags.arms('pcgrad,pcgrad', ['pcgrad']),
+     'pcgrad is there twice'),
     (lambda: seesaw_flags.arms('cagrad:c', ['cagrad']), 'write NAME=VALUE'),
     (lambda: seesaw_flags.ratios('1'), 'two positive numbers'),
     (lambda: seesaw_flags.ratios('1,0'), 'two positive numbers'),
@@ -73,7 +74,8 @@ def test_what_is_refused(call, words):
 
 
 def test_methods_and_their_options():
-  arms = seesaw_flags.arms('pcgrad,cagrad:c=.2:rescale=norm', ['pcgrad', 'cagrad'])
+  arms = seesaw_flags.arms(
+      'pcgrad,cagrad:c=.2:rescale=norm', ['pcgrad', 'cagrad'])
   assert [arm.label for arm in arms] == ['pcgrad', 'cagrad c=.2 rescale=norm']
   assert arms[1].settings == {
       'balancing.name': 'cagrad', 'balancing.c': 0.2,

@@ -46,6 +46,12 @@ class Arms(NamedTuple):
     ]
 
   @property
+  def planned(self) -> int:
+    """Number of runs, finished or not."""
+    rows = self.block.rows
+    return len({run.name for row in rows for run in row.runs.values()})
+
+  @property
   def config(self) -> Row:
     """The row of the config as it is."""
     return self.row(seesaw.CONFIG, seesaw.AS_IT_IS)

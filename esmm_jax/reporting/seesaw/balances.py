@@ -18,7 +18,7 @@ TITLE = 'Ratio and conflict'
 _PANELS = {
     'ratio': RATIO, 'cosine': COSINE, 'norm_ratio': NORMS, 'conflict': CONFLICT
 }  # fmt: skip
-# Those whose means are geometric; the second term that they name over the first.
+# Those whose means are geometric; of the second term over the first.
 GEOMETRIC = ('ratio', 'norm_ratio')
 _DEGENERATE = f'{BALANCING}degenerate'
 _ABOUT = (

@@ -29,6 +29,10 @@ _FRONT = (
     ' single-task models. A method is a filled point, its replay a hollow one:'
     ' the line between them is what the changes of the weights are worth.'
 )
+_TOO_FEW = (
+    'A test with so few seeds finds large differences only; --seeds=5 or more'
+    ' is for conclusions.'
+)
 
 
 class Made(NamedTuple):
@@ -70,9 +74,6 @@ def make(
   read = lambda table: tabulate(table, workdir, configs)
   blocks = read(tables.front)
   arms = read_arms(design, workdir, blocks[0])
-  finished = len(arms.lines)
-  names = {r.name for row in blocks[0].rows for r in row.runs.values()}
-  title = tables.front.title
   replays = read(tables.replays)[0] if tables.replays else None
   judged = verdicts.of_rows(tables.front, blocks[0].rows)
   pairs = (
@@ -90,25 +91,17 @@ def make(
   ]
   if stopped:
     says.append(stops.answer(stopped, design.scores))
-  state = []
-  if finished < len(names):
-    what = f'{finished} of {len(names)} runs are finished. The rest:'
-    state.append(Missing(what, command))
-  for note in notes(blocks):
-    say_once(note)
-    state.append(Text(note))
-  few = (
-      'A test with so few seeds finds large differences only; --seeds=5 or more'
-      ' is for conclusions.'
-  )
-  answers = [*map(Text, says), *([Text(few)] if design.seeds < verdicts.FEW else [])]
+  answers = says + [_TOO_FEW] * (design.seeds < verdicts.FEW)
   page = Page(
-      title,
-      f'{len(names)} runs, {finished} finished; seeds: {design.seeds}',
+      tables.front.title,
+      f'{arms.planned} runs, {len(arms.lines)} finished; seeds:'
+      f' {design.seeds}',
       [],
       [
-          Section('State', state),
-          Section('What it says', [*answers, Text(tables.front.note)]),
+          _state(arms, command),
+          Section(
+              'What it says', [*map(Text, answers), Text(tables.front.note)]
+          ),
           _front_section(arms, tables.front, scores, folder),
           _gains(tables, blocks, replays, read, folder),
           _balance(arms, folder),
@@ -124,6 +117,18 @@ def make(
   )
   values = collect(arms, judged, pairs, front, stopped, single)
   return Made(page, blocks, values, says)
+
+
+def _state(arms: Arms, command: str) -> Section:
+  """Says which runs are missing or do not count."""
+  parts: list[Any] = []
+  if len(arms.lines) < arms.planned:
+    what = f'{len(arms.lines)} of {arms.planned} runs are finished. The rest:'
+    parts.append(Missing(what, command))
+  for note in notes([arms.block]):
+    say_once(note)
+    parts.append(Text(note))
+  return Section('State', parts)
 
 
 def _front_section(

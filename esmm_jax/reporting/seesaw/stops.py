@@ -184,8 +184,9 @@ def gains_grid(arms: Sequence[Stopped], names: Sequence[str]) -> Grid:
   notes = [
       'Mean gain over single_task at the same seed, validation split, once at'
       ' the step that each run selected, once at the best step of each task, on'
-      f' both sides; * p of the paired t test below {number(LEVEL, 2)} after Holm over'
-      ' the arms. A seesaw that is gone at the own best steps was made by the'
+      f' both sides; * p of the paired t test below {number(LEVEL, 2)} after'
+      ' Holm over the arms. A seesaw that is gone at the own best steps was'
+      ' made by the'
       ' one stop.'
   ]
   return Grid('Gains with one stop and with two', headers, rows, 2, notes)
