@@ -20,7 +20,8 @@ least.
 `@weight` is the weight of CVR's terms over that of CTR. The default has ten
 seeds of two million rows and the paper's network, `cpu` ten of 200,000 and a
 small one, `kuairand` (`kuairand_cpu`: three seeds, a small network) the same
-arms where no truth is known.
+arms where no truth is known. `cpu_start` takes IPS apart in the narrow world,
+with nearly constant weights that are lower, or not, in the first steps.
 """
 
 from typing import Any, NamedTuple
@@ -30,7 +31,7 @@ from configs.tables import methods
 from esmm_jax.sweeps.points import chain, fixed, product, sweep, Sweep, zipped
 from esmm_jax.sweeps.table import Choice, Column, Table
 
-VARIANTS = ('', 'cpu', 'smoke', 'kuairand', 'kuairand_cpu')
+VARIANTS = ('', 'cpu', 'cpu_start', 'smoke', 'kuairand', 'kuairand_cpu')
 # Half-decades: what the naive loss chooses from.
 WEIGHTS = tuple(float(f'{10 ** (k / 2):.2g}') for k in range(-4, 5))
 FEW_WEIGHTS = (0.1, 1.0, 10.0)
@@ -116,6 +117,25 @@ ARMS = (
     Arm('ChorusCVR', 'chorus'),
     Arm('bound', 'conversion_if_clicked', truth=True),
 )  # fmt: skip
+# An own propensity starts at .5, so its weights at 2; the true one does not.
+STARTS = (
+    *(arm for arm in ARMS if arm.label in ('naive', 'IPS')),
+    Arm('floor .2', 'ips', {'propensity_floor': 0.2}, FEW_WEIGHTS),
+    Arm(
+        'true p, floor .2', 'ips',
+        {'propensity': 'true', 'propensity_floor': 0.2}, FEW_WEIGHTS,
+    ),
+    Arm(
+        'true p, floor .2, warm-up', 'ips',
+        {
+            'propensity': 'true',
+            'propensity_floor': 0.2,
+            'warmup_steps': 50.0,
+        },
+        FEW_WEIGHTS,
+    ),
+    Arm('bound', 'conversion_if_clicked', {}, FEW_WEIGHTS),
+)  # fmt: skip
 NOTE = (
     'Test split, mean ± standard deviation over seeds{}. weight is that of the'
     " CVR terms over CTR's; each row takes the one with the least log loss of"
@@ -188,7 +208,9 @@ def _simulated(variant: str) -> Sweep:
         if arm is first[arm.estimator]
     )
     shared = methods.FEW | {'dataset.ctr': 0.1}
-  elif variant == 'cpu':
+  if variant == 'cpu_start':
+    arms, worlds = STARTS, {'narrow': WORLDS['narrow']}
+  if variant.startswith('cpu'):
     shared |= methods.SMALL | {
         'batch_size': 1024,
         'learning_rate': 3e-3,

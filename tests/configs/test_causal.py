@@ -88,3 +88,23 @@ def test_worlds_differ_in_what_their_names_say():
         if (p['@world'], p['@arm'], p['seed']) == (world, 'DCMT', 0)]
     changed = {k: v for k, v in point.items() if centre.get(k) != v}
     assert changed.pop('@world', 'centre') == world and changed == changes
+
+
+def test_starts_take_ips_apart_in_the_narrow_world():
+  """Rows that `cpu` has are the same runs; the others are IPS of floor .2."""
+  cpu, starts = map(causal.get_table, ('cpu', 'cpu_start'))
+  assert {p['@world'] for p in starts.points} == {'narrow'}
+  names = {run_name(p): p['@arm'] for p in starts.points}
+  shared = {run_name(p): p['@arm'] for p in cpu.points if run_name(p) in names}
+  assert {a: list(shared.values()).count(a) for a in shared.values()} == {
+      'naive': 90, 'IPS': 30, 'bound': 10}
+  options = {
+      p['@arm']: (
+          p.get('estimator_options.propensity'),
+          p['estimator_options.propensity_floor'],
+          p.get('estimator_options.warmup_steps'))
+      for p in starts.points if 'floor' in p['@arm']}
+  assert options == {
+      'floor .2': (None, 0.2, None),
+      'true p, floor .2': ('true', 0.2, None),
+      'true p, floor .2, warm-up': ('true', 0.2, 50.0)}

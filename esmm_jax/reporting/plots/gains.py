@@ -63,7 +63,7 @@ def gains(
       axes.axvline(x, color='0.8', linewidth=1, zorder=0.5)
     axes.set_xlabel(x_label)
     if others is not None:
-      axes.locator_params(axis='x', nbins=5)  # Long numbers of small panels.
+      axes.locator_params(axis='x', nbins=4)  # Long numbers of small panels.
     drawing.headline(axes, name, '')
   for axes in grid.flat[len(panels) :]:
     axes.set_axis_off()
