@@ -247,9 +247,9 @@ def _check_front(table: Table, front: Front) -> None:
       del series[name]
     if lone and len(series) != 1:
       raise InputError(
-          f'{where}: {front.along!r} of {lone[0]!r} is a text, so its points are'
-          f' compared with a curve; the block {block} has {len(series)} curves,'
-          ' and must have one.'
+          f'{where}: {front.along!r} of {lone[0]!r} is a text, so its points'
+          f' are compared with a curve; the block {block} has {len(series)}'
+          ' curves, and must have one.'
       )
     for name, values in series.items():
       if not all(isinstance(v, (int, float)) for v in values):
