@@ -127,10 +127,11 @@ class Job:
 def build(
     settings: Sequence[Settings],
     data_dir: str | None,
-    workdirs: Sequence[str] = ('',),
+    workdirs: Sequence[str] = (),
 ) -> tuple[programs.Program, SplitPredictor, dict[str, Split]]:
   """Builds the program of the replicas, and opens the splits it scores."""
   # Before data is prepared, which may take long.
+  workdirs = workdirs or [''] * len(settings)
   settings, runs = replayed.resolve(settings, workdirs)
   common = settings[0]
   program = with_labels(settings, data_dir, workdirs)
