@@ -11,6 +11,8 @@ from esmm_jax.balancing.method import Method
 from esmm_jax.balancing.options import BalancingOptions, STATIC
 from esmm_jax.signatures import taken
 from esmm_jax.types import Array, InputError
+import jax
+import jax.numpy as jnp
 
 
 class Balancer(NamedTuple):
@@ -72,7 +74,7 @@ def bind(
     init = functools.partial(_taking, bound(method.init), len(chosen))
   after = method.after and functools.partial(_after, bound(method.after))
   towers = options.towers or method.towers
-  return Balancer(
+  result = Balancer(
       weights=bound(method.weights),
       init=init,
       after=after,
@@ -83,6 +85,31 @@ def bind(
       each_part=options.parts == 'each',
       measures=options.measure,
   )
+  _try(options, result)
+  return result
+
+
+def _try(options: BalancingOptions, balancer: Balancer) -> None:
+  """Traces a method once, so that what it refuses is refused early.
+
+  Raises:
+    InputError: It does, or its weights are not [T].
+  """
+  num, traced = len(balancer.terms), traced_options(options)
+  more = {'step': jnp.int32(0)} if balancer.sees_step else {}
+
+  def call(gram: Array, losses: Array) -> Array:
+    key, state = jax.random.key(0), balancer.init(**traced)
+    return balancer.weights(
+        gram, losses, losses, state, key, **traced, **more
+    )[0]
+
+  shape = jax.eval_shape(call, jnp.zeros((num, num)), jnp.zeros(num)).shape
+  if shape != (num,):
+    raise InputError(
+        f'balancing.name={options.name!r} returns weights of shape {shape}, not'
+        f' one for each of the {num} terms {list(balancer.terms)}.'
+    )
 
 
 def traced_options(options: BalancingOptions) -> dict[str, float]:

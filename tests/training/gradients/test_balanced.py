@@ -420,3 +420,13 @@ def test_it_compiles_once():
   assert step._cache_size() == 1
   pairs = itertools.combinations(TERMS, 2)
   assert {f'balancing:cosine:all:{a}|{b}' for a, b in pairs} <= set(state.sums)
+
+
+def test_what_a_method_refuses_is_refused_when_it_is_bound():
+  with pytest.raises(InputError, match="primary.*'cvr'"):
+    bind(
+        BalancingOptions(name='pcd', options={'primary': 'cvr'}),
+        BALANCERS['pcd'], TERMS)
+  whole = Method(lambda gram, losses, counts, state, key: (losses.sum(), state))
+  with pytest.raises(InputError, match=r'shape \(\), not one for each of the 2'):
+    bind(BalancingOptions(name='mine'), whole, TERMS)
