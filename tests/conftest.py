@@ -74,6 +74,23 @@ def quick_compilation():
   jax.config.update('jax_disable_most_optimizations', before)
 
 
+@pytest.fixture(scope='module')
+def uncached_compilation():
+  """For modules of hundreds of programs that no other test compiles.
+
+  They are not written to the cache of compiled programs: nothing would read
+  them, and JAX 0.10.2 has crashed in `Executable.serialize` in such a module,
+  once in two runs of the long tests.
+  """
+  import jax  # Only where it is used.
+
+  key = 'jax_persistent_cache_min_compile_time_secs'
+  before = jax.config.values[key]
+  jax.config.update(key, 1e9)
+  yield
+  jax.config.update(key, before)
+
+
 @pytest.fixture(scope='session')
 def finished(tmp_path_factory: pytest.TempPathFactory):
   """A finished run with predictions. Its files are not to be changed.

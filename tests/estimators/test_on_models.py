@@ -18,7 +18,8 @@ from tests.estimators.test_conformance import bound, CASES, COLUMNS
 from tests.models.test_layers import SMALL
 from tests.training.test_step import make_batch, SCHEMA, SGD
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
+pytestmark = pytest.mark.usefixtures(
+    'quick_compilation', 'uncached_compilation')
 # Steps of all other pairs are in the long tests.
 OFTEN = 'shared_bottom'
 # Of the cases whose steps are compared in parts, those in the slow tests.

@@ -26,7 +26,9 @@ from tests.models.test_layers import SMALL
 from tests.training import test_step as steps
 
 pytestmark = [
-    pytest.mark.slow, pytest.mark.usefixtures('quick_compilation')]
+    pytest.mark.slow,
+    pytest.mark.usefixtures('quick_compilation', 'uncached_compilation'),
+]
 TERMS = ('ctr', 'ctcvr')
 LOSS = {'ctr': 1.0, 'ctcvr': 2.0, 'cvr_clicked': 0.0}
 # Architectures whose tests are not long.
