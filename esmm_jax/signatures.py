@@ -15,6 +15,7 @@ fixed when a program is compiled.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+import functools
 import inspect
 import typing
 from typing import Any, NamedTuple
@@ -59,13 +60,21 @@ def options(function: Callable[..., Any], skip: int) -> dict[str, Option]:
     InputError: An option has no default, or an annotation that is none of
       those above.
   """
+  return dict(_options(function, skip))
+
+
+@functools.cache  # A sweep asks all functions for each of its configs.
+def _options(
+    function: Callable[..., Any], skip: int
+) -> tuple[tuple[str, Option], ...]:
+  """Reads the options as pairs, which nobody can change."""
   hints = typing.get_type_hints(function, include_extras=True)
   parameters = list(inspect.signature(function).parameters.values())
-  return {
-      parameter.name: _option(function, parameter, hints)
+  return tuple(
+      (parameter.name, _option(function, parameter, hints))
       for parameter in parameters[skip:]
       if parameter.name not in RESERVED
-  }
+  )
 
 
 def _option(

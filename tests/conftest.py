@@ -1,8 +1,11 @@
 """What all tests share: the CPU, no deadlines, and the toy data set."""
 
+import gc
+import itertools
 import os
 import pathlib
 import stat
+import sys
 
 from tests import ROOT
 
@@ -74,21 +77,29 @@ def quick_compilation():
   jax.config.update('jax_disable_most_optimizations', before)
 
 
-@pytest.fixture(scope='module')
-def uncached_compilation():
-  """For modules of hundreds of programs that no other test compiles.
+# Linux gives a process 65,530 of them, each compiled program takes at least
+# three, and without one LLVM crashes.
+_MANY_MAPPINGS = 16_000
+_tests_done = itertools.count(1)
 
-  They are not written to the cache of compiled programs: nothing would read
-  them, and JAX 0.10.2 has crashed in `Executable.serialize` in such a module,
-  once in two runs of the long tests.
-  """
-  import jax  # Only where it is used.
 
-  key = 'jax_persistent_cache_min_compile_time_secs'
-  before = jax.config.values[key]
-  jax.config.update(key, 1e9)
+@pytest.fixture(autouse=True)
+def few_programs():
+  """Drops compiled programs before the process has too many of them."""
   yield
-  jax.config.update(key, before)
+  jax = sys.modules.get('jax')
+  if jax and next(_tests_done) % 10 == 0 and num_mappings() > _MANY_MAPPINGS:
+    jax.clear_caches()
+    gc.collect()
+
+
+def num_mappings() -> int:
+  """Counts the memory mappings of this process; 0 where that is not known."""
+  try:
+    with open('/proc/self/maps', 'rb') as f:
+      return f.read().count(b'\n')
+  except OSError:
+    return 0
 
 
 @pytest.fixture(scope='session')

@@ -64,13 +64,13 @@ SLOW = {
 }
 
 
-# The others are slow.
+# The others are long.
 QUICK = [('nash', 2), ('fairgrad .5', 2), ('aligned', 2), ('nash', 3),
          ('fairgrad 2', 3), ('aligned', 3)]
 
 
 @pytest.mark.parametrize('case, num', [
-    *QUICK, *(pytest.param(case, num, marks=pytest.mark.slow)
+    *QUICK, *(pytest.param(case, num, marks=pytest.mark.long)
               for case in SLOW for num in (2, 3, 4) if (case, num) not in QUICK)
 ])
 def test_a_thousand_matrices(case, num):

@@ -76,7 +76,7 @@ def test_torchjd(label, nums):
     assert compare.difference(weights, wanted) < tolerance
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize('label', TORCHJD)
 def test_torchjd_in_float32(label):
   name, options, tolerance = TORCHJD[label]

@@ -8,7 +8,7 @@ from benchmarks.ali_ccp_check import differences
 from tests.data.ali_ccp import test_ali_ccp
 from tests.data.ali_ccp.test_ali_ccp import SESSIONS
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 raw, data_dir = test_ali_ccp.raw, test_ali_ccp.data_dir
 ali_ccp = test_ali_ccp.ali_ccp

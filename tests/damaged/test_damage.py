@@ -16,7 +16,7 @@ def stage(tmp_path_factory):
     yield stage
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize('name, ending, harm', SAMPLE)
 def test_some(name, ending, harm, stage):
   file = next(

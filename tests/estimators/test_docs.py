@@ -78,7 +78,7 @@ def test_the_table_has_every_estimator():
   assert set(ESTIMATORS) - delayed - {'end_to_end'} <= listed
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_of_the_page(tmp_path):
   (command,) = [t for kind, t in BLOCKS if not kind and 'trimmed' in t]
   write(tmp_path)

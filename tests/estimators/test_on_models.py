@@ -18,8 +18,7 @@ from tests.estimators.test_conformance import bound, CASES, COLUMNS
 from tests.models.test_layers import SMALL
 from tests.training.test_step import make_batch, SCHEMA, SGD
 
-pytestmark = pytest.mark.usefixtures(
-    'quick_compilation', 'uncached_compilation')
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 # Steps of all other pairs are in the long tests.
 OFTEN = 'shared_bottom'
 # Of the cases whose steps are compared in parts, those in the slow tests.
@@ -150,7 +149,7 @@ def stepped(case, name):
 
 @pytest.mark.parametrize('name', [
     pytest.param(name, marks=(
-        pytest.mark.slow if name in ('aitm', 'dbmtl') else pytest.mark.long))
+        pytest.mark.slow if name == 'dbmtl' else pytest.mark.long))
     for name in MODELS])
 def test_every_estimator_steps_on_every_architecture(name):
   for case in dict.fromkeys((*DEFAULTS, *HEADS.values())):
@@ -161,7 +160,8 @@ def test_every_estimator_steps_on_every_architecture(name):
 PAIRS = [
     pytest.param(
         case, name,
-        marks=pytest.mark.slow if name == OFTEN else pytest.mark.long)
+        marks=pytest.mark.slow if name == OFTEN and case in HEADS.values()
+        else pytest.mark.long)
     for case in dict.fromkeys((*DEFAULTS, *HEADS.values())) for name in MODELS
 ]
 

@@ -149,15 +149,11 @@ def place(tmp_path_factory, finished):
   return Place(tmp_path_factory.mktemp('programs'), finished)
 
 
-@pytest.mark.parametrize('name, cases', [
-    pytest.param(
-        'train', [('full', 'file'), ('closed', 'closed')],
-        marks=pytest.mark.slow, id='train, two'),
-    *(pytest.param(name, CASES, marks=pytest.mark.long, id=name)
-      for name in WORK)])
-def test_work_is_done(name, cases, place):
+@pytest.mark.long
+@pytest.mark.parametrize('name', WORK)
+def test_work_is_done(name, place):
   with forking.Program(f'experiments.{name}') as program:
-    for stdout, stderr in cases:
+    for stdout, stderr in CASES:
       arguments, product = WORK[name](place)
       done = program.run(*arguments, stdout=stdout, stderr=stderr)
       case = (stdout, stderr, done.stderr)

@@ -54,7 +54,7 @@ SHAPES = {
         {'cart': 'carted'}, BOTH | {'p_atr', 'p_ctatr', 'p_ptr'}),
 }
 # Shapes that every program is tried on each time; the others are long.
-OFTEN = ('log of clicks', 'parallel')
+OFTEN = ('log of clicks',)
 
 
 def log(num=3000):

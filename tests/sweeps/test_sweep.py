@@ -29,6 +29,7 @@ import pytest
 from tests import ROOT
 from tests.parallel import forking
 from tests.serving import served
+from tests.sweeps.unique import unique
 from tests.training.test_end_to_end import fingerprint, metrics, results
 
 TABLES = [
@@ -246,14 +247,10 @@ def test_table_file(path, variant):
   And the columns are of what the runs will have.
   """
   table = load.table(f'{path}:{variant}' if variant else path)
-  trees = {}
-  for point in table.points:
-    key = json.dumps({k: v for k, v in point.items() if k != table.seed})
-    if key not in trees:
-      trees[key] = load.point(point)
+  trees = [load.point(point) for point in unique(table.points)]
   assert runs(table.points)
   builders, sections, keys = {}, set(), set()
-  for tree in trees.values():
+  for tree in trees:
     section = json.dumps(
         [tree.dataset.to_dict(), tree.protocol, bool(tree.common_ctr),
          tree.estimator, bool(tree.balancing.name)],

@@ -272,7 +272,8 @@ def test_many_steps_side_by_side_are_as_alone(
     'changes',
     [
         {'table_optimizer': 'adam', 'table_moments': 'bfloat16'},
-        {'table_optimizer': 'rowwise_adagrad'},
+        pytest.param(
+            {'table_optimizer': 'rowwise_adagrad'}, marks=pytest.mark.long),
         pytest.param({'table_optimizer': 'adagrad'}, marks=pytest.mark.long),
         pytest.param({'table_optimizer': 'adam'}, marks=pytest.mark.long),
         pytest.param(

@@ -240,7 +240,8 @@ class Killed(BaseException):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('kill_at', [2, 4])
+@pytest.mark.parametrize('kill_at', [
+    pytest.param(2, marks=pytest.mark.long), 4])
 def test_a_checkpoint_without_a_clock_is_resumed(
     kill_at, data_dir, tmp_path, monkeypatch
 ):

@@ -1,6 +1,8 @@
 """Config keys of the options and terms of estimators."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+import functools
+import itertools
 
 from esmm_jax import signatures
 from esmm_jax.estimators.contract.estimator import Estimator, FROZEN_RUN
@@ -34,11 +36,17 @@ def terms(estimators: Mapping[str, Estimator]) -> list[str]:
   Args:
     estimators: Those of `ESTIMATORS`.
   """
+  every = (_terms(estimator.weights) for estimator in estimators.values())
+  return list(dict.fromkeys(itertools.chain.from_iterable(every)))
+
+
+@functools.cache  # A sweep asks all estimators for each of its configs.
+def _terms(weights: Callable[..., Mapping[str, float]]) -> tuple[str, ...]:
+  """Returns the terms of an estimator over all kinds of tasks."""
   names: dict[str, None] = {}
-  for estimator in estimators.values():
-    for tasks in _TASKS:
-      try:
-        names |= dict.fromkeys(estimator.weights(tasks))
-      except InputError:  # It cannot have these tasks.
-        continue
-  return list(names)
+  for tasks in _TASKS:
+    try:
+      names |= dict.fromkeys(weights(tasks))
+    except InputError:  # It cannot have these tasks.
+      continue
+  return tuple(names)

@@ -93,7 +93,6 @@ def summed(
     if at_inputs:
       more = _scattered(plan, objective, replica, more)
     rows = jnp.add(rows, more)
-  means['loss'] = sum(coefficients[k] * total.sums[k] for k in total.sums)
   return Result(net, rows, total, coefficients, means)
 
 
@@ -151,9 +150,9 @@ def _with_early_weights(
       compared,
       bool(compared) and balancer.at_inputs,
   )
+  # What is reported has the static weights, as that of other methods.
   total = result.total
   coefficients, means = objective.coefficients(total.counts, total.sums)
-  means['loss'] = sum(coefficients[k] * total.sums[k] for k in total.sums)
   result = result._replace(coefficients=coefficients, means=means)
   counts = objective.all_counts(total.counts)
   tasks = Tasks.of(balancer, coefficients, total.sums, counts)

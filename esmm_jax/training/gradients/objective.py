@@ -58,17 +58,21 @@ class Objective(NamedTuple):
   def coefficients(
       self, counts: Mapping[str, Array], sums: Mapping[str, Array]
   ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Returns the coefficients after the batch, and the means of the terms.
+    """Returns the coefficients after the batch, and means.
 
     Args:
       counts: Term -> count in the whole batch.
       sums: Term -> sum over it.
+
+    Returns:
+      Term -> coefficient; term -> mean, and `loss` of them all.
     """
     counts = self.all_counts(counts)
     coefficients = balancing.static(counts, self.weights)
     means = {k: sums[k] / balancing.divisor(counts[k]) for k in sums}
     for name, factor in self.rescale(means).items():
       coefficients[name] *= factor
+    means['loss'] = sum(coefficients[k] * sums[k] for k in sums)
     return coefficients, means
 
 

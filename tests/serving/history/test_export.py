@@ -49,7 +49,8 @@ print([m for m in FORBIDDEN if m in sys.modules])
 '''
 
 
-@pytest.mark.parametrize('name', ['nightly', 'live'])
+@pytest.mark.parametrize('name', [
+    'nightly', pytest.param('live', marks=pytest.mark.long)])
 def test_raw_rows_of_an_export(runs, tmp_path, name):
   run = runs[name]
   predictor = run.predictor()

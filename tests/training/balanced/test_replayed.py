@@ -274,7 +274,7 @@ def test_a_replay_resumes_with_the_run_that_it_began_with(
   assert recorded(tmp_path / 'run') == recorded(tmp_path / 'whole')
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_replays_of_two_methods_are_replicas(folder, finished, train):
   """Each with its own weights; those of other towers are trained apart."""
   train(config('imtl_g', **{'balancing.towers': 'weighted'}), folder / 'imtl_g')
@@ -302,7 +302,7 @@ def test_replays_of_two_methods_are_replicas(folder, finished, train):
     assert again.weights[''][term] == pytest.approx(weight, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize('weight, said', [(0.2, True), (0.0, False)])
 def test_towers_without_parameters_of_a_single_task(
     weight, said, folder, train, capsys
@@ -324,7 +324,7 @@ def test_a_run_shorter_than_its_windows(window, said, folder, train, capsys):
   assert ("'dwa' weighs all tasks alike for its first 200" in printed) == said
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_parts_have_their_own_weights(folder, train):
   train(config('pcgrad', **{'balancing.parts': 'each'}), folder / 'each')
   run = Replayed.open(str(folder / 'each'))

@@ -169,7 +169,8 @@ def test_a_run_that_is_killed_resumes_to_the_bit(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('gone', ['', 'manifest.json'])
+@pytest.mark.parametrize('gone', [
+    '', pytest.param('manifest.json', marks=pytest.mark.long)])
 def test_a_run_resumes_with_the_frozen_run_that_it_began_with(
     gone, whole, finished, tmp_path, train, monkeypatch
 ):

@@ -25,18 +25,20 @@ import pytest
 from tests.models.test_layers import SMALL
 from tests.training import test_step as steps
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.usefixtures('quick_compilation', 'uncached_compilation'),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('quick_compilation')]
 TERMS = ('ctr', 'ctcvr')
 LOSS = {'ctr': 1.0, 'ctcvr': 2.0, 'cvr_clicked': 0.0}
-# Architectures whose tests are not long.
-OFTEN = ('shared_embedding', 'mmoe')
-EVERY = [
-    pytest.param(n, marks=[] if n in OFTEN else pytest.mark.long)
-    for n in MODELS
-]
+
+
+def often(every, *names):
+  """Parameters of a test; those with other names are in the long tests."""
+  return [
+      pytest.param(n, marks=[] if n in names else pytest.mark.long)
+      for n in every
+  ]
+
+
+EVERY = often(MODELS, 'shared_embedding')
 
 
 def constant(gram, losses, counts, state, key):
@@ -308,7 +310,8 @@ def test_a_method_without_a_solution_leaves_static_weights_and_is_counted():
   assert_near(of_result(got), {p: ctr[p] + ctcvr[p] for p in ctr})
 
 
-@pytest.mark.parametrize('name', BALANCERS)
+@pytest.mark.parametrize('name', often(
+    BALANCERS, 'static', 'random', 'uncertainty', 'pcgrad', 'mgda', 'pcd'))
 def test_a_batch_without_clicks_trains_ctr(name):
   """Of the click space: CVR has no row, so CTR is trained as if alone."""
   terms = ('ctr', 'cvr_clicked')
@@ -383,7 +386,7 @@ def test_the_needs_of_a_method_are_found(function, wanted):
   assert weighing.needs(balancer, {}, state, jax.random.key(0)) == wanted
 
 
-@pytest.mark.parametrize('sequentially', [True, False])
+@pytest.mark.parametrize('sequentially', often([True, False], True))
 def test_replicas_have_states_of_their_own(sequentially):
   """Each as it is alone; options that are numbers differ."""
   plan = steps.make_plan(

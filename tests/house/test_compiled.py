@@ -1,0 +1,23 @@
+"""That the suite does not run out of memory mappings (tests/conftest.py)."""
+
+import gc
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from tests.conftest import num_mappings
+
+
+def test_programs_that_are_dropped_give_their_mappings_back():
+  """Thirty programs of three mappings, while somebody has the functions."""
+  before = num_mappings()
+  if not before:
+    pytest.skip('no /proc/self/maps')
+  functions = [jax.jit(lambda x, k=k: jnp.sin(x) * k) for k in range(30)]
+  assert [float(f(0.0)) for f in functions] == [0.0] * 30
+  many = num_mappings()
+  assert many >= before + 90
+  jax.clear_caches()
+  gc.collect()
+  assert num_mappings() <= many - 60
