@@ -79,7 +79,7 @@ def quick_compilation():
 
 # Linux gives a process 65,530 of them, each compiled program takes at least
 # three, and without one LLVM crashes.
-_MANY_MAPPINGS = 16_000
+_MANY_MAPPINGS = 10_000
 _tests_done = itertools.count(1)
 
 
