@@ -125,6 +125,26 @@ def test_each_predicts_the_labels_of_a_frozen_run(alone, data_dir, tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize('method', ['gradvac', 'famo'])
+def test_balanced_as_one(method, data_dir, tmp_path):
+  """The weights, and what is on record of them: a method with a state."""
+  more = (f'--config.balancing.name={method}', '--config.balancing.measure')
+  for num in (1, 2):
+    codes, texts = end(start(tmp_path / str(num), data_dir, num, *more))
+    assert codes == [0] * num, texts
+  one, two = (results(str(tmp_path / str(num))) for num in (1, 2))
+  keys = {k for k in one if k.startswith('balancing/')}
+  assert {'balancing/share/ctr', 'balancing/cosine/all/ctr|ctcvr'} <= keys
+  assert keys == {k for k in two if k.startswith('balancing/')}
+  for key in keys:
+    assert two[key] == pytest.approx(one[key], rel=1e-4), key
+  assert one['balancing/share/ctr'] != 0.5
+  worst = largest_difference(tmp_path / '1', tmp_path / '2')
+  print(f'{method}: largest difference {worst:.2e}')
+  assert worst <= 1e-5
+
+
+@pytest.mark.long
 @pytest.mark.parametrize('before, after', [(2, 1), (1, 2), (4, 2)])
 def test_another_number_resumes(before, after, alone, data_dir, tmp_path):
   """SIGTERM to one of them: all save, and others resume."""

@@ -57,9 +57,9 @@ def famo(
   References:
     Liu et al., FAMO: Fast adaptive multitask optimization, NeurIPS 2023:
     algorithm 2. The official code, LibMTL and TorchJD are the same, with b_i.
-    The decay is 1e-3 in LibMTL and TorchJD; `famo.py` of the official code has
-    1e-2. The official code also clips the norm of the shared gradient at 1:
-    here that is the optimizer's `clip_norm`.
+    The decay is 1e-3 in LibMTL and TorchJD; of the official code `famo.py` has
+    1e-2 and `methods/weight_methods.py` 1e-5. The official code also clips the
+    norm of the shared gradient at 1: here that is the optimizer's `clip_norm`.
   """
   del key, rate, weight_decay
   present = counts > 0
