@@ -20,7 +20,8 @@ all methods in all worlds and architectures, on two million rows, for an
 accelerator; `kuairand` the same on KuaiRand-Pure; `cpu` all methods at the
 centre with ESMM's network, `FEW` in the other worlds and `FEWER` in the other
 architectures, on 200,000 rows; `kuairand_cpu` the few with ESMM's network, on a
-quarter of the rows.
+quarter of the rows. `cpu_controls` has what Nash-MTL does beside moving the
+ratio, one thing at a time, with fixed weights (`CONTROLS`).
 
 `cpu` is 4,590 runs: 1,440 at the centre, 720 in each other world, 570 for each
 other architecture. A method's run and a replay's take 2.4 seconds of CPU time,
@@ -38,7 +39,7 @@ from esmm_jax.sweeps.points import chain, fixed, product, run_name, sweep, Sweep
 from esmm_jax.sweeps.points import zipped
 from esmm_jax.sweeps.table import Choice, Column, Front, Table
 
-VARIANTS = ('', 'cpu', 'smoke', 'kuairand', 'kuairand_cpu')
+VARIANTS = ('', 'cpu', 'cpu_controls', 'smoke', 'kuairand', 'kuairand_cpu')
 RATES = (1e-3, 3e-3, 1e-2)
 # Of the weight of CTR to that of CTCVR, whose loss is smaller by a factor of
 # 20: from where CTR is as good as it gets to where it suffers most.
@@ -49,6 +50,13 @@ WORLDS = ('centre', 'rho -.6', 'CVR .5 %')
 MODELS = ('shared_embedding', 'shared_bottom', 'mmoe', 'ple')
 KUAIRAND = ('like', 'long_view')
 FEWER = ('uncertainty', 'pcgrad', 'mgda', 'cagrad', 'imtl_g')
+# Of fixed weights: the scale of the update grows until the last step, as that
+# of Nash-MTL's weights; and each batch's gradient has one length, which no
+# gradient is below.
+CONTROLS = {
+    'rising rate': {'schedule.warmup_steps': 196},
+    'one length': {'clip_norm': 1e-5},
+}
 # What has no replay: it is one, or is the front.
 _FIXED = ('static', 'replay')
 CTR, CVR, CTCVR = 'test/ctr/auc', 'test/cvr_entire/auc', 'test/ctcvr/auc'
@@ -132,6 +140,8 @@ def cells(variant: str) -> list[Cell]:
   )
   if variant == 'smoke':
     return [Cell('centre', MODELS[0], ('uncertainty', 'pcgrad'))]
+  if variant == 'cpu_controls':
+    return [Cell(WORLDS[0], MODELS[0], ('imtl_g', 'nash'))]
   if variant == 'cpu':
     others = [Cell(world, MODELS[0], few) for world in WORLDS[1:]]
     others += [Cell(WORLDS[0], model, fewer) for model in MODELS[1:]]
@@ -167,7 +177,7 @@ def _data(variant: str, cell: Cell) -> Sweep:
   point |= {'dataset.ctr': 0.1} | causal.WORLDS[cell.world]
   if variant == 'smoke':
     point |= methods.FEW
-  elif variant == 'cpu':
+  elif variant.startswith('cpu'):
     point |= {
         'batch_size': 1024,
         'dataset.num_train': 200_000,
@@ -200,12 +210,24 @@ def _arms(variant: str, cell: Cell, common: Sweep) -> Sweep:
   return chain(
       product(network('single_task', 'click_space'), [single]),
       product(shared, weights),
+      product(shared, _controls() if variant == 'cpu_controls' else []),
       *(
           _with_replay(point, name)
           for name in cell.balancers
           for point in shared
       ),
   )
+
+
+def _controls() -> Sweep:
+  """Makes the points of `CONTROLS` at the weights around Nash-MTL's ratio."""
+  return [
+      {'@method': name, '@arm': f'CTR x {ratio:g}'}  # A text: no curve.
+      | changes
+      | seesaw_weights.weights_of(ratio, 'ctcvr')
+      for name, changes in CONTROLS.items()
+      for ratio in RATIOS[3:6]
+  ]
 
 
 def _with_replay(point: dict[str, Any], name: str) -> Sweep:
@@ -222,6 +244,7 @@ def _with_replay(point: dict[str, Any], name: str) -> Sweep:
 
 def _network(model: str, variant: str) -> Sweep:
   """Makes an architecture's point, without its label."""
-  config = {'smoke': 'smoke', 'cpu': '', '': ''}.get(variant, 'kuairand')
-  (point,) = networks.network(model, config, small=variant.endswith('cpu'))
+  config = 'kuairand' if variant.startswith('kuairand') else ''
+  config = 'smoke' if variant == 'smoke' else config
+  (point,) = networks.network(model, config, small='cpu' in variant)
   return [{k: v for k, v in point.items() if k != '@model'}]
