@@ -1,5 +1,6 @@
 """Compiled programs that the next run need not compile again."""
 
+import json
 import os
 import subprocess
 import sys
@@ -136,14 +137,21 @@ def test_runs_at_once_have_the_numbers_of_one_alone(tmp_path):
 
   def lines(name):
     text = (tmp_path / name / 'metrics.jsonl').read_text('utf-8')
-    return [line.partition('"step"')[2] for line in text.splitlines()]
+    return [
+        {k: v for k, v in json.loads(line).items() if k != 'time'}
+        for line in text.splitlines()
+    ]
 
-  alone = start('alone', '--compilation_cache=')
-  assert (alone.communicate()[1], alone.returncode) == ('', 0)
+  def end(*programs):
+    for said in [program.communicate()[1] for program in programs]:
+      # A slow machine shows progress; JAX would warn of a half-written file.
+      assert 'arning' not in said and 'rror' not in said
+    assert {program.returncode for program in programs} == {0}
+
+  end(start('alone', '--compilation_cache='))
   assert not (tmp_path / 'data' / 'compiled').exists()
-  for names in (['a', 'b', 'c'], ['d', 'e']):
-    for program in [start(name) for name in names]:
-      assert (program.communicate()[1], program.returncode) == ('', 0)
+  for names in (['a', 'b'], ['c', 'd']):
+    end(*[start(name) for name in names])
     assert len(files(tmp_path / 'data' / 'compiled')) > 10
     for name in names:
       assert lines(name) == lines('alone') and len(lines(name)) > 3
