@@ -1,5 +1,6 @@
 """Compiled programs that the next run need not compile again."""
 
+import errno
 import json
 import os
 import subprocess
@@ -94,6 +95,21 @@ def test_a_folder_that_cannot_be_is_one_warning(tmp_path, capsys):
       ' exists (errno 17, EEXIST). Something else stands there; move it, or use'
       ' another name. The run goes on. --compilation_cache=FOLDER names another'
       " one, and --compilation_cache='' none.")
+
+
+def test_a_full_disk_is_one_warning(tmp_path, monkeypatch, capsys):
+  run(tmp_path)
+  before = files(tmp_path)
+
+  def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  with monkeypatch.context() as m:
+    m.setattr(os, 'replace', full)
+    _, hits = run(tmp_path, 4)
+  (line,) = capsys.readouterr().err.splitlines()
+  assert 'No space left on device' in line and 'The run goes on.' in line
+  assert hits == 0 and files(tmp_path) == before
 
 
 def test_a_folder_that_others_may_write_to_is_not_read(tmp_path, capsys):
