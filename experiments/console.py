@@ -6,7 +6,6 @@ from typing import Any
 
 from esmm_jax import histories, streams
 from esmm_jax.printable import printable
-from esmm_jax.reporting.grid import digits
 
 # Metrics of a split in the order of the columns; the second line of a
 # regression, the last where the truth is known.
@@ -35,6 +34,7 @@ def print_results(
   The title says what their histories know (`histories`), or the name of each
   run where they know different things.
   """
+  from esmm_jax.reporting.grid import digits
   from rich.box import SIMPLE_HEAD
   from rich.console import Console
   from rich.table import Table

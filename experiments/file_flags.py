@@ -1,6 +1,8 @@
 """Flags that several programs have: paths, rows to read, calibration."""
 
 from collections.abc import Callable, Mapping
+import contextlib
+import os
 from typing import Any
 
 from absl import flags
@@ -43,6 +45,28 @@ def define_path(name: str, default: str | None, text: str) -> Any:
     The flag's holder.
   """
   return flags.DEFINE(_Path(), name, default, text)
+
+
+def define_compilation_cache() -> None:
+  """Defines --compilation_cache, which `kept_programs` reads."""
+  define_path(
+      'compilation_cache',
+      None,
+      'Folder of compiled programs, which the next run need not compile again;'
+      " '' for none. Default: compiled/ in --data_dir.",
+  )
+
+
+def kept_programs() -> contextlib.AbstractContextManager[None]:
+  """Keeps what is compiled in the block, as --compilation_cache says."""
+  from esmm_jax.doctor import compiled
+  from esmm_jax.training import parts
+
+  folder = flags.FLAGS.compilation_cache
+  if folder is None:
+    data_dir = paths.expand(flags.FLAGS.data_dir or parts.DEFAULT_DATA_DIR)
+    folder = os.path.join(data_dir, 'compiled')
+  return compiled.kept(folder)
 
 
 def define_runs() -> None:

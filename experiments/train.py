@@ -25,6 +25,7 @@ from experiments import cli, console, file_flags, load
 
 cli.define_config()
 cli.define_data_dir()
+file_flags.define_compilation_cache()
 _WORKDIR = file_flags.define_path(
     'workdir', None, 'Folder of the run; the same command again resumes it.'
 )
@@ -67,7 +68,8 @@ def main() -> None:
     return _as_one_of_many(config, workdir)
   if _NUM_PROCESSES.value is not None or _PROCESS_ID.value is not None:
     raise InputError('--num_processes and --process_id need --coordinator.')
-  _train(config, workdir)
+  with file_flags.kept_programs():
+    _train(config, workdir)
 
 
 def _set_run(config: Any, key: str, run: str | None) -> None:

@@ -3,4 +3,5 @@
   machine    devices, memory, libraries, folders
   numbers    known results computed on the device
   allocator  what becomes of memory that is freed
+  compiled   programs that earlier runs compiled
 """

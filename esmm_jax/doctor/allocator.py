@@ -2,8 +2,6 @@
 
 import ctypes
 
-import pyarrow as pa
-
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
@@ -42,6 +40,8 @@ def return_arrow_memory() -> bool:
   Returns:
     Whether it took effect; False where Arrow was built without jemalloc.
   """
+  import pyarrow as pa  # What only shows --help needs none.
+
   try:
     pa.set_memory_pool(pa.jemalloc_memory_pool())
   except NotImplementedError:

@@ -14,6 +14,8 @@
   choosing      the one that selects the parameters of a run
   undefined     those that are no numbers, and why
   checks        validation of their inputs
+  packing       rows as integers, to sort them fast
+  side_by_side  parts of an evaluation on several cores
 
 METRICS are those of one task: name -> function(logits, labels, where) -> float
 with float [n] log-odds, 0 or 1 [n] labels, and 0 or 1 [n] `where`, None for all

@@ -7,10 +7,11 @@ CTCVR label over all impressions is not computed: it ranks CTR above the truth.
 """
 
 from collections.abc import Callable, Collection, Mapping
+import functools
 from typing import NamedTuple
 
 from esmm_jax.metric_names import ENTIRE, GROUPED, WEIGHTS
-from esmm_jax.metrics import METRICS
+from esmm_jax.metrics import METRICS, side_by_side
 from esmm_jax.metrics.ranking import grouped_auc
 from esmm_jax.metrics.regression import REGRESSION_METRICS
 from esmm_jax.metrics.truth import against_truth
@@ -139,36 +140,75 @@ def evaluate(
   labels = {k: np.asarray(v) for k, v in observed.labels.items()}
   own, periods = observed.group_periods, observed.periods
   every = _within(observed.groups, periods if own is None else own)
-  metrics = {}
+  parts = []  # Each copies its rows: 170 MB of 43 million.
   for space in spaces(observed.tasks):
-    # One space at a time: with 43 million rows each copy is 170 MB.
-    scores, label = outputs[space.output], labels[space.label]
-    groups, periods = every, observed.periods
-    if space.given:
-      where = labels[space.given] == 1
-      scores, label = scores[where], label[where]
-      groups = None if groups is None else groups[where]
-      periods = None if periods is None else np.asarray(periods)[where]
-    if space.kind == 'regression':
-      for name in functions(space):
-        value = _value(REGRESSION_METRICS, name, scores, label)
-        metrics[f'{space.key}/{name}'] = value
-      continue
-    for name, value in of_events(scores, label, periods).items():
-      metrics[f'{space.key}/{name}'] = value
-    if groups is not None and group_metrics:
-      grouped = grouped_auc(scores, label, groups)
-      metrics[f'{space.key}/gauc'] = grouped.value
-      metrics[f'{space.key}/gauc_coverage'] = grouped.coverage
+    rows = space, outputs[space.output], labels
+    parts.append(functools.partial(_of_space, *rows, observed.periods))
+    if every is not None and group_metrics and space.kind == 'binary':
+      parts.append(functools.partial(_of_groups, *rows, every))
   for name in _outputs_with_truth(observed.tasks, observed.truth):
     clicked = labels['click'] == 1
-    metrics |= against_truth(name, outputs[name], observed.truth, clicked)
+    parts.append(functools.partial(
+        against_truth, name, outputs[name], observed.truth, clicked
+    ))
+  # Somebody's code may not be made for threads.
+  num = 0 if _has_plugins() else max(len(x) for x in labels.values())
+  metrics = {}
+  for values in side_by_side.run(parts, num):
+    metrics |= values
   if row_weights and row_weights.needs <= {*observed.truth}:
     tasks = [t.name for t in observed.tasks if t.kind == 'binary']
     columns = labels | dict(observed.truth)
     logits = {name: outputs[name] for name in tasks}
     metrics |= clicked_rows(row_weights, logits, columns)
   return metrics
+
+
+def _has_plugins() -> bool:
+  """Returns whether a metric in use is of a plugin."""
+  registries = METRICS, REGRESSION_METRICS
+  return any(r.module(name) for r in registries for name in r.in_use())
+
+
+def _of_space(
+    space: Space,
+    scores: Array,
+    labels: Mapping[str, Array],
+    periods: Array | None,
+) -> dict[str, float]:
+  """Computes the metrics of one space, without those of groups."""
+  label, where = _rows_of(space, labels)
+  scores = scores[where]
+  if space.kind == 'regression':
+    metrics = REGRESSION_METRICS
+    values = {n: _value(metrics, n, scores, label) for n in functions(space)}
+  else:
+    periods = None if periods is None else np.asarray(periods)[where]
+    values = of_events(scores, label, periods)
+  return {f'{space.key}/{name}': value for name, value in values.items()}
+
+
+def _of_groups(
+    space: Space, scores: Array, labels: Mapping[str, Array], groups: Array
+) -> dict[str, float]:
+  """Computes GAUC of one space, and its coverage."""
+  label, where = _rows_of(space, labels)
+  grouped = grouped_auc(scores[where], label, groups[where])
+  return {
+      f'{space.key}/gauc': grouped.value,
+      f'{space.key}/gauc_coverage': grouped.coverage,
+  }
+
+
+def _rows_of(
+    space: Space, labels: Mapping[str, Array]
+) -> tuple[Array, Array | slice]:
+  """Returns the labels of a space's rows, and what selects those rows."""
+  label = labels[space.label]
+  if not space.given:
+    return label, slice(None)  # No copy.
+  where = labels[space.given] == 1
+  return label[where], where
 
 
 def functions(

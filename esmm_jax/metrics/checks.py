@@ -83,7 +83,7 @@ def equal_mass_bins(keys: np.ndarray, num_bins: int) -> np.ndarray:
   """Assigns rows to bins of equal mass, equal keys to one bin.
 
   Args:
-    keys: float64 [n].
+    keys: float64 [n], without nan.
     num_bins: Number of bins.
 
   Returns:
@@ -94,9 +94,15 @@ def equal_mass_bins(keys: np.ndarray, num_bins: int) -> np.ndarray:
   """
   if num_bins < 1:
     raise InputError(f'num_bins must be at least 1, it is {num_bins}.')
-  _, key_of_row, ties = np.unique(
-      keys, return_inverse=True, return_counts=True
-  )
-  # Twice the middle of ranks [end - ties, end), in integers: 2 end - ties.
-  twice_middle = 2 * np.cumsum(ties) - ties
-  return (twice_middle * num_bins // max(2 * len(keys), 1))[key_of_row]
+  num = len(keys)
+  ordered = np.sort(keys)  # Values alone: ranks of all rows would take longer.
+  starts = np.arange(1, num_bins) * num // num_bins if num else np.zeros(0, int)
+  # Bin b begins with the first run of ties [low, high) whose middle rank,
+  # (low + high) / 2, is at least b num / num_bins: the run of that rank or the
+  # next one.
+  firsts = ordered[starts]
+  low = np.searchsorted(ordered, firsts, side='left')
+  high = np.searchsorted(ordered, firsts, side='right')
+  late = (low + high) * num_bins < 2 * num * np.arange(1, len(starts) + 1)
+  firsts = np.append(ordered, np.nan)[np.where(late, high, starts)]
+  return np.searchsorted(firsts, keys, side='right')

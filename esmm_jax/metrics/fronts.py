@@ -20,7 +20,7 @@ from esmm_jax.metrics.score_pairs import checked, complete, complete_seeds
 from esmm_jax.metrics.score_pairs import corner, resampled
 from esmm_jax.types import Array
 import numpy as np
-from scipy import stats
+import scipy  # Imports `stats` when it is asked for.
 
 NAN = float('nan')
 
@@ -236,7 +236,7 @@ def trade_off(values: Array) -> TradeOff:
   x, y = values[complete(values)].T
   if len(x) < 3 or np.ptp(x) == 0:
     return TradeOff(NAN, NAN)
-  slope = float(stats.linregress(x, y).slope)
+  slope = float(scipy.stats.linregress(x, y).slope)
   if np.ptp(y) == 0:  # Constant ranks have no correlation.
     return TradeOff(slope, NAN)
-  return TradeOff(slope, float(stats.spearmanr(x, y).statistic))
+  return TradeOff(slope, float(scipy.stats.spearmanr(x, y).statistic))

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from esmm_jax.metrics import packing
 from esmm_jax.metrics.checks import is_one, same_length
 from esmm_jax.types import Array, InputError
 
@@ -170,10 +171,18 @@ def grouped_auc(
         f'groups must be integers or strings, they are {groups.dtype}.'
     )
   scores, positive, groups = _scored_rows(scores, labels, where, groups)
-  order = np.lexsort((scores, groups))
-  scores, positive, groups = scores[order], positive[order], groups[order]
+  packed = packing.packed(scores, positive, groups)
+  if packed is None:
+    order = np.lexsort((scores, groups))
+    scores, positive, groups = scores[order], positive[order], groups[order]
+    runs = _run_starts(groups, scores)
+  else:
+    packed.sort()
+    positive = packed.astype(np.uint8) & 1
+    packed >>= 1
+    runs = _run_starts(packed)
+    groups = packed >> 32
   # From rows to runs of equal group and score, then from runs to groups.
-  runs = _run_starts(groups, scores)
   pos = np.add.reduceat(positive, runs, dtype=np.int64)
   neg = np.diff(runs, append=len(scores)) - pos
   return grouped_auc_of_counts(pos, neg, groups[runs])

@@ -10,7 +10,7 @@ from esmm_jax.metrics.checks import float_rows, mean_or_nan
 from esmm_jax.plugins.registry import function_of, Registry
 from esmm_jax.types import Array
 import numpy as np
-from scipy import stats
+import scipy  # Imports `stats` when it is asked for.
 
 
 def mean_squared_error(
@@ -92,7 +92,7 @@ def rank_correlation(
   values, labels = _rows(values, labels, where)
   if len(values) < 2 or np.ptp(values) == 0 or np.ptp(labels) == 0:
     return float('nan')
-  return float(stats.spearmanr(values, labels).statistic)
+  return float(scipy.stats.spearmanr(values, labels).statistic)
 
 
 def value_calibration(

@@ -26,7 +26,7 @@ from esmm_jax.metrics.checks import is_one
 from esmm_jax.metrics.ranking import auc
 from esmm_jax.types import Array
 import numpy as np
-from scipy import optimize, stats
+import scipy  # Imports `stats` when it is asked for.
 
 NAN = float('nan')
 # Differences are rounded to these decimals before they are ranked, so that
@@ -121,7 +121,7 @@ def paired(
   with warnings.catch_warnings():
     # Equal differences have no variance; t is then infinite, or 0 / 0.
     warnings.simplefilter('ignore', RuntimeWarning)
-    test = stats.ttest_1samp(d, 0.0)
+    test = scipy.stats.ttest_1samp(d, 0.0)
     low, high = map(float, test.confidence_interval(confidence))
   p_t = float(test.pvalue) if d.any() else 1.0
   return Paired(n, mean, std, low, high, p_t, p_wilcoxon)
@@ -130,7 +130,7 @@ def paired(
 def _signed_rank(d: np.ndarray) -> float:
   d = np.round(d, _RANKED_DECIMALS)
   d = d[d != 0]
-  return float(stats.wilcoxon(d).pvalue) if len(d) else 1.0
+  return float(scipy.stats.wilcoxon(d).pvalue) if len(d) else 1.0
 
 
 def holm(p_values: Iterable[float]) -> np.ndarray:
@@ -184,15 +184,15 @@ def minimum_detectable_difference(
   """
   if n < 2 or math.isnan(std):
     return NAN
-  critical = stats.t.ppf(1 - level / 2, n - 1)
+  critical = scipy.stats.t.ppf(1 - level / 2, n - 1)
 
   def missing(shift):
-    return stats.nct.sf(critical, n - 1, shift) - power
+    return scipy.stats.nct.sf(critical, n - 1, shift) - power
 
   high = 1.0
   while missing(high) < 0:
     high *= 2
-  return float(optimize.brentq(missing, 0, high) * std / math.sqrt(n))
+  return float(scipy.optimize.brentq(missing, 0, high) * std / math.sqrt(n))
 
 
 class DeLong(NamedTuple):
@@ -266,7 +266,7 @@ def delong(
     z = difference / error
   else:
     z = math.copysign(math.inf, difference) if difference else 0.0
-  p = float(2 * stats.norm.sf(abs(z)))
+  p = float(2 * scipy.stats.norm.sf(abs(z)))
   return DeLong(auc_a, auc_b, difference, error, z, p)
 
 
@@ -275,7 +275,7 @@ def _placements(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Computes V10 [m] and V01 [n], each row's share of the class it beats."""
   x, y = scores[positive], scores[~positive]
-  ranks = stats.rankdata(scores)
-  v10 = (ranks[positive] - stats.rankdata(x)) / len(y)
-  v01 = 1 - (ranks[~positive] - stats.rankdata(y)) / len(x)
+  ranks = scipy.stats.rankdata(scores)
+  v10 = (ranks[positive] - scipy.stats.rankdata(x)) / len(y)
+  v01 = 1 - (ranks[~positive] - scipy.stats.rankdata(y)) / len(x)
   return v10, v01

@@ -492,6 +492,10 @@ def test_the_check_itself(module, source, count):
         ('esmm_jax.reporting.text', ['jax', 'tensorflow_datasets']),
         ('esmm_jax.reporting.page.run_page', ['jax', 'matplotlib', 'jinja2']),
         ('esmm_jax.serving.calibrators', ['jax', 'ml_collections', 'flax']),
+        (
+            'esmm_jax.training.loop',
+            ['scipy.stats', 'scipy.optimize', 'pandas', 'tensorflow'],
+        ),
         ('configs.esmm', ['jax', 'esmm_jax', 'tensorflow']),
         ('configs.tables.architectures', ['jax', 'scipy', 'tensorflow']),
     ],

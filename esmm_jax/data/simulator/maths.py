@@ -1,7 +1,7 @@
 """Numerics of the simulator: popularity, probabilities, calibration."""
 
 import numpy as np
-from scipy import optimize
+import scipy  # Imports `optimize` when it is asked for.
 
 _LIMIT = 80.0  # exp(80) is finite in float32.
 _BINS = 8192  # Equal groups of sorted scores that calibration works on.
@@ -129,7 +129,7 @@ def fit_logit(
   def intercept_of(spread: float) -> float:
     reach = spread * np.abs(centre).max() + nodes.max() + 1
     middle = np.log(rate / (1 - rate))
-    return optimize.brentq(
+    return scipy.optimize.brentq(
         lambda x: np.log(probability(x, spread).mean() / rate),
         middle - reach,
         middle + reach,
@@ -143,7 +143,7 @@ def fit_logit(
     high *= 2
     if high > 1000:
       raise ValueError(f'no logit has rate {rate:g} and AUC {auc:g}')
-  spread = optimize.brentq(surplus, 0.0, high, xtol=1e-9)
+  spread = scipy.optimize.brentq(surplus, 0.0, high, xtol=1e-9)
   return intercept_of(spread), spread
 
 
