@@ -2,5 +2,6 @@
 
   machine    devices, memory, libraries, folders
   numbers    known results computed on the device
+  scatters   the speed of additions to one row, on a GPU
   allocator  what becomes of memory that is freed
 """
