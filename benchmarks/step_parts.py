@@ -31,7 +31,7 @@ KINDS = ('lazy', 'dense', *FEEDS)
 
 
 class Timing(NamedTuple):
-  """How a step is timed.
+  """The steps that are timed.
 
   Attributes:
     replicas: Models trained at once.
