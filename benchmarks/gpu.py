@@ -12,6 +12,7 @@ and measures nothing; `--platform=cpu --tiny` tries all parts on a CPU.
 from collections.abc import Callable, Iterator
 import functools
 import os
+import sys
 import time
 
 from absl import flags
@@ -80,15 +81,17 @@ def main() -> None:
       'name': 'device', 'kind': device.device_kind,
       'platform': device.platform, 'jax': jax.__version__,
   })
-  end = time.monotonic() + _SECONDS.value
+  end, failed = time.monotonic() + _SECONDS.value, False
   for name, part in parts(gpu_parts.TINY if _TINY.value else gpu_parts.FULL):
     if time.monotonic() > end:
       common.print_line({'name': 'left_out', 'part': name})
     else:
-      part()
+      failed |= not gpu_parts.tried(name, part)
   if _MARKDOWN.value:
     text = gpu_parts.markdown(common.printed)
     whole_files.write_text(_MARKDOWN.value, text)
+  if failed:
+    sys.exit(1)
 
 
 if __name__ == '__main__':

@@ -1,8 +1,10 @@
 """The measurements of `benchmarks.gpu`, each for itself."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+import contextlib
 import glob
 import os
+import sys
 import tempfile
 import time
 from typing import Any, NamedTuple
@@ -223,7 +225,8 @@ def run_funnel(work: Work, data_dir: str | None) -> None:
   start = time.perf_counter()
   with tempfile.TemporaryDirectory() as folder:
     workdir = os.path.join(folder, 'run')
-    results = train_and_evaluate(config, workdir, data_dir)
+    with contextlib.redirect_stdout(sys.stderr):  # Lines there are JSON.
+      results = train_and_evaluate(config, workdir, data_dir)
   seconds = time.perf_counter() - start
   size = config.batch_size
   examples = results['steps'] * size
@@ -237,6 +240,22 @@ def run_funnel(work: Work, data_dir: str | None) -> None:
       train_examples_per_second=round(results['examples_per_second']),
       auc=results['test/ctcvr/auc'],
   )
+
+
+def tried(name: str, part: Callable[[], None]) -> bool:
+  """Runs a part; returns False, with a line, where the device fails it.
+
+  Args:
+    name: Of the part.
+    part: It may need more memory than there is, or a CPU that JAX cannot use.
+  """
+  try:
+    part()
+  except RuntimeError as e:
+    why = str(e).partition('\n')[0]
+    common.print_line({'name': 'failed', 'part': name, 'why': why})
+    return False
+  return True
 
 
 def markdown(lines: list[dict[str, Any]]) -> str:

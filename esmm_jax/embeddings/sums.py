@@ -6,8 +6,8 @@ is a loop in order. On CUDA it is atomic additions in any order, and those of
 jaxlib 0.10.2 to 0.11.0 compare and swap: where many places take one row, as the
 rows of gender, age or position are taken, they are some 1000 times slower
 (openxla/xla#46225). There the sums are those of `sums_in_blocks`, or of
-`sums_by_product` for few rows, which have no index twice and one order, so they
-are as fast for one row as for many, and a step gives the same bits each time.
+`sums_by_product` for few rows, which write no row twice: their work does not
+depend on how often a row is taken, and no threads race for a sum.
 """
 
 import functools

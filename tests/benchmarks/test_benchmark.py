@@ -116,6 +116,18 @@ def test_without_a_gpu_nothing_is_measured(tmp_path):
   assert done.returncode == 1 and 'exists; remove it' in done.stderr
 
 
+def test_what_a_device_cannot_do_is_a_line(capsys):
+  """A part without memory; the next ones follow."""
+
+  def fail():
+    raise RuntimeError('RESOURCE_EXHAUSTED: Out of memory\nmore')
+
+  assert not gpu_parts.tried('train 65536 x 16', fail) and gpu_parts.tried('x', list)
+  assert json.loads(capsys.readouterr().out) == {
+      'name': 'failed', 'part': 'train 65536 x 16',
+      'why': 'RESOURCE_EXHAUSTED: Out of memory'}
+
+
 def test_the_share_of_time_without_kernels():
   """Of 0 to 20: nothing runs from 4 to 6 and from 10 to 17."""
   spans = [(17, 20), (0, 4), (6, 10), (7, 9)]
