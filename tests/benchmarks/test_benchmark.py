@@ -122,7 +122,8 @@ def test_what_a_device_cannot_do_is_a_line(capsys):
   def fail():
     raise RuntimeError('RESOURCE_EXHAUSTED: Out of memory\nmore')
 
-  assert not gpu_parts.tried('train 65536 x 16', fail) and gpu_parts.tried('x', list)
+  assert not gpu_parts.tried('train 65536 x 16', fail)
+  assert gpu_parts.tried('next', list)
   assert json.loads(capsys.readouterr().out) == {
       'name': 'failed', 'part': 'train 65536 x 16',
       'why': 'RESOURCE_EXHAUSTED: Out of memory'}

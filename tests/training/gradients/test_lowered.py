@@ -9,11 +9,11 @@ import re
 
 from esmm_jax.balancing import BALANCERS
 from esmm_jax.balancing.binding import BalancingOptions, bind, traced_options
+from esmm_jax.parallel.layout import Layout
+from esmm_jax.training.feeding import Streamed
 from esmm_jax.training.initial import with_balance
 from esmm_jax.training.resident import Resident
-from esmm_jax.parallel.layout import Layout
 from esmm_jax.training.step import train_step
-from esmm_jax.training.feeding import Streamed
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,7 +98,8 @@ def test_no_contended_scatter_add(case):
   assert 'stablehlo.dot_general' in text and not contended(text)
 
 
-@pytest.mark.parametrize('kind', [Resident, Streamed])
+@pytest.mark.parametrize('kind', [
+    Resident, pytest.param(Streamed, marks=pytest.mark.long)])
 def test_none_with_groups_and_rows_on_the_device(kind, grouped):
   """What finds a batch's rows on the device counts none of them by it."""
   batches = test_feeding.maker('runs', None, grouped)()
