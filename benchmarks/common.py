@@ -20,6 +20,8 @@ TOWER_UNITS = (360, 200, 80)
 # Shares of the vocabulary that the fields have: three large, many small.
 SHARES = (0.55, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01) + (0.04 / 16,) * 16
 EXAMPLES = 1_000_000
+# All lines that this process has printed.
+printed: list[dict[str, Any]] = []
 
 flags.DEFINE_bool(
     'keep_scratch', True, 'Whether freed memory is kept for the next step.'
@@ -77,6 +79,7 @@ def emit(
 def print_line(line: dict[str, Any]) -> None:
   """Prints one JSON object; at once, also into a pipe."""
   streams.only_prints()  # As all benchmarks do.
+  printed.append(line)
   print(json.dumps(line), flush=True)
 
 

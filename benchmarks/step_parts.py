@@ -1,21 +1,72 @@
-"""The step that benchmarks time, and its batches."""
+"""The step that benchmarks time, its batches, and how it is timed."""
 
+from collections.abc import Callable
 import functools
+import time
+from typing import Any, NamedTuple
 
+from esmm_jax.data.batching.batches import Batches
 from esmm_jax.estimators import ESTIMATORS, funnel
 from esmm_jax.models import MODELS
 from esmm_jax.optim import lazy
 from esmm_jax.optim import network as optim
+from esmm_jax.parallel.layout import Layout
 from esmm_jax.schema import Schema
-from esmm_jax.training.state import MICRO_BATCH, StepSpec
+from esmm_jax.training.feeding import Streamed
+from esmm_jax.training.resident import Resident
+from esmm_jax.training.state import init_state, MICRO_BATCH, StepSpec
+from esmm_jax.training.state import TracedHyperparameters, TrainState
 from esmm_jax.training.step import train_step
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from benchmarks import common
 
 # Steps that are not timed.
 WARM_UP = 3
 LOSS_WEIGHTS = {'ctr': 1.0, 'ctcvr': 1.0, 'cvr_clicked': 0.0}
+FEEDS = {'train': Streamed, 'resident': Resident}
+KINDS = ('lazy', 'dense', *FEEDS)
+
+
+class Timing(NamedTuple):
+  """The steps that are timed.
+
+  Attributes:
+    replicas: Models trained at once.
+    windows: Timed windows; their median counts.
+    steps: Steps of a window.
+    micro_batches: As the config key.
+  """
+
+  replicas: int
+  windows: int
+  steps: int
+  micro_batches: int = 0
+
+
+def make_hyper(num: int) -> TracedHyperparameters:
+  """Makes the rates and loss weights of `num` models."""
+  return TracedHyperparameters(
+      jnp.full(num, 1e-3),
+      {k: jnp.full(num, w) for k, w in LOSS_WEIGHTS.items()},
+  )
+
+
+def beginning(
+    plan: StepSpec, schema: Schema, batches: Batches, num: int
+) -> TrainState:
+  """Makes the state of `num` models before the first step."""
+  return init_state(
+      plan,
+      schema.num_rows,
+      common.EMBED_DIM,
+      list(range(num)),
+      batches(0),
+      list(LOSS_WEIGHTS),
+      0.01,
+  )
 
 
 def make_plan(
@@ -24,8 +75,9 @@ def make_plan(
     dense: bool = False,
     model: str = 'shared_embedding',
     micro_batches: int = 0,
+    optimizer: str = 'adam',
 ) -> StepSpec:
-  """Builds the step of ESMM with Adam, on touched rows or on all.
+  """Builds the step of ESMM, on touched rows or on all.
 
   Args:
     schema: The fields.
@@ -33,8 +85,11 @@ def make_plan(
     dense: Updates all rows of the table.
     model: Of the architecture.
     micro_batches: As the config key.
+    optimizer: Of network and table.
   """
-  tx = optim.optimizer(optim.OptimizerOptions('adam'))
+  tx = optim.optimizer(optim.OptimizerOptions(optimizer))
+  on_cpu = jax.default_backend() == 'cpu'
+  parts = max(1, batch_size // MICRO_BATCH) if on_cpu else 1
   return StepSpec(
       model=MODELS[model](schema, common.TOWER_UNITS),
       terms=ESTIMATORS['entire_space'].terms,
@@ -42,9 +97,9 @@ def make_plan(
       row_tx=(lazy.densely if dense else lazy.lazily)(tx),
       net_tx=tx,
       schedule=lambda step: 1.0,
-      micro_batches=micro_batches or max(1, batch_size // MICRO_BATCH),
+      micro_batches=micro_batches or parts,
       dense=dense,
-      map_replicas_sequentially=jax.default_backend() == 'cpu',
+      map_replicas_sequentially=on_cpu,
   )
 
 
@@ -72,3 +127,113 @@ class OnDevice:
 
   def close(self) -> None:
     pass
+
+
+def flops_per_example() -> int:
+  """Counts the operations of the two towers' products, forward and backward."""
+  widths = (common.NUM_FIELDS * common.EMBED_DIM, *common.TOWER_UNITS, 1)
+  forward = 2 * 2 * sum(a * b for a, b in zip(widths, widths[1:]))
+  return 3 * forward
+
+
+def bare_product(batch: int) -> Callable[[], float]:
+  """Returns a function that measures the step's largest product, in FLOP/s."""
+  inner, outer = common.NUM_FIELDS * common.EMBED_DIM, 2 * common.TOWER_UNITS[0]
+  x = jnp.ones((batch, inner))
+  w = jnp.ones((inner, outer))
+  product = jax.jit(jnp.matmul)
+  product(x, w).block_until_ready()
+  repeats = max(4, 80_000 // batch)
+
+  def measure() -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+      product(x, w).block_until_ready()
+    seconds = (time.perf_counter() - start) / repeats
+    return 2 * batch * inner * outer / seconds
+
+  return measure
+
+
+def time_windows(
+    feed: Any,
+    state: TrainState,
+    steps: int,
+    product: Callable[[], float],
+    timing: Timing,
+) -> tuple[TrainState, list[float], list[float]]:
+  """Times windows of `steps` steps, and the bare product before each.
+
+  Returns:
+    The last state, milliseconds of a step and FLOP/s of the product, one value
+    a window.
+  """
+  hyper = make_hyper(timing.replicas)
+  state = feed.advance(state, 0, WARM_UP, hyper)
+  jax.block_until_ready(state)
+  times, products = [], []
+  for first in range(WARM_UP, WARM_UP + steps * timing.windows, steps):
+    products.append(product())
+    start = time.perf_counter()
+    state = feed.advance(state, first, first + steps, hyper)
+    jax.block_until_ready(state)
+    times.append((time.perf_counter() - start) / steps * 1e3)
+  return state, times, products
+
+
+def measure(
+    kind: str,
+    data: tuple[common.MemorySource, Schema],
+    rows: int,
+    batch_size: int,
+    product: Callable[[], float],
+    timing: Timing,
+    **more: Any,
+) -> None:
+  """Times one kind of step and prints its line.
+
+  Args:
+    kind: One of `KINDS`.
+    data: As `common.make_data` makes it.
+    rows: For the line.
+    batch_size: Examples of a batch.
+    product: See `bare_product`.
+    timing: How often, and of how many models.
+    **more: Further keys of the line.
+  """
+  source, schema = data
+  dense, num = kind == 'dense', timing.replicas
+  batches = Batches(source, schema, batch_size, compacted=not dense)
+  plan = make_plan(
+      schema, batch_size, dense, micro_batches=timing.micro_batches
+  )
+  layout = Layout(None, jax.devices()[:1])
+  state = layout.put_state(beginning(plan, schema, batches, num))
+  # A dense step on a large table takes a second.
+  steps = max(2, timing.steps // (4 if dense else 1))
+  total = steps * timing.windows + WARM_UP
+  feed = FEEDS.get(kind, OnDevice)(plan, batches, layout, 0, total)
+  state, times, products = time_windows(feed, state, steps, product, timing)
+  ms = float(np.median(times))
+  flops = flops_per_example() * batch_size * num
+  # Over the product of the same window: the machine's speed changes from one
+  # minute to the next.
+  ratios = [flops / t * 1e3 / p for t, p in zip(times, products)]
+  common.emit(
+      kind if kind in FEEDS else f'step_{kind}',
+      rows,
+      batch_size,
+      ms,
+      examples=batch_size * num,
+      replicas=num,
+      ms_min=round(min(times), 3),
+      ms_max=round(max(times), 3),
+      traces=feed.traces,
+      gflops=round(flops / ms / 1e6, 1),
+      bare_product_gflops=round(float(np.median(products)) / 1e9, 1),
+      matrix_share=round(float(np.median(ratios)), 3),
+      table_bytes=int(state.table.nbytes),
+      peak_rss_bytes=common.peak_rss(),
+      **more,
+  )
+  feed.close()

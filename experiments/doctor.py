@@ -3,9 +3,10 @@
   python -m experiments.doctor [--data_dir=DIR] [--workdir=DIR] [--json]
 
 Checks versions, devices, memory, disk and prepared data; that rows of an
-embedding table are read and written correctly and fast; the precision of
-products; and that the same steps give the same bits. Names what is wrong and
-what to do. Exit code 1 if runs could not be trusted.
+embedding table are read and written correctly and fast, on a GPU also how fast
+values are added to one row; the precision of products; and that the same steps
+give the same bits. Names what is wrong and what to do. Exit code 1 if runs
+could not be trusted.
 """
 
 import json
@@ -33,6 +34,7 @@ def findings():
   """Yields what the checks found, the quick ones first."""
   from esmm_jax.training import parts
   from esmm_jax.doctor import machine as checkup, numbers as checkup_numbers
+  from esmm_jax.doctor import scatters as checkup_scatters
 
   data_dir = paths.expand(flags.FLAGS.data_dir or parts.DEFAULT_DATA_DIR)
   yield from checkup.requirements()
@@ -43,6 +45,7 @@ def findings():
   yield from checkup.data(data_dir)
   yield checkup_numbers.products()
   yield from checkup_numbers.rows()
+  yield from checkup_scatters.contention()
   with tempfile.TemporaryDirectory() as folder:
     hashes = [steps_hash(folder), steps_hash(folder)]
     other = [sys.executable, '-m', 'experiments.doctor']

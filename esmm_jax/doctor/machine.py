@@ -97,7 +97,8 @@ def devices() -> Finding:
         'devices',
         WARN,
         f'{text}; there is an NVIDIA GPU that JAX does not use',
-        "pip install -U 'jax[cuda12]', and leave JAX_PLATFORMS unset.",
+        "pip install 'esmm_jax[cuda12]', from a checkout '.[cuda12]', and leave"
+        ' JAX_PLATFORMS unset.',
     )
   return Finding('devices', OK, text)
 

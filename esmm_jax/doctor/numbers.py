@@ -67,7 +67,8 @@ def rows(
     move = jax.jit(
         lambda t, at: put(t, at, take(t, at) * 2 + 1), donate_argnums=0
     )
-    moved = move(jnp.asarray(table), padded)
+    # A copy, and done before the table changes: a busy CPU reads it later.
+    moved = jax.block_until_ready(move(jnp.array(table), padded))
     table[touched] = table[touched] * 2 + 1
     if not np.array_equal(moved, table):
       yield Finding(

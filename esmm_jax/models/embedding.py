@@ -1,5 +1,6 @@
 """Embeds the ids of a batch into the input vectors of the networks."""
 
+from esmm_jax.embeddings.sums import take
 from esmm_jax.models.layers import LayerOptions
 from esmm_jax.schema import Schema, SlotLayout
 from esmm_jax.types import Array, Batch
@@ -42,7 +43,8 @@ class FeatureEmbedding(nn.Module):
       by_group = _pooled(
           schema.group_part, table, groups.slots, groups.weights
       )  # [G, F', .]
-      joined = jnp.concatenate([joined, by_group[groups.segment_ids]], axis=1)
+      by_example = take(by_group, groups.segment_ids)  # [B, F', .]
+      joined = jnp.concatenate([joined, by_example], axis=1)
     parts = jnp.split(joined, self.num_tables, axis=-1)  # each [B, F, D]
     return [
         jnp.concatenate([p.reshape(size, -1), batch.floats], axis=-1)
@@ -56,7 +58,7 @@ def _pooled(
     part: SlotLayout, table: Array, slots: Array, weights: Array
 ) -> Array:
   """Pools each field of a part of the schema: [n, F, num_tables * D]."""
-  embedded = table[slots]  # [n, S, num_tables * D]
+  embedded = take(table, slots)  # [n, S, num_tables * D]
   pooled = [embedded[:, : len(part.id_fields)]]
   start = 0
   for field in part.pooled_fields:

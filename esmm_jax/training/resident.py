@@ -13,6 +13,7 @@ from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.batching.contents import content_hash
 from esmm_jax.data.batching.prefetching import prefetch
 from esmm_jax.data.batching.whole import most_bytes, Whole, whole
+from esmm_jax.embeddings.distinct import distinct
 from esmm_jax.parallel.layout import Layout
 from esmm_jax.training.state import StepSpec, TracedHyperparameters, TrainState
 from esmm_jax.training.step import train_step
@@ -259,23 +260,19 @@ def gather(
   flat = slots.reshape(-1)
   if rows.segment_ids is not None:
     # Padding repeats the first group.
-    unique, segment_ids = jnp.unique(
-        rows.segment_ids[at], size=num_groups, return_inverse=True
-    )
+    chosen = rows.segment_ids[at]
+    unique, segment_ids = distinct(chosen, num_groups, chosen.min())
     groups = Groups(
         rows.group_slots[unique],
         rows.group_weights[unique].astype(jnp.float32),
-        segment_ids.astype(jnp.int32),
+        segment_ids,
     )
     flat = jnp.concatenate([flat, groups.slots.reshape(-1)])
   touched = jnp.zeros(0, jnp.int32)
   if capacity:
-    touched, places = jnp.unique(
-        flat, size=capacity, fill_value=table_rows, return_inverse=True
-    )
+    touched, flat = distinct(flat, capacity, table_rows)
     pad = table_rows + jnp.arange(capacity, dtype=jnp.int32)
     touched = jnp.where(touched < table_rows, touched, pad)
-    flat = places.astype(jnp.int32)
     slots, cut = flat[: slots.size].reshape(slots.shape), slots.size
     if groups is not None:
       groups = groups._replace(slots=flat[cut:].reshape(groups.slots.shape))

@@ -4,6 +4,7 @@ import ast
 import json
 import re
 
+from benchmarks import gpu_parts
 from experiments import cli
 import pytest
 
@@ -51,6 +52,9 @@ COMMANDS = {
             'ms_95', 'ms_first', 'calls', 'program_bytes', 'params_bytes'}),
 }
 QUICK = ('auc',)
+SUMS = [
+    f'sums_{draw}_{way}' for draw in ('uniform', 'zipf', 'two')
+    for way in ('ours', 'xla')]
 
 
 @pytest.mark.slow
@@ -69,6 +73,75 @@ def test_lines(case, tmp_path):
   for line in lines:
     assert set(line) == keys
     assert line['rows'] > 0 and line['ms'] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_all_parts_for_a_gpu_on_a_cpu(tmp_path):
+  table = tmp_path / 'table.md'
+  with forking.Program('benchmarks.gpu') as program:
+    done = program.run(
+        '--platform=cpu', '--tiny', f'--data_dir={tmp_path}',
+        f'--markdown={table}')
+  assert done.returncode == 0, done.stderr
+  lines = [json.loads(line) for line in done.stdout.splitlines()]
+  names = [line['name'] for line in lines]
+  assert names == [
+      'device', *SUMS, 'parity', 'profile', 'resident', 'resident', 'funnel',
+      'train', 'train', 'device_memory']
+  by_name = dict(zip(names, lines))
+  for name in (*SUMS, 'resident', 'train', 'funnel'):
+    assert LINE <= set(by_name[name]) and by_name[name]['ms'] > 0
+  assert by_name['resident']['replicas'] == by_name['train']['replicas'] == 2
+  parity = by_name['parity']
+  assert parity['as_on_cpu'] and parity['largest_difference'] <= 1e-5
+  assert parity['moved'] > 1e-3
+  assert by_name['profile']['why']  # No kernels on a CPU.
+  rows = table.read_text('utf-8').splitlines()
+  assert rows[0].startswith('| name | rows | batch_size | replicas | ms |')
+  assert [row.split(' | ')[0][2:] for row in rows[2:]] == names
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_without_a_gpu_nothing_is_measured(tmp_path):
+  with forking.Program('benchmarks.gpu') as program:
+    done = program.run(f'--markdown={tmp_path / "table.md"}')
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (
+        'There is no GPU that JAX can use, so nothing is measured.\n')
+    assert not list(tmp_path.iterdir())
+    (tmp_path / 'table.md').touch()
+    done = program.run(f'--markdown={tmp_path / "table.md"}')
+  assert done.returncode == 1 and 'exists; remove it' in done.stderr
+
+
+def test_what_a_device_cannot_do_is_a_line(capsys):
+  """A part without memory; the next ones follow."""
+
+  def fail():
+    raise RuntimeError('RESOURCE_EXHAUSTED: Out of memory\nmore')
+
+  assert not gpu_parts.tried('train 65536 x 16', fail)
+  assert gpu_parts.tried('next', list)
+  assert json.loads(capsys.readouterr().out) == {
+      'name': 'failed', 'part': 'train 65536 x 16',
+      'why': 'RESOURCE_EXHAUSTED: Out of memory'}
+
+
+def test_the_share_of_time_without_kernels():
+  """Of 0 to 20: nothing runs from 4 to 6 and from 10 to 17."""
+  spans = [(17, 20), (0, 4), (6, 10), (7, 9)]
+  assert gpu_parts.idle_share(spans) == 9 / 20
+  assert gpu_parts.idle_share([(3, 3)]) == 0
+
+
+def test_a_table_of_lines():
+  line = {'name': 'step', 'rows': 8, 'ms': 0.5, 'traces': 1, 'kind': 'x'}
+  assert gpu_parts.markdown([line]) == (
+      '| name | rows | batch_size | replicas | ms | examples_per_second | more'
+      ' |\n| --- | --- | --- | --- | --- | --- | --- |\n'
+      '| step | 8 |  |  | 0.5 |  | traces=1, kind=x |\n')
 
 
 @pytest.mark.parametrize('name', PROGRAMS)

@@ -1,13 +1,15 @@
 r"""Programs of several emulated devices, in a process of their own.
 
   python -m tests.parallel.meshes rows REPLICAS DATA ROWS
+  python -m tests.parallel.meshes sums REPLICAS DATA ROWS
   python -m tests.parallel.meshes train '(REPLICAS, DATA, ROWS)' FOLDER DATA_DIR
   \
       [stop] [key=value ...]
 
 with XLA_FLAGS=--xla_force_host_platform_device_count=DEVICES. `rows` checks
-`table_rows` and prints what the compiled collectives move; `train` trains two
-smoke runs side by side, in FOLDER, up to the first checkpoint if told to stop;
+`table_rows` and prints what the compiled collectives move, and `sums` the same
+of a gradient; `train` trains two smoke runs side by side, in FOLDER, up to the
+first checkpoint if told to stop;
 `config=FILE` trains those of another config. `use FOLDER DATA_DIR` calibrates a
 run.
 """
@@ -86,6 +88,33 @@ def rows(*sizes):
           'part': list(table.addressable_shards[0].data.shape)}
 
 
+def sums(*sizes):
+  """The sums of a gradient on CUDA, of examples that devices share."""
+  from esmm_jax.embeddings import sums as row_sums
+  from esmm_jax.parallel.layout import Layout, MeshOptions
+  import jax
+  import numpy as np
+
+  layout = Layout(MeshOptions(*map(int, sizes)))
+  rng = np.random.default_rng(0)
+  index = rng.integers(0, 500, (800, 30), np.int32)
+  values = rng.standard_normal((800, 30, NUM_REPLICAS, WIDTH), np.float32)
+  exact = np.zeros((500, NUM_REPLICAS, WIDTH))
+  np.add.at(exact, index, values.astype(np.float64))
+  by_example = jax.NamedSharding(
+      layout.mesh, jax.sharding.PartitionSpec(('data', 'rows')))
+  with layout.active():
+    arguments = jax.device_put((index, values), by_example)
+    one = lambda i, v: row_sums.sums_without_contention(i, v, num=500)
+    step = jax.jit(jax.vmap(one, in_axes=(None, 2), out_axes=1))
+    compiled = step.lower(*arguments).compile()
+    got = np.asarray(compiled(*arguments))
+  moves = [
+      [int(np.prod([int(n) for n in shape.split(',') if n])), kind]
+      for shape, kind in COLLECTIVE.findall(compiled.as_text())]
+  return {'error': float(np.abs(got - exact).max()), 'moves': moves}
+
+
 def train(sizes, folder, data_dir, *settings):
   from esmm_jax.workdir.checkpoint import Checkpoints
   from esmm_jax.training.loop import train_replicas
@@ -135,6 +164,6 @@ def use(folder, data_dir):
 
 
 if __name__ == '__main__':
-  program = {'rows': rows, 'train': train, 'use': use}[sys.argv[1]]
-  result = program(*sys.argv[2:])
+  programs = {'rows': rows, 'sums': sums, 'train': train, 'use': use}
+  result = programs[sys.argv[1]](*sys.argv[2:])
   print(json.dumps(result))

@@ -84,6 +84,17 @@ def test_rows_travel_and_tables_do_not(sizes):
   assert most < result['table'] / 20
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('sizes', [
+    (1, 2, 4), pytest.param((1, 8, 1), marks=pytest.mark.long)])
+def test_a_gradient_for_cuda_adds_up_on_each_device(sizes):
+  """24,000 places of 500 rows: sums travel, values and places do not."""
+  result = meshes.call('sums', *sizes, devices=8)
+  assert result['error'] <= 4e-5  # 1e-6 of 48 values.
+  whole = 500 * meshes.NUM_REPLICAS * meshes.WIDTH
+  assert result['moves'] == [[whole, 'all-reduce']]
+
+
 @pytest.mark.long
 @pytest.mark.parametrize('sizes', MESHES)
 def test_eight_devices_are_as_one(sizes, alone, tmp_path, data_dir):

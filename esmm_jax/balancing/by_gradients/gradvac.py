@@ -87,7 +87,9 @@ def gradvac(
     rest = jnp.sqrt(jnp.maximum(1 - target**2, least))
     more = target * jnp.sqrt((1 - cosine) * (1 + cosine)) / rest - cosine
     moves = pairs[at] & ~gone & (cosine < target)
-    parts = parts.at[at].add(jnp.where(moves, length * more, 0))
+    parts = parts.at[at].add(
+        jnp.where(moves, length * more, 0), unique_indices=True
+    )
     seen = seen.at[at].set(jnp.where(gone, target, cosine))
   weights = (parts * tasks.norms[:, None] / tasks.norms).sum(0)
   weights = jnp.where(counts > 0, weights, 0)
