@@ -20,14 +20,15 @@ all methods in all worlds and architectures, on two million rows, for an
 accelerator; `kuairand` the same on KuaiRand-Pure; `cpu` all methods at the
 centre with ESMM's network, `FEW` in the other worlds and `FEWER` in the other
 architectures, on 200,000 rows; `kuairand_cpu` the few with ESMM's network, on a
-quarter of the rows. `cpu_controls` has what Nash-MTL does beside moving the
-ratio, one thing at a time, with fixed weights (`CONTROLS`).
+quarter of the rows. `cpu_rates` has the runs of `cpu` in a block for each rate,
+so that a method and its replay share it. `cpu_controls` has what Nash-MTL does
+beside moving the ratio, one thing at a time, with fixed weights (`CONTROLS`).
 
 `cpu` is 4,590 runs: 1,440 at the centre, 720 in each other world, 570 for each
 other architecture. A method's run and a replay's take 2.4 seconds of CPU time,
 one with fixed weights 1.3, and 1.7 times as much without ESMM's network:
-11,400 seconds, and 500 to compile 47 programs. That is 100 minutes of two cores
-that do nothing else, with a process for each (--shard=0/2, --shard=1/2).
+11,400 seconds, and 500 to compile 47 programs. With a process for each of two
+cores (--shard=0/2, --shard=1/2) it took 100 minutes beside other jobs.
 """
 
 from typing import Any, NamedTuple
@@ -39,7 +40,9 @@ from esmm_jax.sweeps.points import chain, fixed, product, run_name, sweep, Sweep
 from esmm_jax.sweeps.points import zipped
 from esmm_jax.sweeps.table import Choice, Column, Front, Table
 
-VARIANTS = ('', 'cpu', 'cpu_controls', 'smoke', 'kuairand', 'kuairand_cpu')
+VARIANTS = (
+    '', 'cpu', 'cpu_rates', 'cpu_controls', 'smoke', 'kuairand', 'kuairand_cpu',
+)
 RATES = (1e-3, 3e-3, 1e-2)
 # Of the weight of CTR to that of CTCVR, whose loss is smaller by a factor of
 # 20: from where CTR is as good as it gets to where it suffers most.
@@ -63,13 +66,16 @@ CTR, CVR, CTCVR = 'test/ctr/auc', 'test/cvr_entire/auc', 'test/ctcvr/auc'
 CLICKED = 'test/cvr_clicked/auc'
 PAIR = 'ctr|ctcvr'
 NOTE = (
-    'Test split, mean ± standard deviation over seeds. Each row takes the'
-    ' learning rate with the best CTCVR AUC on the validation split. arm:'
+    'Test split, mean ± standard deviation over seeds.{} arm:'
     " method, its replay (the method's mean weights, constant, at the same seed"
     ' and learning rate), or the weight of CTR over that of CTCVR. ratio: of'
     ' the weights, CTCVR over CTR, geometric mean over steps; cosine and'
     ' conflict: of the two gradients on what the tasks share, mean and rate'
     ' below 0. Gains are over the replay of the same method.{}'
+)
+CHOSEN = (
+    ' Each row takes the learning rate with the best CTCVR AUC on the'
+    ' validation split.'
 )
 SIMULATED = (
     ' Each seed has a world, a data order and an initialisation of its own.'
@@ -95,13 +101,14 @@ def get_table(variant: str = '') -> Table:
   """Makes the table in one of `VARIANTS`."""
   variants.check(variant, VARIANTS)
   real = variant.startswith('kuairand')
+  by_rate = variant == 'cpu_rates'
   cvr = CLICKED if real else CVR
   gains = (CTR, cvr, CTCVR)
   columns = [Column('CTR AUC', CTR), Column('CVR AUC (entire)', CVR)]
   return Table(
       title='Balancing against fixed weights',
-      note=NOTE.format('' if real else SIMULATED),
-      points=_points(variant),
+      note=NOTE.format('' if by_rate else CHOSEN, '' if real else SIMULATED),
+      points=_points('cpu' if by_rate else variant),
       columns=(
           *(c for c in columns if c.metric in gains),
           Column('CVR AUC (clicked)', CLICKED),
@@ -109,7 +116,7 @@ def get_table(variant: str = '') -> Table:
           Column('CTCVR log loss', 'test/ctcvr/logloss', 5),
       ),
       rows=('@method', '@arm'),
-      blocks=('@world', '@model'),
+      blocks=('@world', '@model', *(['@rate'] if by_rate else [])),
       baseline={'@arm': 'replay'},
       gain_columns=gains,
       extra_columns=(
@@ -119,7 +126,7 @@ def get_table(variant: str = '') -> Table:
           Column('degenerate', 'balancing/degenerate', 4, None),
           Column('seconds', 'train_seconds', 2, None),
       ),
-      choice=Choice('@rate', 'valid/ctcvr/auc'),
+      choice=None if by_rate else Choice('@rate', 'valid/ctcvr/auc'),
       verdict=(CTR, cvr),
       front=Front('@method', '@arm', CTR, cvr, 'single_task'),
       figures=('fronts', 'gains'),
