@@ -1,6 +1,7 @@
 """Times the train step of ESMM on tables of several sizes.
 
   python -m benchmarks.step --rows=1e5,1e6,1e7 --batch_size=4096
+  python -m benchmarks.step --rows=1e6 --lists=5 --list_len=20
 
 Prints one JSON object a line, for each of --kinds: `lazy` updates the table
 rows that a batch touches and `dense` all rows, both on batches that lie on the
@@ -8,7 +9,8 @@ device; `train` is the lazy step with its input pipeline, and `resident` the
 same from a training set in device memory. `matrix_share` is the rate of
 floating-point operations in the towers' matrix products, as a share of the rate
 that the largest of these products reaches alone, measured in turn with the
-step.
+step. `cpu_ms` is the processor time of a step, all threads, and `first_seconds`
+the time of the first steps, with the compilation.
 """
 
 from collections.abc import Callable
@@ -38,6 +40,10 @@ KINDS = ('lazy', 'dense', *FEEDS)
 _ROWS = common.define_rows('1e5,1e6,1e7', 'Rows of the embedding table.')
 _BATCH_SIZE = common.define_batch_size()
 _REPLICAS = flags.DEFINE_integer('replicas', 1, 'Models trained at once.')
+_LISTS = flags.DEFINE_integer(
+    'lists', 0, 'Of the 23 fields so many are lists, at most 22.', 0, 22
+)
+_LIST_LEN = flags.DEFINE_integer('list_len', 20, 'Longest list.', 1)
 _KINDS = flags.DEFINE_list(
     'kinds', ['lazy', 'train', 'dense'], f'Of {", ".join(KINDS)}.'
 )
@@ -78,27 +84,31 @@ def bare_product(batch: int) -> Callable[[], float]:
 
 def time_windows(
     feed: Any, state: TrainState, steps: int, product: Callable[[], float]
-) -> tuple[TrainState, list[float], list[float]]:
+) -> tuple[TrainState, list[tuple[float, float, float]], float]:
   """Times windows of `steps` steps, and the bare product before each.
 
   Returns:
-    The last state, milliseconds of a step and FLOP/s of the product, one value
-    a window.
+    The last state; milliseconds of a step, those of processor time and FLOP/s
+    of the product, one value a window; seconds of the steps before them, with
+    the compilation.
   """
   hyper = TracedHyperparameters(
       jnp.full(_REPLICAS.value, 1e-3),
       {k: jnp.full(_REPLICAS.value, w) for k, w in LOSS_WEIGHTS.items()},
   )
+  begin = time.perf_counter()
   state = feed.advance(state, 0, WARM_UP, hyper)
   jax.block_until_ready(state)
-  times, products = [], []
+  first_seconds = time.perf_counter() - begin
+  windows = []
   for first in range(WARM_UP, WARM_UP + steps * _WINDOWS.value, steps):
-    products.append(product())
-    start = time.perf_counter()
+    rate = product()
+    start, cpu = time.perf_counter(), time.process_time()
     state = feed.advance(state, first, first + steps, hyper)
     jax.block_until_ready(state)
-    times.append((time.perf_counter() - start) / steps * 1e3)
-  return state, times, products
+    cpu = (time.process_time() - cpu) / steps * 1e3
+    windows.append(((time.perf_counter() - start) / steps * 1e3, cpu, rate))
+  return state, windows, first_seconds
 
 
 def measure(
@@ -130,7 +140,8 @@ def measure(
   steps = max(2, _STEPS.value // (4 if dense else 1))
   total = steps * _WINDOWS.value + WARM_UP
   feed = FEEDS.get(kind, OnDevice)(plan, batches, layout, 0, total)
-  state, times, products = time_windows(feed, state, steps, product)
+  state, windows, first = time_windows(feed, state, steps, product)
+  times, cpu, products = zip(*windows)
   ms = float(np.median(times))
   flops = flops_per_example() * batch_size * num
   # Over the product of the same window: the machine's speed changes from one
@@ -145,6 +156,9 @@ def measure(
       replicas=num,
       ms_min=round(min(times), 3),
       ms_max=round(max(times), 3),
+      cpu_ms=round(float(np.median(cpu)), 3),
+      first_seconds=round(first, 1),
+      lists=_LISTS.value,
       traces=feed.traces,
       gflops=round(flops / ms / 1e6, 1),
       bare_product_gflops=round(float(np.median(products)) / 1e9, 1),
@@ -157,7 +171,7 @@ def measure(
 
 def main() -> None:
   for rows in common.counts(_ROWS.value):
-    data = common.make_data(rows)
+    data = common.make_data(rows, _LISTS.value, _LIST_LEN.value)
     for batch_size in common.counts(_BATCH_SIZE.value):
       product = bare_product(batch_size)
       for kind in _KINDS.value:
