@@ -53,7 +53,7 @@ def drawn(part, num, rng):
   slots = rng.integers(0, ROWS, (num, part.num_slots)).astype(np.int32)
   weights = [np.zeros((num, 0))]
   for f in part.pooled_fields:
-    w = rng.random((num, f.max_len)) if f.weighted else np.ones((num, f.max_len))
+    w = rng.random((num, f.max_len)) if f.weighted else 1
     length = rng.integers(0, f.max_len + 1, (num, 1))
     weights.append(np.where(np.arange(f.max_len) < length, w, 0))
   return slots, np.concatenate(weights, axis=1).astype(np.float32)
