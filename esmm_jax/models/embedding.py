@@ -98,6 +98,7 @@ def pooled_sum(table: Array, slots: Array, weights: Array) -> Array:
     row, weight = position
     return total + table[row] * weight[..., None], None
 
+  table = jnp.asarray(table)
   zeros = jnp.zeros((*slots.shape[:2], table.shape[1]), table.dtype)
   positions = jnp.moveaxis(slots, 2, 0), jnp.moveaxis(weights, 2, 0)
   return jax.lax.scan(add, zeros, positions, unroll=4)[0]

@@ -1,6 +1,6 @@
 """Predicts a batch, as a pure function; all programs predict with it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 import functools
 from typing import Any
 
@@ -26,9 +26,9 @@ def predict_step(
 
   Returns:
     Output -> float32 [R, B]: log-odds `ctr`, `cvr`, `ctcvr`, say, or values
-    of a regression; anything for rows that are padding. And for each gate over the real examples of the batch the
-    sums of its weights, `load` float32 [R, E], and of their entropy in nats,
-    `entropy` float32 [R].
+    of a regression; of rows that are padding, anything. And for each gate over
+    the real examples of the batch the sums of its weights, `load` float32
+    [R, E], and of their entropy in nats, `entropy` float32 [R].
   """
   predict = functools.partial(_predict_rows, table, net, stats, plan=plan)
   parts = _parts(batch)

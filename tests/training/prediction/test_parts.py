@@ -30,7 +30,7 @@ def test_parts(num):
   each = [model.init(jax.random.key(r), table[:, r], small)['params']
           for r in range(num)]
   outputs = functools.partial(funnel.outputs, tasks=schema.tasks)
-  plan = StepSpec(model, None, None, None, outputs, None)
+  plan = StepSpec(model, None, outputs, None, None, None)
   net = jax.tree.map(lambda *x: np.stack(x), *each)
   got, use = jax.jit(functools.partial(predict_step, plan=plan))(
       table, net, {}, batch._replace(where=where))
