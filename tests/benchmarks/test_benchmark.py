@@ -52,7 +52,8 @@ COMMANDS = {
         LINE | {'first_ms', 'bytes_per_value'}),
     'predict': (
         'predict', ('--rows=10',), ['predict', 'predict_exported'], LINE | {
-            'ms_95', 'ms_first', 'calls', 'program_bytes', 'params_bytes'}),
+            'ms_95', 'ms_first', 'calls', 'program_bytes', 'params_bytes',
+            'cpu_seconds_per_million'}),
 }
 QUICK = ('auc',)
 
