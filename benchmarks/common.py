@@ -11,7 +11,9 @@ from typing import Any
 
 from absl import flags
 from esmm_jax import streams
+from esmm_jax.data.store.columns import cut
 from esmm_jax.schema import Field, Schema
+from esmm_jax.types import Ragged
 import numpy as np
 
 NUM_FIELDS = 23
@@ -105,17 +107,21 @@ class MemorySource:
 
   def read(self, start, stop, names):
     """Returns rows [start, stop) of the named columns."""
-    return {n: self._columns[n][start:stop] for n in names}
+    return {n: cut(self._columns[n], start, stop) for n in names}
 
   def verify(self, names):
     """Does nothing: what is in memory was made here."""
 
 
-def make_data(num_rows: int) -> tuple[MemorySource, Schema]:
+def make_data(
+    num_rows: int, lists: int = 0, list_len: int = 20
+) -> tuple[MemorySource, Schema]:
   """Draws 1M examples with Zipf ids.
 
   Args:
     num_rows: Rows of the embedding table, about; those of all fields together.
+    lists: So many of the 23 fields, from the second on, are lists.
+    list_len: Entries of a list, 0 to so many, each number as often.
 
   Returns:
     The examples and their schema.
@@ -123,14 +129,23 @@ def make_data(num_rows: int) -> tuple[MemorySource, Schema]:
   rng = np.random.default_rng(0)
   sizes = np.maximum((np.asarray(SHARES) / sum(SHARES) * num_rows), 10)
   sizes = sizes.astype(int)
-  columns = {}
+  columns, fields = {}, []
   for k, size in enumerate(sizes):
-    ids = size ** rng.random(EXAMPLES)
-    columns[f'field_{k}'] = np.minimum(ids, size - 1).astype(np.int32)
+    name, vocab_size = f'field_{k}', int(size)
+    if 1 <= k <= lists:
+      ends = np.cumsum(rng.integers(0, list_len + 1, EXAMPLES))
+      offsets = np.concatenate([[0], ends])
+      columns[name] = Ragged(_ids(rng, size, offsets[-1]), offsets)
+      fields.append(Field(name, 'ids', vocab_size, max_len=list_len))
+    else:
+      columns[name] = _ids(rng, size, EXAMPLES)
+      fields.append(Field(name, vocab_size=vocab_size))
   click = rng.random(EXAMPLES) < 0.04
   columns['click'] = click.astype(np.int8)
   columns['conversion'] = (click & (rng.random(EXAMPLES) < 0.1)).astype(np.int8)
-  fields = [
-      Field(f'field_{k}', vocab_size=int(s)) for k, s in enumerate(sizes)
-  ]
   return MemorySource(columns), Schema(tuple(fields))
+
+
+def _ids(rng: np.random.Generator, size: int, num: int) -> np.ndarray:
+  """Draws ids below `size`, small ones more often: int32 [num]."""
+  return np.minimum(size ** rng.random(num), size - 1).astype(np.int32)

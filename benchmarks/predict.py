@@ -5,7 +5,8 @@
 Prints one JSON object a line: calls one after the other, columns in and
 probabilities out, with a table of 1e6 rows, through `esmm_jax.load`'s Predictor
 and through its export. `ms` is the median, `ms_95` the 95th percentile,
-`ms_first` the first call, which compiles.
+`ms_first` the first call, which compiles; `cpu_seconds_per_million` is the
+processor time of a million rows, all threads.
 """
 
 from collections.abc import Callable
@@ -77,7 +78,7 @@ def measure(
         ('predict', predictor.predict),
         ('predict_exported', exported),
     ):
-      first, times = time_calls(call, columns)
+      first, times, cpu = time_calls(call, columns)
       common.emit(
           name,
           rows,
@@ -87,6 +88,7 @@ def measure(
           ms_95=round(float(np.percentile(times, 95)), 3),
           ms_first=round(first, 1),
           calls=len(times),
+          cpu_seconds_per_million=round(cpu / rows * 1e6, 3),
           program_bytes=written['model'],
           params_bytes=written['params'],
       )
@@ -94,14 +96,19 @@ def measure(
 
 def time_calls(
     call: Callable[..., Any], columns: dict[str, np.ndarray]
-) -> tuple[float, list[float]]:
-  """Returns the milliseconds of the first call, and of those after it."""
+) -> tuple[float, list[float], float]:
+  """Returns the milliseconds of the first call, and of those after it.
+
+  Last comes the median processor time of those after it, in seconds.
+  """
   times: list[float] = []
+  processor: list[float] = []
   while len(times) < 4 or sum(times[1:]) < SECONDS * 1e3:
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     call(columns)
+    processor.append(time.process_time() - cpu)
     times.append((time.perf_counter() - start) * 1e3)
-  return times[0], times[1:]
+  return times[0], times[1:], float(np.median(processor[1:]))
 
 
 def make_predictor(schema: Schema, batch_size: int) -> Predictor:

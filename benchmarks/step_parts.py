@@ -161,24 +161,28 @@ def time_windows(
     steps: int,
     product: Callable[[], float],
     timing: Timing,
-) -> tuple[TrainState, list[float], list[float]]:
+) -> tuple[TrainState, list[tuple[float, float, float]], float]:
   """Times windows of `steps` steps, and the bare product before each.
 
   Returns:
-    The last state, milliseconds of a step and FLOP/s of the product, one value
-    a window.
+    The last state; milliseconds of a step, those of processor time and FLOP/s
+    of the product, one value a window; seconds of the steps before them, with
+    the compilation.
   """
   hyper = make_hyper(timing.replicas)
+  begin = time.perf_counter()
   state = feed.advance(state, 0, WARM_UP, hyper)
   jax.block_until_ready(state)
-  times, products = [], []
+  first_seconds = time.perf_counter() - begin
+  windows = []
   for first in range(WARM_UP, WARM_UP + steps * timing.windows, steps):
-    products.append(product())
-    start = time.perf_counter()
+    rate = product()
+    start, cpu = time.perf_counter(), time.process_time()
     state = feed.advance(state, first, first + steps, hyper)
     jax.block_until_ready(state)
-    times.append((time.perf_counter() - start) / steps * 1e3)
-  return state, times, products
+    cpu = (time.process_time() - cpu) / steps * 1e3
+    windows.append(((time.perf_counter() - start) / steps * 1e3, cpu, rate))
+  return state, windows, first_seconds
 
 
 def measure(
@@ -213,7 +217,8 @@ def measure(
   steps = max(2, timing.steps // (4 if dense else 1))
   total = steps * timing.windows + WARM_UP
   feed = FEEDS.get(kind, OnDevice)(plan, batches, layout, 0, total)
-  state, times, products = time_windows(feed, state, steps, product, timing)
+  state, windows, first = time_windows(feed, state, steps, product, timing)
+  times, cpu, products = zip(*windows)
   ms = float(np.median(times))
   flops = flops_per_example() * batch_size * num
   # Over the product of the same window: the machine's speed changes from one
@@ -228,6 +233,8 @@ def measure(
       replicas=num,
       ms_min=round(min(times), 3),
       ms_max=round(max(times), 3),
+      cpu_ms=round(float(np.median(cpu)), 3),
+      first_seconds=round(first, 1),
       traces=feed.traces,
       gflops=round(flops / ms / 1e6, 1),
       bare_product_gflops=round(float(np.median(products)) / 1e9, 1),

@@ -53,20 +53,14 @@ def _take_forward(
 
 
 def _take_backward(num: int, index: Array, values: Array) -> tuple[Array, None]:
-  sums = jax.lax.platform_dependent(
-      index,
-      values,
-      cuda=functools.partial(sums_without_contention, num=num),
-      default=functools.partial(sums_by_scatter, num=num),
-  )
-  return sums, None
+  return sums_by_index(index, values, num=num), None
 
 
 _take.defvjp(_take_forward, _take_backward)
 
 
-def sums_by_scatter(index: Array, values: Array, *, num: int) -> Array:
-  """Adds values up by index, as XLA's own gradient of table[index] does.
+def sums_by_index(index: Array, values: Array, *, num: int) -> Array:
+  """Adds values up by index, in the way that suits the device.
 
   Args:
     index: int32 of any shape, below `num`.
@@ -76,6 +70,19 @@ def sums_by_scatter(index: Array, values: Array, *, num: int) -> Array:
   Returns:
     [U, ...], 0 where no value has the index.
   """
+  return jax.lax.platform_dependent(
+      index,
+      values,
+      cuda=functools.partial(sums_without_contention, num=num),
+      default=functools.partial(sums_by_scatter, num=num),
+  )
+
+
+def sums_by_scatter(index: Array, values: Array, *, num: int) -> Array:
+  """Adds values up as XLA's own gradient of table[index] does.
+
+  Arguments and result are those of `sums_by_index`.
+  """
   rest = values.shape[index.ndim :]
   table = jax.ShapeDtypeStruct((num, *rest), values.dtype)
   (sums,) = jax.linear_transpose(lambda t: t[index], table)(values)
@@ -83,9 +90,10 @@ def sums_by_scatter(index: Array, values: Array, *, num: int) -> Array:
 
 
 def sums_without_contention(index: Array, values: Array, *, num: int) -> Array:
-  """Adds values up by index without a scatter-add, as for `sums_by_scatter`.
+  """Adds values up without a scatter-add that has an index twice.
 
-  Where devices share the examples, each adds up its own, and sums travel.
+  Arguments and result are those of `sums_by_index`. Where devices share the
+  examples, each adds up its own, and sums travel.
   """
   one = functools.partial(_sums_of_device, num=num)
   mesh = jax.sharding.get_abstract_mesh()
@@ -107,6 +115,8 @@ def sums_without_contention(index: Array, values: Array, *, num: int) -> Array:
 
 def _sums_of_device(index: Array, values: Array, num: int) -> Array:
   rest = values.shape[index.ndim :]
+  if not values.size:  # A model without ids.
+    return jnp.zeros((num, *rest), values.dtype)
   index = index.reshape(-1)
   values = values.reshape(index.size, -1)  # [n, W]
   few = index.size * num <= _FEW

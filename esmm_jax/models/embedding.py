@@ -1,11 +1,15 @@
 """Embeds the ids of a batch into the input vectors of the networks."""
 
-from esmm_jax.embeddings.sums import take
+import itertools
+
+from esmm_jax.embeddings.sums import sums_by_index, take
 from esmm_jax.models.layers import LayerOptions
 from esmm_jax.schema import Schema, SlotLayout
 from esmm_jax.types import Array, Batch
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 class FeatureEmbedding(nn.Module):
@@ -58,20 +62,78 @@ def _pooled(
     part: SlotLayout, table: Array, slots: Array, weights: Array
 ) -> Array:
   """Pools each field of a part of the schema: [n, F, num_tables * D]."""
-  embedded = take(table, slots)  # [n, S, num_tables * D]
-  pooled = [embedded[:, : len(part.id_fields)]]
-  start = 0
-  for field in part.pooled_fields:
-    entries = embedded[:, part.columns[field.name]]  # [n, L, .]
-    w = weights[:, start : start + field.max_len, None]  # [n, L, 1]
-    start += field.max_len
-    vector = jnp.sum(entries * w, axis=1, keepdims=True)  # [n, 1, .]
-    if field.combiner == 'mean':
+  first = len(part.id_fields)
+  pooled, start = [take(table, slots[:, :first])], 0
+  # Neighbours that are of one length are pooled together.
+  for length, run in itertools.groupby(part.pooled_fields, lambda f: f.max_len):
+    mean = np.array([f.combiner == 'mean' for f in run])
+    stop = start + len(mean) * length
+    by_list = (-1, len(mean), length)
+    w = weights[:, start:stop].reshape(by_list)
+    entries = slots[:, first + start : first + stop].reshape(by_list)
+    vectors = pooled_sum(table, entries, w)  # [n, len(mean), .]
+    if mean.any():
       # An empty list is the zero vector, not 0 / 0.
-      total = jnp.sum(w, axis=1, keepdims=True)
-      vector = vector / jnp.where(total > 0, total, 1.0)
-    pooled.append(vector)
+      total = jnp.sum(w, axis=2, keepdims=True)
+      divided = mean[:, None] & (total > 0)
+      vectors = vectors / jnp.where(divided, total, 1.0)
+    pooled.append(vectors)
+    start = stop
   return jnp.concatenate(pooled, axis=1) if start else pooled[0]
+
+
+@jax.custom_vjp
+def pooled_sum(table: Array, slots: Array, weights: Array) -> Array:
+  """Adds up the weighted entries of lists of one length, each by itself.
+
+  Args:
+    table: float32 [U, D].
+    slots: int32 [n, F, L], rows of `table`.
+    weights: float32 [n, F, L].
+
+  Returns:
+    float32 [n, F, D], the sums over L of weight times row.
+  """
+  return jax.lax.platform_dependent(
+      jnp.asarray(table), slots, weights, cpu=_by_position, default=_at_once
+  )
+
+
+def _by_position(table: Array, slots: Array, weights: Array) -> Array:
+  """Adds position by position: the sums stay in the cache of a CPU."""
+
+  def add(total: Array, position: tuple[Array, Array]) -> tuple[Array, None]:
+    row, weight = position
+    return total + table[row] * weight[..., None], None
+
+  zeros = jnp.zeros((*slots.shape[:2], table.shape[1]), table.dtype)
+  positions = jnp.moveaxis(slots, 2, 0), jnp.moveaxis(weights, 2, 0)
+  return jax.lax.scan(add, zeros, positions, unroll=4)[0]
+
+
+def _at_once(table: Array, slots: Array, weights: Array) -> Array:
+  """Adds in one go, which takes memory for [n, F, L, D] and few kernels."""
+  return jnp.sum(table[slots] * weights[..., None], axis=2)
+
+
+def _pooled_sum_forward(
+    table: Array, slots: Array, weights: Array
+) -> tuple[Array, tuple[Array, Array, Array]]:
+  return pooled_sum(table, slots, weights), (table, slots, weights)
+
+
+def _pooled_sum_backward(
+    saved: tuple[Array, Array, Array], gradient: Array
+) -> tuple[Array, None, Array]:
+  """Turns the gradient by the sums, [n, F, D], into those by the arguments."""
+  # One scatter: the loop's own derivative would take one for each position.
+  table, slots, weights = saved
+  rows = gradient[:, :, None] * weights[..., None]  # [n, F, L, D]
+  by_weights = jnp.einsum('nfd,nfld->nfl', gradient, table[slots])
+  return sums_by_index(slots, rows, num=len(table)), None, by_weights
+
+
+pooled_sum.defvjp(_pooled_sum_forward, _pooled_sum_backward)
 
 
 def field_columns(schema: Schema, width: int) -> dict[str, list[int]]:

@@ -17,7 +17,7 @@ from esmm_jax.serving import predictor
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.serving.restore import restore, Trained
 from esmm_jax.tasks import Tasks
-from esmm_jax.training.predict import predict_step
+from esmm_jax.training.prediction import predict_step
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import Array, Batch, InputError
 from esmm_jax.workdir import identity

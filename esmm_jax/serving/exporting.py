@@ -31,7 +31,7 @@ from esmm_jax.serving.history import kit_files
 from esmm_jax.serving.model_inputs import ABSENT
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.tasks import Space, spaces
-from esmm_jax.training.predict import predict_step
+from esmm_jax.training.prediction import predict_step
 from esmm_jax.types import Array, InputError
 from esmm_jax.whole_files import new_folder, save_array
 import jax

@@ -18,7 +18,8 @@ from esmm_jax.serving.evaluation import Evaluates, PIECE
 from esmm_jax.serving.history.remembers import Remembers
 from esmm_jax.serving.restore import restore, Trained
 from esmm_jax.tasks import spaces
-from esmm_jax.training.predict import predict_step, scores
+from esmm_jax.training.predict import scores
+from esmm_jax.training.prediction import predict_step
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import Array, Batch, Columns, InputError
 from esmm_jax.workdir import manifest
@@ -26,8 +27,7 @@ from esmm_jax.workdir.identity import Stamp
 import jax
 import numpy as np
 
-# Rows of the smaller batches; a request is padded to the next size, so that
-# nothing is compiled for each number of rows.
+# Rows of smaller batches; requests are padded to these, so few are compiled.
 _SIZES = (1, 32, 1024)
 
 

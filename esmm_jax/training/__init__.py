@@ -8,6 +8,7 @@
   state       the state and the specification of a step
   step, gradients   one optimizer step of all replicas
   feeding, resident   batches from the host, or from device memory
+  prediction  scores of a batch
   predict, common_ctr   scores of whole splits; CTCVR with another run's pCTR
   replica_run   the state of one replica outside the compiled program
   selection, non_finite, memory, clock, cost   parts that stand alone

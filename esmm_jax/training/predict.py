@@ -9,74 +9,23 @@ from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.batching.prefetching import prefetch
 from esmm_jax.data.store.checks import check_labels
 from esmm_jax.data.store.columnar import ColumnarBuilder
-from esmm_jax.embeddings.lookup import lookup_rows
 from esmm_jax.metrics.by_space import each_alone, evaluate, Observed
 from esmm_jax.metrics.gates import gate_metrics, mean_gates
 from esmm_jax.metrics.weights import RowWeights
-from esmm_jax.models.experts import GATES
 from esmm_jax.tasks import spaces, Tasks
 from esmm_jax.training import parts
+from esmm_jax.training.prediction import predict_step
 from esmm_jax.training.program import Program
 from esmm_jax.training.settings import ObjectiveOptions
-from esmm_jax.training.state import StepSpec
-from esmm_jax.types import Array, Batch
+from esmm_jax.types import Array
 from esmm_jax.workdir import predictions
 from esmm_jax.workdir.identity import Stamp
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
 # Batches that are predicted before the first is read back.
 IN_FLIGHT = 4
-
-
-def predict_step(
-    table: Array, net: Any, stats: Any, batch: Batch, *, plan: StepSpec
-) -> tuple[dict[str, Array], dict[str, dict[str, Array]]]:
-  """Predicts a batch that is not compacted, and sums the use of its gates.
-
-  Args:
-    table: float32 [V, R, num_tables * D].
-    net: Parameters, each leaf [R, ...].
-    stats: Batch norm statistics, each leaf [R, ...].
-    batch: Slots are rows of the table.
-    plan: Names the model.
-
-  Returns:
-    Output -> float32 [R, B]: log-odds `ctr`, `cvr`, `ctcvr`, say, or values
-    of a regression. And for each gate over the real examples of the batch the
-    sums of its weights, `load` float32 [R, E], and of their entropy in nats,
-    `entropy` float32 [R].
-  """
-  flat = batch.slots.reshape(-1)
-  groups = batch.groups
-  if groups is not None:
-    flat = jnp.concatenate([flat, groups.slots.reshape(-1)])
-  rows = lookup_rows(table, flat)  # [B * S + G * S', R, .]
-  positions = jnp.arange(rows.shape[0], dtype=jnp.int32)
-  size = batch.slots.size
-  batch = batch._replace(slots=positions[:size].reshape(batch.slots.shape))
-  if groups is not None:
-    group_slots = positions[size:].reshape(groups.slots.shape)
-    batch = batch._replace(groups=groups._replace(slots=group_slots))
-
-  def predict(net, stats, rows):
-    variables = {'params': net, 'batch_stats': stats}
-    raw, sown = plan.model.apply(variables, rows, batch, mutable=[GATES])
-    return plan.outputs(raw), _gate_use(sown.get(GATES, {}), batch.where)
-
-  return jax.vmap(predict, in_axes=(0, 0, 1))(net, stats, rows)
-
-
-def _gate_use(sown: Any, where: Array) -> dict[str, dict[str, Array]]:
-  """Sums over the examples of each gate's weights and of their entropy."""
-  use = {}
-  for name, values in sown.items():
-    (weights,) = values['weights']  # [B, E]
-    entropy = jnp.sum(jax.scipy.special.entr(weights), axis=-1)
-    use[name] = {'load': where @ weights, 'entropy': where @ entropy}
-  return use
 
 
 class Split(NamedTuple):

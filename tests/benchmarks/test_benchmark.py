@@ -19,11 +19,15 @@ LINE = {
     'name', 'rows', 'batch_size', 'replicas', 'ms', 'examples_per_second'}
 STEP = LINE | {
     'ms_min', 'ms_max', 'traces', 'gflops', 'bare_product_gflops',
-    'matrix_share', 'table_bytes', 'peak_rss_bytes'}
+    'matrix_share', 'table_bytes', 'peak_rss_bytes', 'cpu_ms',
+    'first_seconds', 'lists'}
 SMALL = ('--rows=1000', '--batch_size=64', '--steps=2', '--windows=1')
 # Case -> program, arguments, names of the lines, their keys.
 COMMANDS = {
     'step': ('step', ('--kinds=train', *SMALL), ['train'], STEP),
+    'lists': (
+        'step', ('--kinds=train', '--lists=2', '--list_len=3', *SMALL),
+        ['train'], STEP),
     'dense': (
         'step', ('--kinds=lazy,dense', *SMALL), ['step_lazy', 'step_dense'],
         STEP),
@@ -49,7 +53,8 @@ COMMANDS = {
         LINE | {'first_ms', 'bytes_per_value'}),
     'predict': (
         'predict', ('--rows=10',), ['predict', 'predict_exported'], LINE | {
-            'ms_95', 'ms_first', 'calls', 'program_bytes', 'params_bytes'}),
+            'ms_95', 'ms_first', 'calls', 'program_bytes', 'params_bytes',
+            'cpu_seconds_per_million'}),
 }
 QUICK = ('auc',)
 SUMS = [

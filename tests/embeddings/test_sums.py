@@ -132,3 +132,11 @@ def test_distinct(draw):
   np.testing.assert_array_equal(got[: len(want)], want)
   assert np.all(got[len(want) :] == 500) and got.shape == (400,)
   np.testing.assert_array_equal(got[inverse], index)
+
+
+def test_no_place_at_all():
+  """Of a model without ids: every row has the sum 0."""
+  index, values = jnp.zeros((5, 0), jnp.int32), jnp.zeros((5, 0, 3))
+  for add in (sums.sums_without_contention, sums.sums_by_scatter):
+    got = add(index, values, num=4)
+    np.testing.assert_array_equal(got, np.zeros((4, 3)))

@@ -17,7 +17,7 @@ from esmm_jax.serving.model_inputs import features as features_of
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL, Task
 from esmm_jax.training.settings import Settings
-from esmm_jax.training.predict import predict_step
+from esmm_jax.training.prediction import predict_step
 from esmm_jax.types import InputError
 import jax
 import jax.numpy as jnp

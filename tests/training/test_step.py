@@ -8,9 +8,9 @@ from esmm_jax.models import MODELS
 from esmm_jax.optim import lazy, network
 from esmm_jax.optim.network import OptimizerOptions
 from esmm_jax.schema import Field, Schema
+from esmm_jax.training.prediction import predict_step
 from esmm_jax.training.state import init_state, reset_sums, StepSpec
 from esmm_jax.training.state import TracedHyperparameters
-from esmm_jax.training.predict import predict_step
 from esmm_jax.training.step import train_step
 from esmm_jax.types import Batch
 import jax

@@ -16,7 +16,8 @@ from esmm_jax.plugins import loading as plugins
 from esmm_jax.schema import Schema
 from esmm_jax.training.frozen.plan import plan
 from esmm_jax.training.frozen.run import FrozenRun, KEY, of_runs, PREFIX
-from esmm_jax.training.predict import IN_FLIGHT, predict_step, probability
+from esmm_jax.training.predict import IN_FLIGHT, probability
+from esmm_jax.training.prediction import predict_step
 from esmm_jax.training.program import Program, program
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import Batch, InputError

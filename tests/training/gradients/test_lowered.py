@@ -122,7 +122,7 @@ def test_the_numbers_are_those_of_a_cpu(case, monkeypatch):
   here = jax.jit(step)(state, batch, hyper)
   monkeypatch.setattr(
       jax.lax, 'platform_dependent',
-      lambda *args, cuda, default: cuda(*args))
+      lambda *args, default, cuda=None, cpu=None: (cuda or default)(*args))
   there = jax.jit(lambda *args: step(*args))(state, batch, hyper)
   steps.assert_close(
       steps.parameters(here), steps.parameters(there), 1e-6)
