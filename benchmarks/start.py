@@ -1,6 +1,6 @@
 """Says where each second of a run goes, from its start to its last number.
 
-  python -m benchmarks.start --config=configs/esmm.py:smoke
+  python -m benchmarks.start --spec=configs/esmm.py:smoke
 
 Trains the config twice, each time in a new process: `cold` begins without data
 and compiled programs, `warm` with those of the first. Prints one JSON object a
@@ -24,8 +24,8 @@ from absl import flags
 from benchmarks import common
 from experiments import cli, load
 
-_CONFIG = flags.DEFINE_string(
-    'config', 'configs/esmm.py:smoke', 'File and variant.'
+_SPEC = flags.DEFINE_string(
+    'spec', 'configs/esmm.py:smoke', 'File and variant of the config.'
 )
 _HOME = flags.DEFINE_string('home', None, 'Folder of a single run, made here.')
 _BEGUN = flags.DEFINE_float('begun', None, 'When its process was started.')
@@ -133,7 +133,7 @@ def measure(spec: str, home: str, begun: float) -> dict[str, Any]:
 
 def main() -> None:
   if _HOME.value:
-    common.print_line(measure(_CONFIG.value, _HOME.value, _BEGUN.value))
+    common.print_line(measure(_SPEC.value, _HOME.value, _BEGUN.value))
     return
   variables = dict(os.environ)
   variables.pop('JAX_COMPILATION_CACHE_DIR', None)  # It may hold programs.
@@ -142,7 +142,7 @@ def main() -> None:
       done = subprocess.run(
           [
               sys.executable, '-m', 'benchmarks.start',
-              f'--config={_CONFIG.value}', f'--home={home}',
+              f'--spec={_SPEC.value}', f'--home={home}',
               f'--begun={time.time()!r}',
           ],
           stdout=subprocess.PIPE, text=True, env=variables, check=False,

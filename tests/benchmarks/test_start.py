@@ -39,7 +39,7 @@ def test_parts_do_not_overlap(monkeypatch):
 @pytest.mark.long
 def test_a_cold_and_a_warm_run():
   with forking.Program('benchmarks.start') as program:
-    done = program.run('--config=configs/esmm.py:smoke')
+    done = program.run('--spec=configs/esmm.py:smoke')
   assert done.returncode == 0, done.stderr
   cold, warm = map(json.loads, done.stdout.splitlines())
   assert (cold['run'], warm['run']) == ('cold', 'warm')

@@ -19,10 +19,10 @@ from tests.models.test_layers import SMALL
 from tests.training.test_step import make_batch, SCHEMA, SGD
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
-# Steps of all other pairs are in the long tests.
+# The architecture of tests that need one.
 OFTEN = 'shared_bottom'
-# Of the cases whose steps are compared in parts, those in the slow tests.
-IN_PARTS = ('normalization=self', 'nise', 'error_head=True', 'unbias')
+# Of the cases whose steps are compared in parts, that which is no long test.
+IN_PARTS = 'normalization=self'
 # Traced option -> a value that acts in the first steps.
 OTHER = {
     'propensity_floor': 0.6, 'gamma': 0.5, 'alpha': 0.3, 'delay_unit': 5.0}
@@ -147,10 +147,8 @@ def stepped(case, name):
   return state, jax.eval_shape(step, state, batch_of(case, 0), hyper)
 
 
-@pytest.mark.parametrize('name', [
-    pytest.param(name, marks=(
-        pytest.mark.slow if name == 'dbmtl' else pytest.mark.long))
-    for name in MODELS])
+@pytest.mark.long
+@pytest.mark.parametrize('name', MODELS)
 def test_every_estimator_steps_on_every_architecture(name):
   for case in dict.fromkeys((*DEFAULTS, *HEADS.values())):
     before, after_it = stepped(case, name)
@@ -158,14 +156,12 @@ def test_every_estimator_steps_on_every_architecture(name):
 
 
 PAIRS = [
-    pytest.param(
-        case, name,
-        marks=pytest.mark.slow if name == OFTEN and case in HEADS.values()
-        else pytest.mark.long)
+    (case, name)
     for case in dict.fromkeys((*DEFAULTS, *HEADS.values())) for name in MODELS
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('case, name', PAIRS)
 def test_a_step_moves_every_tower(case, name):
   begin, state = after(case, plan_of(case, name), steps=1)
@@ -204,7 +200,7 @@ def replica(state, r):
 
 @pytest.mark.parametrize('case', [
     pytest.param(case, marks=(
-        pytest.mark.slow if case in ('ips', 'nise') else pytest.mark.long))
+        pytest.mark.slow if case == 'ips' else pytest.mark.long))
     for case in TRACED])
 def test_a_replica_has_its_own_value_of_a_traced_option(case):
   """To the bit, whatever the one beside it has; and as alone but for rounding.

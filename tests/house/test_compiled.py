@@ -17,7 +17,7 @@ def test_programs_that_are_dropped_give_their_mappings_back():
   functions = [jax.jit(lambda x, k=k: jnp.sin(x) * k) for k in range(30)]
   assert [float(f(0.0)) for f in functions] == [0.0] * 30
   many = num_mappings()
-  assert many >= before + 90
+  assert many >= before + 60  # Others may be dropped meanwhile.
   jax.clear_caches()
   gc.collect()
   assert num_mappings() <= many - 60

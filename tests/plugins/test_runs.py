@@ -113,7 +113,7 @@ def test_the_same_run_of_another_plugin(run, home, tmp_path):
   assert not os.path.exists(tmp_path / 'a')
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_frozen_run_lends_no_plugin(run, home, tmp_path, monkeypatch):
   """Its predictions are taken, and the metrics are those of the run itself."""
   (tmp_path / 'only_metric.py').write_text(
@@ -203,7 +203,7 @@ def typed(programs, home):
   return str(workdir)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_programs_that_read_a_run(programs, typed, tmp_path):
   assert read(typed, 'config.json')['plugins'] == ['my_package.parts']
   assert read(typed, 'config.json')['loss_weights'] == {'cvr_second': 0.25}
@@ -307,7 +307,7 @@ def test_a_sweep(programs, home, tmp_path):
   assert "error: plugins: the module 'absent' is not there" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize('value, part', [
     ('absent', "plugins: the module 'absent' is not there. Run from"),
     ('a/b.py', "plugins: 'a/b.py' is no name of a module"),
@@ -339,7 +339,7 @@ def test_several_processes(home, root, tmp_path):
   assert read(tmp_path / 'run', 'results.json')['test/ctr/brier'] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_data_is_prepared_before(programs, home):
   text = sound(programs('prepare_data', f'--config={home / "my_config.py"}'))
   assert 'coins' in text and 'test: 600 rows' in text

@@ -198,7 +198,8 @@ def assert_same(a, b, tolerance):
         pytest.param('toy', 'unbias', 2, True, 1, marks=pytest.mark.long),
         pytest.param(
             'grouped', 'entire_space', 1, True, 1, marks=pytest.mark.long),
-        ('runs', 'entire_space', 3, False, 4),
+        pytest.param(
+            'runs', 'entire_space', 3, False, 4, marks=pytest.mark.long),
     ],
 )
 def test_training_is_the_same(data, name, num, dense, parts, toy, grouped):

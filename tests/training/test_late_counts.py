@@ -19,7 +19,7 @@ import pytest
 from tests.training import test_step as steps_lib
 
 pytestmark = [
-    pytest.mark.slow, pytest.mark.usefixtures('quick_compilation')]
+    pytest.mark.long, pytest.mark.usefixtures('quick_compilation')]
 
 WEIGHTS = {'ctr': 1.0, 'cvr_clicked': 0.7}
 

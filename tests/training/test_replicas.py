@@ -221,7 +221,7 @@ def assert_alike(a, b, tolerance):
 @pytest.mark.parametrize(
     'optimizer, tolerance, checked',
     [
-        ('sgd', 1e-6, (2,)),
+        pytest.param('sgd', 1e-6, (2,), marks=pytest.mark.long),
         pytest.param('sgd', 1e-6, (0, 1, 3), marks=pytest.mark.long),
         pytest.param('adam', 1e-5, (1, 2), marks=pytest.mark.long),
     ],
@@ -305,7 +305,7 @@ def test_two_with_a_table_optimizer_are_as_alone(changes, data_dir, tmp_path):
   assert len({r['test/ctcvr/logloss'] for r in pair}) == len(configs)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_that_breaks_and_one_that_stops(data_dir, tmp_path):
   """The others end as if they were alone; so does the one that stops early."""
   options = {
@@ -371,7 +371,7 @@ def test_a_group_that_is_killed_goes_on(data_dir, tmp_path, monkeypatch):
   assert os.stat(os.path.join(b, 'results.json')).st_mtime_ns >= before
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ctcvr_with_the_common_ctr_network(data_dir, tmp_path):
   """pCVR of each times the pCTR of the first; in a group and from outside."""
   base = smoke('base', save_predictions=True, common_ctr='.')
@@ -400,7 +400,7 @@ def test_ctcvr_with_the_common_ctr_network(data_dir, tmp_path):
     assert found[k]['test/ctcvr_common/auc'] == pytest.approx(auc, abs=2e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_predictions_that_are_not_there_or_not_of_these_rows(
     data_dir, tmp_path
 ):
@@ -462,7 +462,7 @@ def tiny(estimator, common_ctr, **more):
       'dataset.num_train': 2000, 'save_predictions': True, **more})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_failed_replica_fails_only_those_that_take_its_pctr(
     data_dir, tmp_path
 ):
@@ -483,7 +483,7 @@ def test_a_failed_replica_fails_only_those_that_take_its_pctr(
   assert ends[1]['test/ctcvr_common/auc'] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_replica_may_take_the_pctr_of_a_later_one(data_dir, tmp_path):
   """0 from 1, 1 from 2: what each gets when the one that it needs is first."""
   names = ['esmm', 'esmm', 'esmm']
@@ -523,7 +523,7 @@ def test_groups_in_a_chain_come_in_its_order():
     bundles([['a', 'c'], ['b']], configs)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize('alone', [False, True])
 def test_a_group_killed_at_its_last_checkpoint_keeps_its_clock(
     alone, data_dir, tmp_path, monkeypatch, capfd

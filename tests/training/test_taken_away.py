@@ -44,7 +44,7 @@ TAKEN = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures('quick_compilation')
 @pytest.mark.parametrize('take', TAKEN, ids=lambda take: take.__name__)
 def test_between_two_checkpoints(data_dir, tmp_path, monkeypatch, take):
@@ -72,7 +72,7 @@ def test_between_two_checkpoints(data_dir, tmp_path, monkeypatch, take):
   assert not os.path.exists(os.path.join(folder, 'results.json'))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures('quick_compilation')
 def test_put_back_it_resumes(data_dir, tmp_path, monkeypatch):
   """Taken while it evaluates; no bit of the run differs in the end."""

@@ -100,7 +100,7 @@ def test_they_do_not_select(runs, tmp_path):
     train_and_evaluate(config, str(tmp_path / 'run'), runs[1])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_true_propensity_is_that_of_the_rows(runs, tmp_path):
   options = {'estimator_options.propensity': 'true',
              'estimator_options.propensity_floor': 0.05}
@@ -120,7 +120,7 @@ class Killed(Exception):
   pass
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_was_stopped_and_resumed_has_the_same(
     runs, tmp_path, monkeypatch
 ):

@@ -145,7 +145,7 @@ def test_fitted_rows_are_not_held_out(valid, test, key):
 
 # Below, runs are trained.
 slow = [
-    pytest.mark.slow, pytest.mark.usefixtures('quick_compilation')]
+    pytest.mark.long, pytest.mark.usefixtures('quick_compilation')]
 
 
 def marked(function):

@@ -17,7 +17,7 @@ import pytest
 from tests.warm_start import days
 
 pytestmark = [
-    pytest.mark.slow, pytest.mark.usefixtures('quick_compilation')]
+    pytest.mark.long, pytest.mark.usefixtures('quick_compilation')]
 OPTIMIZERS = {
     'adam': {'weight_decay': 1e-3},
     'adam in bfloat16': {'table_moments': 'bfloat16'},

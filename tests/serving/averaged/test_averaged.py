@@ -204,7 +204,7 @@ def in_memory(file, seed, tasks=FUNNEL, fields=None):
   return restore.Trained(config, schema, plan, params)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures('quick_compilation')
 @pytest.mark.parametrize(
     'files', [('esmm', 'esmm'), pytest.param(
@@ -234,7 +234,7 @@ def test_models_of_other_kinds_and_their_export(files, tmp_path):
   assert 'table' in exporting.flat_params(Averaged(every[:1]))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_an_export_says(mean, folders, tmp_path):
   """Its description names every member."""
   sizes = exporting.export(mean, str(tmp_path / 'x'))

@@ -17,7 +17,7 @@ from tests import ROOT
 from tests.parallel import forking
 from tests.reporting import test_page
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 PROGRAMS = ('predict', 'evaluate', 'export', 'calibrate', 'report')
 SCORES = ('p_ctr', 'p_cvr', 'p_ctcvr')
 

@@ -14,7 +14,7 @@ from scipy import special
 from tests.warm_start import days
 
 pytestmark = [
-    pytest.mark.slow, pytest.mark.usefixtures('quick_compilation')]
+    pytest.mark.long, pytest.mark.usefixtures('quick_compilation')]
 
 
 @pytest.fixture(scope='module')

@@ -17,7 +17,7 @@ from tests.serving import test_export
 from tests.serving.history import logs
 
 pytestmark = [
-    pytest.mark.slow, pytest.mark.usefixtures('quick_compilation')]
+    pytest.mark.long, pytest.mark.usefixtures('quick_compilation')]
 FORBIDDEN = tuple(
     m for m in test_export.FORBIDDEN if m != 'pyarrow')
 PROGRAM = '''

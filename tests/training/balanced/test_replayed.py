@@ -204,7 +204,7 @@ def test_a_refit_replays_the_same_run(folder, finished, train):
     resolve_config(tree, str(path))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_constant_weights_are_static_ones(folder, train):
   train(replay(), folder / 'replay')
   weights = Replayed.open(str(folder / 'cagrad')).weights['']
@@ -228,7 +228,7 @@ def test_constant_weights_are_static_ones(folder, train):
         weight / total, rel=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_is_killed_has_the_record_of_the_whole(
     folder, finished, tmp_path, train, monkeypatch
 ):
@@ -243,7 +243,7 @@ def test_a_run_that_is_killed_has_the_record_of_the_whole(
   assert fingerprint(tmp_path / 'run') == fingerprint(folder / 'cagrad')
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_where_reports_fall_does_not_matter(folder, tmp_path, train):
   tree = config('cagrad', **{'balancing.towers': 'weighted', 'log_every': 2})
   train(tree, tmp_path / 'run')
@@ -252,7 +252,7 @@ def test_where_reports_fall_does_not_matter(folder, tmp_path, train):
     assert whole[key] == pytest.approx(value, rel=1e-5, abs=1e-6), key
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_replay_resumes_with_the_run_that_it_began_with(
     folder, finished, tmp_path, train, monkeypatch
 ):
@@ -315,7 +315,7 @@ def test_towers_without_parameters_of_a_single_task(
   assert ("balancing.towers is 'own', which has no effect" in printed) == said
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize('window, said', [(1, False), (100, True)])
 def test_a_run_shorter_than_its_windows(window, said, folder, train, capsys):
   train(

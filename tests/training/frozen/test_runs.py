@@ -146,14 +146,14 @@ def killed(tree, folder, data, monkeypatch, step=6):
       train_and_evaluate(tree, str(folder), str(data))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_propensity_counts(whole, finished, folder, train):
   own = config(None, **{'estimator_options.propensity': 'own'})
   train(own, folder / 'own')
   assert fingerprint(whole) != fingerprint(folder / 'own')
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_is_killed_resumes_to_the_bit(
     whole, finished, tmp_path, train, monkeypatch
 ):
@@ -168,7 +168,7 @@ def test_a_run_that_is_killed_resumes_to_the_bit(
   assert noted['frozen_run']['params_sha256']
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize('gone', [
     '', pytest.param('manifest.json', marks=pytest.mark.long)])
 def test_a_run_resumes_with_the_frozen_run_that_it_began_with(
@@ -196,7 +196,7 @@ def test_a_run_resumes_with_the_frozen_run_that_it_began_with(
   assert fingerprint(run) == fingerprint(whole)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_training_set_in_device_memory_has_them(
     whole, finished, folder, train
 ):
@@ -206,7 +206,7 @@ def test_the_training_set_in_device_memory_has_them(
   assert hashes(folder / 'resident') == hashes(whole)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_replicas_share_them(whole, finished, folder):
   floors = (0.01, 0.4)
   trees = [
@@ -221,7 +221,7 @@ def test_replicas_share_them(whole, finished, folder):
   assert second[key] != pytest.approx(alone[key], rel=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_frozen_run_of_another_architecture_and_other_fields(
     finished, tmp_path, train
 ):

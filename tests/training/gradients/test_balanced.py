@@ -238,7 +238,7 @@ def test_products_are_of_the_shared_parameters(name, parts):
   np.testing.assert_array_equal(got['counts'], [batch.where.sum()] * 2)
 
 
-@pytest.mark.parametrize('parts', [1, 4])
+@pytest.mark.parametrize('parts', often([1, 4], 4))
 def test_products_of_the_representation(parts):
   """Of each example's embeddings: an id that comes twice counts twice."""
   batch = steps.make_batch(0)
@@ -386,7 +386,8 @@ def test_the_needs_of_a_method_are_found(function, wanted):
   assert weighing.needs(balancer, {}, state, jax.random.key(0)) == wanted
 
 
-@pytest.mark.parametrize('sequentially', often([True, False], True))
+@pytest.mark.long
+@pytest.mark.parametrize('sequentially', [True, False])
 def test_replicas_have_states_of_their_own(sequentially):
   """Each as it is alone; options that are numbers differ."""
   plan = steps.make_plan(
