@@ -24,6 +24,8 @@ class Balancer(NamedTuple):
     init: `(**traced)` -> state at the start.
     after: `(before, after, counts, state, **traced)` -> state, or None.
     terms: The tasks, in the order of the arrays.
+    trained: The terms whose weight is not 0 in all replicas, the tasks and
+      others.
     sees_step: Whether `weights` takes the number of steps done.
     weighted: Whether parameters of a single task get the weighted gradient.
     at_inputs: Whether the products are of gradients at the networks' inputs.
@@ -35,6 +37,7 @@ class Balancer(NamedTuple):
   init: Callable[..., Any]
   after: Callable[..., Any] | None
   terms: tuple[str, ...]
+  trained: tuple[str, ...]
   sees_step: bool
   weighted: bool
   at_inputs: bool
@@ -79,6 +82,7 @@ def bind(
       init=init,
       after=after,
       terms=chosen,
+      trained=tuple(terms),
       sees_step='step' in inspect.signature(method.weights).parameters,
       weighted=towers == 'weighted' and options.parts == 'all',
       at_inputs=options.gram == 'representation',

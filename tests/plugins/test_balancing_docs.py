@@ -24,6 +24,10 @@ COMMANDS = [
     line
     for kind, text in BLOCKS if not kind
     for line in text.replace('\\\n', ' ').splitlines()]
+# Later flags count.
+TINY = (
+    '--models=shared_embedding --methods=pcgrad --rows=1e4 --batch_size=64'
+    ' --rounds=1 --window=1')
 
 
 def write(folder):
@@ -103,8 +107,11 @@ def test_the_commands_of_the_page(tmp_path):
     if 'experiments.train' in command:
       run(command + few + part, tmp_path)
     elif 'experiments.sweep' in command:
-      command = command.replace(':cpu', ':smoke') + ' --dry_run'
+      command = re.sub(r':cpu\w*', ':smoke', command) + ' --dry_run'
       assert 'runs are finished' in run(command, tmp_path)
+    elif 'benchmarks' in command:
+      printed = run(f'{command} {TINY}', tmp_path)
+      assert 'shared_embedding_pcgrad' in printed
     elif 'experiments.table' not in command:
       run(command, tmp_path)
   folder = tmp_path / 'runs'

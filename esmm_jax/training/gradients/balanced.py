@@ -171,8 +171,15 @@ def _with_late_weights(
 ) -> tuple[Result, Any, Tasks]:
   """Combines the gradients of the tasks when all of them are known."""
   balancer, names = plan.balancer, plan.balancer.terms
+  # A weight of 0 may be traced: its term would cost a gradient nevertheless.
+  idle = (k for k in objective.weights if k not in balancer.trained)
   result = summed(
-      plan, objective, replica, names, balancer.at_inputs, without=names
+      plan,
+      objective,
+      replica,
+      names,
+      balancer.at_inputs,
+      without=(*names, *idle),
   )
   counts = objective.all_counts(result.total.counts)
   tasks = Tasks.of(balancer, result.coefficients, result.total.sums, counts)

@@ -428,6 +428,21 @@ def test_it_compiles_once():
   assert {f'balancing:cosine:all:{a}|{b}' for a, b in pairs} <= set(state.sums)
 
 
+def test_a_term_of_weight_0_costs_no_gradient():
+  """The loss of clicked CVR, whose weight is 0 in all replicas."""
+  plan, hyper, state = make(BALANCERS['pcgrad'])
+  every = plan.balancer._replace(trained=(*TERMS, 'cvr_clicked'))
+  step = lambda p: jax.jit(functools.partial(train_step, plan=p))
+  products, ends = [], []
+  for each in (plan, plan._replace(balancer=every)):
+    compiled = step(each).lower(state, steps.make_batch(0), hyper).compile()
+    products.append(compiled.as_text().count(' dot('))
+    ends.append(step(each)(state, steps.make_batch(0), hyper))
+  assert products[0] < products[1]
+  steps.assert_close(ends[0].net, ends[1].net, 1e-6)
+  steps.assert_close(ends[0].sums, ends[1].sums, 1e-6)
+
+
 def test_what_a_method_refuses_is_refused_when_it_is_bound():
   with pytest.raises(InputError, match="primary.*'cvr'"):
     bind(
