@@ -31,7 +31,10 @@ os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
 from hypothesis import settings
 import pytest
 
+from tests import optimization
 from tests.toy import Toy
+
+_SUITE_OPTIMIZES = optimization.is_on()
 
 # No test may fail because the machine is busy, or in one run of many.
 settings.register_profile('esmm_jax', deadline=None, derandomize=True)
@@ -66,15 +69,22 @@ def root() -> pathlib.Path:
   return ROOT
 
 
-@pytest.fixture(scope='module')
-def quick_compilation():
-  """For programs that are to be compiled alike, however the suite is run."""
-  import jax  # Only where it is used.
+@pytest.fixture(scope='module', autouse=True)
+def same_compilation():
+  """No module may leave programs to be compiled in another way.
 
-  before = jax.config.values['jax_disable_most_optimizations']
-  jax.config.update('jax_disable_most_optimizations', True)
+  The tests after it would pass or fail by the order in which they come.
+  """
+  before = optimization.is_on()
   yield
-  jax.config.update('jax_disable_most_optimizations', before)
+  assert optimization.is_on() == before
+
+
+@pytest.fixture(scope='module')
+def quick_compilation(same_compilation):
+  """For programs that are to be compiled alike, however the suite is run."""
+  with optimization.set_to(False):
+    yield
 
 
 # Linux gives a process 65,530 of them, each compiled program takes at least
@@ -115,6 +125,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory):
 
   root = tmp_path_factory.mktemp('finished')
   run = Finished(root / 'run', root / 'data')
-  results = train_and_evaluate(small_config(), str(run.folder), str(run.data))
+  with optimization.set_to(_SUITE_OPTIMIZES):  # Whichever test comes first.
+    results = train_and_evaluate(small_config(), str(run.folder), str(run.data))
   assert results['selected_step'] < results['steps']
   return run

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import optimization
 from tests.training import test_step as steps
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -134,19 +135,17 @@ def test_the_scale_of_the_weights_does_not_count(case):
     ids=str)
 def test_weight_one_is_no_weight(case, options, optimized):
   """To the bit, whatever XLA makes of it."""
-  before = jax.config.values['jax_disable_most_optimizations']
-  jax.config.update('jax_disable_most_optimizations', not optimized)
   states = []
-  for weighted in (True, False):
-    plan, hyper, state = make(case, weighted, **dict(options))
-    step = jax.jit(functools.partial(train_step, plan=plan))
-    for k in range(3):
-      batch = steps.make_batch(k)
-      if weighted:
-        batch = with_weights(batch, batch.where)
-      state = step(state, batch, hyper)
-    states.append((state.table, state.net, state.sums, state.stats))
-  jax.config.update('jax_disable_most_optimizations', before)
+  with optimization.set_to(optimized):
+    for weighted in (True, False):
+      plan, hyper, state = make(case, weighted, **dict(options))
+      step = jax.jit(functools.partial(train_step, plan=plan))
+      for k in range(3):
+        batch = steps.make_batch(k)
+        if weighted:
+          batch = with_weights(batch, batch.where)
+        state = step(state, batch, hyper)
+      states.append((state.table, state.net, state.sums, state.stats))
   assert_same(*states)
 
 

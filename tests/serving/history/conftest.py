@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests import optimization
 from tests.serving.history import logs
 
 RUNS = {
@@ -15,16 +16,16 @@ def root(tmp_path_factory):
   return str(tmp_path_factory.mktemp('history'))
 
 
+@pytest.fixture(scope='module', autouse=True)
+def quick(quick_compilation):
+  """Scores are those of the runs."""
+
+
 @pytest.fixture(scope='session')
 def runs(root):
   """Protocol -> a run."""
-  import jax
-
-  before = jax.config.values['jax_disable_most_optimizations']
-  jax.config.update('jax_disable_most_optimizations', True)
-  made = {
-      name: logs.train(root, name, history, **changes)
-      for name, (history, changes) in RUNS.items()
-  }
-  yield made
-  jax.config.update('jax_disable_most_optimizations', before)
+  with optimization.set_to(False):
+    return {
+        name: logs.train(root, name, history, **changes)
+        for name, (history, changes) in RUNS.items()
+    }
