@@ -81,8 +81,20 @@ def same_compilation():
 
 
 @pytest.fixture(scope='module')
-def quick_compilation(same_compilation):
-  """For programs that are to be compiled alike, however the suite is run."""
+def quick_compilation(request, same_compilation):
+  """For modules whose programs are to be compiled alike, however it is run.
+
+  A single test asks for `quick_test`: this holds to the end of the module.
+  """
+  asked = [m.args for m in request.node.iter_markers('usefixtures')]
+  assert ('quick_compilation',) in asked, 'Ask for it in pytestmark.'
+  with optimization.set_to(False):
+    yield
+
+
+@pytest.fixture
+def quick_test():
+  """For tests that compile more than their module does."""
   with optimization.set_to(False):
     yield
 

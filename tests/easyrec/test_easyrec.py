@@ -97,7 +97,7 @@ def program():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 @pytest.mark.parametrize('name', [
     n if n == 'ESMM' else pytest.param(n, marks=pytest.mark.long)
     for n in OWN])

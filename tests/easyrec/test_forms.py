@@ -326,7 +326,7 @@ def test_one_table_has_one_size():
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 @pytest.mark.parametrize('name', ['AITM', 'SimpleMultiTask'])
 def test_it_trains(name, tmp_path):
   log = test_tabular.many(1200)

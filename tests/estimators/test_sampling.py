@@ -163,7 +163,7 @@ def begin(plan, seeds):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 @pytest.mark.parametrize('parts', [
     pytest.param(1, marks=pytest.mark.long), 4])
 def test_neutral_rates_change_nothing(parts):
@@ -177,7 +177,7 @@ def test_neutral_rates_change_nothing(parts):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 def test_rates_of_replicas_and_the_common_ctr_network():
   """Each replica has its own rate; their CTR networks are one."""
   batches = [steps.make_batch(k) for k in range(4)]
@@ -199,7 +199,7 @@ def test_rates_of_replicas_and_the_common_ctr_network():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 def test_aman_at_100_percent_is_cvr_over_all_impressions():
   """With no draw left, the mean over all rows with the joint label."""
   batch = steps.make_batch(2)

@@ -24,7 +24,8 @@ from tests.parallel import forking
 from tests.reporting.test_history_notes import AUC, KNOWN, LINE, LIVE, points
 from tests.reporting.test_history_notes import SPECS
 
-pytestmark = pytest.mark.long
+pytestmark = [
+    pytest.mark.long, pytest.mark.usefixtures('quick_compilation')]
 
 SMALL = {
     'num_epochs': 1, 'batch_size': 256, 'evals_per_epoch': 1,
@@ -34,7 +35,7 @@ SMALL = {
 
 
 @pytest.fixture(scope='module')
-def sweep(tmp_path_factory, quick_compilation):
+def sweep(tmp_path_factory):
   """Folder of the sweep and data, and what a run of each printed."""
   root = tmp_path_factory.mktemp('histories')
   make_raw(root / 'raw', n=900)

@@ -239,19 +239,6 @@ def test_calibrated(run, predictor):
         assert found[f'{space}/{name}'] == value
 
 
-def test_data_sets_with_ids(finished):
-  """The simulator's: the truth of a split, labels of a file by their names."""
-  predictor = esmm_jax.load(str(finished.folder))
-  split = evaluation.evaluate_split(predictor, finished.builder(), 'test')
-  assert_equal(split, of_test(predictor.results))
-  assert 'cvr_entire/kl' in split
-  found = predictor.evaluate(finished.table())
-  assert found['rows'] == 3000
-  for key in ('ctr/auc', 'cvr_clicked/logloss', 'ctcvr/calibration'):
-    assert found[key] == split[key]
-  assert 'cvr_entire/kl' not in found
-
-
 @pytest.mark.parametrize('change, words', [
     (lambda t: t.drop_columns(['bought']),
      "columns: there is no column 'bought', which holds a label of the run"),

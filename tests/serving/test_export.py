@@ -147,7 +147,8 @@ def test_calibrated(kind, finished, tmp_path):
   want = predictor.predict(columns, kind, 'own')
   plain = predictor.predict(columns)
   for name in SCORES:
-    np.testing.assert_allclose(got[name], want[name], rtol=2e-5)
+    # Isotonic steps are steep: they enlarge the rounding of the log-odds.
+    np.testing.assert_allclose(got[name], want[name], rtol=1e-4)
     assert np.abs(want[name] / plain[name] - 1).max() > 0.01
 
 
@@ -181,7 +182,7 @@ def grouped(tmp_path_factory):
   return groups.Grouped(data_dir=str(tmp_path_factory.mktemp('g'))).prepare()
 
 
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 def test_fields_of_groups_and_weights_of_ids(grouped, tmp_path):
   """A row that brings its group's fields scores as it does in its split."""
   fields = tuple(
@@ -218,7 +219,7 @@ PLAY = (*FUNNEL, Task('play_time', 'play_time', 'ctr', 'regression'))
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 @pytest.mark.parametrize(
     'name, tasks',
     [(name, FUNNEL) for name in MODELS]

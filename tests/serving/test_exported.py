@@ -19,6 +19,7 @@ from tests.serving.test_export import params_of, snippet
 from tests.damaged import cells
 
 MODEL, ABOUT = 'model.jax_export', 'description.json'
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 FILES = [MODEL, ABOUT, 'params/table.npy', 'encoder/encoder.json']
 
 
@@ -42,7 +43,7 @@ def export(folder, seed):
 
 
 @pytest.fixture(scope='module')
-def two(tmp_path_factory, quick_compilation):
+def two(tmp_path_factory):
   """Two exports whose files have the same names and shapes."""
   folder = tmp_path_factory.mktemp('exports')
   return export(folder, 0), export(folder, 1)

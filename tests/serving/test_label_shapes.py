@@ -235,7 +235,7 @@ def test_what_a_page_says_of_them(home):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 @pytest.mark.parametrize('shape', [
     s if s in OFTEN else pytest.param(s, marks=pytest.mark.long)
     for s in SHAPES])
@@ -279,7 +279,7 @@ def test_every_program(shape, home, tmp_path, capsys):
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 def test_weights_change_the_run_and_ones_do_not(home, tmp_path):
   """Resident, streamed, in parts, side by side: weights hold in each."""
   data_dir = str(home / 'data')

@@ -57,7 +57,7 @@ def score(program, run, name, *flags):
   return scores
 
 
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 def test_the_form_of_the_run_and_others(run, program):
   rows = many(300).rename_columns(NAMES)
   parquet.write_table(rows, run / 'new.parquet')
@@ -79,7 +79,7 @@ def test_the_form_of_the_run_and_others(run, program):
       program, run, '~/new.csv', '--encoding=utf9')
 
 
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 def test_missing_values_of_a_file_to_score(run, program):
   rows = many(50).rename_columns(NAMES)
   rows = rows.set_column(0, NAMES[0], pa.nulls(50, pa.string()))
@@ -95,7 +95,7 @@ def test_missing_values_of_a_file_to_score(run, program):
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 def test_evaluation_reads_the_form_of_the_run_too(run):
   rows = many(300).rename_columns(NAMES)
   parquet.write_table(rows, run / 'labelled.parquet')

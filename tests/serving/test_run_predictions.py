@@ -14,11 +14,12 @@ import numpy as np
 from pyarrow import parquet
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow, pytest.mark.usefixtures('quick_compilation')]
 
 
 @pytest.fixture(scope='module')
-def run(tmp_path_factory, quick_compilation):
+def run(tmp_path_factory):
   """A run whose chosen step is not its last one; and its data."""
   folder = tmp_path_factory.mktemp('run')
   config = load.config('configs/shared_bottom.py:smoke')

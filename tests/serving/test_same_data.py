@@ -36,7 +36,7 @@ class Trained(NamedTuple):
 
 
 @pytest.fixture(scope='module')
-def trained(tmp_path_factory, quick_compilation):
+def trained(tmp_path_factory):
   folder = tmp_path_factory.mktemp('trained')
   log = folder / 'log.csv'
   csv.write_csv(test_tabular.many(), log)

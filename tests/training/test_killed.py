@@ -168,7 +168,7 @@ def short(**more):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 @pytest.mark.parametrize(
     'choice', ['off', pytest.param('on', marks=pytest.mark.long)])
 def test_sigterm_saves_between_evaluations(
@@ -225,7 +225,7 @@ def test_sigterm_saves_between_evaluations(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 def test_sigterm_while_evaluating(data_dir, tmp_path, monkeypatch):
   config, folder = short(), str(tmp_path / 'run')
   metrics_of = SplitPredictor.metrics

@@ -22,6 +22,7 @@ from tests.training.test_whole_runs import smoke
 
 # Which runs are of one group.
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 BASE = {
     'seed': 0,
     'init_seed': None,
@@ -174,11 +175,6 @@ def test_who_needs_predictions_comes_after_and_on_the_same_machine():
 @pytest.fixture(scope='module')
 def data_dir(tmp_path_factory):
   return str(tmp_path_factory.mktemp('data'))
-
-
-@pytest.fixture(scope='module', autouse=True)
-def quick(quick_compilation):
-  return quick_compilation
 
 
 def paths(folder, num):

@@ -45,7 +45,7 @@ TAKEN = {
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 @pytest.mark.parametrize('take', TAKEN, ids=lambda take: take.__name__)
 def test_between_two_checkpoints(data_dir, tmp_path, monkeypatch, take):
   """At step 6 of 20, with a checkpoint of step 5."""
@@ -73,7 +73,7 @@ def test_between_two_checkpoints(data_dir, tmp_path, monkeypatch, take):
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 def test_put_back_it_resumes(data_dir, tmp_path, monkeypatch):
   """Taken while it evaluates; no bit of the run differs in the end."""
   whole, folder = str(tmp_path / 'whole'), str(tmp_path / 'run')

@@ -25,6 +25,7 @@ from tests.training.test_end_to_end import results, run
 from tests.training.test_killed import finish, start
 from tests.warm_start import days
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 BOTH = 'train+valid'
 # The highest log loss is that of the first evaluation: it is half an epoch.
 CHANGES = dict(
@@ -160,7 +161,7 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def first(root, quick_compilation):
+def first(root):
   """The run, and its results."""
   return days.train(root, 'first', 1, **CHANGES)
 
@@ -280,7 +281,7 @@ def test_again_and_without_the_other_run(root, first, second, tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 def test_another_run_at_the_path(root, first, second, tmp_path):
   """Trained with another seed, it is another run."""
   path = str(tmp_path / 'run')
@@ -387,7 +388,7 @@ def damage(path, name):
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 def test_other_rows_in_the_files(first, root, tmp_path):
   """Of another day at the same path, whose data is prepared anew or not."""
   log, data = str(tmp_path / 'log.parquet'), str(tmp_path / 'data')
@@ -411,7 +412,7 @@ def test_other_rows_in_the_files(first, root, tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 def test_begins_as_its_run_did(root, first, capsys):
   """With the parameters that the run began with, not with its own."""
   begun, then = days.train(root, 'begun', 2, init_from=first[0])
@@ -489,7 +490,7 @@ def test_config_of_the_run(root, first, second, tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 def test_killed_and_resumed(root, tmp_path):
   """Before its first checkpoint and, without the other run, after it."""
   base, log = str(tmp_path / 'base'), days.write(root, 1)

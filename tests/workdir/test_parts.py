@@ -61,7 +61,7 @@ class Trained(NamedTuple):
 
 
 @pytest.fixture(scope='module')
-def trained(tmp_path_factory, quick_compilation):
+def trained(tmp_path_factory):
   home = tmp_path_factory.mktemp('parts')
   config = esmm.get_config('tabular')
   config.dataset.update(

@@ -364,7 +364,7 @@ def config_of(path, **more):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 def test_a_run_on_it_and_its_predictions(tmp_path):
   path, run = str(tmp_path / 'log.csv'), str(tmp_path / 'run')
   csv.write_csv(many(), path)

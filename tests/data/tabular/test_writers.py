@@ -230,7 +230,7 @@ def scores(model, columns):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 def test_the_same_scores(files, run):
   """Of every file, and of the frames as they are in memory."""
   wanted = None
@@ -258,7 +258,7 @@ def test_the_same_scores(files, run):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 def test_an_export_of_the_run(files, run, tmp_path):
   """Weights are an input of their own."""
   rows = parquet.read_table(files['pyarrow.parquet'])
@@ -277,7 +277,7 @@ def test_an_export_of_the_run(files, run, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 def test_what_a_run_refuses(run):
   """With the row, in the words of the data's preparation."""
   rows = {n: frame_of_floats()[n] for n in run.names}

@@ -205,7 +205,7 @@ def in_memory(file, seed, tasks=FUNNEL, fields=None):
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.usefixtures('quick_test')
 @pytest.mark.parametrize(
     'files', [('esmm', 'esmm'), pytest.param(
         ('esmm', 'mmoe', 'esmm'), marks=pytest.mark.long)])

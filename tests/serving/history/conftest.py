@@ -17,8 +17,10 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope='module', autouse=True)
-def quick(quick_compilation):
+def quick(same_compilation):
   """Scores are those of the runs."""
+  with optimization.set_to(False):
+    yield
 
 
 @pytest.fixture(scope='session')
