@@ -17,7 +17,7 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 # that users have, as `make test-long` does.
 os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
 if not optimization.is_on():
-  os.environ.setdefault('XLA_FLAGS', optimization.flags_that_compile_quickly())
+  os.environ.setdefault('XLA_FLAGS', optimization.flags_of_jaxlib())
 
 # Many tests compile the same programs. A folder for each worker: two that write
 # the same entry at once could read half of it.

@@ -1,5 +1,6 @@
 """Compiles programs of tests quickly, or as users have them."""
 
+from collections.abc import Iterable
 import contextlib
 import importlib.util
 import mmap
@@ -10,7 +11,7 @@ import sys
 _NAME = 'jax_disable_most_optimizations'
 # With the emitters of kernels that XLA had before, and one module of LLVM for
 # all kernels, the programs of training compile in a third of the time.
-_QUICK = (
+QUICK = (
     'xla_cpu_use_fusion_emitters=false',
     'xla_cpu_parallel_codegen_split_count=1')
 
@@ -22,19 +23,19 @@ def is_on() -> bool:
   return os.environ.get(_NAME.upper(), '0') in ('', '0')
 
 
-def flags_that_compile_quickly() -> str:
-  """Returns flags for XLA_FLAGS, those that this version of jaxlib has.
+def flags_of_jaxlib(flags: Iterable[str] = QUICK) -> str:
+  """Returns those flags that this version of jaxlib has, for XLA_FLAGS.
 
   One that it does not know would end the process.
   """
   folder = pathlib.Path(importlib.util.find_spec('jaxlib').origin).parent
-  flags = []
+  present = []
   for library in folder.glob('libjax_common.*'):
-    with open(library, 'rb') as f:
-      with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        flags += [f'--{q}' for q in _QUICK
-                  if text.find(q.split('=')[0].encode()) >= 0]
-  return ' '.join(flags)
+    with open(library, 'rb') as file:
+      with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        present += [f'--{f}' for f in flags
+                    if text.find(f.split('=')[0].encode()) >= 0]
+  return ' '.join(present)
 
 
 @contextlib.contextmanager
