@@ -1,13 +1,13 @@
 """What all tests share: the CPU, no deadlines, and the toy data set."""
 
 import gc
-import itertools
 import os
 import pathlib
 import stat
 import sys
+import time
 
-from tests import ROOT
+from tests import optimization, ROOT
 
 # Before jax is imported. The golden values are those of float32 products, which
 # an accelerator may round further; name another platform to try one.
@@ -16,6 +16,8 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 # Programs of tests take longer to compile than to run. Set it to 0 to try those
 # that users have, as `make test-long` does.
 os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
+if not optimization.is_on():
+  os.environ.setdefault('XLA_FLAGS', optimization.flags_of_jaxlib())
 
 # Many tests compile the same programs. A folder for each worker: two that write
 # the same entry at once could read half of it.
@@ -31,7 +33,6 @@ os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
 from hypothesis import settings
 import pytest
 
-from tests import optimization
 from tests.toy import Toy
 
 _SUITE_OPTIMIZES = optimization.is_on()
@@ -55,6 +56,20 @@ def _ask_for_no_disk(number: int) -> None:
 
 
 os.fsync = _ask_for_no_disk
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+  """Collects without the garbage collector, which would look at all tests.
+
+  Later neither: they are there until the end.
+  """
+  gc.disable()
+  try:
+    return (yield)
+  finally:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope='session')
@@ -102,15 +117,22 @@ def quick_test():
 # Linux gives a process 65,530 of them, each compiled program takes at least
 # three, and without one LLVM crashes.
 _MANY_MAPPINGS = 10_000
-_tests_done = itertools.count(1)
+# To count them takes as long as a test. In this many seconds of processor time
+# fewer than a thousand programs are compiled.
+_SECONDS_BETWEEN_COUNTS = 4
+_counted_at = 0.0
 
 
 @pytest.fixture(autouse=True)
 def few_programs():
   """Drops compiled programs before the process has too many of them."""
+  global _counted_at
   yield
-  jax = sys.modules.get('jax')
-  if jax and next(_tests_done) % 10 == 0 and num_mappings() > _MANY_MAPPINGS:
+  jax, now = sys.modules.get('jax'), time.process_time()
+  if not jax or now - _counted_at < _SECONDS_BETWEEN_COUNTS:
+    return
+  _counted_at = now
+  if num_mappings() > _MANY_MAPPINGS:
     jax.clear_caches()
     gc.collect()
 

@@ -39,7 +39,9 @@ NUM = 3
 PRECISIONS = [
     (2, np.float64), (NUM, np.float64),
     *(pytest.param(*more, marks=pytest.mark.slow) for more in (
-        (1, np.float64), (1, np.float32), (2, np.float32), (NUM, np.float32)))]
+        (1, np.float64), (NUM, np.float32))),
+    *(pytest.param(*more, marks=pytest.mark.long) for more in (
+        (1, np.float32), (2, np.float32)))]
 SUBSETS = [s for s in itertools.product((0, 1), repeat=NUM) if any(s)]
 
 

@@ -1,4 +1,4 @@
-"""That the suite does not run out of memory mappings (tests/conftest.py)."""
+"""Compiled programs of the suite: their mappings and their flags."""
 
 import gc
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from tests import optimization
 from tests.conftest import num_mappings
 
 
@@ -21,3 +22,9 @@ def test_programs_that_are_dropped_give_their_mappings_back():
   jax.clear_caches()
   gc.collect()
   assert num_mappings() <= many - 60
+
+
+def test_flags_that_jaxlib_does_not_have_are_left_out():
+  flags = ['xla_cpu_enable_fast_math=true', 'xla_cpu_no_such_flag=1']
+  assert (optimization.flags_of_jaxlib(flags)
+          == '--xla_cpu_enable_fast_math=true')
