@@ -69,6 +69,34 @@ def kept_programs() -> contextlib.AbstractContextManager[None]:
   return compiled.kept(folder)
 
 
+def define_engine() -> None:
+  """Defines --engine and --workers, which `engine` reads."""
+  flags.DEFINE_enum(
+      'engine',
+      'local',
+      ['local'],
+      'What prepares data: processes of this machine.',
+  )
+  flags.DEFINE_integer(
+      'workers',
+      None,
+      'Processes that prepare a log of your own; the data are the same to the'
+      ' byte. Default: the cores, but one for each 128 MB of files.',
+      lower_bound=1,
+  )
+
+
+def engine() -> contextlib.AbstractContextManager[None]:
+  """Prepares what is prepared in the block as --engine and --workers say.
+
+  Raises:
+    InputError: The number of workers is not possible.
+  """
+  from esmm_jax.engines import choice
+
+  return choice.using(flags.FLAGS.engine, flags.FLAGS.workers)
+
+
 def define_runs() -> None:
   """Defines --workdir, of one or several finished runs, and --row."""
   flags.DEFINE_string(

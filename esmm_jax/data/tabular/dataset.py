@@ -1,11 +1,11 @@
 """A user's own log, from CSV or Parquet files.
 
-Two passes over the files (`passes`), by part and some rows at a time: one counts
-on the training rows (`fit`), one encodes (`encoder`). Memory is that of the
-vocabularies, of one shard and, where a split is by time or there is a history,
-of 16 bytes a row; each worker has vocabularies of its own. On disk a split is
-there twice while its shards are written. A history is computed between the
-passes, from files and by part: see `history.compute`.
+Two passes over the files (`passes`), by part and some rows at a time: one
+counts on the training rows (`fit`), one encodes (`encoder`). Memory is that of
+the vocabularies, of one shard and, where a split is by time or there is a
+history, of 16 bytes a row; each worker has vocabularies of its own. On disk a
+split is there twice while its shards are written. A history is computed between
+the passes, from files and by part: see `history.compute`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,8 +13,6 @@ import dataclasses
 import os
 from typing import Any
 
-from esmm_jax.data.engines import choice
-from esmm_jax.data.engines.engine import Engine
 from esmm_jax.data.files import file_hashes, same_files
 from esmm_jax.data.history import specs
 from esmm_jax.data.store.columnar import ColumnarBuilder
@@ -31,6 +29,8 @@ from esmm_jax.data.tabular.past.options import make_reading
 from esmm_jax.data.tabular.past.prepare import History
 from esmm_jax.data.tabular.rows import Log
 from esmm_jax.data.tabular.time_ends import Ends, ends_of_time
+from esmm_jax.engines import choice
+from esmm_jax.engines.engine import Engine
 from esmm_jax.schema import Schema
 from esmm_jax.types import Columns, InputError
 
@@ -141,7 +141,10 @@ class Tabular(ColumnarBuilder):
       self,
   ) -> tuple[Schema, dict[str, Iterator[Columns]], dict[str, Any]]:
     log = Log(self.builder_config)
-    with choice.opened(sum(log.sizes.values())) as engine:
+    sizes = log.sizes.items()
+    # No other process has this one's memory.
+    num_bytes = sum(n for p, n in sizes if not p.startswith('memory:'))
+    with choice.opened(num_bytes) as engine:
       return self._prepare(log, engine)
 
   def _prepare(
@@ -221,8 +224,9 @@ class Tabular(ColumnarBuilder):
     """Makes the first pass; checks every value of every row."""
     shared = count.Shared(self.builder_config, log, ends)
     if history:
-      reading, folders = history.reading, history.folders
-      shared = shared._replace(reading=reading, folders=folders)
+      shared = shared._replace(
+          reading=history.reading, folder=history.folder
+      )
     folder, tell = os.fspath(self.data_path), self._progress.update
     parts, counted = count.count(engine, shared, base, folder, tell)
     if history:

@@ -9,11 +9,11 @@ from esmm_jax.data.csv_files.quoted_names import split_names
 from esmm_jax.data.files import row_files
 from esmm_jax.data.store.sessions import session_hash
 from esmm_jax.data.tabular import joint, labels, splits
-from esmm_jax.data.tabular.config import TabularConfig, WEIGHT
+from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.splits import LEFT_OUT
 from esmm_jax.data.values import raw_values
 from esmm_jax.data.values.raw_values import Location, Times
-from esmm_jax.types import Columns, InputError
+from esmm_jax.types import InputError
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc

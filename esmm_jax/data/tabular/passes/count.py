@@ -2,12 +2,12 @@
 
 from collections import Counter
 import contextlib
+import os
 import shutil
 from typing import Any, NamedTuple
 
 from esmm_jax.data.csv_files import file_kinds
 from esmm_jax.data.csv_files.file_kinds import DAMAGED
-from esmm_jax.data.engines.engine import Engine, Tell
 from esmm_jax.data.files import parquet_rows, row_files
 from esmm_jax.data.history.reading import Reading
 from esmm_jax.data.store.vocabulary import ValueCounts
@@ -20,30 +20,31 @@ from esmm_jax.data.tabular.rows import Chunk, joint_labels, Log
 from esmm_jax.data.tabular.rows import row_weights, split_of
 from esmm_jax.data.tabular.splits import LEFT_OUT
 from esmm_jax.data.tabular.time_ends import Ends
+from esmm_jax.engines.engine import Engine, Tell
 from esmm_jax.types import Columns, InputError
 import numpy as np
 
 
 class Shared(NamedTuple):
-  """What all parts share.
+  """The things that all parts share.
 
   Attributes:
     config: Of the log.
     log: Its files.
     ends: Of a split by time.
     reading: Of a history.
-    folders: Part -> the folder of its `LogPart`, as a form of its number.
+    folder: See `LogFiles.folder`.
   """
 
   config: TabularConfig
   log: Log
   ends: Ends | None = None
   reading: Reading | None = None
-  folders: str = ''
+  folder: str = ''
 
 
 class Counted:
-  """What is counted of rows, in their order.
+  """Counts of rows, added up in their order.
 
   Attributes:
     fit: Of the training rows.
@@ -118,7 +119,7 @@ def _count(shared: Shared, part: Part, tell: Tell) -> Counted:
   config = shared.config
   counted, written = Counted(config), None
   if shared.reading:
-    folder = shared.folders.format(part.number)
+    folder = os.path.join(shared.folder, str(part.number))
     shutil.rmtree(folder, ignore_errors=True)  # Of a worker that was lost.
     written = LogPart(shared.reading, folder)
   for chunk in shared.log.chunks(part.spans, part.total):

@@ -5,7 +5,6 @@ import os
 import shutil
 from typing import NamedTuple
 
-from esmm_jax.data.engines.engine import Engine, Tell
 from esmm_jax.data.store.column_files import GrowingTable
 from esmm_jax.data.store.columns import concatenate_rows, cut, open_folder
 from esmm_jax.data.store.columns import take_rows
@@ -20,12 +19,13 @@ from esmm_jax.data.tabular.rows import row_weights, split_of
 from esmm_jax.data.tabular.splits import LEFT_OUT
 from esmm_jax.data.tabular.time_ends import Ends
 from esmm_jax.data.tabular.unseen import Counts
+from esmm_jax.engines.engine import Engine, Tell
 from esmm_jax.types import Columns
 import numpy as np
 
 
 class Shared(NamedTuple):
-  """What all parts share.
+  """The things that all parts share.
 
   Attributes:
     config: Of the log.

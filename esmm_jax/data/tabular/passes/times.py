@@ -2,11 +2,11 @@
 
 from typing import Any, NamedTuple
 
-from esmm_jax.data.engines.engine import Engine, Tell
 from esmm_jax.data.tabular.passes.parts import evenly, Part
 from esmm_jax.data.tabular.rows import Log
 from esmm_jax.data.tabular.time_ends import Column, Shape, Shapes
 from esmm_jax.data.values.raw_values import Times
+from esmm_jax.engines.engine import Engine, Tell
 from esmm_jax.types import InputError
 import numpy as np
 

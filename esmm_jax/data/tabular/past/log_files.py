@@ -16,7 +16,7 @@ from esmm_jax.data.values.raw_values import Location
 from esmm_jax.types import Columns
 import numpy as np
 
-_TABLE = 'log'
+_TABLE, _PARTS = 'log', 'parts'
 
 
 class AllRows(NamedTuple):
@@ -92,13 +92,13 @@ class LogFiles:
     self._folders: list[str] = []
 
   @property
-  def folders(self) -> str:
-    """The folder of each `LogPart`, as a form of its number."""
-    return self._scratch.path(f'{_TABLE}-{{:05d}}')
+  def folder(self) -> str:
+    """The folder in which each `LogPart` has one, of its number."""
+    return self._scratch.path(_PARTS)
 
   def add(self, num: int) -> None:
     """Takes the parts 0 to `num` - 1, which are closed."""
-    paths = map(self.folders.format, range(num))
+    paths = [os.path.join(self.folder, str(k)) for k in range(num)]
     # There is nothing in the folder of a part without rows.
     self._folders = [path for path in paths if os.listdir(path)]
 

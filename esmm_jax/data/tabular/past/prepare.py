@@ -69,9 +69,9 @@ class History:
     return self._reading
 
   @property
-  def folders(self) -> str:
-    """See `LogFiles.folders`."""
-    return self._files.folders
+  def folder(self) -> str:
+    """See `LogFiles.folder`."""
+    return self._files.folder
 
   def add(self, num: int) -> None:
     """Takes so many parts, which are written; see `LogFiles.add`."""

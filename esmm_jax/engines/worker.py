@@ -11,7 +11,7 @@ import queue
 import threading
 import traceback
 
-from esmm_jax.data.engines import shared
+from esmm_jax.engines import shared
 
 # Kinds of messages to the process that it works for.
 TOLD, DONE, FAILED = 'told', 'done', 'failed'

@@ -1,17 +1,18 @@
 """The engine that preparing data uses: chosen for a block of code."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 import os
 from typing import NamedTuple
 
 from esmm_jax import streams
-from esmm_jax.data.engines.engine import Engine, InProcess
-from esmm_jax.data.engines.local import Processes
+from esmm_jax.engines.engine import Engine, InProcess
+from esmm_jax.engines.local import Processes
 from esmm_jax.options import check_choice, check_number, Range
 from esmm_jax.types import InputError
 
-ENGINES = ('local',)
+# Name -> makes the engine of so many workers.
+ENGINES: dict[str, Callable[[int], Engine]] = {'local': Processes}
 # Fewer bytes of files are done before another process has started.
 BYTES_A_WORKER = 1 << 27
 _WORKERS = Range(1, 1024)
@@ -40,7 +41,7 @@ class _State:
 def using(engine: str = 'local', workers: int | None = None) -> Iterator[None]:
   """Chooses the engine of what is prepared within the block.
 
-  >>> from esmm_jax.data.engines import choice
+  >>> from esmm_jax.engines import choice
   >>> with choice.using(workers=2):
   ...   pass  # builder.prepare(), or a training that prepares its data.
 
@@ -51,7 +52,7 @@ def using(engine: str = 'local', workers: int | None = None) -> Iterator[None]:
   Raises:
     InputError: There is no such engine, or the number is not possible.
   """
-  check_choice('engine', engine, ENGINES)
+  check_choice('engine', engine, sorted(ENGINES))
   check_number('workers', workers, _WORKERS)
   before, _State.choice = _State.choice, Choice(engine, workers)
   try:
@@ -74,7 +75,7 @@ def opened(num_bytes: int) -> Iterator[Engine]:
   Args:
     num_bytes: Of all files that are to be read.
   """
-  workers = _State.choice.workers
+  name, workers = _State.choice
   if workers is None:
     workers = max(1, min(cores(), num_bytes // BYTES_A_WORKER))
     workers = 1 if os.name == 'nt' else workers
@@ -83,11 +84,16 @@ def opened(num_bytes: int) -> Iterator[Engine]:
         f'--workers={workers}: on Windows data is prepared by one process;'
         ' leave --workers out.'
     )
-  engine = InProcess() if workers == 1 else Processes(workers)
+  engine = InProcess() if workers == 1 else ENGINES[name](workers)
   try:
     yield engine
   finally:
     engine.close()
+
+
+def asked(default: int) -> int:
+  """Returns the workers that are asked for, or a default."""
+  return default if _State.choice.workers is None else _State.choice.workers
 
 
 def warn_of_one(name: str) -> None:

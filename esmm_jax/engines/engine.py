@@ -44,6 +44,7 @@ class Engine(abc.ABC):
       tell: Gets rows as they are done, in any order.
     """
 
+  @abc.abstractmethod
   def close(self) -> None:
     """Ends the workers."""
 
@@ -63,3 +64,6 @@ class InProcess(Engine):
     del folder
     for part in parts:
       yield function(shared, part, tell)
+
+  def close(self) -> None:
+    """See the base class; there is nothing to end."""

@@ -18,16 +18,16 @@ import sys
 from typing import Any
 
 from esmm_jax import streams
-from esmm_jax.data.engines import shared, worker
-from esmm_jax.data.engines.engine import Engine, Function, Tell
+from esmm_jax.engines import worker
+from esmm_jax.engines.engine import Engine, Function, Tell
+from esmm_jax.engines.shared import save
 from esmm_jax.types import InputError
-import pyarrow as pa
 
 _TRIES = 3  # Of a part whose worker is lost.
 _AHEAD = 2  # Parts for each worker whose results may wait for an earlier one.
 _START = (
     'import sys; sys.path[:] = {path!r}\n'
-    'from esmm_jax.data.engines.worker import serve; serve({number})'
+    'from esmm_jax.engines.worker import serve; serve({number})'
 )
 
 
@@ -43,6 +43,8 @@ class _Worker:
     self.connection, theirs = multiprocessing.Pipe()
     self.told = 0
     number = theirs.fileno()
+    import pyarrow as pa  # Not where no process is started.
+
     backend = pa.default_memory_pool().backend_name
     try:
       self._process = subprocess.Popen(
@@ -88,7 +90,7 @@ class Processes(Engine):
   def map(
       self,
       function: Function,
-      shared: Any,  # pylint: disable=redefined-outer-name
+      shared: Any,
       parts: Sequence[Any],
       folder: str,
       tell: Tell,
@@ -98,7 +100,7 @@ class Processes(Engine):
     Raises:
       InputError: Workers were lost `_TRIES` times in one part.
     """
-    path = _save(shared, folder)
+    path = save(shared, folder)
     job = _Job(self, function, path, parts, tell)
     try:
       yield from job.results()
@@ -211,7 +213,3 @@ class _Job:
     self._tell(-one.told)
     self._todo.append(k)
     self._todo.sort(reverse=True)
-
-
-def _save(value: Any, folder: str) -> str:
-  return shared.save(value, folder)

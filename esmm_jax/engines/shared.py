@@ -1,4 +1,4 @@
-"""What all parts share, as a file that each worker reads once.
+"""A value that all parts share, as a file that each worker reads once.
 
 Arrays that are mapped from files are named there and not copied.
 """
