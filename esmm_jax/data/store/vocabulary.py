@@ -134,7 +134,7 @@ class ValueCounts:
 
   def __getstate__(self) -> dict[str, Any]:
     """Adds up what another process gets."""
-    return self.__dict__ | {'_waiting': [self._total()]}
+    return self.__dict__ | {'_waiting': [self._total()] * bool(self._waiting)}
 
   def _wait(self, counts: pa.Table) -> None:
     """Takes a table of values and counts; adds up where too many wait."""
