@@ -83,6 +83,7 @@ def define_engine() -> None:
       'Processes that prepare a log of your own; the data are the same to the'
       ' byte. Default: the cores, but one for each 128 MB of files.',
       lower_bound=1,
+      upper_bound=1024,
   )
 
 
