@@ -70,12 +70,18 @@ def kept_programs() -> contextlib.AbstractContextManager[None]:
 
 
 def define_engine() -> None:
-  """Defines --engine and --workers, which `engine` reads."""
+  """Defines --engine, --workers and --ray_address, which `engine` reads."""
   flags.DEFINE_enum(
       'engine',
       'local',
-      ['local'],
-      'What prepares data: processes of this machine.',
+      ['local', 'ray'],
+      'What prepares data: processes of this machine, or a cluster of Ray.',
+  )
+  flags.DEFINE_string(
+      'ray_address',
+      '',
+      'Of --engine=ray: HOST:PORT of the cluster; default: one of --workers'
+      ' workers, on this machine, for this command.',
   )
   flags.DEFINE_integer(
       'workers',
@@ -88,14 +94,15 @@ def define_engine() -> None:
 
 
 def engine() -> contextlib.AbstractContextManager[None]:
-  """Prepares what is prepared in the block as --engine and --workers say.
+  """Prepares what is prepared in the block as the flags of engines say.
 
   Raises:
     InputError: The number of workers is not possible.
   """
   from esmm_jax.engines import choice
 
-  return choice.using(flags.FLAGS.engine, flags.FLAGS.workers)
+  values = flags.FLAGS
+  return choice.using(values.engine, values.workers, values.ray_address)
 
 
 def define_runs() -> None:

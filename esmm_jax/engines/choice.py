@@ -11,8 +11,11 @@ from esmm_jax.engines.local import Processes
 from esmm_jax.options import check_choice, check_number, Range
 from esmm_jax.types import InputError
 
-# Name -> makes the engine of so many workers.
-ENGINES: dict[str, Callable[[int], Engine]] = {'local': Processes}
+# Name -> makes the engine of so many workers, at the address of a cluster.
+ENGINES: dict[str, Callable[[int, str], Engine]] = {
+    'local': lambda workers, address: Processes(workers),
+    'ray': lambda workers, address: _ray_tasks(workers, address),
+}
 # Fewer bytes of files are done before another process has started.
 BYTES_A_WORKER = 1 << 27
 _WORKERS = Range(1, 1024)
@@ -23,12 +26,14 @@ class Choice(NamedTuple):
 
   Attributes:
     engine: One of `ENGINES`.
-    workers: Parts in work at once; None: one for each core, fewer for files of
-      less than `BYTES_A_WORKER` each.
+    workers: Parts in work at once; None: one for each core, of `local` fewer
+      for files of less than `BYTES_A_WORKER` each.
+    address: Of the cluster, for `ray`; '' starts one on this machine.
   """
 
   engine: str = 'local'
   workers: int | None = None
+  address: str = ''
 
 
 class _State:
@@ -38,7 +43,9 @@ class _State:
 
 
 @contextlib.contextmanager
-def using(engine: str = 'local', workers: int | None = None) -> Iterator[None]:
+def using(
+    engine: str = 'local', workers: int | None = None, address: str = ''
+) -> Iterator[None]:
   """Chooses the engine of what is prepared within the block.
 
   >>> from esmm_jax.engines import choice
@@ -48,13 +55,19 @@ def using(engine: str = 'local', workers: int | None = None) -> Iterator[None]:
   Args:
     engine: See `Choice`.
     workers: See there.
+    address: See there.
 
   Raises:
     InputError: There is no such engine, or the number is not possible.
   """
   check_choice('engine', engine, sorted(ENGINES))
   check_number('workers', workers, _WORKERS)
-  before, _State.choice = _State.choice, Choice(engine, workers)
+  if address and engine != 'ray':
+    raise InputError(
+        f'--ray_address={address} is of --engine=ray, and --engine is'
+        f' {engine}; leave one out.'
+    )
+  before, _State.choice = _State.choice, Choice(engine, workers, address)
   try:
     yield
   finally:
@@ -75,8 +88,10 @@ def opened(num_bytes: int) -> Iterator[Engine]:
   Args:
     num_bytes: Of all files that are to be read.
   """
-  name, workers = _State.choice
-  if workers is None:
+  name, workers, address = _State.choice
+  if workers is None and name == 'ray':
+    workers = 0 if address else cores()
+  elif workers is None:
     workers = max(1, min(cores(), num_bytes // BYTES_A_WORKER))
     workers = 1 if os.name == 'nt' else workers
   elif workers > 1 and os.name == 'nt':
@@ -84,11 +99,18 @@ def opened(num_bytes: int) -> Iterator[Engine]:
         f'--workers={workers}: on Windows data is prepared by one process;'
         ' leave --workers out.'
     )
-  engine = InProcess() if workers == 1 else ENGINES[name](workers)
+  is_here = workers == 1 and name == 'local'
+  engine = InProcess() if is_here else ENGINES[name](workers, address)
   try:
     yield engine
   finally:
     engine.close()
+
+
+def _ray_tasks(workers: int, address: str) -> Engine:
+  from esmm_jax.engines.ray_tasks import RayTasks
+
+  return RayTasks(workers, address)
 
 
 def asked(default: int) -> int:

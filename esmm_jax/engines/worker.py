@@ -38,7 +38,7 @@ def serve(number: int) -> None:
       value = function(last.load(path), part, tell)
       message = pickle.dumps((DONE, value), pickle.HIGHEST_PROTOCOL)
     except Exception as e:  # pylint: disable=broad-exception-caught
-      message = pickle.dumps((FAILED, _portable(e)))
+      message = pickle.dumps((FAILED, portable(e)))
     connection.send_bytes(message)
     value = message = None  # Not while the next part is done.
 
@@ -52,7 +52,7 @@ def _receive(connection: Connection, requests: queue.SimpleQueue) -> None:
       os._exit(0)
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
   """Returns an error that another process can read."""
   try:
     again = pickle.loads(pickle.dumps(error))

@@ -1,5 +1,6 @@
 """The commands and the program of docs/cluster.md, on a small log."""
 
+import importlib.util
 import re
 import shlex
 
@@ -60,15 +61,19 @@ def words_of(text, folder):
 
 @pytest.mark.long
 def test_the_command_and_the_program(folder, program):
-  (text,) = blocks('')
-  for name in ('two', 'one'):
-    words = [*words_of(text, folder), f'--data_dir={folder / name}']
+  text, of_ray = blocks('')
+  for name in ('two', 'one', 'ray'):
+    words = words_of(of_ray if name == 'ray' else text, folder)
     if name == 'one':
       words.remove('--workers=2')
-    done = program.run(*words)
+    done = program.run(*words, f'--data_dir={folder / name}')
+    if name == 'ray' and importlib.util.find_spec('ray') is None:
+      assert (done.returncode, done.stdout) == (1, '')
+      assert 'error: --engine=ray needs Ray' in done.stderr
+      continue
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith('Prepared: ') and 'train: ' in done.stdout
-  assert prepared(folder / 'one') == prepared(folder / 'two') != {}
+    assert prepared(folder / 'two') == prepared(folder / name) != {}
   (code,) = blocks('python')
   exec(compile(code, 'cluster.md', 'exec'), {})  # pylint: disable=exec-used
   assert list((folder / 'prepared').rglob('click.npy'))
@@ -81,7 +86,7 @@ def test_the_command_and_the_program(folder, program):
     ('--engine=slurm', 2, 'flag --engine=slurm'),
 ])
 def test_refused(flag, code, words, folder, program):
-  (text,) = blocks('')
+  text, _ = blocks('')
   done = program.run(
       *words_of(text, folder), flag, f'--data_dir={folder / "no"}')
   assert done.returncode == code and words in done.stderr
