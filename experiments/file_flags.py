@@ -69,6 +69,42 @@ def kept_programs() -> contextlib.AbstractContextManager[None]:
   return compiled.kept(folder)
 
 
+def define_engine() -> None:
+  """Defines --engine, --workers and --ray_address, which `engine` reads."""
+  flags.DEFINE_enum(
+      'engine',
+      'local',
+      ['local', 'ray'],
+      'What prepares data: processes of this machine, or a cluster of Ray.',
+  )
+  flags.DEFINE_string(
+      'ray_address',
+      '',
+      'Of --engine=ray: HOST:PORT of the cluster; default: one of --workers'
+      ' workers, on this machine, for this command.',
+  )
+  flags.DEFINE_integer(
+      'workers',
+      None,
+      'Processes that prepare a log of your own; the data are the same to the'
+      ' byte. Default: the cores, but one for each 128 MB of files.',
+      lower_bound=1,
+      upper_bound=1024,
+  )
+
+
+def engine() -> contextlib.AbstractContextManager[None]:
+  """Prepares what is prepared in the block as the flags of engines say.
+
+  Raises:
+    InputError: The number of workers is not possible.
+  """
+  from esmm_jax.engines import choice
+
+  values = flags.FLAGS
+  return choice.using(values.engine, values.workers, values.ray_address)
+
+
 def define_runs() -> None:
   """Defines --workdir, of one or several finished runs, and --row."""
   flags.DEFINE_string(

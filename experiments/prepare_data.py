@@ -11,7 +11,8 @@ files or the two archives, which are read without unpacking them. The prepared
 data goes to --data_dir. An interrupted call leaves nothing that looks finished;
 a second call prepares nothing and prints the same report. With --config it is
 the data that training with the same --config and --config.dataset flags reads;
-training prepares it too where it is missing.
+training prepares it too where it is missing. --workers=N prepares a log of your
+own in N processes, the same bytes.
 """
 
 import ast
@@ -28,6 +29,7 @@ from experiments import cli, console, file_flags, load
 
 cli.define_config()
 cli.define_data_dir()
+file_flags.define_engine()
 _DATASET = flags.DEFINE_string('dataset', None, 'Name of the data set.')
 _RAW_DIR = file_flags.define_path(
     'raw_dir', '', 'Folder of the raw files; --as_raw writes them there.'
@@ -86,7 +88,8 @@ def _prepare(options: Any) -> None:
   if builder.info.splits:
     console.say(f'Prepared before: {builder.data_path}')
   else:
-    builder.prepare()
+    with file_flags.engine():
+      builder.prepare()
     console.say(f'Prepared: {builder.data_path}')
   for line in builder.report_lines():
     console.say(line)

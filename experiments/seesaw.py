@@ -36,6 +36,7 @@ from experiments.sweeping import checks, failures, plans, runs, seesaws
 
 cli.define_config()
 cli.define_data_dir()
+file_flags.define_engine()
 _WORKDIR = file_flags.define_path('workdir', None, 'Gets runs and page.')
 _TASKS = flags.DEFINE_string('tasks', '', 'Two losses, as ctr,ctcvr.')
 _SCORES = flags.DEFINE_string('scores', '', 'Two spaces, as ctr,cvr_entire.')
@@ -89,7 +90,8 @@ def main() -> None:
     raise error
   failed: Mapping[str, Exception] = {}
   if _TRAIN.value:
-    failed = _train(plan, workdir)
+    with file_flags.engine():
+      failed = _train(plan, workdir)
   _write_page(design, tables, plan, workdir)
   failures.require_none(failed, len(plan.names), workdir)
 

@@ -41,6 +41,7 @@ from experiments import cli, console, file_flags, load
 from experiments.sweeping import checks, failures, plans, runs
 
 cli.define_data_dir()
+file_flags.define_engine()
 _SWEEP = file_flags.define_path(
     'sweep', None, 'Table file and variant: configs/tables/NAME.py:smoke.'
 )
@@ -72,7 +73,8 @@ def main() -> None:
   cli.make_folder('workdir', workdir, 'failed')
   plans.write_table(spec, plan, workdir, _OVERRIDE.value)
   command = _command(spec, workdir)
-  failed = runs.train(plan, workdir, command, flags.FLAGS.data_dir, refused)
+  with file_flags.engine():
+    failed = runs.train(plan, workdir, command, flags.FLAGS.data_dir, refused)
   num, total = len(plan.names), len(plan.points)
   failures.require_none(failed, num + len(plan.wrong), workdir)
   shard = '' if num == total else f' (shard {_SHARD.value})'

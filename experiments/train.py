@@ -25,6 +25,7 @@ from experiments import cli, console, file_flags, load
 
 cli.define_config()
 cli.define_data_dir()
+file_flags.define_engine()
 file_flags.define_compilation_cache()
 _WORKDIR = file_flags.define_path(
     'workdir', None, 'Folder of the run; the same command again resumes it.'
@@ -68,7 +69,7 @@ def main() -> None:
     return _as_one_of_many(config, workdir)
   if _NUM_PROCESSES.value is not None or _PROCESS_ID.value is not None:
     raise InputError('--num_processes and --process_id need --coordinator.')
-  with file_flags.kept_programs():
+  with file_flags.kept_programs(), file_flags.engine():
     _train(config, workdir)
 
 
@@ -90,7 +91,8 @@ def _as_one_of_many(config: Any, workdir: str) -> None:
 
   processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   try:
-    with heartbeats.watching(workdir, _PEER_TIMEOUT.value):
+    watching = heartbeats.watching(workdir, _PEER_TIMEOUT.value)
+    with watching, file_flags.engine():
       _train(config, workdir, processes.is_first())
   except cli.EXPECTED:
     raise

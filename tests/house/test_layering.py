@@ -15,8 +15,8 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 # The ground floor, which every layer may use.
 LAYERS = [
     f'esmm_jax.{module}'
-    for module in ('checksums', 'histories', 'json_files', 'late_callbacks',
-                   'locks', 'metric_names', 'no_effect',
+    for module in ('checksums', 'engines', 'histories', 'json_files',
+                   'late_callbacks', 'locks', 'metric_names', 'no_effect',
                    'options', 'ownership', 'paths', 'plugins', 'printable',
                    'replaceable', 'schema', 'signatures', 'streams',
                    'system_errors', 'tasks', 'types', 'whole_files')
@@ -38,6 +38,16 @@ RULES = [
     ('esmm_jax.types', [], ['numpy']),
     ('esmm_jax.tasks', ['esmm_jax.types'], []),
     ('esmm_jax.schema', ['esmm_jax.tasks', 'esmm_jax.types'], []),
+    (
+        'esmm_jax.engines',
+        [
+            'esmm_jax.options',
+            'esmm_jax.streams',
+            'esmm_jax.system_errors',
+            'esmm_jax.types',
+        ],
+        ['numpy', 'pyarrow', 'ray'],
+    ),
     ('esmm_jax.late_callbacks', [], []),
     ('esmm_jax.histories', [], []),
     ('esmm_jax.metric_names', ['esmm_jax.plugins.registry'], []),

@@ -45,7 +45,8 @@ class AliCcpConfig(tfds.core.BuilderConfig):
       up to 5e-4, and half the size.
     check_counts: Refuses files of the size of the official ones with other
       counts.
-    threads: Threads that read the text; they do not change the data.
+    threads: Threads that read the text; they do not change the data. --workers
+      counts instead, where it is set.
   """
 
   name: str = ''

@@ -20,6 +20,7 @@ from esmm_jax.data.store.columns import concatenate, concatenate_rows, cut
 from esmm_jax.data.store.columns import take_rows
 from esmm_jax.data.store.policies import apply_conversion_policy
 from esmm_jax.data.store.sessions import BUCKETS, GroupIndex, place, SessionRows
+from esmm_jax.engines import choice
 from esmm_jax.schema import Schema
 from esmm_jax.types import Columns, InputError, Ragged
 import numpy as np
@@ -113,7 +114,7 @@ class Pair:
             layout(self._schema, kind == 'skeleton'),
             counts,
             bad_lines=self._config.bad_lines,
-            threads=self._config.threads,
+            threads=choice.asked(self._config.threads),
         )
         with contextlib.closing(rows):
           if kind == 'common':

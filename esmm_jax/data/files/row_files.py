@@ -11,7 +11,7 @@ from esmm_jax.data.csv_files import file_kinds
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.csv_files.file_kinds import DAMAGED
 from esmm_jax.data.csv_files.records import BLOCK
-from esmm_jax.data.files import partitions
+from esmm_jax.data.files import parquet_rows, partitions
 from esmm_jax.data.files.find_files import File, find
 from esmm_jax.data.values.raw_values import Location
 from esmm_jax.types import InputError, suggest
@@ -25,9 +25,10 @@ _SEPARATORS = {'\t': '\\t', ';': ';', '|': '|', '\x01': '\\x01', ',': ','}
 
 # Bytes of a piece, so that rows with long texts do not fill the memory.
 PIECE_BYTES = 1 << 26
-# Rows of texts or lists that are read at once from Parquet.
-_BATCH_ROWS = 1 << 11
-_LONGEST_MEAN = 1 << 16
+
+
+class UnevenPieces(Exception):
+  """Rows of a part of a file are too large to be cut as in the whole file."""
 
 
 class Rows(NamedTuple):
@@ -135,6 +136,8 @@ def read(
     columns: Sequence[str],
     rows: int,
     dialect: Dialect = dialects.DEFAULT,
+    first: int = 0,
+    stop: int | None = None,
 ) -> Iterator[Rows]:
   """Reads a file piece by piece; a few pieces are in memory.
 
@@ -144,12 +147,18 @@ def read(
     rows: Rows of a piece; the last one has fewer, and so have pieces of rows
       that would take more than `PIECE_BYTES`.
     dialect: The form of the file, if it is CSV.
+    first: Of a Parquet file: the row to begin with.
+    stop: The row to end before; None: the file is read as a whole.
 
   Raises:
     InputError: The file is damaged, or lacks a column.
+    UnevenPieces: With `stop`: pieces might not be those of the whole file.
   """
   waiting: list[pa.RecordBatch] = []
-  num = size = first = 0
+  num = size = 0
+  # Batches of a part are other ones than those of the whole file, and so are
+  # their sizes, by a little.
+  most = PIECE_BYTES if stop is None else PIECE_BYTES // 2
   begin = location(path, 0, dialect)
   more = {k: v for k, v in partitions.partitions(path).items() if k in columns}
 
@@ -158,10 +167,14 @@ def read(
     return Rows(path, first, partitions.add(table, more, at).select(columns))
 
   try:
-    for batch in _batches(path, list(columns), more, rows, dialect):
+    for batch in _batches(
+        path, list(columns), more, rows, dialect, (first, stop)
+    ):
       waiting.append(batch)
       num, size = num + batch.num_rows, size + batch.nbytes
-      while num >= rows or size >= PIECE_BYTES:
+      while num >= rows or size >= most:
+        if num < rows and stop is not None:
+          raise UnevenPieces(path)
         table = pa.Table.from_batches(waiting)
         now = min(num, rows)
         yield piece(table.slice(0, now).combine_chunks())
@@ -181,6 +194,7 @@ def _batches(
     more: Collection[str],
     rows: int,
     dialect: Dialect,
+    span: tuple[int, int | None],
 ) -> Iterator[pa.RecordBatch]:
   """Yields those of the columns that the file has; at least one."""
 
@@ -200,33 +214,9 @@ def _batches(
     present = [n.strip() for n in stored]
     wanted = own(present)
     names = [stored[present.index(n)] for n in wanted]
-    _refuse_long_lists(file, path)
-    # The metadata do not tell the length of texts and lists, which a file may
-    # hold once for many rows.
-    kinds = [file.schema_arrow.field(n).type for n in names]
-    rows = rows if all(map(_is_short, kinds)) else min(rows, _BATCH_ROWS)
-    for batch in file.iter_batches(rows, columns=names):
+    parquet_rows.refuse_long_lists(file, path)
+    for batch in parquet_rows.batches(file, names, rows, *span):
       yield batch.select(names).rename_columns(wanted)
-
-
-def _refuse_long_lists(file: parquet.ParquetFile, path: str) -> None:
-  """Refuses lists of which a single one might fill the memory."""
-  for k in range(file.num_row_groups):
-    group = file.metadata.row_group(k)
-    for c in range(group.num_columns):
-      column = group.column(c)
-      mean = column.num_values // max(group.num_rows, 1)
-      if mean > _LONGEST_MEAN:
-        name = column.path_in_schema.partition('.')[0]
-        raise InputError(
-            f'{path}: column {name!r} has lists of {mean:,} entries on average'
-            f' in row group {k}; it may be {_LONGEST_MEAN:,}. Cut them.'
-        )
-
-
-def _is_short(kind: pa.DataType) -> bool:
-  """Returns True for a type whose values all take at most 16 bytes."""
-  return pa.types.is_primitive(kind) or pa.types.is_decimal128(kind)
 
 
 def _csv_batches(

@@ -21,6 +21,7 @@ from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.columns import take_rows
 from esmm_jax.data.store.feature_columns import FeatureColumns
 from esmm_jax.data.store.options import make_config
+from esmm_jax.engines import choice
 from esmm_jax.schema import Schema
 from esmm_jax.tasks import FUNNEL
 from esmm_jax.types import Columns
@@ -123,6 +124,7 @@ class KuaiRand(ColumnarBuilder):
   def _generate_splits(
       self,
   ) -> tuple[Schema, dict[str, Iterator[Columns]], dict[str, Any]]:
+    choice.warn_of_one(self.name)
     config = self.builder_config
     paths = raw_files.find_files(config.raw_dir)
     hashes = file_hashes.Hashes(os.fspath(self.data_path))

@@ -26,6 +26,7 @@ from esmm_jax.data.simulator.log import HISTORY_LENGTH, SimulatedLog
 from esmm_jax.data.simulator.process import NUM_POSITIONS
 from esmm_jax.data.simulator.world import PROFILE_SIZES
 from esmm_jax.data.store.columnar import ColumnarBuilder
+from esmm_jax.engines import choice
 from esmm_jax.schema import Field, FIRST_KEPT, RARE, Schema
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL
 from esmm_jax.types import Columns
@@ -139,6 +140,7 @@ class Simulator(ColumnarBuilder):
   def _generate_splits(
       self,
   ) -> tuple[Schema, dict[str, Iterator[Columns]], dict[str, Any]]:
+    choice.warn_of_one(self.name)
     config = self.builder_config
     log = SimulatedLog(config)
     # Training shards come first: the ids of the next splits depend on them.

@@ -125,10 +125,21 @@ class ValueCounts:
   def add(self, values: pa.Array) -> None:
     """Counts values [n] of one type; null is not counted."""
     counts = pc.value_counts(values.drop_null())
-    self._waiting.append(
-        pa.table({'value': counts.field(0), 'count': counts.field(1)})
-    )
-    self._num_waiting += len(counts)
+    self._wait(pa.table({'value': counts.field(0), 'count': counts.field(1)}))
+
+  def merge(self, other: 'ValueCounts') -> None:
+    """Adds what another one has counted, of values of the same type."""
+    for counts in other._waiting:
+      self._wait(counts)
+
+  def __getstate__(self) -> dict[str, Any]:
+    """Adds up what another process gets."""
+    return self.__dict__ | {'_waiting': [self._total()] * bool(self._waiting)}
+
+  def _wait(self, counts: pa.Table) -> None:
+    """Takes a table of values and counts; adds up where too many wait."""
+    self._waiting.append(counts)
+    self._num_waiting += counts.num_rows
     self._bytes_waiting += counts.nbytes
     if (
         self._num_waiting > self._max_waiting

@@ -1,42 +1,38 @@
 """A user's own log, from CSV or Parquet files.
 
-Two passes over the files, some rows at a time: one counts on the training rows
-(`fit`), one encodes (`encoder`). Memory is that of the vocabularies, of one
-shard and, where a split is by time or there is a history, of 16 bytes a row; on
-disk a split is there twice while its shards are written. A history is computed
-between the passes, from files and by part: see `history.compute`.
+Two passes over the files (`passes`), by part and some rows at a time: one
+counts on the training rows (`fit`), one encodes (`encoder`). Memory is that of
+the vocabularies, of one shard and, where a split is by time or there is a
+history, of 16 bytes a row; each worker has vocabularies of its own. On disk a
+split is there twice while its shards are written. A history is computed between
+the passes, from files and by part: see `history.compute`.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 import dataclasses
 import os
-import shutil
 from typing import Any
 
 from esmm_jax.data.files import file_hashes, same_files
 from esmm_jax.data.history import specs
-from esmm_jax.data.store.column_files import GrowingTable
 from esmm_jax.data.store.columnar import ColumnarBuilder
-from esmm_jax.data.store.columns import cut, open_folder, take_rows
-from esmm_jax.data.store.vocabulary import ValueCounts, Vocabulary
 from esmm_jax.data.tabular import encoder_hashes, frame_files, growing
-from esmm_jax.data.tabular import splits, warnings
-from esmm_jax.data.tabular.config import BLOCK, FILE, GROUP, ROW, SPLITS
-from esmm_jax.data.tabular.config import TabularConfig, WEIGHT
+from esmm_jax.data.tabular import warnings
+from esmm_jax.data.tabular.config import BLOCK, TabularConfig
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
-from esmm_jax.data.tabular.fit import Fit
+from esmm_jax.data.tabular.passes import count, encode
+from esmm_jax.data.tabular.passes.count import Counted
+from esmm_jax.data.tabular.passes.parts import Part
+from esmm_jax.data.tabular.passes.times import all_times
 from esmm_jax.data.tabular.past import options as past_options
 from esmm_jax.data.tabular.past.options import make_reading
 from esmm_jax.data.tabular.past.prepare import History
-from esmm_jax.data.tabular.rows import add_counts, Chunk, joint_labels, Log
-from esmm_jax.data.tabular.rows import row_weights, split_of
-from esmm_jax.data.tabular.splits import LEFT_OUT
-from esmm_jax.data.tabular.time_ends import all_times, Ends, ends_of_time
-from esmm_jax.data.tabular.unseen import Counts
+from esmm_jax.data.tabular.rows import Log
+from esmm_jax.data.tabular.time_ends import Ends, ends_of_time
+from esmm_jax.engines import choice
+from esmm_jax.engines.engine import Engine
 from esmm_jax.schema import Schema
 from esmm_jax.types import Columns, InputError
-import numpy as np
 
 
 class Tabular(ColumnarBuilder):
@@ -144,16 +140,27 @@ class Tabular(ColumnarBuilder):
   def _generate_splits(
       self,
   ) -> tuple[Schema, dict[str, Iterator[Columns]], dict[str, Any]]:
-    config = self.builder_config
-    log = Log(config)
-    hashes = file_hashes.Hashes(os.fspath(self.data_path))
+    log = Log(self.builder_config)
+    sizes = log.sizes.items()
+    # No other process has this one's memory.
+    num_bytes = sum(n for p, n in sizes if not p.startswith('memory:'))
+    with choice.opened(num_bytes) as engine:
+      return self._prepare(log, engine)
+
+  def _prepare(
+      self, log: Log, engine: Engine
+  ) -> tuple[Schema, dict[str, Iterator[Columns]], dict[str, Any]]:
+    """Makes the passes; see `_generate_splits`."""
+    config, path = self.builder_config, os.fspath(self.data_path)
+    hashes = file_hashes.Hashes(path)
     files = {path: hashes.facts(path) for path in log.paths}
-    ends, history, texts = self._begin(log)
+    ends, history, texts = self._begin(log, engine)
     base, grows = growing.base(config), growing.history(config)
-    fit, groups, report = self._count(log, ends, base, history)
-    encoder = fit.encoder()
+    parts, counted = self._count(log, ends, base, history, engine)
+    report = self._report(counted)
+    encoder = counted.fit.encoder()
     texts += warnings.of_files(config, files)
-    texts += warnings.of_log(config, report, fit, encoder)
+    texts += warnings.of_log(config, report, counted.fit, encoder)
     if base:
       report['new_values'] = growing.new_values(base, encoder)
     encoder.save(self.encoder_folder)
@@ -165,25 +172,15 @@ class Tabular(ColumnarBuilder):
       schema = dataclasses.replace(schema, fields=fields)
     if texts:
       report['warnings'] = texts
+    groups = counted.groups.vocabulary() if config.group else None
+    past = history.encoding() if history else None
+    names = list(report['splits'])
     # All splits grow in one pass; then their shards are cut off one by one.
-    folders = {
-        name: os.path.join(os.fspath(self.data_path), f'rows-{name}')
-        for name in report['splits']
-    }
-    tables = {name: GrowingTable(folder) for name, folder in folders.items()}
-    counts = Counts()
-    for chunk in log.chunks():
-      split = split_of(chunk, config, ends)
-      columns, split = self._encode(chunk, split, encoder, groups, counts)
-      if history:
-        columns |= history.encode(chunk.total, len(split))
-      for name, table in tables.items():
-        rows = np.flatnonzero(split == SPLITS.index(name))
-        table.append(take_rows(columns, rows))
-      self._progress.update(len(split))
+    shared = encode.Shared(
+        config, log, ends, encoder, groups, past, names, path
+    )
+    counts = encode.encode(engine, shared, parts, self._progress.update)
     counts.save(self.encoder_folder)
-    for table in tables.values():
-      table.close()
     if history:
       history.close()
     hashes.refuse_changed()
@@ -191,12 +188,14 @@ class Tabular(ColumnarBuilder):
     report['files'] = files
     report['vocab_sizes'] = {f.name: f.vocab_size for f in schema.inputs}
     shards = {
-        name: _shards(folder, config.shard_rows)
-        for name, folder in folders.items()
+        name: encode.shards(os.path.join(path, f'rows-{name}'), rows)
+        for name, rows in dict.fromkeys(names, config.shard_rows).items()
     }
     return schema, shards, report
 
-  def _begin(self, log: Log) -> tuple[Ends | None, History | None, list[str]]:
+  def _begin(
+      self, log: Log, engine: Engine
+  ) -> tuple[Ends | None, History | None, list[str]]:
     """Reads all times, where a split or a history needs them.
 
     Returns:
@@ -205,12 +204,13 @@ class Tabular(ColumnarBuilder):
     config, ends, history = self.builder_config, None, None
     if config.split != 'time' and not config.specs:
       return ends, history, []
-    column = all_times(log, config.time)
+    folder = os.fspath(self.data_path)
+    column = all_times(engine, log, config.time, folder)
     if config.split == 'time':
       ends = ends_of_time(column, config)
     if config.specs:
       reading = make_reading(config, column.times, column.form)
-      history = History(config, reading, os.fspath(self.data_path))
+      history = History(config, reading, folder)
     return ends, history, column.warnings
 
   def _count(
@@ -219,82 +219,37 @@ class Tabular(ColumnarBuilder):
       ends: Ends | None,
       base: Encoder | None,
       history: History | None,
-  ) -> tuple[Fit, Vocabulary | None, dict[str, Any]]:
+      engine: Engine,
+  ) -> tuple[Sequence[Part], Counted]:
     """Makes the first pass; checks every value of every row."""
-    config = self.builder_config
-    fit, groups = Fit(config, base), ValueCounts()
-    num = {name: {'rows': 0} for name in SPLITS}
-    others: Counter[str] = Counter()
-    left_out = total = ungrouped = unsplit = 0
-    for chunk in log.chunks():
-      split = split_of(chunk, config, ends)
-      if config.split == 'column':
-        others += splits.of_names(chunk.texts(config.split_column))[1]
-      labels, is_kept = joint_labels(chunk, config)
-      split = np.where(is_kept, split, LEFT_OUT)
-      weights = row_weights(chunk, config)
-      fitted = splits.fitted(split, config.fit_on)
-      fit.add(chunk.columns, fitted, chunk.location)
-      if history:
-        history.add(chunk.columns, chunk.location, labels, split)
-      if config.group:
-        values = chunk.texts(config.group)
-        groups.add(values)
-        ungrouped += values.null_count
-      if config.splits_by_value:
-        unsplit += chunk.texts(config.split_by).null_count
-      for k, name in enumerate(SPLITS):
-        add_counts(num[name], split == k, labels, weights)
-      left_out += int((split == LEFT_OUT).sum())
-      total += len(split)
-      self._progress.update(len(split))
-    self._progress.total = 2 * total
-    warnings.refuse_empty(config, num, others, total)
-    filled = {name: n for name, n in num.items() if n['rows']}
-    report = {'rows': total, 'left_out': left_out, 'splits': filled}
-    if ungrouped:
-      report['ungrouped'] = ungrouped
-    if unsplit:
-      report['without_split_by'] = unsplit
-    if config.split == 'column':
-      report['other_splits'] = dict(others)
-    return fit, groups.vocabulary() if config.group else None, report
-
-  def _encode(
-      self,
-      chunk: Chunk,
-      split: np.ndarray,
-      encoder: Encoder,
-      groups: Vocabulary | None,
-      counts: Counts,
-  ) -> tuple[Columns, np.ndarray]:
-    """Returns all columns of rows, and their splits."""
-    labels, is_kept = joint_labels(chunk, self.builder_config)
-    location = chunk.location
-    columns = encoder.encode(
-        chunk.columns,
-        location.where,
-        location.first,
-        location.noun,
-        location.dialect,
-        counts,
+    shared = count.Shared(self.builder_config, log, ends)
+    if history:
+      shared = shared._replace(
+          reading=history.reading, folder=history.folder
+      )
+    folder, tell = os.fspath(self.data_path), self._progress.update
+    parts, counted = count.count(engine, shared, base, folder, tell)
+    if history:
+      history.add(len(parts))
+    self._progress.total = 2 * counted.total
+    warnings.refuse_empty(
+        self.builder_config, counted.num, counted.others, counted.total
     )
-    columns |= labels
-    weights = row_weights(chunk, self.builder_config)
-    columns |= {} if weights is None else {WEIGHT: weights}
-    num = len(split)
-    columns[ROW] = np.arange(chunk.row, chunk.row + num, dtype=np.int64)
-    columns[FILE] = np.full(num, chunk.file, np.int32)
-    if groups is not None:
-      ids = groups.encode(chunk.texts(self.builder_config.group))
-      # All rows were counted, so none is rare: id 1 is free.
-      columns[GROUP] = np.maximum(ids - 1, 0)
-    return columns, np.where(is_kept, split, LEFT_OUT)
+    return parts, counted
 
-
-def _shards(folder: str, num_rows: int) -> Iterator[Columns]:
-  """Yields the rows of a split, so many at a time; removes the folder."""
-  columns = open_folder(folder)
-  for low in range(0, len(columns[ROW]), num_rows):
-    yield {n: cut(c, low, low + num_rows) for n, c in columns.items()}
-  shutil.rmtree(folder)
+  def _report(self, counted: Counted) -> dict[str, Any]:
+    """Returns the counts that are kept."""
+    config = self.builder_config
+    filled = {name: n for name, n in counted.num.items() if n['rows']}
+    report = {
+        'rows': counted.total,
+        'left_out': counted.left_out,
+        'splits': filled,
+    }
+    if counted.ungrouped:
+      report['ungrouped'] = counted.ungrouped
+    if counted.unsplit:
+      report['without_split_by'] = counted.unsplit
+    if config.split == 'column':
+      report['other_splits'] = dict(counted.others)
+    return report

@@ -54,6 +54,8 @@ class Fit:
     }
     # Column -> its first two different values, texts, None for missing.
     self._values: dict[str, set] = {c.name: set() for c in config.inputs}
+    # Column -> the first two of each piece, until two are different.
+    self._firsts: dict[str, list] = {c.name: [] for c in config.inputs}
     for c in config.inputs:
       if c.kind == 'float':
         log = c.scaling == 'log'
@@ -97,7 +99,29 @@ class Fit:
     """Notes values of a column until two of them differ."""
     if len(self._values[name]) < 2:
       distinct = pa.array(values, from_pandas=True).unique()
-      self._values[name].update(distinct[:2].to_pylist())
+      self._firsts[name].append(distinct[:2].to_pylist())
+      self._values[name].update(self._firsts[name][-1])
+
+  def merge(self, other: 'Fit') -> None:
+    """Adds what another one has seen, of the rows that follow.
+
+    Merged in the order of the rows, parts make the encoder of one pass.
+    """
+    self._where = self._where or other._where
+    for table, counts in other._counts.items():
+      self._counts[table].merge(counts)
+    for name, moments in other._moments.items():
+      self._moments[name].merge(moments)
+      self._others[name].merge(other._others[name])
+    for name, firsts in other._firsts.items():
+      for some in firsts:
+        if len(self._values[name]) < 2:
+          self._values[name].update(some)
+    for name in list(self._single):
+      if name not in other._single:
+        del self._single[name]
+      elif not len(self._single[name]):
+        self._single[name] = other._single[name]
 
   def first_values(self, name: str) -> set:
     """Returns up to two different values of a column; None is missing."""

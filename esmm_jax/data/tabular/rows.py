@@ -1,6 +1,6 @@
 """Rows of a user's log: their labels and their splits."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 import dataclasses
 from typing import Any, NamedTuple
 import zlib
@@ -9,11 +9,11 @@ from esmm_jax.data.csv_files.quoted_names import split_names
 from esmm_jax.data.files import row_files
 from esmm_jax.data.store.sessions import session_hash
 from esmm_jax.data.tabular import joint, labels, splits
-from esmm_jax.data.tabular.config import TabularConfig, WEIGHT
+from esmm_jax.data.tabular.config import TabularConfig
 from esmm_jax.data.tabular.splits import LEFT_OUT
 from esmm_jax.data.values import raw_values
 from esmm_jax.data.values.raw_values import Location, Times
-from esmm_jax.types import Columns, InputError
+from esmm_jax.types import InputError
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -53,12 +53,29 @@ class Chunk(NamedTuple):
     return raw_values.times(self.arrow(name), self.location.column(name))
 
 
+class Span(NamedTuple):
+  """Rows of a file, or all of them.
+
+  Attributes:
+    file: Number of the file.
+    first: The first row.
+    stop: One past the last row; None: the file as a whole.
+  """
+
+  file: int
+  first: int = 0
+  stop: int | None = None
+
+
 class Log:
   """The files of a log.
 
   Attributes:
     paths: Of the files, in order.
     sizes: Path -> bytes.
+    dialect: Of CSV files.
+    read_rows: Rows of a chunk. Parts of a file begin at multiples of it, so
+      that sums of floats, which are made by chunk, are those of one pass.
   """
 
   def __init__(self, config: TabularConfig):
@@ -69,6 +86,7 @@ class Log:
     """
     self._config = config
     self._splits: list[int] = []
+    self.dialect, self.read_rows = config.dialect, READ_ROWS
     self.paths: list[str] = []
     self.sizes: dict[str, int] = {}
     options = ('files', 'valid_files', 'test_files')
@@ -87,25 +105,38 @@ class Log:
         self.sizes[path] = size
         self._splits.append(split if config.split == 'files' else LEFT_OUT)
 
-  def chunks(self, names: list[str] | None = None) -> Iterator[Chunk]:
-    """Reads all rows, `READ_ROWS` at a time.
+  def chunks(
+      self,
+      spans: Iterable[Span],
+      total: int = 0,
+      names: list[str] | None = None,
+  ) -> Iterator[Chunk]:
+    """Reads consecutive rows, `read_rows` at a time.
 
     Args:
+      spans: The rows.
+      total: Number of the first row in all files.
       names: The columns to read; default: all that the config names.
+
+    Raises:
+      InputError: A file is damaged, or lacks a column.
+      UnevenPieces: See `row_files.read`.
     """
     names = self._config.read if names is None else names
-    dialect = self._config.dialect
+    dialect = self.dialect
     why = ', which the dataset section names'
-    total = 0
-    for number, path in enumerate(self.paths):
+    for number, first, stop in spans:
+      path = self.paths[number]
       present = row_files.names(path, dialect)
       row_files.require(names, present, path, why, dialect)
       begin = row_files.location(path, 0, dialect)
-      for _, first, table in row_files.read(path, names, READ_ROWS, dialect):
-        location = dataclasses.replace(begin, first=first)
+      for _, row, table in row_files.read(
+          path, names, self.read_rows, dialect, first, stop
+      ):
+        location = dataclasses.replace(begin, first=row)
         columns = {n: table[n] for n in table.column_names}
         split = self._splits[number]
-        yield Chunk(columns, location, number, first, total, split)
+        yield Chunk(columns, location, number, row, total, split)
         total += table.num_rows
 
 
@@ -155,28 +186,6 @@ def row_weights(chunk: Chunk, config: TabularConfig) -> np.ndarray | None:
     return None
   location = chunk.location.column(config.weight)
   return labels.read_weights(chunk.arrow(config.weight), location)
-
-
-def add_counts(
-    num: dict[str, Any],
-    rows: np.ndarray,
-    labels: Columns,
-    weights: np.ndarray | None,
-) -> None:
-  """Adds rows to the counts of a split.
-
-  Args:
-    num: `rows`; label -> rows where it is not 0; `row_weight`, their sum.
-    rows: bool [n], those of the split.
-    labels: Label -> [n].
-    weights: float32 [n], or None.
-  """
-  num['rows'] += int(rows.sum())
-  for label, values in labels.items():
-    num[label] = num.get(label, 0) + int(np.count_nonzero(values[rows]))
-  if weights is not None:
-    total = float(weights[rows].sum(dtype=np.float64))
-    num[WEIGHT] = num.get(WEIGHT, 0.0) + total
 
 
 def split_of(

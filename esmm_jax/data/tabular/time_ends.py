@@ -1,10 +1,10 @@
 """The times at which validation and test begin, of a split by time."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from esmm_jax.data.tabular.config import TabularConfig
-from esmm_jax.data.tabular.rows import Chunk, Log
 from esmm_jax.data.values import raw_values
 from esmm_jax.data.values.raw_values import Location, NOUNS, time_forms, Times
 from esmm_jax.types import InputError
@@ -106,41 +106,65 @@ def ends_of_time(column: Column, config: TabularConfig) -> Ends:
   return Ends(ends[0], ends[1])
 
 
-class _Shapes:
-  """Compares the times of chunks: one kind, and one form of numbers.
+class Shape(NamedTuple):
+  """The kind and the forms of the times of consecutive rows of a file.
 
   Attributes:
-    form: The one form of the numbers so far, '' for none.
+    location: Where the rows are.
+    kind: See `Times`.
+    zone: See there.
+    word: The first of the times, as people write it; '' of no rows.
+    forms: Those of numbers, of which `time_forms.forms` tells.
   """
 
+  location: Location
+  kind: str
+  zone: str
+  word: str
+  forms: Sequence[time_forms.Form]
+
+  @classmethod
+  def of(cls, location: Location, times: Times) -> 'Shape':
+    """Describes times."""
+    word, forms = '', ()
+    if len(times.values):
+      word = times.words(times.values[0].item())
+      if times.kind == 'number':
+        forms = time_forms.forms(times.values)
+    return cls(location, times.kind, times.zone, word, forms)
+
+
+class Shapes:
+  """Compares the times of all rows: one kind, and one form of numbers."""
+
   def __init__(self, name: str):
+    """Takes the name of the column."""
     self._name = name
-    self._first: tuple[Location, int, str, str] | None = None
+    self._first: Shape | None = None
     self._forms: dict[str, tuple[Location, time_forms.Form]] = {}
     self._num: Counter[str] = Counter()
 
-  def add(self, chunk: Chunk, piece: Times) -> None:
-    """Takes the times of a chunk.
+  def add(self, shape: Shape) -> None:
+    """Takes the next rows.
 
     Raises:
-      InputError: They are of another kind than those before.
+      InputError: Their times are of another kind than those before.
     """
-    if not len(piece.values):
+    if not shape.word:
       return
-    word = piece.words(piece.values[0].item())
     if self._first is None:
-      self._first = chunk.location, 0, piece.kind, word
-    location, row, kind, before = self._first
-    if piece.kind != kind:
+      self._first = shape
+    first = self._first
+    if shape.kind != first.kind:
       raise InputError(
-          f'{chunk.location.at(0)}: column {self._name!r} holds'
-          f' {NOUNS[piece.kind]} here ({word}) and {NOUNS[kind]} before'
-          f' ({before}, {location.at(row)}); give all rows one form.'
+          f'{shape.location.at(0)}: column {self._name!r} holds'
+          f' {NOUNS[shape.kind]} here ({shape.word}) and {NOUNS[first.kind]}'
+          f' before ({first.word}, {first.location.at(0)}); give all rows one'
+          ' form.'
       )
-    if piece.kind == 'number':
-      for form in time_forms.forms(piece.values):
-        self._forms.setdefault(form.name, (chunk.location, form))
-        self._num[form.name] += form.num
+    for form in shape.forms:
+      self._forms.setdefault(form.name, (shape.location, form))
+      self._num[form.name] += form.num
 
   def form(self) -> str:
     """Returns the one form of the numbers, '' for none.
@@ -160,25 +184,3 @@ class _Shapes:
           f' {one.words()} in {before.at(one.row)}; give all rows one form.'
       )
     return forms[0][1].name
-
-
-def all_times(log: Log, name: str) -> Column:
-  """Reads the times of all rows.
-
-  Raises:
-    InputError: Rows differ in the form of time.
-  """
-  pieces: list[Times] = []
-  shapes = _Shapes(name)
-  for chunk in log.chunks([name]):
-    piece = chunk.times(name)
-    shapes.add(chunk, piece)
-    pieces.append(piece)
-  if not pieces:
-    return Column(name, Times(np.zeros(0), 'number'), '')
-  zones, kind = {piece.zone for piece in pieces}, pieces[0].kind
-  values = np.concatenate([piece.values for piece in pieces])
-  del pieces, piece
-  values.sort()  # In place: a log's times are large.
-  zone = zones.pop() if len(zones) == 1 else ''
-  return Column(name, Times(values, kind, zone), shapes.form())

@@ -1,19 +1,22 @@
 """The columns of a log's history, of all rows, in files."""
 
 from collections.abc import Iterator
+import os
+import shutil
 from typing import NamedTuple
 
 from esmm_jax.data.history.log import CHUNK, Log
 from esmm_jax.data.history.parts import parts, rows_of
 from esmm_jax.data.history.reading import first_times, Reading
 from esmm_jax.data.store.column_files import GrowingTable
+from esmm_jax.data.store.columns import cut, open_folder
 from esmm_jax.data.tabular.past.scratch import Scratch
 from esmm_jax.data.tabular.splits import LEFT_OUT
 from esmm_jax.data.values.raw_values import Location
 from esmm_jax.types import Columns
 import numpy as np
 
-_TABLE = 'log'
+_TABLE, _PARTS = 'log', 'parts'
 
 
 class AllRows(NamedTuple):
@@ -28,18 +31,17 @@ class AllRows(NamedTuple):
   split: np.ndarray
 
 
-class LogFiles:
-  """Writes the columns of the history of rows, in the order of the log."""
+class LogPart:
+  """Writes the columns of the history of consecutive rows."""
 
-  def __init__(self, reading: Reading, scratch: Scratch):
+  def __init__(self, reading: Reading, folder: str):
     """Prepares the files.
 
     Args:
       reading: Names the columns.
-      scratch: Gets the files.
+      folder: Gets the files.
     """
-    self._reading, self._scratch = reading, scratch
-    self._table = GrowingTable(scratch.path(_TABLE))
+    self._reading, self._table = reading, GrowingTable(folder)
 
   def add(
       self,
@@ -71,6 +73,35 @@ class LogFiles:
       table[f'amount{k}'] = amount
     self._table.append(table)
 
+  def close(self) -> None:
+    """Makes the files readable."""
+    self._table.close()
+
+
+class LogFiles:
+  """The columns of the history of all rows, written by part."""
+
+  def __init__(self, reading: Reading, scratch: Scratch):
+    """Prepares for the parts.
+
+    Args:
+      reading: Names the columns.
+      scratch: Has the files.
+    """
+    self._reading, self._scratch = reading, scratch
+    self._folders: list[str] = []
+
+  @property
+  def folder(self) -> str:
+    """The folder in which each `LogPart` has one, of its number."""
+    return self._scratch.path(_PARTS)
+
+  def add(self, num: int) -> None:
+    """Takes the parts 0 to `num` - 1, which are closed."""
+    paths = [os.path.join(self.folder, str(k)) for k in range(num)]
+    # There is nothing in the folder of a part without rows.
+    self._folders = [path for path in paths if os.listdir(path)]
+
   def close(self, by_split: list[int]) -> AllRows:
     """Opens the columns.
 
@@ -78,7 +109,7 @@ class LogFiles:
       by_split: Splits whose rows ask at the first time of any of them; of the
         others each asks at its own, or at that of its request.
     """
-    self._table.close()
+    self._join()
     reading, columns = self._reading, self._scratch.open(_TABLE)
     get = lambda kind, names: {
         name: columns[f'{kind}{k}'] for k, name in enumerate(names)
@@ -106,6 +137,19 @@ class LogFiles:
       _ask_at_once(log, split, number)
     self._scratch.release()
     return AllRows(log, split)
+
+  def _join(self) -> None:
+    """Makes one table of the parts."""
+    if len(self._folders) == 1:
+      os.rename(self._folders[0], self._scratch.path(_TABLE))
+      return
+    table = GrowingTable(self._scratch.path(_TABLE))
+    for folder in self._folders:
+      columns = open_folder(folder)
+      for low, high in pieces(len(columns['time'])):
+        table.append({n: cut(c, low, high) for n, c in columns.items()})
+      shutil.rmtree(folder)
+    table.close()
 
   def _make(self, name: str, dtype: type, num: int) -> np.ndarray:
     return self._scratch.make(name, dtype, (num,))

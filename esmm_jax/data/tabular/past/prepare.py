@@ -4,16 +4,20 @@ On disk, until the data is prepared: 8 bytes a row for the time and for each
 key, 8 bytes for each sum of each counter, and 9 for each of its numbers.
 """
 
+from collections.abc import Sequence
+import itertools
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 from esmm_jax.data.history import encode, fitted as fields_of
 from esmm_jax.data.history import specs, totals
+from esmm_jax.data.history.clock import Clock
 from esmm_jax.data.history.compute import compute, Past
 from esmm_jax.data.history.fitted import Fitted, Table
 from esmm_jax.data.history.log import Log, priors_of
 from esmm_jax.data.history.priors import Priors, QUARTER
 from esmm_jax.data.history.reading import Reading
+from esmm_jax.data.history.specs import Spec
 from esmm_jax.data.history.state import saved
 from esmm_jax.data.history.state.saved import Saved
 from esmm_jax.data.history.state.store import Keeper
@@ -24,9 +28,8 @@ from esmm_jax.data.tabular.moments import Moments
 from esmm_jax.data.tabular.past.blocks import blocks
 from esmm_jax.data.tabular.past.log_files import AllRows, first_asked
 from esmm_jax.data.tabular.past.log_files import LogFiles, pieces
-from esmm_jax.data.tabular.past.scratch import Scratch
+from esmm_jax.data.tabular.past.scratch import release, Scratch
 from esmm_jax.data.tabular.splits import SPLITS
-from esmm_jax.data.values.raw_values import Location
 from esmm_jax.schema import Field
 from esmm_jax.types import Columns
 import numpy as np
@@ -60,15 +63,19 @@ class History:
     self.fields: tuple[Field, ...] = ()
     self.warnings: list[str] = []
 
-  def add(
-      self,
-      columns: Columns,
-      location: Location,
-      labels: Columns,
-      split: np.ndarray,
-  ) -> None:
-    """Adds rows in the order of the log; see `LogFiles.add`."""
-    self._files.add(columns, location, labels, split)
+  @property
+  def reading(self) -> Reading:
+    """Names the columns that the history reads."""
+    return self._reading
+
+  @property
+  def folder(self) -> str:
+    """See `LogFiles.folder`."""
+    return self._files.folder
+
+  def add(self, num: int) -> None:
+    """Takes so many parts, which are written; see `LogFiles.add`."""
+    self._files.add(num)
 
   def fit(self, encoder: Encoder, base: Saved | None, folder: str) -> None:
     """Computes the history of all rows and fits its fields.
@@ -118,16 +125,12 @@ class History:
     store = keeper.store(priors, until, firsts)
     saved.save(Saved(self._fitted, store), folder)
 
-  def encode(self, first: int, num: int) -> Columns:
-    """Returns the columns of `num` rows of the log, from number `first` on."""
-    rows = fields_of.rows_of(self._past, slice(first, first + num))
-    columns = self._fitted.encode(rows)
-    if self._config.has_blocks:
-      time = np.asarray(self._time[first : first + num])
-      clock = self._reading.clock
-      columns[BLOCK] = blocks(self._config.specs, clock, time)
-    self._scratch.release()
-    return columns
+  def encoding(self) -> 'Encoding':
+    """Returns what encodes the rows, for any process of this machine."""
+    blocks_of = (self._time, self._reading.clock)
+    if not self._config.has_blocks:
+      blocks_of = None
+    return Encoding(self._past, self._fitted, self._config.specs, blocks_of)
 
   def close(self) -> None:
     """Removes the files."""
@@ -143,6 +146,41 @@ class History:
       return []
     trained = self._config.fit_on.split('+')
     return [k for k, name in enumerate(SPLITS) if name not in trained]
+
+
+class Encoding(NamedTuple):
+  """The history of all rows, in files, and how it is encoded.
+
+  Attributes:
+    past: The history.
+    fitted: Its fields.
+    specs: See `history.specs`.
+    blocks_of: Times of all rows and their clock, for `past.blocks`; None where
+      GAUC needs none.
+  """
+
+  past: Past
+  fitted: Fitted
+  specs: Sequence[Spec]
+  blocks_of: tuple[np.ndarray, Clock] | None
+
+  def encode(self, first: int, num: int) -> Columns:
+    """Returns the columns of `num` rows of the log, from number `first` on."""
+    rows = fields_of.rows_of(self.past, slice(first, first + num))
+    columns = self.fitted.encode(rows)
+    if self.blocks_of is not None:
+      times, clock = self.blocks_of
+      time = np.asarray(times[first : first + num])
+      columns[BLOCK] = blocks(self.specs, clock, time)
+    self._release()
+    return columns
+
+  def _release(self) -> None:
+    """Gives the memory of mapped pages back."""
+    past = self.past
+    numbers = itertools.chain.from_iterable(past.numbers.values())
+    release(itertools.chain(numbers, past.codes.values(), past.lists.values()))
+    release([] if self.blocks_of is None else self.blocks_of[:1])
 
 
 def _without(

@@ -52,20 +52,35 @@ class Scratch:
 
   def watch(self, arrays: Iterable[np.ndarray]) -> None:
     """Takes mapped arrays, whose pages `release` gives back."""
-    for array in arrays:
-      base = array
-      while isinstance(base, np.ndarray):
-        base = base.base
-      if isinstance(base, mmap.mmap):
-        self._maps.append(base)
+    self._maps += _maps(arrays)
 
   def release(self) -> None:
     """Gives the memory of all pages back; the arrays stay as they are."""
-    if hasattr(mmap, 'MADV_DONTNEED'):  # Not on Windows.
-      for mapped in self._maps:
-        mapped.madvise(mmap.MADV_DONTNEED)
+    _give_back(self._maps)
 
   def remove(self) -> None:
     """Removes the folder with all in it."""
     self._maps.clear()
     shutil.rmtree(self._folder)
+
+
+def release(arrays: Iterable[np.ndarray]) -> None:
+  """Gives the memory of the pages of mapped arrays back."""
+  _give_back(_maps(arrays))
+
+
+def _maps(arrays: Iterable[np.ndarray]) -> list[mmap.mmap]:
+  maps = []
+  for array in arrays:
+    base = array
+    while isinstance(base, np.ndarray):
+      base = base.base
+    if isinstance(base, mmap.mmap):
+      maps.append(base)
+  return maps
+
+
+def _give_back(maps: Iterable[mmap.mmap]) -> None:
+  if hasattr(mmap, 'MADV_DONTNEED'):  # Not on Windows.
+    for mapped in maps:
+      mapped.madvise(mmap.MADV_DONTNEED)

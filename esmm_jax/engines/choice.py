@@ -1,0 +1,131 @@
+"""The engine that preparing data uses: chosen for a block of code."""
+
+from collections.abc import Callable, Iterator
+import contextlib
+import os
+from typing import NamedTuple
+
+from esmm_jax import streams
+from esmm_jax.engines.engine import Engine, InProcess
+from esmm_jax.engines.local import Processes
+from esmm_jax.options import check_choice, check_number, Range
+from esmm_jax.types import InputError
+
+# Name -> makes the engine of so many workers, at the address of a cluster.
+ENGINES: dict[str, Callable[[int, str], Engine]] = {
+    'local': lambda workers, address: Processes(workers),
+    'ray': lambda workers, address: _ray_tasks(workers, address),
+}
+# Fewer bytes of files are done before another process has started.
+BYTES_A_WORKER = 1 << 27
+_WORKERS = Range(1, 1024)
+
+
+class Choice(NamedTuple):
+  """An engine, as it is asked for.
+
+  Attributes:
+    engine: One of `ENGINES`.
+    workers: Parts in work at once; None: one for each core, of `local` fewer
+      for files of less than `BYTES_A_WORKER` each.
+    address: Of the cluster, for `ray`; '' starts one on this machine.
+  """
+
+  engine: str = 'local'
+  workers: int | None = None
+  address: str = ''
+
+
+class _State:
+  """State of the process: the choice of the innermost `using`."""
+
+  choice = Choice()
+
+
+@contextlib.contextmanager
+def using(
+    engine: str = 'local', workers: int | None = None, address: str = ''
+) -> Iterator[None]:
+  """Chooses the engine of what is prepared within the block.
+
+  >>> from esmm_jax.engines import choice
+  >>> with choice.using(workers=2):
+  ...   pass  # builder.prepare(), or a training that prepares its data.
+
+  Args:
+    engine: See `Choice`.
+    workers: See there.
+    address: See there.
+
+  Raises:
+    InputError: There is no such engine, or the number is not possible.
+  """
+  check_choice('engine', engine, sorted(ENGINES))
+  check_number('workers', workers, _WORKERS)
+  if address and engine != 'ray':
+    raise InputError(
+        f'--ray_address={address} is of --engine=ray, and --engine is'
+        f' {engine}; leave one out.'
+    )
+  before, _State.choice = _State.choice, Choice(engine, workers, address)
+  try:
+    yield
+  finally:
+    _State.choice = before
+
+
+def cores() -> int:
+  """Returns the cores that this process may use."""
+  if hasattr(os, 'sched_getaffinity'):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def opened(num_bytes: int) -> Iterator[Engine]:
+  """Opens the chosen engine; its workers end with the block.
+
+  Args:
+    num_bytes: Of all files that are to be read.
+  """
+  name, workers, address = _State.choice
+  if workers is None and name == 'ray':
+    workers = 0 if address else cores()
+  elif workers is None:
+    workers = max(1, min(cores(), num_bytes // BYTES_A_WORKER))
+    workers = 1 if os.name == 'nt' else workers
+  elif workers > 1 and os.name == 'nt':
+    raise InputError(
+        f'--workers={workers}: on Windows data is prepared by one process;'
+        ' leave --workers out.'
+    )
+  is_here = workers == 1 and name == 'local'
+  engine = InProcess() if is_here else ENGINES[name](workers, address)
+  try:
+    yield engine
+  finally:
+    engine.close()
+
+
+def _ray_tasks(workers: int, address: str) -> Engine:
+  from esmm_jax.engines.ray_tasks import RayTasks
+
+  return RayTasks(workers, address)
+
+
+def asked(default: int) -> int:
+  """Returns the workers that are asked for, or a default."""
+  return default if _State.choice.workers is None else _State.choice.workers
+
+
+def warn_of_one(name: str) -> None:
+  """Warns of workers that a data set does not use.
+
+  Args:
+    name: Of the data set.
+  """
+  workers = _State.choice.workers
+  if workers is not None and workers > 1:
+    streams.warn(
+        f'--workers={workers}: the data set {name} is prepared by one process.'
+    )
