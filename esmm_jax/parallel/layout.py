@@ -19,6 +19,9 @@ from jax.sharding import SingleDeviceSharding
 import numpy as np
 
 AXES = ('replica', 'data', 'rows')
+# Devices along these share the examples of a batch.
+SHARE_EXAMPLES = ('data', 'rows')
+BY_EXAMPLE = PartitionSpec(SHARE_EXAMPLES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Layout:
     num_parts: Devices that share the examples of a batch.
     num_rows: Devices that share the rows of a table.
     num_replicas: Devices that share the replicas.
+    num_processes: Processes whose devices these are.
   """
 
   def __init__(
@@ -78,8 +82,9 @@ class Layout:
     )
     self.num_devices, self.num_parts = len(devices), data * rows
     self.num_rows, self.num_replicas = rows, replicas
+    self.num_processes = len({d.process_index for d in devices})
     self._everywhere = NamedSharding(self.mesh, PartitionSpec())
-    self._by_example = NamedSharding(self.mesh, PartitionSpec(('data', 'rows')))
+    self._by_example = NamedSharding(self.mesh, BY_EXAMPLE)
     self._by_row = NamedSharding(self.mesh, PartitionSpec('rows', 'replica'))
     self._by_replica = NamedSharding(self.mesh, PartitionSpec('replica'))
 
@@ -124,6 +129,14 @@ class Layout:
       groups = Groups(self._everywhere, self._everywhere, self._by_example)
       shardings = shardings._replace(groups=groups)
     return _put(batch, shardings)
+
+  def put_shares(self, arrays: Any) -> Any:
+    """Moves arrays to the devices that share a batch, each its share.
+
+    Args:
+      arrays: Of a length that `num_parts` divides.
+    """
+    return _put(arrays, jax.tree.map(lambda _: self._by_example, arrays))
 
   def put_state(self, state: Any) -> Any:
     """Moves a state to the devices, or other arrays, which go to each."""

@@ -95,6 +95,21 @@ def test_a_gradient_for_cuda_adds_up_on_each_device(sizes):
   assert result['moves'] == [[whole, 'all-reduce']]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('sizes', [
+    pytest.param(s, marks=[] if s == (2, 2, 2) else pytest.mark.long)
+    for s in MESHES])
+def test_devices_hold_their_shares(sizes):
+  """25 steps of Adam, over three epochs: as with batches of the host."""
+  for data, line in meshes.call('feeds', *sizes, devices=8).items():
+    print(f'mesh {sizes}, {data}: largest difference {line["worst"]:.2e}')
+    assert line['worst'] <= 1e-5 and line['moved'] > 0.05
+    assert line['hashes'][0] == line['hashes'][1]
+    assert line['traces'] == [1, 1] and line['stays']
+    parts = sizes[1] * sizes[2]
+    assert line['shares'] == [-(-line['rows'] // parts)] * 8
+
+
 @pytest.mark.long
 @pytest.mark.parametrize('sizes', MESHES)
 def test_eight_devices_are_as_one(sizes, alone, tmp_path, data_dir):
