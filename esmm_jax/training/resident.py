@@ -8,6 +8,7 @@ devices that share a batch share the training set too (`feeds.gathering`).
 
 from collections.abc import Callable, Iterator
 import functools
+from typing import Any
 
 from esmm_jax.data.batching.compacting import grown
 from esmm_jax.data.batching.batches import Batches
@@ -122,7 +123,7 @@ class Resident:
         make, static_argnames=('num_groups', 'capacity', 'table_rows')
     )
     self._take_steps = functools.partial(_steps, plan=plan, make=make)
-    self._steps = None
+    self._steps, self._traces = None, 0
     length = batches.steps_per_epoch
     epochs = range(start // length, -(-total // length))
     self._orders = prefetch(self._arranged(epochs), lambda order: order, size=1)
@@ -130,7 +131,7 @@ class Resident:
 
   @property
   def traces(self) -> int:
-    return self._steps._cache_size() if self._steps else 0
+    return self._traces
 
   def advance(
       self,
@@ -143,7 +144,7 @@ class Resident:
     if self._steps is None:
       several = self._layout.num_devices > 1
       self._steps = jax.jit(
-          self._take_steps,
+          self._traced,
           donate_argnums=0,
           static_argnames=('num_groups', 'capacity'),
           out_shardings=self._layout.shardings(state) if several else None,
@@ -183,6 +184,10 @@ class Resident:
 
   def close(self) -> None:
     self._orders.close()
+
+  def _traced(self, *args: Any, **sizes: int) -> TrainState:
+    self._traces += 1  # Runs when the steps are traced, not when called.
+    return self._take_steps(*args, **sizes)
 
   def _arranged(
       self, epochs: range

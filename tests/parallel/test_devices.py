@@ -101,7 +101,9 @@ def test_a_gradient_for_cuda_adds_up_on_each_device(sizes):
     for s in MESHES])
 def test_devices_hold_their_shares(sizes):
   """25 steps of Adam, over three epochs: as with batches of the host."""
-  for data, line in meshes.call('feeds', *sizes, devices=8).items():
+  lines = meshes.call(
+      'feeds', *sizes, devices=8, JAX_DISABLE_MOST_OPTIMIZATIONS='1')
+  for data, line in lines.items():
     print(f'mesh {sizes}, {data}: largest difference {line["worst"]:.2e}')
     assert line['worst'] <= 1e-5 and line['moved'] > 0.05
     assert line['hashes'][0] == line['hashes'][1]
