@@ -14,6 +14,7 @@ from esmm_jax.data.batching.prefetching import prefetch
 from esmm_jax.data.batching.shared import Part, SharedBatches
 from esmm_jax.parallel.layout import Layout
 from esmm_jax.training.feeds.together import joined
+from esmm_jax.training.feeds.traffic import of_step, Traffic
 from esmm_jax.training.state import StepSpec, TracedHyperparameters, TrainState
 from esmm_jax.training.step import train_step
 from esmm_jax.types import Batch
@@ -46,11 +47,13 @@ class Streamed:
     self._layout = layout
     self._plan, self._step, self._traces = plan, None, 0
     self._hashed = hashed
+    self._touched, self._listed = batches.capacity, 0
     # Works ahead: a batch is made and moved while the step before it runs.
     if layout.shares_batches:
       shared = SharedBatches(
           batches, jax.process_index(), layout.num_processes
       )
+      self._listed = shared.num_ids + shared.num_groups
       self._ahead = prefetch(
           self._parts(batches, shared, start, total), lambda part: part
       )
@@ -100,6 +103,10 @@ class Streamed:
       for _ in range(start, stop):
         state = self._step(state, next(self._batches), hyper)
     return state
+
+  def exchanged(self, state: TrainState) -> Traffic:
+    """Returns what a step exchanges between devices and processes."""
+    return of_step(state, self._layout, self._touched, self._listed)
 
   def close(self) -> None:
     """Ends the thread that works ahead."""

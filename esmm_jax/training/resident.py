@@ -17,6 +17,7 @@ from esmm_jax.data.batching.prefetching import prefetch
 from esmm_jax.data.batching.whole import most_bytes, Whole, whole
 from esmm_jax.parallel.layout import Layout
 from esmm_jax.training.feeds.gathering import gather
+from esmm_jax.training.feeds.traffic import of_step, Traffic
 from esmm_jax.training.state import StepSpec, TracedHyperparameters, TrainState
 from esmm_jax.training.step import train_step
 from esmm_jax.types import Array, Batch, InputError
@@ -181,6 +182,15 @@ class Resident:
           table_rows=0,
       )
     return content_hash(jax.device_get(batch))
+
+  def exchanged(self, state: TrainState) -> Traffic:
+    rows, batches = self._whole, self._batches
+    numbers = len(rows.labels) + (rows.segment_ids is not None)
+    for columns in (rows.slots, rows.weights, rows.floats):
+      numbers += columns.shape[1]
+    touched = batches.most_rows(batches.group_capacity)
+    numbers *= batches.batch_size
+    return of_step(state, self._layout, touched, numbers=numbers)
 
   def close(self) -> None:
     self._orders.close()

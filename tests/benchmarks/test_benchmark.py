@@ -20,7 +20,7 @@ LINE = {
 STEP = LINE | {
     'ms_min', 'ms_max', 'traces', 'gflops', 'bare_product_gflops',
     'matrix_share', 'table_bytes', 'peak_rss_bytes', 'cpu_ms',
-    'first_seconds', 'lists'}
+    'first_seconds', 'lists', 'devices', 'bytes_exchanged'}
 SMALL = ('--rows=1000', '--batch_size=64', '--steps=2', '--windows=1')
 # Case -> program, arguments, names of the lines, their keys.
 COMMANDS = {
