@@ -143,7 +143,7 @@ class OnDevice:
   def exchanged(self, state):
     """Returns what a step exchanges between devices."""
     touched = state.table.shape[0] if self._plan.dense else self._touched
-    return of_step(state, self._layout, touched)
+    return of_step(state, self._layout, self._plan.model.schema, touched)
 
   def close(self) -> None:
     pass

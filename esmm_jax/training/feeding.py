@@ -47,7 +47,8 @@ class Streamed:
     self._layout = layout
     self._plan, self._step, self._traces = plan, None, 0
     self._hashed = hashed
-    self._touched, self._listed = batches.capacity, 0
+    self._sizes = batches.schema, batches.capacity, batches.group_capacity
+    self._listed = 0
     # Works ahead: a batch is made and moved while the step before it runs.
     if layout.shares_batches:
       shared = SharedBatches(
@@ -106,7 +107,7 @@ class Streamed:
 
   def exchanged(self, state: TrainState) -> Traffic:
     """Returns what a step exchanges between devices and processes."""
-    return of_step(state, self._layout, self._touched, self._listed)
+    return of_step(state, self._layout, *self._sizes, self._listed)
 
   def close(self) -> None:
     """Ends the thread that works ahead."""

@@ -188,9 +188,15 @@ class Resident:
     numbers = len(rows.labels) + (rows.segment_ids is not None)
     for columns in (rows.slots, rows.weights, rows.floats):
       numbers += columns.shape[1]
-    touched = batches.most_rows(batches.group_capacity)
-    numbers *= batches.batch_size
-    return of_step(state, self._layout, touched, numbers=numbers)
+    room = batches.group_capacity
+    return of_step(
+        state,
+        self._layout,
+        batches.schema,
+        batches.most_rows(room),
+        room,
+        numbers=numbers * batches.batch_size,
+    )
 
   def close(self) -> None:
     self._orders.close()

@@ -8,10 +8,9 @@ r"""Programs of several emulated devices, in a process of their own.
 
 with XLA_FLAGS=--xla_force_host_platform_device_count=DEVICES. `rows` checks
 `table_rows` and prints what the compiled collectives move, and `sums` the same
-of a gradient; `feeds REPLICAS DATA ROWS` trains on batches that the devices
-gather and on those of the host; `train` trains two smoke runs side by side, in
-FOLDER, up to the first checkpoint if told to stop; `config=FILE` trains those
-of another config. `use FOLDER DATA_DIR` calibrates a run.
+of a gradient; `train` trains two smoke runs side by side, in FOLDER, up to the
+first checkpoint if told to stop; `config=FILE` trains those of another config.
+`use FOLDER DATA_DIR` calibrates a run.
 """
 
 import ast
@@ -20,21 +19,20 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 
 from tests import ROOT
 
 NUM_ROWS, NUM_REPLICAS, WIDTH = 4097, 2, 6
 COLLECTIVE = re.compile(
-    r'= \(?\w+\[([\d,]*)\][^=]* (all-gather|all-reduce|all-to-all'
+    r'= \(?\w+\[([\d,]*)\].* (all-gather|all-reduce|all-to-all'
     r'|collective-permute|reduce-scatter)(?:-start)?\(')
 
 
-def call(*arguments, devices, **env):
+def call(*arguments, devices, module='meshes', **env):
   """The JSON that one of the programs prints last."""
   flags = f'--xla_force_host_platform_device_count={devices}'
   done = subprocess.run(
-      [sys.executable, '-m', 'tests.parallel.meshes', *map(str, arguments)],
+      [sys.executable, '-m', f'tests.parallel.{module}', *map(str, arguments)],
       cwd=ROOT, text=True, capture_output=True, timeout=300,
       env=dict(os.environ, JAX_PLATFORMS='cpu', XLA_FLAGS=flags, **env))
   assert done.returncode == 0, done.stdout + done.stderr
@@ -116,52 +114,6 @@ def sums(*sizes):
   return {'error': float(np.abs(got - exact).max()), 'moves': moves}
 
 
-def feeds(*sizes):
-  """The same steps by `Streamed` and by `Resident`, of one mesh."""
-  from esmm_jax.parallel.layout import Layout, MeshOptions
-  from esmm_jax.training.feeding import Streamed
-  from esmm_jax.training.resident import Resident
-  from esmm_jax.training.state import init_state
-  from tests import toy
-  from tests.data.batching import test_groups
-  from tests.training import test_feeding
-  import jax
-  import numpy as np
-
-  layout = Layout(MeshOptions(*map(int, sizes)))
-  hyper, lines = test_feeding.make_hyper(NUM_REPLICAS), {}
-  for data, kind in (('toy', toy.Toy), ('runs', test_groups.Grouped)):
-    with tempfile.TemporaryDirectory() as folder:
-      built = kind(data_dir=folder).prepare()
-      batches = test_feeding.maker(data, built, built)()
-      plan = test_feeding.make_plan(batches)
-      plan = plan._replace(map_replicas_sequentially=False)
-      states, hashes, traces = [], [], []
-      for feed_of in (Streamed, Resident):
-        state = layout.placed(init_state(
-            plan, batches.schema.num_rows, 4, range(NUM_REPLICAS), batches(0),
-            list(hyper.loss_weights), 0.1, layout=layout))
-        feed = feed_of(plan, batches, layout, 0, 25, lambda step: True)
-        begin, hashes = np.asarray(state.table), [*hashes, []]
-        for start, stop in ((0, 1), (1, 9), (9, 25)):
-          state = feed.advance(state, start, stop, layout.put_state(hyper))
-          hashes[-1].append(feed.hash_after(stop))
-        traces.append(feed.traces)
-        states.append((state.table, state.net, state.table_opt, state.sums))
-        same = state.table.sharding == layout.shardings(state).table
-        feed.close()
-    a, b = (jax.tree.map(np.asarray, state) for state in states)
-    worst = jax.tree.map(lambda x, y: np.abs(x - y).max(initial=0), a, b)
-    held = feed._whole.slots
-    lines[data] = {
-        'worst': float(max(jax.tree.leaves(worst))),
-        'moved': float(np.abs(a[0] - begin).max()),
-        'hashes': hashes, 'traces': traces, 'stays': bool(same),
-        'rows': batches.num_rows,
-        'shares': [s.data.shape[0] for s in held.addressable_shards]}
-  return lines
-
-
 def train(sizes, folder, data_dir, *settings):
   from esmm_jax.workdir.checkpoint import Checkpoints
   from esmm_jax.training.loop import train_replicas
@@ -211,7 +163,6 @@ def use(folder, data_dir):
 
 
 if __name__ == '__main__':
-  programs = {
-      'rows': rows, 'sums': sums, 'feeds': feeds, 'train': train, 'use': use}
+  programs = {'rows': rows, 'sums': sums, 'train': train, 'use': use}
   result = programs[sys.argv[1]](*sys.argv[2:])
   print(json.dumps(result))

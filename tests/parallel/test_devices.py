@@ -102,7 +102,8 @@ def test_a_gradient_for_cuda_adds_up_on_each_device(sizes):
 def test_devices_hold_their_shares(sizes):
   """25 steps of Adam, over three epochs: as with batches of the host."""
   lines = meshes.call(
-      'feeds', *sizes, devices=8, JAX_DISABLE_MOST_OPTIMIZATIONS='1')
+      'alike', *sizes, devices=8, module='feeds',
+      JAX_DISABLE_MOST_OPTIMIZATIONS='1')
   for data, line in lines.items():
     print(f'mesh {sizes}, {data}: largest difference {line["worst"]:.2e}')
     assert line['worst'] <= 1e-5 and line['moved'] > 0.05
@@ -110,6 +111,21 @@ def test_devices_hold_their_shares(sizes):
     assert line['traces'] == [1, 1] and line['stays']
     parts = sizes[1] * sizes[2]
     assert line['shares'] == [-(-line['rows'] // parts)] * 8
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('sizes', [(1, 8, 1), (1, 2, 4)])
+def test_what_is_exchanged_is_said(sizes):
+  """The compiled programs' sums over devices, but for some numbers a term."""
+  lines = meshes.call('exchanged', *sizes, devices=8, module='feeds')
+  for line in lines.values():
+    (streamed, resident), (step, batch) = line['said'], line['moves']
+    print(line)
+    more = sum(step.values()) - streamed['gradients'] - streamed['rows']
+    assert set(step) == {'all-reduce'} and 0 <= more <= 100
+    assert (streamed['rows'] > 0) == (sizes[2] > 1)
+    assert not streamed['examples'] and not streamed['lists']
+    assert sum(batch.values()) == resident['examples'] > 0
 
 
 @pytest.mark.long

@@ -75,6 +75,7 @@ def gather(
     # Padding repeats the first group.
     chosen = taken.segment_ids
     unique, segment_ids = distinct(chosen, num_groups, chosen.min())
+    segment_ids = _whole(segment_ids)
     groups = Groups(
         rows.group_slots[unique],
         rows.group_weights[unique].astype(jnp.float32),
@@ -86,9 +87,10 @@ def gather(
     touched, flat = distinct(flat, capacity, table_rows)
     pad = table_rows + jnp.arange(capacity, dtype=jnp.int32)
     touched = jnp.where(touched < table_rows, touched, pad)
-    slots, cut = flat[: slots.size].reshape(slots.shape), slots.size
+    slots, cut = _whole(flat[: slots.size].reshape(slots.shape)), slots.size
     if groups is not None:
-      groups = groups._replace(slots=flat[cut:].reshape(groups.slots.shape))
+      shared = _whole(flat[cut:].reshape(groups.slots.shape))
+      groups = groups._replace(slots=shared)
   if groups is not None:
     groups = groups._replace(segment_ids=_divided(groups.segment_ids))
   return Batch(
@@ -155,6 +157,13 @@ def _axes() -> list[str]:
   """Returns the axes along which several devices share the examples."""
   shape = jax.sharding.get_abstract_mesh().shape
   return [axis for axis in SHARE_EXAMPLES if shape.get(axis, 1) > 1]
+
+
+def _whole(column: Array) -> Array:
+  """Lets every device work all of it out, so that none has to send a part."""
+  if not _axes():
+    return column
+  return jax.lax.with_sharding_constraint(column, PartitionSpec())
 
 
 def _divided(column: Array) -> Array:

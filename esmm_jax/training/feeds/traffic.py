@@ -1,9 +1,11 @@
 """The bytes that devices and processes exchange in a step."""
 
+import itertools
 from typing import NamedTuple
 
 from esmm_jax.parallel import axes
 from esmm_jax.parallel.layout import Layout
+from esmm_jax.schema import Schema
 from esmm_jax.training.state import TrainState
 import jax
 import numpy as np
@@ -23,7 +25,8 @@ class Traffic(NamedTuple):
 
   Attributes:
     gradients: Of the network and of the touched rows, a sum over the devices
-      that share a batch.
+      that share a batch; those of the rows once for the fields of one id and
+      once for each length of lists that stand side by side.
     rows: The touched rows and what their optimizer keeps of them, a sum over
       the devices that share the rows of the tables.
     lists: Which rows and groups each process touches, from all of them.
@@ -55,7 +58,9 @@ class Traffic(NamedTuple):
 def of_step(
     state: TrainState,
     layout: Layout,
+    schema: Schema,
     touched: int,
+    groups: int = 0,
     listed: int = 0,
     numbers: int = 0,
 ) -> Traffic:
@@ -64,7 +69,9 @@ def of_step(
   Args:
     state: Of all replicas.
     layout: Devices.
+    schema: The fields.
     touched: U, the table rows that a batch has room for.
+    groups: G, the groups that it has room for.
     listed: Numbers that each process sends of its part of a batch.
     numbers: Those of a batch that devices gather, all of its examples.
   """
@@ -77,12 +84,22 @@ def of_step(
   width = int(np.prod(state.table.shape[2:], dtype=np.int64))
   net = sum(leaf.size for leaf in jax.tree.leaves(state.net))
   net //= layout.num_replicas
-  gradients = net + touched * replicas * width
+  sums = touched * _takes(schema) + groups * len(schema.group_part.fields)
+  gradients = net + replicas * width * sums
   rows = touched * replicas * sum(by_row)
   shared = layout.num_parts > 1
+  devices = layout.num_devices // layout.num_processes
+  listed += -listed % devices  # Each sends as many.
   return Traffic(
       _BYTES * gradients * shared,
       _BYTES * rows * (layout.num_rows > 1),
       _BYTES * listed * layout.num_processes * layout.shares_batches,
       _BYTES * numbers * shared,
   )
+
+
+def _takes(schema: Schema) -> int:
+  """Returns how often `FeatureEmbedding` takes touched rows for examples."""
+  part = schema.row_part
+  lengths = itertools.groupby(part.pooled_fields, lambda f: f.max_len)
+  return bool(part.id_fields) + len(list(lengths))
