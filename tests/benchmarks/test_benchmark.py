@@ -4,7 +4,7 @@ import ast
 import json
 import re
 
-from benchmarks import gpu_parts
+from benchmarks import common, gpu_parts
 from experiments import cli
 import pytest
 
@@ -78,6 +78,38 @@ def test_lines(case, tmp_path):
   for line in lines:
     assert set(line) == keys
     assert line['rows'] > 0 and line['ms'] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_parts_of_processes_and_several_devices(tmp_path):
+  with forking.Program('benchmarks.data') as program:
+    done = program.run('--processes=2,4', f'--data_dir={tmp_path}')
+  assert done.returncode == 0, done.stderr
+  lines = [json.loads(line) for line in done.stdout.splitlines()][2:]
+  assert [line['processes'] for line in lines] == [2, 4]
+  for line in lines:
+    assert set(line) == LINE | {
+        'processes', 'part_ms', 'join_ms', 'message_bytes'}
+    assert line['ms'] == pytest.approx(
+        line['part_ms'] + line['join_ms'], abs=2e-3)
+  assert lines[1]['message_bytes'] < lines[0]['message_bytes']
+  with forking.Program(
+      'benchmarks.step',
+      XLA_FLAGS='--xla_force_host_platform_device_count=4') as program:
+    done = program.run('--kinds=resident', '--mesh=1,2,2', *SMALL)
+    again = program.run('--kinds=resident', '--mesh=1,4', *SMALL)
+  assert done.returncode == 0, done.stderr
+  (line,) = map(json.loads, done.stdout.splitlines())
+  assert set(line) == STEP and line['devices'] == 4
+  # The network, and of each row that 64 examples may touch 18 numbers four
+  # times: the gradient, and the row with Adam's two moments; of an example 23
+  # ids and two labels.
+  sizes = [max(int(s / sum(common.SHARES) * 1000), 10) for s in common.SHARES]
+  rows = sum(min(64, size) for size in sizes)
+  assert line['bytes_exchanged'] == 4 * (
+      475_522 + rows * 18 * 4 + 64 * (23 + 2))
+  assert again.returncode == 1 and 'three numbers from 1' in again.stderr
 
 
 @pytest.mark.slow

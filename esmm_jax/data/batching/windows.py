@@ -111,7 +111,9 @@ class Windows:
     ]
     numbers = np.flatnonzero(self._chosen(np.arange(first, end)))
     rows = mixed[numbers]
-    # Read in the order of the file; `back` is the place of each there.
-    ascending, back = np.unique(rows, return_inverse=True)
-    columns = self._reader.read(ranges, ascending)
+    # Read in the order of the file; no row is taken twice.
+    is_taken = np.zeros(end - first, bool)
+    is_taken[rows] = True
+    columns = self._reader.read(ranges, np.flatnonzero(is_taken))
+    back = (np.cumsum(is_taken) - 1)[rows]
     return numbers, [c[back] for c in columns]
