@@ -10,9 +10,10 @@ from esmm_jax.estimators import ESTIMATORS, funnel
 from esmm_jax.models import MODELS
 from esmm_jax.optim import lazy
 from esmm_jax.optim import network as optim
-from esmm_jax.parallel.layout import Layout
+from esmm_jax.parallel.layout import Layout, MeshOptions
 from esmm_jax.schema import Schema
 from esmm_jax.training.feeding import Streamed
+from esmm_jax.training.feeds.traffic import of_step
 from esmm_jax.training.resident import Resident
 from esmm_jax.training.state import init_state, MICRO_BATCH, StepSpec
 from esmm_jax.training.state import TracedHyperparameters, TrainState
@@ -38,12 +39,14 @@ class Timing(NamedTuple):
     windows: Timed windows; their median counts.
     steps: Steps of a window.
     micro_batches: As the config key.
+    mesh: Devices along each axis.
   """
 
   replicas: int
   windows: int
   steps: int
   micro_batches: int = 0
+  mesh: MeshOptions = MeshOptions(1, 1, 1)
 
 
 def make_hyper(num: int) -> TracedHyperparameters:
@@ -55,7 +58,11 @@ def make_hyper(num: int) -> TracedHyperparameters:
 
 
 def beginning(
-    plan: StepSpec, schema: Schema, batches: Batches, num: int
+    plan: StepSpec,
+    schema: Schema,
+    batches: Batches,
+    num: int,
+    layout: Layout | None = None,
 ) -> TrainState:
   """Makes the state of `num` models before the first step."""
   return init_state(
@@ -66,6 +73,7 @@ def beginning(
       batches(0),
       list(LOSS_WEIGHTS),
       0.01,
+      layout,
   )
 
 
@@ -107,9 +115,8 @@ class OnDevice:
   """A feed whose batches are on the device before the first step."""
 
   def __init__(self, plan, batches, layout, start: int, total: int):
-    self._step = jax.jit(
-        functools.partial(train_step, plan=plan), donate_argnums=0
-    )
+    self._plan, self._layout, self._step = plan, layout, None
+    self._touched = batches.capacity
     # A list, so that the pipeline has ended when the first step begins.
     self._batches = iter(
         [layout.put_batch(b) for b in batches.iterate(start, total)]
@@ -121,9 +128,22 @@ class OnDevice:
 
   def advance(self, state, start: int, stop: int, hyper):
     """Takes the steps [start, stop)."""
-    for _ in range(start, stop):
-      state = self._step(state, next(self._batches), hyper)
+    if self._step is None:
+      several = self._layout.num_devices > 1
+      self._step = jax.jit(
+          functools.partial(train_step, plan=self._plan),
+          donate_argnums=0,
+          out_shardings=self._layout.shardings(state) if several else None,
+      )
+    with self._layout.active():
+      for _ in range(start, stop):
+        state = self._step(state, next(self._batches), hyper)
     return state
+
+  def exchanged(self, state):
+    """Returns what a step exchanges between devices."""
+    touched = state.table.shape[0] if self._plan.dense else self._touched
+    return of_step(state, self._layout, self._plan.model.schema, touched)
 
   def close(self) -> None:
     pass
@@ -158,6 +178,7 @@ def bare_product(batch: int) -> Callable[[], float]:
 def time_windows(
     feed: Any,
     state: TrainState,
+    hyper: TracedHyperparameters,
     steps: int,
     product: Callable[[], float],
     timing: Timing,
@@ -169,7 +190,6 @@ def time_windows(
     of the product, one value a window; seconds of the steps before them, with
     the compilation.
   """
-  hyper = make_hyper(timing.replicas)
   begin = time.perf_counter()
   state = feed.advance(state, 0, WARM_UP, hyper)
   jax.block_until_ready(state)
@@ -208,16 +228,26 @@ def measure(
   source, schema = data
   dense, num = kind == 'dense', timing.replicas
   batches = Batches(source, schema, batch_size, compacted=not dense)
-  plan = make_plan(
-      schema, batch_size, dense, micro_batches=timing.micro_batches
-  )
-  layout = Layout(None, jax.devices()[:1])
-  state = layout.put_state(beginning(plan, schema, batches, num))
+  mesh = timing.mesh
+  devices = jax.devices()[: mesh.replicas * mesh.data * mesh.rows]
+  layout = Layout(mesh, devices)
+  # As `training.program` has it with several devices.
+  parts = timing.micro_batches if len(devices) == 1 else 1
+  plan = make_plan(schema, batch_size, dense, micro_batches=parts)
+  plan = plan._replace(map_replicas_sequentially=(
+      plan.map_replicas_sequentially and mesh.replicas == 1
+  ))
+  state = layout.placed(beginning(plan, schema, batches, num, layout))
   # A dense step on a large table takes a second.
   steps = max(2, timing.steps // (4 if dense else 1))
   total = steps * timing.windows + WARM_UP
   feed = FEEDS.get(kind, OnDevice)(plan, batches, layout, 0, total)
-  state, windows, first = time_windows(feed, state, steps, product, timing)
+  hyper = make_hyper(timing.replicas)
+  if len(devices) > 1:
+    hyper = layout.put_state(hyper)
+  state, windows, first = time_windows(
+      feed, state, hyper, steps, product, timing
+  )
   times, cpu, products = zip(*windows)
   ms = float(np.median(times))
   flops = flops_per_example() * batch_size * num
@@ -239,6 +269,8 @@ def measure(
       gflops=round(flops / ms / 1e6, 1),
       bare_product_gflops=round(float(np.median(products)) / 1e9, 1),
       matrix_share=round(float(np.median(ratios)), 3),
+      devices=len(devices),
+      bytes_exchanged=feed.exchanged(state).total,
       table_bytes=int(state.table.nbytes),
       peak_rss_bytes=common.peak_rss(),
       **more,

@@ -19,6 +19,9 @@ from jax.sharding import SingleDeviceSharding
 import numpy as np
 
 AXES = ('replica', 'data', 'rows')
+# Devices along these share the examples of a batch.
+SHARE_EXAMPLES = ('data', 'rows')
+BY_EXAMPLE = PartitionSpec(SHARE_EXAMPLES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +48,9 @@ class Layout:
     num_parts: Devices that share the examples of a batch.
     num_rows: Devices that share the rows of a table.
     num_replicas: Devices that share the replicas.
+    num_processes: Processes whose devices these are.
+    shares_batches: Whether each process has its own part of a batch, as large
+      as that of any other, the parts in the order of the processes.
   """
 
   def __init__(
@@ -78,10 +84,17 @@ class Layout:
     )
     self.num_devices, self.num_parts = len(devices), data * rows
     self.num_rows, self.num_replicas = rows, replicas
+    owners = [d.process_index for d in self.mesh.devices.flat]
+    self.num_processes = num = len(set(owners))
+    each = np.repeat(np.arange(num), len(owners) // num)
+    self.shares_batches = num > 1 and replicas == 1 and list(each) == owners
     self._everywhere = NamedSharding(self.mesh, PartitionSpec())
-    self._by_example = NamedSharding(self.mesh, PartitionSpec(('data', 'rows')))
+    self._by_example = NamedSharding(self.mesh, BY_EXAMPLE)
     self._by_row = NamedSharding(self.mesh, PartitionSpec('rows', 'replica'))
     self._by_replica = NamedSharding(self.mesh, PartitionSpec('replica'))
+    self._gather = jax.jit(
+        lambda x: x.reshape(num, -1), out_shardings=self._everywhere
+    )
 
   def check_batch_size(self, batch_size: int, name: str) -> None:
     """Raises InputError unless the devices can share a batch evenly."""
@@ -117,13 +130,63 @@ class Layout:
     """Moves a batch to the devices: examples spread, the rest to each."""
     if self.num_devices == 1:
       return jax.device_put(batch, self.mesh.devices.flat[0])
+    return _put(batch, self._of_batch(batch))
+
+  def put_part(self, part: Batch) -> Batch:
+    """Moves this process's part of a batch; see `shares_batches`.
+
+    Args:
+      part: Its examples; `rows` and the groups are those of the whole batch.
+
+    Returns:
+      The whole batch.
+    """
+    return jax.tree.map(self._place_part, part, self._of_batch(part))
+
+  def all_gather(self, numbers: np.ndarray) -> jax.Array:
+    """Sends each process what all have; does not wait for it.
+
+    Args:
+      numbers: [n], of the same length and dtype in each process.
+
+    Returns:
+      [P, m] on each device, m >= n; what is behind n repeats the last number.
+    """
+    num = self.num_devices // self.num_processes
+    pad = -len(numbers) % num
+    numbers = np.append(numbers, np.repeat(numbers[-1:], pad))
+    numbers = self._place_part(numbers, self._by_example)
+    return self._gather(numbers)
+
+  def _of_batch(self, batch: Batch) -> Batch:
+    """Returns the sharding of each array of a batch."""
     shardings = jax.tree.map(lambda _: self._by_example, batch)
     shardings = shardings._replace(rows=self._everywhere)
     if batch.groups is not None:
       # The groups are on each device; their index has an axis of examples.
       groups = Groups(self._everywhere, self._everywhere, self._by_example)
       shardings = shardings._replace(groups=groups)
-    return _put(batch, shardings)
+    return shardings
+
+  def _place_part(self, part: Any, sharding: NamedSharding) -> jax.Array:
+    """Places the examples of this process, or what each process has."""
+    part = np.asarray(part)
+    if sharding == self._everywhere:
+      return _put(part, sharding)
+    first = jax.process_index() * len(part)
+    return jax.make_array_from_callback(
+        (len(part) * self.num_processes, *part.shape[1:]),
+        sharding,
+        lambda at: part[at[0].start - first : at[0].stop - first],
+    )
+
+  def put_shares(self, arrays: Any) -> Any:
+    """Moves arrays to the devices that share a batch, each its share.
+
+    Args:
+      arrays: Of a length that `num_parts` divides.
+    """
+    return _put(arrays, jax.tree.map(lambda _: self._by_example, arrays))
 
   def put_state(self, state: Any) -> Any:
     """Moves a state to the devices, or other arrays, which go to each."""

@@ -188,6 +188,7 @@ def train(job: Job, state: TrainState, best: Any) -> tuple[TrainState, Any]:
   feed = kind(
       program.plan, program.batches, program.layout, start, total, reported
   )
+  phases.tell_exchanged(job, feed.exchanged(state))
   # Batches are made by one thread at a time: the one that works ahead has to
   # end before `phases` makes the batch of a failure or of an example again.
   with contextlib.closing(feed):

@@ -16,6 +16,7 @@ from esmm_jax.parallel import axes, processes
 from esmm_jax.plugins import loading as plugins
 from esmm_jax.protocols import use as protocols
 from esmm_jax.training import non_finite, selection
+from esmm_jax.training.feeds.traffic import Traffic
 from esmm_jax.training.job import Job
 from esmm_jax.training.state import replica, reset_sums, StepSpec, TrainState
 from esmm_jax.types import Batch
@@ -28,6 +29,13 @@ import numpy as np
 
 # Examples whose operations are counted.
 _EXAMPLES = 64
+
+
+def tell_exchanged(job: Job, exchanged: Traffic) -> None:
+  """Says what a step exchanges, if there are several devices."""
+  layout = job.program.layout
+  if layout.num_devices > 1:
+    job.runs[0].writer.say(exchanged.line(layout))
 
 
 def report(

@@ -2,24 +2,26 @@
 
 A step gathers its rows on the device and finds the table rows that they touch,
 and many steps are one call. The host only gives the order of an epoch. Use this
-where the link to the device, not the device, is what a step waits for.
+where the link to the device, not the device, is what a step waits for. Several
+devices that share a batch share the training set too (`feeds.gathering`).
 """
 
 from collections.abc import Callable, Iterator
 import functools
+from typing import Any
 
 from esmm_jax.data.batching.compacting import grown
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.data.batching.contents import content_hash
 from esmm_jax.data.batching.prefetching import prefetch
 from esmm_jax.data.batching.whole import most_bytes, Whole, whole
-from esmm_jax.embeddings.distinct import distinct
 from esmm_jax.parallel.layout import Layout
+from esmm_jax.training.feeds.gathering import gather
+from esmm_jax.training.feeds.traffic import of_step, Traffic
 from esmm_jax.training.state import StepSpec, TracedHyperparameters, TrainState
 from esmm_jax.training.step import train_step
-from esmm_jax.types import Array, Batch, Groups, InputError
+from esmm_jax.types import Array, Batch, InputError
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 KEY = 'device_resident'
@@ -35,12 +37,13 @@ def check_choice(choice: str, layout: Layout) -> None:
     layout: Devices.
 
   Raises:
-    InputError: 'on' with several devices.
+    InputError: 'on' with several processes.
   """
-  if choice == 'on' and layout.num_devices > 1:
+  if choice == 'on' and layout.num_processes > 1:
     raise InputError(
-        f"{KEY} is 'on', but there are {layout.num_devices} devices; the"
-        " training set can stay in the memory of one. Use 'off' or one device."
+        f"{KEY} is 'on', but there are {layout.num_processes} processes; the"
+        " training set can stay in the memory of one's devices. Use 'off' or"
+        ' one process.'
     )
 
 
@@ -49,7 +52,8 @@ def is_resident(choice: str, batches: Batches, layout: Layout) -> bool:
 
   Args:
     choice: 'on', 'off', or 'auto': on a single accelerator, if the set takes at
-      most a quarter of its memory, as far as it says how much it has.
+      most a quarter of its memory, as far as it says how much it has. 'on' may
+      be several devices, each of which holds its share.
     batches: The training set.
     layout: Devices.
 
@@ -63,7 +67,7 @@ def is_resident(choice: str, batches: Batches, layout: Layout) -> bool:
       return False
   stats = layout.mesh.devices.flat[0].memory_stats() or {}
   limit = stats.get('bytes_limit', float('inf'))
-  needed = most_bytes(batches)
+  needed = most_bytes(batches, layout.num_parts)
   # Row numbers on the device are int32, the padding's among them.
   countable = batches.num_rows + batches.batch_size < 2**31
   if choice == 'auto':
@@ -71,7 +75,7 @@ def is_resident(choice: str, batches: Batches, layout: Layout) -> bool:
   if not countable or needed > limit:
     raise InputError(
         f"{KEY} is 'on', but the {batches.num_rows} rows of the training set"
-        f' ({needed / 1e9:.1f} GB) do not fit into device memory'
+        f' ({needed / 1e9:.1f} GB on a device) do not fit into device memory'
         f" ({limit / 1e9:.1f} GB). Use 'off'."
     )
   return True
@@ -106,22 +110,21 @@ class Resident:
     host = whole(batches)
     self._segment_ids = host.segment_ids
     try:
-      self._whole = jax.block_until_ready(layout.put_state(host))
+      self._whole = jax.block_until_ready(_placed(host, layout))
     except jax.errors.JaxRuntimeError as e:
       raise InputError(
           f"The training set does not fit into device memory; use {KEY}='off'."
       ) from e
     del hashed
     self._compacted = batches.capacity > 0
+    make = functools.partial(
+        gather, num_rows=batches.num_rows, size=batches.batch_size
+    )
     self._gather = jax.jit(
-        gather,
-        static_argnames=('size', 'num_groups', 'capacity', 'table_rows'),
+        make, static_argnames=('num_groups', 'capacity', 'table_rows')
     )
-    self._steps = jax.jit(
-        functools.partial(_steps, plan=plan, size=batches.batch_size),
-        donate_argnums=0,
-        static_argnames=('num_groups', 'capacity'),
-    )
+    self._take_steps = functools.partial(_steps, plan=plan, make=make)
+    self._steps, self._traces = None, 0
     length = batches.steps_per_epoch
     epochs = range(start // length, -(-total // length))
     self._orders = prefetch(self._arranged(epochs), lambda order: order, size=1)
@@ -129,7 +132,7 @@ class Resident:
 
   @property
   def traces(self) -> int:
-    return self._steps._cache_size()
+    return self._traces
 
   def advance(
       self,
@@ -139,6 +142,14 @@ class Resident:
       hyper: TracedHyperparameters,
   ) -> TrainState:
     length = self._batches.steps_per_epoch
+    if self._steps is None:
+      several = self._layout.num_devices > 1
+      self._steps = jax.jit(
+          self._traced,
+          donate_argnums=0,
+          static_argnames=('num_groups', 'capacity'),
+          out_shardings=self._layout.shardings(state) if several else None,
+      )
     while start < stop:
       epoch, first = divmod(start, length)
       if epoch != self._epoch:
@@ -146,33 +157,53 @@ class Resident:
         self._order = self._layout.put_state(order)
       last = min(first + stop - start, length)
       num = self._num_groups
-      state = self._steps(
-          state,
-          self._whole,
-          self._order,
-          np.int32(first),
-          np.int32(last),
-          hyper,
-          num_groups=num,
-          capacity=self._batches.most_rows(num) if self._compacted else 0,
-      )
+      with self._layout.active():
+        state = self._steps(
+            state,
+            self._whole,
+            self._order,
+            np.int32(first),
+            np.int32(last),
+            hyper,
+            num_groups=num,
+            capacity=self._batches.most_rows(num) if self._compacted else 0,
+        )
       start += last - first
     return state
 
   def hash_after(self, step: int) -> int:
-    batch = self._gather(
-        self._whole,
-        self._order,
-        np.int32((step - 1) % self._batches.steps_per_epoch),
-        size=self._batches.batch_size,
-        num_groups=self._num_groups,
-        capacity=0,  # The hash does not depend on it.
-        table_rows=0,
-    )
+    with self._layout.active():
+      batch = self._gather(
+          self._whole,
+          self._order,
+          np.int32((step - 1) % self._batches.steps_per_epoch),
+          num_groups=self._num_groups,
+          capacity=0,  # The hash does not depend on it.
+          table_rows=0,
+      )
     return content_hash(jax.device_get(batch))
+
+  def exchanged(self, state: TrainState) -> Traffic:
+    rows, batches = self._whole, self._batches
+    numbers = len(rows.labels) + (rows.segment_ids is not None)
+    for columns in (rows.slots, rows.weights, rows.floats):
+      numbers += columns.shape[1]
+    room = batches.group_capacity
+    return of_step(
+        state,
+        self._layout,
+        batches.schema,
+        batches.most_rows(room),
+        room,
+        numbers=numbers * batches.batch_size,
+    )
 
   def close(self) -> None:
     self._orders.close()
+
+  def _traced(self, *args: Any, **sizes: int) -> TrainState:
+    self._traces += 1  # Runs when the steps are traced, not when called.
+    return self._take_steps(*args, **sizes)
 
   def _arranged(
       self, epochs: range
@@ -199,6 +230,21 @@ class Resident:
       yield epoch, order, room
 
 
+def _placed(rows: Whole, layout: Layout) -> Whole:
+  """Moves the rows to the devices, each of which gets its share."""
+  if layout.num_devices == 1:
+    return layout.put_state(rows)
+  pad = -len(rows.slots) % layout.num_parts
+  groups = rows.group_slots, rows.group_weights
+  shares = rows._replace(group_slots=None, group_weights=None)
+  if pad:  # The last shares have rows that no order has.
+    shares = jax.tree.map(
+        lambda x: np.concatenate([x, np.repeat(x[-1:], pad, 0)]), shares
+    )
+  shares, groups = layout.put_shares(shares), layout.put_state(groups)
+  return shares._replace(group_slots=groups[0], group_weights=groups[1])
+
+
 def _steps(
     state: TrainState,
     rows: Whole,
@@ -208,80 +254,18 @@ def _steps(
     hyper: TracedHyperparameters,
     *,
     plan: StepSpec,
-    size: int,
+    make: Callable[..., Batch],
     num_groups: int,
     capacity: int,
 ) -> TrainState:
   """Takes the steps of batches [first, last) of an epoch, traced or not."""
-  make = functools.partial(
-      gather,
+  batch = functools.partial(
+      make,
       rows,
       order,
-      size=size,
       num_groups=num_groups,
       capacity=capacity,
-      table_rows=state.table.shape[0],
+      table_rows=plan.model.schema.num_rows,
   )
-  one = lambda k, state: train_step(state, make(k), hyper, plan=plan)
+  one = lambda k, state: train_step(state, batch(k), hyper, plan=plan)
   return jax.lax.fori_loop(first, last, one, state)
-
-
-def gather(
-    rows: Whole,
-    order: Array,
-    k: Array,
-    *,
-    size: int,
-    num_groups: int,
-    capacity: int,
-    table_rows: int,
-) -> Batch:
-  """Makes a batch on the device, as `Batches` does on the host.
-
-  Args:
-    rows: All rows.
-    order: int32, the rows of an epoch in order, padded to whole batches.
-    k: int32, the number of the batch in the epoch.
-    size: B.
-    num_groups: G; at least the groups of any batch of the epoch.
-    capacity: U; at least the table rows that any batch touches. 0 leaves `rows`
-      of the batch empty and gives table rows as slots.
-    table_rows: V.
-  """
-  at = jax.lax.dynamic_slice_in_dim(order, k * size, size)
-  real = k * size + jnp.arange(size, dtype=jnp.int32) < rows.slots.shape[0]
-
-  def masked(column: Array) -> Array:
-    taken = column[at].astype(jnp.float32)
-    mask = real.reshape((size,) + (1,) * (taken.ndim - 1))
-    return jnp.where(mask, taken, 0.0)
-
-  slots, groups = rows.slots[at], None
-  flat = slots.reshape(-1)
-  if rows.segment_ids is not None:
-    # Padding repeats the first group.
-    chosen = rows.segment_ids[at]
-    unique, segment_ids = distinct(chosen, num_groups, chosen.min())
-    groups = Groups(
-        rows.group_slots[unique],
-        rows.group_weights[unique].astype(jnp.float32),
-        segment_ids,
-    )
-    flat = jnp.concatenate([flat, groups.slots.reshape(-1)])
-  touched = jnp.zeros(0, jnp.int32)
-  if capacity:
-    touched, flat = distinct(flat, capacity, table_rows)
-    pad = table_rows + jnp.arange(capacity, dtype=jnp.int32)
-    touched = jnp.where(touched < table_rows, touched, pad)
-    slots, cut = flat[: slots.size].reshape(slots.shape), slots.size
-    if groups is not None:
-      groups = groups._replace(slots=flat[cut:].reshape(groups.slots.shape))
-  return Batch(
-      touched,
-      slots,
-      masked(rows.weights),
-      masked(rows.floats),
-      {name: masked(label) for name, label in rows.labels.items()},
-      real.astype(jnp.float32),
-      groups,
-  )

@@ -99,7 +99,7 @@ class RunOptions(Section, prefix='run'):
     mesh: Devices along each axis.
     device_resident: Whether the training set is kept in device memory: 'on',
       'off', or 'auto', on one accelerator where it takes a quarter of it at
-      most.
+      most. Of several devices each keeps its share, if it is 'on'.
     micro_batches: Parts that a batch is worked through in, with the gradient
       of the whole; 0 chooses by the size, on a CPU.
     memory_limit_gb: Memory for the table and its state; 0 asks the system.

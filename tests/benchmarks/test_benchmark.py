@@ -4,7 +4,7 @@ import ast
 import json
 import re
 
-from benchmarks import gpu_parts
+from benchmarks import common, gpu_parts
 from experiments import cli
 import pytest
 
@@ -20,9 +20,9 @@ LINE = {
 STEP = LINE | {
     'ms_min', 'ms_max', 'traces', 'gflops', 'bare_product_gflops',
     'matrix_share', 'table_bytes', 'peak_rss_bytes', 'cpu_ms',
-    'first_seconds', 'lists'}
+    'first_seconds', 'lists', 'devices', 'bytes_exchanged'}
 SMALL = ('--rows=1000', '--batch_size=64', '--steps=2', '--windows=1')
-# Case -> program, arguments, names of the lines, their keys.
+# Case -> program, arguments, names of the lines, their keys; a list: of each.
 COMMANDS = {
     'step': ('step', ('--kinds=train', *SMALL), ['train'], STEP),
     'lists': (
@@ -46,8 +46,11 @@ COMMANDS = {
         'log', ('--rows=1e3',), ['prepare', 'score'] * 2,
         LINE | {'format', 'bytes', 'peak_rss_bytes'}),
     'data': (
-        'data', (), ['data_read', 'data_compacted'],
-        LINE | {'columns', 'cpu_seconds'}),
+        'data', ('--processes=2',),
+        ['data_read', 'data_compacted', 'data_shared'], [
+            LINE | {'columns', 'cpu_seconds'},
+            LINE | {'columns', 'cpu_seconds'},
+            LINE | {'processes', 'part_ms', 'join_ms', 'message_bytes'}]),
     'vocabulary': (
         'vocabulary', ('--rows=100', '--batch_size=1,200'), ['vocabulary'] * 2,
         LINE | {'first_ms', 'bytes_per_value'}),
@@ -75,9 +78,31 @@ def test_lines(case, tmp_path):
   assert done.returncode == 0, done.stderr
   lines = [json.loads(line) for line in done.stdout.splitlines()]
   assert [line['name'] for line in lines] == names
-  for line in lines:
-    assert set(line) == keys
+  every = keys if isinstance(keys, list) else [keys] * len(lines)
+  for line, of_line in zip(lines, every, strict=True):
+    assert set(line) == of_line
     assert line['rows'] > 0 and line['ms'] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_what_several_devices_exchange():
+  with forking.Program(
+      'benchmarks.step',
+      XLA_FLAGS='--xla_force_host_platform_device_count=4') as program:
+    done = program.run('--kinds=resident', '--mesh=1,2,2', *SMALL)
+    again = program.run('--kinds=resident', '--mesh=1,4', *SMALL)
+  assert done.returncode == 0, done.stderr
+  (line,) = map(json.loads, done.stdout.splitlines())
+  assert set(line) == STEP and line['devices'] == 4
+  # The network, and of each row that 64 examples may touch 18 numbers four
+  # times: the gradient, and the row with Adam's two moments; of an example 23
+  # ids and two labels.
+  sizes = [max(int(s / sum(common.SHARES) * 1000), 10) for s in common.SHARES]
+  rows = sum(min(64, size) for size in sizes)
+  assert line['bytes_exchanged'] == 4 * (
+      475_522 + rows * 18 * 4 + 64 * (23 + 2))
+  assert again.returncode == 2 and 'three numbers from 1' in again.stderr
 
 
 @pytest.mark.slow

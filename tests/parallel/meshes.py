@@ -9,9 +9,8 @@ r"""Programs of several emulated devices, in a process of their own.
 with XLA_FLAGS=--xla_force_host_platform_device_count=DEVICES. `rows` checks
 `table_rows` and prints what the compiled collectives move, and `sums` the same
 of a gradient; `train` trains two smoke runs side by side, in FOLDER, up to the
-first checkpoint if told to stop;
-`config=FILE` trains those of another config. `use FOLDER DATA_DIR` calibrates a
-run.
+first checkpoint if told to stop; `config=FILE` trains those of another config.
+`use FOLDER DATA_DIR` calibrates a run.
 """
 
 import ast
@@ -25,17 +24,17 @@ from tests import ROOT
 
 NUM_ROWS, NUM_REPLICAS, WIDTH = 4097, 2, 6
 COLLECTIVE = re.compile(
-    r'= \(?\w+\[([\d,]*)\][^=]* (all-gather|all-reduce|all-to-all'
+    r'= \(?\w+\[([\d,]*)\].* (all-gather|all-reduce|all-to-all'
     r'|collective-permute|reduce-scatter)(?:-start)?\(')
 
 
-def call(*arguments, devices):
+def call(*arguments, devices, module='meshes', **env):
   """The JSON that one of the programs prints last."""
   flags = f'--xla_force_host_platform_device_count={devices}'
   done = subprocess.run(
-      [sys.executable, '-m', 'tests.parallel.meshes', *map(str, arguments)],
+      [sys.executable, '-m', f'tests.parallel.{module}', *map(str, arguments)],
       cwd=ROOT, text=True, capture_output=True, timeout=300,
-      env=dict(os.environ, JAX_PLATFORMS='cpu', XLA_FLAGS=flags))
+      env=dict(os.environ, JAX_PLATFORMS='cpu', XLA_FLAGS=flags, **env))
   assert done.returncode == 0, done.stdout + done.stderr
   return json.loads(done.stdout.splitlines()[-1])
 

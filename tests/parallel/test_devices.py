@@ -95,6 +95,38 @@ def test_a_gradient_for_cuda_adds_up_on_each_device(sizes):
   assert result['moves'] == [[whole, 'all-reduce']]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('sizes', [
+    pytest.param((2, 2, 2), marks=pytest.mark.long), (1, 2, 2)])
+def test_devices_hold_their_shares(sizes):
+  """25 steps of Adam, over three epochs: as with batches of the host."""
+  lines = meshes.call(
+      'alike', *sizes, devices=np.prod(sizes), module='feeds',
+      JAX_DISABLE_MOST_OPTIMIZATIONS='1')
+  for data, line in lines.items():
+    print(f'mesh {sizes}, {data}: largest difference {line["worst"]:.2e}')
+    assert line['worst'] <= 1e-5 and line['moved'] > 0.05
+    assert line['hashes'][0] == line['hashes'][1]
+    assert line['traces'] == [1, 1] and line['stays']
+    parts = sizes[1] * sizes[2]
+    share = -(-line['rows'] // parts)
+    assert line['shares'] == [share] * np.prod(sizes)
+
+
+@pytest.mark.long
+def test_what_is_exchanged_is_said():
+  """The compiled programs' sums over devices, but for some numbers a term."""
+  lines = meshes.call('exchanged', 1, 2, 4, devices=8, module='feeds')
+  for line in lines.values():
+    (streamed, resident), (step, batch) = line['said'], line['moves']
+    print(line)
+    more = sum(step.values()) - streamed['gradients'] - streamed['rows']
+    assert set(step) == {'all-reduce'} and 0 <= more <= 100
+    assert streamed['rows'] > 0
+    assert not streamed['examples'] and not streamed['lists']
+    assert sum(batch.values()) == resident['examples'] > 0
+
+
 @pytest.mark.long
 @pytest.mark.parametrize('sizes', MESHES)
 def test_eight_devices_are_as_one(sizes, alone, tmp_path, data_dir):

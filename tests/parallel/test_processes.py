@@ -4,6 +4,7 @@
 differences.
 """
 
+import json
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ import time
 from esmm_jax.parallel import heartbeats, processes
 from esmm_jax.types import InputError
 import jax
+import numpy as np
 import pytest
 
 from tests import ROOT
@@ -105,7 +107,51 @@ def test_as_one(num, more, alone, data_dir, tmp_path):
     assert ours[key] == pytest.approx(others[key], rel=1e-5)
   assert not os.path.exists(folder / heartbeats.FOLDER)
   # One speaks.
+  assert f'Each of {num} processes exchanges' in texts[0]
   assert 'Next:' in texts[0] and not any('Next:' in t for t in texts[1:])
+
+
+@pytest.mark.long
+def test_parts_of_data_with_groups(tmp_path):
+  """Each reads its part of a batch; at the end of an epoch some have none.
+
+  101 rows in batches of 16: the last one has 5. With as many devices in one
+  process, whose batches are read as a whole.
+  """
+  num, ends = 4, []
+  for together in (1, num):
+    with socket.socket() as s:
+      s.bind(('127.0.0.1', 0))
+      port = s.getsockname()[1]
+    flags = f'--xla_force_host_platform_device_count={num // together}'
+    program = [sys.executable, '-m', 'tests.parallel.feeds', 'together']
+    started = [
+        subprocess.Popen(
+            [*program, str(port), str(together), str(k),
+             str(tmp_path / f'{together}-{k}')],
+            cwd=ROOT, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(os.environ, JAX_PLATFORMS='cpu', XLA_FLAGS=flags))
+        for k in range(together)]
+    codes, texts = end(started)
+    assert codes == [0] * together, texts
+    lines = [json.loads(text.splitlines()[-1]) for text in texts]
+    assert all(line == lines[0] for line in lines)
+    ends.append(lines[0])
+  one, several = ends
+  assert one['hash'] == several['hash'] and several['traces'] == 1
+  # A list of a part: its ids by field, in no table more than that has; groups.
+  part = 16 // num
+  ids = min(part, 11) + min(2 * part, 5) + min(part, 6)
+  groups = min(part, several['groups'])
+  assert several['lists'] == 4 * num * (ids + groups) and not one['lists']
+  worst = 0
+  with np.load(tmp_path / '1-0.npz') as a, np.load(
+      tmp_path / f'{num}-0.npz') as b:
+    for name in a:
+      worst = max(worst, np.abs(a[name] - b[name]).max(initial=0))
+  print(f'{num} processes, groups: largest difference {worst:.2e}')
+  assert worst <= 1e-6
 
 
 @pytest.mark.long

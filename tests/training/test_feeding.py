@@ -117,8 +117,8 @@ def test_batches_of_the_device_are_those_of_the_host(make, compacted):
   order = np.append(order, np.repeat(order[-1:], -len(order) % SIZE))
   room = batches.most_rows(batches.group_capacity) if compacted else 0
   on_device = jax.jit(functools.partial(
-      gather, size=SIZE, num_groups=batches.group_capacity, capacity=room,
-      table_rows=num_rows))
+      gather, num_rows=batches.num_rows, size=SIZE,
+      num_groups=batches.group_capacity, capacity=room, table_rows=num_rows))
   for k in range(len(batches)):
     got = on_device(jax.device_put(rows), order, k)
     want = batches(len(batches) + k)
@@ -251,7 +251,8 @@ def on_device(stats):
   device = types.SimpleNamespace(memory_stats=lambda: stats)
   devices = types.SimpleNamespace(flat=[device])
   return types.SimpleNamespace(
-      num_devices=1, mesh=types.SimpleNamespace(devices=devices))
+      num_devices=1, num_parts=1, num_processes=1,
+      mesh=types.SimpleNamespace(devices=devices))
 
 
 def test_auto_streams_on_a_cpu(make):
@@ -274,10 +275,28 @@ def test_auto_looks_at_the_memory(make, monkeypatch):
   assert not chosen('off', {'bytes_limit': 4 * needed})
   with pytest.raises(InputError, match="device_resident.*101|150 rows.*'off'"):
     chosen('on', {'bytes_limit': needed - 1})
-  several = on_device(None)
-  several.num_devices = 2
+
+
+def test_several_devices_and_processes(make, monkeypatch):
+  """Devices hold a share each, if asked to; processes read instead."""
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  batches = make()
+  share = most_bytes(batches, 2)
+  groups = batches.groups
+  everywhere = 8 * batches.num_rows + (
+      groups.slots.nbytes + groups.weights.nbytes if groups else 0)
+  rest = most_bytes(batches) - everywhere
+  assert abs(share - everywhere - rest / 2) <= rest / batches.num_rows
+  several = on_device({'bytes_limit': share})
+  several.num_devices = several.num_parts = 2
   assert not resident.is_resident('auto', batches, several)
-  with pytest.raises(InputError, match="device_resident is 'on'.*2 devices"):
+  resident.check_choice('on', several)
+  assert resident.is_resident('on', batches, several)
+  several.num_parts = 1  # Its devices are of replicas.
+  with pytest.raises(InputError, match='GB on a device. do not fit'):
+    resident.is_resident('on', batches, several)
+  several.num_processes = 2
+  with pytest.raises(InputError, match="device_resident is 'on'.*2 processes"):
     resident.check_choice('on', several)
   for choice in ('auto', 'off'):
     resident.check_choice(choice, several)

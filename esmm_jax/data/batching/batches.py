@@ -1,4 +1,4 @@
-"""Batches as a pure function of (seed, step, host).
+"""Batches as a pure function of (seed, step).
 
 Nothing depends on what was read before, so training resumes at any step without
 replaying the steps before it (`EpochOrder`).
@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from esmm_jax.data.batching.compacting import Compacter, grown
 from esmm_jax.data.batching.order import EpochOrder
-from esmm_jax.data.batching.padding import table_offsets
 from esmm_jax.data.batching.reading import RowReader
-from esmm_jax.data.store.columns import concatenate
+from esmm_jax.data.batching.windows import Windows
 from esmm_jax.data.store.source import ColumnarSource
 from esmm_jax.schema import Schema
 from esmm_jax.types import Batch, Groups, InputError
@@ -30,7 +29,7 @@ class Batches:
 
   Attributes:
     schema: The columns that it reads.
-    batch_size: Examples of a batch over all hosts.
+    batch_size: Examples of a batch.
     steps_per_epoch: Batches in one pass, the padded last one included.
     num_rows: Rows of the split.
     capacity: U, the touched rows that a batch has room for; 0 where batches
@@ -53,15 +52,13 @@ class Batches:
       truth: ColumnarSource | None = None,
       truth_labels: Sequence[str] = (),
       more_labels: Mapping[str, np.ndarray] | None = None,
-      host: int = 0,
-      num_hosts: int = 1,
   ):
     """Lays out the batches; reads a few to measure how many rows they touch.
 
     Args:
       source: Features and labels.
       schema: The columns to read; may be a part of those of the source.
-      batch_size: Examples of a batch over all hosts, divisible by them.
+      batch_size: Examples of a batch.
       seed: Of the order; epochs differ by themselves.
       shuffle: False keeps the order of the file.
       group_run: So many consecutive rows of one group stay together when rows
@@ -75,31 +72,26 @@ class Batches:
       more_labels: Columns that are no part of the data, float32 [number of
         rows] each, in file order, to add to the labels: predictions of another
         run.
-      host: This host's number.
-      num_hosts: Hosts that share each batch.
 
     Raises:
-      InputError: batch_size is not positive or not divisible by num_hosts, or
-        truth_labels are asked of a data set that has no truth.
+      InputError: batch_size is not positive, or truth_labels are asked of a
+        data set that has no truth.
     """
-    _check_sizes(schema, batch_size, num_hosts, group_run)
-    self.schema = schema
+    _check_sizes(schema, batch_size, group_run)
+    self.schema, self.batch_size = schema, batch_size
     self._reader = RowReader(
         source, schema, group_run > 1, truth, truth_labels, more_labels or {}
     )
     self.label_names = self._reader.label_names
     self.groups = self._reader.groups
-    self.batch_size, self._host = batch_size, host
-    self._local_size = batch_size // num_hosts
     self.num_rows = len(source)
     self.steps_per_epoch = -(-self.num_rows // batch_size)
     self._order = EpochOrder(self.num_rows, seed, shuffle, group_run)
-    self._group_run = group_run
-    self._windows = {}
+    self.windows = Windows(self._reader, self._order, group_run)
     self.capacity = self.group_capacity = 0
     self._compacter = None
     # Measured now rather than at the first step: damaged data is refused before
-    # anything is compiled. Every host measures whole batches, so all of them
+    # anything is compiled. Every process measures whole batches, so all of them
     # get the same shapes without a message.
     if self.groups is not None:
       self.group_capacity = self._measure_groups()
@@ -111,32 +103,40 @@ class Batches:
     return self.steps_per_epoch
 
   def __call__(self, step: int) -> Batch:
-    """Returns this host's part of batch `step`, counted over all epochs."""
-    epoch, k = divmod(step, self.steps_per_epoch)
-    local = self._local_size
-    start = min(k * self.batch_size + self._host * local, self.num_rows)
-    stop = min(start + local, self.num_rows)
-    slots, weights, floats, group, *labels = self._rows(epoch, start, stop)
-    pad = local - len(slots)
-    if pad:
-      # Repeats a row, so that no other table row is touched. A host that has no
-      # example of the last batch takes id 0 of each table.
-      filler = slots[-1:]
-      if not len(slots):
-        filler = table_offsets(self.schema, self.schema.row_part)[None]
-      slots = np.concatenate([slots, np.repeat(filler, pad, 0)])
-      weights, floats = _pad(weights, pad), _pad(floats, pad)
-      last = group[-1:] if len(group) else 0
-      group = np.concatenate([group, np.repeat(last, pad)])
-      labels = [_pad(label, pad) for label in labels]
-    where = np.zeros(local, np.float32)
-    where[: local - pad] = 1
-    groups = self._gather_groups(group)
-    rows = np.zeros(0, np.int32)
+    """Returns batch `step`, counted over all epochs."""
+    epoch, start, stop = self.span(step)
+    batch, group = self.labelled(self.windows.examples(epoch, start, stop))
+    groups = self.gathered(group)
+    rows, slots = batch.rows, batch.slots
     if self._compacter:
       rows, slots, groups = self._compact(slots, groups)
+    batch = batch._replace(rows=rows, slots=slots, groups=groups)
+    return padded(batch, self.batch_size)
+
+  def span(self, step: int) -> tuple[int, int, int]:
+    """Returns the epoch of a batch, and its examples [start, stop) there."""
+    epoch, k = divmod(step, self.steps_per_epoch)
+    start = k * self.batch_size
+    return epoch, start, min(start + self.batch_size, self.num_rows)
+
+  def alone(self, step: int) -> Batch:
+    """Reads a batch by itself, not compacted, and none of the other rows."""
+    epoch, start, stop = self.span(step)
+    windows = self.windows.some(lambda n: (n >= start) & (n < stop))
+    batch, group = self.labelled(windows.examples(epoch, start, stop))
+    return batch._replace(groups=self.gathered(group))
+
+  def labelled(self, columns: list[np.ndarray]) -> tuple[Batch, np.ndarray]:
+    """Makes examples of columns that `windows` gave.
+
+    Returns:
+      A batch without padding, rows and groups, whose slots are rows of the
+      table; the group of each example, [n].
+    """
+    slots, weights, floats, group, *labels = columns
     labels = dict(zip(self.label_names, labels))
-    return Batch(rows, slots, weights, floats, labels, where, groups)
+    where, rows = np.ones(len(slots), np.float32), np.zeros(0, np.int32)
+    return Batch(rows, slots, weights, floats, labels, where), group
 
   def iterate(self, start: int, stop: int) -> Iterator[Batch]:
     """Yields the batches of steps [start, stop)."""
@@ -156,9 +156,8 @@ class Batches:
     pieces = []
     for window in range(len(layout.ends) - 1):
       ranges = self._order.ranges(layout.window_blocks(window))
-      rows = groups = np.concatenate([np.arange(*r) for r in ranges])
-      if self._group_run > 1:
-        groups = concatenate([self._reader.read_group(*r) for r in ranges])
+      rows = np.concatenate([np.arange(*r) for r in ranges])
+      groups = self.windows.groups(ranges)
       pieces.append(rows[self._order.mix(epoch, window, groups)])
     return np.concatenate(pieces)
 
@@ -169,24 +168,36 @@ class Batches:
     """
     return map(self._reader.read, self._order.file_windows())
 
-  def most_rows(self, num_groups: int) -> int:
+  def most_rows(self, num_groups: int, size: int | None = None) -> int:
     """Returns a bound on the table rows touched by a batch of that many groups.
 
     A table is touched at most once for each slot, and for each of its rows.
+
+    Args:
+      num_groups: G.
+      size: Examples; None: `batch_size`.
     """
     slots, sizes = {}, {}
+    size = self.batch_size if size is None else size
     for f in self.schema.inputs:
-      num = self._local_size
-      num = min(num, num_groups) if f.by_group else num
+      num = min(size, num_groups) if f.by_group else size
       slots[f.table] = slots.get(f.table, 0) + num * f.max_len
       sizes[f.table] = f.vocab_size
     return sum(min(n, sizes[t]) for t, n in slots.items())
 
-  def _gather_groups(self, group: np.ndarray) -> Groups | None:
-    """Gathers the groups of some examples, each once."""
+  def gathered(
+      self, group: np.ndarray, others: np.ndarray | None = None
+  ) -> Groups | None:
+    """Gathers groups, each once.
+
+    Args:
+      group: The group of each example.
+      others: The groups that are gathered; None: those.
+    """
     if self.groups is None:
       return None
-    unique, index = np.unique(group, return_inverse=True)
+    unique = np.unique(group if others is None else others)
+    index = np.searchsorted(unique, group)
     # Like table rows, groups get the next of a few sizes when they outgrow the
     # measured one.
     capacity = grown(self.group_capacity, len(unique))
@@ -210,35 +221,6 @@ class Batches:
     groups = groups._replace(slots=shared.reshape(groups.slots.shape))
     return rows, of_rows.reshape(slots.shape), groups
 
-  def _rows(self, epoch: int, start: int, stop: int) -> list[np.ndarray]:
-    """Returns examples [start, stop) of the epoch's order."""
-    ends = self._order.layout(epoch).ends
-    pieces = []
-    window = int(np.searchsorted(ends, start, side='right')) - 1
-    # Past the last window if no rows are left for this host; it reads an empty
-    # piece, for the dtypes.
-    window = min(window, len(ends) - 2)
-    while True:
-      low = start - ends[window]
-      high = min(stop, ends[window + 1]) - ends[window]
-      pieces.append([c[low:high] for c in self._window(epoch, window)])
-      if stop <= ends[window + 1]:
-        break
-      start, window = ends[window + 1], window + 1
-    return [concatenate(list(column)) for column in zip(*pieces)]
-
-  def _window(self, epoch: int, window: int) -> list[np.ndarray]:
-    """Returns the mixed rows of a window."""
-    if (epoch, window) not in self._windows:
-      blocks = self._order.layout(epoch).window_blocks(window)
-      columns = self._reader.read(self._order.ranges(blocks))
-      mixed = self._order.mix(epoch, window, columns[3])
-      # Two are cached: a batch may lie in this window and the one before.
-      while len(self._windows) > 1:
-        self._windows.pop(next(iter(self._windows)))
-      self._windows[epoch, window] = [c[mixed] for c in columns]
-    return self._windows[epoch, window]
-
   def _measure_capacity(self) -> int:
     """Returns room for the touched rows: 15 % over the most of a few batches.
 
@@ -259,31 +241,45 @@ class Batches:
     """Returns room for the groups, in the same way."""
     most = max(len(np.unique(r[3])) for r in self._measured_batches())
     room = -(-int(1.15 * most) // _ROUND_GROUPS_TO) * _ROUND_GROUPS_TO
-    return max(min(room, self._local_size, len(self.groups.slots)), 1)
+    return max(min(room, self.batch_size, len(self.groups.slots)), 1)
 
   def _measured_batches(self) -> Iterator[list[np.ndarray]]:
-    """Yields the rows of a few batches, those of all hosts."""
+    """Yields the rows of a few batches."""
     for k in range(min(_MEASURED_BATCHES, self.steps_per_epoch)):
-      start = k * self.batch_size
-      stop = min(start + self.batch_size, self.num_rows)
-      yield self._rows(0, start, stop)
+      yield self.windows.examples(*self.span(k))
 
 
-def _check_sizes(
-    schema: Schema, batch_size: int, num_hosts: int, group_run: int
-) -> None:
-  if batch_size < 1 or batch_size % num_hosts:
-    raise InputError(
-        f'batch_size is {batch_size}; it must be positive and divisible by'
-        f' the {num_hosts} hosts.'
-    )
+def padded(batch: Batch, size: int) -> Batch:
+  """Pads a batch to `size` examples.
+
+  Padding repeats the last example, so that no other table row is touched.
+  """
+  pad = size - len(batch.where)
+  if not pad:
+    return batch
+  repeated = lambda x: np.concatenate([x, np.repeat(x[-1:], pad, 0)])
+  zeros = lambda x: np.concatenate(
+      [x, np.zeros((pad, *x.shape[1:]), np.float32)]
+  )
+  groups = batch.groups
+  if groups is not None:
+    groups = groups._replace(segment_ids=repeated(groups.segment_ids))
+  return Batch(
+      batch.rows,
+      repeated(batch.slots),
+      zeros(batch.weights),
+      zeros(batch.floats),
+      {name: zeros(label) for name, label in batch.labels.items()},
+      zeros(batch.where),
+      groups,
+  )
+
+
+def _check_sizes(schema: Schema, batch_size: int, group_run: int) -> None:
+  if batch_size < 1:
+    raise InputError(f'batch_size is {batch_size}; it must be positive.')
   if group_run < 1 or (group_run > 1 and not schema.group):
     raise InputError(
         f'group_run is {group_run}; it must be at least 1, and 1 where the'
         ' data set has no group column.'
     )
-
-
-def _pad(column: np.ndarray, pad: int) -> np.ndarray:
-  zeros = np.zeros((pad, *column.shape[1:]), np.float32)
-  return np.concatenate([column, zeros])

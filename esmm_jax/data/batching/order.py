@@ -6,6 +6,7 @@ shuffled completely, and a larger one is read from disk in long runs.
 """
 
 from collections.abc import Iterator
+import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -45,6 +46,10 @@ class EpochOrder:
     self.num_blocks = -(-num_rows // BLOCK)
     self._seed, self._shuffle, self._group_run = seed, shuffle, group_run
     self._epoch, self._layout = -1, None
+
+  def copy(self) -> 'EpochOrder':
+    """Returns one that another thread may use."""
+    return copy.copy(self)
 
   def layout(self, epoch: int) -> Layout:
     """Returns the order of an epoch's blocks; the last epoch's is cached."""

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from esmm_jax.data.batching.padding import GroupTable, slots_and_weights
 from esmm_jax.data.store.checks import check_columns, check_index
-from esmm_jax.data.store.columns import concatenate
+from esmm_jax.data.store.columns import concatenate, take_rows
 from esmm_jax.data.store.source import ColumnarSource
 from esmm_jax.schema import Schema
-from esmm_jax.types import InputError
+from esmm_jax.types import Columns, InputError
 import numpy as np
 
 
@@ -82,11 +82,17 @@ class RowReader:
     name = self._schema.group
     return self._source.read(low, high, [name])[name]
 
-  def read(self, ranges: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+  def read(
+      self,
+      ranges: Sequence[tuple[int, int]],
+      among: np.ndarray | None = None,
+  ) -> list[np.ndarray]:
     """Reads n rows.
 
     Args:
       ranges: The rows, [low, high) of each range.
+      among: Which of them, counted from the first one of the first range,
+        ascending; None: all.
 
     Returns:
       [slots, weights, floats, groups, *labels]: int32 [n, S] rows of the table,
@@ -97,11 +103,8 @@ class RowReader:
       InputError: A value is not as the schema says; names row and field.
     """
     schema = self._schema
-    pieces = []
-    for low, high in ranges:
-      piece = self._source.read(low, high, self._names)
-      check_columns(schema, piece, str(self._source), low)
-      pieces.append(piece)
+    some = _divided(ranges, among)
+    pieces = [self._piece(r, at) for r, at in zip(ranges, some)]
     columns = {n: concatenate([p[n] for p in pieces]) for n in self._names}
     num = len(columns[schema.labels[0]])
     part = schema.row_part
@@ -117,8 +120,42 @@ class RowReader:
     labels = [columns[n] for n in self._labels]
     if self._truth_labels:
       truth = [self._truth.read(a, b, self._truth_labels) for a, b in ranges]
+      truth = [
+          t if at is None else take_rows(t, at) for t, at in zip(truth, some)
+      ]
       labels += [concatenate([t[n] for t in truth]) for n in self._truth_labels]
     for column in self._more.values():
-      labels.append(concatenate([column[a:b] for a, b in ranges]))
+      more = [column[a:b] for a, b in ranges]
+      more = [m if at is None else m[at] for m, at in zip(more, some)]
+      labels.append(concatenate(more))
     labels = [label.astype(np.float32) for label in labels]
     return [slots, weights, floats, groups, *labels]
+
+  def _piece(
+      self, rows: tuple[int, int], at: np.ndarray | None
+  ) -> Columns:
+    """Reads and checks a range of rows, or some of it."""
+    low, high = rows
+    piece = whole = self._source.read(low, high, self._names)
+    if at is not None:
+      piece = take_rows(whole, at)
+    try:
+      check_columns(self._schema, piece, str(self._source), low)
+    except InputError:
+      # Names the number of the row in the file.
+      check_columns(self._schema, whole, str(self._source), low)
+      raise
+    return piece
+
+
+def _divided(
+    ranges: Sequence[tuple[int, int]], among: np.ndarray | None
+) -> list[np.ndarray | None]:
+  """Returns for each range which of its rows are read, from its first one."""
+  if among is None:
+    return [None] * len(ranges)
+  ends = np.cumsum([0] + [high - low for low, high in ranges])
+  cuts = np.searchsorted(among, ends)
+  return [
+      among[a:b] - begin for a, b, begin in zip(cuts, cuts[1:], ends)
+  ]

@@ -57,16 +57,23 @@ def whole(batches: Batches) -> Whole:
   )
 
 
-def most_bytes(batches: Batches) -> int:
-  """Returns a bound on the bytes of `whole` and of two orders of the rows."""
+def most_bytes(batches: Batches, parts: int = 1) -> int:
+  """Returns a bound on the bytes of `whole` and of two orders of the rows.
+
+  Args:
+    batches: The split.
+    parts: Devices that share the rows; the bound is of one. Each has all of the
+      orders and of the groups.
+  """
   batch = batches(0)
-  numbers = 2 + len(batch.labels)
+  numbers = len(batch.labels) + (batches.groups is not None)
   for rows in (batch.slots, batch.weights, batch.floats):
     numbers += rows.shape[1]
-  if batches.groups is None:
-    return 4 * numbers * batches.num_rows
-  groups = batches.groups.slots.nbytes + batches.groups.weights.nbytes
-  return 4 * (numbers + 1) * batches.num_rows + groups
+  share = -(-batches.num_rows // parts)
+  total = 4 * (numbers * share + 2 * batches.num_rows)
+  if batches.groups is not None:
+    total += batches.groups.slots.nbytes + batches.groups.weights.nbytes
+  return total
 
 
 def narrow(array: np.ndarray, dtype: Any) -> np.ndarray:

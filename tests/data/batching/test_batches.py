@@ -153,41 +153,10 @@ def test_without_shuffling_the_order_is_the_files(train, small_windows, epoch):
   assert epoch_order(batches, epoch) == list(range(150))
 
 
-@pytest.mark.parametrize('batch_size', [4, 20, 32, 64, 200])
-@pytest.mark.parametrize('num_hosts', [1, 2, 4])
-@pytest.mark.parametrize('compacted', [True, False])
-def test_hosts_share_each_batch(
-    train, small_windows, batch_size, num_hosts, compacted
-):
-  """Their parts, one after the other, are the batch that one host has.
-
-  In the last batch of 150 rows some hosts have part of their examples, some
-  none.
-  """
-  make = lambda host, n: Batches(
-      train, SCHEMA, batch_size, seed=1, compacted=compacted, host=host,
-      num_hosts=n)
-  one = make(0, 1)
-  hosts = [make(h, num_hosts) for h in range(num_hosts)]
-  table_rows = lambda b: b.rows[b.slots] if compacted else b.slots
-  for step in range(2 * len(one)):
-    whole, parts = one(step), [h(step) for h in hosts]
-    real = whole.where > 0
-    got = np.concatenate([table_rows(p) for p in parts])
-    np.testing.assert_array_equal(got[real], table_rows(whole)[real])
-    for name in ('where', 'weights', 'floats'):
-      got = np.concatenate([getattr(p, name) for p in parts])
-      np.testing.assert_array_equal(got, getattr(whole, name))
-    for name, label in whole.labels.items():
-      got = np.concatenate([p.labels[name] for p in parts])
-      np.testing.assert_array_equal(got, label)
-    assert {len(p.slots) for p in parts} == {batch_size // num_hosts}
-
-
-@pytest.mark.parametrize('size, hosts', [(0, 1), (-4, 1), (10, 4), (1, 2)])
-def test_batch_sizes_that_cannot_be(train, size, hosts):
-  with pytest.raises(InputError, match=f'batch_size is {size}.*{hosts} hosts'):
-    Batches(train, SCHEMA, size, num_hosts=hosts)
+@pytest.mark.parametrize('size', [0, -4])
+def test_batch_sizes_that_cannot_be(train, size):
+  with pytest.raises(InputError, match=f'batch_size is {size}; .* positive'):
+    Batches(train, SCHEMA, size)
 
 
 @pytest.mark.parametrize(

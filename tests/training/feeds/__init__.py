@@ -1,0 +1,1 @@
+"""Tests of `esmm_jax.training.feeds`."""
