@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from esmm_jax.balancing import BALANCERS, binding
 from esmm_jax.balancing.options import BalancingOptions
@@ -20,6 +20,7 @@ from benchmarks import common, step_parts
 
 # Batches that lie on the device; they come again.
 DISTINCT = 8
+ENDLESS = 1 << 30
 
 
 class Case(NamedTuple):
@@ -43,9 +44,8 @@ class Arm:
 
   Attributes:
     case: Its kind.
-    outputs: The towers: the tasks' and those that the estimator adds.
     window: Steps of a window.
-    batch_ms: Milliseconds of processor time in which the host makes a batch.
+    batches: What the host makes.
   """
 
   def __init__(
@@ -55,6 +55,7 @@ class Arm:
       batch_size: int,
       window: int = 0,
       seconds: float = 0.0,
+      kind: str = 'lazy',
   ):
     """Compiles the step.
 
@@ -64,6 +65,7 @@ class Arm:
       batch_size: Examples of a batch.
       window: Steps of a window; 0: as many as take `seconds`, at least 2.
       seconds: See `window`.
+      kind: As of `benchmarks.step`; 'lazy': `DISTINCT` batches, on the device.
     """
     source, schema = data
     self.case = case
@@ -96,10 +98,11 @@ class Arm:
     state = with_balance(state, plan, self._hyper, batches(0))
     layout = Layout(None, jax.devices()[:1])
     self._state = layout.put_state(state)
-    start = time.process_time()
-    self._feed = step_parts.OnDevice(plan, batches, layout, 0, DISTINCT)
-    self.batch_ms = (time.process_time() - start) / DISTINCT * 1e3
-    self.outputs = len(schema.tasks) + len(estimator.needs.heads)
+    if kind == 'lazy':
+      self._feed = step_parts.OnDevice(plan, batches, layout, 0, DISTINCT)
+    else:
+      self._feed = step_parts.FEEDS[kind](plan, batches, layout, 0, ENDLESS)
+    self.batches = batches
     self._next = 0
     self._steps(step_parts.WARM_UP)
     self.window = window
@@ -120,6 +123,10 @@ class Arm:
     """
     return self._steps(self.window)
 
+  def close(self) -> None:
+    """Ends its threads."""
+    self._feed.close()
+
   def _steps(self, num: int) -> tuple[float, float]:
     start, cpu = time.perf_counter(), time.process_time()
     self._state = self._feed.advance(
@@ -132,8 +139,12 @@ class Arm:
     return wall / num * 1e3, cpu / num * 1e3
 
 
-def turns(arms: Sequence[Arm], rounds: int) -> np.ndarray:
+def turns(arms: Sequence[Any], rounds: int) -> np.ndarray:
   """Lets arms take a window each, by rounds.
+
+  Args:
+    arms: Each is an `Arm`, or has its `take_window`.
+    rounds: Windows of each.
 
   Returns:
     Milliseconds of a step, float64 [number of arms, rounds, 2]: by the clock,
@@ -141,6 +152,16 @@ def turns(arms: Sequence[Arm], rounds: int) -> np.ndarray:
   """
   taken = [[arm.take_window() for arm in arms] for _ in range(rounds)]
   return np.swapaxes(np.array(taken), 0, 1)
+
+
+def batch_ms(batches: Batches) -> float:
+  """Returns the processor time of a batch on the host, in milliseconds."""
+  # A whole epoch: rows are read and mixed by windows of several batches.
+  num = len(batches)
+  start = time.process_time()
+  for _ in batches.iterate(num, 2 * num):
+    pass
+  return (time.process_time() - start) / num * 1e3
 
 
 def ratio(times: np.ndarray, base: np.ndarray) -> float:

@@ -96,7 +96,7 @@ def measure(
       examples=size * replicas,
       replicas=replicas,
       cpu_ms=rounded(float(cpu_ms)),
-      batch_ms=rounded(arm.batch_ms),
+      batch_ms=rounded(arms.batch_ms(arm.batches)),
       work=rounded(point.work),
       ratio=rounded(ratio),
       cpu_ratio=rounded(cpu_ratio),
