@@ -4,17 +4,18 @@
 
 Prints one JSON object a line. From the base (ESMM with 23 fields, one replica,
 static weights, batches on the device) it varies one thing at a time: fields;
-number and length of lists; replicas; estimators; methods of balancing. Each
+five lists and their length; replicas; estimators; methods of balancing. Each
 step takes its windows in turn with the base, so that `ratio` and `cpu_ratio`,
 medians over the rounds, are of one time. `work` is over that of the base: ids
-of an example (fields, lists), models (replicas), towers (estimators), products
-of matrices (balancers). `exponent` is that of the work by which `ratio` grows,
+of an example (fields, lists), models (replicas), products of matrices
+(estimators, balancers). `exponent` is that of the work by which `ratio` grows,
 from the step of the same axis before, or from the base; above 1 is
-super-linear. `cpu_ms` is the processor time of a step, all threads, `batch_ms`
-that in which the host makes its batch, ahead of it.
+super-linear; `cpu_exponent` is that of `cpu_ratio`. `cpu_ms` is the processor
+time of a step, all threads, `batch_ms` that in which the host makes a batch,
+ahead of it, and `batch_exponent` its growth; it has none from no lists to some.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 from absl import flags
 import numpy as np
@@ -47,79 +48,100 @@ flags.adopt_module_key_flags(common)
 # Examples that are drawn; 8 batches of them are used.
 EXAMPLES = 1 << 17
 COLUMNS = (
-    'name', 'work', 'ms', 'cpu_ms', 'batch_ms', 'examples_per_second', 'ratio',
-    'cpu_ratio', 'exponent', 'cpu_exponent',
+    'name', 'work', 'ms', 'cpu_ms', 'examples_per_second', 'ratio', 'cpu_ratio',
+    'exponent', 'cpu_exponent', 'batch_ms', 'batch_exponent',
 )
 
 
-def rounded(value: float | None) -> float | None:
-  """Rounds to three places; None stays."""
-  return None if value is None else round(value, 3)
+class Growth:
+  """The steps of an axis, each beside the base.
 
-
-def measure(
-    point: work.Point,
-    base: arms.Arm,
-    data: Any,
-    rows: int,
-    size: int,
-    others: list[tuple[float, float, float]],
-) -> None:
-  """Times a step in turn with the base and prints its line.
-
-  Args:
-    point: The step.
-    base: What it is compared with.
-    data: Of the base; used unless the step has data of its own.
+  Attributes:
+    base: The arm that all are compared with.
+    data: Of the base, and of the steps that have none of their own.
     rows: Rows of the embedding table.
     size: Examples of a batch.
-    others: Work, ratio and cpu_ratio of the axis' steps before; gets this one.
   """
-  if point.data:
-    data = common.make_data(rows, examples=EXAMPLES, **point.data)
-  arm = arms.Arm(point.case, data, size, seconds=_SECONDS.value)
-  of_base, times = arms.turns([base, arm], _ROUNDS.value)
-  ratio, cpu_ratio = (
-      arms.ratio(times[:, k], of_base[:, k]) for k in range(2)
-  )
-  ms, cpu_ms = np.median(times, axis=0)
-  replicas = point.case.replicas
-  growth = [
-      work.exponent(point.work, r, [(o[0], o[k]) for o in others])
-      for k, r in ((1, ratio), (2, cpu_ratio))
-  ]
-  common.emit(
-      point.name,
-      rows,
-      size,
-      float(ms),
-      examples=size * replicas,
-      replicas=replicas,
-      cpu_ms=rounded(float(cpu_ms)),
-      batch_ms=rounded(arms.batch_ms(arm.batches)),
-      work=rounded(point.work),
-      ratio=rounded(ratio),
-      cpu_ratio=rounded(cpu_ratio),
-      exponent=rounded(growth[0]),
-      cpu_exponent=rounded(growth[1]),
-      traces=arm.traces,
-  )
-  others.append((point.work, ratio, cpu_ratio))
+
+  def __init__(self, rows: int, size: int):
+    """Compiles the base and prints its line."""
+    self.rows, self.size = rows, size
+    self.data = common.make_data(rows, examples=EXAMPLES)
+    self.base = self._arm(work.Point('base', 1.0))
+    self._batch_ms = arms.batch_ms(self.base.batches)
+    self.measure([work.Point('base', 1.0)])
+
+  def _arm(self, point: work.Point) -> arms.Arm:
+    data = self.data
+    if point.data:
+      data = common.make_data(self.rows, examples=EXAMPLES, **point.data)
+    return arms.Arm(point.case, data, self.size, seconds=_SECONDS.value)
+
+  def measure(
+      self, points: Sequence[work.Point], stepwise: bool = False
+  ) -> None:
+    """Times steps in turn with the base and prints their lines.
+
+    Args:
+      points: The steps.
+      stepwise: Whether growth is from the one before, not from the base.
+    """
+    before = []
+    for point in points:
+      arm = self._arm(point)
+      base, times = arms.turns([self.base, arm], _ROUNDS.value)
+      batch_ms = arms.batch_ms(arm.batches)
+      ratios = [arms.ratio(times[:, k], base[:, k]) for k in range(2)]
+      ratios.append(batch_ms / self._batch_ms)
+      grown = [
+          work.exponent(point.work, r, [(w, rs[k]) for w, rs in before])
+          for k, r in enumerate(ratios)
+      ]
+      if not point.data or ('lists' in point.data and not before):
+        grown[2] = None
+      self._print(point, np.median(times, axis=0), batch_ms, ratios, grown)
+      if stepwise:
+        before.append((point.work, ratios))
+
+  def _print(
+      self,
+      point: work.Point,
+      times: np.ndarray,
+      batch_ms: float,
+      ratios: Sequence[float],
+      grown: Sequence[float | None],
+  ) -> None:
+    """Prints a line; `ratios` and `grown` are by clock, processor, batch."""
+    values = {
+        'cpu_ms': float(times[1]),
+        'work': point.work,
+        'ratio': ratios[0],
+        'cpu_ratio': ratios[1],
+        'exponent': grown[0],
+        'cpu_exponent': grown[1],
+        'batch_ms': batch_ms,
+        'batch_exponent': grown[2],
+    }
+    replicas = point.case.replicas
+    common.emit(
+        point.name,
+        self.rows,
+        self.size,
+        float(times[0]),
+        examples=self.size * replicas,
+        replicas=replicas,
+        **{k: v if v is None else round(v, 3) for k, v in values.items()},
+    )
 
 
 def main() -> None:
   common.check_markdown(_MARKDOWN.value)
   for rows in common.counts(_ROWS.value):
-    data = common.make_data(rows, examples=EXAMPLES)
     for size in common.counts(_BATCH_SIZE.value):
-      base = arms.Arm(arms.Case(), data, size, seconds=_SECONDS.value)
-      measure(work.Point('base', 1.0), base, data, rows, size, [])
+      growth = Growth(rows, size)
       for axis in _AXES.value:
-        others = []
-        for point in work.points(axis, _ESTIMATORS.value, _BALANCERS.value):
-          # Linear growth with towers or products is from the base.
-          before = [] if axis in ('estimators', 'balancers') else others
-          measure(point, base, data, rows, size, before)
+        points = work.points(axis, _ESTIMATORS.value, _BALANCERS.value)
+        growth.measure(points, axis not in ('estimators', 'balancers'))
   if _MARKDOWN.value:
     common.write_markdown(_MARKDOWN.value, COLUMNS)
 

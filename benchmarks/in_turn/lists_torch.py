@@ -92,7 +92,9 @@ def check_torch(python: str) -> None:
   """
   call = [python, '-c', 'import torch']
   try:
-    code = subprocess.run(call, capture_output=True, check=False).returncode
+    code = subprocess.run(
+        call, stdin=subprocess.DEVNULL, capture_output=True, check=False
+    ).returncode
   except OSError:
     code = 1
   if code:

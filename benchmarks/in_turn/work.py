@@ -5,16 +5,20 @@ static weights.
 """
 
 from collections.abc import Mapping, Sequence
+import functools
 import math
 from typing import NamedTuple
 
 from esmm_jax.balancing import BALANCERS, binding
 from esmm_jax.balancing.options import BalancingOptions, REPLAY, STATIC
-from esmm_jax.estimators import ESTIMATORS
+from esmm_jax.estimators import ESTIMATORS, sampling
 from esmm_jax.estimators.contract import bind
+from esmm_jax.estimators.contract.dependence import logit_counts
 from esmm_jax.tasks import FUNNEL
 from esmm_jax.training.gradients import weighing
+from esmm_jax.types import Array, Logits
 import jax
+import jax.numpy as jnp
 
 from benchmarks import common, step_parts
 from benchmarks.in_turn.arms import Case
@@ -24,6 +28,8 @@ FIELDS = (10, 50, 100)
 LISTS = ((5, 8), (5, 20), (5, 50))
 REPLICAS = (4, 16)
 AXES = ('fields', 'lists', 'replicas', 'estimators', 'balancers')
+# Of a batch that shows which towers a term trains.
+ROWS = 64
 # Replays need a finished run.
 METHODS = tuple(k for k in BALANCERS if k not in (REPLAY, STATIC))
 OTHERS = tuple(k for k in ESTIMATORS if k != 'entire_space')
@@ -100,9 +106,40 @@ def list_work(lists: int, list_len: int) -> float:
 
 
 def estimator_work(name: str) -> float:
-  """Returns the towers over those of ESMM: an estimator may add some."""
-  needs = bind(name, ESTIMATORS[name], {}, FUNNEL).needs
-  return (len(FUNNEL) + len(needs.heads)) / len(FUNNEL)
+  """Returns the products of matrices over those of ESMM.
+
+  Each output is a tower: a forward pass, a third of its work, and a backward
+  pass, the rest. Terms whose factor is known after the batch have a gradient
+  each, and so towers that several of them train have several.
+  """
+  bound = bind(name, ESTIMATORS[name], {}, FUNNEL)
+  outputs = [t.name for t in FUNNEL] + [h.name for h in bound.needs.heads]
+  keys = jax.random.split(jax.random.key(0), len(outputs))
+  logits = {k: jax.random.normal(key, (ROWS,)) for k, key in zip(outputs, keys)}
+  where = jnp.ones(ROWS)
+  click = jnp.arange(ROWS) % 2.0
+  labels = dict.fromkeys(bound.needs.truth_labels, click)
+  labels |= {'click': click, 'conversion': click * (jnp.arange(ROWS) % 3 < 1)}
+  if bound.needs_uniform:
+    labels[sampling.UNIFORM] = jnp.linspace(0.0, 0.99, ROWS)
+  more = {'step': jnp.int32(0)} if bound.sees_step else {}
+  terms = functools.partial(bound.terms, **bound.traced, **more)
+
+  def sums(logits: Logits) -> dict[str, Array]:
+    return {k: total for k, (total, _) in terms(logits, labels, where).items()}
+
+  gradients = jax.jacrev(sums)(logits)
+  apart = {*logit_counts(terms, logits, labels, where)}
+  if bound.rescale:
+    apart |= {*bound.rescale(sums(logits), **bound.traced)}
+  trained = [k for k in gradients if bound.weights.get(k)]
+  together = [k for k in trained if k not in apart]
+  backward = sum(
+      any(jnp.any(gradients[term][output] != 0) for term in group)
+      for group in (together, *([k] for k in trained if k in apart))
+      for output in outputs
+  )
+  return (len(outputs) + 2 * backward) / 6
 
 
 def balancer_work(name: str) -> float:
