@@ -93,7 +93,7 @@ class Arm:
         balancing={k: jnp.full(case.replicas, v) for k, v in traced.items()}
     )
     state = step_parts.beginning(
-        plan, schema, batches, case.replicas, estimator
+        plan, schema, batches, case.replicas, estimator=estimator
     )
     state = with_balance(state, plan, self._hyper, batches(0))
     layout = Layout(None, jax.devices()[:1])
