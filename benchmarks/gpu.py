@@ -11,17 +11,15 @@ and measures nothing; `--platform=cpu --tiny` tries all parts on a CPU.
 
 from collections.abc import Callable, Iterator
 import functools
-import os
 import sys
 import time
 
 from absl import flags
-from esmm_jax import streams, whole_files
-from esmm_jax.types import InputError
+from esmm_jax import streams
 import jax
 
 from benchmarks import common, gpu_parts
-from experiments import cli, file_flags
+from experiments import cli
 
 _PLATFORM = flags.DEFINE_enum(
     'platform', 'gpu', ['gpu', 'cpu'], 'What it is measured on.'
@@ -30,9 +28,7 @@ _TINY = flags.DEFINE_bool('tiny', False, 'Tries all parts, with little work.')
 _SECONDS = flags.DEFINE_float(
     'seconds', 330.0, 'No part begins later; those left out are named.'
 )
-_MARKDOWN = file_flags.define_path(
-    'markdown', None, 'Text file that gets the lines as a table.'
-)
+_MARKDOWN = common.define_markdown()
 cli.define_data_dir()
 flags.adopt_module_key_flags(common)
 flags.adopt_module_key_flags(cli)
@@ -56,21 +52,9 @@ def parts(work: gpu_parts.Work) -> Iterator[tuple[str, Callable[[], None]]]:
   yield 'memory', gpu_parts.print_memory
 
 
-def check_output(path: str | None) -> None:
-  """Refuses before minutes of work what cannot be written.
-
-  Raises:
-    InputError: The file exists, or its folder does not.
-  """
-  if path and os.path.lexists(path):
-    raise InputError(f'--markdown={path} exists; remove it, or name another.')
-  if path and not os.path.isdir(os.path.dirname(path) or '.'):
-    raise InputError(f'--markdown={path}: there is no such folder; make it.')
-
-
 def main() -> None:
   streams.only_prints()
-  check_output(_MARKDOWN.value)
+  common.check_markdown(_MARKDOWN.value)
   if _PLATFORM.value == 'cpu':
     jax.config.update('jax_platforms', 'cpu')
   elif jax.default_backend() == 'cpu':
@@ -88,8 +72,7 @@ def main() -> None:
     else:
       failed |= not gpu_parts.tried(name, part)
   if _MARKDOWN.value:
-    text = gpu_parts.markdown(common.printed)
-    whole_files.write_text(_MARKDOWN.value, text)
+    common.write_markdown(_MARKDOWN.value)
   if failed:
     sys.exit(1)
 

@@ -256,17 +256,3 @@ def tried(name: str, part: Callable[[], None]) -> bool:
     common.print_line({'name': 'failed', 'part': name, 'why': why})
     return False
   return True
-
-
-def markdown(lines: list[dict[str, Any]]) -> str:
-  """Makes a table of lines; what has no column of its own stands last."""
-  columns = ('name', 'rows', 'batch_size', 'replicas', 'ms',
-             'examples_per_second')
-  rows = [[*columns, 'more'], ['---'] * (len(columns) + 1)]
-  for line in lines:
-    more = {k: v for k, v in line.items() if k not in columns}
-    rows.append([
-        *(str(line.get(c, '')) for c in columns),
-        ', '.join(f'{k}={v}' for k, v in more.items()),
-    ])
-  return ''.join(f'| {" | ".join(row)} |\n' for row in rows)

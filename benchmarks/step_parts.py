@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 import functools
+import itertools
 import time
 from typing import Any, NamedTuple
 
 from esmm_jax.data.batching.batches import Batches
 from esmm_jax.estimators import ESTIMATORS, funnel
+from esmm_jax.estimators.contract import bind, Bound
 from esmm_jax.models import MODELS
 from esmm_jax.optim import lazy
 from esmm_jax.optim import network as optim
 from esmm_jax.parallel.layout import Layout, MeshOptions
 from esmm_jax.schema import Schema
+from esmm_jax.tasks import FUNNEL
 from esmm_jax.training.feeding import Streamed
 from esmm_jax.training.feeds.traffic import of_step
 from esmm_jax.training.resident import Resident
@@ -26,7 +29,8 @@ from benchmarks import common
 
 # Steps that are not timed.
 WARM_UP = 3
-LOSS_WEIGHTS = {'ctr': 1.0, 'ctcvr': 1.0, 'cvr_clicked': 0.0}
+# ESMM's.
+ENTIRE_SPACE = bind('entire_space', ESTIMATORS['entire_space'], {}, FUNNEL)
 FEEDS = {'train': Streamed, 'resident': Resident}
 KINDS = ('lazy', 'dense', *FEEDS)
 
@@ -49,11 +53,15 @@ class Timing(NamedTuple):
   mesh: MeshOptions = MeshOptions(1, 1, 1)
 
 
-def make_hyper(num: int) -> TracedHyperparameters:
-  """Makes the rates and loss weights of `num` models."""
+def make_hyper(
+    num: int, estimator: Bound = ENTIRE_SPACE
+) -> TracedHyperparameters:
+  """Makes the rates, loss weights and options of `num` models."""
+  filled = lambda values: {k: jnp.full(num, v) for k, v in values.items()}
   return TracedHyperparameters(
       jnp.full(num, 1e-3),
-      {k: jnp.full(num, w) for k, w in LOSS_WEIGHTS.items()},
+      filled(estimator.weights),
+      options=filled(estimator.traced),
   )
 
 
@@ -63,6 +71,7 @@ def beginning(
     batches: Batches,
     num: int,
     layout: Layout | None = None,
+    estimator: Bound = ENTIRE_SPACE,
 ) -> TrainState:
   """Makes the state of `num` models before the first step."""
   return init_state(
@@ -71,7 +80,7 @@ def beginning(
       common.EMBED_DIM,
       list(range(num)),
       batches(0),
-      list(LOSS_WEIGHTS),
+      list(estimator.weights),
       0.01,
       layout,
   )
@@ -84,6 +93,7 @@ def make_plan(
     model: str = 'shared_embedding',
     micro_batches: int = 0,
     optimizer: str = 'adam',
+    estimator: Bound = ENTIRE_SPACE,
 ) -> StepSpec:
   """Builds the step of ESMM, on touched rows or on all.
 
@@ -94,31 +104,43 @@ def make_plan(
     model: Of the architecture.
     micro_batches: As the config key.
     optimizer: Of network and table.
+    estimator: The objective.
   """
   tx = optim.optimizer(optim.OptimizerOptions(optimizer))
   on_cpu = jax.default_backend() == 'cpu'
   parts = max(1, batch_size // MICRO_BATCH) if on_cpu else 1
+  heads = estimator.needs.heads
   return StepSpec(
-      model=MODELS[model](schema, common.TOWER_UNITS),
-      terms=ESTIMATORS['entire_space'].terms,
-      outputs=functools.partial(funnel.outputs, tasks=schema.tasks),
+      model=MODELS[model](schema, common.TOWER_UNITS, heads=heads),
+      terms=estimator.terms,
+      outputs=functools.partial(
+          funnel.outputs,
+          tasks=schema.tasks,
+          output_interpretation=estimator.output_interpretation,
+      ),
       row_tx=(lazy.densely if dense else lazy.lazily)(tx),
       net_tx=tx,
       schedule=lambda step: 1.0,
       micro_batches=micro_batches or parts,
       dense=dense,
+      rescale=estimator.rescale,
+      sees_step=estimator.sees_step,
+      needs_uniform=estimator.needs_uniform,
       map_replicas_sequentially=on_cpu,
   )
 
 
 class OnDevice:
-  """A feed whose batches are on the device before the first step."""
+  """A feed whose batches are on the device before the first step.
+
+  After the last one it begins anew.
+  """
 
   def __init__(self, plan, batches, layout, start: int, total: int):
     self._plan, self._layout, self._step = plan, layout, None
     self._touched = batches.capacity
     # A list, so that the pipeline has ended when the first step begins.
-    self._batches = iter(
+    self._batches = itertools.cycle(
         [layout.put_batch(b) for b in batches.iterate(start, total)]
     )
 

@@ -12,7 +12,8 @@ from tests import ROOT
 from tests.parallel import forking
 
 PROGRAMS = [
-    path.stem for path in sorted((ROOT / 'benchmarks').glob('*.py'))
+    '.'.join(path.relative_to(ROOT / 'benchmarks').with_suffix('').parts)
+    for path in sorted((ROOT / 'benchmarks').rglob('*.py'))
     if 'cli.run(' in path.read_text('utf-8')]
 
 LINE = {
@@ -36,6 +37,15 @@ COMMANDS = {
             '--rows=1000', '--batch_size=64', '--models=mmoe', '--rounds=1',
             '--methods=pcgrad', '--window=1'),
         ['mmoe_static', 'mmoe_pcgrad'], LINE | {'ratio', 'traces', 'gram'}),
+    'growth': (
+        'in_turn.growth', (
+            '--rows=1000', '--batch_size=64', '--rounds=1', '--seconds=0',
+            '--axes=replicas,estimators,balancers', '--estimators=delayed_dfm',
+            '--balancers=famo'),
+        ['base', 'replicas_4', 'replicas_16', 'delayed_dfm', 'famo'],
+        LINE | {
+            'cpu_ms', 'work', 'ratio', 'cpu_ratio', 'exponent', 'cpu_exponent',
+            'batch_ms', 'batch_exponent'}),
     'auc': ('auc', ('--rows=1e3',), ['auc'], LINE | {'auc', 'peak_rss_bytes'}),
     'memory': (
         'memory', ('--rows=1000', '--table_optimizer=adam'), ['memory'], {
@@ -168,10 +178,12 @@ def test_the_share_of_time_without_kernels():
 
 def test_a_table_of_lines():
   line = {'name': 'step', 'rows': 8, 'ms': 0.5, 'traces': 1, 'kind': 'x'}
-  assert gpu_parts.markdown([line]) == (
+  assert common.markdown([line]) == (
       '| name | rows | batch_size | replicas | ms | examples_per_second | more'
       ' |\n| --- | --- | --- | --- | --- | --- | --- |\n'
       '| step | 8 |  |  | 0.5 |  | traces=1, kind=x |\n')
+  assert common.markdown([line, {'ms': None}], ('ms', 'name')) == (
+      '| ms | name |\n| --- | --- |\n| 0.5 | step |\n|  |  |\n')
 
 
 @pytest.mark.parametrize('name', PROGRAMS)
@@ -179,7 +191,7 @@ def test_each_program_has_an_example(name):
   """Its docstring begins with a command, whose flags it has."""
   sources = [
       (ROOT / path).read_text('utf-8') for path in (
-          f'benchmarks/{name}.py', 'benchmarks/common.py',
+          f'benchmarks/{name.replace(".", "/")}.py', 'benchmarks/common.py',
           'experiments/cli.py')]
   doc = ast.get_docstring(ast.parse(sources[0]), clean=False)
   example = cli.example_command(doc)

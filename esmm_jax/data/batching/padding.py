@@ -18,12 +18,17 @@ def pad_lists(
     ids int32 [n, max_len], 0 where padded, and weights float32 [n, max_len],
     0 where padded and otherwise the entry's weight (1 for lists without).
   """
-  starts = np.asarray(lists.offsets[:-1])
-  lengths = np.diff(lists.offsets)
-  mask = np.arange(max_len) < lengths[:, None]
+  offsets = np.asarray(lists.offsets)
+  lengths = np.diff(offsets)
+  positions = np.arange(max_len)
+  mask = positions < lengths[:, None]
+  # Lists stand one after the other: without a longer one all entries are taken
+  # as they are, and no array of positions [n, max_len] is made.
+  entries = slice(offsets[0], offsets[-1])
+  if lengths.max(initial=0) > max_len:
+    entries = (offsets[:-1, None] + positions)[mask]
   ids = np.zeros(mask.shape, np.int32)
   weights = np.zeros(mask.shape, np.float32)
-  entries = (starts[:, None] + np.arange(max_len))[mask]
   ids[mask] = lists.values[entries]
   # Padding has id 0 and weight 0, so it adds nothing to a sum or a mean.
   weights[mask] = 1 if lists.weights is None else lists.weights[entries]
