@@ -1,6 +1,6 @@
-"""The engine that preparing data uses: chosen for a block of code."""
+"""The engine of parts: chosen for a block of code."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 import contextlib
 import os
 from typing import NamedTuple
@@ -11,8 +11,7 @@ from esmm_jax.engines.local import Processes
 from esmm_jax.options import check_choice, check_number, Range
 from esmm_jax.types import InputError
 
-# Name -> makes the engine of so many workers.
-ENGINES: dict[str, Callable[[int], Engine]] = {'local': Processes}
+ENGINES = ('local', 'ray')
 # Fewer bytes of files are done before another process has started.
 BYTES_A_WORKER = 1 << 27
 _WORKERS = Range(1, 1024)
@@ -24,11 +23,13 @@ class Choice(NamedTuple):
   Attributes:
     engine: One of `ENGINES`.
     workers: Parts in work at once; None: one for each core, fewer for files of
-      less than `BYTES_A_WORKER` each.
+      less than `BYTES_A_WORKER` each; of Ray its processors.
+    address: See `on_ray.OnRay`.
   """
 
   engine: str = 'local'
   workers: int | None = None
+  address: str = ''
 
 
 class _State:
@@ -38,7 +39,9 @@ class _State:
 
 
 @contextlib.contextmanager
-def using(engine: str = 'local', workers: int | None = None) -> Iterator[None]:
+def using(
+    engine: str = 'local', workers: int | None = None, ray_address: str = ''
+) -> Iterator[None]:
   """Chooses the engine of what is prepared within the block.
 
   >>> from esmm_jax.engines import choice
@@ -48,13 +51,17 @@ def using(engine: str = 'local', workers: int | None = None) -> Iterator[None]:
   Args:
     engine: See `Choice`.
     workers: See there.
+    ray_address: See there.
 
   Raises:
-    InputError: There is no such engine, or the number is not possible.
+    InputError: There is no such engine, the number is not possible, or the
+      address is not of the engine.
   """
-  check_choice('engine', engine, sorted(ENGINES))
+  check_choice('engine', engine, ENGINES)
   check_number('workers', workers, _WORKERS)
-  before, _State.choice = _State.choice, Choice(engine, workers)
+  if ray_address and engine != 'ray':
+    raise InputError(f'--ray_address={ray_address} is of --engine=ray; set it.')
+  before, _State.choice = _State.choice, Choice(engine, workers, ray_address)
   try:
     yield
   finally:
@@ -75,7 +82,13 @@ def opened(num_bytes: int) -> Iterator[Engine]:
   Args:
     num_bytes: Of all files that are to be read.
   """
-  name, workers = _State.choice
+  name, workers, address = _State.choice
+  if name == 'ray':
+    from esmm_jax.engines.on_ray import OnRay
+
+    with contextlib.closing(OnRay(workers, address)) as engine:
+      yield engine
+    return
   if workers is None:
     workers = max(1, min(cores(), num_bytes // BYTES_A_WORKER))
     workers = 1 if os.name == 'nt' else workers
@@ -84,7 +97,7 @@ def opened(num_bytes: int) -> Iterator[Engine]:
         f'--workers={workers}: on Windows data is prepared by one process;'
         ' leave --workers out.'
     )
-  engine = InProcess() if workers == 1 else ENGINES[name](workers)
+  engine = InProcess() if workers == 1 else Processes(workers)
   try:
     yield engine
   finally:
@@ -102,8 +115,9 @@ def warn_of_one(name: str) -> None:
   Args:
     name: Of the data set.
   """
-  workers = _State.choice.workers
-  if workers is not None and workers > 1:
+  engine, workers, _ = _State.choice
+  if engine == 'ray' or (workers or 1) > 1:
+    flag = f'--workers={workers}' if engine == 'local' else '--engine=ray'
     streams.warn(
-        f'--workers={workers}: the data set {name} is prepared by one process.'
+        f'{flag}: the data set {name} is prepared by one process.'
     )

@@ -46,7 +46,7 @@ RULES = [
             'esmm_jax.system_errors',
             'esmm_jax.types',
         ],
-        ['numpy', 'pyarrow'],
+        ['numpy', 'pyarrow', 'ray'],
     ),
     ('esmm_jax.late_callbacks', [], []),
     ('esmm_jax.histories', [], []),

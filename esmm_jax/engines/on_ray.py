@@ -1,0 +1,300 @@
+"""The engine of Ray: actors, of this machine or of a cluster that is named.
+
+Ray is an extra and is imported when an engine is made. The machines of a
+cluster see the files of the work, and this package, under the same paths.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import importlib
+import os
+import pickle
+import secrets
+import sys
+from typing import Any
+import warnings
+
+from esmm_jax import streams
+from esmm_jax.engines import worker
+from esmm_jax.engines.choice import cores
+from esmm_jax.engines.engine import Engine, Function, Tell
+from esmm_jax.engines.shared import Last, save
+from esmm_jax.types import InputError
+
+_TRIES = 3  # Of a part whose worker is lost.
+_AHEAD = 2  # Parts for each worker whose results may wait for an earlier one.
+_SILENCE = 20.0  # Seconds without a worker before a line says so.
+
+
+class OnRay(Engine):
+  """Does parts in actors of Ray, which have one processor each."""
+
+  def __init__(self, workers: int | None = None, address: str = ''):
+    """Starts Ray, or joins it. Before JAX is used, if that can be: Ray forks.
+
+    Args:
+      workers: Actors; None: as many as there are processors.
+      address: Of a running cluster, as `10.0.0.1:6379`; 'auto' for the one of
+        this machine. '': a Ray of its own, which `close` ends. Where the
+        program has joined a Ray by itself, that one is used and stays.
+
+    Raises:
+      InputError: Ray is not installed, nothing answers at the address, or the
+        cluster has fewer processors than workers.
+    """
+    with _silent(), _environment({} if address else _safe()):
+      self._ray = ray = _import()
+      self._is_ours = not ray.is_initialized()
+      if self._is_ours:
+        _join(ray, workers, address)
+    try:
+      num = int(ray.cluster_resources().get('CPU', 0))
+      self.workers = max(1, num) if workers is None else workers
+      if self.workers > num:
+        raise InputError(
+            f'--workers={self.workers}: the cluster has {num} processors,'
+            ' and each worker takes one. Set fewer, or add machines.'
+        )
+    except BaseException:
+      self.close()
+      raise
+    self._idle: list[Any] = []
+
+  def map(
+      self,
+      function: Function,
+      shared: Any,
+      parts: Sequence[Any],
+      folder: str,
+      tell: Tell,
+  ) -> Iterator[Any]:
+    """See the base class; rows are told of when a part is done.
+
+    Raises:
+      InputError: Workers were lost `_TRIES` times in one part.
+    """
+    path = save(shared, folder)
+    try:
+      with open(path, 'rb') as f:
+        content = [self._ray.put(f.read())]  # In a list it is not fetched.
+    finally:
+      os.remove(path)
+    job = _Job(self, lambda k: (function, path, content, parts[k]), len(parts))
+    try:
+      yield from job.results(tell)
+    finally:
+      job.stop()
+
+  def take(self) -> Any:
+    """Returns an actor without work, a new one if need be."""
+    if self._idle:
+      return self._idle.pop()
+    actor = self._ray.remote(_Actor).options(num_cpus=1, max_restarts=0)
+    return actor.remote(list(sys.path) if self._is_ours else [])
+
+  def give_back(self, actor: Any) -> None:
+    """Takes an actor that has done its part."""
+    self._idle.append(actor)
+
+  def end(self, actor: Any) -> None:
+    """Ends an actor, in the middle of a part too."""
+    self._ray.kill(actor)
+
+  def close(self) -> None:
+    """See the base class; ends Ray too, if it was started or joined here."""
+    for actor in self.__dict__.pop('_idle', []):
+      self.end(actor)
+    if self._is_ours:
+      self._ray.shutdown()
+
+
+class _Actor:
+  """Does parts in a process of Ray."""
+
+  def __init__(self, path: list[str]):
+    """Takes `sys.path` of the program; [] to leave it."""
+    sys.path[:] = path or sys.path
+    self._last = Last()
+
+  def do(
+      self, function: Function, name: str, content: list[Any], part: Any
+  ) -> tuple[int, bytes]:
+    """Does a part; returns the rows that it told of, and `worker.answer`."""
+    import ray
+
+    told: list[int] = []
+    load = lambda: self._last.load(name, lambda: ray.get(content[0]))
+    answer = worker.answer(function, load, part, told.append)
+    return sum(told), answer
+
+
+class _Job:
+  """One call of `map`: which parts are to do, in work and done."""
+
+  def __init__(self, engine: OnRay, call: Any, num: int):
+    self._engine, self._call, self._num = engine, call, num
+    self._ray = importlib.import_module('ray')
+    self._todo = list(range(num))[::-1]  # The next one is the last.
+    self._busy: dict[Any, tuple[Any, int]] = {}
+    self._done: dict[int, tuple[str, Any]] = {}
+    self._losses: Counter[int] = Counter()
+    self._begun = self._warned = False
+
+  def results(self, tell: Tell) -> Iterator[Any]:
+    """Yields the results in order."""
+    for turn in range(self._num):
+      while turn not in self._done:
+        self._begin(turn)
+        ready, _ = self._ray.wait(list(self._busy), timeout=_SILENCE)
+        for call in ready:
+          self._hear(call, tell)
+        if not ready:
+          self._warn_of_silence()
+      kind, value = self._done.pop(turn)
+      if kind == worker.FAILED:
+        raise value
+      self._begin(turn + 1)  # What comes out now takes time to be added up.
+      yield value
+
+  def stop(self) -> None:
+    """Ends the actors that are at work."""
+    for actor, _ in self._busy.values():
+      self._engine.end(actor)
+    self._busy.clear()
+
+  def _begin(self, turn: int) -> None:
+    """Gives parts to actors, not too far ahead of the one whose turn it is."""
+    workers = self._engine.workers
+    end = turn + _AHEAD * workers
+    while self._todo and self._todo[-1] < end and len(self._busy) < workers:
+      k, actor = self._todo.pop(), self._engine.take()
+      self._busy[actor.do.remote(*self._call(k))] = actor, k
+
+  def _hear(self, call: Any, tell: Tell) -> None:
+    """Takes the result of a part, or the loss of its actor."""
+    actor, k = self._busy.pop(call)
+    try:
+      told, message = self._ray.get(call)
+    except self._ray.exceptions.RayError as e:
+      with contextlib.suppress(Exception):  # It is mostly gone.
+        self._engine.end(actor)
+      self._lose(k, e)
+      return
+    self._begun = True
+    tell(told)
+    self._done[k] = pickle.loads(message)
+    self._engine.give_back(actor)
+
+  def _lose(self, k: int, error: Exception) -> None:
+    """Puts the part of a lost actor back."""
+    which = f'part {k + 1} of {self._num}'
+    self._losses[k] += 1
+    if self._losses[k] >= _TRIES:
+      reason = ' '.join(str(error).split())
+      raise InputError(
+          f'a worker of Ray was lost {_TRIES} times at {which} ({reason}).'
+          ' Where memory runs out, processes are ended: set fewer --workers.'
+          ' Nothing half-written is left.'
+      )
+    name = type(error).__name__
+    streams.warn(
+        f'a worker of Ray was lost ({name}); another one does {which} again.'
+    )
+    self._todo.append(k)
+    self._todo.sort(reverse=True)
+
+  def _warn_of_silence(self) -> None:
+    """Says, once, that the cluster gives no worker, which Ray does not."""
+    if self._begun or self._warned:
+      return
+    free = self._ray.available_resources().get('CPU', 0)
+    if free < 1:
+      self._warned = True
+      streams.warn(
+          f'{len(self._busy)} workers wait for processors: the cluster has'
+          f' {free:g} free. Another job may hold them.'
+      )
+
+
+def _import() -> Any:
+  """Returns Ray.
+
+  Raises:
+    InputError: It is not installed.
+  """
+  try:
+    return importlib.import_module('ray')
+  except ImportError as e:
+    raise InputError(
+        '--engine=ray needs Ray, which is not installed: pip install'
+        " 'esmm_jax[cluster]'."
+    ) from e
+
+
+def _join(ray: Any, workers: int | None, address: str) -> None:
+  """Starts a Ray of this program, or joins one."""
+  options: dict[str, Any] = {'logging_level': 'WARNING', 'log_to_driver': False}
+  if address:
+    try:
+      ray.init(address=address, **options)
+    except (ConnectionError, RuntimeError, ValueError) as e:
+      reason = ' '.join(str(e).split())
+      raise InputError(
+          f'--ray_address={address}: no cluster can be joined there ({reason}).'
+          ' Name the address of its head, as 10.0.0.1:6379, and run the'
+          ' program on one of its machines; without --ray_address it starts a'
+          ' Ray of its own.'
+      ) from e
+    return
+  if elsewhere := os.environ.get('RAY_ADDRESS'):
+    streams.warn(
+        f'RAY_ADDRESS={elsewhere} is not looked at: a Ray is started on this'
+        ' machine. --ray_address names a cluster.'
+    )
+  ray.init(
+      address='local',
+      num_cpus=workers or cores(),
+      include_dashboard=False,
+      dashboard_host='127.0.0.1',
+      **options,
+  )
+
+
+def _safe() -> dict[str, str]:
+  """Returns the environment of a Ray that nobody else is to use.
+
+  Most of it is read when Ray is imported. Where the program has done that, Ray
+  listens on all interfaces, and the token alone keeps others away.
+  """
+  safe = {'RAY_USAGE_STATS_ENABLED': '0'}
+  if 'RAY_AUTH_MODE' not in os.environ:
+    safe['RAY_AUTH_TOKEN'] = secrets.token_hex(32)
+    if 'ray' not in sys.modules:  # Else it asks for the token by itself.
+      safe['RAY_AUTH_MODE'] = 'token'
+  if sys.platform == 'linux':
+    # The loopback address on all ports, as on other systems.
+    safe['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'
+  return safe
+
+
+@contextlib.contextmanager
+def _environment(changes: Mapping[str, str]) -> Iterator[None]:
+  """Changes variables of the environment within the block."""
+  before = {name: os.environ.get(name) for name in changes}
+  os.environ.update(changes)
+  try:
+    yield
+  finally:
+    for name, value in before.items():
+      os.environ.pop(name)
+      if value is not None:
+        os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+  """Drops what Python warns of: that Ray forks (it runs programs then)."""
+  with warnings.catch_warnings():
+    warnings.simplefilter('ignore')
+    yield
