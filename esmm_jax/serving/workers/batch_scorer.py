@@ -78,7 +78,7 @@ class BatchScorer:
 
   @functools.cached_property
   def predictor(self) -> Any:
-    """The model; loaded when it is first asked for, and JAX with it."""
+    """The model, loaded when it is first asked for."""
     from esmm_jax.serving import averaged
 
     return averaged.load(self.runs, **self._loads)
