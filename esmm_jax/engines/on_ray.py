@@ -191,7 +191,7 @@ class _Job:
     which = f'part {k + 1} of {self._num}'
     self._losses[k] += 1
     if self._losses[k] >= _TRIES:
-      reason = ' '.join(str(error).split())
+      reason = str(error).partition('\n')[0].rstrip('.')
       raise InputError(
           f'a worker of Ray was lost {_TRIES} times at {which} ({reason}).'
           ' Where memory runs out, processes are ended: set fewer --workers.'
@@ -280,16 +280,15 @@ def _safe() -> dict[str, str]:
 
 @contextlib.contextmanager
 def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-  """Changes variables of the environment within the block."""
-  before = {name: os.environ.get(name) for name in changes}
+  """Changes variables within the block; those that Ray sets go, too."""
+  before = dict(os.environ)
   os.environ.update(changes)
   try:
     yield
   finally:
-    for name, value in before.items():
-      os.environ.pop(name)
-      if value is not None:
-        os.environ[name] = value
+    for name in os.environ.keys() - before.keys():
+      del os.environ[name]
+    os.environ.update(before)
 
 
 @contextlib.contextmanager

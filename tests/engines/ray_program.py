@@ -57,9 +57,12 @@ def environments(pids):
   """Values of RAY_USAGE_STATS_ENABLED in the environment of processes."""
   found = set()
   for pid in pids:
-    with open(f'/proc/{pid}/environ', 'rb') as f:
-      named = [v for v in f.read().split(b'\0') if v.startswith(b'RAY_USAGE')]
-    found |= {v.decode() for v in named}
+    try:
+      with open(f'/proc/{pid}/environ', 'rb') as f:
+        values = f.read().split(b'\0')
+    except OSError:  # It has just ended.
+      continue
+    found |= {v.decode() for v in values if v.startswith(b'RAY_USAGE')}
   return sorted(found)
 
 

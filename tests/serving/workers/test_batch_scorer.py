@@ -90,7 +90,7 @@ def test_several_runs(monkeypatch, tmp_path):
 
 def test_refused(scorer, rows, finished, tmp_path):
   with pytest.raises(InputError, match='is no folder of a run'):
-    BatchScorer(os.fspath(tmp_path)).predictor
+    BatchScorer(os.fspath(tmp_path))(rows)
   with pytest.raises(InputError, match=r"no column 'serial', which the key na"):
     scorer(rows.drop_columns(['serial']))
   with pytest.raises(InputError, match="the rows are .*must be a pyarrow Tab"):

@@ -28,7 +28,7 @@ def _predictor(finished):
 
 @pytest.fixture(name='workers')
 def _workers(finished, predictor, monkeypatch):
-  """They do the last span first; that each loads the run is tested elsewhere."""
+  """They do the last span first, and have loaded the run."""
   monkeypatch.setattr(BatchScorer, 'predictor', predictor)
   scorer = BatchScorer(str(finished.folder))
   return by_span.Workers(Backwards(2), scorer)
