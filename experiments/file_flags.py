@@ -87,7 +87,9 @@ def define_engine(
       f'What {does}: processes of this machine, or Ray, which pip installs with'
       " 'esmm_jax[cluster]'.",
   )
-  flags.DEFINE_integer('workers', None, workers, lower_bound=1)
+  flags.DEFINE_integer(
+      'workers', None, workers, lower_bound=1, upper_bound=1024
+  )
   flags.DEFINE_string(
       'ray_address',
       '',

@@ -1,6 +1,6 @@
 """The engine of parts: chosen for a block of code."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 import os
 from typing import NamedTuple
@@ -11,7 +11,11 @@ from esmm_jax.engines.local import Processes
 from esmm_jax.options import check_choice, check_number, Range
 from esmm_jax.types import InputError
 
-ENGINES = ('local', 'ray')
+# Name -> makes the engine of so many workers, at the address of a cluster.
+ENGINES: dict[str, Callable[[int, str], Engine]] = {
+    'local': lambda workers, address: Processes(workers),
+    'ray': lambda workers, address: _on_ray(workers, address),
+}
 # Fewer bytes of files are done before another process has started.
 BYTES_A_WORKER = 1 << 27
 _WORKERS = Range(1, 1024)
@@ -22,9 +26,9 @@ class Choice(NamedTuple):
 
   Attributes:
     engine: One of `ENGINES`.
-    workers: Parts in work at once; None: one for each core, fewer for files of
-      less than `BYTES_A_WORKER` each; of Ray its processors.
-    address: See `on_ray.OnRay`.
+    workers: Parts in work at once; None: one for each core, of `local` fewer
+      for files of less than `BYTES_A_WORKER` each.
+    address: Of the cluster, for `ray`; '' starts one on this machine.
   """
 
   engine: str = 'local'
@@ -40,7 +44,7 @@ class _State:
 
 @contextlib.contextmanager
 def using(
-    engine: str = 'local', workers: int | None = None, ray_address: str = ''
+    engine: str = 'local', workers: int | None = None, address: str = ''
 ) -> Iterator[None]:
   """Chooses the engine of what is prepared within the block.
 
@@ -51,17 +55,19 @@ def using(
   Args:
     engine: See `Choice`.
     workers: See there.
-    ray_address: See there.
+    address: See there.
 
   Raises:
-    InputError: There is no such engine, the number is not possible, or the
-      address is not of the engine.
+    InputError: There is no such engine, or the number is not possible.
   """
-  check_choice('engine', engine, ENGINES)
+  check_choice('engine', engine, sorted(ENGINES))
   check_number('workers', workers, _WORKERS)
-  if ray_address and engine != 'ray':
-    raise InputError(f'--ray_address={ray_address} is of --engine=ray; set it.')
-  before, _State.choice = _State.choice, Choice(engine, workers, ray_address)
+  if address and engine != 'ray':
+    raise InputError(
+        f'--ray_address={address} is of --engine=ray, and --engine is'
+        f' {engine}; leave one out.'
+    )
+  before, _State.choice = _State.choice, Choice(engine, workers, address)
   try:
     yield
   finally:
@@ -83,13 +89,9 @@ def opened(num_bytes: int) -> Iterator[Engine]:
     num_bytes: Of all files that are to be read.
   """
   name, workers, address = _State.choice
-  if name == 'ray':
-    from esmm_jax.engines.on_ray import OnRay
-
-    with contextlib.closing(OnRay(workers, address)) as engine:
-      yield engine
-    return
-  if workers is None:
+  if workers is None and name == 'ray':
+    workers = 0 if address else cores()
+  elif workers is None:
     workers = max(1, min(cores(), num_bytes // BYTES_A_WORKER))
     workers = 1 if os.name == 'nt' else workers
   elif workers > 1 and os.name == 'nt':
@@ -97,11 +99,18 @@ def opened(num_bytes: int) -> Iterator[Engine]:
         f'--workers={workers}: on Windows data is prepared by one process;'
         ' leave --workers out.'
     )
-  engine = InProcess() if workers == 1 else Processes(workers)
+  is_here = workers == 1 and name == 'local'
+  engine = InProcess() if is_here else ENGINES[name](workers, address)
   try:
     yield engine
   finally:
     engine.close()
+
+
+def _on_ray(workers: int, address: str) -> Engine:
+  from esmm_jax.engines.on_ray import OnRay
+
+  return OnRay(workers, address)
 
 
 def asked(default: int) -> int:

@@ -30,11 +30,11 @@ _SILENCE = 20.0  # Seconds without a worker before a line says so.
 class OnRay(Engine):
   """Does parts in actors of Ray, which have one processor each."""
 
-  def __init__(self, workers: int | None = None, address: str = ''):
+  def __init__(self, workers: int = 0, address: str = ''):
     """Starts Ray, or joins it. Before JAX is used, if that can be: Ray forks.
 
     Args:
-      workers: Actors; None: as many as there are processors.
+      workers: Actors; 0: as many as there are processors.
       address: Of a running cluster, as `10.0.0.1:6379`; 'auto' for the one of
         this machine. '': a Ray of its own, which `close` ends. Where the
         program has joined a Ray by itself, that one is used and stays.
@@ -50,7 +50,7 @@ class OnRay(Engine):
         _join(ray, workers, address)
     try:
       num = int(ray.cluster_resources().get('CPU', 0))
-      self.workers = max(1, num) if workers is None else workers
+      self.workers = workers or max(1, num)
       if self.workers > num:
         raise InputError(
             f'--workers={self.workers}: the cluster has {num} processors,'
@@ -232,7 +232,7 @@ def _import() -> Any:
     ) from e
 
 
-def _join(ray: Any, workers: int | None, address: str) -> None:
+def _join(ray: Any, workers: int, address: str) -> None:
   """Starts a Ray of this program, or joins one."""
   options: dict[str, Any] = {'logging_level': 'WARNING', 'log_to_driver': False}
   if address:

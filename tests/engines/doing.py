@@ -63,7 +63,7 @@ def mapped(shared, part, tell):
 class Backwards(Engine):
   """Does all parts in this process, the last one first, through pickles."""
 
-  def __init__(self, workers):
+  def __init__(self, workers, address=''):
     self.workers = workers
 
   def map(self, function, shared, parts, folder, tell):

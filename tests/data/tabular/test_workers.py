@@ -217,6 +217,9 @@ class Killing(Processes):
 
   times = 1
 
+  def __init__(self, workers, address=''):
+    super().__init__(workers)
+
   def map(self, function, shared, parts, folder, tell):
     """See the base class."""
     note = os.path.join(folder, f'note-{function.__name__}')

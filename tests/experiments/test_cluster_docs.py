@@ -1,0 +1,102 @@
+"""The commands and the program of docs/cluster.md, on a small log."""
+
+import importlib.util
+import re
+import shlex
+
+import numpy as np
+from pyarrow import csv
+import pyarrow as pa
+import pytest
+
+from tests import ROOT
+from tests.parallel import forking
+
+TEXT = (ROOT / 'docs' / 'cluster.md').read_text('utf-8')
+
+
+def blocks(kind):
+  """The blocks of code of a kind, '' for commands."""
+  every = re.findall(r'^```(\w*)\n(.*?)^```$', TEXT, re.M | re.S)
+  return [text for name, text in every if name == kind]
+
+
+@pytest.fixture(scope='module')
+def program():
+  with forking.Program('experiments.prepare_data') as started:
+    yield started
+
+
+@pytest.fixture(name='folder')
+def small_log(tmp_path, monkeypatch):
+  """A folder with log/*.csv, which is the working folder."""
+  rng = np.random.default_rng(0)
+  (tmp_path / 'log').mkdir()
+  monkeypatch.chdir(tmp_path)
+  for k in range(4):
+    click = rng.integers(0, 2, 500)
+    csv.write_csv(pa.table({
+        'user': rng.integers(0, 20, 500), 'item': rng.integers(0, 9, 500),
+        'click': click, 'conversion': click * rng.integers(0, 2, 500),
+    }), tmp_path / 'log' / f'{k}.csv')
+  return tmp_path
+
+
+def prepared(data_dir):
+  """Path -> bytes, without the list that has times of files."""
+  return {
+      str(path.relative_to(data_dir)): path.read_bytes()
+      for path in data_dir.rglob('*')
+      if path.is_file() and path.suffix != '.lock' and path.name not in (
+          'sha256.json', 'raw_files.json')}
+
+
+def words_of(text, folder):
+  """The words of a command behind the program's name, of files in a folder."""
+  text = text.replace('\\\n', ' ').replace('log/', f'{folder}/log/')
+  words = shlex.split(text)
+  assert words[:3] == ['python', '-m', 'experiments.prepare_data']
+  return words[3:]
+
+
+@pytest.mark.long
+def test_the_command_and_the_program(folder, program):
+  text, of_ray = blocks('')
+  for name in ('two', 'one', 'ray'):
+    words = words_of(of_ray if name == 'ray' else text, folder)
+    if name == 'one':
+      words.remove('--workers=2')
+    done = program.run(*words, f'--data_dir={folder / name}')
+    if name == 'ray' and importlib.util.find_spec('ray') is None:
+      assert (done.returncode, done.stdout) == (1, '')
+      assert 'error: --engine=ray needs Ray' in done.stderr
+      continue
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith('Prepared: ') and 'train: ' in done.stdout
+    assert prepared(folder / 'two') == prepared(folder / name) != {}
+  (code,) = blocks('python')
+  exec(compile(code, 'cluster.md', 'exec'), {})  # pylint: disable=exec-used
+  assert list((folder / 'prepared').rglob('click.npy'))
+
+
+@pytest.mark.parametrize('flag, code, words', [
+    ('--workers=0', 2, 'flag --workers=0: 0 is not'),
+    ('--workers=two', 2, 'flag --workers=two'),
+    ('--workers=5000', 2, 'flag --workers=5000: 5000 is not'),
+    ('--engine=slurm', 2, 'flag --engine=slurm'),
+])
+def test_refused(flag, code, words, folder, program):
+  text, _ = blocks('')
+  done = program.run(
+      *words_of(text, folder), flag, f'--data_dir={folder / "no"}')
+  assert done.returncode == code and words in done.stderr
+  assert not list(folder.rglob('*.npy'))
+
+
+def test_a_data_set_of_one_process_says_so(folder, program):
+  done = program.run(
+      '--dataset=synthetic_funnel', '--option=preset=tiny', '--workers=2',
+      f'--data_dir={folder / "data"}')
+  assert done.returncode == 0, done.stderr
+  assert ('warning: --workers=2: the data set synthetic_funnel is prepared by'
+          ' one process.') in done.stderr
