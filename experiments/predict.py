@@ -92,7 +92,8 @@ def _are_workers() -> bool:
 def _workers() -> Iterator[Any]:
   """Opens the workers, before JAX has threads; None: this process scores."""
   if not _are_workers():
-    yield None
+    with file_flags.engine():  # Refuses what is of other engines.
+      yield None
     return
   from esmm_jax.engines import choice
   from esmm_jax.serving import BatchScorer

@@ -5,19 +5,16 @@ cluster see the files of the work, and this package, under the same paths.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 import contextlib
 import importlib
 import os
 import pickle
-import secrets
 import sys
 from typing import Any
-import warnings
 
 from esmm_jax import streams
-from esmm_jax.engines import worker
-from esmm_jax.engines.choice import cores
+from esmm_jax.engines import ray_start, worker
 from esmm_jax.engines.engine import Engine, Function, Tell
 from esmm_jax.engines.shared import Last, save
 from esmm_jax.types import InputError
@@ -43,11 +40,11 @@ class OnRay(Engine):
       InputError: Ray is not installed, nothing answers at the address, or the
         cluster has fewer processors than workers.
     """
-    with _silent(), _environment({} if address else _safe()):
-      self._ray = ray = _import()
+    with ray_start.silent(), ray_start.environment({} if address else ray_start.safe()):
+      self._ray = ray = ray_start.load()
       self._is_ours = not ray.is_initialized()
       if self._is_ours:
-        _join(ray, workers, address)
+        ray_start.join(ray, workers, address)
     try:
       num = int(ray.cluster_resources().get('CPU', 0))
       self.workers = workers or max(1, num)
@@ -215,85 +212,3 @@ class _Job:
           f'{len(self._busy)} workers wait for processors: the cluster has'
           f' {free:g} free. Another job may hold them.'
       )
-
-
-def _import() -> Any:
-  """Returns Ray.
-
-  Raises:
-    InputError: It is not installed.
-  """
-  try:
-    return importlib.import_module('ray')
-  except ImportError as e:
-    raise InputError(
-        '--engine=ray needs Ray, which is not installed: pip install'
-        " 'esmm_jax[cluster]'."
-    ) from e
-
-
-def _join(ray: Any, workers: int, address: str) -> None:
-  """Starts a Ray of this program, or joins one."""
-  options: dict[str, Any] = {'logging_level': 'WARNING', 'log_to_driver': False}
-  if address:
-    try:
-      ray.init(address=address, **options)
-    except (ConnectionError, RuntimeError, ValueError) as e:
-      reason = ' '.join(str(e).split())
-      raise InputError(
-          f'--ray_address={address}: no cluster can be joined there ({reason}).'
-          ' Name the address of its head, as 10.0.0.1:6379, and run the'
-          ' program on one of its machines; without --ray_address it starts a'
-          ' Ray of its own.'
-      ) from e
-    return
-  if elsewhere := os.environ.get('RAY_ADDRESS'):
-    streams.warn(
-        f'RAY_ADDRESS={elsewhere} is not looked at: a Ray is started on this'
-        ' machine. --ray_address names a cluster.'
-    )
-  ray.init(
-      address='local',
-      num_cpus=workers or cores(),
-      include_dashboard=False,
-      dashboard_host='127.0.0.1',
-      **options,
-  )
-
-
-def _safe() -> dict[str, str]:
-  """Returns the environment of a Ray that nobody else is to use.
-
-  Most of it is read when Ray is imported. Where the program has done that, Ray
-  listens on all interfaces, and the token alone keeps others away.
-  """
-  safe = {'RAY_USAGE_STATS_ENABLED': '0'}
-  if 'RAY_AUTH_MODE' not in os.environ:
-    safe['RAY_AUTH_TOKEN'] = secrets.token_hex(32)
-    if 'ray' not in sys.modules:  # Else it asks for the token by itself.
-      safe['RAY_AUTH_MODE'] = 'token'
-  if sys.platform == 'linux':
-    # The loopback address on all ports, as on other systems.
-    safe['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'
-  return safe
-
-
-@contextlib.contextmanager
-def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-  """Changes variables within the block; those that Ray sets go, too."""
-  before = dict(os.environ)
-  os.environ.update(changes)
-  try:
-    yield
-  finally:
-    for name in os.environ.keys() - before.keys():
-      del os.environ[name]
-    os.environ.update(before)
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-  """Drops what Python warns of: that Ray forks (it runs programs then)."""
-  with warnings.catch_warnings():
-    warnings.simplefilter('ignore')
-    yield
