@@ -40,7 +40,8 @@ class OnRay(Engine):
       InputError: Ray is not installed, nothing answers at the address, or the
         cluster has fewer processors than workers.
     """
-    with ray_start.silent(), ray_start.environment({} if address else ray_start.safe()):
+    safe = {} if address else ray_start.safe()
+    with ray_start.silent(), ray_start.environment(safe):
       self._ray = ray = ray_start.load()
       self._is_ours = not ray.is_initialized()
       if self._is_ours:
