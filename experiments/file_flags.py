@@ -69,35 +69,41 @@ def kept_programs() -> contextlib.AbstractContextManager[None]:
   return compiled.kept(folder)
 
 
-def define_engine() -> None:
-  """Defines --engine, --workers and --ray_address, which `engine` reads."""
+def define_engine(
+    does: str = 'prepares data',
+    workers: str = 'Processes that prepare a log of your own; the data are the'
+    ' same to the byte. Default: the cores, but one for each 128 MB of files.',
+) -> None:
+  """Defines --engine, --workers and --ray_address, which `engine` reads.
+
+  Args:
+    does: Work of the engine, for --help.
+    workers: Likewise, of --workers.
+  """
   flags.DEFINE_enum(
       'engine',
       'local',
       ['local', 'ray'],
-      'What prepares data: processes of this machine, or a cluster of Ray.',
+      f'What {does}: processes of this machine, or Ray, which pip installs with'
+      " 'esmm_jax[cluster]'.",
+  )
+  flags.DEFINE_integer(
+      'workers', None, workers, lower_bound=1, upper_bound=1024
   )
   flags.DEFINE_string(
       'ray_address',
       '',
-      'Of --engine=ray: HOST:PORT of the cluster; default: one of --workers'
-      ' workers, on this machine, for this command.',
-  )
-  flags.DEFINE_integer(
-      'workers',
-      None,
-      'Processes that prepare a log of your own; the data are the same to the'
-      ' byte. Default: the cores, but one for each 128 MB of files.',
-      lower_bound=1,
-      upper_bound=1024,
+      'Of --engine=ray: a running cluster, as 10.0.0.1:6379; default: a Ray of'
+      ' its own on this machine, for the time of the command.',
   )
 
 
 def engine() -> contextlib.AbstractContextManager[None]:
-  """Prepares what is prepared in the block as the flags of engines say.
+  """Does what is done by part as --engine, --workers and --ray_address say.
 
   Raises:
-    InputError: The number of workers is not possible.
+    InputError: The number of workers is not possible, or the address is of
+      another engine.
   """
   from esmm_jax.engines import choice
 

@@ -11,10 +11,14 @@ in their order: the key (or file and row number) and p_ctr, p_cvr, p_ctcvr.
 p_cvr is given the click, of every row. Values that training never saw are
 counted. --workdir=a,b,c scores with the mean of the log-odds of several runs,
 and so does the folder of a sweep with --row. After a kill the same command
-resumes. docs/predictions.md has the details.
+resumes. --workers=N scores files in N processes, --engine=ray on a cluster.
+docs/predictions.md and docs/cluster.md have the details.
 """
 
+from collections.abc import Iterator
+import contextlib
 import time
+from typing import Any
 
 from absl import flags
 
@@ -40,6 +44,11 @@ _PART_ROWS = flags.DEFINE_integer(
     'part_rows', 1 << 18, 'Rows of a part; a killed command repeats one.'
 )
 cli.define_data_dir()
+file_flags.define_engine(
+    'scores files',
+    'Processes that score files, each with the model in its memory; the scores'
+    ' are the same to the bit. Default: one; of Ray all processors.',
+)
 file_flags.define_overwrite()
 file_flags.define_form()
 flags.adopt_module_key_flags(cli)
@@ -55,17 +64,58 @@ def main() -> None:
   if _SPLIT.value and _KEY.value:
     raise cli.InputError('--key is of files; a split has row numbers.')
   file_flags.refuse_history_of_split()
+  if _SPLIT.value and _are_workers():
+    raise cli.InputError(
+        '--engine=ray and --workers are of files (--input): a split is scored'
+        ' by one process.'
+    )
 
-  import esmm_jax
-  from esmm_jax.training import parts
-  from esmm_jax.data.csv_files import quoted_names
-  from esmm_jax.data.files import row_files
   from esmm_jax.data.tabular import unseen
   from esmm_jax.serving import outputs, scoring
 
   outputs.check(output)
-  overwrite = flags.FLAGS.overwrite
-  scoring.check_output(output, overwrite)
+  scoring.check_output(output, flags.FLAGS.overwrite)
+  counts = unseen.Counts()
+  with _workers() as workers:
+    num, rate, in_log = _score(output, counts, workers)
+  console.say(f'{output}: {num:,} rows, {rate:,.0f} rows/s')
+  for line in unseen.lines(counts.shares(), in_log):
+    console.say(line)
+
+
+def _are_workers() -> bool:
+  """Returns whether other processes than this one are to score."""
+  return flags.FLAGS.engine != 'local' or (flags.FLAGS.workers or 1) > 1
+
+
+@contextlib.contextmanager
+def _workers() -> Iterator[Any]:
+  """Opens the workers, before JAX has threads; None: this process scores."""
+  if not _are_workers():
+    with file_flags.engine():  # Refuses what is of other engines.
+      yield None
+    return
+  from esmm_jax.engines import choice
+  from esmm_jax.serving import BatchScorer
+  from esmm_jax.serving.workers.by_span import Workers
+
+  scorer = BatchScorer(
+      file_flags.runs(),
+      batch_size=_BATCH_SIZE.value,
+      data_dir=flags.FLAGS.data_dir,
+  )
+  with file_flags.engine(), choice.opened(0) as engine:
+    yield Workers(engine, scorer)
+
+
+def _score(output: str, counts: Any, workers: Any) -> tuple[int, float, Any]:
+  """Scores; returns the rows, rows a second, and the run's `unseen_in_log`."""
+  import esmm_jax
+  from esmm_jax.training import parts
+  from esmm_jax.data.csv_files import quoted_names
+  from esmm_jax.data.files import row_files
+  from esmm_jax.serving import scoring
+
   data_dir = flags.FLAGS.data_dir
   predictor = esmm_jax.load(file_flags.runs(), _BATCH_SIZE.value, data_dir)
   form = file_flags.form(predictor.config.dataset)
@@ -75,9 +125,8 @@ def main() -> None:
       calibrated=_CALIBRATED.value,
       joint=_JOINT.value,
       part_rows=_PART_ROWS.value,
-      overwrite=overwrite,
+      overwrite=flags.FLAGS.overwrite,
   )
-  counts = unseen.Counts()
   start = time.perf_counter()
   if _SPLIT.value:
     builder = parts.dataset(predictor.config.dataset, data_dir)
@@ -92,13 +141,12 @@ def main() -> None:
         _KEY.value,
         dialect=form,
         counts=counts,
+        workers=workers,
         **file_flags.history_options(),
         **options,
     )
   rate = num / (time.perf_counter() - start)
-  console.say(f'{output}: {num:,} rows, {rate:,.0f} rows/s')
-  for line in unseen.lines(counts.shares(), predictor.unseen_in_log):
-    console.say(line)
+  return num, rate, predictor.unseen_in_log
 
 
 if __name__ == '__main__':

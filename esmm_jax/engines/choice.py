@@ -1,4 +1,4 @@
-"""The engine that preparing data uses: chosen for a block of code."""
+"""The engine of parts: chosen for a block of code."""
 
 from collections.abc import Callable, Iterator
 import contextlib
@@ -14,7 +14,7 @@ from esmm_jax.types import InputError
 # Name -> makes the engine of so many workers, at the address of a cluster.
 ENGINES: dict[str, Callable[[int, str], Engine]] = {
     'local': lambda workers, address: Processes(workers),
-    'ray': lambda workers, address: _ray_tasks(workers, address),
+    'ray': lambda workers, address: _on_ray(workers, address),
 }
 # Fewer bytes of files are done before another process has started.
 BYTES_A_WORKER = 1 << 27
@@ -107,10 +107,10 @@ def opened(num_bytes: int) -> Iterator[Engine]:
     engine.close()
 
 
-def _ray_tasks(workers: int, address: str) -> Engine:
-  from esmm_jax.engines.ray_tasks import RayTasks
+def _on_ray(workers: int, address: str) -> Engine:
+  from esmm_jax.engines.on_ray import OnRay
 
-  return RayTasks(workers, address)
+  return OnRay(workers, address)
 
 
 def asked(default: int) -> int:
@@ -124,8 +124,9 @@ def warn_of_one(name: str) -> None:
   Args:
     name: Of the data set.
   """
-  workers = _State.choice.workers
-  if workers is not None and workers > 1:
+  engine, workers, _ = _State.choice
+  if engine == 'ray' or (workers or 1) > 1:
+    flag = f'--workers={workers}' if engine == 'local' else '--engine=ray'
     streams.warn(
-        f'--workers={workers}: the data set {name} is prepared by one process.'
+        f'{flag}: the data set {name} is prepared by one process.'
     )

@@ -3,6 +3,7 @@
 Arrays that are mapped from files are named there and not copied.
 """
 
+from collections.abc import Callable
 import mmap
 import os
 import pickle
@@ -42,11 +43,21 @@ class Last:
   def __init__(self):
     self._path, self._value = '', None
 
-  def load(self, path: str) -> Any:
-    """Returns the value of a file that `save` wrote."""
+  def load(
+      self, path: str, read: Callable[[], bytes] | None = None
+  ) -> Any:
+    """Returns the value of a file that `save` wrote.
+
+    Args:
+      path: The file.
+      read: Returns its content, where the file is of another machine.
+    """
     if path != self._path:
       self._path, self._value = '', None  # Before there are two of them.
-      with open(path, 'rb') as f:
-        self._value = pickle.load(f)
+      if read is not None:
+        self._value = pickle.loads(read())
+      else:
+        with open(path, 'rb') as f:
+          self._value = pickle.load(f)
       self._path = path
     return self._value

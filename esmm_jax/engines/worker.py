@@ -4,14 +4,17 @@ It ends when the other end of the pipe does, in the middle of a part too, so
 that no worker outlives the process that it works for.
 """
 
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 import os
 import pickle
 import queue
 import threading
 import traceback
+from typing import Any
 
 from esmm_jax.engines import shared
+from esmm_jax.engines.engine import Function, Tell
 
 # Kinds of messages to the process that it works for.
 TOLD, DONE, FAILED = 'told', 'done', 'failed'
@@ -34,13 +37,30 @@ def serve(number: int) -> None:
   tell = lambda rows: connection.send((TOLD, rows))
   while True:
     function, path, part = requests.get()
-    try:
-      value = function(last.load(path), part, tell)
-      message = pickle.dumps((DONE, value), pickle.HIGHEST_PROTOCOL)
-    except Exception as e:  # pylint: disable=broad-exception-caught
-      message = pickle.dumps((FAILED, portable(e)))
+    message = answer(function, lambda p=path: last.load(p), part, tell)
     connection.send_bytes(message)
-    value = message = None  # Not while the next part is done.
+    message = b''  # Not while the next part is done.
+
+
+def answer(
+    function: Function, load: Callable[[], Any], part: Any, tell: Tell
+) -> bytes:
+  """Does a part.
+
+  Args:
+    function: See `Function`.
+    load: Returns what all parts share.
+    part: The part.
+    tell: See `Function`.
+
+  Returns:
+    The pickle of (`DONE`, the result) or of (`FAILED`, an error).
+  """
+  try:
+    done = DONE, function(load(), part, tell)
+    return pickle.dumps(done, pickle.HIGHEST_PROTOCOL)
+  except Exception as e:  # pylint: disable=broad-exception-caught
+    return pickle.dumps((FAILED, _portable(e)))
 
 
 def _receive(connection: Connection, requests: queue.SimpleQueue) -> None:
@@ -52,7 +72,7 @@ def _receive(connection: Connection, requests: queue.SimpleQueue) -> None:
       os._exit(0)
 
 
-def portable(error: Exception) -> Exception:
+def _portable(error: Exception) -> Exception:
   """Returns an error that another process can read."""
   try:
     again = pickle.loads(pickle.dumps(error))

@@ -11,7 +11,9 @@
   labelled         raw labelled rows -> encoded columns and labels
   evaluation       metrics of labelled rows, or of a split; segments: by value
   scoring          a stream of rows -> one file, resumes after a kill
-  joining          the parts of that stream -> the file
+  scored_parts     the parts of that stream, and the file of each
+  workers          the same in several processes; `BatchScorer`
+  joining          their files -> the file
   outputs          the file of scores, Parquet or CSV
   run_predictions  predictions and truth of a run's own test split
   exporting        the model as StableHLO that runs without this package
@@ -19,3 +21,16 @@
 
 `esmm_jax.load(run)` returns a `Predictor`, of several runs an `Averaged`.
 """
+
+from typing import Any
+
+__all__ = ['BatchScorer']
+
+
+def __getattr__(name: str) -> Any:
+  """Imports `BatchScorer` when it is first used: modules here import JAX."""
+  if name != 'BatchScorer':
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+  from esmm_jax.serving.workers.batch_scorer import BatchScorer
+
+  return BatchScorer

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import json
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
 from esmm_jax import locks, ownership, replaceable, streams
 from esmm_jax.data.batching.prefetching import prefetch
@@ -18,35 +18,19 @@ from esmm_jax.data.csv_files.quoted_names import split_names
 from esmm_jax.data.files import file_hashes, row_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular.unseen import Counts
+from esmm_jax.engines.engine import Tell
 from esmm_jax.json_files import read_json, write_json
 from esmm_jax.serving import inputs, joining, outputs
 from esmm_jax.serving.history import replay
 from esmm_jax.serving.predictor import Predictor
+from esmm_jax.serving.scored_parts import FileParts, numbered, Part
+from esmm_jax.serving.workers.by_span import score_by_span, Work, Workers
 from esmm_jax.types import InputError
-from esmm_jax.whole_files import replacing
 from esmm_jax.workdir import manifest, predictions
 from esmm_jax.workdir.folder import differences, flatten
-import numpy as np
-from pyarrow import parquet
-import pyarrow as pa
 
 PART_ROWS = 1 << 18
 _JOB = 'job.json'
-
-
-class Part(NamedTuple):
-  """Rows that are scored together.
-
-  Attributes:
-    name: Name of its file.
-    keys: The columns that identify the rows.
-    score: Computes `p_ctr` and so on, float32 [n] each; adds the missing and
-      unseen values of the rows to the counts.
-  """
-
-  name: str
-  keys: Mapping[str, Any]
-  score: Callable[[Counts], Mapping[str, np.ndarray]]
 
 
 def score_files(
@@ -62,6 +46,7 @@ def score_files(
     overwrite: bool = False,
     history: str = 'auto',
     as_of: Any = None,
+    workers: Workers | None = None,
 ) -> int:
   """Scores all rows of files, in their order.
 
@@ -79,6 +64,7 @@ def score_files(
     overwrite: Replaces `output` if it exists.
     history: Of a run with one: see `replay.prepare`.
     as_of: See there.
+    workers: Those that score; None: this process does.
 
   Returns:
     The number of rows.
@@ -89,42 +75,42 @@ def score_files(
   """
   outputs.check(output, [f.path for f in sources])
   copied = split_names(key)
-  wanted = list(dict.fromkeys([*predictor.names, *copied]))
   _require(predictor.names, copied, sources, dialect)
   states = {f.path: file_hashes.state(f.path) for f in sources}
   predictor, about = replay.prepare(predictor, sources, dialect, history, as_of)
 
+  form = FileParts(
+      tuple(predictor.names), tuple(copied), calibrated, joint, part_rows,
+      dialect,
+  )
+
+  def read_whole(k: int) -> None:
+    path = sources[k].path
+    if file_hashes.state(path) != states[path]:
+      raise InputError(
+          f'{path} was changed while it was read. Delete {output}.parts and'
+          ' score it again.'
+      )
+
   def parts() -> Iterator[Part]:
     for k, file in enumerate(sources):
-      pieces = row_files.read(file.path, wanted, part_rows, dialect)
-      for path, first, table in pieces:
-        columns = {name: table[name] for name in predictor.names}
-        keys = {name: table[name] for name in copied}
-        yield Part(
-            f'{k:05d}-{first:012d}.parquet',
-            keys or _numbered(path, first, len(table)),
-            lambda counts, c=columns, p=path, n=first: predictor.scores(
-                predictor.outputs(
-                    predictor.encode(
-                        c, p, n, counts, row_files.location(p, n, dialect)
-                    )
-                ),
-                calibrated,
-                joint,
-            ),
-        )
-      if file_hashes.state(file.path) != states[file.path]:
-        raise InputError(
-            f'{file.path} was changed while it was read. Delete {output}.parts'
-            ' and score it again.'
-        )
+      yield from form.read(predictor, k, file.path)
+      read_whole(k)
+
+  def scored(folder: str, tell: Tell) -> Iterator[str]:
+    if workers is None:
+      yield from _in_turn(parts(), folder, output, tell)
+      return
+    work = Work.of(workers.scorer, predictor, form, folder, output)
+    paths = [file.path for file in sources]
+    yield from score_by_span(workers.engine, work, paths, tell, read_whole)
 
   # A part scored before a kill is of the same rows, so not their number alone.
   job = {'input': states, 'key': key, **about}
   if dialect.options:  # Absent from jobs before it was an option.
     job['form'] = dialect.options
   return _score(
-      predictor, job, parts, output, calibrated, joint, part_rows, overwrite,
+      predictor, job, scored, output, calibrated, joint, part_rows, overwrite,
       counts,
   )
 
@@ -171,22 +157,35 @@ def score_split(
       num = min(part_rows, len(source) - low)
       yield Part(
           f'{low:012d}.parquet',
-          _numbered(split, low, num),
+          numbered(split, low, num),
           lambda _, c=columns: predictor.scores(
               predictor.outputs(c, whole=True), calibrated, joint
           ),
       )
 
+  def scored(folder: str, tell: Tell) -> Iterator[str]:
+    yield from _in_turn(parts(), folder, output, tell)
+
   job = {'split': split, 'rows': len(source)}
   return _score(
-      predictor, job, parts, output, calibrated, joint, part_rows, overwrite
+      predictor, job, scored, output, calibrated, joint, part_rows, overwrite
   )
+
+
+def _in_turn(
+    parts: Iterator[Part], folder: str, output: str, tell: Tell
+) -> Iterator[str]:
+  """Scores parts in this process, and reads ahead; yields their files."""
+  with contextlib.closing(prefetch(parts, lambda part: part)) as ahead:
+    for part in ahead:
+      yield part.finish(folder, output)
+      tell(part.num_rows)
 
 
 def _score(
     predictor: Predictor,
     job: Mapping[str, Any],
-    parts: Callable[[], Iterator[Part]],
+    scored: Callable[[str, Tell], Iterator[str]],
     output: str,
     calibrated: str,
     joint: str,
@@ -215,16 +214,9 @@ def _score(
     job['calibration'] = predictor.calibrators(calibrated)
   with locks.held(folder, '--output'):
     _claim(folder, json.loads(json.dumps(job)), output)
-    done = []
-    ahead = prefetch(parts(), lambda part: part)
     bar = streams.bar(unit=' rows', unit_scale=True, disable=None)
-    with bar, contextlib.closing(ahead):
-      for part in ahead:
-        path = os.path.join(folder, part.name)
-        if not os.path.exists(path):
-          _score_part(part, path, output)
-        done.append(path)
-        bar.update(joining.num_rows(path))
+    with bar, contextlib.closing(scored(folder, bar.update)) as paths:
+      done = list(paths)
     about = {**predictor.about(), 'calibrated': calibrated, 'joint': joint}
     num = joining.join(
         done,
@@ -255,22 +247,6 @@ def check_output(output: str, overwrite: bool) -> None:
   replaceable.require(output, overwrite=overwrite or joined)
 
 
-def _score_part(part: Part, path: str, output: str) -> None:
-  """Scores a part and writes it, with its counts as metadata."""
-  outputs.check_types(output, pa.table(dict(part.keys)).schema)
-  counts = Counts()
-  scores = part.score(counts)
-  if clash := part.keys.keys() & scores.keys():
-    raise InputError(
-        f'--key={clash.pop()} has the name of a score; rename it.'
-    )
-  table = pa.table({**part.keys, **scores})
-  noted = {joining.COUNTS: json.dumps(counts.fields)}
-  table = table.replace_schema_metadata(noted)
-  with replacing(path) as temporary:
-    parquet.write_table(table, temporary, write_page_checksum=True)
-
-
 def _claim(folder: str, job: dict[str, Any], output: str) -> None:
   """Claims a folder of parts that is new or of the same job.
 
@@ -292,9 +268,3 @@ def _claim(folder: str, job: dict[str, Any], output: str) -> None:
         f' the same command, delete {folder}, or use another --output than'
         f' {output}.'
     )
-
-
-def _numbered(name: str, first: int, num: int) -> dict[str, Any]:
-  """Numbers rows that have no key: `file` and `row` [num]."""
-  rows = pa.array(np.arange(first, first + num, dtype=np.int64))
-  return {'file': pa.array([name] * num, pa.string()), 'row': rows}

@@ -1,0 +1,112 @@
+"""Starts Ray so that nobody else uses it, or joins one that is named."""
+
+from collections.abc import Iterator, Mapping
+import contextlib
+import importlib
+import os
+import secrets
+import socket
+import sys
+from typing import Any
+import warnings
+
+from esmm_jax import streams
+from esmm_jax.engines.choice import cores
+from esmm_jax.types import InputError
+
+_SECONDS = 10  # Until a cluster answers.
+
+
+def load() -> Any:
+  """Returns Ray.
+
+  Raises:
+    InputError: It is not installed.
+  """
+  try:
+    return importlib.import_module('ray')
+  except ImportError as e:
+    raise InputError(
+        '--engine=ray needs Ray, which is not installed: pip install'
+        " 'esmm_jax[cluster]'."
+    ) from e
+
+
+def join(ray: Any, workers: int, address: str) -> None:
+  """Starts a Ray of this program, or joins one."""
+  options: dict[str, Any] = {'logging_level': 'WARNING', 'log_to_driver': False}
+  if address:
+    _refuse_absent(address)
+    try:
+      ray.init(address=address, **options)
+    except (ConnectionError, RuntimeError, ValueError) as e:
+      reason = ' '.join(str(e).split())
+      raise InputError(
+          f'--ray_address={address}: no cluster can be joined there ({reason}).'
+          ' Name that of its head, as 10.0.0.1:6379, on one of its machines.'
+      ) from e
+    return
+  if elsewhere := os.environ.get('RAY_ADDRESS'):
+    streams.warn(
+        f'RAY_ADDRESS={elsewhere} is not looked at: a Ray is started on this'
+        ' machine. --ray_address names a cluster.'
+    )
+  ray.init(
+      address='local',
+      num_cpus=workers or cores(),
+      include_dashboard=False,
+      dashboard_host='127.0.0.1',
+      **options,
+  )
+
+
+def _refuse_absent(address: str) -> None:
+  """Refuses an address where nothing listens; Ray would wait for minutes."""
+  host, colon, port = address.rpartition('://')[2].rpartition(':')
+  if not colon or not port.isdigit():
+    return  # A name that Ray has.
+  try:
+    socket.create_connection((host.strip('[]'), int(port)), _SECONDS).close()
+  except (OSError, OverflowError) as e:
+    raise InputError(
+        f'--ray_address={address}: there is no cluster ({e}). Start it with'
+        ' ray start --head, or leave --ray_address out.'
+    ) from e
+
+
+def safe() -> dict[str, str]:
+  """Returns the environment of a Ray that nobody else is to use.
+
+  Most of it is read when Ray is imported. Where the program has done that, Ray
+  listens on all interfaces, and the token alone keeps others away.
+  """
+  safe = {'RAY_USAGE_STATS_ENABLED': '0'}
+  if 'RAY_AUTH_MODE' not in os.environ:
+    safe['RAY_AUTH_TOKEN'] = secrets.token_hex(32)
+    if 'ray' not in sys.modules:  # Else it asks for the token by itself.
+      safe['RAY_AUTH_MODE'] = 'token'
+  if sys.platform == 'linux':
+    # The loopback address on all ports, as on other systems.
+    safe['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'
+  return safe
+
+
+@contextlib.contextmanager
+def environment(changes: Mapping[str, str]) -> Iterator[None]:
+  """Changes variables within the block; those that Ray sets go, too."""
+  before = dict(os.environ)
+  os.environ.update(changes)
+  try:
+    yield
+  finally:
+    for name in os.environ.keys() - before.keys():
+      del os.environ[name]
+    os.environ.update(before)
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+  """Drops what Python warns of: that Ray forks (it runs programs then)."""
+  with warnings.catch_warnings():
+    warnings.simplefilter('ignore')
+    yield
