@@ -13,6 +13,7 @@ import tempfile
 import time
 from typing import Any, NamedTuple
 
+from esmm_jax.cores import cores
 from esmm_jax.whole_files import replacing, SUFFIX
 import jax
 from packaging.requirements import Requirement
@@ -105,17 +106,14 @@ def devices() -> Finding:
 
 def memory(path: str = '/proc/meminfo') -> Finding:
   """Checks the available memory, and the cores that this process may use."""
-  try:
-    cores = len(os.sched_getaffinity(0))
-  except AttributeError:  # Only Linux has it.
-    cores = os.cpu_count() or 1
+  num = cores()
   try:
     with open(path, encoding='ascii') as f:
       lines = dict(line.split(':', 1) for line in f)
     free = int(lines['MemAvailable'].split()[0]) * 1024
   except (OSError, ValueError, KeyError):
-    return Finding('memory', OK, f'unknown, {cores} cores')
-  text = f'{free / _GB:.1f} GB available, {cores} cores'
+    return Finding('memory', OK, f'unknown, {num} cores')
+  text = f'{free / _GB:.1f} GB available, {num} cores'
   if free < _LITTLE_MEMORY:
     return Finding(
         'memory', WARN, text, 'Close other programs; the large tests take 3 GB.'

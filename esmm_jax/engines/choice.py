@@ -6,6 +6,7 @@ import os
 from typing import NamedTuple
 
 from esmm_jax import streams
+from esmm_jax.cores import cores
 from esmm_jax.engines.engine import Engine, InProcess
 from esmm_jax.engines.local import Processes
 from esmm_jax.options import check_choice, check_number, Range
@@ -72,13 +73,6 @@ def using(
     yield
   finally:
     _State.choice = before
-
-
-def cores() -> int:
-  """Returns the cores that this process may use."""
-  if hasattr(os, 'sched_getaffinity'):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
 
 
 @contextlib.contextmanager

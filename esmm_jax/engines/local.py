@@ -18,6 +18,7 @@ import sys
 from typing import Any
 
 from esmm_jax import streams
+from esmm_jax.cores import cores
 from esmm_jax.engines import worker
 from esmm_jax.engines.engine import Engine, Function, Tell
 from esmm_jax.engines.shared import save
@@ -85,7 +86,7 @@ class Processes(Engine):
     """Takes the number of processes, which start with the first parts."""
     self.workers = workers
     self._idle: list[_Worker] = []
-    self._num_threads = max(1, (os.cpu_count() or 1) // workers)
+    self._num_threads = max(1, cores() // workers)
 
   def map(
       self,

@@ -11,7 +11,7 @@ from typing import Any
 import warnings
 
 from esmm_jax import streams
-from esmm_jax.engines.choice import cores
+from esmm_jax.cores import cores
 from esmm_jax.types import InputError
 
 _SECONDS = 10  # Until a cluster answers.

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 import concurrent.futures
 import contextvars
-import os
 from typing import TypeVar
+
+from esmm_jax.cores import cores
 
 _T = TypeVar('_T')
 # Fewer are done before threads have begun.
@@ -30,7 +31,7 @@ def run(parts: Sequence[Callable[[], _T]], num_rows: int) -> list[_T]:
   Raises:
     Exception: What the first one in their order raises.
   """
-  workers = min(len(parts), _cores(), _ROWS_AT_ONCE // max(num_rows, 1))
+  workers = min(len(parts), cores(), _ROWS_AT_ONCE // max(num_rows, 1))
   if workers < 2 or num_rows < _FEW_ROWS:
     return [part() for part in parts]
   with concurrent.futures.ThreadPoolExecutor(workers) as pool:
@@ -40,11 +41,3 @@ def run(parts: Sequence[Callable[[], _T]], num_rows: int) -> list[_T]:
         for part in reversed(parts)
     ]
     return [future.result() for future in reversed(later)]
-
-
-def _cores() -> int:
-  """Returns how many cores this process may use."""
-  try:
-    return len(os.sched_getaffinity(0))
-  except AttributeError:  # Not on Linux.
-    return os.cpu_count() or 1

@@ -15,7 +15,7 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 # The ground floor, which every layer may use.
 LAYERS = [
     f'esmm_jax.{module}'
-    for module in ('checksums', 'engines', 'histories', 'json_files',
+    for module in ('checksums', 'cores', 'engines', 'histories', 'json_files',
                    'late_callbacks', 'locks', 'metric_names', 'no_effect',
                    'options', 'ownership', 'paths', 'plugins', 'printable',
                    'replaceable', 'schema', 'signatures', 'streams',
@@ -41,6 +41,7 @@ RULES = [
     (
         'esmm_jax.engines',
         [
+            'esmm_jax.cores',
             'esmm_jax.options',
             'esmm_jax.streams',
             'esmm_jax.system_errors',
@@ -48,6 +49,7 @@ RULES = [
         ],
         ['numpy', 'pyarrow', 'ray'],
     ),
+    ('esmm_jax.cores', [], []),
     ('esmm_jax.late_callbacks', [], []),
     ('esmm_jax.histories', [], []),
     ('esmm_jax.metric_names', ['esmm_jax.plugins.registry'], []),
@@ -171,6 +173,7 @@ RULES = [
     (
         'esmm_jax.metrics',
         [
+            'esmm_jax.cores',
             'esmm_jax.metric_names',
             'esmm_jax.plugins.registry',
             'esmm_jax.tasks',

@@ -58,6 +58,18 @@ def group_begins(path: str) -> tuple[list[int], int]:
     return _group_begins(metadata), metadata.num_rows
 
 
+def cuts(path: str, step: int) -> list[int]:
+  """Returns the rows at which a file may be cut, from 0, and its end.
+
+  Args:
+    path: The file.
+    step: Each is a multiple of it, behind the beginning of a row group.
+  """
+  begins, end = group_begins(path)
+  multiples = {-(-begin // step) * step for begin in begins}
+  return sorted({end, *(row for row in multiples if row < end)})
+
+
 def _group_begins(metadata: parquet.FileMetaData) -> list[int]:
   groups = map(metadata.row_group, range(metadata.num_row_groups))
   sizes = (group.num_rows for group in groups)

@@ -18,6 +18,7 @@ import os
 
 from esmm_jax import system_errors, whole_files
 from esmm_jax.checksums import hash_json, sha256
+from esmm_jax.cores import cores
 from esmm_jax.json_files import parse_json, write_json
 from esmm_jax.ownership import MARKER
 from esmm_jax.types import InputError
@@ -190,7 +191,7 @@ def _hashes(folder: str, paths: list[str]) -> list[str]:
         disable=None,
         delay=2,
     )
-    workers = min(_THREADS, os.cpu_count() or 1, max(len(todo), 1))
+    workers = min(_THREADS, cores(), max(len(todo), 1))
     with bar, concurrent.futures.ThreadPoolExecutor(workers) as pool:
       for state, digest in zip(todo, pool.map(sha256, todo.values())):
         _hashed[state] = digest

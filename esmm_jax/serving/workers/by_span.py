@@ -196,9 +196,7 @@ def _spans(
   ends: list[int] = []
   with contextlib.suppress(InputError, *DAMAGED):
     if cut and not file_kinds.is_csv(path, parts.dialect):
-      begins, end = parquet_rows.group_begins(path)
-      cuts = {-(-begin // parts.rows) * parts.rows for begin in begins}
-      ends = sorted({end, *(c for c in cuts if c < end)})
+      ends = parquet_rows.cuts(path, parts.rows)
   if len(ends) < 2:
     yield Span(file, path)
   for first, stop in itertools.pairwise(ends):

@@ -78,12 +78,9 @@ def _begins(log: Log, path: str) -> list[int]:
   try:
     if file_kinds.is_csv(path, log.dialect):
       return []
-    begins, end = parquet_rows.group_begins(path)
+    return parquet_rows.cuts(path, log.read_rows)
   except (InputError, *DAMAGED):
     return []
-  step = log.read_rows
-  cuts = {-(-begin // step) * step for begin in begins}
-  return sorted({end, *(c for c in cuts if c < end)})
 
 
 def _joined(spans: Sequence[Span]) -> Iterator[Span]:
