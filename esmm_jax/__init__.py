@@ -19,6 +19,7 @@ The folders, from the ground up:
 
   types, tasks, schema, options, json_files, streams ...   the ground floor
   plugins      parts of a run from outside of this repository
+  engines      parts of some work, in one process or in several
   data         raw files -> columns on disk -> batches; no JAX
   embeddings   rows of a table: gather, scatter, files
   models       features -> one output for each task
