@@ -7,6 +7,7 @@ from esmm_jax.data.csv_files import dialect
 from esmm_jax.data.files import row_files
 from esmm_jax.data.history.spans import SECOND
 from esmm_jax.serving import evaluation
+from esmm_jax.serving.scored_parts import Part
 from esmm_jax.training import parts
 from esmm_jax.types import InputError, Ragged
 import numpy as np
@@ -303,20 +304,18 @@ def test_labels_that_are_not_known_yet(runs, tmp_path):
 
 def test_a_killed_job_resumes(runs, tmp_path, monkeypatch):
   """With the same bits; another history is another job."""
-  from esmm_jax.serving import scoring
+  run, finish, written = runs['live'], Part.finish, []
 
-  run, write, written = runs['live'], scoring._score_part, []
-
-  def dies(part, path, output):
+  def dies(part, folder, output):
     if len(written) == 3:
       raise KeyboardInterrupt
-    written.append(path)
-    write(part, path, output)
+    written.append(part.name)
+    return finish(part, folder, output)
 
-  monkeypatch.setattr(scoring, '_score_part', dies)
+  monkeypatch.setattr(Part, 'finish', dies)
   with pytest.raises(KeyboardInterrupt):
     logs.scored(run.predictor(), tmp_path, [run.rows], part_rows=90)
-  monkeypatch.setattr(scoring, '_score_part', write)
+  monkeypatch.setattr(Part, 'finish', finish)
   with pytest.raises(InputError, match='parts of another job.*history'):
     logs.scored(
         run.predictor(), tmp_path, [run.rows], part_rows=90, history='store')
