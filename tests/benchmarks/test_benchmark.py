@@ -108,8 +108,8 @@ def test_what_several_devices_exchange():
   # The network, and of each row that 64 examples may touch 18 numbers four
   # times: the gradient, and the row with Adam's two moments; of an example 23
   # ids and two labels.
-  sizes = [max(int(s / sum(common.SHARES) * 1000), 10) for s in common.SHARES]
-  rows = sum(min(64, size) for size in sizes)
+  _, schema = common.make_data(1000, examples=64)
+  rows = sum(min(64, field.vocab_size) for field in schema.fields)
   assert line['bytes_exchanged'] == 4 * (
       475_522 + rows * 18 * 4 + 64 * (23 + 2))
   assert again.returncode == 2 and 'three numbers from 1' in again.stderr
