@@ -6,7 +6,6 @@ module, as `multiprocessing` has it, so any script may start them; and nothing
 in them imports JAX.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 import multiprocessing
 from multiprocessing.connection import wait
@@ -17,15 +16,12 @@ import subprocess
 import sys
 from typing import Any
 
-from esmm_jax import streams
 from esmm_jax.cores import cores
 from esmm_jax.engines import worker
 from esmm_jax.engines.engine import Engine, Function, Tell
+from esmm_jax.engines.job import Job
 from esmm_jax.engines.shared import save
-from esmm_jax.types import InputError
 
-_TRIES = 3  # Of a part whose worker is lost.
-_AHEAD = 2  # Parts for each worker whose results may wait for an earlier one.
 _START = (
     'import sys; sys.path[:] = {path!r}\n'
     'from esmm_jax.engines.worker import serve; serve({number})'
@@ -99,7 +95,7 @@ class Processes(Engine):
     """See the base class.
 
     Raises:
-      InputError: Workers were lost `_TRIES` times in one part.
+      InputError: See `Job.results`.
     """
     path = save(shared, folder)
     job = _Job(self, function, path, parts, tell)
@@ -123,8 +119,8 @@ class Processes(Engine):
       self._idle.pop().end()
 
 
-class _Job:
-  """One call of `map`: which parts are to do, in work and done."""
+class _Job(Job):
+  """Parts that processes do."""
 
   def __init__(
       self,
@@ -134,83 +130,49 @@ class _Job:
       parts: Sequence[Any],
       tell: Tell,
   ):
+    super().__init__(engine.workers, len(parts))
     self._engine, self._tell = engine, tell
     self._call = lambda k: (function, path, parts[k])
-    self._num = len(parts)
-    self._todo = list(range(self._num))[::-1]  # The next one is the last.
-    self._busy: dict[Any, tuple[_Worker, int]] = {}
-    self._done: dict[int, tuple[str, Any]] = {}
-    self._losses: Counter[int] = Counter()
 
-  def results(self) -> Iterator[Any]:
-    """Yields the results in order."""
-    for turn in range(self._num):
-      while turn not in self._done:
-        self._begin(turn)
-        for connection in wait(list(self._busy)):
-          self._hear(connection)
-      kind, value = self._done.pop(turn)
-      if kind == worker.FAILED:
-        raise value
-      self._begin(turn + 1)  # What comes out now takes time to be added up.
-      yield value
+  def begin(self, k: int) -> None:
+    """See the base class."""
+    one = self._engine.take()
+    one.told = 0
+    self.busy[one.connection] = one, k
+    try:
+      one.connection.send(self._call(k))
+    except OSError:  # It was lost; its end of the pipe will say so.
+      pass
+
+  def hear(self) -> None:
+    """See the base class."""
+    for connection in wait(list(self.busy)):
+      one, k = self.busy[connection]
+      try:
+        kind, value = pickle.loads(connection.recv_bytes())
+      except (EOFError, OSError):
+        self._end(connection)
+        continue
+      if kind == worker.TOLD:
+        one.told += value
+        self._tell(value)
+        continue
+      self.take(k, (kind, value))
+      del self.busy[connection]
+      self._engine.give_back(one)
 
   def stop(self) -> None:
-    """Ends the workers that are at work."""
-    for one, _ in self._busy.values():
+    """See the base class."""
+    for one, _ in self.busy.values():
       one.end()
-    self._busy.clear()
+    self.busy.clear()
 
-  def _begin(self, turn: int) -> None:
-    """Gives parts to workers, not too far ahead of the one whose turn it is."""
-    end = turn + _AHEAD * self._engine.workers
-    while (
-        self._todo
-        and self._todo[-1] < end
-        and len(self._busy) < self._engine.workers
-    ):
-      k, one = self._todo.pop(), self._engine.take()
-      one.told = 0
-      self._busy[one.connection] = one, k
-      try:
-        one.connection.send(self._call(k))
-      except OSError:  # It was lost; its end of the pipe will say so.
-        pass
-
-  def _hear(self, connection: Any) -> None:
-    """Takes a message of a worker."""
-    one, k = self._busy[connection]
-    try:
-      kind, value = pickle.loads(connection.recv_bytes())
-    except (EOFError, OSError):
-      self._lose(connection)
-      return
-    if kind == worker.TOLD:
-      one.told += value
-      self._tell(value)
-      return
-    self._done[k] = kind, value
-    del self._busy[connection]
-    self._engine.give_back(one)
-
-  def _lose(self, connection: Any) -> None:
-    """Puts the part of a lost worker back."""
-    one, k = self._busy.pop(connection)
+  def _end(self, connection: Any) -> None:
+    """Ends a worker that was lost; what it told of is not done."""
+    one, k = self.busy.pop(connection)
     code = one.lost()
     end = f'exit code {code}'
     if code < 0:
       end = f'signal {-code} ({signal.Signals(-code).name})'
-    self._losses[k] += 1
-    if self._losses[k] >= _TRIES:
-      raise InputError(
-          f'a worker process was lost, by {end}, {_TRIES} times at part {k + 1}'
-          f' of {self._num}. Where memory runs out, the system ends processes:'
-          ' set fewer --workers. Nothing half-written is left.'
-      )
-    streams.warn(
-        f'a worker process was lost, by {end}; another one does its part,'
-        f' {k + 1} of {self._num}, again.'
-    )
+    self.lose(k, f'a worker process was lost, by {end}')
     self._tell(-one.told)
-    self._todo.append(k)
-    self._todo.sort(reverse=True)

@@ -4,7 +4,6 @@ Ray is an extra and is imported when an engine is made. The machines of a
 cluster see the files of the work, and this package, under the same paths.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 import contextlib
 import importlib
@@ -16,11 +15,10 @@ from typing import Any
 from esmm_jax import streams
 from esmm_jax.engines import ray_start, worker
 from esmm_jax.engines.engine import Engine, Function, Tell
+from esmm_jax.engines.job import Job
 from esmm_jax.engines.shared import Last, save
 from esmm_jax.types import InputError
 
-_TRIES = 3  # Of a part whose worker is lost.
-_AHEAD = 2  # Parts for each worker whose results may wait for an earlier one.
 _SILENCE = 20.0  # Seconds without a worker before a line says so.
 
 
@@ -70,7 +68,7 @@ class OnRay(Engine):
     """See the base class; rows are told of when a part is done.
 
     Raises:
-      InputError: Workers were lost `_TRIES` times in one part.
+      InputError: See `Job.results`.
     """
     path = save(shared, folder)
     try:
@@ -78,9 +76,10 @@ class OnRay(Engine):
         content = [self._ray.put(f.read())]  # In a list it is not fetched.
     finally:
       os.remove(path)
-    job = _Job(self, lambda k: (function, path, content, parts[k]), len(parts))
+    call = lambda k: (function, path, content, parts[k])
+    job = _Job(self, call, len(parts), tell)
     try:
-      yield from job.results(tell)
+      yield from job.results()
     finally:
       job.stop()
 
@@ -127,80 +126,50 @@ class _Actor:
     return sum(told), answer
 
 
-class _Job:
-  """One call of `map`: which parts are to do, in work and done."""
+class _Job(Job):
+  """Parts that actors do."""
 
-  def __init__(self, engine: OnRay, call: Any, num: int):
-    self._engine, self._call, self._num = engine, call, num
+  def __init__(self, engine: OnRay, call: Any, num: int, tell: Tell):
+    super().__init__(engine.workers, num)
+    self._engine, self._call, self._tell = engine, call, tell
     self._ray = importlib.import_module('ray')
-    self._todo = list(range(num))[::-1]  # The next one is the last.
-    self._busy: dict[Any, tuple[Any, int]] = {}
-    self._done: dict[int, tuple[str, Any]] = {}
-    self._losses: Counter[int] = Counter()
     self._begun = self._warned = False
 
-  def results(self, tell: Tell) -> Iterator[Any]:
-    """Yields the results in order."""
-    for turn in range(self._num):
-      while turn not in self._done:
-        self._begin(turn)
-        ready, _ = self._ray.wait(list(self._busy), timeout=_SILENCE)
-        for call in ready:
-          self._hear(call, tell)
-        if not ready:
-          self._warn_of_silence()
-      kind, value = self._done.pop(turn)
-      if kind == worker.FAILED:
-        raise value
-      self._begin(turn + 1)  # What comes out now takes time to be added up.
-      yield value
+  def begin(self, k: int) -> None:
+    """See the base class."""
+    actor = self._engine.take()
+    self.busy[actor.do.remote(*self._call(k))] = actor, k
+
+  def hear(self) -> None:
+    """See the base class."""
+    ready, _ = self._ray.wait(list(self.busy), timeout=_SILENCE)
+    for call in ready:
+      self._hear(call)
+    if not ready:
+      self._warn_of_silence()
 
   def stop(self) -> None:
-    """Ends the actors that are at work."""
-    for actor, _ in self._busy.values():
+    """See the base class."""
+    for actor, _ in self.busy.values():
       self._engine.end(actor)
-    self._busy.clear()
+    self.busy.clear()
 
-  def _begin(self, turn: int) -> None:
-    """Gives parts to actors, not too far ahead of the one whose turn it is."""
-    workers = self._engine.workers
-    end = turn + _AHEAD * workers
-    while self._todo and self._todo[-1] < end and len(self._busy) < workers:
-      k, actor = self._todo.pop(), self._engine.take()
-      self._busy[actor.do.remote(*self._call(k))] = actor, k
-
-  def _hear(self, call: Any, tell: Tell) -> None:
+  def _hear(self, call: Any) -> None:
     """Takes the result of a part, or the loss of its actor."""
-    actor, k = self._busy.pop(call)
+    actor, k = self.busy.pop(call)
     try:
       told, message = self._ray.get(call)
     except self._ray.exceptions.RayError as e:
       with contextlib.suppress(Exception):  # It is mostly gone.
         self._engine.end(actor)
-      self._lose(k, e)
+      reason = str(e).partition('\n')[0].rstrip('.')
+      lost = f'a worker of Ray was lost, by {type(e).__name__}'
+      self.lose(k, lost, f' ({reason})')
       return
     self._begun = True
-    tell(told)
-    self._done[k] = pickle.loads(message)
+    self._tell(told)
+    self.take(k, pickle.loads(message))
     self._engine.give_back(actor)
-
-  def _lose(self, k: int, error: Exception) -> None:
-    """Puts the part of a lost actor back."""
-    which = f'part {k + 1} of {self._num}'
-    self._losses[k] += 1
-    if self._losses[k] >= _TRIES:
-      reason = str(error).partition('\n')[0].rstrip('.')
-      raise InputError(
-          f'a worker of Ray was lost {_TRIES} times at {which} ({reason}).'
-          ' Where memory runs out, processes are ended: set fewer --workers.'
-          ' Nothing half-written is left.'
-      )
-    name = type(error).__name__
-    streams.warn(
-        f'a worker of Ray was lost ({name}); another one does {which} again.'
-    )
-    self._todo.append(k)
-    self._todo.sort(reverse=True)
 
   def _warn_of_silence(self) -> None:
     """Says, once, that the cluster gives no worker, which Ray does not."""
@@ -210,6 +179,6 @@ class _Job:
     if free < 1:
       self._warned = True
       streams.warn(
-          f'{len(self._busy)} workers wait for processors: the cluster has'
+          f'{len(self.busy)} workers wait for processors: the cluster has'
           f' {free:g} free. Another job may hold them.'
       )

@@ -62,7 +62,7 @@ def test_a_killed_worker_is_replaced(num, two, tmp_path, capsys):
   assert (tmp_path / 'tried-1').read_text('utf-8') == 'x' * (num + 1)
   assert capsys.readouterr().err.splitlines() == [
       'warning: a worker process was lost, by signal 9 (SIGKILL); another one'
-      ' does its part, 2 of 4, again.'] * num
+      ' does part 2 of 4 again.'] * num
 
 
 @pytest.mark.usefixtures('capsys')

@@ -39,13 +39,14 @@ def test_a_ray_of_its_own():
   assert answers['killed'] == [[0, 1, 2, 3], 40]
   (results, error) = answers['always']
   assert results == [0]
-  assert error.startswith('a worker of Ray was lost 3 times at part 2 of 4 (')
+  assert error.startswith(
+      'a worker of Ray was lost, by ActorDiedError, 3 times at part 2 of 4 (')
   warnings = done.stderr.splitlines()
   assert warnings[0] == (
       'warning: RAY_ADDRESS=192.0.2.1:1 is not looked at: a Ray is started on'
       ' this machine. --ray_address names a cluster.')
   assert warnings[1:] == [
-      'warning: a worker of Ray was lost (ActorDiedError); another one does'
+      'warning: a worker of Ray was lost, by ActorDiedError; another one does'
       ' part 2 of 4 again.'] * 3
   assert answers['usage'] == ['RAY_USAGE_STATS_ENABLED=0']
   assert answers['left'] == 1

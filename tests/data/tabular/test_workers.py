@@ -254,7 +254,7 @@ def test_a_worker_that_is_killed(tmp_path, capsys):
       prepared(tmp_path / engine, files, engine, k, **OPTIONS)
       for engine, k in (('local', 1), ('killing', 2)))
   assert one == two
-  again = 'by signal 9 (SIGKILL); another one does its part, 2 of 3, again.'
+  again = 'by signal 9 (SIGKILL); another one does part 2 of 3 again.'
   assert capsys.readouterr().err.count(again) == 2  # In both passes.
 
 

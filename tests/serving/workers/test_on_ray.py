@@ -21,7 +21,7 @@ def test_files_and_a_data_set_of_ray(finished, tmp_path):
   assert json.loads(done.stdout.splitlines()[-1]) == {
       'same': [True, True], 'columns': ['user', *SCORES], 'users': True,
       'scores': True}
-  assert 'a worker of Ray was lost (ActorDiedError)' in done.stderr
+  assert 'a worker of Ray was lost, by ActorDiedError' in done.stderr
 
 
 def test_the_command(finished, tmp_path):
