@@ -71,6 +71,7 @@ def test_a_worker_that_is_killed_each_time(two, tmp_path):
       r'^a worker process was lost, by signal 9 \(SIGKILL\), 3 times at part 2'
       r' of 4\. Where memory runs out, .* set fewer --workers\.')):
     mapped(two, doing.killed, (str(tmp_path), 9), range(4), tmp_path)
+  assert (tmp_path / 'tried-1').read_text('utf-8') == 'xxx'
 
 
 def test_mapped_arrays_are_not_copied(two, tmp_path):
