@@ -23,6 +23,7 @@ from typing import Any
 
 from absl import flags
 from esmm_jax import streams
+from esmm_jax.printable import printable
 from esmm_jax.types import InputError
 
 from experiments import cli, console, file_flags, load
@@ -94,6 +95,30 @@ def _prepare(options: Any) -> None:
   for line in builder.report_lines():
     console.say(line)
   for text in builder.warnings:
+    console.warn(text)
+  if not builder.tells_gaps:
+    _look(builder)
+
+
+def _look(builder: Any) -> None:
+  """Says how often each event and gap is, by split; warns of what is odd."""
+  from esmm_jax.first_look import gaps, leaks, rates
+
+  tasks, splits = builder.schema.tasks, list(builder.info.splits)
+  of_splits = {s: rates.of_split(builder, s, tasks) for s in splits}
+  shares = {s: gaps.of_split(builder, s) for s in splits}
+  for lines in (
+      rates.table(of_splits, tasks),
+      gaps.table(shares, 'missing'),
+      gaps.table(shares, 'unseen'),
+  ):
+    for line in lines:
+      console.say(printable(line))
+    console.say('')
+  for split in splits[1:]:
+    for text in gaps.warnings(shares[split], split):
+      console.warn(text)
+  for text in leaks.warnings(builder, splits[0], tasks):
     console.warn(text)
 
 

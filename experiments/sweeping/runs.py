@@ -239,7 +239,9 @@ def _train(
       ownership.claim(folder, ownership.RUN, 'run')
       provenance.note_origin(folder, {**origin, 'data': data})
     # `checks` has compared the idle keys with the other runs.
-    ends = train_replicas(trees, folders, data_dir, home, check_idle=False)
+    ends = train_replicas(
+        trees, folders, data_dir, home, check_idle=False, tells=False
+    )
     errors = [end if isinstance(end, Exception) else None for end in ends]
     return dict(zip(names, errors))
   except locks.InUse as e:

@@ -181,6 +181,16 @@ RULES = [
         ],
         NUMERIC,
     ),
+    (
+        'esmm_jax.first_look',
+        [
+            'esmm_jax.data.store',
+            'esmm_jax.data.tabular.unseen',
+            'esmm_jax.metrics.ranking',
+            *LAYERS,
+        ],
+        ['numpy'],
+    ),
     ('esmm_jax.parallel', LAYERS, JAX),
     ('esmm_jax.protocols', ['esmm_jax.metrics', 'esmm_jax.types'], []),
     (
@@ -261,6 +271,7 @@ RULES = [
             'esmm_jax.data',
             'esmm_jax.embeddings',
             'esmm_jax.estimators',
+            'esmm_jax.first_look',
             'esmm_jax.metrics',
             'esmm_jax.models',
             'esmm_jax.optim',

@@ -57,6 +57,7 @@ class AliCcp(ColumnarBuilder):
   """
 
   name = 'ali_ccp'
+  tells_gaps = True
 
   @classmethod
   def from_options(

@@ -55,12 +55,12 @@ class ColumnarBuilder(Registered, abc.ABC):
   files: PreparedFiles | None = None
   no_group: int | None = None
   history: str = ''  # A subclass may have a property.
+  tells_gaps = False  # Whether `report_lines` has rates and gaps by split.
 
   def __init__(self, **kwargs: Any):
     self.raw_warnings: list[str] = []
     # TFDS warns of configs that are not in a fixed list; ours are of options.
-    logger = logging.getLogger('absl')
-    level = logger.level
+    level = (logger := logging.getLogger('absl')).level
     logger.setLevel(logging.ERROR)
     try:
       super().__init__(**kwargs)
