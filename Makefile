@@ -36,8 +36,9 @@ test-kill: setup
 lint: setup
 	$(RUN) -m ruff check .
 
-# API documentation in build/docs; a warning is an error, but for those of two
-# annotations that classes of tensorflow-datasets bring along.
+# The site in build/docs: the guides (mkdocs.yml), and the API in api/. A warning
+# is an error, but for those of two annotations that classes of
+# tensorflow-datasets bring along.
 TFDS := ignore:Error parsing type annotation
 # The package's __all__ would leave its modules out, so they are named.
 MODULES := esmm_jax \
@@ -46,9 +47,10 @@ MODULES := esmm_jax \
     $(filter-out %/__init__.py,$(wildcard esmm_jax/*.py)))
 docs: setup
 	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet
 	$(RUN) -W error -W '$(TFDS) utils.VersionOrStr' \
 	  -W '$(TFDS) list[utils.VersionOrStr]' \
-	  -m pdoc --docformat google -o build/docs $(MODULES)
+	  -m pdoc --docformat google -o build/docs/api $(MODULES)
 
 # Runs the notebooks and keeps what they print and draw.
 notebooks: setup
