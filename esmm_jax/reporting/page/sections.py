@@ -43,6 +43,23 @@ def spaces(results: Mapping[str, Any], split: str = 'test') -> list[str]:
   return [s for s in names if not _GATE.fullmatch(f'test/{s}/entropy')]
 
 
+def rates(predicted: Any) -> Section:
+  """Shows the rows of the test split, and how many of them are positive.
+
+  Args:
+    predicted: `scores.Scores` of that split, or None.
+  """
+  if predicted is None or not predicted.rates:
+    return Section('Rows', [])
+  texts = [
+      [space, label, f'{rows:,}', f'{positives:,}',
+       f'{positives / rows:.3%}' if rows else NONE]
+      for space, (label, positives, rows) in predicted.rates.items()
+  ]  # fmt: skip
+  headers = ['space', 'event', 'rows', 'positives', 'base rate']
+  return Section('Rows', [Table(Grid('Test split', headers, texts, 2, []))])
+
+
 def metrics(
     results: Mapping[str, Any], tasks: Tasks = (), history: str = ''
 ) -> Section:
