@@ -168,8 +168,8 @@ def fit(
     part = compute(
         some, log, scratch.make, priors_of(log), after=scratch.release
     )
-    for whole, own in zip(past, part):
-      whole.update(own)
+    for whole, more in zip(past, part):
+      whole.update(more)
   fitted = Fitted.fit(specs, past, train, FUNNEL, tables, scratch.release)
   return Encoding(past, fitted)
 

@@ -28,7 +28,7 @@ KINDS = {
 
 
 class Index(NamedTuple):
-  """What rows of the log are joined by.
+  """Ids that rows of the log are joined by.
 
   Attributes:
     users: int64, the user_id of each row of the table of users, ascending.
@@ -69,7 +69,7 @@ class Tables(NamedTuple):
 
   @property
   def index(self) -> Index:
-    """What rows of the log are joined by."""
+    """The ids that rows of the log are joined by."""
     ids = self.users['user_id'].values, self.videos['video_id'].values
     return Index(*ids, self.videos['upload_dt'])
 

@@ -88,7 +88,7 @@ def _count(shared: Shared, part: Part, tell: Tell) -> Counted:
   rows, num = selection.rows(part)
   counted = Counted(len(selection.index.users), len(selection.index.videos))
   counted.num.update(num)
-  counted.num['kept'] = len(rows.click)
+  counted.num['rows_kept'] = len(rows.click)
   counted.num['rows_without_user_features'] = int((rows.user < 0).sum())
   counted.num['rows_without_video_features'] = int((rows.video < 0).sum())
   counted.num['duration_0'] = int((rows.log['duration_ms'] == 0).sum())
@@ -153,6 +153,6 @@ def count(
   placed: list[Part] = []
   results = engine.map(_count, shared, parts, shared.folder, tell)
   for part, counted in zip(parts, results, strict=True):
-    placed.append(part._replace(kept=total.num['kept']))
+    placed.append(part._replace(first_kept=total.num['rows_kept']))
     total.merge(counted)
   return placed, total

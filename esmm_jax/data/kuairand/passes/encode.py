@@ -48,7 +48,7 @@ def _encode(shared: Shared, part: Part, tell: Tell) -> None:
   rows, _ = shared.selection.rows(part)
   columns = shared.encoder.encode(rows)
   if shared.history:
-    columns |= shared.history.encode(part.kept, len(rows.click))
+    columns |= shared.history.encode(part.first_kept, len(rows.click))
   columns |= _other_columns(shared, rows, part)
   for k, split in enumerate(SPLITS):
     folder = shared.folder_of(split, part)

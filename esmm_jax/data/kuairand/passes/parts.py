@@ -43,8 +43,8 @@ class Part(NamedTuple):
     log_file: Index of their file in `RawLog.log_files`.
     line: The line of the first row in its file; the header is line 1.
     first: Number of the first row in the log.
-    kept: Number of the first row among those that the options keep, once that
-      is clear.
+    first_kept: Number of the first row among those that the options keep, once
+      that is clear.
   """
 
   number: int
@@ -52,7 +52,7 @@ class Part(NamedTuple):
   log_file: int
   line: int
   first: int
-  kept: int = 0
+  first_kept: int = 0
 
 
 def plan(paths: Sequence[str], workers: int) -> list[Lines]:

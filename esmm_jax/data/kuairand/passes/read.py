@@ -41,7 +41,7 @@ _DATES = 1 << 10  # Rank of dates that are none, behind those of values.
 
 
 class _Facts(NamedTuple):
-  """What is known of a part of a log.
+  """Facts of a part of a log.
 
   Attributes:
     num_lines: See `checked_csv.Read`.
@@ -49,7 +49,7 @@ class _Facts(NamedTuple):
     num_rows: Its rows.
     time: The smallest time_ms.
     days: yyyymmdd -> rows.
-    kept: The same of those rows that the policy for labels keeps.
+    kept_days: The same of those rows that the policy for labels keeps.
   """
 
   num_lines: int
@@ -57,7 +57,7 @@ class _Facts(NamedTuple):
   num_rows: int = 0
   time: int = 0
   days: Counter[int] = Counter()
-  kept: Counter[int] = Counter()
+  kept_days: Counter[int] = Counter()
 
 
 class _File(NamedTuple):
@@ -180,7 +180,7 @@ def read(
       of another log.
   """
   logs: list[_File] = []
-  kept: Counter[int] = Counter()
+  days_kept: Counter[int] = Counter()
   warnings: list[str] = []
 
   def check(path: str, num: int, days: Counter[int] | None) -> None:
@@ -198,7 +198,7 @@ def read(
       facts = _of_file(path, zip(some, results))
       days = sum((one.days for one in facts), Counter())
       check(path, sum(one.num_rows for one in facts), days)
-      kept += sum((one.kept for one in facts), Counter())
+      days_kept += sum((one.kept_days for one in facts), Counter())
       rows = {_path(folder, p): f.num_rows for p, f in zip(some, facts)}
       time = min(one.time for one in facts)
       logs.append(_File(time, os.path.basename(path), rows))
@@ -211,13 +211,13 @@ def read(
   parts, num_rows = _in_order(logs)
   names = [log.name for log in logs]
   said = list(filter(None, warnings))
-  return RawLog(names, parts, num_rows, kept, both, said)
+  return RawLog(names, parts, num_rows, days_kept, both, said)
 
 
 def _of_file(
     path: str, results: Iterator[tuple[Lines, _Facts]]
 ) -> list[_Facts]:
-  """Returns what is known of the parts of a log; raises its problem."""
+  """Returns the facts of the parts of a log; raises its problem."""
   facts: list[_Facts] = []
   worst: tuple[Problem, int] | None = None
   before = 0
@@ -274,7 +274,7 @@ def repeated(log: RawLog) -> np.ndarray:
   return np.sort(rows[order[1:][same]])
 
 
-def kept_days(
+def days_of_rows(
     log: RawLog, config: KuaiRandConfig, rows: np.ndarray
 ) -> set[int]:
   """Returns the days, yyyymmdd, of the rows that the options keep.
