@@ -16,8 +16,8 @@ from esmm_jax.data.files.line_problems import Problem
 from esmm_jax.data.kuairand import official, tables
 from esmm_jax.data.kuairand.config import CONVERSIONS, KuaiRandConfig
 from esmm_jax.data.kuairand.passes.parts import Lines, LOG, Part, plan
-from esmm_jax.data.kuairand.raw import LOG_COLUMNS, REPAIR, to_days
-from esmm_jax.data.kuairand.raw import to_yyyymmdd
+from esmm_jax.data.kuairand.raw import LOG_COLUMNS, look_up, REPAIR
+from esmm_jax.data.kuairand.raw import to_days, to_yyyymmdd
 from esmm_jax.data.kuairand.rows import join_labels
 from esmm_jax.data.kuairand.tables import Tables
 from esmm_jax.data.store.column_files import GrowingTable
@@ -260,11 +260,13 @@ def repeated(log: RawLog) -> np.ndarray:
   Their numbers in the log, int64, ascending.
   """
   numbers = np.concatenate([c[MIXED] for _, c in log.columns([MIXED])])
-  ordered = np.sort(numbers)
-  twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-  del ordered
-  rows = np.flatnonzero(np.isin(numbers, twice))
+  numbers.sort()  # In place: they are many.
+  twice = np.unique(numbers[1:][numbers[1:] == numbers[:-1]])
   del numbers
+  rows = np.concatenate([
+      part.first + np.flatnonzero(look_up(twice, columns[MIXED]) >= 0)
+      for part, columns in log.columns([MIXED])
+  ])
   names = ['user_id', 'video_id', 'time_ms']
   keys = list(log.take(names, rows).values())
   order = np.lexsort(keys)
