@@ -29,6 +29,7 @@ from esmm_jax.data.store import prepared_files, split_parts, unfinished
 from esmm_jax.data.store.prepared_files import is_filled, PreparedFiles
 from esmm_jax.data.store.registered import Registered
 from esmm_jax.data.store.shards import described, TRUTH, write_split
+from esmm_jax.data.store.shards import Written
 from esmm_jax.data.store.source import ColumnarSource
 from esmm_jax.schema import Schema
 from esmm_jax.types import Columns, InputError
@@ -88,12 +89,15 @@ class ColumnarBuilder(Registered, abc.ABC):
   @abc.abstractmethod
   def _generate_splits(
       self,
-  ) -> tuple[Schema, dict[str, Iterator[Columns]], dict[str, Any]]:
+  ) -> tuple[
+      Schema, dict[str, Iterator[Columns | Written]], dict[str, Any]
+  ]:
     """Reads or makes the data.
 
     Returns:
       The schema with every vocabulary size; for each split an iterator over
-      its shards (columns of any number of rows); facts to keep in `report`.
+      its shards (columns of any number of rows, or a folder of them); facts to
+      keep in `report`.
     """
 
   def _check_same_files(self) -> None:
