@@ -6,6 +6,8 @@ look-ups of the vocabularies: no worker has a copy of a table.
 """
 
 from collections.abc import Iterator
+import contextlib
+import itertools
 import os
 import shutil
 from typing import Any, NamedTuple
@@ -116,23 +118,24 @@ def shards(
   coverage = Coverage(schema)
   report.update(rows=0, clicks=0, conversions=0)
   tables, rows = group_parts(pair, split), shard_parts(pair, split)
-  tell = lambda num: None
-  results = engine.map(_encode, shared, [*tables, *rows], pair.folder, tell)
-  for part, encoded in zip([*tables, *rows], results):
-    coverage.merge(encoded.coverage)
-    for name, number in encoded.num.items():
-      report[name] += number
-    if isinstance(part, GroupPart):
-      if part.number == len(tables) - 1:
+  parts, tell = [*tables, *rows], lambda num: None
+  with contextlib.closing(
+      engine.map(_encode, shared, parts, pair.folder, tell)
+  ) as results:
+    for part, encoded in zip(parts, results):
+      coverage.merge(encoded.coverage)
+      for name, number in encoded.num.items():
+        report[name] += number
+      if isinstance(part, RowPart):
+        for pile in itertools.chain(*part.buckets):
+          pile.remove()
+        if part is rows[-1]:
+          report['sessions'] = int(np.count_nonzero(groups.rows))
+          report['sessions_without_rows'] = int(np.sum(groups.rows == 0))
+          report['fields'] = coverage.to_dict(report['rows'])
+        yield encoded.shard
+      elif part is tables[-1]:
         _join_groups(shared, tables, folder)
-      continue
-    for pile in (pile for piles in part.buckets for pile in piles):
-      pile.remove()
-    if part.number == len(rows) - 1:
-      report['sessions'] = int(np.count_nonzero(groups.rows))
-      report['sessions_without_rows'] = int(np.sum(groups.rows == 0))
-      report['fields'] = coverage.to_dict(report['rows'])
-    yield encoded.shard
 
 
 def _encode(
@@ -201,7 +204,8 @@ def _join_column(paths: list[str], target: str, are_offsets: bool) -> None:
     column = column or GrowingColumn(target, array.dtype)
     first = int(are_offsets and k > 0)  # The first one is the last before it.
     for low in range(first, len(array), _AT_ONCE):
-      column.append(array[low : low + _AT_ONCE] + array.dtype.type(end))
+      some = array[low : low + _AT_ONCE]
+      column.append(some + end if are_offsets else some)
     end += int(array[-1]) if are_offsets else 0
     os.remove(path)
   column.close()

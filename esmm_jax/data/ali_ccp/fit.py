@@ -1,6 +1,7 @@
 """Fits the vocabularies to the training rows, by part."""
 
 from collections.abc import Iterator, Sequence
+import contextlib
 import os
 from typing import NamedTuple
 
@@ -68,9 +69,11 @@ def fit(
   for fields in _passes(pair):
     shared = _Shared(fields, pair.ranges, pair.groups[split])
     total = {f.name: shared.zeros(f) for f in fields}
-    for counted in engine.map(_count, shared, parts, pair.folder, nothing):
-      for name, (ids, rows) in counted.items():
-        total[name][ids] += rows
+    results = engine.map(_count, shared, parts, pair.folder, nothing)
+    with contextlib.closing(results):
+      for counted in results:
+        for name, (ids, rows) in counted.items():
+          total[name][ids] += rows
     for name, rows in total.items():
       low = pair.ranges[name][0]
       vocabularies[name] = loops.vocabulary(rows, low, min_count)
@@ -98,18 +101,18 @@ def _count(
   del tell  # The bar is of the bytes of the files.
   if isinstance(part, RowPart):
     return _count_rows(shared, part)
-  rows = np.asarray(shared.groups.rows[part.first : part.stop])
-  return {
-      f.name: _seen(_count_groups(shared.zeros(f), f, part.folder, rows, low))
-      for f in shared.fields
-      for low in shared.ranges[f.name][:1]
-      if f.by_group
-  }
+  rows, counted = np.asarray(shared.groups.rows[part.first : part.stop]), {}
+  for f in shared.fields:
+    if f.by_group:
+      counts, low = shared.zeros(f), shared.ranges[f.name][0]
+      _count_groups(counts, f, part.folder, rows, low)
+      counted[f.name] = _seen(counts)
+  return counted
 
 
 def _count_groups(
     counts: np.ndarray, field: Field, folder: str, rows: np.ndarray, low: int
-) -> np.ndarray:
+) -> None:
   """Adds the rows with each value of a field of groups to `counts`.
 
   Args:
@@ -122,13 +125,12 @@ def _count_groups(
   ids = np.load(ids_path(field, folder), mmap_mode='r')
   if field.kind == 'id':
     loops.count_weighted(counts, np.asarray(ids), rows, low)
-    return counts
+    return
   offsets = np.load(os.path.join(folder, f'{field.name}.offsets.npy'))
   for a in range(0, len(rows), _GROUPS_AT_ONCE):
     b = min(a + _GROUPS_AT_ONCE, len(rows))
     part = np.asarray(ids[offsets[a] : offsets[b]])
     loops.count_lists(counts, part, offsets[a : b + 1], rows[a:b], low)
-  return counts
 
 
 def _count_rows(shared: _Shared, part: RowPart) -> _Counted:

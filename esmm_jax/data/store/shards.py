@@ -30,6 +30,9 @@ class Written(NamedTuple):
   num_bytes: int
 
 
+Shard = Columns | Written
+
+
 def described(
     builder: tfds.core.DatasetBuilder,
     schema: Schema,
@@ -71,7 +74,7 @@ def write_split(
     name: str,
     split: str,
     schema: Schema,
-    shards: Iterable[Columns | Written],
+    shards: Iterable[Shard],
     wrote: Callable[[int], None],
 ) -> tfds.core.SplitInfo:
   """Writes the shards of a split.
