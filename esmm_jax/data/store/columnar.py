@@ -28,10 +28,10 @@ from esmm_jax import streams, system_errors, whole_files
 from esmm_jax.data.store import prepared_files, split_parts, unfinished
 from esmm_jax.data.store.prepared_files import is_filled, PreparedFiles
 from esmm_jax.data.store.registered import Registered
-from esmm_jax.data.store.shards import described, TRUTH, write_split
+from esmm_jax.data.store.shards import described, Shard, TRUTH, write_split
 from esmm_jax.data.store.source import ColumnarSource
 from esmm_jax.schema import Schema
-from esmm_jax.types import Columns, InputError
+from esmm_jax.types import InputError
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
@@ -88,12 +88,12 @@ class ColumnarBuilder(Registered, abc.ABC):
   @abc.abstractmethod
   def _generate_splits(
       self,
-  ) -> tuple[Schema, dict[str, Iterator[Columns]], dict[str, Any]]:
+  ) -> tuple[Schema, dict[str, Iterator[Shard]], dict[str, Any]]:
     """Reads or makes the data.
 
     Returns:
       The schema with every vocabulary size; for each split an iterator over
-      its shards (columns of any number of rows); facts to keep in `report`.
+      its shards, of any number of rows; facts to keep in `report`.
     """
 
   def _check_same_files(self) -> None:
