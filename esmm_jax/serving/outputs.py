@@ -64,8 +64,7 @@ def here(path: str) -> str:
   """
   if not remote.is_remote(path):
     return path
-  folder, _, name = path.rpartition('/')
-  return os.path.join(cache.folder(path), name or folder)
+  return os.path.join(cache.folder(path), path.rpartition('/')[2])
 
 
 def deliver(local: str, path: str, overwrite: bool) -> None:

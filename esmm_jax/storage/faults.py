@@ -17,6 +17,8 @@ from esmm_jax.types import InputError
 T = TypeVar('T')
 ATTEMPTS = 4
 FIRST_WAIT = 1.0  # Seconds; three times as long before each next attempt.
+# Seconds after which no attempt is begun: the library has tried for as long.
+PATIENCE = 30.0
 # Of botocore and google-auth, by name: they are imported by others, if at all.
 _NO_CREDENTIALS = (
     'NoCredentialsError', 'PartialCredentialsError', 'DefaultCredentialsError',
@@ -24,6 +26,10 @@ _NO_CREDENTIALS = (
 )  # fmt: skip
 _SECRET = re.compile('SECRET|TOKEN|PASSWORD|CREDENTIAL|_KEY')
 _LEAST = 8  # Characters of a secret; fewer may be in any text.
+
+
+class StoreError(InputError):
+  """A store cannot be read or written."""
 
 
 def retried(url: str, action: Callable[[], T]) -> T:
@@ -41,13 +47,15 @@ def retried(url: str, action: Callable[[], T]) -> T:
     FileExistsError: There is one, and there should be none.
     InputError: Access is denied, or the store failed at every attempt.
   """
+  begin = time.monotonic()
   for left in reversed(range(ATTEMPTS)):
     try:
       return action()
     except (InputError, FileNotFoundError, FileExistsError):
       raise
     except Exception as e:
-      if not left or not _passes(e):
+      late = time.monotonic() - begin > PATIENCE
+      if not left or late or not _passes(e):
         raise refusal(url, e) from e
       wait = FIRST_WAIT * 3 ** (ATTEMPTS - 1 - left)
       streams.progress(f'{url}: {told(e)} It is tried again in {wait:.0f} s.')
@@ -56,21 +64,21 @@ def retried(url: str, action: Callable[[], T]) -> T:
   raise AssertionError
 
 
-def refusal(url: str, error: Exception) -> InputError:
+def refusal(url: str, error: Exception) -> StoreError:
   """Makes the error of an object that cannot be read or written."""
   if isinstance(error, PermissionError) or _has_none(error):
-    return InputError(
+    return StoreError(
         f'{url}: access is denied ({told(error)}) Look at the credentials in'
         ' the environment (docs/storage.md) and at the rights of their user.'
     )
   if isinstance(error, FileNotFoundError):
-    return InputError(
+    return StoreError(
         f'{url}: there is no such bucket or file ({told(error)}) Make the'
         ' bucket, or look at the name.'
     )
   if isinstance(error, NotImplementedError):
-    return InputError(f'{url}: its file system cannot do this; use another.')
-  return InputError(
+    return StoreError(f'{url}: its file system cannot do this; use another.')
+  return StoreError(
       f'{url}: {told(error)} Look at the network and the server; then run the'
       ' same command.'
   )

@@ -95,32 +95,40 @@ def size(url: str) -> int | None:
     return None
 
 
-def upload(path: str, url: str) -> None:
+def upload(path: str, url: str, name: str = '') -> None:
   """Copies a file of this machine to a store.
+
+  Args:
+    path: The file.
+    url: The object.
+    name: What it is, for messages.
 
   Raises:
     InputError: It cannot be written; what was there before is there still.
   """
-  fs, name = paths.file_system(url)
-  to = name if _is_objects(fs) else name + _PARTIAL
-  _make_folder(fs, name)
+  fs, final = paths.file_system(url)
+  to = final if _is_objects(fs) else final + _PARTIAL
+  _make_folder(fs, final)
+  where = f'{url} ({name})' if name else url
 
   def put() -> None:
     fs.put_file(path, to)
-    if to != name:
-      fs.mv(to, name)
+    if to != final:
+      fs.mv(to, final)
     fs.invalidate_cache()
-    wrote, wanted = int(fs.info(name)['size']), os.path.getsize(path)
+    wrote, wanted = int(fs.info(final)['size']), os.path.getsize(path)
     if wrote != wanted:
       raise OSError(f'{wrote} bytes of {wanted} arrived')
 
   try:
-    faults.retried(url, put)
+    faults.retried(where, put)
   except FileNotFoundError as e:
-    raise faults.refusal(url, e) from e
+    raise faults.refusal(where, e) from e
 
 
-def download(url: str, path: str, num_bytes: int, digest: str) -> None:
+def download(
+    url: str, path: str, num_bytes: int, digest: str, name: str = ''
+) -> None:
   """Copies an object to a file of this machine, and compares it.
 
   Args:
@@ -128,25 +136,27 @@ def download(url: str, path: str, num_bytes: int, digest: str) -> None:
     path: The file; its folder must exist.
     num_bytes: Of it.
     digest: Its sha256.
+    name: What it is, for messages.
 
   Raises:
     InputError: It is missing, or not what was written.
   """
-  fs, name = paths.file_system(url)
+  fs, source = paths.file_system(url)
+  where = f'{url} ({name})' if name else url
 
   def get() -> None:
     with whole_files.replacing(path) as temporary:
-      fs.get_file(name, temporary)
+      fs.get_file(source, temporary)
       if (now := os.path.getsize(temporary)) != num_bytes:
         raise OSError(f'{now} bytes of {num_bytes} arrived')
       if sha256(temporary) != digest:
         raise OSError('it is not as it was written, by its sha256')
 
   try:
-    faults.retried(url, get)
+    faults.retried(where, get)
   except FileNotFoundError as e:
     raise InputError(
-        f'{url} is missing, though it is in the list of its folder. Remove the'
+        f'{where} is missing, though it is in the list of its folder. Remove the'
         ' folder there, and make it anew.'
     ) from e
 

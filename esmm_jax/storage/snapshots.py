@@ -117,7 +117,7 @@ def write(
       if digest not in stored
   }
   sizes = {p: snapshot.files[p][0] for p in todo.values()}
-  copy = lambda path: remote.upload(file_of(path), snapshot.object(path))
+  copy = lambda p: remote.upload(file_of(p), snapshot.object(p), p)
   _each(f'Copying to {snapshot.url}', copy, sizes)
   content = snapshot.about | {
       'files': snapshot.files, 'sha256': snapshot.sha256
@@ -141,7 +141,7 @@ def fetch(snapshot: Snapshot, paths: Iterable[str], folder: str) -> None:
   def copy(path: str) -> None:
     to = os.path.join(folder, path)
     whole_files.make_folders(os.path.dirname(to))
-    remote.download(snapshot.object(path), to, *snapshot.files[path])
+    remote.download(snapshot.object(path), to, *snapshot.files[path], path)
 
   sizes = {path: snapshot.files[path][0] for path in paths}
   _each(f'Copying from {snapshot.url}', copy, sizes)
