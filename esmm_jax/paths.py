@@ -18,6 +18,8 @@ PROTOCOLS = (
 )  # fmt: skip
 # Of these pip installs what is needed with esmm_jax[storage].
 _STORAGE = ('gcs', 'gs', 's3', 's3a')
+# HOST, USER@HOST, HOST:PORT, without a password.
+_HOST = re.compile(r'([^@:]*@)?(\[[^\]]*\]|[^@:]*)(:\d*)?')
 # Words in the names of parameters whose values are credentials, or signatures,
 # as in links to https:// that are signed for a time.
 _CREDENTIAL = re.compile('signature|credential|token|secret|password|^sig$')
@@ -97,10 +99,13 @@ def refuse_credentials(path: str) -> None:
   protocol, separator, rest = path.partition('://')
   if not separator:
     return
-  user, at, _ = rest.partition('/')[0].rpartition('@')
+  # A password may have a slash, so the rest of it is no host either.
+  is_plain = protocol in ('local', 'memory') or _HOST.fullmatch(
+      rest.partition('/')[0]
+  )
   query = rest.partition('?')[2].partition('#')[0]
   names = [n for n, _ in urllib.parse.parse_qsl(query, keep_blank_values=True)]
-  if at and ':' in user or any(_CREDENTIAL.search(n.lower()) for n in names):
+  if not is_plain or any(_CREDENTIAL.search(n.lower()) for n in names):
     raise InputError(
         f'a URL of {protocol}:// holds a password, a token or a signature,'
         ' which would be printed and noted with the run. Name the file without'

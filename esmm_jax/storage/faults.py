@@ -5,6 +5,7 @@ here waits longer, and knows no library by name but those of fsspec.
 """
 
 from collections.abc import Callable
+import errno
 import os
 import random
 import re
@@ -25,6 +26,11 @@ _NO_CREDENTIALS = (
     'CredentialRetrievalError', 'TokenRetrievalError',
 )  # fmt: skip
 _SECRET = re.compile('SECRET|TOKEN|PASSWORD|CREDENTIAL|_KEY')
+# Of this machine, whatever the store does.
+_HERE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EMFILE,
+    errno.ENFILE,
+)  # fmt: skip
 _LEAST = 8  # Characters of a secret; fewer may be in any text.
 
 
@@ -46,6 +52,7 @@ def retried(url: str, action: Callable[[], T]) -> T:
     FileNotFoundError: There is no such object, or no such bucket.
     FileExistsError: There is one, and there should be none.
     InputError: Access is denied, or the store failed at every attempt.
+    OSError: The disk of this machine is full, say.
   """
   begin = time.monotonic()
   for left in reversed(range(ATTEMPTS)):
@@ -54,6 +61,8 @@ def retried(url: str, action: Callable[[], T]) -> T:
     except (InputError, FileNotFoundError, FileExistsError):
       raise
     except Exception as e:
+      if isinstance(e, OSError) and e.errno in _HERE:
+        raise
       late = time.monotonic() - begin > PATIENCE
       if not left or late or not _passes(e):
         raise refusal(url, e) from e

@@ -156,8 +156,8 @@ def download(
     faults.retried(where, get)
   except FileNotFoundError as e:
     raise InputError(
-        f'{where} is missing, though it is in the list of its folder. Remove the'
-        ' folder there, and make it anew.'
+        f'{where} is missing, though the list of its folder has it. Remove that'
+        ' folder, and make it anew.'
     ) from e
 
 

@@ -9,6 +9,7 @@ the counts of what was done since, as JSON.
 """
 
 import collections
+import contextlib
 import http.client
 import http.server
 import json
@@ -176,10 +177,11 @@ class Server:
     server = http.client.HTTPConnection(self.url.removeprefix('http://'))
     # Without, objects that exist are private; what it says does not matter.
     who = {'Authorization': 'AWS4-HMAC-SHA256 Credential=a/1/us-east-1/s3/c'}
-    server.request(method, path, body, who)
-    answer = server.getresponse()
-    assert answer.status < 300, (method, path, answer.status)
-    return answer.read()
+    with contextlib.closing(server):
+      server.request(method, path, body, who)
+      answer = server.getresponse()
+      assert answer.status < 300, (method, path, answer.status)
+      return answer.read()
 
   def faults(self, **faults):
     """Sets the faults, and counts anew."""
@@ -200,6 +202,7 @@ class Server:
   def __exit__(self, *unused):
     self._process.stdin.close()
     self._process.wait(10)
+    self._process.stdout.close()
 
 
 if __name__ == '__main__':
