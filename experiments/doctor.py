@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 from absl import flags
-from esmm_jax import paths, streams
+from esmm_jax import streams
 
 from experiments import cli, file_flags, load
 
@@ -32,11 +32,12 @@ _COLORS = {'ok': 'green', 'warn': 'yellow', 'FAIL': 'red'}
 
 def findings():
   """Yields what the checks found, the quick ones first."""
+  from esmm_jax.storage import cache
   from esmm_jax.training import parts
   from esmm_jax.doctor import machine as checkup, numbers as checkup_numbers
   from esmm_jax.doctor import scatters as checkup_scatters
 
-  data_dir = paths.expand(flags.FLAGS.data_dir or parts.DEFAULT_DATA_DIR)
+  data_dir = cache.here(flags.FLAGS.data_dir or parts.DEFAULT_DATA_DIR)
   yield from checkup.requirements()
   yield checkup.devices()
   yield checkup.memory()

@@ -27,7 +27,10 @@ from experiments import cli, console, file_flags
 file_flags.define_runs()
 _INPUT, _SPLIT = file_flags.define_rows()
 _OUTPUT = file_flags.define_path(
-    'output', None, 'File to write: .parquet, .pq, .csv or .csv.gz.'
+    'output',
+    None,
+    'File to write, or a URL as s3://bucket/scores.parquet: .parquet, .pq, .csv'
+    ' or .csv.gz.',
 )
 _KEY = flags.DEFINE_string(
     'key',

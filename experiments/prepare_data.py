@@ -83,15 +83,15 @@ def main() -> None:
 
 def _prepare(options: Any) -> None:
   """Prepares the data set of a config's section `dataset`."""
+  from esmm_jax.data.store import remote_data
   from esmm_jax.training import parts
 
   builder = parts.data_builder(options, flags.FLAGS.data_dir)
-  if builder.info.splits:
-    console.say(f'Prepared before: {builder.data_path}')
-  else:
-    with file_flags.engine():
-      builder.prepare()
-    console.say(f'Prepared: {builder.data_path}')
+  before = bool(builder.info.splits)
+  with file_flags.engine():
+    builder.prepare()
+  folder = remote_data.shown(os.fspath(builder.data_path))
+  console.say(f'Prepared{" before" if before else ""}: {folder}')
   for line in builder.report_lines():
     console.say(line)
   for text in builder.warnings:

@@ -61,7 +61,9 @@ def main() -> None:
   spec = cli.require('sweep', 'configs/tables/architectures.py:smoke')
   workdir = cli.require('workdir', 'runs/architectures')
   from esmm_jax import ownership
+  from esmm_jax.workdir.mirrors import choice as mirrors
 
+  mirrors.refuse_remote(workdir)
   ownership.check(workdir, ownership.SWEEP)
   plan = _plan(spec, workdir)
   if _DRY_RUN.value:

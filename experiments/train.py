@@ -38,6 +38,10 @@ _REFIT_OF = file_flags.define_path(
     'refit_of', None, 'Folder of a finished run that is trained anew, on its'
     ' rows of training and validation; the same as --config.refit_of.'
 )
+_MIRROR = flags.DEFINE_string(
+    'mirror', '', 'URL, as s3://bucket/runs/esmm, to which the run is copied at'
+    ' each checkpoint. An empty --workdir is filled from it.'
+)
 _COORDINATOR = flags.DEFINE_string(
     'coordinator', '', 'To train with several processes: HOST:PORT of the first'
     " one, or 'auto' on a cluster that sets it (docs/scale.md)."
@@ -56,8 +60,11 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
+  from esmm_jax.workdir.mirrors import choice as mirrors
+
   config = cli.require('config', 'configs/esmm.py:smoke')
   workdir = cli.require('workdir', 'runs/esmm')
+  mirrors.refuse_remote(workdir)
   for flag in (_INIT_FROM, _REFIT_OF):
     _set_run(config, flag.name, flag.value)
   if config.get('refit_of'):
@@ -69,7 +76,8 @@ def main() -> None:
     return _as_one_of_many(config, workdir)
   if _NUM_PROCESSES.value is not None or _PROCESS_ID.value is not None:
     raise InputError('--num_processes and --process_id need --coordinator.')
-  with file_flags.kept_programs(), file_flags.engine():
+  mirror = mirrors.using(_MIRROR.value)
+  with file_flags.kept_programs(), file_flags.engine(), mirror:
     _train(config, workdir)
 
 
@@ -88,11 +96,12 @@ def _set_run(config: Any, key: str, run: str | None) -> None:
 def _as_one_of_many(config: Any, workdir: str) -> None:
   """Trains together with other processes."""
   from esmm_jax.parallel import heartbeats, processes
+  from esmm_jax.workdir.mirrors import choice as mirrors
 
   processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   try:
     watching = heartbeats.watching(workdir, _PEER_TIMEOUT.value)
-    with watching, file_flags.engine():
+    with watching, file_flags.engine(), mirrors.using(_MIRROR.value):
       _train(config, workdir, processes.is_first())
   except cli.EXPECTED:
     raise

@@ -1,7 +1,8 @@
 """Scores the rows of files, or of a split, into one file.
 
 Parts of the output are finished one by one in the folder `OUTPUT.parts`, then
-joined; after a kill the same call resumes. Memory is that of a few parts.
+joined; after a kill the same call resumes. Memory is that of a few parts. Those
+of an output at a URL are in a folder of this machine (`outputs.here`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -88,8 +89,8 @@ def score_files(
     path = sources[k].path
     if file_hashes.state(path) != states[path]:
       raise InputError(
-          f'{path} was changed while it was read. Delete {output}.parts and'
-          ' score it again.'
+          f'{path} was changed while it was read. Delete'
+          f' {outputs.here(output)}.parts and score it again.'
       )
 
   def parts() -> Iterator[Part]:
@@ -198,7 +199,8 @@ def _score(
     raise InputError(f'part_rows is {part_rows}; it must be at least 1.')
   outputs.check(output)
   check_output(output, overwrite)
-  folder = f'{output}.parts'
+  local = outputs.here(output)
+  folder = f'{local}.parts'
   about = predictor.about()
   if 'members' in about:
     about['members'] = sorted(about['members'])
@@ -220,11 +222,12 @@ def _score(
     about = {**predictor.about(), 'calibrated': calibrated, 'joint': joint}
     num = joining.join(
         done,
-        output,
+        local,
         folder,
         Counts() if counts is None else counts,
         predictions.metadata(predictor.stamp, about),
     )
+    outputs.deliver(local, output, overwrite)
     ownership.remove(folder, ownership.SCORES)
   return num
 
@@ -239,12 +242,15 @@ def check_output(output: str, overwrite: bool) -> None:
   Raises:
     InputError: One of them is somebody else's.
   """
-  folder = f'{output}.parts'
+  local = outputs.here(output)
+  folder = f'{local}.parts'
   ownership.check(folder, ownership.SCORES, '--output')
+  outputs.refuse_existing(output, overwrite)
   # It is there if the job was killed between joining and removing the parts;
   # without them nothing tells the scores of this program from others.
-  joined = os.path.isfile(output) and joining.is_joined(output, folder)
-  replaceable.require(output, overwrite=overwrite or joined)
+  joined = os.path.isfile(local) and joining.is_joined(local, folder)
+  # That of a URL is in a folder of ours.
+  replaceable.require(local, overwrite=overwrite or joined or local != output)
 
 
 def _claim(folder: str, job: dict[str, Any], output: str) -> None:

@@ -22,6 +22,7 @@ from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import TrainState
 from esmm_jax.warm_start import refit_steps, resolve as warm_start
 from esmm_jax.workdir import folder, stopping
+from esmm_jax.workdir.mirrors import choice as mirrors
 import jax
 
 
@@ -126,6 +127,7 @@ def train_replicas(
       for c, w in zip(configs, workdirs)
   ]
   records = [folder.record(c) for c in configs]
+  mirrors.begin(records, workdirs)
   results = [folder.finished(r, w) for r, w in zip(records, workdirs)]
   if None not in results:
     return results

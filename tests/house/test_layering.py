@@ -18,8 +18,8 @@ LAYERS = [
     for module in ('checksums', 'cores', 'engines', 'histories', 'json_files',
                    'late_callbacks', 'locks', 'metric_names', 'no_effect',
                    'options', 'ownership', 'paths', 'plugins', 'printable',
-                   'replaceable', 'schema', 'signatures', 'streams',
-                   'system_errors', 'tasks', 'types', 'whole_files')
+                   'replaceable', 'schema', 'signatures', 'storage',
+                   'streams', 'system_errors', 'tasks', 'types', 'whole_files')
 ]
 # What a data set is made of.
 SET = [
@@ -110,6 +110,19 @@ RULES = [
         [],
     ),
     ('esmm_jax.paths', ['esmm_jax.types'], ['fsspec']),
+    (
+        'esmm_jax.storage',
+        [
+            'esmm_jax.checksums',
+            'esmm_jax.json_files',
+            'esmm_jax.ownership',
+            'esmm_jax.paths',
+            'esmm_jax.streams',
+            'esmm_jax.types',
+            'esmm_jax.whole_files',
+        ],
+        [],
+    ),
     ('esmm_jax.printable', [], []),
     ('esmm_jax.data.csv_files', LAYERS, FILES),
     ('esmm_jax.data.values', ['esmm_jax.data.csv_files', *LAYERS], FILES),
@@ -220,6 +233,11 @@ RULES = [
         'esmm_jax.workdir.checkpoint',
         ['esmm_jax.parallel', 'esmm_jax.workdir', *LAYERS],
         [*JAX, 'orbax'],
+    ),
+    (
+        'esmm_jax.workdir.mirrors',
+        ['esmm_jax.parallel', 'esmm_jax.workdir', *LAYERS],
+        [],
     ),
     ('esmm_jax.workdir', LAYERS, [*JAX, 'pyarrow', 'tensorboardX', 'tqdm']),
     ('esmm_jax.sweeps.points', ['esmm_jax.types'], []),

@@ -11,8 +11,8 @@ import zlib
 from esmm_jax import system_errors
 from esmm_jax.data.ali_ccp.fields import SPLITS
 from esmm_jax.data.ali_ccp.hashed import Hashed, Record
-from esmm_jax.data.files.file_hashes import Hashes
-from esmm_jax.paths import expand
+from esmm_jax.data.files.file_hashes import Hashes, stamp
+from esmm_jax.paths import expand, refuse_remote
 from esmm_jax.types import InputError
 
 _BUFFER = 1 << 20
@@ -180,7 +180,8 @@ def find_files(raw_dir: str) -> RawFiles:
   `test` in its name.
 
   Raises:
-    InputError: The folder or a file is missing, empty or there twice.
+    InputError: The folder or a file is missing, empty or there twice; or the
+      folder is remote.
   """
   if not raw_dir:
     raise InputError(
@@ -188,6 +189,7 @@ def find_files(raw_dir: str) -> RawFiles:
         ' Set it to the folder of sample_train.tar.gz and sample_test.tar.gz,'
         ' or of the CSV files in them.'
     )
+  refuse_remote(raw_dir, 'raw_dir', 'Copy the archives there.')
   raw_dir = expand(raw_dir)
   if not os.path.isdir(raw_dir):
     raise InputError(f'raw_dir {raw_dir}: there is no such folder.')

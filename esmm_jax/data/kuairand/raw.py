@@ -68,12 +68,13 @@ def find_files(raw_dir: str) -> list[str]:
   """Returns the paths of the standard logs, the users and the videos.
 
   Raises:
-    InputError: `raw_dir` is empty or no folder, or a file is missing.
+    InputError: `raw_dir` is empty, remote or no folder, or a file is missing.
   """
   if not raw_dir:
     raise InputError(
         f'KuaiRand-Pure is not prepared yet and raw_dir is empty. {DOWNLOAD}'
     )
+  paths.refuse_remote(raw_dir, 'raw_dir', 'Copy KuaiRand-Pure there.')
   folder = os.path.join(paths.expand(raw_dir), 'data')
   if not os.path.isdir(folder):
     raise InputError(f'raw_dir {raw_dir!r} holds no folder data/. {DOWNLOAD}')
