@@ -25,7 +25,7 @@ _TICKS = os.sysconf('SC_CLK_TCK')
 
 
 class Usage(NamedTuple):
-  """What a process has taken.
+  """Time and memory of a process.
 
   Attributes:
     kind: `_PROGRAM`, `_WORKERS` or `_RAY`.
@@ -89,7 +89,7 @@ def seconds(
 
 
 class Watched:
-  """What each pass takes.
+  """Time and memory of the passes.
 
   Attributes:
     passes: Pass -> `ms` and `cpu_seconds`.
