@@ -24,10 +24,20 @@ test: setup
 test-fast: setup
 	$(RUN) -m pytest -n 2 --dist worksteal -m 'not slow and not long'
 
-# With all optimizations of XLA, as users have them.
-test-long: setup
+# Ray, and a server of S3: without them, offline say, their tests are skipped.
+# `make test` and `make test-fast` neither install nor need them.
+CLUSTER := $(VENV)/.cluster
+$(CLUSTER): $(STAMP)
+	$(RUN) -m pip install --quiet --disable-pip-version-check \
+	  -e '.[test,cluster,storage,test_cluster]' && touch $@ || \
+	  echo 'pip cannot install Ray; what needs it is skipped.'
+
+# With all optimizations of XLA, as users have them; says what is skipped.
+test-long: $(CLUSTER)
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(RUN) -m pytest -n 2 --dist worksteal \
-	  -m long
+	  -m long -rs
+	@$(RUN) -c 'import importlib.util as u; print("The tests with Ray", "ran." if \
+	  u.find_spec("ray") else "were SKIPPED: it is not installed.")'
 
 # Many kills at random moments; says where they hit.
 test-kill: setup

@@ -55,6 +55,19 @@ COMMANDS = {
     'log': (
         'log', ('--rows=1e3',), ['prepare', 'score'] * 2,
         LINE | {'format', 'bytes', 'peak_rss_bytes'}),
+    'merge': (
+        'in_turn.merge', ('--rows=1e3', '--parts=3'),
+        ['merge_order', 'merge_tree'], {
+            'name', 'rows', 'parts', 'values', 'ms', 'cpu_ms', 'merge_ms',
+            'longest_ms', 'vocabulary_ms', 'peak_bytes', 'message_ms',
+            'message_bytes'}),
+    'prepare': (
+        'in_turn.prepare', ('--rows=1e3', '--files=2'), ['prepare'] * 4, {
+            'name', 'rows', 'format', 'bytes', 'engine', 'workers', 'ms',
+            *(f'{p}_{key}' for p in ('count', 'encode') for key in (
+                'ms', 'rows_per_second', 'rows_per_cpu_second',
+                'cpu_seconds')),
+            'cpu_seconds', 'peak_rss_bytes', 'prepared_bytes', 'digest'}),
     'data': (
         'data', ('--processes=2',),
         ['data_read', 'data_compacted', 'data_shared'], [
@@ -81,7 +94,7 @@ SUMS = [
     for n in COMMANDS])
 def test_lines(case, tmp_path):
   name, arguments, names, keys = COMMANDS[case]
-  if name in ('data', 'log', 'memory'):
+  if name in ('data', 'in_turn.prepare', 'log', 'memory'):
     arguments = (*arguments, f'--data_dir={tmp_path}')
   with forking.Program(f'benchmarks.{name}') as program:
     done = program.run(*arguments)

@@ -146,7 +146,10 @@ class ValueCounts:
 
   def __getstate__(self) -> dict[str, Any]:
     """Adds up what another process gets."""
-    return self.__dict__ | {'_waiting': [self._total()] * bool(self._waiting)}
+    # As one piece: Arrow groups into slices of one array, and writes all of
+    # that array for each slice.
+    waiting = [self._total().combine_chunks()] * bool(self._waiting)
+    return self.__dict__ | {'_waiting': waiting}
 
   def _wait(self, counts: pa.Table) -> None:
     """Takes a table of values and counts; adds up where too many wait."""
