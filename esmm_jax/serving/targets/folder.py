@@ -130,7 +130,7 @@ class Folder(Target):
 
 
 class _Last(NamedTuple):
-  """What all parts of a folder have in common.
+  """The settings that all parts of a folder share.
 
   Attributes:
     folder: The folder.
