@@ -15,7 +15,7 @@ from esmm_jax.data.batching.prefetching import prefetch
 from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.csv_files.quoted_names import split_names
-from esmm_jax.data.files import file_hashes, row_files
+from esmm_jax.data.files import copies, file_hashes, row_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.engines.engine import Engine, InProcess, Tell
@@ -82,6 +82,11 @@ def score_files(
   target.check([f.path for f in sources])
   copied = split_names(key)
   _require(predictor.names, copied, sources, dialect)
+  for group in copies.copies([f.path for f in sources], dialect):
+    streams.warn(
+        f'{" and ".join(group)} hold the same bytes: their rows are scored'
+        f' {len(group)} times, and count as often in a history.'
+    )
   states = {f.path: file_hashes.state(f.path) for f in sources}
   predictor, about = replay.prepare(predictor, sources, dialect, history, as_of)
 

@@ -272,3 +272,20 @@ def test_keys_of_two_types(form, finished, predictor, workers, tmp_path):
   parquet.write_table(texts, tmp_path / '1.parquet')
   with pytest.raises(InputError, match='of another type than in the first'):
     score(predictor, sources, f'{tmp_path}/out/d.{form}/', workers, key='id')
+
+
+def test_copies_are_files_of_their_own(finished, predictor, tmp_path, capsys):
+  """Each row is scored under the name of its file, with a warning."""
+  for name in ('a', 'b', 'c'):
+    table = finished.table(0, 90) if name < 'c' else finished.table(90, 99)
+    parquet.write_table(table, tmp_path / f'{name}.parquet')
+  sources = row_files.find([f'{tmp_path}/*.parquet'])
+  assert score(predictor, sources, f'{tmp_path}/scores/') == 189
+  a, b, _ = (f.path for f in sources)
+  assert capsys.readouterr().err.splitlines()[0] == (
+      f'warning: {a} and {b} hold the same bytes: their rows are scored 2'
+      ' times, and count as often in a history.')
+  one, other, _ = (
+      parquet.read_table(f) for f in sorted((tmp_path / 'scores').glob('p*')))
+  assert one.drop_columns('file').equals(other.drop_columns('file'))
+  assert {*one['file'].to_pylist(), *other['file'].to_pylist()} == {a, b}
