@@ -31,7 +31,8 @@ def check(path: str, sources: Sequence[str] = ()) -> None:
   if path.endswith(os.sep) or os.path.isdir(path):
     raise InputError(
         f'--output={path} is a folder; name a file, as in'
-        f' {os.path.join(path, "scores.parquet")}.'
+        f' {os.path.join(path, "scores.parquet")}, or end the name with / for a'
+        ' file of each part.'
     )
   if not path.lower().endswith(ENDINGS):
     raise InputError(

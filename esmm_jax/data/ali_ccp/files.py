@@ -11,7 +11,7 @@ import zlib
 from esmm_jax import system_errors
 from esmm_jax.data.ali_ccp.fields import SPLITS
 from esmm_jax.data.ali_ccp.hashed import Hashed, Record
-from esmm_jax.data.files.file_hashes import Hashes, stamp
+from esmm_jax.data.files.file_hashes import Hashes
 from esmm_jax.paths import expand, refuse_remote
 from esmm_jax.types import InputError
 
