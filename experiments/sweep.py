@@ -81,6 +81,14 @@ flags.adopt_module_key_flags(cli)
 def main() -> None:
   spec = cli.require('sweep', 'configs/tables/architectures.py:smoke')
   workdir = cli.require('workdir', 'runs/architectures')
+  from esmm_jax.sweeps import names
+
+  with names.as_in(workdir):
+    _run(spec, workdir)
+
+
+def _run(spec: str, workdir: str) -> None:
+  """Trains the runs of a sweep."""
   from esmm_jax import ownership
 
   _ask().check()

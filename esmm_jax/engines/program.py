@@ -29,14 +29,18 @@ class End(NamedTuple):
   Attributes:
     code: Its exit code, -9 of signal 9.
     answer: What it sent; b'' of a process that was lost.
+    why: Why it was lost, where no exit code says it.
   """
 
   code: int
   answer: bytes = b''
+  why: str = ''
 
   @property
   def cause(self) -> str:
     """The exit code or the signal, for people."""
+    if self.why:
+      return self.why
     if self.code < 0:
       return f'signal {-self.code} ({signal.Signals(-self.code).name})'
     return f'exit code {self.code}'
@@ -48,7 +52,7 @@ Hears = Callable[[Line | End], None]
 
 
 class Call(NamedTuple):
-  """What a program is to do.
+  """The work of a program.
 
   Attributes:
     module: Has the function that is the program.

@@ -102,10 +102,8 @@ class OnRay(Slots):
       except self._ray.exceptions.RayError as e:
         self._end(actor)
         reason = str(e).partition('\n')[0].rstrip('.')
-        told += [
-            (actor, ('stderr', f'{type(e).__name__}: {reason}.')),
-            (actor, End(_LOST)),
-        ]
+        why = f'{type(e).__name__} of Ray ({reason})'
+        told.append((actor, End(_LOST, why=why)))
         continue
       self._warned = True
       told += [(actor, one) for one in heard]
