@@ -53,6 +53,8 @@ class OnRay(Slots):
       need = {'GPU' if ray.cluster_resources().get('GPU') else 'CPU': 1.0}
     self._need = need
     self._calls: dict[Any, Any] = {}  # Call -> its actor.
+    self._begun: set[Any] = set()  # Actors that have said something.
+    self._ended: list[Told] = []  # Not yet told.
     self._since, self._warned = time.monotonic(), False
     try:
       self._check()
@@ -89,8 +91,9 @@ class OnRay(Slots):
 
   def hear(self) -> list[Told]:
     """See the base class."""
-    if not self._calls:
-      return []
+    if self._ended or not self._calls:
+      ended, self._ended = self._ended, []
+      return ended
     ready, _ = self._ray.wait(
         list(self._calls), num_returns=1, timeout=_SECONDS
     )
@@ -106,6 +109,7 @@ class OnRay(Slots):
         told.append((actor, End(_LOST, why=why)))
         continue
       self._warned = True
+      self._begun.add(actor)
       told += [(actor, one) for one in heard]
       if heard and isinstance(heard[-1], End):
         self._end(actor)
@@ -117,9 +121,15 @@ class OnRay(Slots):
 
   def stop(self) -> None:
     """See the base class."""
-    for actor in self._calls.values():
-      with contextlib.suppress(self._ray.exceptions.RayError):
-        actor.stop.remote()
+    for call, actor in list(self._calls.items()):
+      if actor in self._begun:
+        with contextlib.suppress(self._ray.exceptions.RayError):
+          actor.stop.remote()
+        continue
+      # It may wait for a machine. Its program, if any, sees that it is gone.
+      del self._calls[call]
+      self._end(actor)
+      self._ended.append((actor, End(_LOST)))
 
   def close(self) -> None:
     """See the base class; ends Ray too, if it was started or joined here."""

@@ -10,17 +10,15 @@ from typing import Any, NamedTuple
 
 from esmm_jax.engines.program import Call, End, Line, Program
 from esmm_jax.engines.shares import shares
-from esmm_jax.options import check_number, Range
 from esmm_jax.types import InputError
 
 _SECONDS = 0.5  # In which `hear` looks for what programs say.
-_SLOTS = Range(1, 1024)
 # (what runs in a slot, a line or the end)
 Told = tuple[Any, Line | End]
 
 
 class Ask(NamedTuple):
-  """How programs are to run, as flags have it.
+  """Flags that say where programs run.
 
   Attributes:
     engine: 'local' or 'ray'.
@@ -39,7 +37,6 @@ class Ask(NamedTuple):
 
   def check(self) -> None:
     """Raises InputError where flags contradict each other."""
-    check_number('slots', self.slots, _SLOTS)
     if self.engine == 'ray' and self.slots is not None:
       raise InputError(
           f'--slots={self.slots} is of --engine=local; --workers says how many'

@@ -42,9 +42,16 @@ class _State:
 
   Attributes:
     came: The signal that came in a block of `ending`; None if none has.
+    is_asked: True once any signal came, until a block of `ending` ends.
   """
 
   came: int | None = None
+  is_asked = False
+
+
+def is_asked() -> bool:
+  """Returns whether this process was asked to end, and is at it."""
+  return _State.is_asked
 
 
 def check() -> None:
@@ -165,7 +172,7 @@ def ending() -> Iterator[None]:
     check()  # What was half imported, say, fails later.
     raise
   finally:
-    _State.came = None
+    _State.came, _State.is_asked = None, False
 
 
 @contextlib.contextmanager
@@ -188,6 +195,7 @@ def _handling(
       os.kill(os.getpid(), number)
       return
     came.append((number, now))
+    _State.is_asked = True
     # At once, also while JAX compiles and no handler can run.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, 'SIGXCPU'):  # Comes again each second.

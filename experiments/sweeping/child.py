@@ -66,8 +66,11 @@ def serve(number: int) -> None:
 
 def _end_with_stdin() -> None:
   """Stops this process, with a checkpoint, when its parent is gone."""
+  from esmm_jax.workdir import stopping
+
   sys.stdin.buffer.read(1)
-  os.kill(os.getpid(), signal.SIGTERM)
+  if not stopping.is_asked():  # A second signal would end it at once.
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _trained(
