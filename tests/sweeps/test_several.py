@@ -2,14 +2,18 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
 
+from tests import ROOT
 from tests.engines import ray_program
 from tests.engines.test_on_ray import needs_ray
+from tests.experiments import test_cluster_docs as cluster_docs
 from tests.sweeps.test_sweep import run, start, write_table
 
 ROWS = dict(
@@ -110,20 +114,52 @@ def test_signals_and_losses(more, alone, tmp_path):
 
 
 @pytest.mark.long
-def test_shards_from_an_empty_data_dir(alone, tmp_path):
-  """As the tasks of a job array, started at once; none waits for a server."""
+def test_the_job_array_of_the_docs(alone, tmp_path):
+  """Its tasks start at once, from an empty data_dir; none has a server."""
   path, _, expected = alone
-  data, workdir = f'--data_dir={tmp_path / "data"}', tmp_path / 'sweep'
-  shards = [
-      begin(path, workdir, data, '--replicas=1', f'--shard={k}/3')
-      for k in range(3)]
-  ends = [process.communicate(timeout=250) for process in shards]
-  assert [process.returncode for process in shards] == [0] * 3, ends
-  for k, (out, _) in enumerate(ends):
-    assert f'Done: 1 of 3 runs (shard {k}/3).' in out
-  assert everything(workdir) == expected
+  (script,) = cluster_docs.blocks('bash')
+  for old, new in (
+      ('my_table.py', path), ('/shared/runs/table', tmp_path / 'sweep'),
+      ('/shared/data', f'{tmp_path / "data"} --replicas=1')):
+    assert old in script
+    script = script.replace(old, str(new))
+  # srun runs its words, and what is asked of scontrol is noted.
+  for name, text in (
+      ('srun', '"$@"'), ('scontrol', f'echo "$@" >> {tmp_path}/asked'),
+      ('python', f'{sys.executable} "$@"')):
+    (tmp_path / name).write_text(f'#!/bin/sh\nexec {text}\n'.replace(
+        'exec echo', 'echo'))
+    (tmp_path / name).chmod(0o755)
+  environment = dict(
+      os.environ, PATH=f'{tmp_path}:{os.environ["PATH"]}', JAX_PLATFORMS='cpu',
+      JAX_DISABLE_MOST_OPTIMIZATIONS='1', SLURM_ARRAY_TASK_COUNT='4',
+      SLURM_JOB_ID='17')
+  tasks = [
+      subprocess.Popen(
+          ['bash', '-c', script], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+          stderr=subprocess.PIPE,
+          env=environment | {'SLURM_ARRAY_TASK_ID': str(k)})
+      for k in range(4)]
+  ends = [task.communicate(timeout=250) for task in tasks]
+  assert [task.returncode for task in tasks] == [0] * 4, ends
+  for k, (out, _) in enumerate(ends):  # The last one has no group.
+    assert f'Done: {int(k < 3)} of 3 runs (shard {k}/4).' in out
+  assert everything(tmp_path / 'sweep') == expected
   prepared = list((tmp_path / 'data').rglob('sha256.json'))
-  assert len(prepared) == 1, prepared
+  assert len(prepared) == 1 and not (tmp_path / 'asked').exists()
+
+
+@pytest.mark.parametrize('k', [2, 3])
+def test_the_commands_of_the_docs(k, tmp_path):
+  """Their flags are those of the program."""
+  command = cluster_docs.blocks('')[k].replace('\\\n', ' ')
+  words = shlex.split(command.replace('my_table.py', write_table(
+      tmp_path, 1, **ROWS)).replace('/shared', str(tmp_path)))
+  assert words[:3] == ['python', '-m', 'experiments.sweep']
+  path, workdir = (w.partition('=')[2] for w in words[3:5])
+  done = run('sweep', path, workdir, *words[5:], '--dry_run')
+  assert done.returncode == 0, done.stderr
+  assert '0 of 3 runs are finished.' in done.stdout
 
 
 @pytest.mark.parametrize('flags, code, words', [
