@@ -50,6 +50,7 @@ flags.adopt_module_key_flags(cli)
 def main() -> None:
   from esmm_jax import ownership
   from esmm_jax.reporting.page import parts
+  from esmm_jax.sweeps import names
 
   named = cli.require('workdir', 'runs/esmm')
   workdir = paths.expand(named)
@@ -69,7 +70,8 @@ def main() -> None:
   with _scratch(workdir, output) as folder:
     if not folder:  # Pictures and predictions are written beside the page.
       ownership.check(workdir, ownership.RUN if is_run else ownership.SWEEP)
-    parts.write(make(folder), output)
+    with names.as_in(workdir):
+      parts.write(make(folder), output)
   say(f'Written: {output}')
 
 

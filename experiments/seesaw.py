@@ -75,6 +75,14 @@ _DEFAULTS = {
 def main() -> None:
   config = cli.require('config', 'configs/esmm.py:smoke')
   workdir = cli.require('workdir', 'runs/seesaw')
+  from esmm_jax.sweeps import names
+
+  with names.as_in(workdir):
+    _run(config, workdir)
+
+
+def _run(config: Any, workdir: str) -> None:
+  """Trains the runs and writes the page."""
   from esmm_jax import ownership
   from esmm_jax.sweeps import seesaw
 

@@ -32,16 +32,23 @@ trains what no other one is at, and waits at the end for what is left.
 """
 
 import shlex
+from typing import Any
 
 from absl import flags
 from esmm_jax import streams
+from esmm_jax.engines import slots
 from esmm_jax.plugins import flags as plugin_flags
 
 from experiments import cli, console, file_flags, load
-from experiments.sweeping import checks, failures, plans, runs
+from experiments.sweeping import checks, failures, plans, runs, several
 
 cli.define_data_dir()
-file_flags.define_engine()
+file_flags.define_engine(
+    'prepares data, and trains groups of runs (see --slots)',
+    'Processes that prepare a log of your own; the data are the same to the'
+    ' byte. Of --engine=ray the groups that are trained at once, too. Default:'
+    ' what there are cores for, and resources.',
+)
 _SWEEP = file_flags.define_path(
     'sweep', None, 'Table file and variant: configs/tables/NAME.py:smoke.'
 )
@@ -49,6 +56,20 @@ _WORKDIR = file_flags.define_path('workdir', None, 'Gets the runs.')
 _SHARD = flags.DEFINE_string('shard', '0/1', 'i/n: every n-th group, from i.')
 _REPLICAS = flags.DEFINE_integer(
     'replicas', 16, 'Most points that are trained side by side; 1: each alone.'
+)
+_SLOTS = flags.DEFINE_integer(
+    'slots',
+    None,
+    'Groups that are trained at once on this machine, each by a process that'
+    ' has a GPU, or a share of the cores. Default: 1.',
+    lower_bound=1,
+    upper_bound=1024,
+)
+_RESOURCES = flags.DEFINE_string(
+    'resources',
+    '',
+    'Of --engine=ray: what each group needs, as GPU=1,CPU=4. Default: GPU=1'
+    ' where there are any, else CPU=1.',
 )
 _OVERRIDE = flags.DEFINE_multi_string(
     'override', [], 'KEY=VALUE, in every config that has the key; repeatable.'
@@ -60,10 +81,19 @@ flags.adopt_module_key_flags(cli)
 def main() -> None:
   spec = cli.require('sweep', 'configs/tables/architectures.py:smoke')
   workdir = cli.require('workdir', 'runs/architectures')
+  from esmm_jax.sweeps import names
+
+  with names.as_in(workdir):
+    _run(spec, workdir)
+
+
+def _run(spec: str, workdir: str) -> None:
+  """Trains the runs of a sweep."""
   from esmm_jax import ownership
   from esmm_jax.workdir.mirrors import choice as mirrors
 
   mirrors.refuse_remote(workdir)
+  _ask().check()
   ownership.check(workdir, ownership.SWEEP)
   plan = _plan(spec, workdir)
   if _DRY_RUN.value:
@@ -75,14 +105,37 @@ def main() -> None:
   cli.make_folder('workdir', workdir, 'failed')
   plans.write_table(spec, plan, workdir, _OVERRIDE.value)
   command = _command(spec, workdir)
-  with file_flags.engine():
-    failed = runs.train(plan, workdir, command, flags.FLAGS.data_dir, refused)
+  failed = _train(plan, workdir, command, refused)
   num, total = len(plan.names), len(plan.points)
   failures.require_none(failed, num + len(plan.wrong), workdir)
   shard = '' if num == total else f' (shard {_SHARD.value})'
   console.say(
       f'Done: {num} of {total} runs{shard}. The table: python -m'
       f' experiments.table --sweep={spec} --workdir={workdir}'
+  )
+
+
+def _train(plan: plans.Plan, workdir: str, command: str, refused: Any) -> Any:
+  """Trains the runs here, or in slots; returns run -> its error."""
+  data_dir, ask = flags.FLAGS.data_dir, _ask()
+  if not ask.several:
+    with file_flags.engine():
+      return runs.train(plan, workdir, command, data_dir, refused)
+  work, failed = runs.begin(plan, workdir, command, data_dir, refused)
+  with file_flags.engine():
+    work = several.prepare(work, failed)
+  return several.train(work, failed, ask)
+
+
+def _ask() -> slots.Ask:
+  """Returns what the flags say of slots."""
+  values = flags.FLAGS
+  return slots.Ask(
+      values.engine,
+      _SLOTS.value,
+      values.workers,
+      _RESOURCES.value,
+      values.ray_address,
   )
 
 

@@ -36,6 +36,16 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
+  from esmm_jax.sweeps import names
+
+  spec = cli.require('sweep', 'configs/tables/architectures.py:smoke')
+  workdir = cli.require('workdir', 'runs/architectures')
+  with names.as_in(workdir):
+    _write(spec, workdir)
+
+
+def _write(spec: str, workdir: str) -> None:
+  """Writes the table and prints it."""
   from esmm_jax.printable import printable
   from esmm_jax import ownership
   from esmm_jax.reporting import figures, text as report
@@ -44,8 +54,6 @@ def main() -> None:
   from esmm_jax.types import InputError
   from esmm_jax.whole_files import write_text
 
-  spec = cli.require('sweep', 'configs/tables/architectures.py:smoke')
-  workdir = cli.require('workdir', 'runs/architectures')
   table = load.table(spec)
   if not os.path.isdir(os.path.join(workdir, 'runs')):
     raise InputError(

@@ -5,8 +5,10 @@ import contextlib
 import importlib
 import os
 import secrets
+import signal
 import socket
 import sys
+import threading
 from typing import Any
 import warnings
 
@@ -38,7 +40,8 @@ def join(ray: Any, workers: int, address: str) -> None:
   if address:
     _refuse_absent(address)
     try:
-      ray.init(address=address, **options)
+      with _own_signals():
+        ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError) as e:
       reason = ' '.join(str(e).split())
       raise InputError(
@@ -51,13 +54,34 @@ def join(ray: Any, workers: int, address: str) -> None:
         f'RAY_ADDRESS={elsewhere} is not looked at: a Ray is started on this'
         ' machine. --ray_address names a cluster.'
     )
-  ray.init(
-      address='local',
-      num_cpus=workers or cores(),
-      include_dashboard=False,
-      dashboard_host='127.0.0.1',
-      **options,
-  )
+  with _own_signals():
+    ray.init(
+        address='local',
+        num_cpus=workers or cores(),
+        include_dashboard=False,
+        dashboard_host='127.0.0.1',
+        **options,
+    )
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+  """Lets SIGTERM do what it did: Ray has it end the program, with code 1."""
+  if threading.current_thread() is not threading.main_thread():
+    yield
+    return
+  before = signal.getsignal(signal.SIGTERM)
+  came = False
+  try:
+    yield
+  except SystemExit:
+    came = signal.getsignal(signal.SIGTERM) != before  # Ray's own did it.
+    raise
+  finally:
+    if before is not None:  # None: one that is not Python's.
+      signal.signal(signal.SIGTERM, before)
+      if came:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _refuse_absent(address: str) -> None:

@@ -60,7 +60,7 @@ def answer(
     done = DONE, function(load(), part, tell)
     return pickle.dumps(done, pickle.HIGHEST_PROTOCOL)
   except Exception as e:  # pylint: disable=broad-exception-caught
-    return pickle.dumps((FAILED, _portable(e)))
+    return pickle.dumps((FAILED, portable(e)))
 
 
 def _receive(connection: Connection, requests: queue.SimpleQueue) -> None:
@@ -72,7 +72,7 @@ def _receive(connection: Connection, requests: queue.SimpleQueue) -> None:
       os._exit(0)
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
   """Returns an error that another process can read."""
   try:
     again = pickle.loads(pickle.dumps(error))

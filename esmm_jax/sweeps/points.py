@@ -18,7 +18,8 @@ A sweep is a list of points. `configs/tables/*.py` make a results table of them
 (`esmm_jax.sweeps.table`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+import contextlib
 import hashlib
 import itertools
 import json
@@ -32,6 +33,34 @@ Point = dict[str, Any]
 Sweep = list[Point]
 
 _READABLE = 100  # Characters of a run's name before its hash.
+# Keys whose values stay in a longer name, at its end, and characters of each.
+_LAST = ('estimator', 'balancing.name', 'balancing.of', 'seed')
+_EACH = 22
+
+
+class _State:
+  """State of the process: True where names are those of earlier versions."""
+
+  cut_at_end = False
+
+
+@contextlib.contextmanager
+def naming(cut_at_end: bool) -> Iterator[None]:
+  """Names runs, within the block, as a folder has them (`names.as_in`).
+
+  Args:
+    cut_at_end: Cuts long names at their end, as earlier versions did.
+  """
+  before, _State.cut_at_end = _State.cut_at_end, cut_at_end
+  try:
+    yield
+  finally:
+    _State.cut_at_end = before
+
+
+def cuts_at_end() -> bool:
+  """Returns whether names are those of earlier versions; see `naming`."""
+  return _State.cut_at_end
 
 
 def sweep(key: str, values: Iterable[Any]) -> Sweep:
@@ -77,18 +106,43 @@ def run_name(point: Mapping[str, Any]) -> str:
   Config, then the values by key, then 8 hexadecimal digits of the sha256 of the
   settings: mmoe-kuairand-estimator=click_space-seed=3-1a2b3c4d. The order of
   the point does not count. Letters, digits and the characters `_-=.+` only.
+  Of a long name the middle is cut out: estimator, method of balancing, the run
+  that is replayed and the seed stand at its end.
   """
   run = settings(point)
+  keys = sorted(run.keys() - {'config'})
+  parts = {key: _part(key, run[key]) for key in keys}
+  readable = '-'.join([*_head(run), *parts.values()])
+  if len(readable) > _READABLE and not _State.cut_at_end:
+    last = ''.join(f'-{_short(k, parts.pop(k))}' for k in _LAST if k in parts)
+    first = '-'.join([*_head(run), *parts.values()])
+    # Shorter by one than those that earlier versions cut.
+    readable = first[: _READABLE - 1 - len(last)] + last
+  digest = hashlib.sha256(_canonical(run).encode()).hexdigest()[:8]
+  return f'{_plain_name(readable)[:_READABLE]}-{digest}'
+
+
+def _head(run: Mapping[str, Any]) -> list[str]:
+  """Returns the name of the config file and its variant."""
   file, _, variant = str(run.get('config', '')).partition(':')
   stem = os.path.basename(file).removesuffix('.py')
-  parts = [p for p in (stem, variant) if p]
-  for key, value in sorted(run.items()):
-    if key != 'config':
-      text = 'x'.join(map(str, value)) if isinstance(value, tuple) else value
-      parts.append(f'{key.split(".")[-1]}={text}')
-  readable = re.sub(r'[^A-Za-z0-9_=.+-]', '_', '-'.join(parts))[:_READABLE]
-  digest = hashlib.sha256(_canonical(run).encode()).hexdigest()[:8]
-  return f'{readable}-{digest}'
+  return [p for p in (stem, variant) if p]
+
+
+def _part(key: str, value: Any) -> str:
+  text = 'x'.join(map(str, value)) if isinstance(value, tuple) else value
+  return f'{key.split(".")[-1]}={text}'
+
+
+def _short(key: str, part: str) -> str:
+  """Cuts a part; of the name of another run the end stays, as here."""
+  if key == 'balancing.of' and len(part) > _EACH:
+    return 'of=' + part[3 - _EACH :]
+  return part[:_EACH]
+
+
+def _plain_name(text: str) -> str:
+  return re.sub(r'[^A-Za-z0-9_=.+-]', '_', text)
 
 
 def runs(points: Iterable[Point]) -> dict[str, Point]:

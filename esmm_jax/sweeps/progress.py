@@ -15,10 +15,12 @@ class Progress:
 
   Attributes:
     since: Seconds since 1970 at which it began.
+    is_log: True without a terminal, where the lines of runs are not shown.
   """
 
   def __init__(self, total: int, finished: int):
     self._terminal = streams.terminal()
+    self.is_log = not self._terminal
     self._bar = streams.bar(
         total=total,
         initial=finished,
@@ -30,7 +32,8 @@ class Progress:
         dynamic_ncols=True,
     )
     self._total, self._finished, self._done = total, finished, 0
-    self._start = self._begun = time.monotonic()
+    self._start = time.monotonic()
+    self._begun: dict[str, float] = {}  # First run of a group -> its begin.
     self.since = time.time()
     self._waits = False
 
@@ -49,14 +52,15 @@ class Progress:
     time.sleep(_POLL_SECONDS)
 
   def begin(self, names: Sequence[str]) -> None:
-    self._begun = time.monotonic()
+    """Takes a group that begins; several may be at work at once."""
+    self._begun[names[0]] = time.monotonic()
     more = f' and {len(names) - 1} beside it' if len(names) > 1 else ''
     self._bar.set_postfix_str(names[0] + more)
 
   @contextlib.contextmanager
   def quiet(self) -> Iterator[None]:
     """Without a terminal, suppresses the lines of a run but its warnings."""
-    with streams.quiet(not self._terminal):
+    with streams.quiet(self.is_log):
       yield
 
   def end(self, ends: Mapping[str, Exception | None]) -> None:
@@ -66,7 +70,8 @@ class Progress:
     from tqdm import tqdm
 
     now = time.monotonic()
-    took = tqdm.format_interval(now - self._begun)
+    begun = self._begun.get(next(iter(ends)), self._start)
+    took = tqdm.format_interval(now - begun)
     first = self._finished + self._done + 1
     self._done += len(ends)
     elapsed = now - self._start

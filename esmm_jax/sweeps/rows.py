@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 import os
 from typing import Any, NamedTuple
 
-from esmm_jax.sweeps import comparable, table_json
+from esmm_jax.sweeps import comparable, names as names_of_runs, table_json
 from esmm_jax.sweeps.choice import choose, Chosen
 from esmm_jax.sweeps.points import Point, run_name
 from esmm_jax.sweeps.saved_runs import run_folder, SavedRun
@@ -104,6 +104,13 @@ def folders_of_row(workdir: str, text: str, names: Sequence[str]) -> list[str]:
     InputError: There is no such row or there are several, or a run of it is not
       finished or damaged.
   """
+  with names_of_runs.as_in(workdir):
+    return _folders_of_row(workdir, text, names)
+
+
+def _folders_of_row(
+    workdir: str, text: str, names: Sequence[str]
+) -> list[str]:
   table, _ = table_json.read(workdir)
   values, points = _row(table, workdir, text, names)
   runs, _ = comparable.read_runs(points, workdir)

@@ -37,6 +37,40 @@ class Stopped(SystemExit):
     return self.message
 
 
+class _State:
+  """State of the process.
+
+  Attributes:
+    came: The signal that came in a block of `ending`; None if none has.
+    is_asked: True once any signal came, until a block of `ending` ends.
+  """
+
+  came: int | None = None
+  is_asked = False
+
+
+def is_asked() -> bool:
+  """Returns whether this process was asked to end, and is at it."""
+  return _State.is_asked
+
+
+def check() -> None:
+  """Raises `Stopped` if a signal came in `ending` and what it raised was lost.
+
+  A library that imports what it may do without, or that is called back, drops
+  all that is raised there. Called where other work would begin.
+  """
+  if _State.came is not None:
+    raise _stopped(_State.came)
+
+
+def _stopped(number: int) -> Stopped:
+  return Stopped(
+      f'stopped by {signal.Signals(number).name}; what was complete stays, and'
+      ' the same command does the rest.'
+  )
+
+
 class Asked:
   """A flag that is true once the process was asked to stop.
 
@@ -74,9 +108,11 @@ def asked() -> Iterator[Asked]:
   block has ended.
 
   Yields:
-    The flag, set by the signal.
+    The flag, set by the signal; set at once where one was lost (`check`).
   """
   noted = Asked()
+  if _State.came is not None:
+    noted.now, noted.number = True, _State.came
   handed_on: dict[int, Any] = {}
 
   def note(number: int) -> None:
@@ -85,6 +121,7 @@ def asked() -> Iterator[Asked]:
   with _handling(note, handed_on), _interrupts(noted):
     yield noted
     noted.check()
+  check()
   before = handed_on.get(noted.number)
   if noted and callable(before):
     before(noted.number, None)
@@ -118,17 +155,24 @@ def ending() -> Iterator[None]:
   second signal ends the process at once. `asked` may be used within the block.
 
   Raises:
-    Stopped: A signal came.
+    Stopped: A signal came, whatever became of the block.
   """
 
   def stop(number: int) -> None:
-    raise Stopped(
-        f'stopped by {signal.Signals(number).name}; what was complete stays,'
-        ' and the same command does the rest.'
-    )
+    _State.came = number
+    raise _stopped(number)
 
-  with _handling(stop, {}):
-    yield
+  try:
+    with _handling(stop, {}):
+      yield
+    check()
+  except Stopped:
+    raise
+  except BaseException:
+    check()  # What was half imported, say, fails later.
+    raise
+  finally:
+    _State.came, _State.is_asked = None, False
 
 
 @contextlib.contextmanager
@@ -151,6 +195,7 @@ def _handling(
       os.kill(os.getpid(), number)
       return
     came.append((number, now))
+    _State.is_asked = True
     # At once, also while JAX compiles and no handler can run.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, 'SIGXCPU'):  # Comes again each second.

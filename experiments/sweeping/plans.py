@@ -95,9 +95,9 @@ def write_table(
     override: KEY=VALUE, which changed the configs of the points.
   """
   from esmm_jax.json_files import write_json
-  from esmm_jax.sweeps import table_json
+  from esmm_jax.sweeps import names, table_json
 
-  about = {'sweep': spec, **table_json.dump(plan.table)}
+  about = {'sweep': spec, **table_json.dump(plan.table), **names.about()}
   # With them the table knows the configs of the points.
   about['override'] = list(override)
   write_json(os.path.join(workdir, table_json.NAME), about)

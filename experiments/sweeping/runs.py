@@ -1,6 +1,6 @@
 """Training of the runs of a sweep, group by group."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 import contextlib
 import gc
 import os
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from esmm_jax import streams
 
 from experiments import load
-from experiments.sweeping import failures
+from experiments.sweeping import failures, together
 from experiments.sweeping.plans import Plan
 
 
@@ -34,40 +34,35 @@ def train(
     Run -> its error, of those that failed.
   """
   from esmm_jax.sweeps import groups, replicas
-  from esmm_jax.sweeps.progress import Progress
-  from esmm_jax.workdir import provenance
+  from esmm_jax.workdir import provenance, stopping
 
+  stopping.check()
   origin = provenance.origin(command)
-  _cache_compiled(os.path.join(workdir, 'compiled'))
-  to_do, failed = _unfinished(plan, workdir, {**refused, **plan.wrong})
-  num = len(plan.names) + len(plan.wrong)
-  overall = Progress(num, num - len(to_do))
-  waiting = list(_side_by_side(plan, to_do, workdir))
-  work = _Work(plan, workdir, origin, data_dir, overall, to_do)
-  with contextlib.closing(overall):
+  cache_compiled(workdir)
+  work, failed = begin(plan, workdir, command, data_dir, refused)
+  waiting = list(together.side_by_side(plan, work.to_do, workdir))
+  with contextlib.closing(work.overall):
     while waiting:
       later = []
       for names in waiting:
         waits = replicas.waits(names, plan.needs, later)
-        ends, busy = ({}, names) if waits else _train_free(work, names)
-        for name, end in ends.items():
-          failed |= {name: end} if end else {}
-          failures.note(workdir, name, end, plan.points[name])
+        ends, busy = ({}, names) if waits else _train_free(work, origin, names)
+        note(work, failed, ends)
         later += [busy] if busy else []
       if later == waiting:  # Other processes are at all that is left.
-        overall.wait(later)
+        work.overall.wait(later)
       waiting = later
   groups.remove_finished(workdir)
   return failed
 
 
-class _Work(NamedTuple):
+class Work(NamedTuple):
   """The work of a call of `train`.
 
   Attributes:
     plan: Has the configs.
     workdir: Folder of the sweep.
-    origin: Noted in each run's origin.json.
+    command: Noted in each run's origin.json.
     data_dir: Folder of prepared data; None: the default one.
     overall: The `Progress`.
     to_do: The runs that were not finished when it began.
@@ -75,14 +70,73 @@ class _Work(NamedTuple):
 
   plan: Plan
   workdir: str
-  origin: Mapping[str, str]
+  command: str
   data_dir: str | None
   overall: Any
   to_do: Collection[str]
 
 
+def begin(
+    plan: Plan,
+    workdir: str,
+    command: str,
+    data_dir: str | None,
+    refused: Mapping[str, Exception],
+) -> tuple[Work, dict[str, Exception]]:
+  """Looks what there is to do; the arguments are those of `train`.
+
+  Returns:
+    The work, and the errors of the runs that cannot begin.
+  """
+  from esmm_jax.sweeps.progress import Progress
+
+  to_do, failed = _unfinished(plan, workdir, {**refused, **plan.wrong})
+  num = len(plan.names) + len(plan.wrong)
+  overall = Progress(num, num - len(to_do))
+  return Work(plan, workdir, command, data_dir, overall, to_do), failed
+
+
+class Look(NamedTuple):
+  """A look at a group, before it is trained.
+
+  Attributes:
+    ends: Run -> its error or None, of those that others have ended.
+    rest: Runs to train; [] if there are none, or others are at them.
+    busy: True if another process is at them.
+  """
+
+  ends: dict[str, Exception | None]
+  rest: list[str]
+  busy: bool = False
+
+
+def look(work: Work, names: list[str]) -> Look:
+  """Looks whether a group is free; counts what others have ended."""
+  from esmm_jax.sweeps import groups
+  from esmm_jax.workdir import stopping
+
+  stopping.check()
+  if groups.in_use(work.workdir, names):
+    return Look({}, [], True)
+  ends = _ended_elsewhere(work, [n for n in names if n in work.to_do])
+  rest = [name for name in names if name not in ends]
+  work.overall.count(len(ends))
+  return Look(ends, rest if set(rest) & set(work.to_do) else [])
+
+
+def note(
+    work: Work,
+    failed: dict[str, Exception],
+    ends: Mapping[str, Exception | None],
+) -> None:
+  """Notes runs that have ended; puts their errors into `failed`."""
+  for name, end in ends.items():
+    failed |= {name: end} if end else {}
+    failures.note(work.workdir, name, end, work.plan.points[name])
+
+
 def _train_free(
-    work: _Work, names: list[str]
+    work: Work, origin: Mapping[str, str], names: list[str]
 ) -> tuple[dict[str, Exception | None], list[str]]:
   """Trains runs side by side, unless another process is at them.
 
@@ -91,28 +145,23 @@ def _train_free(
     another process is at.
   """
   from esmm_jax import locks
-  from esmm_jax.sweeps import groups
 
-  if groups.in_use(work.workdir, names):
-    return {}, names
-  ends = _ended_elsewhere(work, [n for n in names if n in work.to_do])
-  rest = [name for name in names if name not in ends]
-  work.overall.count(len(ends))
-  if not set(rest) & set(work.to_do):
-    return ends, []
+  looked = look(work, names)
+  if not looked.rest:
+    return looked.ends, names if looked.busy else []
+  rest = looked.rest
   work.overall.begin(rest)
+  configs = {name: work.plan.configs[name] for name in rest}
   with work.overall.quiet():
-    trained = _train(
-        rest, work.plan.configs, work.workdir, work.origin, work.data_dir
-    )
+    trained = train_group(configs, work.workdir, origin, work.data_dir)
   busy = [n for n in rest if isinstance(trained[n], locks.InUse)]
   trained = {n: end for n, end in trained.items() if n not in busy}
   work.overall.end(trained)
-  return ends | trained, busy
+  return looked.ends | trained, busy
 
 
 def _ended_elsewhere(
-    work: _Work, names: Sequence[str]
+    work: Work, names: Sequence[str]
 ) -> dict[str, Exception | None]:
   """Returns the runs that another process has ended since this one began."""
   from esmm_jax.sweeps.saved_runs import failed_since, run_folder
@@ -151,64 +200,17 @@ def _unfinished(
   return to_do, failed
 
 
-def _side_by_side(
-    plan: Plan, to_do: set[str], workdir: str
-) -> Iterator[list[str]]:
-  """Yields the runs that are trained together.
-
-  A run with results lacks only its predictions. It resumes from its own last
-  checkpoint, which the checkpoint of a group would not know, so it is alone.
-  Where that checkpoint is damaged, all of its group are trained again: alone
-  its sums would be added in another order.
-  """
-  from esmm_jax.sweeps.saved_runs import run_folder
-  from esmm_jax.workdir import soundness
-
-  for group in plan.groups:
-    names = [name for name in group if name in to_do]
-    results = {n: soundness.read_results(run_folder(workdir, n)) for n in names}
-    trained = [name for name in names if results[name] is not None]
-    lost = _damaged(group, workdir) if trained else []
-    if lost:
-      streams.warn(
-          f'The last checkpoint of {", ".join(lost)} is damaged; the'
-          f' {len(group)} runs that were trained side by side are trained'
-          ' again.'
-      )
-      yield list(group)
-      continue
-    yield from ([name] for name in trained)
-    if rest := [name for name in names if name not in trained]:
-      yield rest
-
-
-def _damaged(group: Sequence[str], workdir: str) -> list[str]:
-  """Returns the replicas of a finished group without a sound checkpoint."""
-  from esmm_jax.sweeps.saved_runs import run_folder
-  from esmm_jax.workdir import soundness
-
-  folders = {name: run_folder(workdir, name) for name in group}
-  results = {n: soundness.read_results(folder) for n, folder in folders.items()}
-  return [
-      name
-      for name, values in results.items()
-      if values is not None
-      and 1 < values.get('replicas', 1) == len(group)
-      and not soundness.is_sound(folders[name], values)
-  ]
-
-
-def _cache_compiled(folder: str) -> None:
-  """Lets JAX read compiled programs from a folder, and write them there."""
+def cache_compiled(workdir: str) -> None:
+  """Lets JAX read compiled programs from a sweep's folder, and write there."""
   import jax
 
+  folder = os.path.join(workdir, 'compiled')
   jax.config.update('jax_compilation_cache_dir', os.path.abspath(folder))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 
-def _train(
-    names: list[str],
+def train_group(
     configs: Mapping[str, Any],
     workdir: str,
     origin: Mapping[str, str],
@@ -216,22 +218,28 @@ def _train(
 ) -> dict[str, Exception | None]:
   """Trains runs as replicas and frees the memory that JAX holds of them.
 
+  Args:
+    configs: Run -> its config.
+    workdir: Folder of the sweep.
+    origin: Noted in each run's origin.json.
+    data_dir: Folder of prepared data; None: the default one.
+
   Returns:
     Run -> its error, or None.
   """
   from esmm_jax import locks, ownership
   from esmm_jax.plugins import loading as plugins
   from esmm_jax.training import parts
-  from esmm_jax.workdir import provenance
+  from esmm_jax.workdir import provenance, stopping
   from esmm_jax.sweeps import groups
   from esmm_jax.sweeps.saved_runs import run_folder
   from esmm_jax.training.loop import train_replicas
   from esmm_jax.types import InputError
   import jax
 
+  names, trees = list(configs), list(configs.values())
   home = groups.note(workdir, names) if len(names) > 1 else None
   folders = [run_folder(workdir, name) for name in names]
-  trees = [configs[name] for name in names]
   try:
     plugins.use(trees[0])
     data = provenance.data(parts.dataset(trees[0].dataset, data_dir))
@@ -247,14 +255,17 @@ def _train(
   except locks.InUse as e:
     return dict.fromkeys(names, e)
   except InputError as e:
+    stopping.check()
     if home and not os.path.isdir(home):
       # Training has not begun: one of them is refused, the others need not be.
       alone = [
-          _train([name], configs, workdir, origin, data_dir) for name in names
+          train_group({name: tree}, workdir, origin, data_dir)
+          for name, tree in configs.items()
       ]
       return {name: end for one in alone for name, end in one.items()}
     return dict.fromkeys(names, e)
   except Exception as e:  # The other runs need not fail for it.
+    stopping.check()  # It may come of what a signal has cut off.
     streams.progress(traceback.format_exc())
     return dict.fromkeys(names, e)
   finally:

@@ -63,7 +63,7 @@ def words_of(text, folder):
 
 @pytest.mark.long
 def test_the_command_and_the_program(folder, program):
-  text, of_ray = blocks('')
+  text, of_ray, *_ = blocks('')  # Sweeps: tests/sweeps/test_several.py.
   for name in ('two', 'one', 'ray'):
     words = words_of(of_ray if name == 'ray' else text, folder)
     if name == 'one':
@@ -88,7 +88,7 @@ def test_the_command_and_the_program(folder, program):
     ('--engine=slurm', 2, 'flag --engine=slurm'),
 ])
 def test_refused(flag, code, words, folder, program):
-  text, _ = blocks('')
+  text, *_ = blocks('')
   done = program.run(
       *words_of(text, folder), flag, f'--data_dir={folder / "no"}')
   assert done.returncode == code and words in done.stderr

@@ -14,6 +14,7 @@ import sys
 import time
 
 from esmm_jax.protocols import use as protocols
+from esmm_jax.sweeps import names, points, table_json
 from esmm_jax.sweeps.points import chain, fixed, product, run_name, runs
 from esmm_jax.sweeps.points import settings
 from esmm_jax.sweeps.points import sweep, zipped
@@ -117,6 +118,54 @@ def test_names_stay():
   """A new name would run finished sweeps again."""
   point = {'config': 'configs/esmm.py', 'learning_rate': 0.001, 'seed': 0}
   assert run_name(point) == 'esmm-learning_rate=0.001-seed=0-4089e9b5'
+
+
+LONG = {
+    'config': 'configs/esmm.py:kuairand', 'estimator': 'entire_space',
+    'balancing.name': 'pcgrad', 'model.tower_units': (128, 64), 'seed': 3,
+    'dataset.train_split': 'train[:50%]', 'batch_size': 4096,
+    'loss_weights.ctr': 1.5,
+}
+
+
+def test_a_long_name_loses_its_middle():
+  """And neither estimator, method and seed nor the hash of its settings."""
+  name = run_name(LONG)
+  assert len(name) == 108 and name.startswith('esmm-kuairand-batch_size=4096-')
+  first, _, digest = name.rpartition('-')
+  assert first.endswith('-estimator=entire_space-name=pcgrad-seed=3')
+  replay = LONG | {'balancing.name': 'replay', 'balancing.of': f'../{name}'}
+  assert f'-name=replay-of=rad-seed=3-{digest}-seed=3-' in run_name(replay)
+  with points.naming(cut_at_end=True):
+    before = run_name(LONG)
+  assert before == (
+      'esmm-kuairand-name=pcgrad-batch_size=4096-train_split=train__50__-'
+      f'estimator=entire_space-ctr=1.5-tow-{digest}')
+  assert run_name(LONG) == name
+
+
+def test_a_sweep_goes_on_with_its_names(tmp_path):
+  """One without a word of names is of an earlier version."""
+  new = run_name(LONG)
+  with points.naming(cut_at_end=True):
+    old = run_name(LONG)
+  table = Table('t', points=[LONG], rows=(), columns=(Column('a', 'seed'),))
+
+  def name():
+    with names.as_in(str(tmp_path)):
+      return run_name(LONG)
+
+  assert name() == new
+  (tmp_path / 'runs' / old).mkdir(parents=True)  # sweep.json was lost.
+  assert name() == old
+  for is_old, expected in ((True, old), (False, new)):
+    with points.naming(is_old):
+      about = {'sweep': 'x', **table_json.dump(table), **names.about()}
+    (tmp_path / 'sweep.json').write_text(json.dumps(about))
+    assert name() == expected
+    with names.as_in(str(tmp_path)):
+      read, _ = table_json.read(str(tmp_path))
+    assert read.points == [LONG]
 
 
 def test_labels_share_a_run():

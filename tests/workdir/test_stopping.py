@@ -1,5 +1,6 @@
 """Signals that ask a process to end."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -63,6 +64,40 @@ def test_a_signal_that_came_too_late_is_handed_on(name):
       done.append('results')
     done.append('the next run')
   assert done == ['results']
+
+
+def dropping():
+  """Does as a library that imports what it may do without."""
+  with contextlib.suppress(BaseException):
+    send('SIGTERM')
+
+
+def test_a_signal_that_a_library_drops():
+  """It ends the block at the next look, or at its end, whatever it raises."""
+  for end in (stopping.check, lambda: None, lambda: [][0]):
+    with pytest.raises(stopping.Stopped, match='stopped by SIGTERM; ') as e:
+      with stopping.ending():
+        stopping.check()
+        assert not stopping.is_asked()
+        dropping()
+        assert stopping.is_asked()
+        end()
+    assert e.value.code == 75
+  assert not stopping.is_asked()
+  stopping.check()
+
+
+def test_training_sees_a_signal_that_was_dropped():
+  with pytest.raises(stopping.Stopped, match='saved'), stopping.ending():
+    dropping()
+    with stopping.asked() as asked:
+      assert asked and asked.name == 'SIGTERM'
+      raise stopping.Stopped('saved')
+  with pytest.raises(stopping.Stopped, match='SIGTERM'), stopping.ending():
+    dropping()
+    with stopping.asked():
+      pass
+    pytest.fail('it goes on')
 
 
 def test_nohup_stays():
