@@ -156,6 +156,6 @@ def run(
       return LOST
     most = '' if max_failures < 0 else f' of {max_failures}'
     streams.warn(
-        f'{reason}. All {num} start again at the last checkpoint (failure'
+        f'{reason}. All start again at the last checkpoint (failure'
         f' {failures}{most}).'
     )
