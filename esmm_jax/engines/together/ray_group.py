@@ -140,7 +140,12 @@ class RayGroup(Group):
 
   @abc.abstractmethod
   def begin(self, ray: Any, board: Any, program: Program) -> dict[Any, Any]:
-    """Starts the workers; returns a call -> the numbers of its workers."""
+    """Starts the workers.
+
+    Returns:
+      Calls that end with workers -> their numbers. They may return the numbers
+      of those that were lost first.
+    """
 
   @abc.abstractmethod
   def release(self) -> None:
@@ -162,14 +167,20 @@ class RayGroup(Group):
     ready, _ = ray.wait(calls, num_returns=len(calls), timeout=_PAUSE)
     events = ray.get(self._board.take.remote())
     for call in ready:
-      reason = 'with its worker of Ray'
+      numbers, cause, first = self._calls.pop(call), '', []
       try:
-        ray.get(call)
+        first = ray.get(call) or []
+      except ray.exceptions.RayTaskError as e:
+        text = str(e.cause).strip().partition('\n')[0].rstrip('.')
+        if isinstance(e.cause, ValueError):
+          raise InputError(f'Ray refuses --resources: {text}.') from e
+        cause = f' ({type(e.cause).__name__}: {text})'
       except ray.exceptions.RayError as e:
-        text = str(e).strip().partition('\n')[0].rstrip('.:')
-        reason += f' ({type(e).__name__}: {text})'
+        cause = f' ({type(e).__name__})'
+      reason = f'with its worker of Ray{cause}'
       # Those that have told of their end ended before.
-      events += [Event(k, GONE, reason) for k in self._calls.pop(call)]
+      numbers = sorted(numbers, key=lambda k: k not in first)
+      events += [Event(k, GONE, reason) for k in numbers]
     if not self._all_joined:
       events += self._wait_for_workers()
     return events
@@ -181,17 +192,23 @@ class RayGroup(Group):
     if self._stops and not self._all_joined:
       return [Event(k, GONE, 'before it began') for k in range(self._num)]
     waited = time.monotonic() - self._began
-    if not self._all_joined and waited > _SILENCE and not self._warned:
+    silent = waited > _SILENCE and not self._all_joined and not self._warned
+    if silent and self._is_pending():
       self._warned = True
       need = ', '.join(f'{k}={v:g}' for k, v in self._resources.items())
       free = self._ray.available_resources()
       free = ', '.join(f'{k}={free.get(k, 0):g}' for k in self._resources)
       streams.warn(
           f'{self._num - joined} of {self._num} processes wait for {need} each:'
-          f' the cluster has {free} free. Another job may hold the rest; this'
-          ' one begins once all can.'
+          f' the cluster has {free} free. Another job may hold the rest. All'
+          ' begin when all can.'
       )
     return []
+
+  def _is_pending(self) -> bool:
+    """Returns whether some group of workers waits for its resources."""
+    groups = self._ray.util.placement_group_table().values()
+    return any(group['state'] == 'PENDING' for group in groups)
 
   def stop(self) -> None:
     """See the base class."""

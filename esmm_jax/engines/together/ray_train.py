@@ -49,7 +49,7 @@ class Trainer:
       program: Program,
       resources: dict[str, Any],
       folder: str,
-  ) -> None:
+  ) -> list[int]:
     """Starts the workers and waits for their end.
 
     Args:
@@ -57,12 +57,15 @@ class Trainer:
       program: What they run.
       resources: Of each; with `TEXTS`.
       folder: For files of ray.train, which all machines see.
+
+    Returns:
+      The numbers of those that were lost.
     """
     from ray import train
     from ray.train.v2.jax import JaxConfig, JaxTrainer
 
     texts = {k: v for k, v in resources.items() if k in TEXTS}
-    JaxTrainer(
+    trainer = JaxTrainer(
         _work,
         train_loop_config={'board': board, 'program': program},
         jax_config=JaxConfig(),
@@ -80,7 +83,12 @@ class Trainer:
             storage_path=folder,
             failure_config=train.FailureConfig(max_failures=0),
         ),
-    ).fit()
+    )
+    try:
+      trainer.fit()
+    except train.WorkerGroupError as e:
+      return list(e.worker_failures)
+    return []
 
 
 class Trained(ray_group.RayGroup):
