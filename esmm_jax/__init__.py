@@ -37,10 +37,20 @@ The folders, from the ground up:
   reporting    runs and sweeps as text, pictures and HTML pages
   easyrec      configs of EasyRec -> configs of ours
   doctor       is this machine fit to train?
+  entry        installed or in a checkout: names, commands, requirements
+
+and, from the folders beside it in a checkout,
+
+  configs      a config of each method; results tables
+  experiments  the programs, `esmm-jax NAME`
 """
 
 import importlib
 from typing import Any
+
+from esmm_jax.entry import checkout as _checkout
+
+_checkout.install()
 
 # Public name -> the module that defines it.
 _HOMES = {

@@ -25,7 +25,7 @@ from absl import flags
 from esmm_jax import streams
 from esmm_jax.types import InputError
 
-from experiments import cli, console, file_flags, load
+from esmm_jax.experiments import cli, console, file_flags, load
 
 cli.define_config()
 cli.define_data_dir()

@@ -35,7 +35,7 @@ def train_and_evaluate(
   the uninterrupted run to the bit (`tests/training/test_end_to_end.py`).
 
       >>> import esmm_jax
-      >>> from configs import esmm
+      >>> from esmm_jax.configs import esmm
       >>> config = esmm.get_config('smoke')
       >>> config.dataset.num_train = 1024
       >>> results = esmm_jax.train_and_evaluate(config, 'runs/new', 'data')
@@ -82,7 +82,7 @@ def train_replicas(
   fails; the others are trained to their end.
 
       >>> import esmm_jax
-      >>> from configs import esmm
+      >>> from esmm_jax.configs import esmm
       >>> configs = [esmm.get_config('smoke') for _ in range(2)]
       >>> for config, rate in zip(configs, (1e-2, 1e-3)):
       ...   config.dataset.num_train = 1024
