@@ -35,6 +35,7 @@ test-kill: setup
 
 lint: setup
 	$(RUN) -m ruff check .
+	$(RUN) -m mypy
 
 # API documentation in build/docs; a warning is an error, but for those of two
 # annotations that classes of tensorflow-datasets bring along.
@@ -55,4 +56,5 @@ notebooks: setup
 	$(RUN) -m colab.execute colab/*.ipynb
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo build *.egg-info .pytest_cache .ruff_cache .mypy_cache \
+	  .hypothesis

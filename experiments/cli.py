@@ -7,7 +7,6 @@ An error is one line on stderr that says what is wrong and what to do;
 from collections.abc import Callable, Sequence
 import os
 import re
-import shlex
 import sys
 from typing import Any
 
@@ -23,7 +22,6 @@ from esmm_jax.experiments import file_flags, load
 from ml_collections import config_flags
 
 HELP = ('--help', '-help', '-h', '--helpshort', '-helpshort', '--helpfull')
-
 
 # docs/reports.md has the same table (`tests/experiments/test_console.py`).
 EXIT_CODES = {
@@ -108,35 +106,12 @@ def typed() -> list[str]:
 
 
 def command(argv: Sequence[str]) -> str:
-  """Returns this command, to be typed on any machine.
+  """Returns this command; see `commands.of`.
 
   Args:
-    argv: The program and its arguments; --data_dir is left out, and an absolute
-      path becomes its last part.
+    argv: The program and its arguments.
   """
-  words = _start(argv[0]).split()
-  for word in argv[1:]:
-    key, equals, value = word.partition('=')
-    if key.lstrip('-') == 'data_dir':
-      continue
-    words.append(f'{key}{equals}{local(value)}')
-  return shlex.join(words)
-
-
-def _start(file: str) -> str:
-  """Returns the command of this program, without arguments."""
-  spec = program.get('__spec__')
-  if not spec:
-    return f'python {file}'
-  parent, _, name = spec.name.removeprefix('esmm_jax.').rpartition('.')
-  return commands.command(name) if parent == 'experiments' else (
-      f'python -m {spec.name}')
-
-
-def local(path: str) -> str:
-  """Returns the last part of an absolute path, any other path as it is."""
-  absolute = path.startswith('/')
-  return os.path.basename(os.path.normpath(path)) if absolute else path
+  return commands.of(program.get('__spec__'), argv)
 
 
 def make_folder(flag: str, path: str, *parts: str) -> None:
@@ -166,7 +141,9 @@ def run(
       then kept for the next one.
   """
   streams.guard()
-  program.update(main.__globals__)
+  names = main.__globals__
+  names['__doc__'] = commands.adapted(names.get('__doc__') or '')
+  program.update(names)
   logging.set_verbosity(logging.ERROR)
 
   def guarded(argv):

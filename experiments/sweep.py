@@ -116,9 +116,12 @@ def _command(spec: str, workdir: str) -> str:
   overrides = [text.partition('=') for text in _OVERRIDE.value]
   return shlex.join([
       *commands.command('sweep').split(),
-      f'--sweep={cli.local(spec)}',
-      f'--workdir={cli.local(workdir)}',
-      *(f'--override={key}={cli.local(value)}' for key, _, value in overrides),
+      f'--sweep={commands.local(spec)}',
+      f'--workdir={commands.local(workdir)}',
+      *(
+          f'--override={key}={commands.local(value)}'
+          for key, _, value in overrides
+      ),
   ])
 
 

@@ -4,7 +4,11 @@ In a checkout `python -m experiments.train`, of an installed package `esmm-jax
 train`. Whoever started a program by `esmm-jax` reads that in a checkout too.
 """
 
+from collections.abc import Sequence
+import os
 import re
+import shlex
+from typing import Any
 
 from esmm_jax.entry import checkout
 
@@ -63,3 +67,29 @@ def example(text: str) -> str:
         whole = whole[:-1].rstrip() + ' ' + next(lines, '').strip()
       return adapted(whole)
   return ''
+
+
+def of(spec: Any, argv: Sequence[str]) -> str:
+  """Returns the command of a process, to be typed on any machine.
+
+  Args:
+    spec: `__spec__` of the program; None of a file.
+    argv: The program and its arguments; --data_dir is left out, and an absolute
+      path becomes its last part.
+  """
+  parent, _, name = (spec.name if spec else '').rpartition('.')
+  if parent.removeprefix('esmm_jax.') == 'experiments':
+    words = command(name).split()
+  else:
+    words = ['python', '-m', spec.name] if spec else ['python', argv[0]]
+  for word in argv[1:]:
+    key, equals, value = word.partition('=')
+    if key.lstrip('-') != 'data_dir':
+      words.append(f'{key}{equals}{local(value)}')
+  return shlex.join(words)
+
+
+def local(path: str) -> str:
+  """Returns the last part of an absolute path, any other path as it is."""
+  absolute = path.startswith('/')
+  return os.path.basename(os.path.normpath(path)) if absolute else path

@@ -95,7 +95,8 @@ def _absent(path: str, kind: str) -> str:
   hint = f' did you mean {near[0]}?' if near else ''
   if os.path.isfile(f'{path}.py'):
     hint = f' did you mean the file {path}.py?'
-  return f'there is no {path};{hint} There are {", ".join(listed)}.'
+  what = 'table' if kind == 'sweep' else kind
+  return f'no {what} is called {path};{hint} There are {", ".join(listed)}.'
 
 
 def _whole(path: str) -> str:

@@ -124,7 +124,7 @@ def train_replicas(
   records = [folder.record(c) for c in configs]
   results = [folder.finished(r, w) for r, w in zip(records, workdirs)]
   if None not in results:
-    return results
+    return [r for r in results if r is not None]
   settings = [Settings.read(c) for c in configs]
   check_alike(settings)
   for record, workdir in zip(records, workdirs):
@@ -274,7 +274,7 @@ def _evaluate(
   step = int(state.step)
   epoch = step / job.program.batches.steps_per_epoch
   for r in active:
-    metrics = losses[r] | phases.prefixed('valid', valid.get(r, {}))
+    metrics = {**losses[r], **phases.prefixed('valid', valid.get(r, {}))}
     better[r] = runs[r].update(step, metrics)
     runs[0].writer.say(runs[r].label + line(step, epoch, metrics))
     runs[r].writer.write(step, metrics)
