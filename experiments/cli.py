@@ -83,7 +83,7 @@ def require(name: str, example: str) -> Any:
   value = flags.FLAGS[name].value
   if value is None or value == '':
     doc = program.get('__doc__') or ''
-    whole = commands.example(doc) or f'--{name}={example}'
+    whole = commands.example(doc) or commands.adapted(f'--{name}={example}')
     raise UsageError(
         f'--{name} is not set. For example: {whole} (--help lists all flags)'
     )

@@ -58,10 +58,10 @@ def adapted(text: str) -> str:
 
 
 def example(text: str) -> str:
-  """Returns the first `python -m ...` of a docstring, as typed here."""
+  """Returns the first command of a docstring, in one line, as typed here."""
   lines = iter(text.splitlines())
   for line in lines:
-    if line.startswith('  python -m '):
+    if line.startswith(('  python -m ', f'  {SCRIPT} ')):
       whole = line.strip()
       while whole.endswith('\\'):
         whole = whole[:-1].rstrip() + ' ' + next(lines, '').strip()
