@@ -20,7 +20,7 @@ from typing import Any
 from absl import flags
 from esmm_jax import paths, streams
 
-from experiments import cli, console, file_flags
+from esmm_jax.experiments import cli, console, file_flags
 
 file_flags.define_runs()
 _INPUT, _SPLIT = file_flags.define_rows()

@@ -7,6 +7,7 @@ from typing import Any
 
 from absl import flags
 from esmm_jax import paths, replaceable, streams
+from esmm_jax.entry import commands
 from esmm_jax.types import InputError
 
 _FORM = {
@@ -175,7 +176,7 @@ def define_calibration() -> tuple[Any, Any]:
           'calibrated',
           'none',
           ['none', 'platt', 'isotonic'],
-          'Calibration, after experiments.calibrate.',
+          f'Calibration, after {commands.command("calibrate")}.',
       ),
       flags.DEFINE_enum(
           'joint',

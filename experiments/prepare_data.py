@@ -26,7 +26,7 @@ from esmm_jax import streams
 from esmm_jax.printable import printable
 from esmm_jax.types import InputError
 
-from experiments import cli, console, file_flags, load
+from esmm_jax.experiments import cli, console, file_flags, load
 
 cli.define_config()
 cli.define_data_dir()

@@ -21,10 +21,11 @@ from typing import Any
 from absl import flags
 from esmm_jax import paths, streams, system_errors
 from esmm_jax.engines.together import child
+from esmm_jax.entry import commands
 from esmm_jax.types import InputError
 from esmm_jax.workdir import stopping
 
-from experiments import cli, console, file_flags, load
+from esmm_jax.experiments import cli, console, file_flags, load
 
 cli.define_config()
 cli.define_data_dir()
@@ -232,7 +233,7 @@ def _train(config: Any, workdir: str, first: bool = True) -> None:
     console.say(f'This run was finished before; {workdir}/results.json has:')
   console.print_results({os.path.basename(os.path.normpath(workdir)): results})
   folder = shlex.quote(workdir)
-  console.say(f'Next: python -m experiments.report --workdir={folder}')
+  console.say(f'Next: {commands.command("report")} --workdir={folder}')
 
 
 def _written(workdir: str) -> tuple[int, int] | None:

@@ -38,7 +38,7 @@ def train_and_evaluate(
   the uninterrupted run to the bit (`tests/training/test_end_to_end.py`).
 
       >>> import esmm_jax
-      >>> from configs import esmm
+      >>> from esmm_jax.configs import esmm
       >>> config = esmm.get_config('smoke')
       >>> config.dataset.num_train = 1024
       >>> results = esmm_jax.train_and_evaluate(config, 'runs/new', 'data')
@@ -86,7 +86,7 @@ def train_replicas(
   fails; the others are trained to their end.
 
       >>> import esmm_jax
-      >>> from configs import esmm
+      >>> from esmm_jax.configs import esmm
       >>> configs = [esmm.get_config('smoke') for _ in range(2)]
       >>> for config, rate in zip(configs, (1e-2, 1e-3)):
       ...   config.dataset.num_train = 1024
@@ -130,7 +130,7 @@ def train_replicas(
   mirrors.begin(records, workdirs)
   results = [folder.finished(r, w) for r, w in zip(records, workdirs)]
   if None not in results:
-    return results
+    return [r for r in results if r is not None]
   settings = [Settings.read(c) for c in configs]
   check_alike(settings)
   for record, workdir in zip(records, workdirs):
@@ -275,7 +275,7 @@ def _evaluate(
   step = int(state.step)
   epoch = step / job.program.batches.steps_per_epoch
   for r in active:
-    metrics = losses[r] | phases.prefixed('valid', valid.get(r, {}))
+    metrics = {**losses[r], **phases.prefixed('valid', valid.get(r, {}))}
     better[r] = runs[r].update(step, metrics)
     metric = runs[r].selection.metric
     runs[0].writer.say(runs[r].label + line(step, epoch, metrics, metric))

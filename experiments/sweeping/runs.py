@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from esmm_jax import streams
 
-from experiments import load
-from experiments.sweeping import failures, together
-from experiments.sweeping.plans import Plan
+from esmm_jax.experiments import load
+from esmm_jax.experiments.sweeping import failures, together
+from esmm_jax.experiments.sweeping.plans import Plan
 
 
 def train(

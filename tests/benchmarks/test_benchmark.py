@@ -5,7 +5,7 @@ import json
 import re
 
 from benchmarks import common, gpu_parts
-from experiments import cli
+from esmm_jax.entry import commands
 import pytest
 
 from tests import ROOT
@@ -207,7 +207,7 @@ def test_each_program_has_an_example(name):
           f'benchmarks/{name.replace(".", "/")}.py', 'benchmarks/common.py',
           'experiments/cli.py')]
   doc = ast.get_docstring(ast.parse(sources[0]), clean=False)
-  example = cli.example_command(doc)
+  example = commands.example(doc)
   assert example.startswith(f'python -m benchmarks.{name} --')
   for flag in re.findall(r'--(\w+)', example):
     assert f"'{flag}'" in ''.join(sources), flag

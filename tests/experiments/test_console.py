@@ -8,6 +8,7 @@ import sys
 import time
 
 from absl import flags
+from esmm_jax.entry import commands
 from esmm_jax.training.console.evaluation import line
 from esmm_jax.types import InputError
 from esmm_jax.workdir.writer import Writer
@@ -147,7 +148,7 @@ def test_not_a_program(arguments, said, capsys):
 @pytest.mark.parametrize('name', programs.programs())
 def test_each_program_says_what_to_type(name):
   """Its docstring begins with a command, whose flags it has."""
-  example = cli.example_command(programs.programs()[name])
+  example = commands.example(programs.programs()[name])
   assert example.startswith(f'python -m experiments.{name}')
   source = ''.join(
       (ROOT / 'experiments' / f'{module}.py').read_text('utf-8')
@@ -157,10 +158,10 @@ def test_each_program_says_what_to_type(name):
 
 
 def test_example_command():
-  assert cli.example_command(
+  assert commands.example(
       'A.\n\n  python -m experiments.a --b=c \\\n    --d=e\n  python -m f\n'
   ) == 'python -m experiments.a --b=c --d=e'
-  assert cli.example_command('No command.') == ''
+  assert commands.example('No command.') == ''
 
 
 def test_a_flag_that_is_not_set(monkeypatch):

@@ -1,6 +1,7 @@
 """Who may import whom, read from the source of every module."""
 
 import ast
+import re
 import subprocess
 import sys
 
@@ -15,10 +16,10 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 # The ground floor, which every layer may use.
 LAYERS = [
     f'esmm_jax.{module}'
-    for module in ('checksums', 'cores', 'engines', 'histories', 'json_files',
-                   'late_callbacks', 'locks', 'metric_names', 'no_effect',
-                   'options', 'ownership', 'paths', 'plugins', 'printable',
-                   'replaceable', 'schema', 'signatures', 'storage',
+    for module in ('checksums', 'cores', 'engines', 'entry', 'histories',
+                   'json_files', 'late_callbacks', 'locks', 'metric_names',
+                   'no_effect', 'options', 'ownership', 'paths', 'plugins',
+                   'printable', 'replaceable', 'schema', 'signatures', 'storage',
                    'streams', 'system_errors', 'tasks', 'types', 'whole_files')
 ]
 # What a data set is made of.
@@ -29,6 +30,7 @@ SET = [
     ),
     *LAYERS,
 ]
+FOLDERS = re.compile(r'^esmm_jax\.(?=(configs|experiments)\b)')
 OWN = ('esmm_jax', 'configs', 'experiments', 'benchmarks', 'tests')
 
 # Folder or module -> what it may import of the project, and of other packages
@@ -49,6 +51,13 @@ RULES = [
         ],
         ['numpy', 'pyarrow', 'ray'],
     ),
+    (
+        'esmm_jax.entry.shipped',
+        ['esmm_jax.entry', 'esmm_jax.paths', 'esmm_jax.types'],
+        [],
+    ),
+    # Before it is known whether any other package is there.
+    ('esmm_jax.entry', [], []),
     ('esmm_jax.cores', [], []),
     ('esmm_jax.late_callbacks', [], []),
     ('esmm_jax.histories', [], []),
@@ -361,6 +370,7 @@ RULES = [
         'configs',
         [
             'esmm_jax.balancing',
+            'esmm_jax.entry.checkout',
             'esmm_jax.estimators',
             'esmm_jax.protocols',
             'esmm_jax.sweeps',
@@ -391,7 +401,8 @@ def within(name, packages):
 def imports(source):
   """(name, whether at module level) of all imports, those of functions too.
 
-  `from a import b` counts as a.b: b may be a module.
+  `from a import b` counts as a.b: b may be a module. `esmm_jax.configs` counts
+  as `configs`, its folder.
   """
   tree = ast.parse(source)
   found = []
@@ -402,7 +413,7 @@ def imports(source):
     elif isinstance(node, ast.ImportFrom):
       assert not node.level, 'relative import'
       found += [(f'{node.module}.{a.name}', top) for a in node.names]
-  return found
+  return [(FOLDERS.sub('', name), top) for name, top in found]
 
 
 def modules():
@@ -446,6 +457,15 @@ def violations(module, source):
 def test_imports(module):
   source = modules()[module].read_text('utf-8')
   assert violations(module, source) == []
+
+
+@pytest.mark.parametrize('module', [
+    m for m in modules() if within(m, ['configs', 'experiments'])])
+def test_folders_of_the_wheel_are_named_as_there(module):
+  """An installed package has no `configs`, but `esmm_jax.configs`."""
+  source = modules()[module].read_text('utf-8')
+  wrong = r'^\s*(from|import) (configs|experiments)\b'
+  assert not re.search(wrong, source, re.MULTILINE)
 
 
 def test_there_are_modules():
@@ -538,7 +558,7 @@ def test_the_check_itself(module, source, count):
             'esmm_jax.training.loop',
             ['scipy.stats', 'scipy.optimize', 'pandas', 'tensorflow'],
         ),
-        ('configs.esmm', ['jax', 'esmm_jax', 'tensorflow']),
+        ('configs.esmm', ['jax', 'numpy', 'esmm_jax.types', 'tensorflow']),
         ('configs.tables.architectures', ['jax', 'scipy', 'tensorflow']),
     ],
 )

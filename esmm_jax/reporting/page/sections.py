@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from esmm_jax import histories
+from esmm_jax.entry import commands
 from esmm_jax.metric_names import WEIGHTS
 from esmm_jax.metrics.significance import summarize
 from esmm_jax.reporting.grid import digits, Grid, NONE
@@ -20,7 +21,6 @@ from esmm_jax.types import InputError
 from esmm_jax.workdir.folder import flatten
 from esmm_jax.workdir.identity import say_once
 
-PROGRAM = 'python -m experiments.'
 _SEEDS = ('seed', 'init_seed', 'dataset.raw_dir')
 _GATE = re.compile(r'test/(.*gate.*)/(entropy|load_\d+)')
 # Key in calibration.json -> label.
@@ -189,7 +189,7 @@ def calibrated(
             Missing(
                 'This run has no calibration.json: no Platt scaling or isotonic'
                 ' regression was fitted on its validation split.',
-                f'python -m experiments.calibrate --workdir={workdir}',
+                f'{commands.command("calibrate")} --workdir={workdir}',
             )
         ],
     )
