@@ -144,7 +144,9 @@ def _start_processes(config: Any, workdir: str) -> None:
   )
   with starting.opened(request) as start:
     _prepare(config, workdir)
-    program = starting.program('experiments.train', cli.typed(), num)
+    program = starting.program(
+        'esmm_jax.experiments.train', cli.typed(), num
+    )
     with stopping.asked() as asked:
       code = attempts.run(
           lambda: start(program), num, _MAX_FAILURES.value, asked

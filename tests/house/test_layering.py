@@ -19,8 +19,9 @@ LAYERS = [
     for module in ('checksums', 'cores', 'engines', 'entry', 'histories',
                    'json_files', 'late_callbacks', 'locks', 'metric_names',
                    'no_effect', 'options', 'ownership', 'paths', 'plugins',
-                   'printable', 'replaceable', 'schema', 'signatures', 'storage',
-                   'streams', 'system_errors', 'tasks', 'types', 'whole_files')
+                   'printable', 'replaceable', 'schema', 'signatures',
+                   'storage', 'streams', 'system_errors', 'tasks', 'types',
+                   'whole_files')
 ]
 # What a data set is made of.
 SET = [
