@@ -29,7 +29,7 @@ test-fast: setup
 CLUSTER := $(VENV)/.cluster
 $(CLUSTER): $(STAMP)
 	$(RUN) -m pip install --quiet --disable-pip-version-check \
-	  -e '.[test,cluster,storage,test_cluster]' && touch $@ || \
+	  -e '.[test,cluster,storage,test-cluster]' && touch $@ || \
 	  echo 'pip cannot install Ray; what needs it is skipped.'
 
 # With all optimizations of XLA, as users have them; says what is skipped.

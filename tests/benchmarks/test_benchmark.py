@@ -105,6 +105,12 @@ def test_lines(case, tmp_path):
   for line, of_line in zip(lines, every, strict=True):
     assert set(line) == of_line
     assert line['rows'] > 0 and line['ms'] > 0
+  if case == 'prepare':  # The same bytes for each of a log's arms.
+    assert len({(line['format'], line['digest']) for line in lines}) == 2
+    assert [(line['engine'], line['workers']) for line in lines] == [
+        ('local', 1), ('local', 2)] * 2
+  if case == 'merge':  # Half of each part, and the last part's other half.
+    assert [line['values'] for line in lines] == [2000, 2000]
 
 
 @pytest.mark.slow

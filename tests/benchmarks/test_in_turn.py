@@ -2,9 +2,12 @@
 
 import json
 import math
+import os
+import subprocess
+import time
 
 from benchmarks import common
-from benchmarks.in_turn import arms, lists_torch, work
+from benchmarks.in_turn import arms, lists_torch, prepare_process, work
 from esmm_jax.balancing import BALANCERS
 from esmm_jax.estimators import ESTIMATORS
 from esmm_jax.types import InputError
@@ -94,6 +97,28 @@ def test_turns_and_their_ratio():
   # 2, 1.5 and 3: the median of ratios, not the ratio of medians.
   assert arms.ratio(times[1, :, 0], times[0, :, 0]) == 2
   assert math.isclose(arms.ratio(times[0, :, 1], times[1, :, 1]), 0.5)
+
+
+def test_seconds_of_processes():
+  """Between two readings; a process that began in between from 0."""
+  usage = prepare_process.Usage
+  before = {1: usage('program', 2.0, 9), 7: usage('ray', 1.5, 9)}
+  after = {
+      1: usage('program', 2.5, 9), 5: usage('workers', 1.25, 9),
+      3: usage('workers', 4.0, 9), 7: usage('ray', 2.0, 9),
+      8: usage('ray', 1.0, 9)}
+  assert prepare_process.seconds(before, after) == {
+      'program': 0.5, 'workers': [4.0, 1.25], 'ray': 1.5}
+
+
+def test_this_process_and_those_below_it():
+  with subprocess.Popen(['sleep', '60']) as child:
+    usages = prepare_process.usages()
+    child.kill()
+  assert usages[os.getpid()].kind == 'program'
+  assert usages[child.pid].kind == 'ray'  # What is neither.
+  assert usages[os.getpid()].peak > usages[child.pid].peak > 0
+  assert 0 < usages[os.getpid()].cpu <= time.process_time() + 1
 
 
 def test_batches_for_torch(tmp_path):
