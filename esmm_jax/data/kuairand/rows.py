@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from esmm_jax.data.kuairand.config import CONVERSIONS, KuaiRandConfig
 from esmm_jax.data.kuairand.passes.parts import Part
+from esmm_jax.data.kuairand.raw import LOG_COLUMNS
 from esmm_jax.data.kuairand.tables import Index
 from esmm_jax.data.store.columns import open_folder
 from esmm_jax.data.store.policies import apply_conversion_policy, JointLabels
@@ -97,8 +98,8 @@ class Selection(NamedTuple):
 
   def rows(self, part: Part) -> tuple[Rows, Counter[str]]:
     """Returns the rows of a part, and what the report counts of all."""
-    log = open_folder(part.folder)
-    log = {name: np.asarray(column) for name, column in log.items()}
+    columns = open_folder(part.folder)
+    log: Columns = {name: np.asarray(columns[name]) for name in LOG_COLUMNS}
     num = len(log['date'])
     labels = join_labels(log, self.config)
     low, high = np.searchsorted(self.repeated, [part.first, part.first + num])

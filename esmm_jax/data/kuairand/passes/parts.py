@@ -10,7 +10,7 @@ from typing import NamedTuple
 from esmm_jax.data.csv_files.records import BLOCK
 
 # Bytes of text: a part of a log is in memory.
-PART_BYTES = 1 << 25
+PART_BYTES = 1 << 23
 # Parts for each worker, so that a slow one is not waited for.
 _FOR_EACH = 4
 LOG = 'log'
