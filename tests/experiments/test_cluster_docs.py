@@ -91,12 +91,3 @@ def test_refused(flag, code, words, folder, program):
       *words_of(text, folder), flag, f'--data_dir={folder / "no"}')
   assert done.returncode == code and words in done.stderr
   assert not list(folder.rglob('*.npy'))
-
-
-def test_a_data_set_of_one_process_says_so(folder, program):
-  done = program.run(
-      '--dataset=synthetic_funnel', '--option=preset=tiny', '--workers=2',
-      f'--data_dir={folder / "data"}')
-  assert done.returncode == 0, done.stderr
-  assert ('warning: --workers=2: the data set synthetic_funnel is prepared by'
-          ' one process.') in done.stderr
