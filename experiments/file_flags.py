@@ -73,8 +73,8 @@ def kept_programs() -> contextlib.AbstractContextManager[None]:
 
 def define_engine(
     does: str = 'prepares data',
-    workers: str = 'Processes that prepare a log of your own; the data are the'
-    ' same to the byte. Default: the cores, but one for each 128 MB of files.',
+    workers: str = 'Processes that prepare data, which is the same to the byte.'
+    ' Default: the cores, but one for each 128 MB of files of your own.',
 ) -> None:
   """Defines --engine, --workers and --ray_address, which `engine` reads.
 

@@ -11,8 +11,8 @@ files or the two archives, which are read without unpacking them. The prepared
 data goes to --data_dir. An interrupted call leaves nothing that looks finished;
 a second call prepares nothing and prints the same report. With --config it is
 the data that training with the same --config and --config.dataset flags reads;
-training prepares it too where it is missing. --workers=N prepares a log of your
-own in N processes, the same bytes.
+training prepares it too where it is missing. --workers=N prepares it in N
+processes, the same bytes.
 """
 
 import ast

@@ -95,15 +95,6 @@ def test_refused(flag, code, words, folder, program):
   assert not list(folder.rglob('*.npy'))
 
 
-def test_a_data_set_of_one_process_says_so(folder, program):
-  done = program.run(
-      '--dataset=synthetic_funnel', '--option=preset=tiny', '--workers=2',
-      f'--data_dir={folder / "data"}')
-  assert done.returncode == 0, done.stderr
-  assert ('warning: --workers=2: the data set synthetic_funnel is prepared by'
-          ' one process.') in done.stderr
-
-
 def test_the_manifest():
   """As KubeRay's samples have it: a job, a head and a group of workers."""
   (text,) = blocks('yaml')
@@ -143,9 +134,10 @@ def test_scripts_of_shells():
   slurm = [t for t in scripts if '#SBATCH' in t]
   assert len(slurm) == 3
   for text in slurm:
-    first, second, *others = text.splitlines()
-    assert first == '#!/bin/bash' and second.startswith('#SBATCH --job-name=')
-    assert others[0].startswith('srun python -m experiments.')
+    first, *others = text.splitlines()
+    assert first == '#!/bin/bash' and others[0].startswith('#SBATCH --')
+    after = [line for line in others if not line.startswith('#SBATCH --')]
+    assert after[0].startswith('srun python -m experiments.')
 
 
 def test_bytes_of_tables(capsys):

@@ -13,14 +13,15 @@ import shutil
 from typing import Any, NamedTuple
 
 from esmm_jax.data.ali_ccp import counts as loops
-from esmm_jax.data.ali_ccp.coverage import Coverage, ids_path
+from esmm_jax.data.ali_ccp.coverage import Coverage
 from esmm_jax.data.ali_ccp.fields import SESSION
 from esmm_jax.data.ali_ccp.first_pass import INDEX
 from esmm_jax.data.ali_ccp.pair import Pair
 from esmm_jax.data.ali_ccp.stored import group_parts, GroupPart, RowPart
 from esmm_jax.data.ali_ccp.stored import rows_of, shard_parts, values
-from esmm_jax.data.store.column_files import GrowingColumn
-from esmm_jax.data.store.columns import concatenate_rows, take_rows
+from esmm_jax.data.store.column_files import GrowingTable, join
+from esmm_jax.data.store.columns import concatenate_rows, cut, open_folder
+from esmm_jax.data.store.columns import take_rows
 from esmm_jax.data.store.sessions import GroupIndex, session_hash
 from esmm_jax.data.store.shards import write_shard, Written
 from esmm_jax.engines.engine import Engine, Tell
@@ -29,9 +30,7 @@ from esmm_jax.types import Ragged
 from esmm_jax.whole_files import save_array
 import numpy as np
 
-# Memory bounds: groups of a table, and entries of a column, read at once.
-_GROUPS_AT_ONCE = 1 << 15
-_AT_ONCE = 1 << 22
+_GROUPS_AT_ONCE = 1 << 15  # Bounds the memory.
 _LABELS = ('click', 'conversion')
 
 Places = dict[str, tuple[np.ndarray, int]]
@@ -56,7 +55,7 @@ class _Shared(NamedTuple):
 
   def folder_of(self, part: GroupPart | RowPart) -> str:
     """Returns the folder of what a part gives."""
-    kind = 'shard' if isinstance(part, RowPart) else 'ids'
+    kind = 'shard' if isinstance(part, RowPart) else 'groups'
     return os.path.join(self.folder, f'{kind}-{self.split}-{part.number}')
 
 
@@ -135,7 +134,9 @@ def shards(
           report['fields'] = coverage.to_dict(report['rows'])
         yield encoded.shard
       elif part is tables[-1]:
-        _join_groups(shared, tables, folder)
+        join([shared.folder_of(t) for t in tables], folder, _GROUPS_AT_ONCE)
+        for table in tables:
+          shutil.rmtree(table.folder)
 
 
 def _encode(
@@ -147,68 +148,30 @@ def _encode(
   shutil.rmtree(folder, ignore_errors=True)  # Of a worker that was lost.
   if isinstance(part, RowPart):
     return _encode_rows(shared, part, folder)
-  os.makedirs(folder)
   return _encode_groups(shared, part, folder)
 
 
 def _encode_groups(
     shared: _Shared, part: GroupPart, folder: str
 ) -> _Encoded:
-  """Encodes the ids of groups."""
-  coverage = Coverage(shared.schema)
+  """Writes groups."""
+  coverage, table = Coverage(shared.schema), GrowingTable(folder)
   rows = np.asarray(shared.groups.rows[part.first : part.stop])
-  for f in shared.schema.group_part.fields:
-    ids = np.load(ids_path(f, part.folder), mmap_mode='r')
-    offsets = np.arange(len(rows) + 1)
-    if f.kind == 'ids':
-      offsets = np.load(os.path.join(part.folder, f'{f.name}.offsets.npy'))
-    column = GrowingColumn(ids_path(f, folder), ids.dtype)
-    for a in range(0, len(rows), _GROUPS_AT_ONCE):
-      b = min(a + _GROUPS_AT_ONCE, len(rows))
-      low, high = offsets[a], offsets[b]
-      some = np.array(ids[low:high])
-      loops.encode(some, *shared.places[f.name])
-      column.append(some)
-      if f.kind == 'ids':
-        some = Ragged(some, offsets[a : b + 1] - low)
-      coverage.add(f, some, rows[a:b])
-    column.close()
+  columns = open_folder(part.folder)
+  for a in range(0, max(1, len(rows)), _GROUPS_AT_ONCE):
+    b = min(a + _GROUPS_AT_ONCE, len(rows))
+    some = {n: cut(c, a, b) for n, c in columns.items()}
+    for f in shared.schema.group_part.fields:
+      column = some[f.name]
+      ids = np.array(values(column))
+      loops.encode(ids, *shared.places[f.name])
+      if isinstance(column, Ragged):
+        ids = Ragged(ids, column.offsets, column.weights)
+      coverage.add(f, ids, rows[a:b])
+      some[f.name] = ids
+    table.append(some)
+  table.close()
   return _Encoded(coverage, {})
-
-
-def _join_groups(
-    shared: _Shared, parts: list[GroupPart], folder: str
-) -> None:
-  """Makes the group table of its parts: ids encoded, all else as read."""
-  os.makedirs(folder)
-  encoded = {
-      os.path.basename(ids_path(f, '')) for f in shared.schema.group_part.fields
-  }
-  for name in sorted(os.listdir(parts[0].folder)):
-    paths = [
-        os.path.join(shared.folder_of(p) if name in encoded else p.folder, name)
-        for p in parts
-    ]
-    target = os.path.join(folder, name)
-    if len(parts) == 1:
-      os.rename(paths[0], target)
-    else:
-      _join_column(paths, target, name.endswith('.offsets.npy'))
-
-
-def _join_column(paths: list[str], target: str, are_offsets: bool) -> None:
-  """Writes the arrays of files into one, and removes the files."""
-  column, end = None, 0
-  for k, path in enumerate(paths):
-    array = np.load(path, mmap_mode='r')
-    column = column or GrowingColumn(target, array.dtype)
-    first = int(are_offsets and k > 0)  # The first one is the last before it.
-    for low in range(first, len(array), _AT_ONCE):
-      some = array[low : low + _AT_ONCE]
-      column.append(some + end if are_offsets else some)
-    end += int(array[-1]) if are_offsets else 0
-    os.remove(path)
-  column.close()
 
 
 def _encode_rows(shared: _Shared, part: RowPart, folder: str) -> _Encoded:

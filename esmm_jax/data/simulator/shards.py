@@ -21,7 +21,10 @@ from esmm_jax.types import Columns
 
 # Name of a count in the report -> the column that it is the sum of.
 _SUMS = {'clicks': 'click', 'conversions': 'conversion'}
-_MORE_SUMS = {'carts': 'cart', 'conversions_eventually': 'conversion_eventually'}
+_MORE_SUMS = {
+    'carts': 'cart',
+    'conversions_eventually': 'conversion_eventually',
+}
 
 
 class _Part(NamedTuple):
