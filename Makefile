@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 
 setup: $(STAMP)
 
-$(STAMP): setup.cfg pyproject.toml
+$(STAMP): setup.cfg setup.py pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "esmm_jax needs Python 3.11 or newer; set PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[test]'
@@ -24,10 +24,20 @@ test: setup
 test-fast: setup
 	$(RUN) -m pytest -n 2 --dist worksteal -m 'not slow and not long'
 
-# With all optimizations of XLA, as users have them.
-test-long: setup
+# Ray, and a server of S3: without them, offline say, their tests are skipped.
+# `make test` and `make test-fast` neither install nor need them.
+CLUSTER := $(VENV)/.cluster
+$(CLUSTER): $(STAMP)
+	$(RUN) -m pip install --quiet --disable-pip-version-check \
+	  -e '.[test,cluster,storage,test_cluster]' && touch $@ || \
+	  echo 'pip cannot install Ray; what needs it is skipped.'
+
+# With all optimizations of XLA, as users have them; says what is skipped.
+test-long: $(CLUSTER)
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(RUN) -m pytest -n 2 --dist worksteal \
-	  -m long
+	  -m long -rs
+	@$(RUN) -c 'import importlib.util as u; print("The tests with Ray", "ran." if \
+	  u.find_spec("ray") else "were SKIPPED: it is not installed.")'
 
 # Many kills at random moments; says where they hit.
 test-kill: setup
@@ -35,9 +45,11 @@ test-kill: setup
 
 lint: setup
 	$(RUN) -m ruff check .
+	$(RUN) -m mypy
 
-# API documentation in build/docs; a warning is an error, but for those of two
-# annotations that classes of tensorflow-datasets bring along.
+# The site in build/docs: the guides (mkdocs.yml), and the API in api/. A warning
+# is an error, but for those of two annotations that classes of
+# tensorflow-datasets bring along.
 TFDS := ignore:Error parsing type annotation
 # The package's __all__ would leave its modules out, so they are named.
 MODULES := esmm_jax \
@@ -46,13 +58,15 @@ MODULES := esmm_jax \
     $(filter-out %/__init__.py,$(wildcard esmm_jax/*.py)))
 docs: setup
 	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet
 	$(RUN) -W error -W '$(TFDS) utils.VersionOrStr' \
 	  -W '$(TFDS) list[utils.VersionOrStr]' \
-	  -m pdoc --docformat google -o build/docs $(MODULES)
+	  -m pdoc --docformat google -o build/docs/api $(MODULES)
 
 # Runs the notebooks and keeps what they print and draw.
 notebooks: setup
 	$(RUN) -m colab.execute colab/*.ipynb
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo build *.egg-info .pytest_cache .ruff_cache .mypy_cache \
+	  .hypothesis

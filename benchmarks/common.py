@@ -4,10 +4,12 @@ The model that they measure is ESMM with 23 fields, dimension 18 and towers of
 360-200-80 units, as in the published set-ups of Ali-CCP.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import json
 import os
 import resource
+import threading
+import time
 from typing import Any
 
 from absl import flags
@@ -16,6 +18,8 @@ from esmm_jax.data.store.columns import cut
 from esmm_jax.schema import Field, Schema
 from esmm_jax.types import InputError, Ragged
 import numpy as np
+from pyarrow import csv, parquet
+import pyarrow as pa
 
 from experiments import file_flags
 
@@ -25,6 +29,8 @@ TOWER_UNITS = (360, 200, 80)
 # Shares of the vocabulary that the first fields have; others share the rest.
 LARGE_SHARES = (0.55, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01)
 EXAMPLES = 1_000_000
+# Rows of a log that are drawn at once, and of a row group.
+PIECE = 1 << 20
 # Of a table of lines, before what single ones have.
 COLUMNS = (
     'name', 'rows', 'batch_size', 'replicas', 'ms', 'examples_per_second'
@@ -149,6 +155,42 @@ def resident() -> int:
   """Returns the bytes that the process has now."""
   with open('/proc/self/statm', encoding='ascii') as f:
     return int(f.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+
+
+def write_log(path: str, form: str, pieces: Iterator[pa.Table]) -> None:
+  """Writes pieces to one file.
+
+  Args:
+    path: The file.
+    form: `parquet` or `csv`.
+    pieces: Rows; of Parquet a row group each.
+  """
+  writer = None
+  for piece in pieces:
+    if writer is None:
+      kind = parquet.ParquetWriter if form == 'parquet' else csv.CSVWriter
+      writer = kind(path, piece.schema)
+    writer.write_table(piece)
+  writer.close()
+
+
+class Peak:
+  """Watches the most memory that the process has had since the last `take`."""
+
+  def __init__(self):
+    self._before = resident()
+    self._most = 0
+    threading.Thread(target=self._watch, daemon=True).start()
+
+  def _watch(self):
+    while True:
+      self._most = max(self._most, resident())
+      time.sleep(0.01)
+
+  def take(self) -> int:
+    """Returns the peak in bytes above the start, and forgets it."""
+    most, self._most = max(self._most, resident()), 0
+    return most - self._before
 
 
 class MemorySource:

@@ -21,13 +21,11 @@ from absl import flags
 from esmm_jax.data.tabular.rows import READ_ROWS
 from esmm_jax.types import InputError
 import numpy as np
-from pyarrow import csv, parquet
 import pyarrow as pa
 
 from benchmarks import common
 from experiments import cli
 
-PIECE = 1 << 20
 TRAIN_ROWS = 20_000
 BATCH_SIZE = 512
 EVAL_BATCH_SIZE = 8192
@@ -67,8 +65,8 @@ def measure(rows: int, form: str, folder: str) -> None:
   """
   log = os.path.join(folder, f'log.{form}')
   first = os.path.join(folder, f'first.{form}')
-  write(first, form, draw(min(rows, TRAIN_ROWS)))
-  write(log, form, draw(rows))
+  common.write_log(first, form, draw(min(rows, TRAIN_ROWS)))
+  common.write_log(log, form, draw(rows))
   data = f'--data_dir={folder}/data'
   config = ['--config=configs/esmm.py:tabular', data]
   config += [f'--config.dataset.{option}' for option in DATASET]
@@ -104,8 +102,8 @@ def measure(rows: int, form: str, folder: str) -> None:
 def draw(rows: int) -> Iterator[pa.Table]:
   """Draws a log, a piece at a time."""
   rng = np.random.default_rng(0)
-  for start in range(0, rows, PIECE):
-    num = min(PIECE, rows - start)
+  for start in range(0, rows, common.PIECE):
+    num = min(common.PIECE, rows - start)
     clicked = rng.random(num) < 0.2
     bought = clicked & (rng.random(num) < 0.1)
     category = rng.integers(0, 300, num)
@@ -124,17 +122,6 @@ def draw(rows: int) -> Iterator[pa.Table]:
         'clicked': clicked.astype(np.int8),
         'bought': bought.astype(np.int8),
     })
-
-
-def write(path: str, form: str, pieces: Iterator[pa.Table]) -> None:
-  """Writes pieces to one file."""
-  writer = None
-  for piece in pieces:
-    if writer is None:
-      kind = parquet.ParquetWriter if form == 'parquet' else csv.CSVWriter
-      writer = kind(path, piece.schema)
-    writer.write_table(piece)
-  writer.close()
 
 
 def _run(program: str, *arguments: str) -> tuple[float, int]:

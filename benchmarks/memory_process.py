@@ -9,7 +9,6 @@ one is number K. Prints what it measured as one JSON object.
 import functools
 import json
 import sys
-import threading
 import time
 from typing import Any
 
@@ -28,25 +27,6 @@ from benchmarks import common
 from experiments import load
 
 TOUCHED, STEPS = 50_000, 20
-
-
-class Peak:
-  """Watches the most memory that the process has had since the last `take`."""
-
-  def __init__(self):
-    self._before = common.resident()
-    self._most = 0
-    threading.Thread(target=self._watch, daemon=True).start()
-
-  def _watch(self):
-    while True:
-      self._most = max(self._most, common.resident())
-      time.sleep(0.01)
-
-  def take(self) -> int:
-    """Returns the peak in bytes above the start, and forgets it."""
-    most, self._most = max(self._most, common.resident()), 0
-    return most - self._before
 
 
 def main(
@@ -92,7 +72,7 @@ def _train(
     tx: Any, rows: int, init: Any, folder: str, layout: Layout
 ) -> dict[str, Any]:
   """Measures initialisation, a copy, steps and a checkpoint."""
-  peak, line = Peak(), {}
+  peak, line = common.Peak(), {}
   shardings = None
   with layout.active():
     if layout.num_devices > 1:
@@ -116,7 +96,12 @@ def _train(
 
 
 def _steps(
-    tx: Any, rows: int, state: Any, layout: Layout, shardings: Any, peak: Peak
+    tx: Any,
+    rows: int,
+    state: Any,
+    layout: Layout,
+    shardings: Any,
+    peak: common.Peak,
 ) -> tuple[Any, list[float]]:
   """Takes steps on TOUCHED rows; returns the state and seconds of each."""
 
@@ -152,7 +137,7 @@ def _restore(
       'step': jax.ShapeDtypeStruct((1,), 'int32'),
   }
   like = layout.abstract(like)
-  peak = Peak()
+  peak = common.Peak()
   checkpoints = Checkpoints(folder, rows)
   start = time.perf_counter()
   tree = jax.block_until_ready(checkpoints.restore(like)[0])

@@ -6,7 +6,7 @@ Li et al., KDD 2023.
   python -m experiments.train --config=configs/adatt.py:smoke --workdir=runs/s
 """
 
-from configs import common
+from esmm_jax.configs import common
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

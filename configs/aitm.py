@@ -7,7 +7,7 @@ itself, with a calibrator of weight 0.6 (`--config.loss_weights.calibrator`).
   python -m experiments.train --config=configs/aitm.py:smoke --workdir=runs/s
 """
 
-from configs import common
+from esmm_jax.configs import common
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

@@ -7,7 +7,7 @@ label 0. The paper tries 10, 20, 50 and 100 %.
     --config.sampling.unclicked_rate=0.1 --workdir=runs/aman
 """
 
-from configs import base, common
+from esmm_jax.configs import base, common
 
 RATES = (0.1, 0.2, 0.5, 1.0)
 

@@ -6,7 +6,7 @@ multiplies every method's pCVR with. Ma et al., SIGIR 2018, section 3.1.
   python -m experiments.train --config=configs/base.py --workdir=runs/base
 """
 
-from configs import common, single_task
+from esmm_jax.configs import common, single_task
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

@@ -8,7 +8,7 @@ CTnoCVR's: ESMM and a joint loss of clicks without a conversion.
   python -m experiments.train --config=configs/chorus.py:smoke --workdir=runs/s
 """
 
-from configs import common, esmm
+from esmm_jax.configs import common, esmm
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

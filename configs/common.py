@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from configs import variants
+from esmm_jax.configs import variants
 from ml_collections import config_dict
 
 placeholder = config_dict.placeholder

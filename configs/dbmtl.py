@@ -8,7 +8,7 @@ Wang et al., arXiv 1902.09154, in the form of EasyRec.
   python -m experiments.train --config=configs/dbmtl.py:smoke --workdir=runs/s
 """
 
-from configs import common
+from esmm_jax.configs import common
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

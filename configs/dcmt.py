@@ -8,7 +8,7 @@ propensity is the network's own pCTR, without gradient, or
   python -m experiments.train --config=configs/dcmt.py:smoke --workdir=runs/s
 """
 
-from configs import common, esmm
+from esmm_jax.configs import common, esmm
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

@@ -9,7 +9,7 @@ run, `--config.estimator_options.teacher=frozen` with
   python -m experiments.train --config=configs/ddpo.py:smoke --workdir=runs/s
 """
 
-from configs import common, esmm
+from esmm_jax.configs import common, esmm
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

@@ -11,7 +11,7 @@ simulator alone, so variants of other data sets are refused when they begin.
   python -m experiments.train --config=configs/delayed.py:smoke --workdir=runs/d
 """
 
-from configs import base, common
+from esmm_jax.configs import base, common
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

@@ -6,7 +6,7 @@ Both are trained over all impressions and share nothing.
     --workdir=runs/division
 """
 
-from configs import base, common
+from esmm_jax.configs import base, common
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

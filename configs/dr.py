@@ -7,7 +7,7 @@ another loss of `esmm_jax/estimators/imputation.py`, trains that model.
   python -m experiments.train --config=configs/dr.py:smoke --workdir=runs/s
 """
 
-from configs import common, esmm
+from esmm_jax.configs import common, esmm
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

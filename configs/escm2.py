@@ -7,7 +7,7 @@ with the plain loss of clicks. lambda_c is `loss_weights.cvr_clicked`.
   python -m experiments.train --config=configs/escm2.py:smoke --workdir=runs/s
 """
 
-from configs import common, mmoe
+from esmm_jax.configs import common, mmoe
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

@@ -8,7 +8,7 @@ lambda_c is `loss_weights.cvr_entire` and, of the guess, `imputation`.
   python -m experiments.train --config=configs/escm2_dr.py:smoke --workdir=r
 """
 
-from configs import common, mmoe
+from esmm_jax.configs import common, mmoe
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

@@ -7,7 +7,7 @@ loss = BCE(click, pCTR) + BCE(click and conversion, pCTCVR).
   python -m experiments.train --config=configs/esmm.py:smoke --workdir=runs/s
 """
 
-from configs import common
+from esmm_jax.configs import common
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

@@ -4,7 +4,7 @@
     --workdir=runs/esmm_ns
 """
 
-from configs import common, esmm
+from esmm_jax.configs import common, esmm
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

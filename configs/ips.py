@@ -8,7 +8,7 @@ simulator's; `--config.estimator_options.normalization=self` is SNIPS.
   python -m experiments.train --config=configs/ips.py:smoke --workdir=runs/s
 """
 
-from configs import common, esmm
+from esmm_jax.configs import common, esmm
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

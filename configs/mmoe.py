@@ -6,7 +6,7 @@ Ma et al., KDD 2018. `--config.model.one_gate=true` is OMoE.
   python -m experiments.train --config=configs/mmoe.py:smoke --workdir=runs/s
 """
 
-from configs import common
+from esmm_jax.configs import common
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

@@ -7,7 +7,7 @@ self-distillation, which teaches nothing there.
   python -m experiments.train --config=configs/nise.py:smoke --workdir=runs/s
 """
 
-from configs import common, esmm
+from esmm_jax.configs import common, esmm
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

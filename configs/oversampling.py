@@ -7,7 +7,7 @@ BASE with `sampling.conversion_copies` of every conversion. The paper tries 2,
     --config.sampling.conversion_copies=5 --workdir=runs/oversampling
 """
 
-from configs import base, common
+from esmm_jax.configs import base, common
 
 COPIES = (2.0, 3.0, 5.0, 10.0)
 

@@ -6,7 +6,7 @@ Tang et al., RecSys 2020. `--config.model.levels=1` is CGC.
   python -m experiments.train --config=configs/ple.py:smoke --workdir=runs/s
 """
 
-from configs import common
+from esmm_jax.configs import common
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

@@ -8,7 +8,7 @@ Caruana, Multitask Learning, 1997. Trained over the entire space here.
     --workdir=runs/s
 """
 
-from configs import common
+from esmm_jax.configs import common
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

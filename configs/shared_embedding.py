@@ -7,7 +7,7 @@ CTR over all impressions, CVR over the clicked ones; with
     --workdir=runs/click_space
 """
 
-from configs import common, esmm
+from esmm_jax.configs import common, esmm
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

@@ -10,7 +10,7 @@ CVR on the clicked ones. Twice the embedding parameters of ESMM.
     --workdir=runs/s
 """
 
-from configs import common
+from esmm_jax.configs import common
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

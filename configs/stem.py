@@ -6,7 +6,7 @@ Su et al., AAAI 2024. Three times the embedding parameters of ESMM.
   python -m experiments.train --config=configs/stem.py:smoke --workdir=runs/s
 """
 
-from configs import common
+from esmm_jax.configs import common
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

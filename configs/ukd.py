@@ -13,7 +13,7 @@ Self-training (CVR) is this teacher with
 `--config.estimator_options.gamma=1` and weight 1 on `cvr_entire`.
 """
 
-from configs import common, esmm
+from esmm_jax.configs import common, esmm
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

@@ -6,7 +6,7 @@ the clicks instead. pCTR is that of the CTR network beside it, without gradient.
   python -m experiments.train --config=configs/unbias.py --workdir=runs/unbias
 """
 
-from configs import base, common
+from esmm_jax.configs import base, common
 
 
 def get_config(variant: str = '') -> common.ConfigDict:

@@ -37,10 +37,59 @@ The folders, from the ground up:
   reporting    runs and sweeps as text, pictures and HTML pages
   easyrec      configs of EasyRec -> configs of ours
   doctor       is this machine fit to train?
+  entry        installed or in a checkout: names, commands, requirements
+
+and, from the folders beside it in a checkout,
+
+  configs      a config of each method; results tables
+  experiments  the programs, `esmm-jax NAME`
 """
 
 import importlib
-from typing import Any
+from typing import Any, TYPE_CHECKING
+
+from esmm_jax.entry import checkout as _checkout
+
+_checkout.install()
+
+if TYPE_CHECKING:  # The same names, for type checkers and editors.
+  from esmm_jax.balancing import BALANCERS as BALANCERS
+  from esmm_jax.data import DATASETS as DATASETS
+  from esmm_jax.estimators import ESTIMATORS as ESTIMATORS
+  from esmm_jax.estimators.funnel import joint_logit as joint_logit
+  from esmm_jax.metric_names import DIRECTIONS as DIRECTIONS
+  from esmm_jax.metrics import METRICS as METRICS
+  from esmm_jax.metrics.by_space import (
+      evaluate as evaluate,
+      Observed as Observed,
+  )
+  from esmm_jax.metrics.probability import (
+      calibration as calibration,
+      expected_calibration_error as expected_calibration_error,
+      log_loss as log_loss,
+      normalized_entropy as normalized_entropy,
+  )
+  from esmm_jax.metrics.ranking import auc as auc, grouped_auc as grouped_auc
+  from esmm_jax.metrics.significance import (
+      delong as delong,
+      holm as holm,
+      paired as paired,
+  )
+  from esmm_jax.metrics.truth import (
+      kl_divergence as kl_divergence,
+      mean_ratio as mean_ratio,
+  )
+  from esmm_jax.models import MODELS as MODELS
+  from esmm_jax.protocols import PROTOCOLS as PROTOCOLS
+  from esmm_jax.schema import Field as Field, Schema as Schema
+  from esmm_jax.serving.averaged import load as load
+  from esmm_jax.serving.predictor import Predictor as Predictor
+  from esmm_jax.tasks import Task as Task
+  from esmm_jax.training.loop import (
+      train_and_evaluate as train_and_evaluate,
+      train_replicas as train_replicas,
+  )
+  from esmm_jax.types import InputError as InputError
 
 # Public name -> the module that defines it.
 _HOMES = {

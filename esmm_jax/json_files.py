@@ -27,7 +27,7 @@ _REMEDIES = {
         ' was trained.'
     ),
     'sweep.json': 'Delete that file: the same sweep command writes it again.',
-    'calibration.json': 'Run experiments.calibrate again.',
+    'calibration.json': 'Run the program calibrate again.',
 }
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 from typing import Any
+import urllib.parse
 
 from esmm_jax.types import InputError
 
@@ -15,6 +16,13 @@ PROTOCOLS = (
     'abfs', 'abfss', 'adl', 'az', 'gcs', 'gs', 'hdfs', 'hf', 'http', 'https',
     'local', 'memory', 'obs', 'oss', 's3', 's3a', 'webhdfs',
 )  # fmt: skip
+# Of these pip installs what is needed with esmm_jax[storage].
+_STORAGE = ('gcs', 'gs', 's3', 's3a')
+# HOST, USER@HOST, HOST:PORT, without a password.
+_HOST = re.compile(r'([^@:]*@)?(\[[^\]]*\]|[^@:]*)(:\d*)?')
+# Words in the names of parameters whose values are credentials, or signatures,
+# as in links to https:// that are signed for a time.
+_CREDENTIAL = re.compile('signature|credential|token|secret|password|^sig$')
 
 
 def expand(path: str | os.PathLike[str]) -> str:
@@ -44,7 +52,9 @@ def file_system(path: str | os.PathLike[str]) -> tuple[Any, str]:
     The `fsspec.AbstractFileSystem`; the path without its protocol.
 
   Raises:
-    InputError: The protocol is another one, or several are chained by `::`.
+    InputError: The protocol is another one, or several are chained by `::`; or
+      it holds credentials, which would be printed and noted; or the package of
+      the file system is not installed.
   """
   import fsspec  # Slow to import for programs that only name a folder.
 
@@ -64,7 +74,62 @@ def file_system(path: str | os.PathLike[str]) -> tuple[Any, str]:
         f' {", ".join(f"{p}://" for p in PROTOCOLS)}. Copy the file to one of'
         ' them, or to this machine.'
     )
-  return fsspec.url_to_fs(path)
+  refuse_credentials(path)
+  try:
+    return fsspec.url_to_fs(path)
+  except ImportError as e:
+    protocol = match[1].lower()
+    install = f"pip install 'esmm_jax[storage]' ({e})"
+    if protocol not in _STORAGE:
+      install = str(e).rstrip('.')
+    raise InputError(
+        f'{protocol}:// needs a package that is not installed: {install}.'
+    ) from e
+
+
+def refuse_credentials(path: str) -> None:
+  """Refuses a URL that holds a password, a token or a signature.
+
+  Args:
+    path: A URL, or a path of this machine.
+
+  Raises:
+    InputError: It does. The message does not repeat it.
+  """
+  protocol, separator, rest = path.partition('://')
+  if not separator:
+    return
+  # A password may have a slash, so the rest of it is no host either.
+  is_plain = protocol in ('local', 'memory') or _HOST.fullmatch(
+      rest.partition('/')[0]
+  )
+  query = rest.partition('?')[2].partition('#')[0]
+  names = [n for n, _ in urllib.parse.parse_qsl(query, keep_blank_values=True)]
+  if not is_plain or any(_CREDENTIAL.search(n.lower()) for n in names):
+    raise InputError(
+        f'a URL of {protocol}:// holds a password, a token or a signature,'
+        ' which would be printed and noted with the run. Name the file without'
+        ' it, and put credentials into the environment (docs/storage.md).'
+    )
+
+
+def refuse_remote(path: str, flag: str, advice: str) -> None:
+  """Refuses a URL where a path of this machine is needed.
+
+  Args:
+    path: As people write it.
+    flag: The flag or key that names it, for the message.
+    advice: A sentence that says what to do.
+
+  Raises:
+    InputError: It is a URL.
+  """
+  if '://' in expand(path):
+    refuse_credentials(path)
+    raise InputError(
+        f'{flag}={path} is remote, and must be a folder of this machine.'
+        f' {advice}'
+    )
 
 
 def absolute(path: str) -> str:

@@ -55,7 +55,7 @@ class Field:
   table: str = ''
   by_group: bool = False
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if self.kind not in KINDS:
       raise InputError(
           f'Field {self.name!r}: kind {self.kind!r} is none of {KINDS}.'
@@ -160,7 +160,7 @@ class Schema:
   truth: tuple[str, ...] = ()
   weight: str = ''
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     object.__setattr__(self, 'tasks', ordered(self.tasks))
     names = [f.name for f in self.fields]
     for name in names:
@@ -171,7 +171,7 @@ class Schema:
       raise InputError(
           'Fields are by_group, but the schema names no group column.'
       )
-    sizes = {}
+    sizes: dict[str, int] = {}
     for f in self.fields:
       if f.kind == 'float':
         continue

@@ -52,7 +52,7 @@ class Task:
   joint: str = ''
   past: str = ''
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if self.kind not in KINDS:
       raise InputError(
           f'Task {self.name!r}: kind {self.kind!r} is none of {KINDS}.'

@@ -1,17 +1,19 @@
-"""Lists the programs and what to type next.
+"""Lists the programs and what to type next; starts one, of `esmm-jax`.
 
   python -m experiments
 """
 
 import ast
 import os
+import runpy
 import shlex
 import sys
 
 from esmm_jax import streams, system_errors
+from esmm_jax.entry import commands
 from esmm_jax.types import suggest
 
-from experiments import cli
+from esmm_jax.experiments import cli
 
 # In the order in which one meets them; others follow by name.
 FIRST = (
@@ -46,10 +48,10 @@ def text() -> str:
       ' --workdir=runs/s',
       '  python -m experiments.report --workdir=runs/s',
   ]
-  lines += ['', 'python -m experiments.NAME --help lists its flags.']
+  lines += ['', f'{commands.command("NAME")} --help lists its flags.']
   lines += ['Exit codes:', '']
   lines += [f'  {code:3}  {text}' for code, text in cli.EXIT_CODES.items()]
-  return '\n'.join(lines)
+  return commands.adapted('\n'.join(lines))
 
 
 def main(arguments: list[str]) -> int:
@@ -64,13 +66,28 @@ def main(arguments: list[str]) -> int:
     return 1 if error else 0
   name, *rest = wrong
   if name in programs():
-    whole = shlex.join(['python', '-m', f'experiments.{name}', *rest])
+    whole = f'{commands.command(name)} {shlex.join(rest)}'.rstrip()
     streams.complain(f'error: with a dot: {whole}')
   else:
     streams.complain(
         f'error: there is no program {name!r}. {suggest(name, programs())}'
     )
   return 2
+
+
+def script() -> int:
+  """Starts the program that the first argument names: `esmm-jax train`."""
+  commands.by_script()
+  name, *rest = *sys.argv[1:], ''
+  if name == 'help':  # Of a program, as `--help` behind it.
+    name, rest = rest[0], ['--help', '']
+  if name not in programs():
+    return main(sys.argv[1:])
+  sys.argv = [f'{commands.SCRIPT} {name}', *rest[:-1]]
+  # As `python -m` does: absl shows docstring and flags of what is __main__.
+  module = f'{__name__.rpartition(".")[0]}.{name}'
+  runpy.run_module(module, run_name='__main__', alter_sys=True)
+  return 0
 
 
 if __name__ == '__main__':

@@ -9,7 +9,7 @@ split before and after. experiments.predict uses it on request: --calibrated.
 
 from absl import flags
 
-from experiments import cli, console, file_flags
+from esmm_jax.experiments import cli, console, file_flags
 
 file_flags.define_runs()
 cli.define_data_dir()

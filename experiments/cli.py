@@ -7,22 +7,21 @@ An error is one line on stderr that says what is wrong and what to do;
 from collections.abc import Callable, Sequence
 import os
 import re
-import shlex
 import sys
 from typing import Any
 
 from absl import app, flags, logging
 from esmm_jax import paths, streams, system_errors
 from esmm_jax.doctor.allocator import keep_scratch, return_arrow_memory
+from esmm_jax.entry import commands, shipped
 from esmm_jax.plugins import flags as plugin_flags
 from esmm_jax.types import InputError
 from esmm_jax.workdir import stopping
 from esmm_jax.workdir.stopping import Stopped
-from experiments import file_flags, load
+from esmm_jax.experiments import file_flags, load
 from ml_collections import config_flags
 
 HELP = ('--help', '-help', '-h', '--helpshort', '-helpshort', '--helpfull')
-
 
 # docs/reports.md has the same table (`tests/experiments/test_console.py`).
 EXIT_CODES = {
@@ -49,12 +48,12 @@ EXPECTED = (InputError, FloatingPointError, Stopped, OSError)
 
 
 def define_config() -> None:
-  """Defines --config=FILE[:variant] and --config.key=value."""
+  """Defines --config=NAME[:variant] and --config.key=value."""
   config_flags.DEFINE_config_file(
       'config',
       None,
-      'Config file and variant, for example configs/esmm.py:smoke. A key of it'
-      ' is changed by --config.key=value behind it.',
+      'Config and variant: a name, as esmm:smoke, or a file, as my.py:small. A'
+      ' key of it is changed by --config.key=value behind it.',
       # For loss weights of one's own labels; `_check_keys` refuses the rest.
       lock_config=False,
       accept_new_attributes=True,
@@ -84,28 +83,21 @@ def require(name: str, example: str) -> Any:
   value = flags.FLAGS[name].value
   if value is None or value == '':
     doc = program.get('__doc__') or ''
-    whole = example_command(doc) or f'--{name}={example}'
+    whole = commands.example(doc) or commands.adapted(f'--{name}={example}')
     raise UsageError(
         f'--{name} is not set. For example: {whole} (--help lists all flags)'
     )
   return value
 
 
+def config_spec() -> str:
+  """Returns --config as a path that names the config on every machine."""
+  return shipped.portable(paths.expand(program['config']))
+
+
 def set_keys() -> dict[str, Any]:
   """Returns the flat keys that --config.KEY=VALUE has set."""
   return dict(config_flags.get_override_values(flags.FLAGS['config']))
-
-
-def example_command(text: str) -> str:
-  """Returns the first `python -m ...` of a docstring, in one line."""
-  lines = iter(text.splitlines())
-  for line in lines:
-    if line.startswith('  python -m '):
-      whole = line.strip()
-      while whole.endswith('\\'):
-        whole = whole[:-1].rstrip() + ' ' + next(lines, '').strip()
-      return whole
-  return ''
 
 
 def typed() -> list[str]:
@@ -114,26 +106,12 @@ def typed() -> list[str]:
 
 
 def command(argv: Sequence[str]) -> str:
-  """Returns this command, to be typed on any machine.
+  """Returns this command; see `commands.of`.
 
   Args:
-    argv: The program and its arguments; --data_dir is left out, and an absolute
-      path becomes its last part.
+    argv: The program and its arguments.
   """
-  spec = program.get('__spec__')
-  words = ['python', '-m', spec.name] if spec else ['python', argv[0]]
-  for word in argv[1:]:
-    key, equals, value = word.partition('=')
-    if key.lstrip('-') == 'data_dir':
-      continue
-    words.append(f'{key}{equals}{local(value)}')
-  return shlex.join(words)
-
-
-def local(path: str) -> str:
-  """Returns the last part of an absolute path, any other path as it is."""
-  absolute = path.startswith('/')
-  return os.path.basename(os.path.normpath(path)) if absolute else path
+  return commands.of(program.get('__spec__'), argv)
 
 
 def make_folder(flag: str, path: str, *parts: str) -> None:
@@ -163,7 +141,9 @@ def run(
       then kept for the next one.
   """
   streams.guard()
-  program.update(main.__globals__)
+  names = main.__globals__
+  names['__doc__'] = commands.adapted(names.get('__doc__') or '')
+  program.update(names)
   logging.set_verbosity(logging.ERROR)
 
   def guarded(argv):
@@ -215,8 +195,8 @@ def _parse(argv: list[str]) -> list[str]:
     words = plugin_flags.from_words(_with_one_config(argv))
   except InputError as e:
     _exit(1, str(e))
+  config = _load_config(words)  # Its errors name it as it was typed.
   argv[:] = [_with_full_key(arg) for arg in words]
-  config = _load_config(argv)
   if config is not None:
     _check_keys(argv, config)
     argv[:] = load.last_of_tuples(argv, config)
@@ -258,11 +238,12 @@ def _with_one_config(argv: Sequence[str]) -> list[str]:
 def _with_full_key(arg: str) -> str:
   """Completes `--config.log_every=20` to `--config.run.log_every=20`.
 
-  The path of --config is expanded too: its flag reads the file itself.
+  --config becomes the path of a file: its flag reads the file itself.
   """
   if arg.lstrip('-').startswith('config='):
-    name, _, path = arg.partition('=')
-    return f'{name}={paths.expand(path)}'
+    name, _, spec = arg.partition('=')
+    program['config'] = spec
+    return f'{name}={shipped.find(spec, "config")}'
   flag = re.match(r'--?(no)?config\.', arg)
   return flag[0] + load.full_key(arg[flag.end() :]) if flag else arg
 

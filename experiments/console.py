@@ -1,6 +1,6 @@
 """Tables of results, lines and warnings, as the programs print them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import shutil
 from typing import Any
 
@@ -14,6 +14,8 @@ SHOWN = (
     *('mse', 'mae', 'r2', 'rank_correlation'),
     *('kl', 'ratio', 'ratio_clicked', 'ratio_unclicked'),
 )
+# Columns of a table at least.
+_LEAST = 80
 
 
 def say(text: str) -> None:
@@ -26,18 +28,44 @@ def warn(text: str) -> None:
   streams.warn(text)
 
 
+def _table(
+    runs: Mapping[str, Mapping[str, Any]],
+    spaces: Sequence[str],
+    metrics: Sequence[str],
+) -> Any:
+  """Returns the table of some metrics: a row for each space and run."""
+  from esmm_jax.reporting.grid import digits
+  from rich.box import SIMPLE_HEAD
+  from rich.table import Table
+  from rich.text import Text
+
+  table = Table(box=SIMPLE_HEAD, padding=(0, 1))
+  table.add_column('task', no_wrap=True)
+  table.add_column('run', no_wrap=True)
+  for name in metrics:
+    table.add_column(name.replace('_', ' '), justify='right', no_wrap=True)
+  for space in spaces:
+    for run, r in runs.items():
+      values = [r.get(f'test/{space}/{name}') for name in metrics]
+      if any(value is not None for value in values):
+        texts = ['' if v is None else digits(v) for v in values]
+        # As `Text`, for brackets in a text would be markup.
+        names = [Text(printable(name)) for name in (space, run)]
+        table.add_row(*names, *texts)
+  return table
+
+
 def print_results(
     runs: Mapping[str, Mapping[str, Any]], title: str = 'test split'
 ) -> None:
   """Prints the metrics `test/...`: a row for each space and run.
 
+  Metrics that do not fit into the terminal's columns are in a second table.
+
   The title says what their histories know (`histories`), or the name of each
   run where they know different things.
   """
-  from esmm_jax.reporting.grid import digits
-  from rich.box import SIMPLE_HEAD
   from rich.console import Console
-  from rich.table import Table
   from rich.text import Text
 
   known = {name: r.get(histories.KEY, '') for name, r in runs.items()}
@@ -47,15 +75,6 @@ def print_results(
         histories.labelled(name, r.get(histories.KEY, '')): r
         for name, r in runs.items()
     }
-  # As `Text`, for brackets in a text would be markup.
-  table = Table(
-      title=None if shared else Text(printable(title), 'table.title'),
-      title_justify='left',
-      box=SIMPLE_HEAD,
-      padding=(0, 1),
-  )
-  table.add_column('task', no_wrap=True)
-  table.add_column('run', no_wrap=True)
   keys = {  # (space, metric), in the order of the results.
       tuple(key.split('/')[1:]): None
       for r in runs.values()
@@ -63,20 +82,24 @@ def print_results(
       if key.startswith('test/') and key.split('/')[-1] in SHOWN
   }
   shown = [m for m in SHOWN if any(metric == m for _, metric in keys)]
-  for name in shown:
-    table.add_column(name.replace('_', ' '), justify='right')
-  for space in dict.fromkeys(space for space, _ in keys):
-    for run, r in runs.items():
-      values = [r.get(f'test/{space}/{name}') for name in shown]
-      if any(value is not None for value in values):
-        texts = ['' if v is None else digits(v) for v in values]
-        names = [Text(printable(name)) for name in (space, run)]
-        table.add_row(*names, *texts)
-  width = max(shutil.get_terminal_size().columns, 120)
-  console = Console(width=width, highlight=False)
-  if shared:  # In a line of its own, which may be wider than the table.
-    console.print(Text(printable(histories.labelled(title, shared)), 'italic'))
-  console.print(table)
+  spaces = list(dict.fromkeys(space for space, _ in keys))
+  head = histories.labelled(title, shared) if shared else title
+  columns = max(shutil.get_terminal_size().columns, _LEAST)
+  wide = Console(width=10_000, highlight=False)
+  while shown or head:
+    for num in range(len(shown), -1, -1):  # The most that fit.
+      table = _table(runs, spaces, shown[:num])
+      width = wide.measure(table).maximum
+      if width <= columns or num <= 1:
+        break
+    # A number is never cut: one column and the names may be wider.
+    console = Console(width=max(columns, width), highlight=False)
+    if head:  # In a line of its own, which may be wider than the table.
+      console.print(
+          Text(printable(head), 'italic'), soft_wrap=True, justify='left'
+      )
+    console.print(table)
+    head, shown = '', shown[max(num, 1):]
   for run, r in runs.items():
     if r.get('steps'):
       rate = r['examples_per_second'] or float('nan')

@@ -11,8 +11,9 @@ the error of the predicted CVR where nobody clicks.
 import os
 
 from absl import flags
+from esmm_jax.entry import commands
 
-from experiments import cli, console, file_flags
+from esmm_jax.experiments import cli, console, file_flags
 
 cli.define_data_dir()
 _WORKDIR = file_flags.define_path(
@@ -24,7 +25,7 @@ flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
-  from configs import esmm
+  from esmm_jax.configs import esmm
   from esmm_jax import ownership
   from esmm_jax.training import parts
   from esmm_jax.reporting import plots
@@ -43,8 +44,11 @@ def main() -> None:
     config.dataset.train_split = _TRAIN.value
     config.dataset.test_split = _TEST.value
     workdir = os.path.join(_WORKDIR.value, estimator)
-    print(f'{name}: python -m experiments.train --config=configs/esmm.py',
-          f'--config.estimator={estimator} ... --workdir={workdir}')
+    start = commands.adapted(
+        'python -m experiments.train --config=configs/esmm.py'
+    )
+    print(f'{name}: {start} --config.estimator={estimator} ...'
+          f' --workdir={workdir}')
     runs[name] = train_and_evaluate(config, workdir, flags.FLAGS.data_dir)
   builder = parts.dataset(config.dataset, flags.FLAGS.data_dir)
   oracle = oracle_metrics(observe(builder, _TEST.value))

@@ -15,9 +15,9 @@ import sys
 import tempfile
 
 from absl import flags
-from esmm_jax import paths, streams
+from esmm_jax import streams
 
-from experiments import cli, file_flags, load
+from esmm_jax.experiments import cli, file_flags, load
 
 cli.define_data_dir()
 _WORKDIR = file_flags.define_path('workdir', 'runs', 'Folder for runs.')
@@ -32,11 +32,12 @@ _COLORS = {'ok': 'green', 'warn': 'yellow', 'FAIL': 'red'}
 
 def findings():
   """Yields what the checks found, the quick ones first."""
+  from esmm_jax.storage import cache
   from esmm_jax.training import parts
   from esmm_jax.doctor import machine as checkup, numbers as checkup_numbers
   from esmm_jax.doctor import scatters as checkup_scatters
 
-  data_dir = paths.expand(flags.FLAGS.data_dir or parts.DEFAULT_DATA_DIR)
+  data_dir = cache.here(flags.FLAGS.data_dir or parts.DEFAULT_DATA_DIR)
   yield from checkup.requirements()
   yield checkup.devices()
   yield checkup.memory()
@@ -48,7 +49,7 @@ def findings():
   yield from checkup_scatters.contention()
   with tempfile.TemporaryDirectory() as folder:
     hashes = [steps_hash(folder), steps_hash(folder)]
-    other = [sys.executable, '-m', 'experiments.doctor']
+    other = [sys.executable, '-m', 'esmm_jax.experiments.doctor']
     done = subprocess.run(
         [*other, f'--steps_hash={folder}'],
         capture_output=True,
@@ -63,7 +64,7 @@ def steps_hash(data_dir: str) -> str:
   """Returns the hash of the state after a few steps of ESMM's smoke variant."""
   from esmm_jax.doctor import numbers as checkup_numbers
 
-  config = load.config('configs/esmm.py:smoke')
+  config = load.config('esmm:smoke')
   return checkup_numbers.steps_hash(config, data_dir)
 
 

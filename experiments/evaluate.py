@@ -18,9 +18,9 @@ import os
 from typing import Any
 
 from absl import flags
-from esmm_jax import streams
+from esmm_jax import paths, streams
 
-from experiments import cli, console, file_flags
+from esmm_jax.experiments import cli, console, file_flags
 
 file_flags.define_runs()
 _INPUT, _SPLIT = file_flags.define_rows()
@@ -104,6 +104,9 @@ def _runs_and_output() -> tuple[list[str], str]:
     )
   file_flags.refuse_history_of_split()
   output = _OUTPUT.value or os.path.join(folders[0], 'evaluation.json')
+  paths.refuse_remote(
+      os.path.dirname(output), '--output', 'Name a file of it, and copy it.'
+  )
   if _OUTPUT.value and not os.path.isdir(os.path.dirname(output) or '.'):
     raise cli.InputError(
         f'--output={output}: there is no folder {os.path.dirname(output)}.'

@@ -10,7 +10,7 @@ the parameters of each. docs/predictions.md has the ten lines that load it.
 
 from absl import flags
 
-from experiments import cli, console, file_flags
+from esmm_jax.experiments import cli, console, file_flags
 
 file_flags.define_runs()
 _OUTPUT = file_flags.define_path('output', None, 'Folder to write.')

@@ -7,6 +7,7 @@ from typing import Any
 
 from absl import flags
 from esmm_jax import paths, replaceable, streams
+from esmm_jax.entry import commands
 from esmm_jax.types import InputError
 
 _FORM = {
@@ -60,11 +61,12 @@ def define_compilation_cache() -> None:
 def kept_programs() -> contextlib.AbstractContextManager[None]:
   """Keeps what is compiled in the block, as --compilation_cache says."""
   from esmm_jax.doctor import compiled
+  from esmm_jax.storage import cache
   from esmm_jax.training import parts
 
   folder = flags.FLAGS.compilation_cache
   if folder is None:
-    data_dir = paths.expand(flags.FLAGS.data_dir or parts.DEFAULT_DATA_DIR)
+    data_dir = cache.here(flags.FLAGS.data_dir or parts.DEFAULT_DATA_DIR)
     folder = os.path.join(data_dir, 'compiled')
   return compiled.kept(folder)
 
@@ -174,7 +176,7 @@ def define_calibration() -> tuple[Any, Any]:
           'calibrated',
           'none',
           ['none', 'platt', 'isotonic'],
-          'Calibration, after experiments.calibrate.',
+          f'Calibration, after {commands.command("calibrate")}.',
       ),
       flags.DEFINE_enum(
           'joint',

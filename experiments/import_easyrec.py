@@ -18,9 +18,10 @@ from typing import Any
 
 from absl import flags
 from esmm_jax import system_errors
+from esmm_jax.entry import commands
 from esmm_jax.printable import printable
 
-from experiments import cli, console, file_flags, load
+from esmm_jax.experiments import cli, console, file_flags, load
 
 _INPUT = file_flags.define_path('input', None, 'Pipeline config of EasyRec.')
 _OUTPUT = file_flags.define_path(
@@ -78,7 +79,7 @@ def checked(text: str, source: str, output: str) -> tuple[Any, str]:
   """
   from esmm_jax.easyrec import convert
 
-  from experiments.sweeping import checks
+  from esmm_jax.experiments.sweeping import checks
 
   converted = convert(text)
   file = _file(converted, source, output)
@@ -104,7 +105,7 @@ def _file(converted, source: str, output: str) -> str:
   """Formats the config as a Python file."""
   name = os.path.basename(output).removesuffix('.py')
   command = shlex.join([
-      *'python -m experiments.train'.split(), f'--config={output}',
+      *commands.command('train').split(), f'--config={output}',
       f'--workdir=runs/{name}'])
   doc = [f'From {source} of EasyRec.', '', f'  {command}', '']
   for note in converted.notes:
@@ -113,7 +114,8 @@ def _file(converted, source: str, output: str) -> str:
   settings = [f'      {k!r}: {v!r},' for k, v in converted.settings.items()]
   return '\n'.join([
       f'"""{_in_docstring(doc)}', '"""', '',
-      f'from configs import {converted.base}', '', '', 'def get_config():',
+      f'from esmm_jax.configs import {converted.base}', '', '',
+      'def get_config():',
       f"  config = {converted.base}.get_config('tabular')",
       '  config.update_from_flattened_dict({', *settings, '  })',
       '  return config', ''])

@@ -3,14 +3,13 @@
 import ast
 from collections.abc import Mapping, Sequence
 import contextlib
-import difflib
-import glob
 import os
 import runpy
 import traceback
 from typing import Any
 
-from esmm_jax import paths, streams
+from esmm_jax import streams
+from esmm_jax.entry import shipped
 from esmm_jax.json_files import read_json
 from esmm_jax.plugins import flags as plugin_flags, loading as plugins
 from esmm_jax.protocols import use as protocols
@@ -28,7 +27,7 @@ _RAW_DIR = 'dataset.raw_dir'
 
 
 def config(spec: str) -> config_dict.ConfigDict:
-  """Loads the config of FILE[:variant].
+  """Loads the config of FILE[:variant], or NAME[:variant] of configs/.
 
   Raises:
     InputError: There is no such file or variant, or the file is wrong.
@@ -74,7 +73,7 @@ def refitted(
 
 
 def table(spec: str) -> Table:
-  """Loads the results table of FILE[:variant], of the files in configs/tables.
+  """Loads the table of FILE[:variant], or NAME[:variant] of configs/tables/.
 
   Raises:
     InputError: There is no such file or variant, or the file is wrong.
@@ -94,14 +93,8 @@ def table(spec: str) -> Table:
 
 
 def _call(spec: str, function: str, flag: str) -> Any:
-  """Calls function(variant) of the Python file that FILE:variant names."""
-  path, _, variant = paths.expand(spec).partition(':')
-  if not os.path.isfile(path):
-    parent = os.path.dirname(path) or '.'
-    files = sorted(glob.glob(os.path.join(parent, '*.py')))
-    near = difflib.get_close_matches(path, files, n=1)
-    hint = f' did you mean {near[0]}?' if near else ''
-    raise InputError(f'--{flag}={spec}: there is no file {path};{hint}')
+  """Calls function(variant) of the Python file that `spec` names."""
+  path, _, variant = shipped.find(spec, flag).partition(':')
   try:
     module = runpy.run_path(path)
     if function not in module:

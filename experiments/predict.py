@@ -6,12 +6,13 @@ r"""Scores new rows with a finished run, or with the mean of several.
     --output=scores.parquet
 
 --input is one or many Parquet or CSV files, with the columns that the data of
-the run had; the output, Parquet or CSV as its ending says, has a row for each,
-in their order: the key (or file and row number) and p_ctr, p_cvr, p_ctcvr.
-p_cvr is given the click, of every row. Values that training never saw are
-counted. --workdir=a,b,c scores with the mean of the log-odds of several runs,
-and so does the folder of a sweep with --row. After a kill the same command
-resumes. --workers=N scores files in N processes, --engine=ray on a cluster.
+the run had; the output, Parquet or CSV as its ending says, or a folder of such
+files (--output=scores/), has a row for each, in their order: the key (or file
+and row number) and p_ctr, p_cvr, p_ctcvr. p_cvr is given the click, of every
+row. Values that training never saw are counted. --workdir=a,b,c scores with the
+mean of the log-odds of several runs, and so does the folder of a sweep with
+--row. After a kill the same command resumes. --workers=N scores files in N
+processes, --engine=ray on a cluster.
 docs/predictions.md and docs/cluster.md have the details.
 """
 
@@ -22,12 +23,23 @@ from typing import Any
 
 from absl import flags
 
-from experiments import cli, console, file_flags
+from esmm_jax.experiments import cli, console, file_flags
 
 file_flags.define_runs()
 _INPUT, _SPLIT = file_flags.define_rows()
 _OUTPUT = file_flags.define_path(
-    'output', None, 'File to write: .parquet, .pq, .csv or .csv.gz.'
+    'output',
+    None,
+    'File to write: .parquet, .pq, .csv or .csv.gz, or a URL of one as'
+    ' s3://bucket/scores.parquet; or a folder, with / at its end, for a file of'
+    ' each part.',
+)
+_FORMAT = flags.DEFINE_enum(
+    'output_format',
+    None,
+    ['parquet', 'csv', 'csv.gz'],
+    'Of the files of a folder. Default: as its name ends (scores.csv/), else'
+    ' parquet.',
 )
 _KEY = flags.DEFINE_string(
     'key',
@@ -71,10 +83,10 @@ def main() -> None:
     )
 
   from esmm_jax.data.tabular import unseen
-  from esmm_jax.serving import outputs, scoring
+  from esmm_jax.serving.targets import target
 
-  outputs.check(output)
-  scoring.check_output(output, flags.FLAGS.overwrite)
+  form = _FORMAT.value or ''
+  target.of(output, form, flags.FLAGS.overwrite).check()
   counts = unseen.Counts()
   with _workers() as workers:
     num, rate, in_log = _score(output, counts, workers)
@@ -126,6 +138,7 @@ def _score(output: str, counts: Any, workers: Any) -> tuple[int, float, Any]:
       joint=_JOINT.value,
       part_rows=_PART_ROWS.value,
       overwrite=flags.FLAGS.overwrite,
+      output_format=_FORMAT.value or '',
   )
   start = time.perf_counter()
   if _SPLIT.value:

@@ -23,9 +23,10 @@ from typing import Any
 
 from absl import flags
 from esmm_jax import streams
+from esmm_jax.printable import printable
 from esmm_jax.types import InputError
 
-from experiments import cli, console, file_flags, load
+from esmm_jax.experiments import cli, console, file_flags, load
 
 cli.define_config()
 cli.define_data_dir()
@@ -82,18 +83,42 @@ def main() -> None:
 
 def _prepare(options: Any) -> None:
   """Prepares the data set of a config's section `dataset`."""
+  from esmm_jax.data.store import remote_data
   from esmm_jax.training import parts
 
   builder = parts.data_builder(options, flags.FLAGS.data_dir)
-  if builder.info.splits:
-    console.say(f'Prepared before: {builder.data_path}')
-  else:
-    with file_flags.engine():
-      builder.prepare()
-    console.say(f'Prepared: {builder.data_path}')
+  before = bool(builder.info.splits)
+  with file_flags.engine():
+    builder.prepare()
+  folder = remote_data.shown(os.fspath(builder.data_path))
+  console.say(f'Prepared{" before" if before else ""}: {folder}')
   for line in builder.report_lines():
     console.say(line)
   for text in builder.warnings:
+    console.warn(text)
+  if not builder.tells_gaps:
+    _look(builder)
+
+
+def _look(builder: Any) -> None:
+  """Says how often each event and gap is, by split; warns of what is odd."""
+  from esmm_jax.first_look import gaps, leaks, rates
+
+  tasks, splits = builder.schema.tasks, list(builder.info.splits)
+  of_splits = {s: rates.of_split(builder, s, tasks) for s in splits}
+  shares = {s: gaps.of_split(builder, s) for s in splits}
+  for lines in (
+      rates.table(of_splits, tasks),
+      gaps.table(shares, 'missing'),
+      gaps.table(shares, 'unseen'),
+  ):
+    for line in lines:
+      console.say(printable(line))
+    console.say('')
+  for split in splits[1:]:
+    for text in gaps.warnings(shares[split], split):
+      console.warn(text)
+  for text in leaks.warnings(builder, splits[0], tasks):
     console.warn(text)
 
 

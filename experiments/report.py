@@ -26,8 +26,8 @@ import tempfile
 from absl import flags
 from esmm_jax import paths
 
-from experiments import cli, file_flags, load
-from experiments.console import say, warn
+from esmm_jax.experiments import cli, file_flags, load
+from esmm_jax.experiments.console import say, warn
 
 cli.define_data_dir()
 file_flags.define_overwrite()
@@ -36,7 +36,7 @@ _OUTPUT = file_flags.define_path(
     'output', None, 'The HTML file; default: report.html in the workdir.'
 )
 _SWEEP = file_flags.define_path(
-    'sweep', None, 'Table file and variant; default: the table in sweep.json.'
+    'sweep', None, 'Table and variant; default: the table in sweep.json.'
 )
 _PREDICT = flags.DEFINE_bool(
     'predict', True, 'Whether to read data and compute missing predictions.'

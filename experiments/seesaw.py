@@ -29,10 +29,9 @@ import os
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
 
-from experiments import cli, console, file_flags, load
-from experiments.sweeping import checks, failures, plans, runs, seesaws
+from esmm_jax.experiments import cli, console, file_flags, load
+from esmm_jax.experiments.sweeping import checks, failures, plans, runs, seesaws
 
 cli.define_config()
 cli.define_data_dir()
@@ -88,7 +87,7 @@ def _run(config: Any, workdir: str) -> None:
 
   keys = cli.set_keys()
   seesaws.check_keys(keys)
-  spec = config_flags.get_config_filename(flags.FLAGS['config'])
+  spec = cli.config_spec()
   options = _options(spec)
   design = seesaws.design(config, spec, keys, options, flags.FLAGS.data_dir)
   tables = seesaw.tables(design, *_about(spec, design))

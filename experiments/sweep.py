@@ -37,10 +37,12 @@ from typing import Any
 from absl import flags
 from esmm_jax import streams
 from esmm_jax.engines import slots
+from esmm_jax.entry import commands
 from esmm_jax.plugins import flags as plugin_flags
 
-from experiments import cli, console, file_flags, load
-from experiments.sweeping import checks, failures, plans, runs, several
+from esmm_jax.experiments import cli, console, file_flags, load
+from esmm_jax.experiments.sweeping import checks, failures, plans, runs
+from esmm_jax.experiments.sweeping import several
 
 cli.define_data_dir()
 file_flags.define_engine(
@@ -50,7 +52,9 @@ file_flags.define_engine(
     ' what there are cores for, and resources.',
 )
 _SWEEP = file_flags.define_path(
-    'sweep', None, 'Table file and variant: configs/tables/NAME.py:smoke.'
+    'sweep',
+    None,
+    'Table and variant: a name, as architectures:smoke, or a file.',
 )
 _WORKDIR = file_flags.define_path('workdir', None, 'Gets the runs.')
 _SHARD = flags.DEFINE_string('shard', '0/1', 'i/n: every n-th group, from i.')
@@ -90,7 +94,9 @@ def main() -> None:
 def _run(spec: str, workdir: str) -> None:
   """Trains the runs of a sweep."""
   from esmm_jax import ownership
+  from esmm_jax.workdir.mirrors import choice as mirrors
 
+  mirrors.refuse_remote(workdir)
   _ask().check()
   ownership.check(workdir, ownership.SWEEP)
   plan = _plan(spec, workdir)
@@ -108,8 +114,8 @@ def _run(spec: str, workdir: str) -> None:
   failures.require_none(failed, num + len(plan.wrong), workdir)
   shard = '' if num == total else f' (shard {_SHARD.value})'
   console.say(
-      f'Done: {num} of {total} runs{shard}. The table: python -m'
-      f' experiments.table --sweep={spec} --workdir={workdir}'
+      f'Done: {num} of {total} runs{shard}. The table:'
+      f' {commands.command("table")} --sweep={spec} --workdir={workdir}'
   )
 
 
@@ -165,10 +171,13 @@ def _command(spec: str, workdir: str) -> str:
   """Returns this sweep's command, without paths of this machine."""
   overrides = [text.partition('=') for text in _OVERRIDE.value]
   return shlex.join([
-      *'python -m experiments.sweep'.split(),
-      f'--sweep={cli.local(spec)}',
-      f'--workdir={cli.local(workdir)}',
-      *(f'--override={key}={cli.local(value)}' for key, _, value in overrides),
+      *commands.command('sweep').split(),
+      f'--sweep={commands.local(spec)}',
+      f'--workdir={commands.local(workdir)}',
+      *(
+          f'--override={key}={commands.local(value)}'
+          for key, _, value in overrides
+      ),
   ])
 
 

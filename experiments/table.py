@@ -18,7 +18,8 @@ import os
 from absl import flags
 from esmm_jax import streams
 
-from experiments import cli, file_flags, load
+from esmm_jax.entry import commands
+from esmm_jax.experiments import cli, file_flags, load
 
 _SWEEP = file_flags.define_path(
     'sweep', None, 'Table file and variant: configs/tables/NAME.py:smoke.'
@@ -57,8 +58,8 @@ def _write(spec: str, workdir: str) -> None:
   table = load.table(spec)
   if not os.path.isdir(os.path.join(workdir, 'runs')):
     raise InputError(
-        f'--workdir={workdir}: no sweep has run there. First: python -m'
-        f' experiments.sweep --sweep={spec} --workdir={workdir}'
+        f'--workdir={workdir}: no sweep has run there. First:'
+        f' {commands.command("sweep")} --sweep={spec} --workdir={workdir}'
     )
   output = _OUTPUT.value or workdir
   is_sweep = ownership.is_ours(output, ownership.SWEEP)

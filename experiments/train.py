@@ -8,7 +8,8 @@ say; --refit_of=RUN trains a finished run anew on its rows of training and of
 validation, for the steps that it selected, with its config: only --config and
 the keys of the machine are set (docs/after_the_first_run.md). The run's folder
 gets config.json, metrics.jsonl, results.json, checkpoints/ and tensorboard/.
-The same command again resumes where it stopped.
+The same command again resumes where it stopped. --engine=ray or --engine=local
+with --num_processes=N trains with N processes (docs/cluster.md).
 """
 
 import os
@@ -18,10 +19,13 @@ import traceback
 from typing import Any
 
 from absl import flags
-from esmm_jax import streams, system_errors
+from esmm_jax import paths, streams, system_errors
+from esmm_jax.engines.together import child
+from esmm_jax.entry import commands
 from esmm_jax.types import InputError
+from esmm_jax.workdir import stopping
 
-from experiments import cli, console, file_flags, load
+from esmm_jax.experiments import cli, console, file_flags, load
 
 cli.define_config()
 cli.define_data_dir()
@@ -38,12 +42,20 @@ _REFIT_OF = file_flags.define_path(
     'refit_of', None, 'Folder of a finished run that is trained anew, on its'
     ' rows of training and validation; the same as --config.refit_of.'
 )
+_MIRROR = flags.DEFINE_string(
+    'mirror', '', 'URL, as s3://bucket/runs/esmm, to which the run is copied at'
+    ' each checkpoint. An empty --workdir is filled from it.'
+)
 _COORDINATOR = flags.DEFINE_string(
     'coordinator', '', 'To train with several processes: HOST:PORT of the first'
     " one, or 'auto' on a cluster that sets it (docs/scale.md)."
 )
 _NUM_PROCESSES = flags.DEFINE_integer(
-    'num_processes', None, 'Processes that train the run.', lower_bound=1
+    'num_processes',
+    None,
+    'Processes that train the run: with --coordinator this is one of them, with'
+    ' --engine set it starts all of them.',
+    lower_bound=1,
 )
 _PROCESS_ID = flags.DEFINE_integer(
     'process_id', None, 'Number of this process, from 0.', lower_bound=0
@@ -52,12 +64,24 @@ _PEER_TIMEOUT = flags.DEFINE_float(
     'peer_timeout', 60.0, 'Seconds without a sign of life after which a process'
     ' is given up, and the others end with exit code 6.', lower_bound=1.0
 )
+_MAX_FAILURES = flags.DEFINE_integer(
+    'max_failures', 3, 'Of processes that --engine starts: times that all start'
+    ' again at the last checkpoint, when one is lost; -1: always.',
+    lower_bound=-1,
+)
+_RESOURCES = flags.DEFINE_string(
+    'resources', '', 'Of processes that --engine=ray starts: what each needs, as'
+    ' GPU=1,CPU=4; default: its share of the processors.'
+)
 flags.adopt_module_key_flags(cli)
 
 
 def main() -> None:
+  from esmm_jax.workdir.mirrors import choice as mirrors
+
   config = cli.require('config', 'configs/esmm.py:smoke')
   workdir = cli.require('workdir', 'runs/esmm')
+  mirrors.refuse_remote(workdir)
   for flag in (_INIT_FROM, _REFIT_OF):
     _set_run(config, flag.name, flag.value)
   if config.get('refit_of'):
@@ -65,12 +89,87 @@ def main() -> None:
     if _INIT_FROM.value:
       keys['init_from'] = _INIT_FROM.value
     config = load.refitted(config, workdir, keys)
+  starts = _starts_processes()
   if _COORDINATOR.value:
     return _as_one_of_many(config, workdir)
-  if _NUM_PROCESSES.value is not None or _PROCESS_ID.value is not None:
-    raise InputError('--num_processes and --process_id need --coordinator.')
-  with file_flags.kept_programs(), file_flags.engine():
+  if starts:
+    return _start_processes(config, workdir)
+  mirror = mirrors.using(_MIRROR.value)
+  with file_flags.kept_programs(), file_flags.engine(), mirror:
     _train(config, workdir)
+
+
+def _starts_processes() -> bool:
+  """Returns whether this process starts those that train.
+
+  Raises:
+    InputError: Flags contradict each other.
+  """
+  engine, num = flags.FLAGS['engine'], _NUM_PROCESSES.value
+  if _COORDINATOR.value:
+    if engine.value == 'ray' and num is not None:
+      raise InputError(
+          f'--coordinator={_COORDINATOR.value} is of a process that somebody'
+          f' starts, and with --engine=ray and --num_processes={num} Ray starts'
+          ' them; leave --coordinator or --engine out.'
+      )
+  elif _PROCESS_ID.value is not None or (num and not engine.present):
+    raise InputError(
+        '--num_processes and --process_id need --coordinator; or --engine=ray'
+        ' or --engine=local with --num_processes, which starts the processes.'
+    )
+  starts = not _COORDINATOR.value and (num or 1) > 1
+  for flag in (_MAX_FAILURES, _RESOURCES):
+    if flags.FLAGS[flag.name].present and not starts:
+      raise InputError(
+          f'--{flag.name}={flag.value} is of processes that are started by'
+          ' --engine=ray or --engine=local and --num_processes of 2 or more.'
+      )
+  return starts
+
+
+def _start_processes(config: Any, workdir: str) -> None:
+  """Starts the processes that train, and ends with their exit code."""
+  from esmm_jax.engines.together import attempts, starting
+  from esmm_jax.training.parts import DEFAULT_DATA_DIR
+
+  values, num = flags.FLAGS, _NUM_PROCESSES.value
+  request = starting.Request(
+      values.engine,
+      num,
+      _RESOURCES.value,
+      values.ray_address,
+      values.workers,
+      paths.expand(values.data_dir or DEFAULT_DATA_DIR),
+  )
+  with starting.opened(request) as start:
+    _prepare(config, workdir)
+    program = starting.program(
+        'esmm_jax.experiments.train', cli.typed(), num
+    )
+    with stopping.asked() as asked:
+      code = attempts.run(
+          lambda: start(program), num, _MAX_FAILURES.value, asked
+      )
+      if code:
+        sys.exit(code)
+
+
+def _prepare(config: Any, workdir: str) -> None:
+  """Prepares the data; not through JAX, whose devices the processes need."""
+  from esmm_jax.plugins import loading as plugins
+  from esmm_jax.protocols import use as protocols
+  from esmm_jax.training import parts
+  from esmm_jax.warm_start.resolve import resolve
+
+  if os.path.exists(os.path.join(workdir, 'results.json')):
+    return
+  plugins.use(config)
+  dataset = resolve(protocols.resolve(config), workdir).dataset
+  builder = parts.data_builder(dataset, flags.FLAGS.data_dir)
+  if not builder.info.splits:
+    with file_flags.engine():
+      builder.prepare()
 
 
 def _set_run(config: Any, key: str, run: str | None) -> None:
@@ -88,11 +187,12 @@ def _set_run(config: Any, key: str, run: str | None) -> None:
 def _as_one_of_many(config: Any, workdir: str) -> None:
   """Trains together with other processes."""
   from esmm_jax.parallel import heartbeats, processes
+  from esmm_jax.workdir.mirrors import choice as mirrors
 
   processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   try:
     watching = heartbeats.watching(workdir, _PEER_TIMEOUT.value)
-    with watching, file_flags.engine():
+    with watching, file_flags.engine(), mirrors.using(_MIRROR.value):
       _train(config, workdir, processes.is_first())
   except cli.EXPECTED:
     raise
@@ -135,7 +235,7 @@ def _train(config: Any, workdir: str, first: bool = True) -> None:
     console.say(f'This run was finished before; {workdir}/results.json has:')
   console.print_results({os.path.basename(os.path.normpath(workdir)): results})
   folder = shlex.quote(workdir)
-  console.say(f'Next: python -m experiments.report --workdir={folder}')
+  console.say(f'Next: {commands.command("report")} --workdir={folder}')
 
 
 def _written(workdir: str) -> tuple[int, int] | None:
@@ -169,7 +269,8 @@ def _note_origin(workdir: str) -> None:
   manifest = read_json(os.path.join(workdir, 'manifest.json'))
   if manifest is None:
     return
-  entry = provenance.origin(cli.command(cli.typed()))
+  typed = child.command() or cli.typed()
+  entry = provenance.origin(cli.command(typed))
   provenance.note_origin(workdir, {**entry, 'data': manifest['data']})
 
 

@@ -13,7 +13,7 @@ on the simulated funnel.
 `cpu` has three seeds and part of the funnel; the full table has ten seeds.
 """
 
-from configs import variants
+from esmm_jax.configs import variants
 from esmm_jax.sweeps.points import chain, fixed, product, sweep, Sweep
 from esmm_jax.sweeps.table import Column, Table
 

@@ -33,8 +33,8 @@ cores (--shard=0/2, --shard=1/2) it took 100 minutes beside other jobs.
 
 from typing import Any, NamedTuple
 
-from configs import variants
-from configs.tables import causal, methods, networks, seesaw_weights
+from esmm_jax.configs import variants
+from esmm_jax.configs.tables import causal, methods, networks, seesaw_weights
 from esmm_jax.balancing import BALANCERS
 from esmm_jax.sweeps.points import chain, fixed, product, run_name, sweep, Sweep
 from esmm_jax.sweeps.points import zipped

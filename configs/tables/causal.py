@@ -26,8 +26,8 @@ with nearly constant weights that are lower, or not, in the first steps.
 
 from typing import Any, NamedTuple
 
-from configs import variants
-from configs.tables import methods
+from esmm_jax.configs import variants
+from esmm_jax.configs.tables import methods
 from esmm_jax.sweeps.points import chain, fixed, product, sweep, Sweep, zipped
 from esmm_jax.sweeps.table import Choice, Column, Table
 

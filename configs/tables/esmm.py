@@ -9,7 +9,7 @@ The variants `kuairand` and `funnel` are its two parts, `smoke` the second one
 on the tiny funnel in a minute.
 """
 
-from configs import variants
+from esmm_jax.configs import variants
 from esmm_jax.sweeps.points import chain, fixed, product, sweep, Sweep, zipped
 from esmm_jax.sweeps.table import Column, Table
 

@@ -13,8 +13,8 @@ about .001. `cpu` has three seeds and the small network, the full one ten and
 the paper's network.
 """
 
-from configs import variants
-from configs.tables import esmm_table2, methods
+from esmm_jax.configs import variants
+from esmm_jax.configs.tables import esmm_table2, methods
 from esmm_jax.sweeps.points import chain, fixed, product, Sweep
 from esmm_jax.sweeps.table import Column, Paper, Table
 

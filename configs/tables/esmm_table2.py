@@ -21,8 +21,8 @@ rows, like those that `prepare_data --as_raw` writes; both take
 --override=dataset.raw_dir=RAW too.
 """
 
-from configs import variants
-from configs.tables import methods
+from esmm_jax.configs import variants
+from esmm_jax.configs.tables import methods
 from esmm_jax.sweeps.points import chain, fixed, product, Sweep
 from esmm_jax.sweeps.table import Column, Table
 

@@ -13,7 +13,7 @@ model. `sizes` compares towers and forms of the nightly history by validation
 alone. `smoke` is one seed.
 """
 
-from configs import variants
+from esmm_jax.configs import variants
 from esmm_jax.sweeps.points import chain, fixed, product, sweep, Sweep
 from esmm_jax.sweeps.table import Column, Table
 

@@ -14,8 +14,8 @@ two seeds and tiny networks, for simulated files in that format.
 
 from typing import Any
 
-from configs import variants
-from configs.tables import methods
+from esmm_jax.configs import variants
+from esmm_jax.configs.tables import methods
 from esmm_jax.protocols import Protocol, PROTOCOLS
 from esmm_jax.sweeps.points import chain, product, sweep, Sweep
 from esmm_jax.sweeps.table import Column, Paper, Table, TEST_NOISE

@@ -12,8 +12,8 @@ A quarter of the simulated funnel and the small network (dimension 8, towers
 funnel. Both workdirs give the same table but for the seconds.
 """
 
-from configs import variants
-from configs.tables import methods, networks, seesaw_weights
+from esmm_jax.configs import variants
+from esmm_jax.configs.tables import methods, networks, seesaw_weights
 from esmm_jax.sweeps.points import fixed, product
 from esmm_jax.sweeps.table import Column, Table
 

@@ -14,8 +14,8 @@ funnel and KuaiRand-Pure (give --override=dataset.raw_dir=...).
 `architectures.py` has both sizes of the single task and two conversions.
 """
 
-from configs import variants
-from configs.tables import methods, networks, seesaw_weights
+from esmm_jax.configs import variants
+from esmm_jax.configs.tables import methods, networks, seesaw_weights
 from esmm_jax.sweeps.points import chain, fixed, product, Sweep
 from esmm_jax.sweeps.table import Column, Paper, Table
 

@@ -12,8 +12,8 @@ funnel; the full one ten seeds, the configs' networks, all of the funnel and
 KuaiRand-Pure (give --override=dataset.raw_dir=...).
 """
 
-from configs import variants
-from configs.tables import methods, networks
+from esmm_jax.configs import variants
+from esmm_jax.configs.tables import methods, networks
 from esmm_jax.sweeps.points import chain, fixed, product, Sweep
 from esmm_jax.sweeps.table import Column, Front, Table
 

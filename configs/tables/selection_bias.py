@@ -14,8 +14,8 @@ million training rows and the small network; the full one ten, two million and
 the paper's network.
 """
 
-from configs import variants
-from configs.tables import methods
+from esmm_jax.configs import variants
+from esmm_jax.configs.tables import methods
 from esmm_jax.sweeps.points import chain, fixed, product, sweep, Sweep, zipped
 from esmm_jax.sweeps.table import Column, Table
 

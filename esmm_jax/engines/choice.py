@@ -76,17 +76,20 @@ def using(
 
 
 @contextlib.contextmanager
-def opened(num_bytes: int) -> Iterator[Engine]:
+def opened(
+    num_bytes: int, a_worker: int = BYTES_A_WORKER
+) -> Iterator[Engine]:
   """Opens the chosen engine; its workers end with the block.
 
   Args:
-    num_bytes: Of all files that are to be read.
+    num_bytes: Of all files that are to be read, or another measure of the work.
+    a_worker: So much of it for each worker, where no number was asked for.
   """
   name, workers, address = _State.choice
   if workers is None and name == 'ray':
     workers = 0 if address else cores()
   elif workers is None:
-    workers = max(1, min(cores(), num_bytes // BYTES_A_WORKER))
+    workers = max(1, min(cores(), num_bytes // a_worker))
     workers = 1 if os.name == 'nt' else workers
   elif workers > 1 and os.name == 'nt':
     raise InputError(
@@ -105,11 +108,6 @@ def _on_ray(workers: int, address: str) -> Engine:
   from esmm_jax.engines.on_ray import OnRay
 
   return OnRay(workers, address)
-
-
-def asked(default: int) -> int:
-  """Returns the workers that are asked for, or a default."""
-  return default if _State.choice.workers is None else _State.choice.workers
 
 
 def warn_of_one(name: str) -> None:

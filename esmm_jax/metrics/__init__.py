@@ -32,22 +32,22 @@ the key (`test/cvr_clicked/auc`).
   {'auc': 0.75, 'logloss': 0.701, 'calibration': 0.964, 'ece': 0.407}
 """
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 
 from esmm_jax.metrics import probability, ranking
 from esmm_jax.plugins.registry import function_of, Registry
 from esmm_jax.types import Array
 
-METRICS: MutableMapping[
-    str, Callable[[Array, Array, Array | None], float]
-] = {
-    'auc': ranking.auc,
-    'logloss': probability.log_loss,
-    'normalized_entropy': probability.normalized_entropy,
-    'calibration': probability.calibration,
-    'ece': probability.expected_calibration_error,
-}
+Metric = Callable[[Array, Array, Array | None], float]
 # Plugins add to it.
-METRICS = Registry(
-    'METRICS', METRICS, function_of('logits', 'labels', 'where')
+METRICS: Registry[Metric] = Registry(
+    'METRICS',
+    {
+        'auc': ranking.auc,
+        'logloss': probability.log_loss,
+        'normalized_entropy': probability.normalized_entropy,
+        'calibration': probability.calibration,
+        'ece': probability.expected_calibration_error,
+    },
+    function_of('logits', 'labels', 'where'),
 )

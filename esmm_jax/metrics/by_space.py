@@ -6,12 +6,12 @@ knows it. Longer funnels follow the same rule (`tasks.spaces`). pCVR against the
 CTCVR label over all impressions is not computed: it ranks CTR above the truth.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 import functools
 from typing import NamedTuple
 
 from esmm_jax.metric_names import ENTIRE, GROUPED, WEIGHTS
-from esmm_jax.metrics import METRICS, side_by_side
+from esmm_jax.metrics import Metric, METRICS, side_by_side
 from esmm_jax.metrics.ranking import grouped_auc
 from esmm_jax.metrics.regression import REGRESSION_METRICS
 from esmm_jax.metrics.truth import against_truth
@@ -153,7 +153,7 @@ def evaluate(
     ))
   # Somebody's code may not be made for threads.
   num = 0 if _has_plugins() else max(len(x) for x in labels.values())
-  metrics = {}
+  metrics: dict[str, float] = {}
   for values in side_by_side.run(parts, num):
     metrics |= values
   if row_weights and row_weights.needs <= {*observed.truth}:
@@ -213,7 +213,7 @@ def _rows_of(
 
 def functions(
     space: Space,
-) -> Mapping[str, Callable[[Array, Array, Array | None], float]]:
+) -> Mapping[str, Metric]:
   """Returns name -> metric of a space, without those of groups."""
   of_value = space.kind == 'regression'
   return (REGRESSION_METRICS if of_value else METRICS).in_use()
@@ -236,7 +236,7 @@ def of_events(
 
 
 def _value(
-    registry: Registry, name: str, values: Array, labels: Array
+    registry: Registry[Metric], name: str, values: Array, labels: Array
 ) -> float:
   """Computes one metric.
 

@@ -4,8 +4,7 @@ Each metric is function(values, labels, where) -> float, as those of `METRICS`
 with values instead of log-odds. All sums are in float64.
 """
 
-from collections.abc import Callable, MutableMapping
-
+from esmm_jax.metrics import Metric
 from esmm_jax.metrics.checks import float_rows, mean_or_nan
 from esmm_jax.plugins.registry import function_of, Registry
 from esmm_jax.types import Array
@@ -114,19 +113,16 @@ def value_calibration(
   return float(values.sum() / total) if total else float('nan')
 
 
-REGRESSION_METRICS: MutableMapping[
-    str, Callable[[Array, Array, Array | None], float]
-] = {
-    'mse': mean_squared_error,
-    'mae': mean_absolute_error,
-    'r2': r_squared,
-    'rank_correlation': rank_correlation,
-    'calibration': value_calibration,
-}
 # Plugins add to it.
-REGRESSION_METRICS = Registry(
+REGRESSION_METRICS: Registry[Metric] = Registry(
     'REGRESSION_METRICS',
-    REGRESSION_METRICS,
+    {
+        'mse': mean_squared_error,
+        'mae': mean_absolute_error,
+        'r2': r_squared,
+        'rank_correlation': rank_correlation,
+        'calibration': value_calibration,
+    },
     function_of('values', 'labels', 'where'),
 )
 

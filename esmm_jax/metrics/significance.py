@@ -186,8 +186,8 @@ def minimum_detectable_difference(
     return NAN
   critical = scipy.stats.t.ppf(1 - level / 2, n - 1)
 
-  def missing(shift):
-    return scipy.stats.nct.sf(critical, n - 1, shift) - power
+  def missing(shift: float) -> float:
+    return float(scipy.stats.nct.sf(critical, n - 1, shift) - power)
 
   high = 1.0
   while missing(high) < 0:
@@ -249,7 +249,7 @@ def delong(
   """
   auc_a, auc_b = auc(scores_a, labels, where), auc(scores_b, labels, where)
   positive = is_one('labels', np.asarray(labels))
-  keep = slice(None)
+  keep: slice | np.ndarray = slice(None)
   if where is not None:
     keep = is_one('where', np.asarray(where))
   positive = positive[keep]

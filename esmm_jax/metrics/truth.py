@@ -98,7 +98,7 @@ class BinnedRatio(NamedTuple):
   """
 
   ratio: np.ndarray
-  count: np.ndarray
+  count: np.ndarray  # type: ignore[assignment] # No method of a tuple.
   bias: np.ndarray
 
 

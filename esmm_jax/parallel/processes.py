@@ -15,6 +15,7 @@ import socket
 import tempfile
 
 from esmm_jax import streams
+from esmm_jax.engines.together import child
 from esmm_jax.types import InputError
 import jax
 import numpy as np
@@ -185,8 +186,9 @@ def is_connection_error(error: Exception) -> bool:
 
 def lost(message: str) -> None:
   """Ends the process at once: others may never answer again."""
-  streams.complain(
-      f'error: {message} The same command in all processes goes on from the'
-      ' last checkpoint.'
-  )
+  if not child.command():  # Else who started it says what follows.
+    message += (
+        ' The same command in all processes goes on from the last checkpoint.'
+    )
+  streams.complain(f'error: {message}')
   os._exit(EXIT_CODE)

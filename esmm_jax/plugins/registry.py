@@ -10,6 +10,7 @@ a cell of a notebook may run twice.
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 import re
 import sys
+import types
 from typing import Any, Generic, TypeVar
 
 from esmm_jax.types import InputError
@@ -149,7 +150,7 @@ def _running() -> tuple[list[str], str]:
   """
   names: list[str] = []
   file = ''
-  frame = sys._getframe(1)
+  frame: types.FrameType | None = sys._getframe(1)
   while frame is not None:
     name = frame.f_globals.get('__name__', '')
     is_import = frame.f_code.co_name == '<module>'

@@ -57,7 +57,7 @@ class Averaged(Predictor):
     """
     named.require_alike(members)
     super().__init__(members[0], batch_size)
-    self.members = tuple(members)
+    self.members = tuple(members)  # type: ignore[assignment] # More of them.
     self._steps = _steps(members, self._step)
     mean = functools.partial(mean_outputs, tasks=self.schema.tasks)
     self._mean = jax.jit(mean)

@@ -16,6 +16,7 @@ import os
 from typing import Any
 
 from esmm_jax import checksums
+from esmm_jax.entry import commands
 from esmm_jax.json_files import read_json
 from esmm_jax.tasks import Space, spaces, Tasks
 from esmm_jax.types import Array, InputError
@@ -28,7 +29,7 @@ NAME = 'calibration.json'
 VERSION = 2
 # Files of this version name no run and hold no hash.
 _UNCHECKED = 1
-_REMEDY = 'Run experiments.calibrate again.'
+_REMEDY = f'Run {commands.command("calibrate")} again.'
 KINDS = ('platt', 'isotonic')
 CHOICES = ('none', *KINDS)
 JOINTS = ('product', 'own')
@@ -112,7 +113,7 @@ def probability_maps(
     except (KeyError, TypeError, ValueError) as e:
       raise InputError(
           f'{NAME}: the maps of {space} cannot be read ({e!r}). Make'
-          ' it again with python -m experiments.calibrate.'
+          f' it again with {commands.command("calibrate")}.'
       ) from e
   return maps
 
@@ -195,7 +196,7 @@ def read(folder: str, kind: str, run: Stamp) -> dict[str, Any]:
   if calibration is None:
     raise InputError(
         f'calibrated={kind}: there is no {os.path.join(folder, NAME)}. First'
-        f' run python -m experiments.calibrate --workdir={folder}.'
+        f' run {commands.command("calibrate")} --workdir={folder}.'
     )
   return calibration['tasks']
 

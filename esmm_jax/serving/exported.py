@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from esmm_jax import checksums, system_errors
+from esmm_jax.entry import commands
 from esmm_jax.json_files import read_json
 from esmm_jax.types import InputError
 
@@ -19,7 +20,7 @@ PARAMS = 'params'
 VERSION = 2
 # Exports of this version list no files.
 _UNCHECKED = 1
-_REMEDY = 'Export the run again with python -m experiments.export.'
+_REMEDY = f'Export the run again: {commands.command("export")}.'
 
 
 def checked(folder: str) -> dict[str, Any]:

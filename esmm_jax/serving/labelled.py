@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import frames, row_files
+from esmm_jax.data.history.blocks import blocks
 from esmm_jax.data.history.hashes import NO_KEY
 from esmm_jax.data.tabular.config import TabularConfig
-from esmm_jax.data.tabular.past.blocks import blocks
 from esmm_jax.data.tabular.rows import Chunk, joint_labels, LEFT_OUT
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.data.values import raw_values
@@ -33,7 +33,7 @@ class Labelled(NamedTuple):
     labels: Label -> [n].
     group: Texts [n] that GAUC groups by, or None.
     segment: Texts [n] of the column that divides rows into segments, or None.
-    period: int64 [n], GAUC compares rows of one alone, as `past.blocks` of a
+    period: int64 [n], GAUC compares rows of one alone, as `history.blocks` of a
       log; None without a history or a group.
     left_out: Rows that the run's rule for labels leaves out.
   """

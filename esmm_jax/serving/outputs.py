@@ -5,7 +5,8 @@ import contextlib
 import io
 import os
 
-from esmm_jax import system_errors
+from esmm_jax import paths, system_errors
+from esmm_jax.storage import cache, remote
 from esmm_jax.types import InputError
 from pyarrow import csv, parquet
 import pyarrow as pa
@@ -22,17 +23,16 @@ def check(path: str, sources: Sequence[str] = ()) -> None:
     sources: The files that are read.
 
   Raises:
-    InputError: It is remote, a folder, one of the sources, or its name has
-      another ending.
+    InputError: It is a folder, one of the sources, or its name has another
+      ending; or it is of a file system that is not opened.
   """
-  if '://' in path:
-    raise InputError(
-        f'--output={path} is remote; name a file of this machine, and copy it.'
-    )
+  if remote.is_remote(path):
+    paths.file_system(path)
   if path.endswith(os.sep) or os.path.isdir(path):
     raise InputError(
         f'--output={path} is a folder; name a file, as in'
-        f' {os.path.join(path, "scores.parquet")}.'
+        f' {os.path.join(path, "scores.parquet")}, or end the name with / for a'
+        ' file of each part.'
     )
   if not path.lower().endswith(ENDINGS):
     raise InputError(
@@ -40,11 +40,64 @@ def check(path: str, sources: Sequence[str] = ()) -> None:
         f' {", ".join(ENDINGS)}.'
     )
   for source in sources:
-    same = os.path.exists(path) and os.path.exists(source)
-    if same and os.path.samefile(path, source):
+    if _are_same(path, source):
       raise InputError(
           f'--output={path} is {source} of --input, which is never written'
           ' over; name another file.'
+      )
+
+
+def _are_same(path: str, source: str) -> bool:
+  """Returns whether two paths, or URLs, name one file."""
+  if remote.is_remote(path) and remote.is_remote(source):
+    (fs, name), (other, other_name) = map(paths.file_system, (path, source))
+    return fs.protocol == other.protocol and name == other_name
+  if not os.path.exists(path) or not os.path.exists(source):
+    return False
+  return os.path.samefile(path, source)
+
+
+def here(path: str) -> str:
+  """Returns the file of this machine that an output is written as.
+
+  That of a URL is in a folder of its own, in that of `storage.cache`, and so
+  are its parts: the same command resumes on this machine alone.
+  """
+  if not remote.is_remote(path):
+    return path
+  return os.path.join(cache.folder(path), path.rpartition('/')[2])
+
+
+def deliver(local: str, path: str, overwrite: bool) -> None:
+  """Copies a complete output to where it is wanted, whole or not at all.
+
+  Args:
+    local: As `here` has it; it is removed. Where it is the output itself,
+      nothing is done.
+    path: The output.
+    overwrite: Whether it may be replaced.
+
+  Raises:
+    InputError: It cannot be written, or has been written meanwhile.
+  """
+  if local == path:
+    return
+  refuse_existing(path, overwrite)
+  remote.upload(local, path)
+  os.remove(local)
+
+
+def refuse_existing(path: str, overwrite: bool) -> None:
+  """Refuses an output at a URL that exists.
+
+  Raises:
+    InputError: It does, and may not be replaced.
+  """
+  if remote.is_remote(path) and not overwrite:
+    if remote.size(path) is not None:
+      raise InputError(
+          f'--output={path} exists. Name another file, or add --overwrite to'
+          ' replace it.'
       )
 
 

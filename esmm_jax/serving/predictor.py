@@ -92,7 +92,7 @@ class Predictor(Evaluates, Remembers):
   @property
   def num_compiled(self) -> int:
     """The number of batch sizes that have been compiled."""
-    return self._step._cache_size()
+    return self._step._cache_size()  # type: ignore[attr-defined] # No stub.
 
   def predict(
       self,
@@ -186,7 +186,7 @@ class Predictor(Evaluates, Remembers):
       InputError: A column is missing or a value is not possible.
     """
     at = location or Location(where, first_row)
-    form = {'noun': at.noun, 'dialect': at.dialect}
+    form: dict[str, Any] = {'noun': at.noun, 'dialect': at.dialect}
     if self._encoder is None:
       encoded = inputs.encoded(self.schema, columns, where, first_row, **form)
       if counts is not None:
@@ -266,7 +266,7 @@ class Predictor(Evaluates, Remembers):
     Returns:
       Output -> float32 [n], those of the run itself to the bit.
     """
-    source = builder.as_data_source(split)
+    source: Any = builder.as_data_source(split)
     step = PIECE * self.batch_size
     pieces = [
         self.outputs(source.joined(low, low + step), whole=True)

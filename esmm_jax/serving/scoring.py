@@ -1,7 +1,7 @@
-"""Scores the rows of files, or of a split, into one file.
+"""Scores the rows of files, or of a split, into a file or a folder of files.
 
-Parts of the output are finished one by one in the folder `OUTPUT.parts`, then
-joined; after a kill the same call resumes. Memory is that of a few parts.
+Parts of the output are finished one by one in a folder, then written into the
+`targets`; after a kill the same call resumes. Memory is that of a few parts.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,20 +10,22 @@ import json
 import os
 from typing import Any
 
-from esmm_jax import locks, ownership, replaceable, streams
+from esmm_jax import locks, ownership, streams
 from esmm_jax.data.batching.prefetching import prefetch
 from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.csv_files.quoted_names import split_names
-from esmm_jax.data.files import file_hashes, row_files
+from esmm_jax.data.files import copies, file_hashes, row_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular.unseen import Counts
-from esmm_jax.engines.engine import Tell
+from esmm_jax.engines.engine import Engine, InProcess, Tell
 from esmm_jax.json_files import read_json, write_json
-from esmm_jax.serving import inputs, joining, outputs
+from esmm_jax.serving import inputs
 from esmm_jax.serving.history import replay
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.serving.scored_parts import FileParts, numbered, Part
+from esmm_jax.serving.targets import target as targets
+from esmm_jax.serving.targets.target import Target
 from esmm_jax.serving.workers.by_span import score_by_span, Work, Workers
 from esmm_jax.types import InputError
 from esmm_jax.workdir import manifest, predictions
@@ -47,14 +49,16 @@ def score_files(
     history: str = 'auto',
     as_of: Any = None,
     workers: Workers | None = None,
+    output_format: str = '',
 ) -> int:
   """Scores all rows of files, in their order.
 
   Args:
     predictor: The model.
     sources: The files.
-    output: File to write, Parquet or CSV (`outputs`): the keys, or `file` and
-      `row` (from 0), and what `Predictor.predict` returns.
+    output: File to write, Parquet or CSV (`outputs`), or with a slash at its
+      end a folder for a file of each part: the keys, or `file` and `row` (from
+      0), and what `Predictor.predict` returns.
     key: Columns to copy, with commas between; '' for file and row.
     calibrated: See `Predictor.predict`.
     joint: See there.
@@ -65,6 +69,7 @@ def score_files(
     history: Of a run with one: see `replay.prepare`.
     as_of: See there.
     workers: Those that score; None: this process does.
+    output_format: Of the files of a folder; see `targets.target.of`.
 
   Returns:
     The number of rows.
@@ -73,9 +78,15 @@ def score_files(
     InputError: A file lacks a column or has a value that is not possible,
       `output` exists or is no possible file, or its parts are of another job.
   """
-  outputs.check(output, [f.path for f in sources])
+  target = targets.of(output, output_format, overwrite)
+  target.check([f.path for f in sources])
   copied = split_names(key)
   _require(predictor.names, copied, sources, dialect)
+  for group in copies.copies([f.path for f in sources], dialect):
+    streams.warn(
+        f'{" and ".join(group)} hold the same bytes: their rows are scored'
+        f' {len(group)} times, and count as often in a history.'
+    )
   states = {f.path: file_hashes.state(f.path) for f in sources}
   predictor, about = replay.prepare(predictor, sources, dialect, history, as_of)
 
@@ -88,7 +99,7 @@ def score_files(
     path = sources[k].path
     if file_hashes.state(path) != states[path]:
       raise InputError(
-          f'{path} was changed while it was read. Delete {output}.parts and'
+          f'{path} was changed while it was read. Delete {target.parts} and'
           ' score it again.'
       )
 
@@ -97,11 +108,11 @@ def score_files(
       yield from form.read(predictor, k, file.path)
       read_whole(k)
 
-  def scored(folder: str, tell: Tell) -> Iterator[str]:
+  def scored(tell: Tell) -> Iterator[str]:
     if workers is None:
-      yield from _in_turn(parts(), folder, output, tell)
+      yield from _in_turn(parts(), target, tell)
       return
-    work = Work.of(workers.scorer, predictor, form, folder, output)
+    work = Work.of(workers.scorer, predictor, form, target.parts, target.file)
     paths = [file.path for file in sources]
     yield from score_by_span(workers.engine, work, paths, tell, read_whole)
 
@@ -109,8 +120,9 @@ def score_files(
   job = {'input': states, 'key': key, **about}
   if dialect.options:  # Absent from jobs before it was an option.
     job['form'] = dialect.options
+  engine = workers.engine if workers else InProcess()
   return _score(
-      predictor, job, scored, output, calibrated, joint, part_rows, overwrite,
+      predictor, job, scored, target, calibrated, joint, part_rows, engine,
       counts,
   )
 
@@ -137,6 +149,7 @@ def score_split(
     joint: str = 'product',
     part_rows: int = PART_ROWS,
     overwrite: bool = False,
+    output_format: str = '',
 ) -> int:
   """Scores a split of the run's own data set: `file` is the split's name.
 
@@ -147,6 +160,7 @@ def score_split(
     InputError: As there; or the data is another one than the run's.
   """
   manifest.require_data(predictor.folder, builder)
+  target = targets.of(output, output_format, overwrite)
   size = predictor.batch_size
   part_rows = -(-part_rows // size) * size
   source = builder.as_data_source(split)
@@ -163,42 +177,40 @@ def score_split(
           ),
       )
 
-  def scored(folder: str, tell: Tell) -> Iterator[str]:
-    yield from _in_turn(parts(), folder, output, tell)
+  def scored(tell: Tell) -> Iterator[str]:
+    yield from _in_turn(parts(), target, tell)
 
   job = {'split': split, 'rows': len(source)}
   return _score(
-      predictor, job, scored, output, calibrated, joint, part_rows, overwrite
+      predictor, job, scored, target, calibrated, joint, part_rows, InProcess()
   )
 
 
 def _in_turn(
-    parts: Iterator[Part], folder: str, output: str, tell: Tell
+    parts: Iterator[Part], target: Target, tell: Tell
 ) -> Iterator[str]:
   """Scores parts in this process, and reads ahead; yields their files."""
   with contextlib.closing(prefetch(parts, lambda part: part)) as ahead:
     for part in ahead:
-      yield part.finish(folder, output)
+      yield part.finish(target.parts, target.file)
       tell(part.num_rows)
 
 
 def _score(
     predictor: Predictor,
     job: Mapping[str, Any],
-    scored: Callable[[str, Tell], Iterator[str]],
-    output: str,
+    scored: Callable[[Tell], Iterator[str]],
+    target: Target,
     calibrated: str,
     joint: str,
     part_rows: int,
-    overwrite: bool,
+    engine: Engine,
     counts: Counts | None = None,
 ) -> int:
-  """Scores every part that is not on disk yet, and joins them."""
+  """Scores every part that is not on disk yet, and writes the target."""
   if part_rows < 1:
     raise InputError(f'part_rows is {part_rows}; it must be at least 1.')
-  outputs.check(output)
-  check_output(output, overwrite)
-  folder = f'{output}.parts'
+  target.check()
   about = predictor.about()
   if 'members' in about:
     about['members'] = sorted(about['members'])
@@ -212,47 +224,29 @@ def _score(
   }
   if calibrated != 'none':
     job['calibration'] = predictor.calibrators(calibrated)
-  with locks.held(folder, '--output'):
-    _claim(folder, json.loads(json.dumps(job)), output)
+  with locks.held(target.parts, '--output'):
+    _claim(target, json.loads(json.dumps(job)))
     bar = streams.bar(unit=' rows', unit_scale=True, disable=None)
-    with bar, contextlib.closing(scored(folder, bar.update)) as paths:
+    with bar, contextlib.closing(scored(bar.update)) as paths:
       done = list(paths)
     about = {**predictor.about(), 'calibrated': calibrated, 'joint': joint}
-    num = joining.join(
+    num = target.write(
         done,
-        output,
-        folder,
+        engine,
         Counts() if counts is None else counts,
         predictions.metadata(predictor.stamp, about),
     )
-    ownership.remove(folder, ownership.SCORES)
+    ownership.remove(target.parts, ownership.SCORES)
   return num
 
 
-def check_output(output: str, overwrite: bool) -> None:
-  """Refuses an output that exists, and parts that no job of ours has made.
-
-  Args:
-    output: The file to write.
-    overwrite: Whether it may be replaced.
-
-  Raises:
-    InputError: One of them is somebody else's.
-  """
-  folder = f'{output}.parts'
-  ownership.check(folder, ownership.SCORES, '--output')
-  # It is there if the job was killed between joining and removing the parts;
-  # without them nothing tells the scores of this program from others.
-  joined = os.path.isfile(output) and joining.is_joined(output, folder)
-  replaceable.require(output, overwrite=overwrite or joined)
-
-
-def _claim(folder: str, job: dict[str, Any], output: str) -> None:
+def _claim(target: Target, job: dict[str, Any]) -> None:
   """Claims a folder of parts that is new or of the same job.
 
   Raises:
     InputError: Its parts are of another job.
   """
+  folder = target.parts
   ownership.claim(folder, ownership.SCORES, '--output')
   path = os.path.join(folder, _JOB)
   previous = read_json(path, f'Move {folder} away, and score again.')
@@ -266,5 +260,5 @@ def _claim(folder: str, job: dict[str, Any], output: str) -> None:
     raise InputError(
         f'{folder} holds parts of another job: {"; ".join(differing[:5])}. Give'
         f' the same command, delete {folder}, or use another --output than'
-        f' {output}.'
+        f' {target.path}.'
     )

@@ -33,6 +33,7 @@ from esmm_jax.workdir import chosen, end_note, manifest, provenance, soundness
 from esmm_jax.workdir import stopping, verify
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import claim
+from esmm_jax.workdir.mirrors import choice as mirrors
 from esmm_jax.workdir.standing import Standing
 import jax
 
@@ -100,12 +101,12 @@ class Job:
     """Writes a checkpoint of the group.
 
     Raises:
-      InputError: A folder is gone, or the disk refuses it.
+      InputError: A folder is gone, or the disk or the mirror refuses it.
     """
     self.check_folders()
-    arrays = {'state': state, 'best': best}
-    position = self.position(*self.runs)
-    self.checkpoints.save(int(state.step), arrays, position)
+    step, arrays = int(state.step), {'state': state, 'best': best}
+    self.checkpoints.save(step, arrays, self.position(*self.runs))
+    mirrors.saved(self.warn)
 
   def position(self, *runs: Run) -> dict[str, Any]:
     """Returns what a checkpoint of these runs holds besides arrays, as JSON."""
@@ -280,9 +281,8 @@ def _manifests(job: Job) -> list[str]:
     if resumes and processes.is_first():
       carried = manifest.of_position(position, number)
       step = os.path.dirname(checkpoints.tables_folder)
-      run.manifest, more = verify.resume(
-          run.workdir, run.manifest, carried, step
-      )
+      about_it = run.workdir, run.manifest, carried, step
+      run.manifest, more = verify.resume(*about_it)
       warnings += more
   return warnings
 

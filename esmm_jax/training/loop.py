@@ -7,19 +7,22 @@ import math
 import os
 from typing import Any
 
-from esmm_jax import histories, no_effect, ownership, paths
+from esmm_jax import no_effect, ownership, paths
 from esmm_jax.parallel import processes
 from esmm_jax.protocols import use as protocols
 from esmm_jax.training import job as jobs
 from esmm_jax.training import parts, phases, selection
+from esmm_jax.training.console import header
+from esmm_jax.training.console.evaluation import line
 from esmm_jax.training.feeding import Streamed
 from esmm_jax.training.job import Job
-from esmm_jax.training.replica_run import check_alike, line
+from esmm_jax.training.replica_run import check_alike
 from esmm_jax.training.resident import Resident
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import TrainState
 from esmm_jax.warm_start import refit_steps, resolve as warm_start
 from esmm_jax.workdir import folder, stopping
+from esmm_jax.workdir.mirrors import choice as mirrors
 import jax
 
 
@@ -35,11 +38,11 @@ def train_and_evaluate(
   the uninterrupted run to the bit (`tests/training/test_end_to_end.py`).
 
       >>> import esmm_jax
-      >>> from configs import esmm
+      >>> from esmm_jax.configs import esmm
       >>> config = esmm.get_config('smoke')
       >>> config.dataset.num_train = 1024
       >>> results = esmm_jax.train_and_evaluate(config, 'runs/new', 'data')
-      step 2 epoch 1.00 loss ...
+      data ...
       >>> results['steps'], results['seed']
       (2, 0)
 
@@ -74,6 +77,7 @@ def train_replicas(
     home: str | None = None,
     log: Any = None,
     check_idle: bool = True,
+    tells: bool = True,
 ) -> list[dict[str, Any] | FloatingPointError]:
   """Trains several runs as replicas of one program.
 
@@ -82,14 +86,14 @@ def train_replicas(
   fails; the others are trained to their end.
 
       >>> import esmm_jax
-      >>> from configs import esmm
+      >>> from esmm_jax.configs import esmm
       >>> configs = [esmm.get_config('smoke') for _ in range(2)]
       >>> for config, rate in zip(configs, (1e-2, 1e-3)):
       ...   config.dataset.num_train = 1024
       ...   config.learning_rate = rate
       >>> ends = esmm_jax.train_replicas(
       ...     configs, ['runs/a', 'runs/b'], 'data', home='runs/group')
-      step 2 epoch 1.00 loss ...
+      data ...
       >>> [end['replicas'] for end in ends]
       [2, 2]
 
@@ -102,6 +106,7 @@ def train_replicas(
     log: The rows, as for `train_and_evaluate`.
     check_idle: Whether keys that have no effect are refused; a program that
       knows which ones a person has set refuses them itself.
+    tells: Whether the console gets a header, and warnings of the data.
 
   Returns:
     For each run the content of results.json, or why it failed.
@@ -122,9 +127,10 @@ def train_replicas(
       for c, w in zip(configs, workdirs)
   ]
   records = [folder.record(c) for c in configs]
+  mirrors.begin(records, workdirs)
   results = [folder.finished(r, w) for r, w in zip(records, workdirs)]
   if None not in results:
-    return results
+    return [r for r in results if r is not None]
   settings = [Settings.read(c) for c in configs]
   check_alike(settings)
   for record, workdir in zip(records, workdirs):
@@ -140,9 +146,7 @@ def train_replicas(
     state, best = jobs.initialise_or_restore(job)
     for run in job.runs:
       stack.enter_context(contextlib.closing(run.writer))
-    if knows := histories.meaning(job.runs[0].history):
-      job.runs[0].writer.say(f'history: {knows}')
-    _tell_refit(job)
+    header.tell(job, state, tells)
     state, best = train(job, state, best)
     job.check_folders()
     phases.write_failures(job, state)
@@ -155,14 +159,6 @@ def train_replicas(
     if home and home not in workdirs and processes.is_first():
       ownership.remove(home, ownership.GROUP)
     return [run.failure or run.results for run in job.runs]
-
-
-def _tell_refit(job: Job) -> None:
-  """Says what is trained on, and for how long, where that is of another run."""
-  refit, split = job.common.refit, job.common.dataset.train_split
-  rows, steps = job.program.batches.num_rows, job.program.total_steps
-  if text := refit_steps.line(refit, split, rows, steps):
-    job.runs[0].writer.say(text)
 
 
 def train(job: Job, state: TrainState, best: Any) -> tuple[TrainState, Any]:
@@ -267,16 +263,22 @@ def _evaluate(
   """Evaluates on the validation split; returns the best parameters so far."""
   runs, active, valid = job.runs, job.active(), {}
   if 'valid' in job.splits:
-    scored = job.predictor.metrics(state.params, job.splits['valid'], active)
+    scored = job.predictor.metrics(
+        state.params,
+        job.splits['valid'],
+        active,
+        runs[0].writer.evaluating('valid'),
+    )
     valid = {r: metrics for r, metrics, _ in scored}
     phases.warn_of_undefined(job, 'valid', valid.values())
   better = [False] * len(runs)
   step = int(state.step)
   epoch = step / job.program.batches.steps_per_epoch
   for r in active:
-    metrics = losses[r] | phases.prefixed('valid', valid.get(r, {}))
+    metrics = {**losses[r], **phases.prefixed('valid', valid.get(r, {}))}
     better[r] = runs[r].update(step, metrics)
-    runs[0].writer.say(runs[r].label + line(step, epoch, metrics))
+    metric = runs[r].selection.metric
+    runs[0].writer.say(runs[r].label + line(step, epoch, metrics, metric))
     runs[r].writer.write(step, metrics)
   return selection.merge(best, state.params, better) if any(better) else best
 

@@ -7,7 +7,6 @@ import inspect
 import os
 from typing import Any
 
-from esmm_jax import paths
 from esmm_jax.balancing import BALANCERS, binding
 from esmm_jax.balancing.binding import Balancer
 from esmm_jax.data import DATASETS
@@ -22,6 +21,7 @@ from esmm_jax.options import refuse_unknown
 from esmm_jax.parallel import processes
 from esmm_jax.plugins.loading import in_use
 from esmm_jax.schema import Schema
+from esmm_jax.storage import cache
 from esmm_jax.tasks import Head, Tasks
 from esmm_jax.training import objective
 from esmm_jax.training.settings import ObjectiveOptions, Settings
@@ -98,7 +98,7 @@ def data_builder(
   """Makes the data set of the section `dataset`, without preparing it."""
   options = {k: v for k, v in options.items() if k not in _CHOICES}
   cls = named(DATASETS, options.pop('name'), 'dataset.name')
-  data_dir = paths.expand(data_dir or DEFAULT_DATA_DIR)
+  data_dir = cache.here(data_dir or DEFAULT_DATA_DIR)
   return call(cls.from_options, options, 'dataset', data_dir=data_dir)
 
 
@@ -124,7 +124,7 @@ def with_log(
           f' {config.dataset.name!r}; make the config with'
           " get_config('tabular')."
       )
-  data_dir = paths.expand(data_dir or DEFAULT_DATA_DIR)
+  data_dir = cache.here(data_dir or DEFAULT_DATA_DIR)
   options = {
       key: value
       for key, value in configs[0].dataset.items()

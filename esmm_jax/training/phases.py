@@ -18,7 +18,8 @@ from esmm_jax.protocols import use as protocols
 from esmm_jax.training import non_finite, selection
 from esmm_jax.training.feeds.traffic import Traffic
 from esmm_jax.training.job import Job
-from esmm_jax.training.state import replica, reset_sums, StepSpec, TrainState
+from esmm_jax.training.state import count, replica, reset_sums
+from esmm_jax.training.state import StepSpec, TrainState
 from esmm_jax.types import Batch
 from esmm_jax.warm_start import refit_steps
 from esmm_jax.workdir import end_note
@@ -150,7 +151,10 @@ def test(job: Job, params: dict[str, Any], step: int) -> None:
     return
   split = job.splits['test']
   # In this order, because a run reads its sibling's predictions from disk.
-  for r, metrics, outputs in job.predictor.metrics(params, split, job.alive()):
+  scored = job.predictor.metrics(
+      params, split, job.alive(), job.runs[0].writer.evaluating('test')
+  )
+  for r, metrics, outputs in scored:
     warn_of_undefined(job, 'test', [metrics])
     if processes.is_first():
       metrics |= job.runs[r].save(outputs, split.observed)
@@ -162,7 +166,7 @@ def test(job: Job, params: dict[str, Any], step: int) -> None:
 def write_results(job: Job, state: TrainState) -> None:
   """Adds the facts of each run to its metrics, and writes results.json."""
   program, runs = job.program, job.runs
-  network_params = _count(state.net)
+  network_params = count(state.net)
   # A log of numbers alone has a table of one row that nothing reads.
   num_rows = program.schema.num_rows if program.schema.inputs else 0
   batch_size = job.common.training.batch_size
@@ -215,12 +219,6 @@ def _params(state: TrainState, r: int) -> dict[str, Any]:
   """Returns the parameters of one replica, without the replica axis."""
   cut = lambda axis, x: jax.lax.index_in_dim(x, r, axis, keepdims=False)
   return axes.map_replicas(cut, state.params)
-
-
-def _count(tree: Any) -> int:
-  """Numbers in the parameters of one replica."""
-  replicas = jax.tree.leaves(tree)[0].shape[0]
-  return sum(np.size(leaf) for leaf in jax.tree.leaves(tree)) // replicas
 
 
 def flops_per_example(plan: StepSpec, embed_dim: int, example: Batch) -> float:

@@ -1,6 +1,6 @@
 """Predictions for whole splits."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import functools
 from typing import Any, NamedTuple
@@ -111,13 +111,17 @@ class SplitPredictor:
     return Split(batches, observe(builder, name, tasks))
 
   def run(
-      self, params: Mapping[str, Any], split: Split
+      self,
+      params: Mapping[str, Any],
+      split: Split,
+      tell: Callable[[int, int], None] = lambda done, rows: None,
   ) -> tuple[dict[str, Array], dict[str, dict[str, Array]]]:
     """Predicts every row, and averages the use of the gates.
 
     Args:
       params: `table`, `net` and `stats`.
       split: What to predict.
+      tell: Gets the rows that are done, of how many.
 
     Returns:
       Output -> float32 [R, n]: log-odds `ctr`, `cvr` and `ctcvr`, say. Gate ->
@@ -139,6 +143,7 @@ class SplitPredictor:
         rows = values[:, start : start + self._batch_size]
         rows[:] = np.asarray(outputs[name])[:, : rows.shape[1]]
       uses.append(jax.tree.map(np.asarray, use))
+      tell(min(start + self._batch_size, batches.num_rows), batches.num_rows)
 
     layout = self._program.layout
     ahead = prefetch(batches.iterate(0, len(batches)), layout.put_batch)
@@ -159,9 +164,10 @@ class SplitPredictor:
       params: Mapping[str, Any],
       split: Split,
       replicas: Sequence[int] = (0,),
+      tell: Callable[[int, int], None] = lambda done, rows: None,
   ) -> Iterator[tuple[int, dict[str, float], dict[str, Array]]]:
     """Predicts a split; yields (replica, its metrics, its outputs) of each."""
-    outputs, gates = self.run(params, split)
+    outputs, gates = self.run(params, split, tell)
     for r in replicas:
       scores_of_one = {k: v[r] for k, v in outputs.items()}
       weights = self._row_weights[r] if self._row_weights else None

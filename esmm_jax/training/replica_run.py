@@ -25,9 +25,6 @@ from esmm_jax.workdir.folder import predictions_file
 from esmm_jax.workdir.identity import Stamp
 from esmm_jax.workdir.writer import Writer
 
-_LINE = 100  # Columns of an evaluation's line.
-_REST = 4  # Of these, for the number of what does not fit.
-
 
 class Run:
   """The state of one replica outside the compiled program.
@@ -170,32 +167,6 @@ class Run:
       params = params_sha256(checkpoints, self.selection.keeps)
     chosen = self.selection.step or self.steps or step
     self.stamp = Stamp(self.manifest['identity'], chosen, params)
-
-
-def line(step: int, epoch: float, metrics: Mapping[str, float]) -> str:
-  """Formats an evaluation in at most 100 columns.
-
-  Metrics that do not fit are counted at the end (`+2`); metrics.jsonl has all.
-  """
-  text = f'step {step:,} epoch {epoch:.2f} loss {metrics["train/loss"]:.4f}'
-  parts = []
-  for wanted in ('auc', 'mse'):
-    values = [
-        f'{key.split("/")[1]} {value:.4f}'
-        for key, value in metrics.items()
-        if key.startswith('valid/')
-        and key.endswith(f'/{wanted}')
-        and '_entire/' not in key
-    ]
-    if values:
-      parts += [f' | {wanted} {values[0]}', *(f' {v}' for v in values[1:])]
-  if 'valid/ctcvr/logloss' in metrics:
-    parts.append(f' logloss {metrics["valid/ctcvr/logloss"]:.5f}')
-  while parts and len(text) + len(parts[0]) <= _LINE - _REST:
-    text += parts.pop(0)
-  if len(parts) == 1 and len(text) + len(parts[0]) <= _LINE:
-    text += parts.pop()
-  return f'{text} +{len(parts)}' if parts else text
 
 
 def check_alike(settings: Sequence[Settings]) -> None:

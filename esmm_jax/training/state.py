@@ -231,3 +231,9 @@ def replica(state: Any, r: Array) -> Any:
     return jax.lax.dynamic_slice_in_dim(x, r, 1, axis)
 
   return axes.map_replicas(cut, state)
+
+
+def count(tree: Any) -> int:
+  """Counts the numbers in the parameters of one replica."""
+  replicas = jax.tree.leaves(tree)[0].shape[0]
+  return sum(np.size(leaf) for leaf in jax.tree.leaves(tree)) // replicas

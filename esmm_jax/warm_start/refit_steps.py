@@ -124,7 +124,7 @@ def length(
   if refit.refit_step is None:  # `refit` did not look for the run.
     raise InputError(
         f'refit_of={refit.refit_of}: the step that this run chose is not noted'
-        ' in the config; experiments.train and train_and_evaluate note it.'
+        ' in the config; the program train and train_and_evaluate note it.'
     )
   length_before = before(refit.refit_split)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from esmm_jax import replaceable, system_errors
 from esmm_jax.checksums import hash_json
+from esmm_jax.entry import commands
 from esmm_jax.json_files import read_json, to_json, write_json
 from esmm_jax.metric_names import OURS
 from esmm_jax.schema import Schema
@@ -241,7 +242,7 @@ def read_finished(run: str, name: str, option: str) -> Any:
     problem = 'is not finished' if begun else 'is no folder of a run'
     raise InputError(
         f'{option}={run} {problem}: there is no {name}. Name the folder of a'
-        ' run that is finished, or finish it with experiments.train.'
+        f' run that is finished, or finish it: {commands.command("train")}.'
     )
   return value
 

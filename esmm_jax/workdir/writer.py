@@ -1,6 +1,6 @@
 """Writes the metrics of a run to metrics.jsonl, TensorBoard and the console."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import contextlib
 import hashlib
 import json
@@ -116,6 +116,23 @@ class Writer:
       )
     self._bar.set_postfix_str(f'loss {loss:.4f}, {rate:,.0f} examples/s')
     self._bar.update(step - self._bar.n)
+
+  def evaluating(self, split: str) -> Callable[[int, int], None]:
+    """Returns what shows the rows of a split that are evaluated, of how many.
+
+    Args:
+      split: Its name.
+    """
+
+    def tell(done: int, rows: int) -> None:
+      now = time.monotonic()
+      text = f'evaluating {split}: {done:,} of {rows:,} rows'
+      if self._lines and now - self._last >= _EVERY and done < rows:
+        self._last = now
+        streams.progress(text)
+      self._bar.set_postfix_str(text)
+
+    return tell
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
     """Appends a line to metrics.jsonl and to the TensorBoard events.

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from esmm_jax.types import InputError, suggest
-from experiments.sweeping.plans import Plan
+from esmm_jax.experiments.sweeping.plans import Plan
 
 # Of results.json beside metrics: `training.phases.write_results`.
 FACTS = (

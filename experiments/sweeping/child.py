@@ -80,7 +80,7 @@ def _trained(
   from esmm_jax.doctor.allocator import keep_scratch, return_arrow_memory
   from esmm_jax.engines.worker import portable
   from esmm_jax.workdir import provenance, stopping
-  from experiments.sweeping import runs
+  from esmm_jax.experiments.sweeping import runs
 
   keep_scratch()
   return_arrow_memory()

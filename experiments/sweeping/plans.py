@@ -7,7 +7,7 @@ from typing import Any
 
 from esmm_jax.types import InputError
 
-from experiments import load
+from esmm_jax.experiments import load
 
 Change = Callable[[Mapping[str, Any]], None]
 

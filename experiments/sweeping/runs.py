@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from esmm_jax import streams
 
-from experiments import load
-from experiments.sweeping import failures, together
-from experiments.sweeping.plans import Plan
+from esmm_jax.experiments import load
+from esmm_jax.experiments.sweeping import failures, together
+from esmm_jax.experiments.sweeping.plans import Plan
 
 
 def train(
@@ -247,7 +247,9 @@ def train_group(
       ownership.claim(folder, ownership.RUN, 'run')
       provenance.note_origin(folder, {**origin, 'data': data})
     # `checks` has compared the idle keys with the other runs.
-    ends = train_replicas(trees, folders, data_dir, home, check_idle=False)
+    ends = train_replicas(
+        trees, folders, data_dir, home, check_idle=False, tells=False
+    )
     errors = [end if isinstance(end, Exception) else None for end in ends]
     return dict(zip(names, errors))
   except locks.InUse as e:

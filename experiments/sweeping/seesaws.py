@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 import contextlib
-import os
 from typing import Any
 
+from esmm_jax.entry import shipped
 from esmm_jax.sweeps import seesaw, seesaw_flags
 from esmm_jax.sweeps.points import Point
 from esmm_jax.types import InputError
 
-from experiments import load
+from esmm_jax.experiments import load
 
 # Keys that the laboratory sets itself -> what to set instead; '' where there is
 # nothing.
@@ -190,12 +190,8 @@ def _path(model: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def _config_file(name: str) -> str:
-  """Returns a file of `configs`, from here if it can be."""
-  import configs
-
-  path = os.path.join(*configs.__path__, f'{name}.py')
-  near = os.path.relpath(path)
-  return path if near.startswith(os.pardir) else near
+  """Returns a file of `configs`, as every machine finds it."""
+  return shipped.portable(name)
 
 
 def _of_run(keys: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from esmm_jax.engines.slots import Ask, opened, Slots
 from esmm_jax.types import InputError
 from esmm_jax.workdir import stopping
 
-from experiments.sweeping import runs, together
-from experiments.sweeping.child import Group
+from esmm_jax.experiments.sweeping import runs, together
+from esmm_jax.experiments.sweeping.child import Group
 
 TRIES = 3  # Of a group whose process is lost.
 _SAVING = 300.0  # Seconds for checkpoints, once all is to end.

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from esmm_jax import streams
 
-from experiments.sweeping.plans import Plan
+from esmm_jax.experiments.sweeping.plans import Plan
 
 
 def side_by_side(

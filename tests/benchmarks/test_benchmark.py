@@ -5,7 +5,7 @@ import json
 import re
 
 from benchmarks import common, gpu_parts
-from experiments import cli
+from esmm_jax.entry import commands
 import pytest
 
 from tests import ROOT
@@ -55,6 +55,19 @@ COMMANDS = {
     'log': (
         'log', ('--rows=1e3',), ['prepare', 'score'] * 2,
         LINE | {'format', 'bytes', 'peak_rss_bytes'}),
+    'merge': (
+        'in_turn.merge', ('--rows=1e3', '--parts=3'),
+        ['merge_order', 'merge_tree'], {
+            'name', 'rows', 'parts', 'values', 'ms', 'cpu_ms', 'merge_ms',
+            'longest_ms', 'vocabulary_ms', 'peak_bytes', 'message_ms',
+            'message_bytes'}),
+    'prepare': (
+        'in_turn.prepare', ('--rows=1e3', '--files=2'), ['prepare'] * 4, {
+            'name', 'rows', 'format', 'bytes', 'engine', 'workers', 'ms',
+            *(f'{p}_{key}' for p in ('count', 'encode') for key in (
+                'ms', 'rows_per_second', 'rows_per_cpu_second',
+                'cpu_seconds')),
+            'cpu_seconds', 'peak_rss_bytes', 'prepared_bytes', 'digest'}),
     'data': (
         'data', ('--processes=2',),
         ['data_read', 'data_compacted', 'data_shared'], [
@@ -81,7 +94,7 @@ SUMS = [
     for n in COMMANDS])
 def test_lines(case, tmp_path):
   name, arguments, names, keys = COMMANDS[case]
-  if name in ('data', 'log', 'memory'):
+  if name in ('data', 'in_turn.prepare', 'log', 'memory'):
     arguments = (*arguments, f'--data_dir={tmp_path}')
   with forking.Program(f'benchmarks.{name}') as program:
     done = program.run(*arguments)
@@ -194,7 +207,7 @@ def test_each_program_has_an_example(name):
           f'benchmarks/{name.replace(".", "/")}.py', 'benchmarks/common.py',
           'experiments/cli.py')]
   doc = ast.get_docstring(ast.parse(sources[0]), clean=False)
-  example = cli.example_command(doc)
+  example = commands.example(doc)
   assert example.startswith(f'python -m benchmarks.{name} --')
   for flag in re.findall(r'--(\w+)', example):
     assert f"'{flag}'" in ''.join(sources), flag

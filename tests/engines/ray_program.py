@@ -15,15 +15,16 @@ from tests.engines import doing
 
 
 def listening(pids):
-  """Addresses, in hexadecimal, at which processes listen for TCP."""
+  """(address in hexadecimal, port) at which processes listen for TCP."""
   of_inode = {}
   for kind in ('tcp', 'tcp6'):
     with open(f'/proc/net/{kind}', encoding='ascii') as f:
       for line in f.readlines()[1:]:
         fields = line.split()
         if fields[3] == '0A':
-          of_inode[fields[9]] = fields[1].split(':')[0]
-  found = collections.Counter()
+          address, port = fields[1].split(':')
+          of_inode[fields[9]] = address, int(port, 16)
+  found = set()
   for pid in pids:
     for path in glob.glob(f'/proc/{pid}/fd/*'):
       try:
@@ -31,7 +32,7 @@ def listening(pids):
       except OSError:
         continue
       if inode and inode[1] in of_inode:
-        found[of_inode[inode[1]]] += 1
+        found.add(of_inode[inode[1]])
   return found
 
 
@@ -53,8 +54,8 @@ def descendants(root):
   return family
 
 
-def environments(pids):
-  """Values of RAY_USAGE_STATS_ENABLED in the environment of processes."""
+def environments(pids, begin='RAY_USAGE'):
+  """Variables of a kind in the environments of processes."""
   found = set()
   for pid in pids:
     try:
@@ -62,7 +63,7 @@ def environments(pids):
         values = f.read().split(b'\0')
     except OSError:  # It has just ended.
       continue
-    found |= {v.decode() for v in values if v.startswith(b'RAY_USAGE')}
+    found |= {v.decode() for v in values if v.startswith(begin.encode())}
   return sorted(found)
 
 
@@ -93,7 +94,8 @@ def main():
       os.remove(f'{folder}/tried-1')
       answers['always'] = do(doing.killed, (folder, 9), range(4))
       family = descendants(os.getpid())
-      answers['listening'] = listening(family)
+      answers['listening'] = collections.Counter(
+          address for address, _ in listening(family))
       answers['usage'] = environments(family - {os.getpid()})
   answers['left'] = len(descendants(os.getpid()))
   print(json.dumps(answers))

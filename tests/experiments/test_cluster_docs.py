@@ -3,11 +3,13 @@
 import importlib.util
 import re
 import shlex
+import subprocess
 
 import numpy as np
 from pyarrow import csv
 import pyarrow as pa
 import pytest
+import yaml
 
 from tests import ROOT
 from tests.parallel import forking
@@ -100,3 +102,64 @@ def test_a_data_set_of_one_process_says_so(folder, program):
   assert done.returncode == 0, done.stderr
   assert ('warning: --workers=2: the data set synthetic_funnel is prepared by'
           ' one process.') in done.stderr
+
+
+def test_the_manifest():
+  """As KubeRay's samples have it: a job, a head and a group of workers."""
+  (text,) = blocks('yaml')
+  job = yaml.safe_load(text)
+  assert (job['apiVersion'], job['kind']) == ('ray.io/v1', 'RayJob')
+  spec = job['spec']
+  assert set(spec) == {
+      'entrypoint', 'shutdownAfterJobFinishes', 'ttlSecondsAfterFinished',
+      'rayClusterSpec'}
+  assert shlex.split(spec['entrypoint'])[:3] == [
+      'python', '-m', 'experiments.train']
+  cluster = spec['rayClusterSpec']
+  (workers,) = cluster['workerGroupSpecs']
+  assert f'--num_processes={workers["replicas"]} ' in spec['entrypoint']
+  assert (workers['minReplicas'], workers['maxReplicas']) == (4, 4)
+  for group in (cluster['headGroupSpec'], workers):
+    assert isinstance(group['rayStartParams'], dict)
+    pod = group['template']['spec']
+    (container,) = pod['containers']
+    assert {'name', 'image', 'env', 'resources', 'volumeMounts'} == {*container}
+    (volume,), (mount,) = pod['volumes'], container['volumeMounts']
+    assert mount['name'] == volume['name']
+    assert spec['entrypoint'].count(mount['mountPath'] + '/') == 3
+    for value in (*container['env'], mount):
+      assert all(isinstance(text, str) for text in value.values())
+    for amounts in container['resources'].values():
+      assert all(isinstance(text, str) for text in amounts.values())
+
+
+def test_scripts_of_shells():
+  """Bash reads them, and Slurm's options are lines before the commands."""
+  scripts = blocks('bash')
+  for text in scripts:
+    done = subprocess.run(
+        ['bash', '-n'], input=text, text=True, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, '')
+  slurm = [t for t in scripts if '#SBATCH' in t]
+  assert len(slurm) == 3
+  for text in slurm:
+    first, second, *others = text.splitlines()
+    assert first == '#!/bin/bash' and second.startswith('#SBATCH --job-name=')
+    assert others[0].startswith('srun python -m experiments.')
+
+
+def test_bytes_of_tables(capsys):
+  """The program of docs/arithmetic_of_scale.md prints its table."""
+  text = (ROOT / 'docs' / 'arithmetic_of_scale.md').read_text('utf-8')
+  code = text.split('```python\n')[1].split('```')[0]
+  exec(compile(code, 'scale.md', 'exec'), {})  # pylint: disable=exec-used
+  lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+  # A table, and of Adam two moments, of 18 float32; or one number a row.
+  bytes_of = {'adam': 3 * 18 * 4, 'rowwise_adagrad': (18 + 1) * 4}
+  assert [(name, int(n)) for name, n, _ in lines] == [
+      (name, n) for name in bytes_of for n in (1, 8, 64)]
+  cells = {'adam': '| Adam |', 'rowwise_adagrad': '| row-wise Adagrad |'}
+  for name, devices, size in lines:
+    assert float(size) == pytest.approx(bytes_of[name] / int(devices))
+    (row,) = [r for r in text.splitlines() if r.startswith(cells[name])]
+    assert f' {round(float(size), 1):g} |' in row

@@ -8,7 +8,8 @@ import sys
 import time
 
 from absl import flags
-from esmm_jax.training.replica_run import line
+from esmm_jax.entry import commands
+from esmm_jax.training.console.evaluation import line
 from esmm_jax.types import InputError
 from esmm_jax.workdir.writer import Writer
 from experiments import __main__ as programs
@@ -30,29 +31,43 @@ METRICS = {
 }
 
 
-def test_an_evaluation_is_one_line():
-  assert line(1860, 0.758, METRICS) == (
-      'step 1,860 epoch 0.76 loss 0.1699 | auc ctr 0.6594 cvr_clicked 0.6121'
-      ' ctcvr 0.7512 logloss 0.01013')
+@pytest.mark.parametrize('width, texts', [
+    (100, ['step 1,860 epoch 0.76 ctcvr/logloss 0.01013 loss 0.1699 | auc ctr'
+           ' 0.6594 cvr_clicked 0.6121', '  ctcvr 0.7512']),
+    (80, ['step 1,860 epoch 0.76 ctcvr/logloss 0.01013 loss 0.1699 | auc ctr'
+          ' 0.6594', '  cvr_clicked 0.6121 ctcvr 0.7512']),
+    (120, ['step 1,860 epoch 0.76 ctcvr/logloss 0.01013 loss 0.1699 | auc ctr'
+           ' 0.6594 cvr_clicked 0.6121 ctcvr 0.7512'])])
+def test_an_evaluation(width, texts):
+  text = line(1860, 0.758, METRICS, 'valid/ctcvr/logloss', width)
+  assert text.splitlines() == texts
 
 
-def test_what_does_not_fit_is_counted():
-  more = {f'valid/{t}/auc': 0.5 for t in ('atr_clicked', 'ctatr', 'ptr_carted')}
-  text = line(1_000_000, 12.5, METRICS | more | {'valid/play_time/mse': 1.25})
-  assert text == (
-      'step 1,000,000 epoch 12.50 loss 0.1699 | auc ctr 0.6594 cvr_clicked'
-      ' 0.6121 ctcvr 0.7512 +5')
+@pytest.mark.parametrize('selects, begins', [
+    ('valid/cvr_clicked/auc', ' cvr_clicked/auc 0.6121 loss 0.1699 | auc ctr'),
+    ('', ' loss 0.1699 | auc ctr'), ('valid/none/auc', ' loss 0.1699')])
+def test_the_metric_that_selects_comes_first(selects, begins):
+  text = line(2, 1.0, METRICS, selects, 200)
+  assert text.startswith('step 2 epoch 1.00' + begins)
+  assert text.endswith(' logloss 0.01013')
+  assert text.count('0.6121') == 1
+
+
+def test_an_evaluation_has_the_width_of_the_terminal(monkeypatch):
+  monkeypatch.setenv('COLUMNS', '80')
+  narrow = line(1860, 0.758, METRICS)
+  monkeypatch.setenv('COLUMNS', '200')
+  assert narrow.count('\n') == 1 and '\n' not in line(1860, 0.758, METRICS)
 
 
 @given(st.integers(0, 10**9), st.integers(0, 12), st.integers(1, 24))
-def test_an_evaluation_fits_100_columns(step, num, width):
-  """Each metric is whole or counted."""
+def test_no_number_is_cut(step, num, width):
+  """Each metric stands there whole, in lines of 80 columns."""
   tasks = {f'valid/{"t" * width}{k}/auc': 0.5 for k in range(num)}
-  text = line(step, 999.99, {'train/loss': 1234.5} | tasks)
-  assert len(text) <= 100 and '\n' not in text
-  rest = re.search(r' \+(\d+)$', text)
-  shown = text.count(' 0.5000')
-  assert shown + int(rest.group(1) if rest else 0) == num
+  text = line(step, 999.99, {'train/loss': 1234.5} | tasks, width=80)
+  assert max(map(len, text.splitlines())) <= 80
+  assert text.count(' 0.5000') == num
+  assert all(x.startswith('  ') for x in text.splitlines()[1:])
 
 
 class Terminal(io.StringIO):
@@ -133,7 +148,7 @@ def test_not_a_program(arguments, said, capsys):
 @pytest.mark.parametrize('name', programs.programs())
 def test_each_program_says_what_to_type(name):
   """Its docstring begins with a command, whose flags it has."""
-  example = cli.example_command(programs.programs()[name])
+  example = commands.example(programs.programs()[name])
   assert example.startswith(f'python -m experiments.{name}')
   source = ''.join(
       (ROOT / 'experiments' / f'{module}.py').read_text('utf-8')
@@ -143,10 +158,10 @@ def test_each_program_says_what_to_type(name):
 
 
 def test_example_command():
-  assert cli.example_command(
+  assert commands.example(
       'A.\n\n  python -m experiments.a --b=c \\\n    --d=e\n  python -m f\n'
   ) == 'python -m experiments.a --b=c --d=e'
-  assert cli.example_command('No command.') == ''
+  assert commands.example('No command.') == ''
 
 
 def test_a_flag_that_is_not_set(monkeypatch):

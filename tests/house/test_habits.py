@@ -100,6 +100,31 @@ def test_moved_modules():
     assert path.is_dir() or path.with_suffix('.py').exists(), name
 
 
+def test_every_guide_is_on_the_site():
+  named = set(re.findall(r'^ +- (\w+\.md)$', read('mkdocs.yml'), re.M))
+  assert named == {p.name for p in (ROOT / 'docs').glob('*.md')}
+
+
+@pytest.mark.long
+def test_the_site(tmp_path):
+  """Every guide is a page, links lead somewhere, and code is code."""
+  done = subprocess.run(
+      [sys.executable, '-m', 'mkdocs', 'build', '--site-dir', tmp_path],
+      cwd=ROOT, env=dict(os.environ, NO_MKDOCS_2_WARNING='1'), text=True,
+      capture_output=True, check=False)
+  if 'No module named mkdocs' in done.stderr:
+    pytest.skip('needs the extra `docs`; make docs installs it')
+  assert done.returncode == 0, done.stderr
+  index = (tmp_path / 'index.html').read_text('utf-8')
+  assert 'href="your_own_data.html"' in index
+  assert 'src="pictures/cvr_by_ctr_decile.png"' in index
+  for name in (p.stem for p in (ROOT / 'docs').glob('*.md')):
+    page = (tmp_path / f'{name}.html').read_text('utf-8')
+    text = re.sub(r'<(pre|code|script)\b.*?</\1>', '', page, flags=re.S)
+    assert '```' not in text and '](' not in text, name
+  assert (tmp_path / 'search' / 'search_index.json').exists()
+
+
 @pytest.mark.long
 def test_api_documentation(tmp_path):
   """Without a warning, but for those of another package."""

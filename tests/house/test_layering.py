@@ -1,6 +1,7 @@
 """Who may import whom, read from the source of every module."""
 
 import ast
+import re
 import subprocess
 import sys
 
@@ -15,11 +16,12 @@ FILES = ['fsspec', 'numpy', 'pyarrow']
 # The ground floor, which every layer may use.
 LAYERS = [
     f'esmm_jax.{module}'
-    for module in ('checksums', 'cores', 'engines', 'histories', 'json_files',
-                   'late_callbacks', 'locks', 'metric_names', 'no_effect',
-                   'options', 'ownership', 'paths', 'plugins', 'printable',
-                   'replaceable', 'schema', 'signatures', 'streams',
-                   'system_errors', 'tasks', 'types', 'whole_files')
+    for module in ('checksums', 'cores', 'engines', 'entry', 'histories',
+                   'json_files', 'late_callbacks', 'locks', 'metric_names',
+                   'no_effect', 'options', 'ownership', 'paths', 'plugins',
+                   'printable', 'replaceable', 'schema', 'signatures',
+                   'storage', 'streams', 'system_errors', 'tasks', 'types',
+                   'whole_files')
 ]
 # What a data set is made of.
 SET = [
@@ -29,6 +31,7 @@ SET = [
     ),
     *LAYERS,
 ]
+FOLDERS = re.compile(r'^esmm_jax\.(?=(configs|experiments)\b)')
 OWN = ('esmm_jax', 'configs', 'experiments', 'benchmarks', 'tests')
 
 # Folder or module -> what it may import of the project, and of other packages
@@ -49,6 +52,13 @@ RULES = [
         ],
         ['numpy', 'pyarrow', 'ray'],
     ),
+    (
+        'esmm_jax.entry.shipped',
+        ['esmm_jax.entry', 'esmm_jax.paths', 'esmm_jax.types'],
+        [],
+    ),
+    # Before it is known whether any other package is there.
+    ('esmm_jax.entry', [], []),
     ('esmm_jax.cores', [], []),
     ('esmm_jax.late_callbacks', [], []),
     ('esmm_jax.histories', [], []),
@@ -110,6 +120,19 @@ RULES = [
         [],
     ),
     ('esmm_jax.paths', ['esmm_jax.types'], ['fsspec']),
+    (
+        'esmm_jax.storage',
+        [
+            'esmm_jax.checksums',
+            'esmm_jax.json_files',
+            'esmm_jax.ownership',
+            'esmm_jax.paths',
+            'esmm_jax.streams',
+            'esmm_jax.types',
+            'esmm_jax.whole_files',
+        ],
+        [],
+    ),
     ('esmm_jax.printable', [], []),
     ('esmm_jax.data.csv_files', LAYERS, FILES),
     ('esmm_jax.data.values', ['esmm_jax.data.csv_files', *LAYERS], FILES),
@@ -181,6 +204,16 @@ RULES = [
         ],
         NUMERIC,
     ),
+    (
+        'esmm_jax.first_look',
+        [
+            'esmm_jax.data.store',
+            'esmm_jax.data.tabular.unseen',
+            'esmm_jax.metrics.ranking',
+            *LAYERS,
+        ],
+        ['numpy'],
+    ),
     ('esmm_jax.parallel', LAYERS, JAX),
     ('esmm_jax.protocols', ['esmm_jax.metrics', 'esmm_jax.types'], []),
     (
@@ -210,6 +243,11 @@ RULES = [
         'esmm_jax.workdir.checkpoint',
         ['esmm_jax.parallel', 'esmm_jax.workdir', *LAYERS],
         [*JAX, 'orbax'],
+    ),
+    (
+        'esmm_jax.workdir.mirrors',
+        ['esmm_jax.parallel', 'esmm_jax.workdir', *LAYERS],
+        [],
     ),
     ('esmm_jax.workdir', LAYERS, [*JAX, 'pyarrow', 'tensorboardX', 'tqdm']),
     ('esmm_jax.sweeps.points', ['esmm_jax.types'], []),
@@ -261,6 +299,7 @@ RULES = [
             'esmm_jax.data',
             'esmm_jax.embeddings',
             'esmm_jax.estimators',
+            'esmm_jax.first_look',
             'esmm_jax.metrics',
             'esmm_jax.models',
             'esmm_jax.optim',
@@ -332,6 +371,7 @@ RULES = [
         'configs',
         [
             'esmm_jax.balancing',
+            'esmm_jax.entry.checkout',
             'esmm_jax.estimators',
             'esmm_jax.protocols',
             'esmm_jax.sweeps',
@@ -362,7 +402,8 @@ def within(name, packages):
 def imports(source):
   """(name, whether at module level) of all imports, those of functions too.
 
-  `from a import b` counts as a.b: b may be a module.
+  `from a import b` counts as a.b: b may be a module. `esmm_jax.configs` counts
+  as `configs`, its folder.
   """
   tree = ast.parse(source)
   found = []
@@ -373,7 +414,7 @@ def imports(source):
     elif isinstance(node, ast.ImportFrom):
       assert not node.level, 'relative import'
       found += [(f'{node.module}.{a.name}', top) for a in node.names]
-  return found
+  return [(FOLDERS.sub('', name), top) for name, top in found]
 
 
 def modules():
@@ -417,6 +458,15 @@ def violations(module, source):
 def test_imports(module):
   source = modules()[module].read_text('utf-8')
   assert violations(module, source) == []
+
+
+@pytest.mark.parametrize('module', [
+    m for m in modules() if within(m, ['configs', 'experiments'])])
+def test_folders_of_the_wheel_are_named_as_there(module):
+  """An installed package has no `configs`, but `esmm_jax.configs`."""
+  source = modules()[module].read_text('utf-8')
+  wrong = r'^\s*(from|import) (configs|experiments)\b'
+  assert not re.search(wrong, source, re.MULTILINE)
 
 
 def test_there_are_modules():
@@ -509,7 +559,7 @@ def test_the_check_itself(module, source, count):
             'esmm_jax.training.loop',
             ['scipy.stats', 'scipy.optimize', 'pandas', 'tensorflow'],
         ),
-        ('configs.esmm', ['jax', 'esmm_jax', 'tensorflow']),
+        ('configs.esmm', ['jax', 'numpy', 'esmm_jax.types', 'tensorflow']),
         ('configs.tables.architectures', ['jax', 'scipy', 'tensorflow']),
     ],
 )

@@ -14,8 +14,7 @@ from tests import ROOT
 PATHS = sorted((ROOT / 'colab').glob('*.ipynb'))
 NAMES = ['esmm_in_ten_minutes', 'seesaw', 'your_own_data']
 # Besides the standard library.
-ALLOWED = {
-    'IPython', 'configs', 'esmm_jax', 'experiments', 'numpy', 'pyarrow'}
+ALLOWED = {'IPython', 'esmm_jax', 'numpy', 'pyarrow'}
 PICTURES = {'esmm_in_ten_minutes': 2, 'seesaw': 4, 'your_own_data': 1}
 
 

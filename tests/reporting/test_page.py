@@ -169,18 +169,21 @@ def whole(tmp_path_factory):
 
 def test_numbers_of_a_run_are_those_of_its_results(whole):
   _, page = whole
-  test = page.tables[0]
+  rows = page.tables[0]
+  assert [row[0] for row in rows] == ['space', 'ctr', 'cvr_clicked', 'ctcvr']
+  assert rows[1][1:3] == ['click', '1,000']
+  test = page.tables[1]
   assert test == [
       ['space', 'AUC', 'log-loss', 'calibration'],
       ['ctr', '0.6432', '0.012346', '1.2500'],
       ['cvr_clicked', '0.7001', '', ''],
       ['ctcvr', '–', '', ''],
   ]
-  assert page.tables[1] == [
+  assert page.tables[2] == [
       ['space', 'AUC', 'KL', 'pred./true'],
       ['cvr_entire', '0.5556', '0.004321', '1.5000'],
   ]
-  assert page.tables[2] == [['space', 'AUC'], ['ctr', '0.6123']]
+  assert page.tables[3] == [['space', 'AUC'], ['ctr', '0.6123']]
   # In full under the mouse.
   assert page.titles['0.012346'] == '0.0123456'
   assert page.titles['0.6432'] == '0.64321'
@@ -193,12 +196,12 @@ def test_numbers_of_a_run_are_those_of_its_results(whole):
 def test_sections_of_a_run(whole):
   folder, page = whole
   check_alone(page)
-  gates = page.tables[5]
+  gates = page.tables[6]
   assert gates == [
       ['gate', 'entropy, nats', 'expert 0', 'expert 1'],
       ['gate_ctr', '0.5000', '0.2500', '0.7500'],
   ]
-  assert page.tables[4] == [
+  assert page.tables[5] == [
       ['space', 'probabilities', 'log-loss', 'calibration', 'ECE', 'AUC'],
       ['ctr', 'as trained', '0.2000', '1.1000', '0.010000', '0.6400'],
       ['ctr', 'Platt', '0.1000', '1.1000', '0.010000', '0.6400'],
@@ -218,7 +221,7 @@ def test_sections_of_a_run(whole):
   assert 'no calibration.json' not in page.words
   # Every heading of the navigation is there.
   anchors = [link[1:] for link in page.links if link.startswith('#')]
-  assert len(anchors) == 7
+  assert len(anchors) == 8
 
 
 def test_a_run_that_lacks_everything_says_how_to_get_it(tmp_path):

@@ -1,6 +1,6 @@
 """Sums over bins of a probability: values by hand, and parts that add up."""
 
-from esmm_jax.reporting.page import scores
+from esmm_jax.reporting.page import scores, sections
 from esmm_jax.reporting.page.bins import Bins, observed_rate
 from esmm_jax.serving.calibrators import calibrate_probabilities
 from esmm_jax.tasks import CART_FUNNEL, CLICK, Task
@@ -121,6 +121,16 @@ def test_scores(tmp_path):
       deciles.true, [truth[:20].mean(), truth[20:].mean()]
   )
   assert scores.read(path).deciles.true is None
+  # 12 clicks, five of which convert.
+  assert found.rates == {
+      'ctr': ('click', 12, 40), 'cvr_clicked': ('conversion', 5, 12),
+      'ctcvr': ('conversion', 5, 40)}
+  (rows,) = sections.rates(found).parts
+  assert rows.grid.rows == [
+      ['ctr', 'click', '40', '12', '30.000%'],
+      ['cvr_clicked', 'conversion', '12', '5', '41.667%'],
+      ['ctcvr', 'conversion', '40', '5', '12.500%']]
+  assert not sections.rates(None).parts
 
 
 def test_scores_of_a_longer_funnel(tmp_path):

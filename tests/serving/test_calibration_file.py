@@ -84,7 +84,8 @@ def test_an_edited_number(at, tmp_path):
     ])
 def test_another_run(run, words, tmp_path):
   path = write(tmp_path)
-  with pytest.raises(InputError, match=f'{words}.* Run experiments.calib'):
+  told = f'{words}.* Run python -m experiments.calibrate again'
+  with pytest.raises(InputError, match=told):
     read(path, run)
   assert read(path, RUN._replace(params_sha256='')) == FITTED
 

@@ -126,8 +126,9 @@ REFUSED = {
     's': 'the ending says what is written',
     's.parquet.gz': 'the ending says what is written',
     'folder': 'folder is a folder; name a file, as in .*folder/scores.parquet',
-    'new/': 'new/ is a folder',
-    'memory://s.csv': 'is remote',
+    '': 'is the folder of .*in.parquet of --input; name an|holds folder, and',
+    'ssh://host/s.csv': 'of a file system that is not opened',
+    's3://user:word@bucket/s.csv': 'holds a password',
     'in.parquet': 'in.parquet of --input, which is never written over',
     'link.parquet': 'in.parquet of --input, which is never written over',
 }

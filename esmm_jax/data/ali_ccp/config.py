@@ -45,8 +45,9 @@ class AliCcpConfig(tfds.core.BuilderConfig):
       up to 5e-4, and half the size.
     check_counts: Refuses files of the size of the official ones with other
       counts.
-    threads: Threads that read the text; they do not change the data. --workers
-      counts instead, where it is set.
+    threads: Threads that parse the text in one process, and that of an archive;
+      they do not change the data. Where there are several --workers, each
+      parses its parts of CSV files in one.
   """
 
   name: str = ''

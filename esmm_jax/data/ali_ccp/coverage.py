@@ -7,7 +7,6 @@ from esmm_jax.schema import Field, MISSING, RARE, Schema
 from esmm_jax.types import Columns, Ragged
 import numpy as np
 
-_GROUPS_AT_ONCE = 1 << 15
 _COUNTED = ('rows', 'values', 'rare', 'longest')
 
 
@@ -21,32 +20,26 @@ class Coverage:
   def add_rows(self, columns: Columns) -> None:
     """Adds rows."""
     for f in self._schema.row_part.fields:
-      self._add(f, columns[f.name], None)
+      self.add(f, columns[f.name], None)
 
-  def add_groups(self, folder: str, rows: np.ndarray) -> None:
-    """Adds an encoded group table.
+  def merge(self, other: 'Coverage') -> None:
+    """Adds what was counted of other rows or groups."""
+    for name, counts in self._counts.items():
+      more = other._counts[name]
+      for key in _COUNTED:
+        both = counts[key], more[key]
+        counts[key] = max(both) if key == 'longest' else sum(both)
 
-    Args:
-      folder: Its files.
-      rows: int64 [G], the rows of each group.
-    """
-    for f in self._schema.group_part.fields:
-      ids = np.load(ids_path(f, folder), mmap_mode='r')
-      offsets = None
-      if f.kind == 'ids':
-        offsets = np.load(os.path.join(folder, f'{f.name}.offsets.npy'))
-      for a in range(0, len(rows), _GROUPS_AT_ONCE):
-        b = min(a + _GROUPS_AT_ONCE, len(rows))
-        part = ids[a:b]
-        if offsets is not None:
-          low, high = offsets[a], offsets[b]
-          part = Ragged(ids[low:high], offsets[a : b + 1] - low)
-        self._add(f, part, rows[a:b])
-
-  def _add(
+  def add(
       self, f: Field, column: np.ndarray | Ragged, rows: np.ndarray | None
   ) -> None:
-    """Adds a column's ids, row i `rows[i]` times."""
+    """Adds some ids.
+
+    Args:
+      f: Their field.
+      column: The ids.
+      rows: int64 [n], how often each entry counts; None: once.
+    """
     counts = self._counts[f.name]
     if isinstance(column, Ragged):
       lengths = np.diff(column.offsets)

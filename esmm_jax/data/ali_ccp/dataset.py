@@ -23,15 +23,18 @@ from esmm_jax.data.ali_ccp.files import find_files, RawFiles
 from esmm_jax.data.files import file_hashes, same_files
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.store.options import like, make_config
+from esmm_jax.data.store.shards import Written
+from esmm_jax.engines import choice
 from esmm_jax.options import check_number, COUNT
 from esmm_jax.schema import FIRST_KEPT, Schema
-from esmm_jax.types import Columns
 from esmm_jax.whole_files import save_array
 import numpy as np
 from tqdm import tqdm
 
 REPORT = 'report.json'
 VOCABULARY = 'vocabulary'
+# One process parses that before another one has started.
+BYTES_A_WORKER = 1 << 30
 _TEMPORARY = 'temporary'
 
 _CITATION = '''@inproceedings{ma2018esmm,
@@ -57,6 +60,7 @@ class AliCcp(ColumnarBuilder):
   """
 
   name = 'ali_ccp'
+  tells_gaps = True
 
   @classmethod
   def from_options(
@@ -159,11 +163,16 @@ class AliCcp(ColumnarBuilder):
   def _wrote(self, num_rows: int) -> None:
     """Does nothing: the bar counts the bytes read, not the rows written."""
 
+  def _download_and_prepare(self, dl_manager, download_config=None) -> None:
+    files = find_files(self.builder_config.raw_dir)
+    with choice.opened(files.total_bytes, BYTES_A_WORKER) as self._engine:
+      super()._download_and_prepare(dl_manager, download_config)
+
   def _generate_splits(
       self,
-  ) -> tuple[Schema, dict[str, Iterator[Columns]], dict[str, Any]]:
+  ) -> tuple[Schema, dict[str, Iterator[Written]], dict[str, Any]]:
     # Imported late: they import numba, which only preparing needs.
-    from esmm_jax.data.ali_ccp import counts, encode
+    from esmm_jax.data.ali_ccp import encode, fit
 
     config = self.builder_config
     files = find_files(config.raw_dir)
@@ -180,29 +189,29 @@ class AliCcp(ColumnarBuilder):
     train = ('train', 'valid') if config.valid_share else ('train',)
     pair = self._read(files, 'train', train, schema, report)
     self._progress.set_description('Encoding train')
-    vocabularies = encode.fit(
-        pair, 'train', schema, config, self.group_folder('train')
-    )
+    vocabularies = fit.fit(self._engine, pair, 'train', config.min_count)
     self._save_vocabularies(vocabularies)
     sizes = {name: len(ids) + FIRST_KEPT for name, ids in vocabularies.items()}
     report['vocab_sizes'] = {f.name: sizes[f.name] for f in schema.fields}
     schema = schema.with_vocab_sizes(sizes)
-    places = {name: counts.places(ids) for name, ids in vocabularies.items()}
+    places = encode.mapped_places(
+        vocabularies, os.path.join(self._temporary(), 'places')
+    )
 
-    def shards(pair: Any, split: str) -> Iterator[Columns]:
-      folder = self.group_folder(split)
-      encode.encode_groups(schema, places, folder)
+    def shards(pair: Any, split: str) -> Iterator[Written]:
       split_report = report['splits'][split] = {}
+      folder = self.group_folder(split)
       yield from encode.shards(
-          pair, split, schema, places, folder, split_report
+          self._engine, pair, split, schema, places, folder, split_report
       )
 
-    def test_shards() -> Iterator[Columns]:
+    def test_shards() -> Iterator[Written]:
       # The test files are read when the other splits are written, so that the
       # temporary files of only one pair exist at a time.
-      pair = self._read(files, 'test', ('test',), schema, report)
+      shutil.rmtree(pair.folder)
+      tested = self._read(files, 'test', ('test',), schema, report)
       self._progress.set_description('Encoding test')
-      yield from shards(pair, 'test')
+      yield from shards(tested, 'test')
       shutil.rmtree(self._temporary())
       self._save_report(report)
 
@@ -225,19 +234,13 @@ class AliCcp(ColumnarBuilder):
     Returns:
       The `Pair`.
     """
-    from esmm_jax.data.ali_ccp.first_pass import Pair
+    from esmm_jax.data.ali_ccp.pair import Pair
 
     config = self.builder_config
     self._progress.set_description(f'Reading {raw_split}')
-    pair = Pair(
-        raw_split,
-        splits,
-        schema,
-        config,
-        self.group_folder,
-        os.path.join(self._temporary(), raw_split),
-    )
-    pair.read(files, self._progress.update)
+    folder = os.path.join(self._temporary(), raw_split)
+    pair = Pair(raw_split, splits, schema, config, folder)
+    pair.read(files, self._engine, self._progress.update)
     if config.check_counts:
       reports.check_published(raw_split, pair.facts)
     files.note(file_hashes.Hashes(os.fspath(self.data_path)))

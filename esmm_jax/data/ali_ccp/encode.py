@@ -1,183 +1,234 @@
-"""Second pass: raw ids -> vocabularies of the training rows -> final columns.
+"""Second pass: raw ids -> the final columns, by part.
 
-Works field by field and pile by pile on the files of the first pass.
+A part is some groups or the rows of a shard. The group of each row is looked up
+in the index of the split, which all workers map from the same files, as the
+look-ups of the vocabularies: no worker has a copy of a table.
 """
 
 from collections.abc import Iterator
+import contextlib
+import itertools
 import os
-from typing import Any
+import shutil
+from typing import Any, NamedTuple
 
 from esmm_jax.data.ali_ccp import counts as loops
-from esmm_jax.data.ali_ccp.config import AliCcpConfig
 from esmm_jax.data.ali_ccp.coverage import Coverage, ids_path
 from esmm_jax.data.ali_ccp.fields import SESSION
-from esmm_jax.data.ali_ccp.first_pass import INDEX, Pair
+from esmm_jax.data.ali_ccp.first_pass import INDEX
+from esmm_jax.data.ali_ccp.pair import Pair
+from esmm_jax.data.ali_ccp.stored import group_parts, GroupPart, RowPart
+from esmm_jax.data.ali_ccp.stored import rows_of, shard_parts, values
+from esmm_jax.data.store.column_files import GrowingColumn
 from esmm_jax.data.store.columns import concatenate_rows, take_rows
 from esmm_jax.data.store.sessions import GroupIndex, session_hash
-from esmm_jax.schema import Field, Schema
-from esmm_jax.types import Columns, Ragged
+from esmm_jax.data.store.shards import write_shard, Written
+from esmm_jax.engines.engine import Engine, Tell
+from esmm_jax.schema import Schema
+from esmm_jax.types import Ragged
+from esmm_jax.whole_files import save_array
 import numpy as np
 
-SHARD_ROWS = 1 << 18  # Lower bound of all shards but the last one.
-# Memory bounds: groups and ids of a group table that are read at once, and
-# entries of all the counts of one pass.
+# Memory bounds: groups of a table, and entries of a column, read at once.
 _GROUPS_AT_ONCE = 1 << 15
-_IDS_AT_ONCE = 1 << 22
-_LARGEST_COUNTS = 1 << 25
+_AT_ONCE = 1 << 22
+_LABELS = ('click', 'conversion')
+
+Places = dict[str, tuple[np.ndarray, int]]
 
 
-def fit(
-    pair: Pair, split: str, schema: Schema, config: AliCcpConfig, folder: str
-) -> dict[str, np.ndarray]:
-  """Fits the vocabularies.
+class _Shared(NamedTuple):
+  """The things that all parts share.
+
+  Attributes:
+    split: The split.
+    schema: The fields, with vocabulary sizes.
+    places: Field -> the look-up of `counts.places`, mapped from a file.
+    groups: Of the split, mapped from files: see `GroupIndex.move`.
+    folder: Gets what is encoded.
+  """
+
+  split: str
+  schema: Schema
+  places: Places
+  groups: GroupIndex
+  folder: str
+
+  def folder_of(self, part: GroupPart | RowPart) -> str:
+    """Returns the folder of what a part gives."""
+    kind = 'shard' if isinstance(part, RowPart) else 'ids'
+    return os.path.join(self.folder, f'{kind}-{self.split}-{part.number}')
+
+
+class _Encoded(NamedTuple):
+  """A part, encoded.
+
+  Attributes:
+    coverage: Of its fields.
+    num: Name -> number of rows, and of those with each label.
+    shard: The shard of rows; None of groups.
+  """
+
+  coverage: Coverage
+  num: dict[str, int]
+  shard: Written | None = None
+
+
+def mapped_places(vocabularies: dict[str, np.ndarray], folder: str) -> Places:
+  """Writes the look-ups of vocabularies into files, and maps these.
 
   Args:
-    pair: The training files, read.
-    split: The split whose rows count.
-    schema: The fields.
-    config: Has `min_count`.
-    folder: Folder of the split's group table.
-
-  Returns:
-    Field -> raw ids to keep, int32, by falling count.
+    vocabularies: Field -> raw ids to keep.
+    folder: Is created.
   """
-  vocabularies = {}
-  groups = pair.groups[split]
-  for f in schema.group_part.fields:
-    low, counts = _count_group_field(f, groups, folder, pair.ranges[f.name])
-    vocabularies[f.name] = loops.vocabulary(counts, low, config.min_count)
-  waiting = list(schema.row_part.fields)
-  while waiting:
-    waiting, counted = _count_row_fields(waiting, pair, split)
-    for name, (low, counts) in counted.items():
-      vocabularies[name] = loops.vocabulary(counts, low, config.min_count)
-  return vocabularies
-
-
-def _count_group_field(
-    field: Field, groups: GroupIndex, folder: str, span: tuple[int, int]
-) -> tuple[int, np.ndarray]:
-  """Returns the smallest raw id, and the rows of the split with each id."""
-  ids = np.load(ids_path(field, folder), mmap_mode='r')
-  low, high = span
-  counts = np.zeros(high - low + 1, np.int64)
-  if field.kind == 'id':
-    loops.count_weighted(counts, np.asarray(ids), groups.rows, low)
-    return low, counts
-  offsets = np.load(os.path.join(folder, f'{field.name}.offsets.npy'))
-  for a in range(0, len(groups.rows), _GROUPS_AT_ONCE):
-    b = min(a + _GROUPS_AT_ONCE, len(groups.rows))
-    part = np.asarray(ids[offsets[a] : offsets[b]])
-    loops.count_lists(counts, part, offsets[a : b + 1], groups.rows[a:b], low)
-  return low, counts
-
-
-def _count_row_fields(
-    fields: list[Field], pair: Pair, split: str
-) -> tuple[list[Field], dict[str, tuple[int, np.ndarray]]]:
-  """Counts as many fields in one pass as memory allows.
-
-  In Ali-CCP's files the ranges of the fields do not overlap, so that all are
-  counted in one pass.
-
-  Returns:
-    The fields left over; field -> its smallest raw id and counts.
-  """
-  ranges = pair.ranges
-  chosen, total = [], 0
-  for f in fields:
-    low, high = ranges[f.name]
-    size = high - low + 1
-    if chosen and total + size > _LARGEST_COUNTS:
-      break
-    chosen.append(f)
-    total += size
-  counted = {}
-  for f in chosen:
-    low, high = ranges[f.name]
-    counted[f.name] = (low, np.zeros(high - low + 1, np.int64))
-  groups = pair.groups[split]
-  for pile in pair.piles[split]:
-    if not pile.num_rows:
-      continue
-    columns = pile.take()
-    if groups.drops:
-      # Rows that will be left out must not count.
-      has_group = np.flatnonzero(groups.find(columns[INDEX]) >= 0)
-      columns = take_rows(columns, has_group)
-    for f in chosen:
-      low, counts = counted[f.name]
-      loops.count(counts, _values(columns[f.name]), low)
-  return fields[len(chosen) :], counted
-
-
-def encode_groups(
-    schema: Schema, places: dict[str, tuple[np.ndarray, int]], folder: str
-) -> None:
-  """Replaces the raw ids of a group table by vocabulary ids, in its files."""
-  for f in schema.group_part.fields:
-    path = ids_path(f, folder)
-    if not np.load(path, mmap_mode='r').size:
-      continue
-    ids = np.load(path, mmap_mode='r+')
-    for a in range(0, len(ids), _IDS_AT_ONCE):
-      loops.encode(np.asarray(ids[a : a + _IDS_AT_ONCE]), *places[f.name])
-    ids.flush()
+  os.makedirs(folder)
+  places = {}
+  for name, ids in vocabularies.items():
+    table, first = loops.places(ids)
+    path = os.path.join(folder, f'{name}.npy')
+    save_array(path, table)
+    places[name] = np.load(path, mmap_mode='r'), first
+  return places
 
 
 def shards(
+    engine: Engine,
     pair: Pair,
     split: str,
     schema: Schema,
-    places: dict[str, tuple[np.ndarray, int]],
+    places: Places,
     folder: str,
     report: dict[str, Any],
-) -> Iterator[Columns]:
-  """Yields the final columns of a split, in the order of the sessions' hash.
+) -> Iterator[Written]:
+  """Yields the shards of a split, in the order of the sessions' hash.
 
-  Piles are removed when they have been read.
+  What was read for them is removed when they are written.
 
   Args:
+    engine: Does the parts.
     pair: The raw files, read.
     split: One of its splits.
     schema: The fields, with vocabulary sizes.
-    places: Field -> the look-up of `counts.places`.
-    folder: Folder of the split's group table, encoded.
+    places: See `mapped_places`.
+    folder: Gets the split's group table.
     report: Gets the counts.
   """
   groups = pair.groups[split]
-  counts = Coverage(schema)
+  shared = _Shared(split, schema, places, groups, pair.folder)
+  coverage = Coverage(schema)
   report.update(rows=0, clicks=0, conversions=0)
-  parts, num = [], 0
-  for pile in pair.piles[split]:
-    if not pile.num_rows:
+  tables, rows = group_parts(pair, split), shard_parts(pair, split)
+  parts, tell = [*tables, *rows], lambda num: None
+  with contextlib.closing(
+      engine.map(_encode, shared, parts, pair.folder, tell)
+  ) as results:
+    for part, encoded in zip(parts, results):
+      coverage.merge(encoded.coverage)
+      for name, number in encoded.num.items():
+        report[name] += number
+      if isinstance(part, RowPart):
+        for pile in itertools.chain(*part.buckets):
+          pile.remove()
+        if part is rows[-1]:
+          report['sessions'] = int(np.count_nonzero(groups.rows))
+          report['sessions_without_rows'] = int(np.sum(groups.rows == 0))
+          report['fields'] = coverage.to_dict(report['rows'])
+        yield encoded.shard
+      elif part is tables[-1]:
+        _join_groups(shared, tables, folder)
+
+
+def _encode(
+    shared: _Shared, part: GroupPart | RowPart, tell: Tell
+) -> _Encoded:
+  """Encodes a part, into a folder of its own."""
+  del tell  # The bar is of the bytes of the files.
+  folder = shared.folder_of(part)
+  shutil.rmtree(folder, ignore_errors=True)  # Of a worker that was lost.
+  if isinstance(part, RowPart):
+    return _encode_rows(shared, part, folder)
+  os.makedirs(folder)
+  return _encode_groups(shared, part, folder)
+
+
+def _encode_groups(
+    shared: _Shared, part: GroupPart, folder: str
+) -> _Encoded:
+  """Encodes the ids of groups."""
+  coverage = Coverage(shared.schema)
+  rows = np.asarray(shared.groups.rows[part.first : part.stop])
+  for f in shared.schema.group_part.fields:
+    ids = np.load(ids_path(f, part.folder), mmap_mode='r')
+    offsets = np.arange(len(rows) + 1)
+    if f.kind == 'ids':
+      offsets = np.load(os.path.join(part.folder, f'{f.name}.offsets.npy'))
+    column = GrowingColumn(ids_path(f, folder), ids.dtype)
+    for a in range(0, len(rows), _GROUPS_AT_ONCE):
+      b = min(a + _GROUPS_AT_ONCE, len(rows))
+      low, high = offsets[a], offsets[b]
+      some = np.array(ids[low:high])
+      loops.encode(some, *shared.places[f.name])
+      column.append(some)
+      if f.kind == 'ids':
+        some = Ragged(some, offsets[a : b + 1] - low)
+      coverage.add(f, some, rows[a:b])
+    column.close()
+  return _Encoded(coverage, {})
+
+
+def _join_groups(
+    shared: _Shared, parts: list[GroupPart], folder: str
+) -> None:
+  """Makes the group table of its parts: ids encoded, all else as read."""
+  os.makedirs(folder)
+  encoded = {
+      os.path.basename(ids_path(f, '')) for f in shared.schema.group_part.fields
+  }
+  for name in sorted(os.listdir(parts[0].folder)):
+    paths = [
+        os.path.join(shared.folder_of(p) if name in encoded else p.folder, name)
+        for p in parts
+    ]
+    target = os.path.join(folder, name)
+    if len(parts) == 1:
+      os.rename(paths[0], target)
+    else:
+      _join_column(paths, target, name.endswith('.offsets.npy'))
+
+
+def _join_column(paths: list[str], target: str, are_offsets: bool) -> None:
+  """Writes the arrays of files into one, and removes the files."""
+  column, end = None, 0
+  for k, path in enumerate(paths):
+    array = np.load(path, mmap_mode='r')
+    column = column or GrowingColumn(target, array.dtype)
+    first = int(are_offsets and k > 0)  # The first one is the last before it.
+    for low in range(first, len(array), _AT_ONCE):
+      some = array[low : low + _AT_ONCE]
+      column.append(some + end if are_offsets else some)
+    end += int(array[-1]) if are_offsets else 0
+    os.remove(path)
+  column.close()
+
+
+def _encode_rows(shared: _Shared, part: RowPart, folder: str) -> _Encoded:
+  """Writes a shard."""
+  schema, pieces = shared.schema, []
+  for piles in part.buckets:
+    columns, session = rows_of(piles, shared.groups)
+    if not columns:
       continue
-    columns = pile.take()
     keys = columns.pop(INDEX)
-    session = groups.find(keys)
-    keep = np.flatnonzero(session >= 0)
-    order = keep[np.argsort(session_hash(keys[keep]), kind='stable')]
     columns[SESSION] = session.astype(np.int32)
+    order = np.argsort(session_hash(keys), kind='stable')
     columns = take_rows(columns, order)
     for f in schema.row_part.fields:
-      loops.encode(_values(columns[f.name]), *places[f.name])
-    report['rows'] += len(order)
-    report['clicks'] += int(columns['click'].sum())
-    report['conversions'] += int(columns['conversion'].sum())
-    counts.add_rows(columns)
-    parts.append(columns)
-    num += len(order)
-    pile.remove()
-    if num >= SHARD_ROWS:
-      yield concatenate_rows(parts)
-      parts, num = [], 0
-  counts.add_groups(folder, groups.rows)
-  report['sessions'] = int(np.count_nonzero(groups.rows))
-  report['sessions_without_rows'] = int(np.sum(groups.rows == 0))
-  report['fields'] = counts.to_dict(report['rows'])
-  if num:
-    yield concatenate_rows(parts)
-
-
-def _values(column: np.ndarray | Ragged) -> np.ndarray:
-  return column.values if isinstance(column, Ragged) else column
+      loops.encode(values(columns[f.name]), *shared.places[f.name])
+    pieces.append(columns)
+  columns = concatenate_rows(pieces)
+  coverage = Coverage(schema)
+  coverage.add_rows(columns)
+  num = {f'{label}s': int(columns[label].sum()) for label in _LABELS}
+  num['rows'] = len(columns[SESSION])
+  num_bytes = write_shard(folder, schema, columns)
+  return _Encoded(coverage, num, Written(folder, num['rows'], num_bytes))

@@ -1,19 +1,18 @@
 """Finds the raw files of Ali-CCP and streams them, also out of archives."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 import gzip
-import hashlib
 import io
 import os
 import tarfile
-import time
 from typing import Any, BinaryIO
 import zlib
 
 from esmm_jax import system_errors
 from esmm_jax.data.ali_ccp.fields import SPLITS
-from esmm_jax.data.files.file_hashes import Hashes, stamp
-from esmm_jax.paths import expand
+from esmm_jax.data.ali_ccp.hashed import Hashed, Record
+from esmm_jax.data.files.file_hashes import Hashes
+from esmm_jax.paths import expand, refuse_remote
 from esmm_jax.types import InputError
 
 _BUFFER = 1 << 20
@@ -36,6 +35,7 @@ class RawFiles:
     sizes: File name -> bytes on disk.
     total_bytes: Of all of them.
     digests: File name -> `bytes` and `sha256`, once its split has been read.
+    records: Hashes that `note` will note.
   """
 
   def __init__(self, paths: dict[str, dict[str, str]]):
@@ -45,7 +45,7 @@ class RawFiles:
     self.sizes = {name: os.path.getsize(p) for name, p in self.by_name.items()}
     self.total_bytes = sum(self.sizes.values())
     self.digests: dict[str, dict[str, Any]] = {}
-    self._streams: list[_Hashed] = []
+    self.records: list[Record] = []
 
   def open(
       self, split: str, progress: Callable[[int], None]
@@ -70,9 +70,9 @@ class RawFiles:
       return
     for kind in KINDS:
       path = paths[kind]
-      with _Hashed(path, progress) as stream:
+      with Hashed(path, progress) as stream:
         yield kind, os.path.basename(path), stream
-        self._done(stream)
+        self.take([stream.record()])
 
   def _open_archive(
       self, path: str, split: str, progress: Callable[[int], None]
@@ -81,7 +81,7 @@ class RawFiles:
     archive = os.path.basename(path)
     wanted = {f'{KINDS[k]}_{split}.csv': k for k in KINDS}
     seen = set()
-    with _Hashed(path, progress) as stream:
+    with Hashed(path, progress) as stream:
       try:
         # Not tarfile's own decompression, which ignores a wrong checksum.
         unpacked = gzip.GzipFile(fileobj=stream)
@@ -106,18 +106,17 @@ class RawFiles:
       missing = sorted(set(wanted) - seen)
       if missing:
         raise InputError(f'{path}: {" and ".join(missing)} is not in it.')
-      self._done(stream)
+      self.take([stream.record()])
 
-  def _done(self, stream: '_Hashed') -> None:
-    """Keeps the digest, after reading the bytes that no reader has read."""
-    while stream.read(_BUFFER):
-      pass
-    name = os.path.basename(stream.path)
-    self.digests[name] = {
-        'bytes': self.sizes[name],
-        'sha256': stream.digest.hexdigest(),
-    }
-    self._streams.append(stream)
+  def take(self, records: Iterable[Record]) -> None:
+    """Takes the hashes of files that were read, maybe by another process."""
+    for record in records:
+      name = os.path.basename(record.path)
+      self.digests[name] = {
+          'bytes': self.sizes[name],
+          'sha256': record.sha256,
+      }
+      self.records.append(record)
 
   def note(self, hashes: Hashes) -> None:
     """Notes the files read since the last call, which are not read again.
@@ -125,10 +124,10 @@ class RawFiles:
     Raises:
       InputError: One was changed while it was read.
     """
-    for s in self._streams:
-      hashes.add(s.path, s.stamp, s.began_ns, s.digest.hexdigest())
+    for record in self.records:
+      hashes.add(*record)
     hashes.save()
-    self._streams = []
+    self.records = []
 
 
 class _Entry(tarfile.TarInfo):
@@ -148,29 +147,6 @@ class _Entry(tarfile.TarInfo):
         )
       tarfile_.facts_read = read
     return super()._proc_member(tarfile_)
-
-
-class _Hashed(io.RawIOBase):
-  """A file whose bytes are hashed as they are read."""
-
-  def __init__(self, path: str, progress: Callable[[int], None]):
-    self.path, self.digest = path, hashlib.sha256()
-    self.began_ns, self.stamp = time.time_ns(), stamp(path)
-    self._file = open(path, 'rb', buffering=0)
-    self._progress = progress
-
-  def readable(self) -> bool:
-    return True
-
-  def readinto(self, buffer) -> int:
-    num = self._file.readinto(buffer)
-    self.digest.update(memoryview(buffer)[:num])
-    self._progress(num)
-    return num
-
-  def close(self) -> None:
-    self._file.close()
-    super().close()
 
 
 class _Member(io.RawIOBase):
@@ -204,7 +180,8 @@ def find_files(raw_dir: str) -> RawFiles:
   `test` in its name.
 
   Raises:
-    InputError: The folder or a file is missing, empty or there twice.
+    InputError: The folder or a file is missing, empty or there twice; or the
+      folder is remote.
   """
   if not raw_dir:
     raise InputError(
@@ -212,6 +189,7 @@ def find_files(raw_dir: str) -> RawFiles:
         ' Set it to the folder of sample_train.tar.gz and sample_test.tar.gz,'
         ' or of the CSV files in them.'
     )
+  refuse_remote(raw_dir, 'raw_dir', 'Copy the archives there.')
   raw_dir = expand(raw_dir)
   if not os.path.isdir(raw_dir):
     raise InputError(f'raw_dir {raw_dir}: there is no such folder.')

@@ -7,14 +7,13 @@ import contextlib
 import dataclasses
 from typing import Any, BinaryIO, NamedTuple
 
-from esmm_jax.data.ali_ccp import kernel
+from esmm_jax.data.ali_ccp import chunks, kernel
+from esmm_jax.data.ali_ccp.chunks import BadLine, CHUNK_BYTES, excerpt, Span
+from esmm_jax.data.ali_ccp.chunks import WHOLE
 from esmm_jax.data.ali_ccp.layout import code_name, Layout
 from esmm_jax.types import InputError, Ragged
 import numpy as np
 
-CHUNK_BYTES = 16 << 20
-LONGEST_LINE = 16 << 20
-_EXCERPT = 60
 _CUT_OFF = (
     'It is the last line and does not end: the file seems to be cut off; fetch'
     ' it again.'
@@ -81,6 +80,19 @@ class Counts:
     """Returns the counts for a report."""
     return dataclasses.asdict(self)
 
+  def merge(self, other: 'Counts') -> None:
+    """Adds the lines that follow."""
+    for reason, first in other.first_bad.items():
+      line = self.lines + first['line']
+      self.first_bad.setdefault(reason, first | {'line': line})
+    for name, value in vars(other).items():
+      counts = getattr(self, name)
+      if isinstance(value, int):
+        setattr(self, name, counts + value)
+      elif name != 'first_bad':
+        for key, number in value.items():
+          _add(counts, key, number)
+
 
 def read_rows(
     stream: BinaryIO,
@@ -92,8 +104,9 @@ def read_rows(
     threads: int = 2,
     progress: Callable[[int], None] | None = None,
     chunk_bytes: int = CHUNK_BYTES,
+    span: Span = WHOLE,
 ) -> Iterator[Rows]:
-  """Reads a file in order, a few chunks at a time in threads.
+  """Reads a file, or a span of it, in order, some chunks at once in threads.
 
   Args:
     stream: The bytes of the file.
@@ -105,13 +118,14 @@ def read_rows(
     threads: Number of threads that parse.
     progress: Called with the number of bytes just read.
     chunk_bytes: Bytes that are parsed at once.
+    span: The lines that end in it are read.
 
   Yields:
     The rows of a chunk; chunks without rows are skipped.
 
   Raises:
     InputError: A line violates the format and `bad_lines` is `error`, or it is
-      longer than any line can be.
+      longer than any line can be; the first such line.
   """
   fields = layout.singles + layout.lists
   how = (
@@ -126,8 +140,8 @@ def read_rows(
     parsed = kernel.parse(piece[0], *how)
     return _columns(layout, parsed), parsed
 
-  chunks = _chunks(stream, name, chunk_bytes, progress)
-  with contextlib.closing(_map_ahead(parse, chunks, threads)) as results:
+  pieces = chunks.read(stream, name, chunk_bytes, progress, span)
+  with contextlib.closing(_map_ahead(parse, pieces, threads)) as results:
     for (chunk, is_whole), (rows, parsed) in results:
       if bad_lines == 'error':
         _refuse_bad_lines(counts.lines, parsed, chunk, name, is_whole)
@@ -141,11 +155,23 @@ def read_rows(
 def _map_ahead(
     function: Callable[[Any], Any], items: Iterator[Any], threads: int
 ) -> Iterator[tuple[Any, Any]]:
-  """Yields (item, function(item)) in order, computed ahead in threads."""
+  """Yields (item, function(item)) in order, computed ahead in threads.
+
+  An error of an item is raised after what comes before it.
+  """
+  error: InputError | None = None
+
+  def ahead() -> Iterator[Any]:
+    nonlocal error
+    try:
+      yield from items
+    except InputError as e:
+      error = e
+
   with concurrent.futures.ThreadPoolExecutor(threads) as pool:
     pending: deque[Any] = deque()
     try:
-      for item in items:
+      for item in ahead():
         pending.append((item, pool.submit(function, item)))
         # One more than threads, so that none is idle while the caller works.
         if len(pending) > threads:
@@ -153,6 +179,8 @@ def _map_ahead(
           yield item, future.result()
       for item, future in pending:
         yield item, future.result()
+      if error is not None:
+        raise error
     finally:
       for _, future in pending:
         future.cancel()
@@ -213,14 +241,15 @@ def _refuse_bad_lines(
     is_whole: False if the last line of the file has no end.
 
   Raises:
-    InputError: Names the first bad line, the byte and the reason.
+    BadLine: Names the first bad line, the byte and the reason.
   """
   for reason, _, line, start, damage in _bad_lines(parsed):
     is_cut = line == parsed.lines and not is_whole
-    raise InputError(
-        f'{name}, line {lines_before + line}, byte {damage - start + 1}:'
-        f' {kernel.REASONS[reason]}: {_excerpt(chunk, start)}.'
-        f' {_CUT_OFF if is_cut else _MEND}'
+    raise BadLine(
+        name,
+        lines_before + line,
+        f'byte {damage - start + 1}: {kernel.REASONS[reason]}:'
+        f' {excerpt(chunk, start)}. {_CUT_OFF if is_cut else _MEND}',
     )
 
 
@@ -230,7 +259,7 @@ def _add_counts(
   """Adds a chunk to the counts."""
   for reason, number, line, start, _ in _bad_lines(parsed):
     _add(counts.bad_lines, reason, number)
-    first = {'line': counts.lines + line, 'text': _excerpt(chunk, start)}
+    first = {'line': counts.lines + line, 'text': excerpt(chunk, start)}
     counts.first_bad.setdefault(reason, first)
   counts.lines += parsed.lines
   counts.blank_lines += parsed.blank
@@ -249,52 +278,3 @@ def _add_counts(
 
 def _add(counts: dict[str, int], key: str, number: int) -> None:
   counts[key] = counts.get(key, 0) + number
-
-
-def _excerpt(chunk: np.ndarray, start: int) -> str:
-  """Returns the beginning of a line as a Python literal."""
-  text = chunk[start : start + _EXCERPT].tobytes()
-  line = text.split(b'\n')[0]
-  more = '...' if len(line) == _EXCERPT else ''
-  return repr(line)[1:] + more
-
-
-def _chunks(
-    stream: BinaryIO,
-    name: str,
-    size: int,
-    progress: Callable[[int], None] | None,
-) -> Iterator[tuple[np.ndarray, bool]]:
-  """Cuts a stream into chunks of whole lines; see `read_rows`.
-
-  Yields:
-    uint8, whole lines of about `size` bytes, and True; False with the file's
-    last line if it has no end, which is then added.
-
-  Raises:
-    InputError: A line is too long.
-  """
-  tail = b''
-  while True:
-    chunk = bytearray(len(tail) + size + 1)
-    chunk[: len(tail)] = tail
-    num = stream.readinto(memoryview(chunk)[len(tail) : -1]) or 0
-    if progress is not None:
-      progress(num)
-    end = len(tail) + num
-    if not num:
-      if end:
-        chunk[end] = kernel.NEWLINE
-        yield np.frombuffer(chunk, np.uint8, end + 1), False
-      return
-    # Only what was just read can have the newline.
-    cut = chunk.rfind(b'\n', len(tail), end) + 1
-    tail = bytes(memoryview(chunk)[cut:end])
-    if cut:
-      yield np.frombuffer(chunk, np.uint8, cut), True
-    elif end > LONGEST_LINE:
-      text = _excerpt(np.frombuffer(chunk, np.uint8), 0)
-      raise InputError(
-          f'{name}: there is no line end in {end:,} bytes, which begin with'
-          f' {text}. This is no file of Ali-CCP, or it is damaged.'
-      )

@@ -9,7 +9,7 @@ import contextlib
 import csv
 import io
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files.dialect import Dialect
@@ -36,7 +36,10 @@ class Damage(NamedTuple):
 
 
 def read_rows(
-    path: str, line_breaks: bool = True, dialect: Dialect = dialects.DEFAULT
+    path: str,
+    line_breaks: bool = True,
+    dialect: Dialect = dialects.DEFAULT,
+    span: tuple[int, int] | None = None,
 ) -> Iterator[tuple[int, list[str]]]:
   """Reads the rows of a file, the header first.
 
@@ -45,6 +48,8 @@ def read_rows(
     line_breaks: Whether quoted values may hold line breaks. Empty lines are
       then no rows; otherwise each line is one.
     dialect: The form of the file.
+    span: Its bytes [low, high) that are read, whole lines, which are taken into
+      memory; the first of them is line 1. None: all.
 
   Yields:
     The line at which the row begins, from 1, and its fields. Bytes that are not
@@ -63,7 +68,7 @@ def read_rows(
   if quote := dialect.quote_mark:
     form |= {'quotechar': quote, 'quoting': csv.QUOTE_MINIMAL}
   with open_file(path) as f, io.TextIOWrapper(
-      f, codec, errors=errors, newline=newline
+      _bytes_of(f, span), codec, errors=errors, newline=newline
   ) as text:
     lines = _bounded(text)
     if not line_breaks:
@@ -90,6 +95,14 @@ class TooLong(csv.Error):
   def __init__(self, line: int):
     super().__init__(f'the row is longer than {BLOCK} bytes')
     self.line = line
+
+
+def _bytes_of(file: Any, span: tuple[int, int] | None) -> Any:
+  """Returns some bytes of an open file as a file."""
+  if span is None:
+    return file
+  file.seek(span[0])
+  return io.BytesIO(file.read(span[1] - span[0]))
 
 
 def _bounded(text: io.TextIOWrapper) -> Iterator[str]:
@@ -130,6 +143,8 @@ def find_damage(
     line_breaks: bool = True,
     problem_of: Callable[[str, str], str] = lambda name, text: '',
     dialect: Dialect = dialects.DEFAULT,
+    span: tuple[int, int] | None = None,
+    header: Sequence[str] = (),
 ) -> Damage | None:
   """Looks for the first row that cannot be read.
 
@@ -139,13 +154,15 @@ def find_damage(
     problem_of: Gives for the column's name and a text what is wrong with it, ''
       if nothing is.
     dialect: The form of the file.
+    span: See `read_rows`.
+    header: Names of the columns of a span that begins behind them.
 
   Returns:
     None where every row looks sound or Python cannot read the file either.
   """
-  header = dialect.header_names
+  header = header or dialect.header_names
   try:
-    for line, fields in read_rows(path, line_breaks, dialect):
+    for line, fields in read_rows(path, line_breaks, dialect, span):
       header = header or fields
       if len(fields) != len(header):
         problem = f'the row has {len(fields)} fields, the header {len(header)}'

@@ -10,6 +10,7 @@ import zlib
 
 from esmm_jax import paths, system_errors
 from esmm_jax.data.csv_files.dialect import Dialect
+from esmm_jax.storage import faults
 from esmm_jax.types import InputError
 from fsspec.compression import compr
 import pyarrow as pa
@@ -165,7 +166,10 @@ def open_raw(path: str) -> Any:
   try:
     # Not fsspec.open: it takes `[1]` in a name for a pattern.
     fs, name = paths.file_system(path)
-    return fs.open(name, 'rb')
+    if '://' not in path:
+      return fs.open(name, 'rb')
+    file = faults.retried(path, lambda: fs.open(name, 'rb'))
+    return faults.Patient(file, path)
   except OSError as e:
     raise system_errors.unreadable(path, e) from e
 

@@ -1,21 +1,20 @@
 """Reads CSV files whose columns have known types and ranges.
 
 Every complaint names the file, the row (as an editor counts: the header is row
-1) and the field.
+1) and the field. A value is in one line, so several workers may read the lines
+of a file (`read_lines`).
 """
 
 from collections.abc import Mapping
-import dataclasses
-import datetime
-import math
 import os
-import re
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
-from esmm_jax.data.csv_files.csv_rows import find_damage, last_field, read_rows
-from esmm_jax.data.csv_files.csv_rows import TooLong
+from esmm_jax.data.csv_files.csv_rows import read_rows, TooLong
+from esmm_jax.data.files.line_problems import bad_value, Column, cut_short
+from esmm_jax.data.files.line_problems import damage, DAMAGE, ENDS, HEADER
+from esmm_jax.data.files.line_problems import line_ends, NO_ROWS, Problem
+from esmm_jax.data.files.line_problems import VALUES
 from esmm_jax.data.store.feature_columns import Values
-from esmm_jax.types import InputError
 import numpy as np
 from pyarrow import csv as pa_csv
 import pyarrow as pa
@@ -26,30 +25,21 @@ _TYPES = {
     'text': pa.string(),
     'date': pa.date32(),
 }
-_NOUNS = {
-    'int': 'a whole number',
-    'float': 'a number',
-    'date': 'a date like 2022-04-09',
-}
-_LONE_RETURN = re.compile(rb'\r(?!\n)')
-_PIECE = 1 << 24
 
 
-@dataclasses.dataclass(frozen=True)
-class Column:
-  """The type and range of a column of a raw file.
+class Read(NamedTuple):
+  """Whole lines of a file.
 
   Attributes:
-    kind: `int`, `float`, `text` or `date` (2022-04-09).
-    low: Smallest number allowed.
-    high: Largest number allowed.
-    required: An empty field is an error, not a missing value.
+    num_lines: The header counts.
+    columns: Name -> values and which are missing: int64, float64, str or
+      datetime64[D]; {} where there is a problem.
+    problem: The first one of the lowest rank, or None.
   """
 
-  kind: str
-  low: float = -math.inf
-  high: float = math.inf
-  required: bool = False
+  num_lines: int
+  columns: dict[str, Values]
+  problem: Problem | None = None
 
 
 def read_csv(
@@ -63,27 +53,85 @@ def read_csv(
     advice: A sentence on how to repair the file; ends every complaint.
 
   Returns:
-    Column name -> values and which are missing: int64, float64, str or
-    datetime64[D].
+    See `Read.columns`.
 
   Raises:
     InputError: The file is damaged, lacks a column, or a value is outside its
       range; names row and field.
   """
+  whole = read_lines(path, columns, 0, os.path.getsize(path))
+  if problem := whole.problem or no_rows(whole.num_lines):
+    raise problem.error(path, advice)
+  return whole.columns
+
+
+def no_rows(num_lines: int) -> Problem | None:
+  """Returns the problem of a file with no line behind its header."""
+  if num_lines > 1:
+    return None
+  return Problem(NO_ROWS, 0, '', 'no rows after the header')
+
+
+def read_lines(
+    path: str, columns: Mapping[str, Column], low: int, high: int
+) -> Read:
+  """Reads some columns of whole lines of a CSV file, into memory.
+
+  Args:
+    path: The file.
+    columns: Name -> type and range; other columns are ignored.
+    low: The first byte: 0, or one behind the header and a newline.
+    high: The byte behind the last one, behind a newline or the end of the file.
+  """
+  span = low, high
+  num_lines, problem = line_ends(path, span)
+  if problem:
+    return Read(num_lines, {}, problem)
+  header: list[str] = []
   try:
-    _check_line_ends(path, advice)
     _, header = next(read_rows(path, line_breaks=False), (1, []))
     for name in columns:
       if name not in header:
         held = ', '.join(header) or 'nothing'
         what = f'no such column; the header holds {held}'
-        refuse(path, 1, name, what, advice)
-    _check_end(path, header, advice)
+        return Read(num_lines, {}, Problem(HEADER, 1, name, what))
+    problem = cut_short(path, header, span)
   except TooLong as e:
-    refuse(path, e.line, next(iter(columns)), str(e), advice)
+    rank = ENDS if header else HEADER
+    problem = Problem(rank, e.line, next(iter(columns)), str(e))
+  if problem:
+    return Read(num_lines, {}, problem)
+  table, problem = _table(path, columns, header, span, num_lines)
+  if table is None:
+    return Read(num_lines, {}, problem)
+  read = {n: _to_numpy(table[n], c.kind) for n, c in columns.items()}
+  for k, (name, column) in enumerate(columns.items()):
+    if problem := bad_value(name, column, read[name], 1 + (not low)):
+      rank = VALUES + 2 * k + problem.rank
+      return Read(num_lines, {}, problem._replace(rank=rank))
+  return Read(num_lines, read)
+
+
+def refuse(path: str, row: int, field: str, what: str, advice: str) -> NoReturn:
+  """Raises the complaint about one field of one row."""
+  raise Problem(0, row, field, what).error(path, advice)
+
+
+def _table(
+    path: str,
+    columns: Mapping[str, Column],
+    header: list[str],
+    span: tuple[int, int],
+    num_lines: int,
+) -> tuple[pa.Table | None, Problem | None]:
+  """Parses lines; returns their columns or what is wrong with them."""
+  with open(path, 'rb') as f:
+    f.seek(span[0])
+    content = pa.BufferReader(f.read(span[1] - span[0]))
   try:
     table = pa_csv.read_csv(
-        path,
+        content,
+        pa_csv.ReadOptions(column_names=header if span[0] else []),
         parse_options=pa_csv.ParseOptions(ignore_empty_lines=False),
         convert_options=pa_csv.ConvertOptions(
             column_types={n: _TYPES[c.kind] for n, c in columns.items()},
@@ -93,54 +141,13 @@ def read_csv(
         ),
     )
   except pa.ArrowInvalid as e:
-    _refuse_damage(path, columns, advice)
     reason = str(e).splitlines()[0]
-    raise InputError(f'{path}: {reason}. {advice}') from e
-  if not table.num_rows:
-    raise InputError(f'{path}: no rows after the header. {advice}')
-  read = {n: _to_numpy(table[n], c.kind) for n, c in columns.items()}
-  for name, column in columns.items():
-    _check_values(path, name, column, read[name], advice)
-  return read
-
-
-def refuse(path: str, row: int, field: str, what: str, advice: str) -> NoReturn:
-  """Raises the complaint about one field of one row."""
-  raise InputError(f'{path}, row {row}, field {field!r}: {what}. {advice}')
-
-
-def _check_line_ends(path: str, advice: str) -> None:
-  """Refuses lines that end in a carriage return alone, as on old Macs."""
-  row, carried = 1, b''
-  with open(path, 'rb') as f:
-    while piece := f.read(_PIECE):
-      piece = carried + piece
-      # Its newline may be the first byte of the next piece.
-      carried = b'\r' if piece.endswith(b'\r') else b''
-      piece = piece.removesuffix(carried)
-      if lone := _LONE_RETURN.search(piece):
-        row += piece.count(b'\n', 0, lone.start())
-        break
-      row += piece.count(b'\n')
-    else:
-      if not carried:
-        return
-  raise InputError(
-      f'{path}, row {row}: the line ends in a carriage return (CR) alone. Save'
-      f' the file with newlines (LF) as line ends. {advice}'
-  )
-
-
-def _check_end(path: str, header: list[str], advice: str) -> None:
-  """Refuses a file without a newline at its end."""
-  # One cut inside the last field of a row would otherwise read as whole.
-  with open(path, 'rb') as f:
-    f.seek(-1, os.SEEK_END)
-    if f.read(1) == b'\n':
-      return
-  *_, (row, fields) = read_rows(path, line_breaks=False)
-  what = 'the file ends here, in the middle of a row (no newline after it)'
-  refuse(path, row, last_field(header, fields), what, advice)
+  else:
+    if table.num_rows == num_lines - (not span[0]):
+      return table, None
+    reason = 'a value has a line break; each line must be a row'
+  problem = damage(path, columns, header, span)
+  return None, problem or Problem(DAMAGE, 0, '', reason)
 
 
 def _to_numpy(column: pa.ChunkedArray, kind: str) -> Values:
@@ -154,52 +161,3 @@ def _to_numpy(column: pa.ChunkedArray, kind: str) -> Values:
   return Values(values, missing | ~np.isfinite(values))
 
 
-def _check_values(
-    path: str, name: str, column: Column, read: Values, advice: str
-) -> None:
-  """Refuses an empty required field and a number outside its range."""
-  if column.required and read.missing.any():
-    row = int(np.flatnonzero(read.missing)[0]) + 2
-    refuse(path, row, name, 'the field is empty', advice)
-  if column.kind not in ('int', 'float'):
-    return
-  bad = (read.values < column.low) | (read.values > column.high)
-  bad &= ~read.missing
-  if bad.any():
-    first = int(np.flatnonzero(bad)[0])
-    low, high = column.low, column.high
-    if (low, high) == (0, 1):
-      wanted = '0 or 1'
-    else:
-      wanted = f'at least {low}' if high == math.inf else f'{low} to {high}'
-    what = f'{read.values[first]} is not allowed, it must be {wanted}'
-    refuse(path, first + 2, name, what, advice)
-
-
-def _refuse_damage(
-    path: str, columns: Mapping[str, Column], advice: str
-) -> None:
-  """Raises for the first row that is damaged; returns if none seems so."""
-
-  def problem_of(name: str, text: str) -> str:
-    kind = columns[name].kind if name in columns else 'text'
-    if kind == 'text' or not text or _readable(text, kind):
-      return ''
-    return f'{text!r} is not {_NOUNS[kind]}'
-
-  damage = find_damage(path, line_breaks=False, problem_of=problem_of)
-  if damage:
-    refuse(path, damage.line, damage.field, damage.problem, advice)
-
-
-def _readable(text: str, kind: str) -> bool:
-  text = text.strip()
-  if kind == 'int':
-    whole = re.fullmatch(r'-?\d+', text)
-    return bool(whole) and -(2**63) <= int(text) < 2**63
-  try:
-    if kind == 'date':
-      return len(text) == 10 and bool(datetime.date.fromisoformat(text))
-    return math.isfinite(float(text)) or True
-  except ValueError:
-    return False

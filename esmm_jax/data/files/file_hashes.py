@@ -19,6 +19,7 @@ from typing import Any
 
 from esmm_jax import paths, streams
 from esmm_jax.json_files import parse_json, write_json
+from esmm_jax.storage import faults
 from esmm_jax.types import InputError
 
 NOTE = 'raw_files.json'
@@ -47,8 +48,7 @@ def size(path: str) -> int:
   """Returns the bytes of a local or remote file."""
   if not is_remote(path):
     return os.path.getsize(path)
-  fs, name = paths.file_system(path)
-  return int(fs.size(name))
+  return int(_info(path)[2]['size'])
 
 
 def state(path: str) -> str:
@@ -60,8 +60,7 @@ def state(path: str) -> str:
     path: Local, or with a protocol of fsspec.
   """
   if is_remote(path):
-    fs, name = paths.file_system(path)
-    info = fs.info(name)
+    info = _info(path)[2]
     known = [f', {k} {info[k]}' for k in (*_TAGS, *_MODIFIED) if info.get(k)]
     return f'{info["size"]} bytes{"".join(known[:1])}'
   num, modified, changed, inode, _ = stamp(path)
@@ -82,6 +81,7 @@ class Hashes:
     self._path = os.path.join(folder, NOTE)
     self._noted = _read(self._path)
     self._read: dict[str, Stamp] = {}
+    self._remote: dict[str, dict[str, Any]] = {}
     self._is_changed = False
 
   def facts(self, path: str) -> dict[str, Any]:
@@ -99,7 +99,8 @@ class Hashes:
       InputError: It is changed while it is read.
     """
     if is_remote(path):
-      return _remote_facts(path)
+      self._remote[path] = _remote_facts(path)
+      return self._remote[path]
     before = stamp(path)
     entry = self._noted.get(os.path.abspath(path))
     if entry and entry[:-1] == before:
@@ -149,6 +150,9 @@ class Hashes:
     """
     for path, before in self._read.items():
       _refuse_changed(path, before)
+    for path, facts in self._remote.items():
+      if not self.holds(path, facts):
+        raise _changed(path)
 
   def save(self) -> None:
     """Writes the note, where its folder can be written to."""
@@ -177,18 +181,39 @@ class Hashes:
 
 def _refuse_changed(path: str, before: Stamp) -> None:
   if not os.path.exists(path) or stamp(path) != before:
-    raise InputError(
-        f'{path} was changed while it was read. Wait until it is complete, then'
-        ' run the same command.'
-    )
+    raise _changed(path)
+
+
+def _changed(path: str) -> InputError:
+  return InputError(
+      f'{path} was changed while it was read. Wait until it is complete, then'
+      ' run the same command.'
+  )
+
+
+def _info(path: str) -> tuple[Any, str, dict[str, Any]]:
+  """Returns the file system of a remote file, its name there, and its facts.
+
+  Raises:
+    InputError: It is not there, or the store does not say.
+  """
+  fs, name = paths.file_system(path)
+
+  def ask() -> dict[str, Any]:
+    fs.invalidate_cache()  # A listing may be of an earlier state.
+    return fs.info(name)
+
+  try:
+    return fs, name, faults.retried(path, ask)
+  except FileNotFoundError as e:
+    raise faults.refusal(path, e) from e
 
 
 def _remote_facts(
     path: str, like: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
   """Describes a remote file, by the same means as `like` if that is given."""
-  fs, name = paths.file_system(path)
-  info = fs.info(name)
+  fs, name, info = _info(path)
   facts: dict[str, Any] = {'bytes': int(info['size'])}
   values = {
       'tag': next((str(info[k]) for k in _TAGS if info.get(k)), ''),
@@ -201,7 +226,7 @@ def _remote_facts(
   else:
     means = 'sha256' if facts['bytes'] <= SMALL else 'modified'
   if means == 'sha256':
-    with fs.open(name, 'rb') as f:
+    with faults.Patient(fs.open(name, 'rb'), path) as f:
       return facts | {means: hashlib.file_digest(f, means).hexdigest()}
   return facts | ({means: values[means]} if values.get(means) else {})
 

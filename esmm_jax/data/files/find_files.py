@@ -10,6 +10,7 @@ from esmm_jax import paths, system_errors
 from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files import file_kinds
 from esmm_jax.data.csv_files.dialect import Dialect
+from esmm_jax.storage import faults
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import is_stray
 import fsspec
@@ -55,8 +56,8 @@ def find(
   for pattern in patterns:
     try:
       fs, path = paths.file_system(pattern)
-      listed = _list(fs, path, f'{option}={pattern}')
-      sizes = [int(fs.size(p) or 0) for p in listed]
+      where = f'{option}={pattern}'
+      listed, sizes = _listed(fs, path, where)
     except (ImportError, OSError, ValueError, AttributeError) as e:
       if isinstance(e, InputError) and str(e).startswith(option):
         raise
@@ -75,6 +76,19 @@ def find(
         _check_kind(name, option, dialect, inside)
       files.append(File(name, size))
   return files
+
+
+def _listed(
+    fs: fsspec.AbstractFileSystem, path: str, where: str
+) -> tuple[list[str], list[int]]:
+  """Returns the files of a pattern, and their bytes."""
+
+  def now() -> tuple[list[str], list[int]]:
+    fs.invalidate_cache()  # What was listed before may be another state.
+    names = _list(fs, path, where)
+    return names, [int(fs.size(name) or 0) for name in names]
+
+  return now() if 'file' in _protocols(fs) else faults.retried(where, now)
 
 
 def _check_kind(

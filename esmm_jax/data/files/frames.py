@@ -195,7 +195,7 @@ def _source(data: Any, names: Sequence[str] | None, where: str) -> _Source:
   advice = f' Give its {named[0]}().' if named else ''
   if isinstance(data, (str, bytes)) or hasattr(data, '__fspath__'):
     advice = (
-        ' Files are read by experiments.predict and by'
+        ' Files are read by the program predict and by'
         ' pyarrow.parquet.read_table.'
     )
   shown = frame_columns.shown(data)

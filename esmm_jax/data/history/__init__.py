@@ -17,6 +17,7 @@ Training and serving read through the same functions, so their bits agree.
   encode     sums -> log-odds, log counts
   plan       specs -> states, and the times that they ask for
   log        the columns of a log; reading: those of raw rows
+  blocks     the rows that GAUC compares
   parts      the rows of some keys, in slabs of time
   compute    a log -> the columns of a spec, by part
   inputs     specs -> the inputs that they make

@@ -7,21 +7,36 @@ by default, with the conversion 0 (`keep`). The test rows are then the same as
 in published comparisons.
 
 With `play_time` there is a third label, how long a clicked video was watched.
+
+Three passes go over the log (`passes`), by part: text becomes columns in files,
+values are counted, rows are encoded. Memory is that of a part, of the tables of
+users and videos and, in the program alone, of about 24 bytes a row: copies are
+looked for, and the mean of numbers is that of all rows one after the other.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import os
 from typing import Any
 
 from esmm_jax.data.files import file_hashes, same_files
-from esmm_jax.data.history.fitted import declared_fields
-from esmm_jax.data.kuairand import features, history, raw as raw_files, rows
+from esmm_jax.data.history.fitted import declared_fields, Table
+from esmm_jax.data.history.log import CHUNK
+from esmm_jax.data.kuairand import encoder, features, history
+from esmm_jax.data.kuairand import raw as raw_files, rows
 from esmm_jax.data.kuairand.config import KuaiRandConfig
+from esmm_jax.data.kuairand.history import Reading
+from esmm_jax.data.kuairand.passes import count, encode, read
+from esmm_jax.data.kuairand.passes.count import Counted
+from esmm_jax.data.kuairand.passes.parts import Part
+from esmm_jax.data.kuairand.rows import Ends, Selection, SPLITS, Summary
+from esmm_jax.data.kuairand.tables import Tables
+from esmm_jax.data.store.column_files import join
 from esmm_jax.data.store.columnar import ColumnarBuilder
-from esmm_jax.data.store.columns import take_rows
-from esmm_jax.data.store.feature_columns import FeatureColumns
+from esmm_jax.data.store.columns import open_folder
 from esmm_jax.data.store.options import make_config
+from esmm_jax.data.store.scratch import Scratch
 from esmm_jax.engines import choice
+from esmm_jax.engines.engine import Engine
 from esmm_jax.schema import Schema
 from esmm_jax.tasks import FUNNEL
 from esmm_jax.types import Columns
@@ -121,96 +136,131 @@ class KuaiRand(ColumnarBuilder):
         'homepage': 'https://kuairand.com',
     }
 
+  def _wrote(self, num_rows: int) -> None:
+    """Does nothing: the passes advance the bar themselves."""
+
   def _generate_splits(
       self,
   ) -> tuple[Schema, dict[str, Iterator[Columns]], dict[str, Any]]:
-    choice.warn_of_one(self.name)
-    config = self.builder_config
-    paths = raw_files.find_files(config.raw_dir)
+    paths = raw_files.find_files(self.builder_config.raw_dir)
+    with choice.opened(sum(map(os.path.getsize, paths))) as engine:
+      return self._prepare(paths, engine)
+
+  def _prepare(
+      self, paths: Sequence[str], engine: Engine
+  ) -> tuple[Schema, dict[str, Iterator[Columns]], dict[str, Any]]:
+    """Makes the passes; see `_generate_splits`."""
+    config, tell = self.builder_config, self._progress.update
+    scratch = Scratch(os.path.join(os.fspath(self.data_path), 'scratch'))
     hashes = file_hashes.Hashes(os.fspath(self.data_path))
     files = {os.path.basename(p): hashes.facts(p) for p in paths}
-    raw = raw_files.read_raw(paths, config.check_counts)
+    log = read.read(engine, paths, config, scratch.new('raw'), tell)
     hashes.refuse_changed()
     hashes.save()
-    report = raw_files.describe_files(files, raw)
-    if raw.warnings:
-      report['warnings'] = raw.warnings
-    labelled, counts = rows.select_rows(raw.log, config)
-    raw = raw._replace(log=labelled.log)
-    splits = rows.split_by_day(raw.log['date'], config)
-    encoded = _encode_features(raw, labelled, splits, config)
-    columns = {**encoded.columns, **_other_columns(labelled)}
-    if config.is_live:
-      columns['block'] = history.blocks(config.specs, raw)
-    if config.play_time:
-      columns['play_time'] = rows.play_time(raw.log, labelled.click)
-    schema = features.schema(encoded.fields, config.tasks)
-    if isinstance(config.history, str):
-      report['rows_dated_on_another_day'] = history.other_dates(raw)
-    report.update(
-        counts,
-        **features.count_unmatched(raw),
-        duration_0=int((raw.log['duration_ms'] == 0).sum()),
-        scaling=encoded.scaling,
-        splits={
-            split: _summarise(labelled, columns, index)
-            for split, index in splits.items()
-        },
-        vocab_sizes={f.name: f.vocab_size for f in schema.inputs},
+    repeated = read.repeated(log)
+    ends = Ends.of(read.days_of_rows(log, config, repeated), config)
+    selection = Selection(config, ends, repeated, log.tables.index)
+    reading = Reading.of(config.specs, log.tables) if config.specs else None
+    self._progress.total = 3 * log.num_rows
+    shared = count.Shared(selection, reading, scratch.new('counted'))
+    parts, counted = count.count(engine, shared, log.parts, tell)
+    inputs, past = _fit(shared, parts, counted, log.tables, scratch)
+    folders = encode.encode(
+        engine,
+        encode.Shared(
+            selection,
+            inputs.encoder,
+            past,
+            counted.blocks,
+            os.fspath(self.data_path),
+        ),
+        parts,
+        tell,
     )
-    shards = {split: _shard(columns, index) for split, index in splits.items()}
+    scratch.remove()
+    fields = (*inputs.fields, *(past.fitted.fields if past else ()))
+    schema = features.schema(fields, config.tasks)
+    scaling = {**inputs.scaling, **(past.fitted.scaling if past else {})}
+    report = _report(config, files, log, counted)
+    report['scaling'] = {name: s._asdict() for name, s in scaling.items()}
+    report['splits'] = {
+        split: _summarise(counted.splits[split], folder)
+        for split, folder in folders.items()
+    }
+    report['vocab_sizes'] = {f.name: f.vocab_size for f in schema.inputs}
+    shards = {split: encode.shard(path) for split, path in folders.items()}
     return schema, shards, report
 
 
-def _encode_features(
-    raw: raw_files.Raw,
-    labelled: rows.LabelledLog,
-    splits: dict[str, np.ndarray],
-    config: KuaiRandConfig,
-) -> FeatureColumns:
-  """Encodes the inputs of all rows, fitted on those of `fit_on`."""
+def _fit(
+    shared: count.Shared,
+    parts: Sequence[Part],
+    counted: Counted,
+    tables: Tables,
+    scratch: Scratch,
+) -> tuple[encoder.Fitted, history.Encoding | None]:
+  """Fits the inputs and the history, on the rows of `fit_on`."""
+  config = shared.selection.config
+  folders = [shared.folder_of(part) for part in parts]
+  join(folders, scratch.path('columns'), CHUNK)
+  columns = scratch.open('columns')
+  number = np.asarray(columns[count.SPLIT])
+  is_in = {split: number == k for k, split in enumerate(SPLITS)}
   fitted = config.fit_on.split('+')
-  train = np.any([splits[name] for name in fitted], axis=0)
-  encoded = features.encode(raw, train, config.min_count)
-  if config.specs:
-    labels = {'click': labelled.click, 'conversion': labelled.conversion}
-    held_out = {n: rows for n, rows in splits.items() if n not in fitted}
-    history.add(
-        encoded,
-        config.specs,
-        raw,
-        labels,
-        train,
-        held_out if config.is_capped else {},
-    )
-  return encoded
-
-
-def _other_columns(labelled: rows.LabelledLog) -> Columns:
-  """Returns the columns that are no inputs, but for `play_time`."""
-  log = labelled.log
-  return {
-      'click': labelled.click,
-      'conversion': labelled.conversion,
-      'group_user': log['user_id'].astype(np.int32),
-      'day': log['date'].astype(np.int32),
-      'time_ms': log['time_ms'],
-      'row': log['row'],
-      'log_file': log['log_file'],
+  train = np.any([is_in[split] for split in fitted], axis=0)
+  users = columns[count.USER][train]
+  inputs = encoder.fit(
+      tables, counted.fit, users[users >= 0], config.min_count
+  )
+  if not config.specs:
+    return inputs, None
+  fields = {f.name: f for f in inputs.fields}
+  lists = {
+      name: Table.of(fields[name], inputs.vocabularies[name])
+      for name in history.entries(config.specs)
   }
+  held_out = {n: rows for n, rows in is_in.items() if n not in fitted}
+  past = history.fit(
+      config.specs,
+      columns,
+      train,
+      held_out if config.is_capped else {},
+      lists,
+      scratch,
+  )
+  return inputs, past
 
 
-def _summarise(
-    labelled: rows.LabelledLog, columns: Columns, index: np.ndarray
+def _report(
+    config: KuaiRandConfig,
+    files: dict[str, Any],
+    log: read.RawLog,
+    counted: Counted,
 ) -> dict[str, Any]:
-  """Returns the report's entry of the split whose rows are bool [n]."""
-  summary = rows.summarise_split(labelled, index)
+  """Returns the counts that are kept, but for those of splits and fields."""
+  report: dict[str, Any] = {
+      'files': files,
+      'log_files': log.log_files,
+      'official_logs_absent': [
+          n for n in raw_files.OFFICIAL_LOGS if n not in files
+      ],
+  }
+  if log.warnings:
+    report['warnings'] = log.warnings
+  policy = config.conversion_without_click
+  words = ['rows_dated_on_another_day'] * isinstance(config.history, str)
+  words += ['rows_read', 'duplicates', 'conversion_without_click']
+  report |= {word: counted.num[word] for word in words}
+  report['conversion_without_click_policy'] = policy
+  words = ['rows_dropped', 'rows_without_user_features']
+  words += ['rows_without_video_features', 'duration_0']
+  return report | {word: counted.num[word] for word in words}
+
+
+def _summarise(counts: Summary, folder: str) -> dict[str, Any]:
+  """Returns the report's entry of a split, whose columns are in a folder."""
+  summary, columns = counts.report(), open_folder(folder)
   if 'play_time' in columns:
-    clicked = columns['play_time'][index & (labelled.click == 1)]
+    clicked = columns['play_time'][columns['click'] == 1]
     summary['play_time_clicked'] = rows.summarise_play_time(clicked)
   return summary
-
-
-def _shard(columns: Columns, rows_of_split: np.ndarray) -> Iterator[Columns]:
-  """Yields the rows of a split, bool [n], as its one shard."""
-  yield take_rows(columns, np.flatnonzero(rows_of_split))

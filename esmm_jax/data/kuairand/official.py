@@ -44,14 +44,16 @@ _COPY = 1 / 2
 _MIX = {'user_id': 0x9E3779B97F4A7C15, 'video_id': 0xC2B2AE3D27D4EB4F}
 
 
-def check(path: str, name: str, num_rows: int, dates: np.ndarray | None) -> str:
+def check(
+    path: str, name: str, num_rows: int, dates: Mapping[int, int] | None
+) -> str:
   """Compares the rows of a file with those of the official one of its name.
 
   Args:
     path: The file, for messages.
     name: Its name; others than those of `ROWS` are not compared.
     num_rows: Its rows.
-    dates: Of a log: integers yyyymmdd [num_rows].
+    dates: Of a log: integer yyyymmdd -> rows.
 
   Returns:
     A warning, if the file is an example with few rows or lacks whole days; ''
@@ -63,8 +65,7 @@ def check(path: str, name: str, num_rows: int, dates: np.ndarray | None) -> str:
   whole = ROWS.get(name, num_rows)
   days = {}
   if dates is not None and name == LATE_LOG:
-    counts = np.unique(dates, return_counts=True)
-    days = dict(zip(*map(np.ndarray.tolist, counts)))
+    days = dict(sorted(dates.items()))
   other = {d: n for d, n in days.items() if ROWS_OF_DAY.get(d) != n}
   if num_rows == whole or (len(days) == len(ROWS_OF_DAY) and not other):
     return ''
@@ -87,22 +88,28 @@ def check(path: str, name: str, num_rows: int, dates: np.ndarray | None) -> str:
   )
 
 
-def refuse_copies(logs: Sequence[tuple[str, Mapping[str, np.ndarray]]]) -> None:
+def mixed(log: Mapping[str, np.ndarray]) -> np.ndarray:
+  """Returns a number of the user, video and time of rows, uint64 [n].
+
+  Args:
+    log: The columns `user_id`, `video_id` and `time_ms`, integers [n].
+  """
+  number = log['time_ms'].astype(np.uint64)
+  for column, odd in _MIX.items():
+    number ^= log[column].astype(np.uint64) * np.uint64(odd)
+  return number
+
+
+def refuse_copies(logs: Sequence[tuple[str, np.ndarray]]) -> None:
   """Refuses two logs that hold the same impressions, which would count twice.
 
   Args:
-    logs: Name of the file, and its columns `user_id`, `video_id` and `time_ms`,
-      integers [n].
+    logs: Name of the file, and its rows as `mixed` returns them.
 
   Raises:
     InputError: Names both files.
   """
-  rows = {}
-  for name, table in logs:
-    mixed = table['time_ms'].astype(np.uint64)
-    for column, odd in _MIX.items():
-      mixed ^= table[column].astype(np.uint64) * np.uint64(odd)
-    rows[name] = np.unique(mixed)
+  rows = {name: np.unique(numbers) for name, numbers in logs}
   for (one, few), (two, many) in itertools.combinations(rows.items(), 2):
     num = len(np.intersect1d(few, many, assume_unique=True))
     if num > _COPY * min(len(few), len(many)):

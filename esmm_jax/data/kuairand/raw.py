@@ -1,15 +1,11 @@
-"""Finds, checks and reads the official KuaiRand-Pure files."""
+"""The official KuaiRand-Pure files: where they are, and their columns."""
 
-from collections.abc import Mapping, Sequence
 import os
 import re
-from typing import Any, NamedTuple
 
 from esmm_jax import paths
-from esmm_jax.data.files.checked_csv import Column, read_csv, refuse
-from esmm_jax.data.kuairand import official
+from esmm_jax.data.files.line_problems import Column
 from esmm_jax.data.kuairand.official import EARLY_LOG, LATE_LOG, USERS, VIDEOS
-from esmm_jax.data.store.feature_columns import Values
 from esmm_jax.types import InputError
 import numpy as np
 
@@ -68,35 +64,17 @@ VIDEO_COLUMNS = {
 }
 
 
-class Raw(NamedTuple):
-  """The raw tables.
-
-  Attributes:
-    log: Column -> array of all log files one after the other, with `row` (the
-      line in its file) and `log_file` (the file's index in `log_files`).
-    users: Column -> values, a row for each user, by rising user_id.
-    videos: Column -> values, a row for each video, by rising video_id.
-    log_files: Names of the log files, in time order.
-    warnings: A line for each file that is a small part of the official one.
-  """
-
-  log: dict[str, np.ndarray]
-  users: dict[str, Values]
-  videos: dict[str, Values]
-  log_files: list[str]
-  warnings: list[str]
-
-
 def find_files(raw_dir: str) -> list[str]:
   """Returns the paths of the standard logs, the users and the videos.
 
   Raises:
-    InputError: `raw_dir` is empty or no folder, or a file is missing.
+    InputError: `raw_dir` is empty, remote or no folder, or a file is missing.
   """
   if not raw_dir:
     raise InputError(
         f'KuaiRand-Pure is not prepared yet and raw_dir is empty. {DOWNLOAD}'
     )
+  paths.refuse_remote(raw_dir, 'raw_dir', 'Copy KuaiRand-Pure there.')
   folder = os.path.join(paths.expand(raw_dir), 'data')
   if not os.path.isdir(folder):
     raise InputError(f'raw_dir {raw_dir!r} holds no folder data/. {DOWNLOAD}')
@@ -113,94 +91,17 @@ def find_files(raw_dir: str) -> list[str]:
   return [os.path.join(folder, name) for name in [*logs, USERS, VIDEOS]]
 
 
-def describe_files(files: Mapping[str, Any], raw: Raw) -> dict[str, Any]:
-  """Returns the report's facts that tell these files from others.
-
-  Args:
-    files: File name -> `file_hashes.Hashes.facts`.
-    raw: What they hold.
-  """
-  return {
-      'files': dict(files),
-      'log_files': raw.log_files,
-      'official_logs_absent': [n for n in OFFICIAL_LOGS if n not in files],
-  }
-
-
-def read_raw(paths: Sequence[str], check_counts: bool = True) -> Raw:
-  """Reads the files of `find_files`.
-
-  Args:
-    paths: The files.
-    check_counts: Compares their rows with the official ones.
-
-  Raises:
-    InputError: A file is damaged or has a value that is not allowed; names the
-      row and the field. Or it has other rows than the official file, or those
-      of another log.
-  """
-  *logs, users, videos = paths
-  tables, warnings = [], []
-
-  def check(path: str, rows: np.ndarray, dates: np.ndarray | None) -> None:
-    if check_counts:
-      name = os.path.basename(path)
-      warnings.append(official.check(path, name, len(rows), dates))
-
-  for path in logs:
-    read = read_csv(path, LOG_COLUMNS, REPAIR)
-    table = {name: column.values for name, column in read.items()}
-    bad = np.flatnonzero(to_yyyymmdd(to_days(table['date'])) != table['date'])
-    if len(bad):
-      what = f'{table["date"][bad[0]]} is no date of the form yyyymmdd'
-      refuse(path, int(bad[0]) + 2, 'date', what, REPAIR)
-    check(path, table['date'], table['date'])
-    table['row'] = np.arange(len(table['date']), dtype=np.int32) + 2
-    tables.append((table['time_ms'].min(), os.path.basename(path), table))
-  tables.sort(key=lambda t: t[:2])
-  if check_counts:
-    official.refuse_copies([(name, table) for _, name, table in tables])
-  for k, (_, _, table) in enumerate(tables):
-    table['log_file'] = np.full(len(table['row']), k, np.int8)
-  log = {
-      name: np.concatenate([table[name] for _, _, table in tables])
-      for name in tables[0][2]
-  }
-  entities = [
-      _read_entities(users, USER_COLUMNS, 'user_id'),
-      _read_entities(videos, VIDEO_COLUMNS, 'video_id'),
-  ]
-  check(users, entities[0]['user_id'].values, None)
-  check(videos, entities[1]['video_id'].values, None)
-  names = [name for _, name, _ in tables]
-  return Raw(log, *entities, names, list(filter(None, warnings)))
-
-
-def _read_entities(
-    path: str, columns: dict[str, Column], key: str
-) -> dict[str, Values]:
-  """Reads a table with one row for each value of `key`, and sorts it."""
-  read = read_csv(path, columns, REPAIR)
-  order = np.argsort(read[key].values, kind='stable')
-  keys = read[key].values[order]
-  twice = np.flatnonzero(keys[1:] == keys[:-1])
-  if len(twice):
-    row = int(order[twice[0] + 1]) + 2
-    refuse(path, row, key, f'{keys[twice[0]]} has a row already', REPAIR)
-  return {
-      name: Values(c.values[order], c.missing[order])
-      for name, c in read.items()
-  }
-
-
 def look_up(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
   """Returns the index of each value in the sorted `keys`, -1 if absent."""
+  if not len(keys):
+    return np.full(len(wanted), -1)
   index = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
   return np.where(keys[index] == wanted, index, -1)
 
 
 def to_days(date: np.ndarray) -> np.ndarray:
   """Converts integers yyyymmdd to datetime64[D]."""
+  date = date.astype(np.int64)
   year = (date // 10000 - 1970).astype('datetime64[Y]')
   month = year.astype('datetime64[M]') + (date // 100 % 100 - 1)
   return month.astype('datetime64[D]') + (date % 100 - 1)

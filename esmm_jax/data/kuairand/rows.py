@@ -4,77 +4,133 @@ The label `play_time` is ln(1 + seconds watched) of a clicked row, 0 of others:
 the natural logarithm, because the times have a long tail.
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from esmm_jax.data.kuairand.config import CONVERSIONS, KuaiRandConfig
-from esmm_jax.data.store.policies import apply_conversion_policy
-from esmm_jax.types import InputError
+from esmm_jax.data.kuairand.passes.parts import Part
+from esmm_jax.data.kuairand.tables import Index
+from esmm_jax.data.store.columns import open_folder
+from esmm_jax.data.store.policies import apply_conversion_policy, JointLabels
+from esmm_jax.types import Columns, InputError
 import numpy as np
 
+SPLITS = ('train', 'valid', 'test')
 QUANTILES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)  # Of the report.
 
 
-class LabelledLog(NamedTuple):
-  """The rows of the log that the options keep.
+class Ends(NamedTuple):
+  """The days at which the held-out splits begin, yyyymmdd.
 
   Attributes:
-    log: Column -> array [n], see `Raw.log`.
+    valid: Of validation.
+    test: Of the test split.
+  """
+
+  valid: int
+  test: int
+
+  @classmethod
+  def of(cls, days: Iterable[int], config: KuaiRandConfig) -> 'Ends':
+    """Counts back from the last day of the log.
+
+    Args:
+      days: yyyymmdd, those with rows.
+      config: Has `test_days` and `valid_days`.
+
+    Raises:
+      InputError: The log has too few days to leave any for training.
+    """
+    present = sorted(days)
+    held_out = config.test_days + config.valid_days
+    if len(present) <= held_out:
+      raise InputError(
+          f'KuaiRand: the log has {len(present)} days of rows, and'
+          f' {config.test_days} test days and {config.valid_days} validation'
+          ' days leave none for training. Set fewer test_days or valid_days, or'
+          ' use a log of more days.'
+      )
+    return cls(int(present[-held_out]), int(present[-config.test_days]))
+
+  def split_of(self, date: np.ndarray) -> np.ndarray:
+    """Returns indices of `SPLITS`, int8 [n], of integers yyyymmdd [n]."""
+    return (date >= self.valid).astype(np.int8) + (date >= self.test)
+
+
+class Rows(NamedTuple):
+  """Rows of the log that the options keep.
+
+  Attributes:
+    log: Column -> array [n], see `raw.LOG_COLUMNS`.
     click: int8 [n].
     conversion: int8 [n], the joint label: 1 only where `click` is.
+    split: int8 [n], indices of `SPLITS`.
+    line: int32 [n], the line in the log file.
+    user: Row in the table of users, int64 [n], -1 for none.
+    video: The same of videos.
   """
 
-  log: dict[str, np.ndarray]
+  log: Columns
   click: np.ndarray
   conversion: np.ndarray
+  split: np.ndarray
+  line: np.ndarray
+  user: np.ndarray
+  video: np.ndarray
 
 
-def select_rows(
-    log: dict[str, np.ndarray], config: KuaiRandConfig
-) -> tuple[LabelledLog, dict[str, Any]]:
-  """Labels the rows and drops those that the options exclude.
+class Selection(NamedTuple):
+  """The rows of the log that are kept, and their splits.
 
-  Args:
-    log: Column -> array, of all raw rows.
+  Attributes:
     config: Has the policies.
-
-  Returns:
-    The selected rows, in the order of the log, and counts for the report.
+    ends: Of the splits.
+    repeated: Numbers of rows, see `read.repeated`.
+    index: Of the tables.
   """
-  is_repeated = _is_repeated(log)
-  policy = config.conversion_without_click
-  labels = apply_conversion_policy(
+
+  config: KuaiRandConfig
+  ends: Ends
+  repeated: np.ndarray
+  index: Index
+
+  def rows(self, part: Part) -> tuple[Rows, Counter[str]]:
+    """Returns the rows of a part, and what the report counts of all."""
+    log = open_folder(part.folder)
+    log = {name: np.asarray(column) for name, column in log.items()}
+    num = len(log['date'])
+    labels = join_labels(log, self.config)
+    low, high = np.searchsorted(self.repeated, [part.first, part.first + num])
+    repeated = self.repeated[low:high] - part.first
+    keep = labels.is_kept
+    if self.config.drop_duplicates:
+      keep = keep.copy()
+      keep[repeated] = False
+    counts = Counter(
+        rows_read=num,
+        duplicates=len(repeated),
+        conversion_without_click=int(labels.unclicked.sum()),
+        rows_dropped=int((~keep).sum()),
+    )
+    log = {name: column[keep] for name, column in log.items()}
+    return Rows(
+        log,
+        labels.click[keep],
+        labels.conversion[keep],
+        self.ends.split_of(log['date']),
+        (np.flatnonzero(keep) + part.line).astype(np.int32),
+        *self.index.join(log),
+    ), counts
+
+
+def join_labels(log: Columns, config: KuaiRandConfig) -> JointLabels:
+  """Returns the labels of all rows of a log, int8 [n]."""
+  return apply_conversion_policy(
       log['is_click'].astype(np.int8),
       log[CONVERSIONS[config.conversion]].astype(np.int8),
-      policy,
+      config.conversion_without_click,
   )
-  keep = labels.is_kept
-  if config.drop_duplicates:
-    keep = keep & ~is_repeated
-  counts = {
-      'rows_read': len(keep),
-      'duplicates': int(is_repeated.sum()),
-      'conversion_without_click': int(labels.unclicked.sum()),
-      'conversion_without_click_policy': policy,
-      'rows_dropped': int((~keep).sum()),
-  }
-  selected = LabelledLog(
-      {name: column[keep] for name, column in log.items()},
-      labels.click[keep],
-      labels.conversion[keep],
-  )
-  return selected, counts
-
-
-def _is_repeated(log: dict[str, np.ndarray]) -> np.ndarray:
-  """bool [n], rows with the user, video and time of an earlier row."""
-  keys = (log['user_id'], log['video_id'], log['time_ms'])
-  order = np.lexsort(keys)
-  same = np.ones(max(len(order) - 1, 0), bool)
-  for key in keys:
-    same &= key[order[1:]] == key[order[:-1]]
-  is_repeated = np.zeros(len(order), bool)
-  is_repeated[order[1:][same]] = True
-  return is_repeated
 
 
 def play_time(log: dict[str, np.ndarray], click: np.ndarray) -> np.ndarray:
@@ -82,57 +138,48 @@ def play_time(log: dict[str, np.ndarray], click: np.ndarray) -> np.ndarray:
   return (click * np.log1p(log['play_time_ms'] / 1000)).astype(np.float32)
 
 
-def split_by_day(
-    date: np.ndarray, config: KuaiRandConfig
-) -> dict[str, np.ndarray]:
-  """Assigns rows to splits by day, counted back from the last day of the log.
+class Summary(NamedTuple):
+  """Counts of a split.
 
-  Args:
-    date: Integers yyyymmdd [n].
-    config: Has `test_days` and `valid_days`.
-
-  Returns:
-    Split -> bool [n].
-
-  Raises:
-    InputError: The log has too few days to leave any for training.
+  Attributes:
+    first_day: yyyymmdd.
+    last_day: yyyymmdd.
+    rows: How many.
+    clicks: Of them with a click.
+    conversions: Of them with a conversion.
   """
-  present = np.unique(date)
-  held_out = config.test_days + config.valid_days
-  if len(present) <= held_out:
-    raise InputError(
-        f'KuaiRand: the log has {len(present)} days of rows, and'
-        f' {config.test_days} test days and {config.valid_days} validation'
-        ' days leave none for training. Set fewer test_days or valid_days, or'
-        ' use a log of more days.'
-    )
-  first_test = present[-config.test_days]
-  first_valid = present[-held_out]
-  return {
-      'train': date < first_valid,
-      'valid': (date >= first_valid) & (date < first_test),
-      'test': date >= first_test,
-  }
 
+  first_day: int
+  last_day: int
+  rows: int
+  clicks: int
+  conversions: int
 
-def summarise_split(rows: LabelledLog, index: np.ndarray) -> dict[str, Any]:
-  """Returns the days, rows and rates of a split, for the report.
+  @classmethod
+  def of(cls, rows: Rows, index: np.ndarray) -> 'Summary':
+    """Counts the rows of a split, bool [n]; at least one."""
+    date = rows.log['date'][index]
+    labels = (rows.click, rows.conversion)
+    sums = (int(label[index].sum()) for label in labels)
+    return cls(int(date.min()), int(date.max()), len(date), *sums)
 
-  Args:
-    rows: All rows.
-    index: bool [n], those of the split.
-  """
-  date = rows.log['date'][index]
-  num_rows, clicks = int(index.sum()), int(rows.click[index].sum())
-  conversions = int(rows.conversion[index].sum())
-  return {
-      'first_day': int(date.min()),
-      'last_day': int(date.max()),
-      'rows': num_rows,
-      'ctr': clicks / num_rows,
-      'ctcvr': conversions / num_rows,
-      'cvr_clicked': conversions / clicks if clicks else None,
-  }
+  def merge(self, other: 'Summary') -> 'Summary':
+    """Returns the counts of both."""
+    sums = map(sum, zip(self[2:], other[2:]))
+    first = min(self.first_day, other.first_day)
+    return Summary(first, max(self.last_day, other.last_day), *sums)
+
+  def report(self) -> dict[str, Any]:
+    """Returns the days, rows and rates of a split, for the report."""
+    clicks, conversions = self.clicks, self.conversions
+    return {
+        'first_day': self.first_day,
+        'last_day': self.last_day,
+        'rows': self.rows,
+        'ctr': clicks / self.rows,
+        'ctcvr': conversions / self.rows,
+        'cvr_clicked': conversions / clicks if clicks else None,
+    }
 
 
 def summarise_play_time(clicked: np.ndarray) -> dict[str, Any] | None:

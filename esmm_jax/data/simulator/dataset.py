@@ -17,21 +17,25 @@ the age of the click; `delay` defines them.
 
 from collections.abc import Iterable, Iterator
 import functools
+import os
 from typing import Any
 
-from esmm_jax.data.simulator import delay
+from esmm_jax.data.simulator import delay, shards
 from esmm_jax.data.simulator.config import PRESETS, simulator_config
 from esmm_jax.data.simulator.config import SimulatorConfig
 from esmm_jax.data.simulator.log import HISTORY_LENGTH, SimulatedLog
 from esmm_jax.data.simulator.process import NUM_POSITIONS
 from esmm_jax.data.simulator.world import PROFILE_SIZES
 from esmm_jax.data.store.columnar import ColumnarBuilder
+from esmm_jax.data.store.shards import Written
 from esmm_jax.engines import choice
-from esmm_jax.schema import Field, FIRST_KEPT, RARE, Schema
+from esmm_jax.schema import Field, FIRST_KEPT, Schema
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL
 from esmm_jax.types import Columns
 
 SHARD_ROWS = 1 << 20
+# One process simulates that before another one has started.
+ROWS_A_WORKER = 1 << 22
 TRUTH = ('p_ctr', 'p_cvr', 'p_cvr_clicked', 'p_ctcvr', 'conversion_if_clicked')
 CART_TRUTH = ('p_atr', 'cart_if_clicked')  # With three stages, beside these.
 
@@ -137,42 +141,25 @@ class Simulator(ColumnarBuilder):
   def _expected_splits(self) -> Iterable[str]:
     return self.builder_config.splits
 
+  def _wrote(self, num_rows: int) -> None:
+    """Does nothing: the parts advance the bar."""
+
+  def _download_and_prepare(self, dl_manager, download_config=None) -> None:
+    with choice.opened(self._num_rows(), ROWS_A_WORKER) as self._engine:
+      super()._download_and_prepare(dl_manager, download_config)
+
   def _generate_splits(
       self,
-  ) -> tuple[Schema, dict[str, Iterator[Columns]], dict[str, Any]]:
-    choice.warn_of_one(self.name)
+  ) -> tuple[Schema, dict[str, Iterator[Written]], dict[str, Any]]:
     config = self.builder_config
-    log = SimulatedLog(config)
+    log, schema = SimulatedLog(config), simulator_schema(config)
+    folder, tell = os.fspath(self.data_path), self._progress.update
     # Training shards come first: the ids of the next splits depend on them.
-    report = {}
+    report = {split: {} for split in config.splits}
     splits = {
-        split: self._shards(log, split, report) for split in config.splits
+        split: shards.shards(
+            self._engine, log, split, schema, SHARD_ROWS, folder, counts, tell
+        )
+        for split, counts in report.items()
     }
-    return simulator_schema(config), splits, report
-
-  def _shards(
-      self, log: SimulatedLog, split: str, report: dict[str, Any]
-  ) -> Iterator[Columns]:
-    """Yields the shards of a split; their counts go to the report."""
-    low, high = log.config.splits[split]
-    counts = dict(
-        rows=0, clicks=0, conversions=0, unseen_users=0, unseen_items=0
-    )
-    if log.config.stages == 3:
-      counts['carts'] = 0
-    if log.config.is_delayed:
-      counts['conversions_eventually'] = 0
-    report[split] = counts
-    for start in range(low, high, SHARD_ROWS):
-      columns = log.columns(start, min(start + SHARD_ROWS, high))
-      counts['rows'] += len(columns['click'])
-      counts['clicks'] += int(columns['click'].sum())
-      counts['conversions'] += int(columns['conversion'].sum())
-      if 'carts' in counts:
-        counts['carts'] += int(columns['cart'].sum())
-      if 'conversions_eventually' in counts:
-        eventually = columns['conversion_eventually']
-        counts['conversions_eventually'] += int(eventually.sum())
-      counts['unseen_users'] += int((columns['user'] == RARE).sum())
-      counts['unseen_items'] += int((columns['item'] == RARE).sum())
-      yield columns
+    return schema, splits, report

@@ -24,16 +24,17 @@ class Seen:
   """The values of the training rows.
 
   Attributes:
-    num_rows: Training rows added so far, beginning with the first.
+    num_rows: The training row up to which all were added.
     user: bool [users].
     item: bool [items].
     position: bool [positions].
     met: bool [categories], the values of `seen_category`.
   """
 
-  def __init__(self, world: World):
+  def __init__(self, world: World, num_rows: int = 0):
+    """Prepares for the training rows from `num_rows` on."""
     self._category = world.category
-    self.num_rows = 0
+    self.num_rows = num_rows
     self.user = np.zeros(world.num_users, bool)
     self.item = np.zeros(world.num_items, bool)
     self.position = np.zeros(NUM_POSITIONS, bool)
@@ -48,6 +49,12 @@ class Seen:
     self.position[shown.position] = True
     self.met[self._category[shown.item[shown.seen_count > 0]]] = True
     self.num_rows = max(self.num_rows, first_row + len(shown.user))
+
+  def merge(self, other: 'Seen') -> None:
+    """Adds the values of the rows that follow."""
+    for name in ('user', 'item', 'position', 'met'):
+      getattr(self, name)[:] |= getattr(other, name)
+    self.num_rows = other.num_rows
 
 
 class Ids:
@@ -108,13 +115,19 @@ class Ids:
 
 
 class SimulatedLog:
-  """The rows of a config's log: any range of them, reproducible to the bit."""
+  """The rows of a config's log: any range of them, reproducible to the bit.
+
+  Attributes:
+    config: The dials.
+    process: Draws the impressions.
+    seen: The values of training rows, as far as they are there.
+  """
 
   def __init__(self, config: SimulatorConfig):
     self.config = config
     self.process = LogProcess(config)
     self._delays = Delays(config, self.process) if config.is_delayed else None
-    self._seen = Seen(self.process.world)
+    self.seen = Seen(self.process.world)
 
   def columns(self, start: int, stop: int) -> Columns:
     """Simulates rows [start, stop): training, validation, then test rows.
@@ -152,7 +165,7 @@ class SimulatedLog:
       delayed = self._delays.columns(block, shown, outcomes)
     shown = Impressions(*(array[rows] for array in shown))
     if split == 'train':
-      self._seen.add(shown, block * BLOCK + rows.start)
+      self.seen.add(shown, block * BLOCK + rows.start)
       ids = self._training_ids
     else:
       ids = self._evaluation_ids
@@ -174,13 +187,13 @@ class SimulatedLog:
 
   @functools.cached_property
   def _evaluation_ids(self) -> Ids:
-    for block, rows in _blocks(self._seen.num_rows, self.config.num_train):
+    for block, rows in _blocks(self.seen.num_rows, self.config.num_train):
       shown = self.process.expose(block)
-      self._seen.add(
+      self.seen.add(
           Impressions(*(array[rows] for array in shown)),
           block * BLOCK + rows.start,
       )
-    return Ids(self.process.world, self._seen)
+    return Ids(self.process.world, self.seen)
 
 
 def _features(ids: Ids, world: World, shown: Impressions) -> Columns:

@@ -5,8 +5,9 @@ schema, checksums and a report.
 
   columnar         the TFDS builder; source: the rows of a split
   columns          slices and files of columns; column_files: growing ones
+  scratch          arrays in files that exist while data is prepared
   shards, checks   writing a shard; refusing impossible values
-  feature_columns  raw columns -> ids and scaled numbers; vocabulary
+  feature_columns  raw values; vocabulary: values -> ids; scaling: numbers
   policies         conversions without click
   sessions         splits and groups of sessions
   prepared_files   checksums, compared when a column is first read

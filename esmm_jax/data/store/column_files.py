@@ -1,10 +1,13 @@
 """Columns that grow on disk while they are written, never in memory."""
 
+from collections.abc import Sequence
 import io
 import os
+import shutil
 from typing import Any
 
 from esmm_jax import system_errors
+from esmm_jax.data.store.columns import cut, open_folder
 from esmm_jax.types import Columns, Ragged
 import numpy as np
 
@@ -83,6 +86,29 @@ class GrowingTable:
     """Makes the columns readable."""
     for file in self._files.values():
       file.close()
+
+
+def join(folders: Sequence[str], folder: str, num_rows: int) -> None:
+  """Makes one table of several, one after the other, and removes these.
+
+  Args:
+    folders: Tables with the same columns, closed; empty folders count as none.
+    folder: Of the new one, must not exist.
+    num_rows: Read at once.
+  """
+  folders = [path for path in folders if os.listdir(path)]
+  if len(folders) == 1:
+    os.rename(folders[0], folder)
+    return
+  table = GrowingTable(folder)
+  for path in folders:
+    columns = open_folder(path)
+    num = len(next(iter(columns.values())))
+    for low in range(0, num, num_rows):
+      high = min(low + num_rows, num)
+      table.append({n: cut(c, low, high) for n, c in columns.items()})
+    shutil.rmtree(path)
+  table.close()
 
 
 class Pile:

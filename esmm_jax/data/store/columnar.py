@@ -25,13 +25,15 @@ import os
 from typing import Any
 
 from esmm_jax import streams, system_errors, whole_files
-from esmm_jax.data.store import prepared_files, split_parts, unfinished
+from esmm_jax.data.store import prepared_files, remote_data
+from esmm_jax.data.store import split_parts, unfinished
 from esmm_jax.data.store.prepared_files import is_filled, PreparedFiles
 from esmm_jax.data.store.registered import Registered
-from esmm_jax.data.store.shards import described, TRUTH, write_split
+from esmm_jax.data.store.shards import described, Shard, TRUTH, write_split
 from esmm_jax.data.store.source import ColumnarSource
+from esmm_jax.data.store.split_parts import Part
 from esmm_jax.schema import Schema
-from esmm_jax.types import Columns, InputError
+from esmm_jax.types import InputError
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
@@ -55,12 +57,12 @@ class ColumnarBuilder(Registered, abc.ABC):
   files: PreparedFiles | None = None
   no_group: int | None = None
   history: str = ''  # A subclass may have a property.
+  tells_gaps = False  # Whether `report_lines` has rates and gaps by split.
 
   def __init__(self, **kwargs: Any):
     self.raw_warnings: list[str] = []
-    # TFDS warns of configs that are not in a fixed list; ours are of options.
-    logger = logging.getLogger('absl')
-    level = logger.level
+    # TFDS warns of configs that are in no fixed list; ours are of options.
+    level = (logger := logging.getLogger('absl')).level
     logger.setLevel(logging.ERROR)
     try:
       super().__init__(**kwargs)
@@ -88,12 +90,12 @@ class ColumnarBuilder(Registered, abc.ABC):
   @abc.abstractmethod
   def _generate_splits(
       self,
-  ) -> tuple[Schema, dict[str, Iterator[Columns]], dict[str, Any]]:
+  ) -> tuple[Schema, dict[str, Iterator[Shard]], dict[str, Any]]:
     """Reads or makes the data.
 
     Returns:
       The schema with every vocabulary size; for each split an iterator over
-      its shards (columns of any number of rows); facts to keep in `report`.
+      its shards, of any number of rows; facts to keep in `report`.
     """
 
   def _check_same_files(self) -> None:
@@ -161,8 +163,8 @@ class ColumnarBuilder(Registered, abc.ABC):
   @property
   def warnings(self) -> list[str]:
     """Texts for people, of what the data lacks; each run says them."""
-    said = [*self.report.get('warnings', ()), *self.raw_warnings]
-    return said + (self.files.warnings if self.files else [])
+    noted, files = self.report.get('warnings', ()), self.files
+    return [*noted, *self.raw_warnings, *(files.warnings if files else ())]
 
   @property
   def report(self) -> dict[str, Any]:
@@ -190,11 +192,13 @@ class ColumnarBuilder(Registered, abc.ABC):
     if self.files is None or not self.info.splits:
       with system_errors.naming(os.fspath(self.data_path)):
         self.download_and_prepare()
+    remote_data.push(os.fspath(self.data_path))
     return self
 
   def _look(self) -> None:
     """Compares the files of the prepared data, if there is any."""
     folder = os.fspath(self.data_path)
+    remote_data.pull(folder)
     said = self.files.warnings if self.files else ()
     self.files = PreparedFiles(folder, said) if is_filled(folder) else None
 
@@ -230,13 +234,8 @@ class ColumnarBuilder(Registered, abc.ABC):
     self.info.update_data_dir(final)
 
   def _info(self) -> tfds.core.DatasetInfo:
-    # Before TFDS reads files of its own: it raises whatever damage leads to.
-    self._look()
-    schema, texts = self._describe()
-    info = described(self, schema, texts)
-    # It would leave an empty temporary folder behind.
-    info.initialize_from_bucket = lambda: None
-    return info
+    self._look()  # Before TFDS, which raises whatever damage leads to.
+    return described(self, *self._describe())
 
   def _download_and_prepare(self, dl_manager, download_config=None) -> None:
     del dl_manager, download_config
@@ -271,6 +270,7 @@ class ColumnarBuilder(Registered, abc.ABC):
       return ColumnarSource(parts, str(split), files=self.files)
     # NAME-train.columns-00000-of-00002 has NAME-train.groups beside it.
     tables = [f.rpartition('.columns-')[0] + f'.{_GROUPS}' for f, _, _ in parts]
+    self.files.fetch(tables)
     group = self.schema.group
     return ColumnarSource(parts, str(split), group, tables, self.files)
 
@@ -287,14 +287,15 @@ class ColumnarBuilder(Registered, abc.ABC):
     Raises:
       InputError: See `as_data_source`.
     """
-    others = self._parts(other, '') if other else []
-    return split_parts.num_shared(self._parts(split, ''), others)
+    others = self._parts(other, '', False) if other else []
+    return split_parts.num_shared(self._parts(split, '', False), others)
 
-  def _parts(self, split: str, sub: str) -> list[tuple[str, int, int]]:
-    return split_parts.find(self.info, self.name, split, sub)
+  def _parts(self, split: str, sub: str, fetch: bool = True) -> list[Part]:
+    parts = split_parts.find(self.info, self.name, split, sub)
+    if fetch:
+      self.files.fetch(folder for folder, _, _ in parts)
+    return parts
 
   def _as_dataset(self, *unused: Any, **unused_options: Any):
     """Refuses; TFDS requires the method of every builder."""
-    raise NotImplementedError(
-        'There is no tf.data.Dataset of these columns; use as_data_source().'
-    )
+    raise NotImplementedError('Use as_data_source(), not tf.data.')

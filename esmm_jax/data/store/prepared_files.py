@@ -19,14 +19,14 @@ import os
 from esmm_jax import system_errors, whole_files
 from esmm_jax.checksums import hash_json, sha256
 from esmm_jax.cores import cores
+from esmm_jax.data.store import remote_data
 from esmm_jax.json_files import parse_json, write_json
 from esmm_jax.ownership import MARKER
 from esmm_jax.types import InputError
 from tqdm import tqdm
 
 NOTE = 'sha256.json'
-KIND = 'data set'
-_COLUMN = '.npy'
+KIND, _COLUMN = remote_data.KIND, remote_data.COLUMN
 # What TFDS writes into each data set.
 _DESCRIPTIONS = ('dataset_info.json', 'features.json', 'metadata.json')
 _THREADS = 8  # At most, and one for each core.
@@ -58,6 +58,7 @@ class PreparedFiles:
       InputError: A file is not what it was when the data was prepared.
     """
     self.folder, self.warnings = folder, list(warnings)
+    self._is_copy = remote_data.is_copy(folder)
     present = _list_files(folder)
     for name in _DESCRIPTIONS:
       if name not in present:
@@ -80,6 +81,8 @@ class PreparedFiles:
           raise self._changed(path, 'is not part of it')
         continue
       size = _size(os.path.join(self.folder, path))
+      if size is None and path.endswith(_COLUMN) and self._is_copy:
+        continue
       if size is None:
         raise self._changed(path, 'is missing')
       if size != self._files[path][0]:
@@ -108,6 +111,15 @@ class PreparedFiles:
         be read.
     """
     self._verify([os.path.relpath(path, self.folder) for path in paths])
+
+  def fetch(self, folders: Iterable[str]) -> None:
+    """Copies shards from the store of which this folder is a copy.
+
+    Args:
+      folders: Of the shards; `remote_data.fetch` has the rest.
+    """
+    if self._is_copy:
+      remote_data.fetch(self.folder, self._files, set(folders))
 
   def _verify(self, paths: list[str]) -> None:
     """Compares files by their paths in the folder."""

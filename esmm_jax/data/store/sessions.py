@@ -4,11 +4,14 @@ The hash orders the sessions of a split, so that any part of it, `train[:10%]`,
 is a random sample of whole sessions; the head of the file would be none.
 """
 
+import os
 from typing import NamedTuple
 
+from esmm_jax.whole_files import save_array
 import numpy as np
 
 BUCKETS = 128
+_MOST_ENTRIES = 1 << 21  # Of `SessionRows`, before they are merged.
 
 
 class Placement(NamedTuple):
@@ -90,7 +93,22 @@ class SessionRows:
     self._rows.append(np.diff(np.append(first, len(keys))))
     self._lines.append(lines[first])
     self._entries += len(first)
-    if self._entries > 1 << 21:
+    if self._entries > _MOST_ENTRIES:
+      self.merged()
+
+  def merge(self, other: 'SessionRows', lines: int) -> None:
+    """Takes what was counted of the rows that follow.
+
+    Args:
+      other: Of these rows, whose lines count from the first of their own.
+      lines: Before that one.
+    """
+    keys, rows, first = other.merged()
+    self._keys.append(keys)
+    self._rows.append(rows)
+    self._lines.append(first + lines)
+    self._entries += len(keys)
+    if self._entries > _MOST_ENTRIES:
       self.merged()
 
   def merged(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -137,6 +155,21 @@ class GroupIndex:
     """
     self._others, self.drops = len(self.keys), False
     self.rows = np.append(self.rows, num_rows)
+
+  def move(self, folder: str) -> None:
+    """Moves the arrays into files, from which they are mapped again.
+
+    Other processes map the same pages: what they get (`engines.shared`) are the
+    names of the files, and no copy of the table.
+
+    Args:
+      folder: Is created; stays until the index is no longer needed.
+    """
+    os.makedirs(folder)
+    for name in ('keys', 'rows', '_order'):
+      path = os.path.join(folder, f'{name}.npy')
+      save_array(path, getattr(self, name))
+      setattr(self, name, np.load(path, mmap_mode='r'))
 
   def find(self, keys: np.ndarray) -> np.ndarray:
     """Returns the row of the table of each index, int64 [n]; -1 for none."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 import os
+from typing import NamedTuple
 
 from esmm_jax.data.store.checks import check_columns
 from esmm_jax.data.store.columns import write_column
@@ -13,6 +14,23 @@ from tensorflow_datasets.core import naming
 
 TRUTH = 'truth'
 _TEMPLATE = '{DATASET}-{SPLIT}.columns-{SHARD_X_OF_Y}'
+
+
+class Written(NamedTuple):
+  """A shard that `write_shard` has written, maybe in another process.
+
+  Attributes:
+    folder: On the file system of the data set; it is moved there.
+    num_rows: Of the shard.
+    num_bytes: Of its files.
+  """
+
+  folder: str
+  num_rows: int
+  num_bytes: int
+
+
+Shard = Columns | Written
 
 
 def described(
@@ -56,7 +74,7 @@ def write_split(
     name: str,
     split: str,
     schema: Schema,
-    shards: Iterable[Columns],
+    shards: Iterable[Shard],
     wrote: Callable[[int], None],
 ) -> tfds.core.SplitInfo:
   """Writes the shards of a split.
@@ -66,7 +84,7 @@ def write_split(
     name: Of the data set.
     split: Its name.
     schema: See `write_shard`.
-    shards: The columns of each.
+    shards: The columns of each, or the folder where they are.
     wrote: Gets the rows of each shard when it is written.
 
   Raises:
@@ -83,8 +101,13 @@ def write_split(
   # The names hold the number of shards, which is known only at the end.
   for k, columns in enumerate(shards):
     path = os.path.join(folder, f'part-{split}-{k}')
-    written += write_shard(path, schema, columns)
-    lengths.append(len(columns[schema.labels[0]]))
+    if isinstance(columns, Written):
+      os.rename(columns.folder, path)
+      written += columns.num_bytes
+      lengths.append(columns.num_rows)
+    else:
+      written += write_shard(path, schema, columns)
+      lengths.append(len(columns[schema.labels[0]]))
     folders.append(path)
     wrote(lengths[-1])
   if not sum(lengths):

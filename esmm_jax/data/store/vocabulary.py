@@ -50,7 +50,7 @@ class Vocabulary:
       InputError: min_count is below 1.
     """
     counts = ValueCounts()
-    counts.add(_to_arrow(values, missing))
+    counts.add(to_arrow(values, missing))
     return counts.vocabulary(min_count)
 
   @property
@@ -73,7 +73,7 @@ class Vocabulary:
     """
     shape = (len(values),)
     if isinstance(values, np.ndarray):
-      shape, values = values.shape, _to_arrow(values, missing)
+      shape, values = values.shape, to_arrow(values, missing)
     if len(values) < len(self.values) and _has_plain_values(values.type):
       return self._look_up(values).reshape(shape)
     ids = pc.fill_null(
@@ -122,8 +122,20 @@ class ValueCounts:
     self._num_waiting = self._bytes_waiting = 0
     self._max_bytes = _MAX_WAITING_BYTES
 
-  def add(self, values: pa.Array) -> None:
-    """Counts values [n] of one type; null is not counted."""
+  def add(
+      self, values: pa.Array, times: np.ndarray | None = None
+  ) -> None:
+    """Counts values of one type.
+
+    Args:
+      values: [n]; null is not counted.
+      times: int64 [n], how often each is there; None: once.
+    """
+    if times is not None:
+      table = pa.table({'value': values, 'count': times})
+      is_there = pc.and_(pc.is_valid(values), pc.greater(table['count'], 0))
+      self._wait(table.filter(is_there))
+      return
     counts = pc.value_counts(values.drop_null())
     self._wait(pa.table({'value': counts.field(0), 'count': counts.field(1)}))
 
@@ -134,7 +146,10 @@ class ValueCounts:
 
   def __getstate__(self) -> dict[str, Any]:
     """Adds up what another process gets."""
-    return self.__dict__ | {'_waiting': [self._total()] * bool(self._waiting)}
+    # As one piece: Arrow groups into slices of one array, and writes all of
+    # that array for each slice.
+    waiting = [self._total().combine_chunks()] * bool(self._waiting)
+    return self.__dict__ | {'_waiting': waiting}
 
   def _wait(self, counts: pa.Table) -> None:
     """Takes a table of values and counts; adds up where too many wait."""
@@ -193,7 +208,15 @@ class ValueCounts:
     return pa.table({'value': total['value'], 'count': total['count_sum']})
 
 
-def _to_arrow(values: np.ndarray, missing: np.ndarray | None) -> pa.Array:
+def to_arrow(
+    values: np.ndarray, missing: np.ndarray | None = None
+) -> pa.Array:
+  """Returns values of any shape as `Vocabulary` takes them, an array [n].
+
+  Args:
+    values: Integers, floats or texts.
+    missing: bool, of the same shape; they become null.
+  """
   if values.dtype.kind == 'f':
     values = values + 0.0  # -0. and 0. are one value; arrow tells them apart.
   mask = None if missing is None else missing.reshape(-1)

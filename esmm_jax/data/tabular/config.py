@@ -274,7 +274,7 @@ class TabularConfig(tfds.core.BuilderConfig):
 
   @property
   def has_blocks(self) -> bool:
-    """True if GAUC compares rows of a short time alone; see `past.blocks`."""
+    """True if GAUC compares rows of one block alone; see `history.blocks`."""
     is_live = protocol(self.specs) not in ('', NIGHTLY)
     return is_live and bool(self.group)
 

@@ -39,7 +39,7 @@ class Counts:
     fields: Field -> rows, missing rows, values, unseen values.
   """
 
-  def __init__(self):
+  def __init__(self) -> None:
     self.fields: dict[str, list[int]] = {}
 
   def add(

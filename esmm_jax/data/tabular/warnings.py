@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 import re
 from typing import Any
 
-from esmm_jax.data.files import row_files
+from esmm_jax.data.files import copies
 from esmm_jax.data.tabular import splits
 from esmm_jax.data.tabular.config import TabularConfig, WEIGHT
 from esmm_jax.data.tabular.encoder import Encoder, Scaling
@@ -66,15 +66,8 @@ def of_files(
       f'{first} and {" and ".join(others)} hold the same bytes, so their rows'
       f' count {len(others) + 1} times. Leave all but one out of dataset.files.'
       for first, *others in alike.values()
-      if others and _has_rows(first, config)
+      if others and copies.has_rows(first, config.dialect)
   ]
-
-
-def _has_rows(path: str, config: TabularConfig) -> bool:
-  """Returns False for a file without rows, of which a job may leave many."""
-  names = row_files.names(path, config.dialect)[:1]
-  pieces = row_files.read(path, names, 1, config.dialect)
-  return any(table.num_rows for _, _, table in pieces)
 
 
 def renewed(texts: Sequence[str]) -> list[str]:

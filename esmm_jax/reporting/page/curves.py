@@ -4,6 +4,7 @@ from collections.abc import Mapping
 import os
 from typing import Any
 
+from esmm_jax.entry import commands
 from esmm_jax.metric_names import DECILE_BIASES, DECILE_RATIOS, LARGEST_BIAS
 from esmm_jax.reporting import plots
 from esmm_jax.reporting.grid import Grid
@@ -98,7 +99,7 @@ def _decile_table(results: Mapping[str, Any]) -> Table:
 
 def command(workdir: str) -> str:
   """Returns the command that makes this page, with predictions."""
-  return f'python -m experiments.report --workdir={workdir}'
+  return f'{commands.command("report")} --workdir={workdir}'
 
 
 def calibration_curves(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from esmm_jax.entry.commands import command
 from esmm_jax.reporting.page import refits
 from esmm_jax.reporting.page.parts import Code, Section, Terms, Text
 from esmm_jax.reporting.page.sections import seed_of
@@ -58,4 +59,4 @@ def rerun(run: SavedRun, workdir: str) -> str:
   commands = [e['command'] for e in run.origin if e.get('command')]
   if commands:
     return commands[-1]
-  return f'python -m experiments.train --config=FILE --workdir={workdir}'
+  return f'{command("train")} --config=FILE --workdir={workdir}'

@@ -63,6 +63,7 @@ def make(
   after = _after(predicted, calibration, os.path.join(folder, 'calibrated.png'))
   page_sections = [
       _state(run, lines, workdir),
+      sections.rates(predicted),
       _learning(lines, results, os.path.join(folder, 'learning.png')),
       balance.section(
           lines, results, run.config, os.path.join(folder, 'balance.png')

@@ -62,11 +62,13 @@ class Scores(NamedTuple):
     rows: Number of rows of the split.
     curves: Space, `cvr_clicked` say -> its curve.
     deciles: None if there is no pCVR.
+    rates: Space -> the event, its positives, and the rows where it can be.
   """
 
   rows: int
   curves: dict[str, Curve]
   deciles: Deciles | None
+  rates: dict[str, tuple[str, int, int]] = {}
 
 
 def read(
@@ -117,6 +119,14 @@ def read(
       row,
       {key: curve(b) for key, b in bins.items() if b.count.any()},
       _deciles(by_ctr, truth is not None) if has_cvr and row else None,
+      {
+          s.key: (
+              s.label,
+              round(bins[s.key].sums['label'].sum()),
+              int(bins[s.key].count.sum()),
+          )
+          for s in shown
+      },
   )
 
 

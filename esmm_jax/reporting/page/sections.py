@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from esmm_jax import histories
+from esmm_jax.entry import commands
 from esmm_jax.metric_names import WEIGHTS
 from esmm_jax.metrics.significance import summarize
 from esmm_jax.reporting.grid import digits, Grid, NONE
@@ -20,7 +21,6 @@ from esmm_jax.types import InputError
 from esmm_jax.workdir.folder import flatten
 from esmm_jax.workdir.identity import say_once
 
-PROGRAM = 'python -m experiments.'
 _SEEDS = ('seed', 'init_seed', 'dataset.raw_dir')
 _GATE = re.compile(r'test/(.*gate.*)/(entropy|load_\d+)')
 # Key in calibration.json -> label.
@@ -41,6 +41,23 @@ def spaces(results: Mapping[str, Any], split: str = 'test') -> list[str]:
       if key.startswith(f'{split}/') and key.split('/')[-1] not in WEIGHTS
   )
   return [s for s in names if not _GATE.fullmatch(f'test/{s}/entropy')]
+
+
+def rates(predicted: Any) -> Section:
+  """Shows the rows of the test split, and how many of them are positive.
+
+  Args:
+    predicted: `scores.Scores` of that split, or None.
+  """
+  if predicted is None or not predicted.rates:
+    return Section('Rows', [])
+  texts = [
+      [space, label, f'{rows:,}', f'{positives:,}',
+       f'{positives / rows:.3%}' if rows else NONE]
+      for space, (label, positives, rows) in predicted.rates.items()
+  ]  # fmt: skip
+  headers = ['space', 'event', 'rows', 'positives', 'base rate']
+  return Section('Rows', [Table(Grid('Test split', headers, texts, 2, []))])
 
 
 def metrics(
@@ -172,7 +189,7 @@ def calibrated(
             Missing(
                 'This run has no calibration.json: no Platt scaling or isotonic'
                 ' regression was fitted on its validation split.',
-                f'python -m experiments.calibrate --workdir={workdir}',
+                f'{commands.command("calibrate")} --workdir={workdir}',
             )
         ],
     )

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from esmm_jax import histories
+from esmm_jax.entry import commands
 from esmm_jax.reporting import figures, history_notes, plots, text as report
 from esmm_jax.reporting.grid import Grid, short, titled
 from esmm_jax.reporting.page import sections
@@ -85,9 +86,9 @@ def make(
   runs = list(by_name.values())
   finished = sum(run.results is not None for run in runs)
   command = spec
-  if not spec.startswith(sections.PROGRAM):  # As a laboratory has it.
+  if not commands.is_one(spec):  # As a laboratory has it.
     command = (
-        f'{sections.PROGRAM}sweep --sweep={shlex.quote(spec)}'
+        f'{commands.command("sweep")} --sweep={shlex.quote(spec)}'
         f' --workdir={shlex.quote(workdir)}'
     )
   state = []
@@ -132,7 +133,7 @@ def make_without_table(workdir: str, output: str, why: str) -> Page:
     rows.append([histories.labelled(name, run.history), state(run)])
     hrefs[i, 1] = _link(run_folder(workdir, name), output)
   command = (
-      f'python -m experiments.report --workdir={shlex.quote(workdir)}'
+      f'{commands.command("report")} --workdir={shlex.quote(workdir)}'
       ' --sweep=FILE'
   )
   finished = sum(row[1] == 'finished' for row in rows)

@@ -32,6 +32,7 @@ class BatchScorer:
   Attributes:
     runs: Folders of the runs.
     key: The columns that are copied.
+    names: Columns of the rows that have other names in the run -> those.
   """
 
   def __init__(
@@ -44,6 +45,7 @@ class BatchScorer:
       data_dir: str | None = None,
       row: str = '',
       history: str = '',
+      names: Mapping[str, str] | None = None,
   ):
     """Takes what `load` and `Predictor.predict` take.
 
@@ -57,6 +59,9 @@ class BatchScorer:
       data_dir: See there.
       row: See there.
       history: See there.
+      names: Columns of the rows that have other names in the run -> those, as
+        in {'weight': 'history.weight'}: Spark takes no name with a dot. The key
+        has the names of the rows.
 
     Raises:
       InputError: There is no such run, or row.
@@ -70,10 +75,11 @@ class BatchScorer:
     self._loads = {
         'batch_size': batch_size, 'data_dir': data_dir, 'history': history
     }
+    self.names = dict(names or {})
 
   def __reduce__(self) -> tuple[Any, ...]:
     """Leaves out what is loaded."""
-    make = functools.partial(BatchScorer, **self._loads)
+    make = functools.partial(BatchScorer, **self._loads, names=self.names)
     return make, (self.runs, self.key, *self._calibration)
 
   @functools.cached_property
@@ -110,7 +116,7 @@ class BatchScorer:
           ' Table or RecordBatch, a pandas DataFrame or a dict of arrays.'
       )
     row_files.require(self.key, names, 'columns', ', which the key names')
-    scores = self.predictor.predict(rows, *self._calibration)
+    scores = self.predictor.predict(self._renamed(rows), *self._calibration)
     if is_frame:
       with_scores(dict.fromkeys(self.key), scores)
       return rows.loc[:, self.key].assign(**scores)
@@ -120,8 +126,20 @@ class BatchScorer:
     form = pa.table if isinstance(rows, pa.Table) else pa.record_batch
     return form(columns)
 
+  def _renamed(self, rows: Any) -> Any:
+    """Returns rows with the names that the run has."""
+    if not self.names:
+      return rows
+    if isinstance(rows, Mapping):
+      return {self.names.get(n, n): column for n, column in rows.items()}
+    if isinstance(rows, (pa.Table, pa.RecordBatch)):
+      return rows.rename_columns(
+          [self.names.get(n, n) for n in rows.schema.names]
+      )
+    return rows.rename(columns=self.names)
+
   def each(self, batches: Iterable[Any]) -> Iterator[Any]:
-    """Scores batches as they come, as Spark's `mapInPandas` asks it.
+    """Scores batches as they come: for Spark's `mapInPandas`, `mapInArrow`.
 
     Args:
       batches: Each as `__call__` takes it.

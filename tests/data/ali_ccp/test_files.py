@@ -7,10 +7,8 @@ import io
 import random
 import tarfile
 
-from esmm_jax.data.ali_ccp import first_pass
 from esmm_jax.data.ali_ccp.dataset import AliCcp
 from esmm_jax.data.ali_ccp.files import find_files
-from esmm_jax.engines import choice
 from esmm_jax.types import InputError
 import pytest
 
@@ -252,26 +250,6 @@ def test_prepared_from_archives(tmp_path):
     found, names = prepared(tmp_path / f'data{order}', packed)
     assert names == {'sample_train.tar.gz', 'sample_test.tar.gz'}
     assert found == arrays
-
-
-@pytest.mark.slow
-def test_workers_change_no_byte(tmp_path, monkeypatch):
-  """In small chunks, of which each worker has some in work."""
-  seen, read = [], first_pass.read_rows
-
-  def small(*args, threads, **options):
-    seen.append(threads)
-    return read(*args, threads=threads, chunk_bytes=500, **options)
-
-  monkeypatch.setattr(first_pass, 'read_rows', small)
-  for split, num in (('train', 40), ('test', 10)):
-    write_random(str(tmp_path / 'raw'), split, num)
-  found = []
-  for workers in (1, 2, 4):
-    with choice.using(workers=workers):
-      found.append(prepared(tmp_path / str(workers), tmp_path / 'raw'))
-  assert found[0] == found[1] == found[2]
-  assert sorted(set(seen)) == [1, 2, 4]
 
 
 FACTS = [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,

@@ -8,7 +8,7 @@ import io
 import random
 import threading
 
-from esmm_jax.data.ali_ccp import text as ali_ccp_text
+from esmm_jax.data.ali_ccp import chunks
 from esmm_jax.data.ali_ccp.fields import PRESETS
 from esmm_jax.data.ali_ccp.kernel import REASONS
 from esmm_jax.data.ali_ccp.layout import code_name, layout, name_code
@@ -223,7 +223,7 @@ def test_names_and_their_codes():
 
 
 def test_a_line_that_does_not_end(monkeypatch):
-  monkeypatch.setattr(ali_ccp_text, 'LONGEST_LINE', 100)
+  monkeypatch.setattr(chunks, 'LONGEST_LINE', 100)
   line = coded(f'7,1,0,ab,9,{";".join(["210:1=1"] * 9)}')
   assert len(line) == 82
   assert len(read(line + b'\n' + line, SKELETON, 10)[0]) == 2

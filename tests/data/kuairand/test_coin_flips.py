@@ -1,10 +1,9 @@
 """Histories of a log whose labels are coin flips tell nothing of them."""
 
 from esmm_jax.data.history import language
+from esmm_jax.data.history.blocks import Dated
 from esmm_jax.data.kuairand import dataset
-from esmm_jax.data.kuairand.history import blocks
-from esmm_jax.data.kuairand.raw import Raw
-from esmm_jax.data.kuairand.rows import split_by_day
+from esmm_jax.data.kuairand.rows import Ends, SPLITS
 from esmm_jax.metrics.by_space import evaluate, Observed
 from esmm_jax.training.predict import observe
 import numpy as np
@@ -28,8 +27,9 @@ def flipped(valid_days, test_days, live, num_users=USERS):
   config = dataset.KuaiRandConfig(
       valid_days=valid_days, test_days=test_days, history=True,
       history_live=live)
-  splits = split_by_day(date, config)
-  split = None if live else splits['valid'] + 2 * splits['test']
+  number = Ends.of(set(date.tolist()), config).split_of(date)
+  splits = {name: number == k for k, name in enumerate(SPLITS)}
+  split = None if live else number
   past = history_of(
       {'user': user}, date, click, conversion, 20.0, split)['user']
   logits = {'ctr': past.ctr.values, 'cvr': past.cvr.values}
@@ -146,10 +146,14 @@ def test_a_live_history_of_random_labels(tmp_path):
 def test_blocks_end_with_the_delay_and_the_day():
   days = np.array([1, 1, 1, 2, 1, 2])
   time = np.array([0, 9_999, 10_000, 19_999, 86_399_999, 86_400_000])
-  log = {'time_ms': time, 'date': 20220500 + days}
-  raw = Raw(log, {}, {}, [], [])
+  date, ns = 20220500 + days, time * 10**6
   def of(text):
-    return blocks(language.parse(text), raw).tolist()
+    specs = language.parse(text)
+    # As of two workers, of which the second has the earlier days.
+    one, two = (
+        Dated.of(specs, date[some], ns[some])
+        for some in (slice(3, None), slice(3)))
+    return one.merge(two).numbers(specs, date, ns).tolist()
   assert of('user_id:delay=10s,tab,session=user_id') == [0, 0, 1, 3, 2, 4]
   assert of('user_id:delay=1h') == [0, 0, 0, 2, 1, 3]
   assert of('user_id,session=user_id') == [0, 0, 0, 1, 0, 1]

@@ -2,7 +2,8 @@
 
 import math
 
-from esmm_jax.data.store.feature_columns import FeatureColumns, take, Values
+from esmm_jax.data.store.feature_columns import take
+from esmm_jax.data.store.scaling import bucket_ids, fit_edges, num_ids
 from esmm_jax.types import Ragged
 import numpy as np
 import pytest
@@ -131,11 +132,9 @@ def test_counts_by_hand():
 def test_buckets_hold_equally_many_training_rows():
   values = np.concatenate([np.arange(100.0), [-1e9, 3.0], np.full(100, 1e9)])
   missing = np.arange(202) == 101
-  train = np.arange(202) < 100
-  features = FeatureColumns(train)
-  features.add_buckets('x', Values(values, missing), 20)
-  ids = features.columns['x']
-  assert features.fields[0].vocab_size == 22
+  edges = fit_edges(values[:100], 20)
+  ids = bucket_ids(edges, values, missing)
+  assert num_ids(edges) == 22
   sizes = np.bincount(ids[:100])
   assert len(sizes) == 22 and abs(sizes[2:] - 5).max() <= 1
   assert ids[100:103].tolist() == [2, 0, 21]  # past an end; missing; past
@@ -144,18 +143,18 @@ def test_buckets_hold_equally_many_training_rows():
 
 def test_equal_quantiles_make_one_bucket():
   values = np.array([0.0] * 85 + list(range(1, 16)))
-  features = FeatureColumns(np.ones(100, bool))
-  features.add_buckets('x', Values(values, np.zeros(100, bool)), 10)
+  edges = fit_edges(values, 10)
   # The nine quantiles are 0, ..., 0, 5: the edge 5 parts two buckets.
-  assert features.fields[0].vocab_size == 4
-  assert features.columns['x'].tolist() == [2] * 89 + [3] * 11
+  assert num_ids(edges) == 4
+  ids = bucket_ids(edges, values, np.zeros(100, bool))
+  assert ids.tolist() == [2] * 89 + [3] * 11
 
 
 def test_buckets_of_a_constant():
-  constant = FeatureColumns(np.ones(4, bool))
-  constant.add_buckets('x', Values(np.ones(4), np.zeros(4, bool)), 20)
-  assert constant.columns['x'].tolist() == [2, 2, 2, 2]
-  assert constant.fields[0].vocab_size == 3
+  edges = fit_edges(np.ones(4), 20)
+  ids = bucket_ids(edges, np.ones(4), np.zeros(4, bool))
+  assert ids.tolist() == [2, 2, 2, 2]
+  assert num_ids(edges) == 3
 
 
 def test_take_gives_the_lists_of_the_rows():

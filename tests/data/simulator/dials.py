@@ -3,7 +3,7 @@
   python -m tests.data.simulator.dials
 
 Prints a line for each preset: the largest deviation over five seeds, of at most
-2^20 rows each. The docstring of `SimulatorConfig` and README.md state them.
+2^20 rows each. The docstring of `SimulatorConfig` states them.
 """
 
 from esmm_jax.data.simulator.config import PRESETS, simulator_config

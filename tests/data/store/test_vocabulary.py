@@ -1,6 +1,7 @@
 """Vocabulary: 0 missing, 1 rare or unseen, 2.. kept, by falling count."""
 
 import collections
+import pickle
 
 from esmm_jax.data.store.vocabulary import ValueCounts, Vocabulary
 from esmm_jax.types import InputError
@@ -146,3 +147,14 @@ def test_counts_of_long_texts():
     number.update(piece)
   expected = sorted(number, key=lambda v: (-number[v], v))
   assert counts.vocabulary().values.to_pylist() == expected
+
+
+def test_what_another_process_gets_grows_with_the_values():
+  """And not with their square, as slices of one array would."""
+  counts = ValueCounts()
+  counts.add(pa.array([f'{k:09}' for k in range(200_000)]))
+  copy = pickle.dumps(counts)
+  # A count, 9 letters and where they begin.
+  assert 200_000 * (8 + 9 + 4) <= len(copy) < 1.1 * 200_000 * (8 + 9 + 4)
+  again = pickle.loads(copy).vocabulary()
+  assert again.values.equals(counts.vocabulary().values)

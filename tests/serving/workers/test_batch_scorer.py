@@ -66,6 +66,23 @@ def test_it_is_sent_as_its_arguments(finished, tmp_path, monkeypatch):
   assert copy.predictor is copy.predictor
 
 
+def test_other_names(scorer, rows, finished):
+  """Of the run's columns; those of the key are as the rows have them."""
+  wanted = scorer(rows)
+  other = rows.rename_columns(
+      {n: n.replace('.', '_') + '_x' for n in rows.column_names})
+  back = dict(zip(other.column_names, rows.column_names))
+  renamed = pickle.loads(pickle.dumps(BatchScorer(
+      str(finished.folder), 'user_x', names=back)))
+  (batch,) = other.combine_chunks().to_batches()
+  frame = other.to_pandas()
+  for form in (other, batch, frame, {n: frame[n] for n in frame}):
+    out = renamed(form)
+    for name in SCORES:
+      np.testing.assert_array_equal(np.asarray(out[name]), wanted[name])
+    np.testing.assert_array_equal(np.asarray(out['user_x']), wanted['user'])
+
+
 def test_map_in_pandas(scorer, rows):
   """Spark calls a function with an iterator of frames, and wants one back."""
   whole = scorer(rows).to_pandas()

@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator
 import os
-import shutil
 from typing import NamedTuple
 
 from esmm_jax.data.history.log import CHUNK, Log
 from esmm_jax.data.history.parts import parts, rows_of
 from esmm_jax.data.history.reading import first_times, Reading
-from esmm_jax.data.store.column_files import GrowingTable
-from esmm_jax.data.store.columns import cut, open_folder
-from esmm_jax.data.tabular.past.scratch import Scratch
+from esmm_jax.data.store.column_files import GrowingTable, join
+from esmm_jax.data.store.scratch import Scratch
 from esmm_jax.data.tabular.splits import LEFT_OUT
 from esmm_jax.data.values.raw_values import Location
 from esmm_jax.types import Columns
@@ -98,9 +96,7 @@ class LogFiles:
 
   def add(self, num: int) -> None:
     """Takes the parts 0 to `num` - 1, which are closed."""
-    paths = [os.path.join(self.folder, str(k)) for k in range(num)]
-    # There is nothing in the folder of a part without rows.
-    self._folders = [path for path in paths if os.listdir(path)]
+    self._folders = [os.path.join(self.folder, str(k)) for k in range(num)]
 
   def close(self, by_split: list[int]) -> AllRows:
     """Opens the columns.
@@ -109,7 +105,7 @@ class LogFiles:
       by_split: Splits whose rows ask at the first time of any of them; of the
         others each asks at its own, or at that of its request.
     """
-    self._join()
+    join(self._folders, self._scratch.path(_TABLE), CHUNK)
     reading, columns = self._reading, self._scratch.open(_TABLE)
     get = lambda kind, names: {
         name: columns[f'{kind}{k}'] for k, name in enumerate(names)
@@ -137,19 +133,6 @@ class LogFiles:
       _ask_at_once(log, split, number)
     self._scratch.release()
     return AllRows(log, split)
-
-  def _join(self) -> None:
-    """Makes one table of the parts."""
-    if len(self._folders) == 1:
-      os.rename(self._folders[0], self._scratch.path(_TABLE))
-      return
-    table = GrowingTable(self._scratch.path(_TABLE))
-    for folder in self._folders:
-      columns = open_folder(folder)
-      for low, high in pieces(len(columns['time'])):
-        table.append({n: cut(c, low, high) for n, c in columns.items()})
-      shutil.rmtree(folder)
-    table.close()
 
   def _make(self, name: str, dtype: type, num: int) -> np.ndarray:
     return self._scratch.make(name, dtype, (num,))

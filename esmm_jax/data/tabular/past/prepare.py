@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from esmm_jax.data.history import encode, fitted as fields_of
 from esmm_jax.data.history import specs, totals
+from esmm_jax.data.history.blocks import blocks
 from esmm_jax.data.history.clock import Clock
 from esmm_jax.data.history.compute import compute, Past
 from esmm_jax.data.history.fitted import Fitted, Table
@@ -21,14 +22,13 @@ from esmm_jax.data.history.specs import Spec
 from esmm_jax.data.history.state import saved
 from esmm_jax.data.history.state.saved import Saved
 from esmm_jax.data.history.state.store import Keeper
+from esmm_jax.data.store.scratch import release, Scratch
 from esmm_jax.data.tabular import splits
 from esmm_jax.data.tabular.config import BLOCK
 from esmm_jax.data.tabular.encoder import Encoder
 from esmm_jax.data.tabular.moments import Moments
-from esmm_jax.data.tabular.past.blocks import blocks
 from esmm_jax.data.tabular.past.log_files import AllRows, first_asked
 from esmm_jax.data.tabular.past.log_files import LogFiles, pieces
-from esmm_jax.data.tabular.past.scratch import release, Scratch
 from esmm_jax.data.tabular.splits import SPLITS
 from esmm_jax.schema import Field
 from esmm_jax.types import Columns
@@ -155,8 +155,8 @@ class Encoding(NamedTuple):
     past: The history.
     fitted: Its fields.
     specs: See `history.specs`.
-    blocks_of: Times of all rows and their clock, for `past.blocks`; None where
-      GAUC needs none.
+    blocks_of: Times of all rows and their clock, for `history.blocks`; None
+      where GAUC needs none.
   """
 
   past: Past

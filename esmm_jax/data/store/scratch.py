@@ -50,6 +50,11 @@ class Scratch:
     """Returns the path of a folder in this one."""
     return os.path.join(self._folder, name)
 
+  def new(self, name: str) -> str:
+    """Makes a folder in this one; returns its path."""
+    os.mkdir(self.path(name))
+    return self.path(name)
+
   def watch(self, arrays: Iterable[np.ndarray]) -> None:
     """Takes mapped arrays, whose pages `release` gives back."""
     self._maps += _maps(arrays)

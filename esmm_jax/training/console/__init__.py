@@ -1,0 +1,1 @@
+"""Lines that people read while a run is trained: its header, evaluations."""
