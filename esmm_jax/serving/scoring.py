@@ -82,11 +82,7 @@ def score_files(
   target.check([f.path for f in sources])
   copied = split_names(key)
   _require(predictor.names, copied, sources, dialect)
-  for group in copies.copies([f.path for f in sources], dialect):
-    streams.warn(
-        f'{" and ".join(group)} hold the same bytes: their rows are scored'
-        f' {len(group)} times, and count as often in a history.'
-    )
+  _warn_of_copies(sources, dialect)
   states = {f.path: file_hashes.state(f.path) for f in sources}
   predictor, about = replay.prepare(predictor, sources, dialect, history, as_of)
 
@@ -138,6 +134,17 @@ def _require(
     path, present = file.path, row_files.names(file.path, dialect)
     row_files.require(names, present, path, inputs.READS, dialect)
     row_files.require(copied, present, path, ', which --key names', dialect)
+
+
+def _warn_of_copies(
+    sources: Sequence[row_files.File], dialect: Dialect
+) -> None:
+  """Warns of files that are legitimate, but might not be meant."""
+  for group in copies.copies([f.path for f in sources], dialect):
+    streams.warn(
+        f'{" and ".join(group)} hold the same bytes: their rows are scored'
+        f' {len(group)} times, and count as often in a history.'
+    )
 
 
 def score_split(

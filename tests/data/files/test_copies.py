@@ -11,15 +11,16 @@ import pyarrow as pa
 def test_groups(tmp_path):
   """Files of one size may differ; those without rows do not count."""
   texts = {
-      'a.csv': 'x\n1\n', 'b.csv': 'x\n2\n', 'c.csv': 'x\n1\n', 'd.csv': 'x\n2\n',
-      'e.csv': 'x\n3\n', 'f.csv': 'x\n1\n', 'g.csv': 'x\n', 'h.csv': 'x\n'}
+      'a.csv': 'x\n1\n', 'b.csv': 'x\n2\n', 'c.csv': 'x\n1\n',
+      'd.csv': 'x\n2\n', 'e.csv': 'x\n3\n', 'f.csv': 'x\n1\n',
+      'g.csv': 'x\n', 'h.csv': 'x\n'}
   for name, text in texts.items():
     (tmp_path / name).write_text(text)
   for name in ('0.csv.gz', '1.csv.gz'):
     (tmp_path / name).write_bytes(gzip.compress(b'x\n1\n', mtime=0))
   for name, rows in {'2': [], '3': [], '4': [5], '5': [5]}.items():
-    parquet.write_table(
-        pa.table({'x': pa.array(rows, pa.int8())}), tmp_path / f'{name}.parquet')
+    table = pa.table({'x': pa.array(rows, pa.int8())})
+    parquet.write_table(table, tmp_path / f'{name}.parquet')
   paths = sorted(str(path) for path in tmp_path.iterdir())
   groups = copies.copies([*paths, 'memory://a.csv'], dialects.DEFAULT)
   assert sorted([p.rpartition('/')[2] for p in g] for g in groups) == [

@@ -19,7 +19,7 @@ from tests.serving.workers.test_by_span import Dies, PART_ROWS
 SCORES = ['p_ctr', 'p_cvr', 'p_ctcvr']
 
 
-def by_ray_data(scorer, paths):
+def by_ray_data(scorer, paths, form):
   """Scores with Ray Data, whose actors leave processors to its reading."""
   import ray
 
@@ -30,7 +30,7 @@ def by_ray_data(scorer, paths):
   scored = rows.map_batches(
       scorer.__class__,
       fn_constructor_args=(scorer.runs, scorer.key),
-      batch_format='pyarrow', batch_size=None, num_cpus=1,
+      batch_format=form, batch_size=None, num_cpus=1,
       compute=ray.data.ActorPoolStrategy(size=1))
   return scored.to_pandas()
 
@@ -55,7 +55,9 @@ def main(run, pattern, folder):
     same = [scored('b.parquet', workers) == wanted]
     scoring.Work = Dies
     same.append(scored('c.parquet', workers) == wanted)
-    frame = by_ray_data(scorer, [file.path for file in sources])
+    paths = [file.path for file in sources]
+    frame = by_ray_data(scorer, paths, 'pyarrow')
+    again = by_ray_data(scorer, paths, 'pandas')
   table = parquet.read_table(folder / 'a.parquet')
   batches = [
       predictor.predict(parquet.read_table(f.path))['p_ctr'].tolist()
@@ -63,6 +65,7 @@ def main(run, pattern, folder):
   print(json.dumps({
       'same': same,
       'columns': frame.columns.tolist(),
+      'pandas': frame.equals(again),
       'users': frame['user'].tolist() == table['user'].to_pylist(),
       'scores': frame['p_ctr'].tolist() == sum(batches, []),
   }))

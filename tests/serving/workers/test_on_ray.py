@@ -19,23 +19,25 @@ def test_files_and_a_data_set_of_ray(finished, tmp_path):
       str(tmp_path))
   assert done.returncode == 0, done.stderr
   assert json.loads(done.stdout.splitlines()[-1]) == {
-      'same': [True, True], 'columns': ['user', *SCORES], 'users': True,
-      'scores': True}
+      'same': [True, True], 'columns': ['user', *SCORES], 'pandas': True,
+      'users': True, 'scores': True}
   assert 'a worker of Ray was lost, by ActorDiedError' in done.stderr
 
 
 def test_the_command(finished, tmp_path):
-  """It reports the first bad value; of good ones, the bytes of `local`."""
+  """It reports the first bad value; of good ones, the files of `local`."""
   table = finished.table()
   write(table, tmp_path / 'in')
   same = (
       '-m', 'experiments.predict', f'--workdir={finished.folder}',
       f'--input={tmp_path}/in', '--part_rows=500')
-  for name, more in (('a', []), ('b', ['--engine=ray', '--workers=2'])):
-    done = program(*same, f'--output={tmp_path}/{name}.parquet', *more)
+  by_ray = ['--engine=ray', '--workers=2']
+  for name, more in (('a', []), ('b', ['--workers=2']), ('c', by_ray)):
+    done = program(*same, f'--output={tmp_path}/{name}/', *more)
     assert done.returncode == 0 and '3,000 rows' in done.stdout, done.stderr
-  one, other = [(tmp_path / f'{n}.parquet').read_bytes() for n in 'ab']
-  assert one == other
+  one, *others = [
+      {f.name: f.read_bytes() for f in (tmp_path / n).iterdir()} for n in 'abc']
+  assert len(one) == 8 and others == [one, one]
   bad = table.set_column(
       table.column_names.index('user'), 'user',
       table['user'].cast('string').combine_chunks())
