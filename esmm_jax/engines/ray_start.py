@@ -36,11 +36,6 @@ def load() -> Any:
 
 def join(ray: Any, workers: int, address: str) -> None:
   """Starts a Ray of this program, or joins one."""
-  with _same_handler():
-    _join(ray, workers, address)
-
-
-def _join(ray: Any, workers: int, address: str) -> None:
   options: dict[str, Any] = {'logging_level': 'WARNING', 'log_to_driver': False}
   if address:
     _refuse_absent(address)
@@ -87,20 +82,6 @@ def _own_signals() -> Iterator[None]:
       signal.signal(signal.SIGTERM, before)
       if came:
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-@contextlib.contextmanager
-def _same_handler() -> Iterator[None]:
-  """Leaves SIGTERM to who handles it; Ray would take it."""
-  if threading.current_thread() is not threading.main_thread():
-    yield
-    return
-  before = signal.getsignal(signal.SIGTERM)
-  try:
-    yield
-  finally:
-    if before is not None:  # Else one that is not Python's.
-      signal.signal(signal.SIGTERM, before)
 
 
 def _refuse_absent(address: str) -> None:

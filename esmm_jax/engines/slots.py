@@ -158,18 +158,15 @@ def parse(text: str) -> dict[str, float]:
   """Reads resources, such as 'GPU=1,CPU=4'; '' leads to {}.
 
   Raises:
-    InputError: The text has another form.
+    InputError: The text has another form, or names what a group cannot have.
   """
-  resources: dict[str, float] = {}
-  for part in filter(None, text.split(',')):
-    name, _, value = part.partition('=')
-    try:
-      resources[name.strip()] = number = float(value)
-    except ValueError:
-      number = 0.0
-    if not name.strip() or not 0 < number < 1e6:
+  from esmm_jax.engines.together import resources
+
+  chosen = resources.parse(text)
+  for name, value in chosen.items():
+    if isinstance(value, str):
       raise InputError(
-          f'--resources={text}: write NAME=NUMBER, with commas between, such'
-          ' as GPU=1,CPU=4.'
+          f'--resources={text}: {name} is of a training over several machines;'
+          ' a group of runs takes numbers, such as GPU=1,CPU=4.'
       )
-  return resources
+  return chosen

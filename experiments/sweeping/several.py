@@ -173,7 +173,8 @@ class _Driver:
       _show(busy.label, *heard)
       return
     del self._busy[task]
-    if heard.code == stopping.EXIT_CODE:
+    # By the signal itself, where it had not yet begun to note signals.
+    if heard.code == stopping.EXIT_CODE or -heard.code in stopping.SIGNALS:
       raise stopping.Stopped(
           f'{busy.label}: its process was stopped, and so is the sweep; the'
           ' same command resumes it.'

@@ -75,15 +75,15 @@ def test_a_program_sees_that_it_is_alone(tmp_path):
 
 @pytest.mark.parametrize('text, expected', [
     ('', {}), ('GPU=1,CPU=4', {'GPU': 1.0, 'CPU': 4.0}),
-    ('GPU=.5, big=2', {'GPU': .5, 'big': 2.0}),
+    ('GPU=.5,big=2', {'GPU': .5, 'big': 2.0}),
 ])
 def test_resources(text, expected):
   assert slots.parse(text) == expected
 
 
-@pytest.mark.parametrize('text', ['GPU', 'GPU=no', '=1', 'CPU=0', 'CPU=nan'])
+@pytest.mark.parametrize('text', ['GPU', '=1', 'CPU=0', 'topology=2x2'])
 def test_no_resources(text):
-  with pytest.raises(InputError, match=f'--resources={text}: write NAME='):
+  with pytest.raises(InputError, match=f'--resources={text}: '):
     slots.Ask('ray', resources=text).check()
 
 
