@@ -70,7 +70,7 @@ _MAX_FAILURES = flags.DEFINE_integer(
     lower_bound=-1,
 )
 _RESOURCES = flags.DEFINE_string(
-    'resources', '', 'Of processes that --engine=ray starts: what each needs, as'
+    'resources', '', 'Of processes that --engine=ray starts: needs of each, as'
     ' GPU=1,CPU=4; default: its share of the processors.'
 )
 flags.adopt_module_key_flags(cli)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 import contextlib
+import functools
 import importlib
 import os
 import secrets
@@ -98,6 +99,12 @@ def _refuse_absent(address: str) -> None:
     ) from e
 
 
+@functools.cache
+def _token() -> str:
+  """Returns the token of this process; Ray reads it once."""
+  return secrets.token_hex(32)
+
+
 def safe() -> dict[str, str]:
   """Returns the environment of a Ray that nobody else is to use.
 
@@ -106,7 +113,7 @@ def safe() -> dict[str, str]:
   """
   safe = {'RAY_USAGE_STATS_ENABLED': '0'}
   if 'RAY_AUTH_MODE' not in os.environ:
-    safe['RAY_AUTH_TOKEN'] = secrets.token_hex(32)
+    safe['RAY_AUTH_TOKEN'] = _token()
     if 'ray' not in sys.modules:  # Else it asks for the token by itself.
       safe['RAY_AUTH_MODE'] = 'token'
   if sys.platform == 'linux':

@@ -23,6 +23,11 @@ def blocks(kind):
   return [text for name, text in every if name == kind]
 
 
+def preparing():
+  """The commands that prepare data: with processes, and with Ray."""
+  return [text for text in blocks('') if 'prepare_data' in text]
+
+
 @pytest.fixture(scope='module')
 def program():
   with forking.Program('experiments.prepare_data') as started:
@@ -63,7 +68,7 @@ def words_of(text, folder):
 
 @pytest.mark.long
 def test_the_command_and_the_program(folder, program):
-  text, of_ray, *_ = blocks('')  # Sweeps: tests/sweeps/test_several.py.
+  text, of_ray = preparing()
   for name in ('two', 'one', 'ray'):
     words = words_of(of_ray if name == 'ray' else text, folder)
     if name == 'one':
@@ -88,7 +93,7 @@ def test_the_command_and_the_program(folder, program):
     ('--engine=slurm', 2, 'flag --engine=slurm'),
 ])
 def test_refused(flag, code, words, folder, program):
-  text, *_ = blocks('')
+  text, _ = preparing()
   done = program.run(
       *words_of(text, folder), flag, f'--data_dir={folder / "no"}')
   assert done.returncode == code and words in done.stderr
@@ -155,3 +160,19 @@ def test_bytes_of_tables(capsys):
     assert float(size) == pytest.approx(bytes_of[name] / int(devices))
     (row,) = [r for r in text.splitlines() if r.startswith(cells[name])]
     assert f' {round(float(size), 1):g} |' in row
+
+
+@pytest.mark.parametrize(
+    'text', [t for t in blocks('') if 'experiments.train' in t])
+def test_training_on_a_cluster_that_is_not_there(text, tmp_path):
+  """The flags are taken; `test_started_training` trains with them."""
+  text = text.replace('\\\n', ' ').replace('/shared', str(tmp_path))
+  text = text.replace('10.0.0.1:6379', '127.0.0.1:1')
+  words = shlex.split(text)
+  assert words[:3] == ['python', '-m', 'experiments.train']
+  with forking.Program('experiments.train') as program:
+    done = program.run(*words[3:])
+  assert done.returncode == 1 and not list(tmp_path.iterdir())
+  assert done.stderr.startswith((
+      'error: --engine=ray needs Ray',
+      'error: --ray_address=127.0.0.1:1: there is no cluster'))

@@ -1,4 +1,4 @@
-"""What a process that another one starts runs: a program, and an ear.
+"""The child of a process that starts it: runs a program, and listens.
 
 Its standard input is a pipe of the process that started it: a line there is
 SIGTERM, and the end of the pipe ends it, so that it outlives nobody.

@@ -134,8 +134,10 @@ class RayGroup(Group):
     self._calls: dict[Any, Iterable[int]] = {}
     try:
       self._calls = self.begin(ray, self._board, program)
-    except BaseException:
+    except BaseException as e:
       self.close()
+      if isinstance(e, ValueError):
+        raise InputError(f'Ray refuses --resources: {e}') from e
       raise
 
   @abc.abstractmethod
@@ -237,6 +239,8 @@ class Worker:
 class Actors(RayGroup):
   """Processes in actors; all get their resources, or none."""
 
+  _placed = None
+
   def begin(self, ray: Any, board: Any, program: Program) -> dict[Any, Any]:
     """See the base class."""
     from ray.util import scheduling_strategies
@@ -245,12 +249,14 @@ class Actors(RayGroup):
     self._placed = ray.util.placement_group(
         [self._resources] * program.num, strategy='PACK'
     )
-    cpus = self._resources.get('CPU', 0)
-    others = {k: v for k, v in self._resources.items() if k != 'CPU'}
+    others = dict(self._resources)
+    options = {'num_cpus': others.pop('CPU', 0)}
+    if 'memory' in others:
+      options['memory'] = others.pop('memory')
     calls = {}
     for k in range(program.num):
       actor = ray.remote(Worker).options(
-          num_cpus=cpus,
+          **options,
           resources=others,
           max_restarts=0,
           scheduling_strategy=(
@@ -267,4 +273,5 @@ class Actors(RayGroup):
     """See the base class."""
     for actor in self._workers:
       self._ray.kill(actor)
-    self._ray.util.remove_placement_group(self._placed)
+    if self._placed is not None:
+      self._ray.util.remove_placement_group(self._placed)

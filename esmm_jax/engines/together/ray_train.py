@@ -94,6 +94,8 @@ class Trainer:
 class Trained(ray_group.RayGroup):
   """Processes in workers of JaxTrainer."""
 
+  _trainer = None
+
   def __init__(
       self, program: Program, resources: dict[str, Any], folder: str
   ):
@@ -118,5 +120,6 @@ class Trained(ray_group.RayGroup):
 
   def release(self) -> None:
     """See the base class."""
-    self._ray.kill(self._trainer)
+    if self._trainer is not None:
+      self._ray.kill(self._trainer)
     shutil.rmtree(self._folder, ignore_errors=True)

@@ -25,7 +25,7 @@ FLAGS = (
     'workers',
 )
 # Variables of these names go from the program to processes elsewhere.
-_VARIABLES = ('JAX_', 'NCCL_', 'XLA_')
+_VARIABLES = ('JAX_', 'NCCL_', 'OMP_', 'XLA_')
 
 
 class Request(NamedTuple):
