@@ -103,6 +103,8 @@ def test_the_whole_way(server, log, tmp_path):
   local = run(server, 'predict', *COMMANDS['predict'], workdir,
               f'--input={log}', f'--output={tmp_path}/s.parquet')
   assert local.returncode == 0, local.stderr
+  done = run(server, 'evaluate', *COMMANDS['evaluate'], workdir, **cache)
+  assert done.returncode == 0, done.stderr
   server.faults()
   scores = parquet.read_table(
       io.BytesIO(server.ask('GET', '/bucket/scores.parquet')))
