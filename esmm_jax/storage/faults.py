@@ -85,6 +85,11 @@ def refusal(url: str, error: Exception) -> StoreError:
         f'{url}: there is no such bucket or file ({told(error)}) Make the'
         ' bucket, or look at the name.'
     )
+  if _is_changed(error):
+    return StoreError(
+        f'{url} was changed while it was read. Wait until it is complete, then'
+        ' run the same command.'
+    )
   if isinstance(error, NotImplementedError):
     return StoreError(f'{url}: its file system cannot do this; use another.')
   return StoreError(
@@ -145,10 +150,15 @@ def _has_none(error: BaseException) -> bool:
   return type(error).__name__ in _NO_CREDENTIALS
 
 
+def _is_changed(error: BaseException) -> bool:
+  """Returns whether a file has another ETag than when it was opened."""
+  return type(error).__name__ == 'FileExpired'
+
+
 def _passes(error: Exception) -> bool:
   """Returns whether the same may work in a moment."""
   lasting = (PermissionError, NotImplementedError, ImportError, TypeError,
              AttributeError, IsADirectoryError, NotADirectoryError)  # fmt: skip
-  if type(error).__name__ == 'FileExpired':  # Changed while it was read.
+  if _is_changed(error) or _has_none(error):
     return False
-  return not isinstance(error, lasting) and not _has_none(error)
+  return not isinstance(error, lasting)

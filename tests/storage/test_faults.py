@@ -16,6 +16,10 @@ class NoCredentialsError(Exception):
   """As botocore calls it."""
 
 
+class FileExpired(OSError):
+  """As s3fs calls it."""
+
+
 class Cut(Exception):
   """Of a library: not even an OSError."""
 
@@ -48,6 +52,7 @@ def test_after_a_while_nothing_is_tried_again(url, monkeypatch):
 @pytest.mark.parametrize('error, words', [
     (PermissionError('Forbidden'), 'access is denied'),
     (NoCredentialsError('none'), 'access is denied'),
+    (FileExpired('etag'), 'was changed while it was read'),
     (NotImplementedError(), 'its file system cannot do this')])
 def test_what_does_not_pass_is_told_at_once(error, words, url, monkeypatch):
   failing = stores.Failing(monkeypatch, 'cat_file', error, 99)

@@ -4,6 +4,7 @@ import importlib.util
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -24,9 +25,13 @@ pytestmark = [
         reason=f'not installed: {MISSING}; pip install moto[server] s3fs')]
 FAULTS = {'every': 23, 'cut': 11}  # Requests answered 503, bodies cut.
 ROWS = 600
-DATA = ['--config=configs/esmm.py:tabular', '--config.dataset.id=user,item,day',
-        '--workers=1']
-TRAIN = [*DATA, '--config.batch_size=100', '--config.evals_per_epoch=2',
+TEXT = (ROOT / 'docs' / 'storage.md').read_text('utf-8').replace('\\\n', ' ')
+# Program -> its words in docs/storage.md.
+COMMANDS = {
+    words[2].removeprefix('experiments.'): words[3:]
+    for line in TEXT.splitlines() if line.startswith('python -m ')
+    for words in [shlex.split(line)]}
+SMALL = ['--workers=1', '--config.batch_size=100', '--config.evals_per_epoch=2',
          '--config.num_epochs=2', '--config.selection.patience=9']
 
 
@@ -67,11 +72,11 @@ def numbers(workdir):
 
 def test_the_whole_way(server, log, tmp_path):
   """The numbers are those of local files; a machine is lost on the way."""
-  done = run(server, 'train', *TRAIN, f'--config.dataset.files={log}',
-             f'--data_dir={tmp_path}/local', f'--workdir={tmp_path}/wanted')
+  words = [*COMMANDS['train'], *SMALL]
+  done = run(server, 'train', *words, f'--config.dataset.files={log}',
+             f'--data_dir={tmp_path}/local', f'--workdir={tmp_path}/wanted',
+             '--mirror=')
   assert done.returncode == 0, done.stderr
-  words = [*TRAIN, '--config.dataset.files=s3://bucket/log/day=*/*',
-           '--data_dir=s3://bucket/prepared', '--mirror=s3://bucket/runs/a']
   server.faults(**FAULTS)
   killed = subprocess.run(
       [sys.executable, '-m', 'tests.training.killing', 'evaluating', '3',
@@ -85,25 +90,26 @@ def test_the_whole_way(server, log, tmp_path):
   cache = {'ESMM_JAX_CACHE': f'{tmp_path}/cache'}
   done = run(server, 'train', *words, f'--workdir={tmp_path}/new', **cache)
   assert done.returncode == 0, done.stderr
-  assert 'new is filled from s3://bucket/runs/a: step ' in done.stderr
+  assert 'new is filled from s3://bucket/runs/esmm: step ' in done.stderr
   assert 'Going on at step ' in done.stdout
   assert numbers(tmp_path / 'new') == numbers(tmp_path / 'wanted') != {}
   # The shards were copied, not prepared again.
   assert any('/prepared/' in p for p in server.told()['paths'])
 
-  score = [f'--workdir={tmp_path}/new', '--key=user,item']
-  done = run(server, 'predict', *score, '--input=s3://bucket/log/',
-             '--output=s3://bucket/out/s.parquet', **cache)
+  workdir = f'--workdir={tmp_path}/new'
+  done = run(server, 'predict', *COMMANDS['predict'], workdir, **cache)
   assert done.returncode == 0, done.stderr
-  assert done.stdout.startswith('s3://bucket/out/s.parquet: 2,400 rows')
-  local = run(server, 'predict', *score, f'--input={log}',
-              f'--output={tmp_path}/s.parquet')
+  assert done.stdout.startswith('s3://bucket/scores.parquet: 2,400 rows')
+  local = run(server, 'predict', *COMMANDS['predict'], workdir,
+              f'--input={log}', f'--output={tmp_path}/s.parquet')
   assert local.returncode == 0, local.stderr
+  done = run(server, 'evaluate', *COMMANDS['evaluate'], workdir, **cache)
+  assert done.returncode == 0, done.stderr
   server.faults()
   scores = parquet.read_table(
-      io.BytesIO(server.ask('GET', '/bucket/out/s.parquet')))
+      io.BytesIO(server.ask('GET', '/bucket/scores.parquet')))
   assert scores.equals(parquet.read_table(tmp_path / 's.parquet'))
-  assert server.names('out') == ['out/s.parquet']
+  assert server.names('scores') == ['scores.parquet']
   for path in tmp_path.rglob('*'):  # Neither notes nor copies have them.
     if path.is_file():
       content = path.read_bytes()
@@ -122,7 +128,8 @@ def test_the_whole_way(server, log, tmp_path):
           '@bucket/log'], 'error: dataset.files: a URL of s3:// holds a'
      ' password')])
 def test_one_line(faults, words, told, server, log, tmp_path):
-  base = [*DATA, f'--config.dataset.files={log}', f'--data_dir={tmp_path}/d']
+  base = [*COMMANDS['prepare_data'], '--workers=1',
+          f'--config.dataset.files={log}', f'--data_dir={tmp_path}/d']
   server.faults(**faults)
   done = run(server, 'prepare_data', *base, *words,
              ESMM_JAX_CACHE=f'{tmp_path}/cache')

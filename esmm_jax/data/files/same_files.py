@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from esmm_jax.data.files.file_hashes import Hashes, size
+from esmm_jax.data.store import remote_data
 from esmm_jax.types import InputError
 
 
@@ -59,9 +60,11 @@ def check(
   }
   sizes = {name: size(path) for name, path in present.items()}
 
+  shown = remote_data.shown(folder)
+
   def refuse(name: str, problem: str) -> None:
     raise InputError(
-        f'{folder} was prepared from other {which}: {name} {problem}. Delete'
+        f'{shown} was prepared from other {which}: {name} {problem}. Delete'
         f' that folder to prepare from the new files{advice} or use another'
         ' --data_dir.'
     )

@@ -5,6 +5,7 @@ import os
 import shutil
 
 from esmm_jax import checksums, locks, whole_files
+from esmm_jax.ownership import MARKER
 from esmm_jax.storage.snapshots import Files
 from esmm_jax.workdir import end_note
 
@@ -60,9 +61,8 @@ def is_empty(workdir: str) -> bool:
     names = os.listdir(workdir)
   except FileNotFoundError:
     return True
-  return all(
-      n in (locks.NAME, PROCESSES) or whole_files.is_stray(n) for n in names
-  )
+  at_once = (MARKER, locks.NAME, PROCESSES)
+  return all(n in at_once or whole_files.is_stray(n) for n in names)
 
 
 def _others(workdir: str) -> Iterator[str]:
