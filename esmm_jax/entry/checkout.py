@@ -18,7 +18,7 @@ from typing import Any
 NAMES = ('configs', 'experiments')
 _PACKAGE = 'esmm_jax'
 _INSIDE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-ROOT = os.path.dirname(_INSIDE)
+_BESIDE = os.path.dirname(_INSIDE)
 
 
 def is_checkout() -> bool:
@@ -26,9 +26,14 @@ def is_checkout() -> bool:
   return not os.path.isdir(os.path.join(_INSIDE, NAMES[0]))
 
 
+def root() -> str:
+  """Returns the folder that holds the package; of a checkout, its root."""
+  return _BESIDE
+
+
 def folder(name: str) -> str:
   """Returns the folder of one of `NAMES`."""
-  return os.path.join(ROOT if is_checkout() else _INSIDE, name)
+  return os.path.join(root() if is_checkout() else _INSIDE, name)
 
 
 class _Other:

@@ -75,16 +75,20 @@ def _is_there(module: str) -> bool:
 
 
 def _remedy(absent: list[str]) -> str:
+  """Returns what to type, as seen from the folder that one is in."""
+  this = shlex.quote(sys.executable)
   if not checkout.is_checkout():
     names = ' '.join(MODULES[m] for m in absent) or 'esmm_jax'
-    return f'Type: {shlex.quote(sys.executable)} -m pip install {names}'
-  near = os.path.relpath(checkout.ROOT)
-  root = checkout.ROOT if near.startswith(os.pardir) else near
-  script = os.path.normpath(os.path.join(root, '.venv/bin/activate'))
-  activate = f'. {shlex.quote(script)}'
-  if os.path.isfile(os.path.join(checkout.ROOT, '.venv/bin/activate')):
-    python = os.path.join(checkout.ROOT, '.venv/bin/python')
-    if os.path.abspath(sys.executable) != python:
-      return f'Type: {activate}'
-  make = 'make setup' if root == os.curdir else f'make -C {root} setup'
-  return f'Type: {make} && {activate}'
+    return f'Type: {this} -m pip install {names}'
+  root = checkout.root()
+  near = os.path.relpath(root)
+  folder = shlex.quote(root if near.startswith(os.pardir) else near)
+  environment = os.path.normpath(os.path.join(folder, '.venv'))
+  activate = f'. {environment}/bin/activate'
+  if os.path.isfile(os.path.join(root, '.venv/bin/activate')):
+    python = os.path.join(root, '.venv/bin/python')
+    if os.path.abspath(sys.executable) == python:
+      return f'Type: {this} -m pip install -e {folder}'  # Of older code.
+    return f'Type: {activate}'
+  where = '' if folder == os.curdir else f' -C {folder}'
+  return f'Type: make{where} setup && {activate}'

@@ -215,3 +215,20 @@ def test_an_older_python_and_one_package(monkeypatch):
   assert requirements.problem() == (
       f'no_such is not installed for {sys.executable}. Type: {sys.executable}'
       ' -m pip install no-such')
+
+
+def test_a_checkout_with_an_environment(monkeypatch, tmp_path):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(checkout, 'root', lambda: str(tmp_path))
+  monkeypatch.setattr(requirements, 'MODULES', {'no_such': 'no-such'})
+  said = lambda: requirements.problem().partition('Type: ')[2]
+  assert said() == 'make setup && . .venv/bin/activate'
+  (tmp_path / '.venv' / 'bin').mkdir(parents=True)
+  (tmp_path / '.venv' / 'bin' / 'activate').write_text('')
+  assert said() == '. .venv/bin/activate'
+  python = str(tmp_path / '.venv' / 'bin' / 'python')
+  monkeypatch.setattr(sys, 'executable', python)  # Of an earlier version.
+  assert said() == f'{python} -m pip install -e .'
+  (tmp_path / 'else').mkdir()
+  monkeypatch.chdir(tmp_path / 'else')
+  assert said() == f'{python} -m pip install -e {tmp_path}'
