@@ -27,17 +27,14 @@ assert one == log.prepared(folder / '2', files, 'ray', 2, **options) != {}
 print('done')
 """
 
-PREPARE_OTHERS = """
+PREPARE_ALI_CCP = """
 import pathlib
 import sys
 from benchmarks.ali_ccp_files import write_random
 from esmm_jax.data.ali_ccp import chunks, stored
-from esmm_jax.data.simulator import dataset
 from tests.data.ali_ccp import test_workers as ali_ccp
-from tests.data.simulator import test_workers as simulator
 
 chunks.CHUNK_BYTES, stored.SHARD_ROWS = 50_000, 600
-dataset.SHARD_ROWS = 700
 folder = pathlib.Path(sys.argv[1])
 for split, num in (('train', 40), ('test', 10)):
   write_random(str(folder / 'raw'), split, num)
@@ -45,9 +42,17 @@ one, two = (
     ali_ccp.prepared(folder / engine, folder / 'raw', engine, k)
     for engine, k in (('local', 1), ('ray', 2)))
 assert one == two != {}
+print('done')
+"""
+PREPARE_SIMULATOR = """
+import sys
+from esmm_jax.data.simulator import dataset
+from tests.data.simulator import test_workers as simulator
+
+dataset.SHARD_ROWS = 700
 one, two = (
-    simulator.prepared(folder / f's-{engine}', engine, k, **simulator.DELAYED)
-    for engine, k in (('local', 1), ('ray', 2)))
+    simulator.prepared(f'{sys.argv[1]}/{name}', name, k, **simulator.DELAYED)
+    for name, k in (('local', 1), ('ray', 2)))
 assert one == two != {}
 print('done')
 """
@@ -56,7 +61,8 @@ print('done')
 @needs_ray
 @pytest.mark.long
 @pytest.mark.parametrize(
-    'code', [PREPARE, PREPARE_OTHERS], ids=['log', 'others'])
+    'code', [PREPARE, PREPARE_ALI_CCP, PREPARE_SIMULATOR],
+    ids=['log', 'ali_ccp', 'simulator'])
 def test_preparing(code, tmp_path):
   done = subprocess.run(
       [sys.executable, '-c', code, str(tmp_path)], cwd=ROOT, text=True,

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 
 from esmm_jax.data.ali_ccp import chunks, stored
 from esmm_jax.data.ali_ccp.chunks import Span
@@ -223,16 +222,14 @@ def test_a_bad_line_before_one_that_is_too_long(folders, tmp_path, monkeypatch):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize('engine, workers', [
-    ('local', 2), ('local', 4), ('killing', 2)])
-def test_the_same_bytes_of_processes(
-    engine, workers, folders, tmp_path, capsys):
+def test_the_same_bytes_of_processes(folders, tmp_path, capsys):
   options = dict(DROPPED, without_common='keep')
-  one, two = (
-      prepared(tmp_path / name, folders[1], name.split('-')[0], k, **options)
-      for name, k in (('local-1', 1), (f'{engine}-{workers}', workers)))
-  assert one == two
+  one, two, four, killed = (
+      prepared(tmp_path / f'{engine}-{k}', folders[1], engine, k, **options)
+      for engine, k in (
+          ('local', 1), ('local', 2), ('local', 4), ('killing', 2)))
+  assert one == two == four == killed
+  # One in reading train and test, in encoding them, and in counting.
   lost = capsys.readouterr().err.count('another one does part ')
-  # Reading and encoding train and test, and counting.
-  assert lost == (5 if engine == 'killing' else 0)
-  assert not os.path.exists(tmp_path / 'local-1' / 'temporary')
+  assert lost == 5
+  assert not list(tmp_path.rglob('temporary'))
