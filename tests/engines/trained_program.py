@@ -15,7 +15,7 @@ def main(word, folder):
   request = starting.Request('ray', 2, 'GPU=1', folder=folder)
   with starting.opened(request) as start:
     program = starting.program(
-        'tests.engines.saying', ['saying', word, folder], 2)
+        'tests.engines.saying_in_run', ['saying', word, folder], 2)
     code = attempts.run(lambda: start(program), 2, 1, False)
   ray.shutdown()
   sys.exit(code)

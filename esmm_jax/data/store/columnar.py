@@ -211,8 +211,7 @@ class ColumnarBuilder(Registered, abc.ABC):
     Raises:
       InputError: It exists, but is not as it was written.
     """
-    final = os.fspath(self.data_path)
-    with unfinished.alone(final):
+    with unfinished.alone(final := os.fspath(self.data_path)):
       self._look()  # Another process may have built it in the meantime.
       if self.files is None:
         self._build(final)
@@ -243,8 +242,8 @@ class ColumnarBuilder(Registered, abc.ABC):
     with self._bar() as self._progress:
       schema, splits, report = self._generate_splits()
       for split, shards in splits.items():
-        where = folder, self.name, split
-        infos.append(write_split(*where, schema, shards, self._wrote))
+        of = folder, self.name, split, schema
+        infos.append(write_split(*of, shards, self._wrote))
     self.info.set_splits(tfds.core.SplitDict(infos))
     self.info.metadata.update(schema=schema.to_dict(), report=report)
 
