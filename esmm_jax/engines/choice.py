@@ -5,7 +5,6 @@ import contextlib
 import os
 from typing import NamedTuple
 
-from esmm_jax import streams
 from esmm_jax.cores import cores
 from esmm_jax.engines.engine import Engine, InProcess
 from esmm_jax.engines.local import Processes
@@ -108,17 +107,3 @@ def _on_ray(workers: int, address: str) -> Engine:
   from esmm_jax.engines.on_ray import OnRay
 
   return OnRay(workers, address)
-
-
-def warn_of_one(name: str) -> None:
-  """Warns of workers that a data set does not use.
-
-  Args:
-    name: Of the data set.
-  """
-  engine, workers, _ = _State.choice
-  if engine == 'ray' or (workers or 1) > 1:
-    flag = f'--workers={workers}' if engine == 'local' else '--engine=ray'
-    streams.warn(
-        f'{flag}: the data set {name} is prepared by one process.'
-    )

@@ -193,8 +193,11 @@ def test_the_requirements():
 
 @pytest.mark.parametrize('module', ['experiments.train', 'experiments'])
 def test_a_program_without_its_packages(module):
-  done = subprocess.run(  # -S: nothing that is installed.
-      [sys.executable, '-S', '-m', module, '--config=esmm:smoke'],
+  # Not that of .venv, which would need no activation. -S: nothing installed.
+  version = f'python{sys.version_info.major}.{sys.version_info.minor}'
+  python = os.path.join(sys.base_prefix, 'bin', version)
+  done = subprocess.run(
+      [python, '-S', '-m', module, '--config=esmm:smoke'],
       capture_output=True, text=True, cwd=ROOT, check=False,
       env={k: v for k, v in os.environ.items() if k != 'PYTHONPATH'})
   assert (done.returncode, done.stdout) == (1, '')
