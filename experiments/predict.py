@@ -83,10 +83,10 @@ def main() -> None:
     )
 
   from esmm_jax.data.tabular import unseen
-  from esmm_jax.serving.targets import target
+  from esmm_jax.serving.targets import choice
 
   form = _FORMAT.value or ''
-  target.of(output, form, flags.FLAGS.overwrite).check()
+  choice.of(output, form, flags.FLAGS.overwrite).check()
   counts = unseen.Counts()
   with _workers() as workers:
     num, rate, in_log = _score(output, counts, workers)

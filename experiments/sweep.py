@@ -36,7 +36,7 @@ from typing import Any
 
 from absl import flags
 from esmm_jax import streams
-from esmm_jax.engines import slots
+from esmm_jax.engines import slot_choice
 from esmm_jax.entry import commands
 from esmm_jax.plugins import flags as plugin_flags
 
@@ -131,10 +131,10 @@ def _train(plan: plans.Plan, workdir: str, command: str, refused: Any) -> Any:
   return several.train(work, failed, ask)
 
 
-def _ask() -> slots.Ask:
+def _ask() -> slot_choice.Ask:
   """Returns what the flags say of slots."""
   values = flags.FLAGS
-  return slots.Ask(
+  return slot_choice.Ask(
       values.engine,
       _SLOTS.value,
       values.workers,

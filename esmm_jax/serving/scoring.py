@@ -24,7 +24,7 @@ from esmm_jax.serving import inputs
 from esmm_jax.serving.history import replay
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.serving.scored_parts import FileParts, numbered, Part
-from esmm_jax.serving.targets import target as targets
+from esmm_jax.serving.targets import choice as targets
 from esmm_jax.serving.targets.target import Target
 from esmm_jax.serving.workers.by_span import score_by_span, Work, Workers
 from esmm_jax.types import InputError
@@ -69,7 +69,7 @@ def score_files(
     history: Of a run with one: see `replay.prepare`.
     as_of: See there.
     workers: Those that score; None: this process does.
-    output_format: Of the files of a folder; see `targets.target.of`.
+    output_format: Of the files of a folder; see `targets.choice.of`.
 
   Returns:
     The number of rows.

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from esmm_jax import streams
 from esmm_jax.engines.program import Call, End, Line
-from esmm_jax.engines.slots import Ask, opened, Slots
+from esmm_jax.engines.slot_choice import Ask, opened
+from esmm_jax.engines.slots import Slots
 from esmm_jax.types import InputError
 from esmm_jax.workdir import stopping
 

@@ -7,6 +7,7 @@ import time
 
 from esmm_jax.cores import cores
 from esmm_jax.engines import shares, slots
+from esmm_jax.engines.slot_choice import Ask, parse
 from esmm_jax.engines.program import Call, End
 from esmm_jax.types import InputError
 import pytest
@@ -78,18 +79,18 @@ def test_a_program_sees_that_it_is_alone(tmp_path):
     ('GPU=.5,big=2', {'GPU': .5, 'big': 2.0}),
 ])
 def test_resources(text, expected):
-  assert slots.parse(text) == expected
+  assert parse(text) == expected
 
 
 @pytest.mark.parametrize('text', ['GPU', '=1', 'CPU=0', 'topology=2x2'])
 def test_no_resources(text):
   with pytest.raises(InputError, match=f'--resources={text}: '):
-    slots.Ask('ray', resources=text).check()
+    Ask('ray', resources=text).check()
 
 
 @pytest.mark.parametrize('ask, words', [
-    (slots.Ask('ray', slots=2), '--slots=2 is of --engine=local; --workers'),
-    (slots.Ask(resources='GPU=1'), '--resources=GPU=1 is of --engine=ray, and'),
+    (Ask('ray', slots=2), '--slots=2 is of --engine=local; --workers'),
+    (Ask(resources='GPU=1'), '--resources=GPU=1 is of --engine=ray, and'),
 ])
 def test_flags_that_contradict_each_other(ask, words):
   with pytest.raises(InputError, match=words):
@@ -97,8 +98,8 @@ def test_flags_that_contradict_each_other(ask, words):
 
 
 def test_several():
-  assert slots.Ask('ray').several and slots.Ask(slots=2).several
-  assert not slots.Ask().several and not slots.Ask(slots=1).several
+  assert Ask('ray').several and Ask(slots=2).several
+  assert not Ask().several and not Ask(slots=1).several
 
 
 @pytest.fixture(name='gpus')

@@ -44,7 +44,7 @@ class Folder(Target):
 
   @classmethod
   def of(cls, path: str, form: str, overwrite: bool) -> 'Folder':
-    """Returns that of a path; see `target.of`."""
+    """Returns that of a path; see `choice.of`."""
     if form:
       check_choice('--output_format', form, FORMS)
     else:

@@ -16,7 +16,7 @@ class OneFile(Target):
 
   @classmethod
   def of(cls, path: str, form: str, overwrite: bool) -> 'OneFile':
-    """Returns that of a path; see `target.of`."""
+    """Returns that of a path; see `choice.of`."""
     if form:
       raise InputError(
           f'--output_format={form} is of a folder, and --output={path} a file,'

@@ -1,14 +1,11 @@
-"""The interface of what scores are written into, and the choice of one."""
+"""The interface of what scores are written into."""
 
 import abc
 from collections.abc import Mapping, Sequence
-import os
 
 from esmm_jax import ownership
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.engines.engine import Engine
-from esmm_jax.storage import remote
-from esmm_jax.types import InputError
 
 
 class Target(abc.ABC):
@@ -69,29 +66,3 @@ class Target(abc.ABC):
     Raises:
       InputError: There is no part, one is damaged, or their types differ.
     """
-
-
-def of(path: str, form: str = '', overwrite: bool = False) -> Target:
-  """Returns the target that `--output` names.
-
-  Args:
-    path: A file; or a folder, which ends with a slash.
-    form: Of the files of a folder, one of `folder.FORMS`; '': that of the
-      ending of its name, as in `scores.csv/`, else Parquet.
-    overwrite: Whether what exists is replaced.
-
-  Raises:
-    InputError: There is no such form, or it is of a file; or a folder is at a
-      URL.
-  """
-  from esmm_jax.serving.targets import at_url, folder, one_file
-
-  kind = at_url.AtUrl if remote.is_remote(path) else one_file.OneFile
-  if path.endswith(('/', os.sep)):
-    if remote.is_remote(path):
-      raise InputError(
-          f'--output={path} is a folder at a URL, which is not written; name a'
-          f' file there, as {path}scores.parquet, or a folder of this machine.'
-      )
-    kind = folder.Folder
-  return kind.of(path, form, overwrite)
