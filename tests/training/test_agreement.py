@@ -151,6 +151,7 @@ def test_what_is_not_defined_is_said_once(tmp_path, capfd):
       "column 'one' is 'x' in all training rows: it tells the model nothing.",
       "dataset.train_split 'train+valid' and dataset.valid_split 'valid' have"
       ' 200 rows in common',
+      "60.7% of the values of column 'user' in test are rare or were never",
       'valid/ctr: auc, normalized entropy cannot be computed and are null in'
       ' results.json, because click is 1 in all 200 rows',
       'valid/ctr/auc, which selects, was not a number in any evaluation: the'
