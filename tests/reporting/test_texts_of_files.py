@@ -7,8 +7,9 @@ import os
 import re
 
 from esmm_jax.reporting import plots, text as report
-from esmm_jax.reporting.grid import Grid, in_markdown, pipes, tabular
+from esmm_jax.reporting.grid import Grid, in_markdown, pipes
 from esmm_jax.reporting.page import parts, sweep_page
+from esmm_jax.reporting.tex import tabular
 from esmm_jax.sweeps.points import fixed, product, run_name, sweep
 from esmm_jax.sweeps.results import tabulate
 from esmm_jax.sweeps.table import Column, Table

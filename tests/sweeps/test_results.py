@@ -9,7 +9,8 @@ import os
 from esmm_jax.metrics.significance import paired, Summary
 from esmm_jax.reporting import grid, text as report
 from esmm_jax.reporting.gain_grid import verdict
-from esmm_jax.reporting.grid import Grid, pipes, tabular
+from esmm_jax.reporting.grid import Grid, pipes
+from esmm_jax.reporting.tex import tabular
 from esmm_jax.sweeps.choice import choose
 from esmm_jax.sweeps.points import chain, fixed, product, run_name, sweep
 from esmm_jax.sweeps.results import Gain, tabulate
@@ -136,11 +137,13 @@ A note.
 
 ### estimator x
 
-| model  | n |     CTR AUC ↑ |      log loss ↓ | seconds |
-|--------|--:|--------------:|----------------:|--------:|
-| single | 3 | .6100 ± .0100 | .50000 ± .00000 | 1,235.5 |
-| mmoe   | 3 | .6233 ± .0153 | .50000 ± .00000 | 1,235.5 |
-| ple    | 3 | .6000 ± .0100 | .50000 ± .00000 | 1,235.5 |
+| model  | n |         CTR AUC ↑ |      log loss ↓ | seconds |
+|--------|--:|------------------:|----------------:|--------:|
+| single | 3 |     .6100 ± .0100 | .50000 ± .00000 | 1,235.5 |
+| mmoe   | 3 | **.6233 ± .0153** | .50000 ± .00000 | 1,235.5 |
+| ple    | 3 |     .6000 ± .0100 | .50000 ± .00000 | 1,235.5 |
+
+Bold: the best mean of the column.
 
 ### estimator x: gain over single (estimator y)
 
@@ -295,9 +298,9 @@ def test_papers_numbers_stand_beside_ours(tmp_path):
 
 
 def cells(text):
-  """The cells of Markdown tables, without the rules below the headers."""
+  """The cells of Markdown tables, without rules and bold type."""
   return [
-      [cell.strip() for cell in line.split('|')[1:-1]]
+      [cell.strip().replace('**', '') for cell in line.split('|')[1:-1]]
       for line in text.splitlines()
       if line.startswith('|') and not line.startswith('|-')
   ]
@@ -657,7 +660,7 @@ def test_what_markdown_and_latex_cannot_hold_is_escaped():
       '| t-x           |        <.001* |')
   assert tabular(grid) == (
       '\\begin{tabular}{lr}\n\\toprule\na\\_b & n \\\\\n\\midrule\n'
-      '50 \\% | x \\& y & $-$.5 [$-$.7, +1] \\\\\n'
+      '50 \\% \\textbar{} x \\& y & \\twolines{$-$.5}{[$-$.7, +1]} \\\\\n'
       't-x & $<$.001* \\\\\n\\bottomrule\n\\end{tabular}')
 
 
