@@ -119,11 +119,12 @@ def _float(grid: Grid, title: str, label: str, k: int, num: int) -> str:
   part = f'part {k + 1} of {num}' if num > 1 else ''
   more = '; '.join(t for t in (grid.title, part) if t)
   caption = escaped(f'{title} ({more})' if more else title)
+  below = grid.notes if k == num - 1 else [f'Notes: see part {num}.']
   notes = [
       r'\par\smallskip',
       r'\begin{minipage}{\linewidth}',
       r'\footnotesize',
-      *map(escaped, grid.notes),
+      *map(escaped, below),
       r'\end{minipage}',
   ]
   return '\n'.join([
@@ -134,7 +135,7 @@ def _float(grid: Grid, title: str, label: str, k: int, num: int) -> str:
       f'\\caption{{{caption}.}}',
       f'\\label{{{label}}}',
       tabular(grid),
-      *(notes if grid.notes and k == num - 1 else ()),
+      *(notes if grid.notes else ()),
       f'\\end{{table{star}}}',
   ])
 

@@ -23,7 +23,8 @@ from esmm_jax.workdir.identity import say_once
 
 _CAPTIONS = {
     'front': (
-        'Each point is the mean over seeds of one weighting of the tasks; up'
+        'Each point is the mean over seeds of one weighting of the tasks, its'
+        ' ellipse (a line, of two seeds) one standard deviation of them; up'
         ' and to the right is better. A curve that beats the single-task point'
         ' in one direction only shows the seesaw.'
     ),
