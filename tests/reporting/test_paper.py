@@ -62,7 +62,8 @@ def test_best_means(tmp_path):
   block, = filled(table, tmp_path)
   chosen = best(table, block)
   assert chosen.cells == {(1, AUC), (2, LOSS)}
-  assert chosen.note == 'Bold: the best mean of the column; not compared: bound.'
+  assert chosen.note == (
+      'Bold: the best mean of the column; not compared: bound.')
   text = report.markdown(table, [block])
   assert re.findall(r'\*\*(.*?)\*\*', text) == [
       '.6400 ± .0141', '.28050 ± .00071']
@@ -179,7 +180,8 @@ def test_gains_fit_a_column(tmp_path):
         ('--flag', '-{}-flag'),
         ('-.5 [-.7, +1]', '$-$.5 [$-$.7, +1]'),
         ('2026-01-02', '2026-01-02'),
-        ('x | "y" `z`', r"x \textbar{} ''y'' \textasciigrave{}z\textasciigrave{}"),
+        ('x | "y"', r"x \textbar{} ''y''"),
+        ('`z`', r'\textasciigrave{}z\textasciigrave{}'),
         (r'\input{x}', r'\textbackslash{}input\{x\}'),
         ('≥ − × …', r'$\ge$ $-$ $\times$ \ldots{}'),
     ],
