@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 from esmm_jax.metric_names import ENTIRE, GROUPED, WEIGHTS
 from esmm_jax.metrics import Metric, METRICS, side_by_side
+from esmm_jax.metrics.classes import Classes
 from esmm_jax.metrics.ranking import grouped_auc
 from esmm_jax.metrics.regression import REGRESSION_METRICS
+from esmm_jax.metrics.thresholds import OF_CLASSES
 from esmm_jax.metrics.truth import against_truth
 from esmm_jax.metrics.weights import clicked_rows, RowWeights
 from esmm_jax.plugins.registry import Registry
@@ -229,7 +231,13 @@ def of_events(
     labels: 0 or 1 [n].
     periods: See `Observed`.
   """
-  values = {n: _value(METRICS, n, logits, labels) for n in METRICS.in_use()}
+  classes = Classes.of(logits, labels)  # Sorts once for all that need it.
+  values = {
+      n: OF_CLASSES[n](classes)
+      if n in OF_CLASSES
+      else _value(METRICS, n, logits, labels)
+      for n in METRICS.in_use()
+  }
   if periods is not None:
     values['auc'] = grouped_auc(logits, labels, periods).value
   return values
