@@ -9,7 +9,8 @@
   fronts        two scores traded against each other: front, area, ellipse
   front_margin  how far a model lies beyond such a front
   score_pairs   checks and bootstrap of these two
-  by_space      all of them by task and sample space
+  one_task      all metrics of one task's rows
+  by_space      those of every task, by sample space
   weights       of clicked rows in a loss: effective sample size, largest
   gates         the use of a model's gates
   choosing      the one that selects the parameters of a run

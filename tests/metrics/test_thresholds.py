@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from esmm_jax.metrics import by_space, METRICS, thresholds
+from esmm_jax.metrics import METRICS, one_task, thresholds
 from esmm_jax.metrics.classes import Classes
 from esmm_jax.types import InputError
 from hypothesis import given, settings, strategies as st
@@ -121,7 +121,7 @@ def test_sorted_once_for_a_task():
   rng = np.random.default_rng(0)
   logits = np.round(rng.normal(size=3000), 2).astype(np.float32)
   labels = rng.integers(0, 2, 3000)
-  found = by_space.of_events(logits, labels)
+  found = one_task.of_events(logits, labels)
   assert list(found) == list(METRICS)
   for name, metric in METRICS.items():
     assert found[name] == metric(logits, labels, None), name
