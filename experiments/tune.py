@@ -37,7 +37,7 @@ cli.define_data_dir()
 file_flags.define_engine()
 _WORKDIR = file_flags.define_path('workdir', None, 'Gets the trials.')
 _SPACE = flags.DEFINE_multi_string(
-    'space', [], 'KEY=RANGE or KEY=LIST, or a file of them; repeatable.'
+    'space', None, 'KEY=RANGE or KEY=LIST, or a file of them; repeatable.'
 )
 _TRIALS = flags.DEFINE_integer(
     'trials', 20, 'Trials in all.', lower_bound=1, upper_bound=100_000
@@ -111,7 +111,7 @@ def _asked(design: Any) -> dict[str, Any]:
   return {
       'config': design.spec,
       'keys': keys,
-      'space': {d.key: repr(d) for d in design.space},
+      'space': [str(d) for d in design.space],
       'metric': design.metric,
       'mode': design.mode,
       'sampler': _SAMPLER.value,

@@ -46,6 +46,12 @@ class Dimension:
   log: bool = False
   whole: bool = False
 
+  def __str__(self) -> str:
+    if self.choices:
+      return f'{self.key}={list(self.choices)}'
+    log = 'log:' if self.log else ''
+    return f'{self.key}={log}{self.low:g}:{self.high:g}'
+
   @property
   def ends(self) -> tuple[Any, ...]:
     """All choices, or both ends of the range."""
@@ -143,16 +149,17 @@ def _dimension(where: str, line: str) -> Dimension:
     if not _KEY.fullmatch(f'{key}{equals}'):
       raise ValueError
     if rest.startswith(('[', '(')):
-      choices = tuple(ast.literal_eval(rest))
-      if len(set(map(repr, choices))) < max(len(choices), 2):
-        raise InputError(
-            f'--space={where}: list two values or more, each once.'
-        )
-      return Dimension(key, choices)
-    log = rest.startswith('log:')
-    low, high = map(float, rest.removeprefix('log:').split(':'))
+      choices, ends = tuple(ast.literal_eval(rest)), []
+    else:
+      choices, ends = (), rest.removeprefix('log:').split(':')
+      low, high = map(float, ends)
   except (ValueError, SyntaxError, TypeError) as e:
     raise InputError(f'--space={where}: {_HELP}') from e
+  if not ends:
+    if len(set(map(repr, choices))) < max(len(choices), 2):
+      raise InputError(f'--space={where}: list two values or more, each once.')
+    return Dimension(key, choices)
+  log = rest.startswith('log:')
   if not (math.isfinite(low) and math.isfinite(high) and low < high):
     raise InputError(f'--space={where}: the first end must be the lower one.')
   if log and low <= 0:

@@ -145,7 +145,7 @@ def design(
         ' selection.metric unset, or name one, as valid/ctcvr/auc.'
     )
   machine = machine_keys(config)
-  machine.pop('run.save_predictions', None)  # There are no rows to predict.
+  machine['run.save_predictions'] = False  # There are no rows to predict.
   flat = flatten(config.to_dict())
   own = {k: flat.get(k, v) for k, v in keys.items()}
   return Design(spec, own, machine, space, chosen.metric, chosen.mode)
@@ -172,8 +172,8 @@ def settle(asked: Mapping[str, Any], workdir: str) -> None:
     if not isinstance(before, dict) or before.get(key) != value:
       old = before.get(key) if isinstance(before, dict) else before
       raise InputError(
-          f'--workdir={workdir} is of a search with {key} {old}, and this one'
-          f' has {value}. Name another folder; --trials alone may grow.'
+          f'--workdir={workdir} is of a search with the {key} {old}, and this'
+          f' one has {value}. Name another folder; --trials alone may grow.'
       )
 
 
@@ -251,15 +251,17 @@ class Trials:
       self, plan: plans.Plan, names: Sequence[str], refused: Mapping[str, Any]
   ) -> dict[str, Exception]:
     """Trains a group; returns run -> its error, of those that failed."""
-    from esmm_jax.sweeps.saved_runs import find_run
+    from esmm_jax.json_files import read_json
+    from esmm_jax.sweeps.saved_runs import failure_file, find_run
     from esmm_jax.tuning import early_end
 
     saved = {name: find_run(self._workdir, name) for name in names}
-    # Its loss would not be finite again.
     failed = {
-        name: FloatingPointError('its loss was not finite.')
+        name: FloatingPointError(
+            read_json(failure_file(self._workdir, name))['message']
+        )
         for name, run in saved.items()
-        if run.failure == 'FloatingPointError'
+        if run.failure == 'FloatingPointError'  # As it would be again.
     }
     rest = [name for name in names if name not in failed]
     if all(saved[name].results is not None for name in rest):
