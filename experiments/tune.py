@@ -77,17 +77,17 @@ def _run(config: Any, workdir: str) -> None:
   """Trains the trials and says which is best."""
   from esmm_jax import ownership
   from esmm_jax.tuning.search import Search
-  from esmm_jax.experiments.sweeping import trials
+  from esmm_jax.experiments.sweeping import searches, trials
 
   data_dir = flags.FLAGS.data_dir
   spec, keys = cli.config_spec(), cli.set_keys()
-  design = trials.design(config, spec, keys, _SPACE.value, data_dir)
+  design = searches.design(config, spec, keys, _SPACE.value, data_dir)
   how = _SAMPLER.value, _PRUNE.value, _SEED.value
   search = Search(design.space, design.mode, *how)
   ownership.check(workdir, ownership.SWEEP)
   ownership.claim(workdir, ownership.SWEEP)
   cli.make_folder('workdir', workdir, 'failed')
-  trials.settle(_asked(design), workdir)
+  searches.settle(_asked(design), workdir)
   command = cli.command(cli.typed())
   work = trials.Trials(design, search, workdir, command, data_dir)
   with file_flags.engine():
