@@ -6,6 +6,7 @@ import importlib
 import signal
 import sys
 import threading
+import time
 from typing import Any
 
 from esmm_jax.cores import cores
@@ -14,6 +15,7 @@ from esmm_jax.serving.kit.server import Limits, Server
 from esmm_jax.types import InputError
 
 _MB = 1 << 20
+_NAP = 0.1  # Seconds.
 
 
 def main(folder: str) -> int:
@@ -91,13 +93,15 @@ def _serve(folder: str, options: argparse.Namespace) -> int:
   )
   score = functools.partial(_score, rows, program)
   server = Server((options.host, options.port), score, about, limits)
-  stopped = threading.Event()
+  stopped: list[int] = []  # No lock that a handler would wait for.
   for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, lambda *_: stopped.set())
+    signal.signal(number, lambda number, _: stopped.append(number))
   threading.Thread(target=server.serve_forever, daemon=True).start()
   host, port = server.server_address[:2]
+  host = f'[{host}]' if ':' in host else host
   print(f'{folder} is served at http://{host}:{port}/score', flush=True)
-  stopped.wait()
+  while not stopped:  # Another thread may get the signal: it wakes nobody.
+    time.sleep(_NAP)
   if num := server.end(options.grace):
     print(f'warning: {num} requests were not answered.', file=sys.stderr)
   sys.stdout.flush()

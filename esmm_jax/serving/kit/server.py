@@ -13,6 +13,8 @@ import contextlib
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import json
+import socket
+import socketserver
 import sys
 import threading
 import time
@@ -40,7 +42,7 @@ class Refusal(Exception):
 
 
 class Limits(NamedTuple):
-  """What a server takes upon itself.
+  """The load that a server takes upon itself.
 
   Attributes:
     body: Bytes of a request.
@@ -84,11 +86,18 @@ class Server(ThreadingHTTPServer):
     Raises:
       OSError: The address is taken, or of another machine.
     """
+    if ':' in address[0]:
+      self.address_family = socket.AF_INET6
     super().__init__(address, _Handler)
     self.score, self.about, self.limits = score, about, limits
     self.slots = threading.BoundedSemaphore(limits.threads)
     self.is_ending = False
     self._running, self._changed = 0, threading.Condition()
+
+  def server_bind(self) -> None:
+    """Binds without asking for the full name of the host, as the base does."""
+    socketserver.TCPServer.server_bind(self)
+    self.server_name, self.server_port = self.server_address[:2]
 
   def handle_error(self, request: Any, client_address: Any) -> None:
     """Says nothing of clients that go away, and prints other errors."""
