@@ -18,7 +18,7 @@ from tests.serving.history import logs
 
 pytestmark = [
     pytest.mark.long, pytest.mark.usefixtures('quick_compilation')]
-FORBIDDEN = tuple(
+FORBIDDEN = (
     *(m for m in test_export.FORBIDDEN if m != 'pyarrow'), 'fsspec', 'tqdm')
 PROGRAM = '''
 import sys
