@@ -60,6 +60,17 @@ def define_markdown() -> flags.FlagHolder:
   )
 
 
+def check_formats(formats: Sequence[str]) -> None:
+  """Refuses a value of --format that no log is written in.
+
+  Raises:
+    InputError: There is one.
+  """
+  for form in formats:
+    if form not in ('parquet', 'csv'):
+      raise InputError(f'--format={form}: it must be parquet or csv.')
+
+
 def counts(texts: list[str]) -> list[int]:
   """Converts texts such as 1e6 to integers."""
   return [int(float(text)) for text in texts]

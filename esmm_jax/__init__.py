@@ -75,6 +75,11 @@ if TYPE_CHECKING:  # The same names, for type checkers and editors.
       holm as holm,
       paired as paired,
   )
+  from esmm_jax.metrics.thresholds import (
+      average_precision as average_precision,
+      ks as ks,
+      recall_at as recall_at,
+  )
   from esmm_jax.metrics.truth import (
       kl_divergence as kl_divergence,
       mean_ratio as mean_ratio,
@@ -112,6 +117,9 @@ _HOMES = {
     'Observed': 'metrics.by_space',
     'auc': 'metrics.ranking',
     'grouped_auc': 'metrics.ranking',
+    'average_precision': 'metrics.thresholds',
+    'recall_at': 'metrics.thresholds',
+    'ks': 'metrics.thresholds',
     'log_loss': 'metrics.probability',
     'normalized_entropy': 'metrics.probability',
     'calibration': 'metrics.probability',

@@ -18,6 +18,10 @@ BINARY: Mapping[str, str] = {
     'normalized_entropy': 'min',
     'calibration': '',
     'ece': 'min',
+    'auc_pr': 'max',
+    'recall_at_1pct': 'max',
+    'recall_at_10pct': 'max',
+    'ks': 'max',
 }
 # Where rows have groups, beside those.
 GROUPED: Mapping[str, str] = {'gauc': 'max', 'gauc_coverage': ''}

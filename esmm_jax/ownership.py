@@ -88,7 +88,11 @@ def _is_scores(folder: str) -> bool:
 
 
 _TABLE = ('table.md', 'table.csv', 'table.tex')
-_PICTURES = ('front*.png', 'training-size*.png', 'cvr-by-ctr-decile.png')
+_PICTURES = tuple(
+    f'{stem}.{ending}'
+    for stem in ('front*', 'training-size*', 'cvr-by-ctr-decile', 'gains*')
+    for ending in ('png', 'pdf')
+)
 RUN = Kind(
     'run',
     (

@@ -14,6 +14,12 @@ SHOWN = (
     *('mse', 'mae', 'r2', 'rank_correlation'),
     *('kl', 'ratio', 'ratio_clicked', 'ratio_unclicked'),
 )
+# Where a run is evaluated, those of its first ranks too.
+WITH_RANKS = (
+    *SHOWN[:4],
+    *('auc_pr', 'recall_at_1pct', 'recall_at_10pct', 'ks'),
+    *SHOWN[4:],
+)
 # Columns of a table at least.
 _LEAST = 80
 
@@ -56,7 +62,9 @@ def _table(
 
 
 def print_results(
-    runs: Mapping[str, Mapping[str, Any]], title: str = 'test split'
+    runs: Mapping[str, Mapping[str, Any]],
+    title: str = 'test split',
+    metrics: Sequence[str] = SHOWN,
 ) -> None:
   """Prints the metrics `test/...`: a row for each space and run.
 
@@ -79,9 +87,9 @@ def print_results(
       tuple(key.split('/')[1:]): None
       for r in runs.values()
       for key in r
-      if key.startswith('test/') and key.split('/')[-1] in SHOWN
+      if key.startswith('test/') and key.split('/')[-1] in metrics
   }
-  shown = [m for m in SHOWN if any(metric == m for _, metric in keys)]
+  shown = [m for m in metrics if any(name == m for _, name in keys)]
   spaces = list(dict.fromkeys(space for space, _ in keys))
   head = histories.labelled(title, shared) if shared else title
   columns = max(shutil.get_terminal_size().columns, _LEAST)

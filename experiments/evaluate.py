@@ -5,7 +5,8 @@ r"""Evaluates a finished run, or the mean of several, on new labelled rows.
 
 --input is one or many Parquet or CSV files with the columns that the run's log
 had, those of the labels too. The metrics are those of training, by sample
-space; --by=COLUMN adds those of its most frequent values. They are printed and
+space; --by=COLUMN adds those of its most frequent values, --by=unseen:COLUMN
+those of the rows whose ids training saw, and did not see. They are printed and
 written to --output, by default WORKDIR/evaluation.json. --workdir=a,b,c takes
 the mean of the log-odds of several runs, and so does the folder of a sweep with
 --row.
@@ -28,7 +29,10 @@ _OUTPUT = file_flags.define_path(
     'output', None, 'JSON file to write; default: WORKDIR/evaluation.json.'
 )
 _BY = flags.DEFINE_string(
-    'by', '', 'Column whose most frequent values get metrics of their own.'
+    'by',
+    '',
+    'Column whose most frequent values get metrics of their own; unseen:COLUMN:'
+    ' ids that training has seen, and has not.',
 )
 _CALIBRATED, _JOINT = file_flags.define_calibration()
 file_flags.define_history()
@@ -163,7 +167,7 @@ def _print(
   from esmm_jax.serving import segments
 
   metrics = _of(result, '') | histories.noted(protocol)
-  console.print_results({name: metrics}, title)
+  console.print_results({name: metrics}, title, console.WITH_RANKS)
   parts = {
       part: _of(result, f'by/{part}/')
       for part in segments.names(result)

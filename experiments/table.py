@@ -9,8 +9,10 @@ were trained on different data get no test. Each is a warning.
 Writes table.md, table.csv and table.tex into WORKDIR, or into --output where
 several tables share the runs of a WORKDIR, and prints one of them, that of
 --format. The CSV has one line for each row and metric, in full precision,
-with the Wilcoxon test and the unadjusted p-values too. The figures that the
-table asks for are drawn beside them; their files are listed on stderr.
+with the Wilcoxon test and the unadjusted p-values too. The LaTeX has a float
+with caption and label for each table; gains fit a column of a paper with two.
+The figures that the table asks for are drawn beside them, and a forest plot of
+the gains, as PNG and as PDF; their files are listed on stderr.
 """
 
 import os
@@ -50,7 +52,9 @@ def _write(spec: str, workdir: str) -> None:
   from esmm_jax.printable import printable
   from esmm_jax import ownership
   from esmm_jax.reporting import figures, text as report
+  from esmm_jax.reporting.forests import forests
   from esmm_jax.reporting.history_notes import comparisons
+  from esmm_jax.reporting.plots import drawing
   from esmm_jax.sweeps.results import notes, tabulate
   from esmm_jax.types import InputError
   from esmm_jax.whole_files import write_text
@@ -69,7 +73,10 @@ def _write(spec: str, workdir: str) -> None:
   flag = '--output' if _OUTPUT.value else '--workdir'
   use(output, kind, flag, flags.FLAGS.overwrite)
   blocks = tabulate(table, workdir, load.todays_configs(table, workdir))
-  drawn = figures.draw(table, blocks, output)
+  with drawing.pdf_too():
+    drawn = figures.draw(table, blocks, output)
+    if 'gains' not in table.figures:  # Those have a panel for each block.
+      drawn.paths.extend(forests(table, blocks, output))
   texts = {
       'markdown': ('table.md', report.markdown(table, blocks, drawn.paths)),
       'csv': ('table.csv', report.to_csv(table, blocks)),
@@ -80,7 +87,8 @@ def _write(spec: str, workdir: str) -> None:
   print(printable(texts[_FORMAT.value][1]), end='')
   for note in (*notes(blocks), *comparisons(table, blocks)):
     streams.warn(note)
-  for line in (*drawn.paths, *drawn.skipped):
+  pdfs = map(drawing.pdf_of, drawn.paths)
+  for line in (*drawn.paths, *pdfs, *drawn.skipped):
     streams.progress(line)
 
 

@@ -66,9 +66,7 @@ flags.adopt_module_key_flags(common)
 
 
 def main() -> None:
-  for form in _FORMAT.value:
-    if form not in ('parquet', 'csv'):
-      raise InputError(f'--format={form}: it must be parquet or csv.')
+  common.check_formats(_FORMAT.value)
   arms = [_arm(text) for text in _ARMS.value]
   for rows in common.counts(_ROWS.value):
     for form in _FORMAT.value:

@@ -7,6 +7,7 @@ from esmm_jax.data.tabular.unseen import Counts, Share, SUSPICIOUS
 from esmm_jax.first_look.rates import aligned
 
 _PIECE = 1 << 16
+_SHARED_PIECE = 1 << 12  # Where lists that rows share are joined to each.
 # A first look at a training's data reads so many rows.
 SAMPLE = 1 << 17
 
@@ -26,8 +27,9 @@ def of_split(
   source = builder.as_data_source(split)
   counts = Counts()
   num = len(source) if most is None else min(most, len(source))
-  for start in range(0, num, _PIECE):
-    stop = min(start + _PIECE, num)
+  step = _SHARED_PIECE if builder.schema.group_part.fields else _PIECE
+  for start in range(0, num, step):
+    stop = min(start + step, num)
     counts.add_columns(builder.schema, source.joined(start, stop))
   return counts.shares()
 

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from esmm_jax.metric_names import ENTIRE, GROUPED, WEIGHTS
 from esmm_jax.metrics import Metric, METRICS, side_by_side
+from esmm_jax.metrics.one_task import of_events, value_of
 from esmm_jax.metrics.ranking import grouped_auc
 from esmm_jax.metrics.regression import REGRESSION_METRICS
 from esmm_jax.metrics.truth import against_truth
 from esmm_jax.metrics.weights import clicked_rows, RowWeights
-from esmm_jax.plugins.registry import Registry
 from esmm_jax.tasks import FUNNEL, Space, spaces, Tasks
-from esmm_jax.types import Array, InputError
+from esmm_jax.types import Array
 import numpy as np
 from scipy import special
 
@@ -181,7 +181,7 @@ def _of_space(
   scores = scores[where]
   if space.kind == 'regression':
     metrics = REGRESSION_METRICS
-    values = {n: _value(metrics, n, scores, label) for n in functions(space)}
+    values = {n: value_of(metrics, n, scores, label) for n in functions(space)}
   else:
     periods = None if periods is None else np.asarray(periods)[where]
     values = of_events(scores, label, periods)
@@ -217,42 +217,6 @@ def functions(
   """Returns name -> metric of a space, without those of groups."""
   of_value = space.kind == 'regression'
   return (REGRESSION_METRICS if of_value else METRICS).in_use()
-
-
-def of_events(
-    logits: Array, labels: Array, periods: Array | None = None
-) -> dict[str, float]:
-  """Computes `METRICS` of one task.
-
-  Args:
-    logits: float32 [n].
-    labels: 0 or 1 [n].
-    periods: See `Observed`.
-  """
-  values = {n: _value(METRICS, n, logits, labels) for n in METRICS.in_use()}
-  if periods is not None:
-    values['auc'] = grouped_auc(logits, labels, periods).value
-  return values
-
-
-def _value(
-    registry: Registry[Metric], name: str, values: Array, labels: Array
-) -> float:
-  """Computes one metric.
-
-  Raises:
-    InputError: A plugin's raises something, or returns no number.
-  """
-  try:
-    return float(registry[name](values, labels, None))
-  except Exception as e:  # Whatever somebody's code does.
-    if not registry.module(name):
-      raise
-    raise InputError(
-        f'the metric {name!r} of {registry.module(name)} cannot be computed:'
-        f' {type(e).__name__}: {e}. It takes (values, labels, where), NumPy'
-        ' arrays [n], where may be None, and returns a number.'
-    ) from e
 
 
 def _within(groups: Array | None, periods: Array | None) -> Array | None:

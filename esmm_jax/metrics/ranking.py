@@ -20,17 +20,19 @@ from typing import NamedTuple
 import numpy as np
 
 from esmm_jax.metrics import packing
-from esmm_jax.metrics.checks import is_one, same_length
+from esmm_jax.metrics.checks import same_length
+from esmm_jax.metrics.classes import checked_scores, Classes, run_starts
+from esmm_jax.metrics.classes import scored_rows
 from esmm_jax.types import Array, InputError
 
-_PIECE = 1 << 20  # Ranks whose sum fits int64.
 
 def auc(scores: Array, labels: Array, where: Array | None = None) -> float:
   """Computes the exact AUC over all rows, ties one half.
 
     (#{positive above negative} + #{tied} / 2) / (#positives * #negatives)
 
-  43 million float32 rows need about 0.4 GB besides the input.
+  43 million float32 rows need about 0.3 GB besides the input where few are
+  positive, and 1 GB where half are.
 
   >>> from esmm_jax.metrics.ranking import auc
   >>> auc([3.0, 2.0, 1.0, 1.0], [1, 0, 1, 0])  # 2 + 1/2 of 4 pairs
@@ -50,17 +52,7 @@ def auc(scores: Array, labels: Array, where: Array | None = None) -> float:
     InputError: a score is nan, a label or `where` is neither 0 nor 1, or the
       arrays are not one-dimensional of one length.
   """
-  scores, positive = _scored_rows(scores, labels, where)
-  # The smaller class is looked up in the larger: most rows are only sorted.
-  positives, negatives = scores[positive], scores[~positive]
-  positives.sort()
-  negatives.sort()
-  if len(positives) <= len(negatives):
-    twice_wins = _twice_below(positives, negatives)
-  else:
-    pairs = len(positives) * len(negatives)
-    twice_wins = 2 * pairs - _twice_below(negatives, positives)
-  return _ratio(twice_wins, len(positives), len(negatives))
+  return Classes.of(scores, labels, where).auc()
 
 
 def weighted_auc(
@@ -97,14 +89,14 @@ def weighted_auc(
       positive_weight=positive_weight,
       negative_weight=negative_weight,
   )
-  scores = _checked_scores(scores)
+  scores = checked_scores(scores)
   p, n = p.astype(np.float64), n.astype(np.float64)
   for name, weight in (('positive_weight', p), ('negative_weight', n)):
     if not np.all((weight >= 0) & (weight < np.inf)):
       raise InputError(f'{name} must be finite and not negative.')
   order = np.argsort(scores)
   scores, p, n = scores[order], p[order], n[order]
-  starts = _run_starts(scores)
+  starts = run_starts(scores)
   ties = np.diff(starts, append=len(scores))
   # Each pair is met once, at its later row: earlier rows score lower or tie.
   p_before, n_before = _sums_before(p), _sums_before(n)
@@ -170,17 +162,17 @@ def grouped_auc(
     raise InputError(
         f'groups must be integers or strings, they are {groups.dtype}.'
     )
-  scores, positive, groups = _scored_rows(scores, labels, where, groups)
+  scores, positive, groups = scored_rows(scores, labels, where, groups)
   packed = packing.packed(scores, positive, groups)
   if packed is None:
     order = np.lexsort((scores, groups))
     scores, positive, groups = scores[order], positive[order], groups[order]
-    runs = _run_starts(groups, scores)
+    runs = run_starts(groups, scores)
   else:
     packed.sort()
     positive = packed.astype(np.uint8) & 1
     packed >>= 1
-    runs = _run_starts(packed)
+    runs = run_starts(packed)
     groups = packed >> 32
   # From rows to runs of equal group and score, then from runs to groups.
   pos = np.add.reduceat(positive, runs, dtype=np.int64)
@@ -209,7 +201,7 @@ def grouped_auc_of_counts(
   pos, neg = (np.asarray(x, np.int64) for x in (positives, negatives))
   if not len(pos):
     return GroupedAuc(float('nan'), 0.0, 0)
-  firsts = _run_starts(np.asarray(groups))
+  firsts = run_starts(np.asarray(groups))
   group_pos, group_neg = (np.add.reduceat(x, firsts) for x in (pos, neg))
   if float(group_pos.max()) * float(group_neg.max()) >= 2.0**61:
     # Twice the pairs of a group may pass 2 ** 63: Python's integers.
@@ -233,59 +225,8 @@ def grouped_auc_of_counts(
   )
 
 
-def _checked_scores(scores: np.ndarray) -> np.ndarray:
-  """Converts scores to float32 or float64; InputError on nan."""
-  if scores.dtype not in (np.float32, np.float64):
-    scores = scores.astype(np.float64)
-  if np.isnan(scores).any():
-    raise InputError('scores hold nan.')
-  return scores
-
-
-def _scored_rows(
-    scores: Array, labels: Array, where: Array | None, *columns: np.ndarray
-) -> tuple[np.ndarray, ...]:
-  """Selects scores, bool labels and more columns of the rows that count."""
-  scores, labels = same_length(scores=scores, labels=labels)
-  if where is not None:
-    scores, where = same_length(scores=scores, where=where)
-    keep = is_one('where', where)
-    scores, labels = scores[keep], labels[keep]
-    columns = tuple(x[keep] for x in columns)
-  return _checked_scores(scores), is_one('labels', labels), *columns
-
-
-def _run_starts(*keys: np.ndarray) -> np.ndarray:
-  """Lists the rows at which a run of equal sorted keys starts."""
-  is_start = np.zeros(len(keys[0]), bool)
-  is_start[:1] = True
-  for key in keys:
-    is_start[1:] |= key[1:] != key[:-1]
-  return np.flatnonzero(is_start)
-
-
 def _sums_before(values: np.ndarray) -> np.ndarray:
   """Computes the sum of the values before each one."""
   sums = np.zeros_like(values)
   np.cumsum(values[:-1], out=sums[1:])
   return sums
-
-
-def _twice_below(few: np.ndarray, many: np.ndarray) -> int:
-  """Counts 2 #{few above many} + #{tied}, of two sorted arrays of one type."""
-  # One array of ranks at a time: it is int64, twice as wide as the scores.
-  lower = _total(np.searchsorted(many, few, side='left'))
-  return lower + _total(np.searchsorted(many, few, side='right'))
-
-
-def _total(ranks: np.ndarray) -> int:
-  """Adds int64 ranks up, exactly: their sum may pass 2 ** 63."""
-  return sum(
-      int(ranks[k : k + _PIECE].sum()) for k in range(0, len(ranks), _PIECE)
-  )
-
-
-def _ratio(twice_wins: int, num_positive: int, num_negative: int) -> float:
-  """Divides integer counts, rounding once; nan where a class is absent."""
-  pairs = num_positive * num_negative
-  return twice_wins / (2 * pairs) if pairs else float('nan')

@@ -7,7 +7,6 @@ is no picture, and `Drawn.skipped` names it.
 from collections.abc import Callable, Mapping, Sequence
 import math
 import os
-import re
 from typing import Any, NamedTuple
 
 from esmm_jax.histories import labelled
@@ -16,7 +15,7 @@ from esmm_jax.metrics import significance
 from esmm_jax.reporting import plots
 from esmm_jax.reporting.front_grid import curves
 from esmm_jax.reporting.gain_grid import baseline_name
-from esmm_jax.reporting.grid import ARROWS, text, titled
+from esmm_jax.reporting.grid import ARROWS, slug, text, titled
 from esmm_jax.reporting.history_notes import of_block, row_name
 from esmm_jax.sweeps.results import Block, Row
 from esmm_jax.sweeps.table import Table
@@ -149,7 +148,7 @@ def gains(table: Table, blocks: Sequence[Block], folder: str) -> Drawn:
   drawn = Drawn([], [])
   for metric in table.gain_columns:
     (column,) = [c for c in table.columns if c.metric == metric]
-    path = os.path.join(folder, f'gains-{_slug(metric)}.png')
+    path = os.path.join(folder, f'gains-{slug(metric)}.png')
     names = dict.fromkeys(
         row_name(r) for block in blocks for r in block.rows if r.gains
     )
@@ -225,7 +224,7 @@ def _pictures(
   taken: set[str] = set()
   for block in blocks:
     name = titled(table.blocks, block.values)
-    part = _slug(name)
+    part = slug(name)
     several = len(blocks) > 1
     file = f'{stem}-{part}' if several and part else stem
     while file in taken:
@@ -235,11 +234,6 @@ def _pictures(
     title = labelled(title, of_block(block))
     pictures.append((block, os.path.join(folder, f'{file}.png'), title))
   return pictures
-
-
-def _slug(name: str) -> str:
-  """Returns a name as part of a file's name."""
-  return re.sub(r'[^a-z0-9.-]+', '-', name.lower()).strip('-.')
 
 
 def _values(row: Row, metrics: Sequence[str]) -> np.ndarray:

@@ -14,47 +14,81 @@ from esmm_jax.sweeps.table import Column, Table
 LEVEL = 0.05
 
 
-def gain_grid(table: Table, block: Block, columns: Sequence[Column]) -> Grid:
+def gain_grid(
+    table: Table,
+    block: Block,
+    columns: Sequence[Column],
+    narrow: bool = False,
+) -> Grid:
   """Shows mean difference to the baseline, interval and p-value of each column.
 
   Args:
     table: The results table.
     block: Its rows; those without gains are left out.
     columns: The columns of the block that get gains.
+    narrow: Whether a star at the value stands for the p-value, standard errors
+      are left out, and a number of pairs that all rows have is a note.
   """
   baseline = baseline_name(table)
-  noisy = [c for c in columns if c.metric in table.test_noise]
+  noisy = [c for c in columns if c.metric in table.test_noise and not narrow]
   judged = [c for m in table.verdict or () for c in columns if c.metric == m]
   if len(judged) != 2:  # The block may show only one of the two metrics.
     judged = []
-  headers = [*map(short, table.rows), 'pairs']
+  rows = [row for row in block.rows if row.gains]
+  pairs = [_pairs(row, columns) for row in rows]
+  told = narrow and len(set(pairs)) == 1
+  headers = [*map(short, table.rows), *([] if told else ['pairs'])]
   for column in columns:
-    headers += [column.header + ARROWS[column.better], 'p']
+    headers.append(column.header + ARROWS[column.better])
+    headers += [] if narrow else ['p']
     headers += ['SE: seeds / test'] if column in noisy else []
   headers += ['verdict'] if judged else []
-  rows = [row for row in block.rows if row.gains]
+  lines = [
+      [
+          *history_notes.row_texts(row),
+          *([] if told else [count]),
+          *_cells(row, columns, noisy, judged, narrow),
+      ]
+      for row, count in zip(rows, pairs)
+  ]
   title = titled(table.blocks, block.values)
+  notes = _notes(baseline, rows, columns, noisy, judged, narrow)
+  notes += [f'Pairs of runs: {pairs[0]}.'] if told else []
   return Grid(
       f'{title}: gain over {baseline}' if title else f'Gain over {baseline}',
       headers,
-      [_line(row, columns, noisy, judged) for row in rows],
+      lines,
       len(table.rows),
-      _notes(baseline, rows, columns, noisy, judged),
+      notes,
   )
 
 
-def _line(
+def _pairs(row: Row, columns: Sequence[Column]) -> str:
+  """Formats the number of pairs of runs of a row."""
+  return counted(_most(row, columns), len(row.runs))
+
+
+def _most(row: Row, columns: Sequence[Column]) -> int:
+  return max(row.gains[c.metric].paired.n for c in columns)
+
+
+def _cells(
     row: Row,
     columns: Sequence[Column],
     noisy: Sequence[Column],
     judged: Sequence[Column],
+    narrow: bool,
 ) -> list[str]:
-  """Returns the texts of one row of the grid."""
-  pairs = max(row.gains[c.metric].paired.n for c in columns)
-  texts = [*history_notes.row_texts(row), counted(pairs, len(row.runs))]
+  """Returns the texts of one row of the grid, behind its name and pairs."""
+  pairs, texts = _most(row, columns), []
   for column in columns:
     gain = row.gains[column.metric]
-    texts += _gain(gain, column, pairs)
+    cell, p = _gain(gain, column, pairs)
+    if narrow:
+      value, *rest = cell.split(' ', 1)
+      texts.append(' '.join([value + star(gain), *rest]))
+    else:
+      texts += [cell, p]
     texts += [_errors(gain, column)] if column in noisy else []
   if judged:
     gains = [(c.header.split()[0], row.gains[c.metric]) for c in judged]
@@ -68,12 +102,14 @@ def _notes(
     columns: Sequence[Column],
     noisy: Sequence[Column],
     judged: Sequence[Column],
+    narrow: bool,
 ) -> list[str]:
   """Returns the sentences below the grid."""
+  level = number(LEVEL, 2)
+  test = 'p of the paired t test after Holm over the rows of its column'
+  end = f'* {test} below {level}' if narrow else f'{test}, * below {level}'
   notes = [
-      f'Difference to {baseline} at the same seed: mean [95 % interval]; p of'
-      ' the paired t test after Holm over the rows of its column, * below'
-      f' {number(LEVEL, 2)}.'
+      f'Difference to {baseline} at the same seed: mean [95 % interval]; {end}.'
   ]
   if smallest := _detectable(rows, columns):
     notes.append(
@@ -125,9 +161,13 @@ def _gain(gain: Gain, column: Column, pairs: int) -> tuple[str, str]:
     cell += f' (n={p.n})'
   if math.isnan(gain.p_holm):
     return cell, NONE
-  star = '*' if gain.p_holm < LEVEL else ''
   small = gain.p_holm < 0.001
-  return cell, ('<.001' if small else number(gain.p_holm, 3)) + star
+  return cell, ('<.001' if small else number(gain.p_holm, 3)) + star(gain)
+
+
+def star(gain: Gain) -> str:
+  """Returns '*' of a gain beyond noise, else ''."""
+  return '*' if gain.p_holm < LEVEL else ''
 
 
 def _errors(gain: Gain, column: Column) -> str:

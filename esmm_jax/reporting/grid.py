@@ -1,4 +1,4 @@
-"""Grids of texts, in Markdown and LaTeX, and the formats of values."""
+"""Grids of texts, in Markdown, and the formats of values."""
 
 from collections.abc import Iterable
 import math
@@ -10,25 +10,6 @@ from esmm_jax.printable import in_one_line
 
 NONE = '–'
 ARROWS = {'higher': ' ↑', 'lower': ' ↓', None: ''}
-_TEX = {
-    '\\': r'\textbackslash{}',
-    '&': r'\&',
-    '%': r'\%',
-    '_': r'\_',
-    '#': r'\#',
-    '$': r'\$',
-    '{': r'\{',
-    '}': r'\}',
-    '~': r'\textasciitilde{}',
-    '^': r'\textasciicircum{}',
-    '<': '$<$',
-    '>': '$>$',
-    '±': r'$\pm$',
-    '†': r'$^\dagger$',
-    '↑': r'$\uparrow$',
-    '↓': r'$\downarrow$',
-    '–': '--',
-}
 
 
 class Grid(NamedTuple):
@@ -41,6 +22,7 @@ class Grid(NamedTuple):
     num_left: Number of first columns, which name the row and are aligned to the
       left; the others are aligned to the right.
     notes: Sentences below it.
+    bold: (row, column) of the texts that are set in bold.
   """
 
   title: str
@@ -48,6 +30,7 @@ class Grid(NamedTuple):
   rows: list[list[str]]
   num_left: int
   notes: list[str]
+  bold: frozenset[tuple[int, int]] = frozenset()
 
 
 def in_markdown(text: str) -> str:
@@ -68,6 +51,8 @@ def pipes(grid: Grid) -> str:
       [in_markdown(text).replace('|', r'\|') for text in line]
       for line in (grid.headers, *grid.rows)
   ]
+  for i, j in grid.bold:
+    lines[i + 1][j] = f'**{lines[i + 1][j]}**'
   widths = [max(map(len, column)) for column in zip(*lines)]
   pads = [
       str.ljust if k < grid.num_left else str.rjust for k in range(len(widths))
@@ -80,29 +65,6 @@ def pipes(grid: Grid) -> str:
   ]
   header, *rows = [f'| {" | ".join(line)} |' for line in padded]
   return '\n'.join([header, f'|{"|".join(rule)}|', *rows])
-
-
-def tabular(grid: Grid) -> str:
-  """Formats the grid as a LaTeX tabular, for the package booktabs."""
-  columns = 'l' * grid.num_left + 'r' * (len(grid.headers) - grid.num_left)
-  return '\n'.join([
-      f'\\begin{{tabular}}{{{columns}}}',
-      r'\toprule',
-      _tex_line(grid.headers),
-      r'\midrule',
-      *map(_tex_line, grid.rows),
-      r'\bottomrule',
-      r'\end{tabular}',
-  ])
-
-
-def _tex_line(texts: Iterable[str]) -> str:
-  cells = (
-      ''.join(_TEX.get(c, c) for c in in_one_line(text)) for text in texts
-  )
-  # A hyphen that begins a number is a minus sign.
-  signed = (re.sub(r'(?<![\w.-])-(?=[.\d])', '$-$', cell) for cell in cells)
-  return ' & '.join(signed) + r' \\'
 
 
 def digits(value: float) -> str:
@@ -140,6 +102,11 @@ def counted(num_finished: int, planned: int) -> str:
   if missing <= 0:
     return str(planned)
   return f'{num_finished}, missing {missing} of {planned}'
+
+
+def slug(name: str) -> str:
+  """Returns a name as part of a file's name, or of a label."""
+  return re.sub(r'[^a-z0-9.-]+', '-', name.lower()).strip('-.')
 
 
 def short(key: str) -> str:

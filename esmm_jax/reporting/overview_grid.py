@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from esmm_jax.reporting import history_notes
 from esmm_jax.reporting.gain_grid import baseline_name, detectable, LEVEL
+from esmm_jax.reporting.gain_grid import star
 from esmm_jax.reporting.grid import ARROWS, Grid, NONE, number, short, titled
 from esmm_jax.sweeps.results import Block, Gain
 from esmm_jax.sweeps.table import Column, Table
@@ -50,5 +51,4 @@ def overview_grid(
 
 
 def _cell(gain: Gain, column: Column) -> str:
-  star = '*' if gain.p_holm < LEVEL else ''
-  return number(gain.paired.mean, column.decimals, '+') + star
+  return number(gain.paired.mean, column.decimals, '+') + star(gain)

@@ -8,7 +8,7 @@ the gains of all blocks. CSV has one line for each cell, in full precision.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 import csv
 import io
 import math
@@ -17,45 +17,55 @@ import re
 from typing import Any
 
 from esmm_jax import histories
-from esmm_jax.metrics.significance import summarize, Summary
-from esmm_jax.reporting import history_notes
+from esmm_jax.metrics.significance import summarize
+from esmm_jax.reporting import history_notes, tex
 from esmm_jax.reporting.choice_grid import choice_grid
 from esmm_jax.reporting.front_grid import front_grid
 from esmm_jax.reporting.gain_grid import gain_grid
-from esmm_jax.printable import in_one_line
-from esmm_jax.reporting.grid import ARROWS, counted, Grid, in_markdown
-from esmm_jax.reporting.grid import pipes, short, spread, tabular, text
-from esmm_jax.reporting.grid import titled
+from esmm_jax.reporting.grid import Grid, in_markdown, pipes, short
 from esmm_jax.reporting.margin_grid import margin_grid
+from esmm_jax.reporting.means_grid import means_grid, published
 from esmm_jax.reporting.overview_grid import overview_grid
 from esmm_jax.sweeps.results import Block, notes, Row
 from esmm_jax.sweeps.saved_runs import SavedRun
-from esmm_jax.sweeps.table import Column, Table
+from esmm_jax.sweeps.table import Table
 
-FEWER = '†'
 _LISTED = 10  # Missing runs that are named.
 _NOISE = ('se_seeds', 'se_test', 'combined_low', 'combined_high')
 
 
 def grids(table: Table, blocks: Sequence[Block]) -> list[Grid]:
   """Makes the grids of all blocks, in order."""
+  return [grid for grid, _ in _grids(table, blocks)]
+
+
+def _grids(
+    table: Table, blocks: Sequence[Block], narrow: bool = False
+) -> list[tuple[Grid, bool]]:
+  """Makes the grids, and tells which ones are of gains.
+
+  Args:
+    table: The results table.
+    blocks: Its blocks.
+    narrow: Whether gains have their narrow form.
+  """
   result = []
   for block in blocks:
-    means = _means(table, block)
+    means = means_grid(table, block)
     means.notes.extend(history_notes.below(table, blocks, block))
-    result.append(means)
+    result.append((means, False))
     if any(row.chosen and len(row.candidates) > 1 for row in block.rows):
-      result.append(choice_grid(table, block))
+      result.append((choice_grid(table, block), False))
     columns = [c for c in block.columns if c.metric in table.gain_columns]
     if columns and any(row.gains for row in block.rows):
-      result.append(gain_grid(table, block, columns))
+      result.append((gain_grid(table, block, columns, narrow), True))
     if table.front is not None:
-      result.append(front_grid(table, block))
+      result.append((front_grid(table, block), False))
       margins = margin_grid(table, block)
-      result.extend([margins] if margins.rows else [])
+      result.extend([(margins, False)] if margins.rows else [])
   for column in table.columns:
     if column.metric in table.overview and _has_gain(blocks, column.metric):
-      result.append(overview_grid(table, blocks, column))
+      result.append((overview_grid(table, blocks, column), True))
   return result
 
 
@@ -88,18 +98,17 @@ def markdown(
 
 
 def latex(table: Table, blocks: Sequence[Block]) -> str:
-  """Writes a tabular (package booktabs) for each grid, the rest as comments."""
-  parts = [_comment(table.title)]
-  for grid in grids(table, blocks):
-    notes = map(_comment, grid.notes)
-    parts.append('\n'.join([_comment(grid.title), tabular(grid), *notes]))
-  facts = map(_comment, provenance(blocks))
+  """Writes a float (package booktabs) for each grid; comments have the rest.
+
+  Gains fit a column of a paper with two: value and star, the interval below;
+  p-values and standard errors are in the CSV.
+  """
+  parts = [tex.comment(table.title), tex.PREAMBLE]
+  labels: set[str] = set()
+  for grid, narrow in _grids(table, blocks, narrow=True):
+    parts.append(tex.floats(grid, table.title, labels, narrow))
+  facts = map(tex.comment, provenance(blocks))
   return '\n\n'.join([*parts, '\n'.join(facts)]) + '\n'
-
-
-def _comment(text: str) -> str:
-  """Returns a text as a comment of LaTeX, which no line break in it leaves."""
-  return f'% {in_one_line(text)}'
 
 
 def to_csv(table: Table, blocks: Sequence[Block]) -> str:
@@ -151,7 +160,7 @@ def _numbers(table: Table, row: Row, metric: str) -> list[str]:
   if cell is None:
     cell = summarize(run.value(metric) for run in row.runs.values())
   numbers = [len(row.runs), cell.n, *cell[:2]]
-  numbers += _published(table, row, metric)
+  numbers += published(table, row, metric)
   gain = row.gains.get(metric)
   if gain:
     p = gain.paired
@@ -209,77 +218,6 @@ def provenance(blocks: Sequence[Block]) -> list[str]:
   told = {run.problem for run in missing}
   lines += [f'Note: {note}' for note in notes(blocks) if note not in told]
   return lines
-
-
-def _means(table: Table, block: Block) -> Grid:
-  """Shows mean ± standard deviation over seeds, and the published numbers."""
-  published = table.paper.values if table.paper else {}
-  in_paper = {metric for _, metric in published}
-  headers = list(map(short, table.rows))
-  if table.choice:
-    headers.append(short(table.choice.key))
-  headers.append('n')
-  for column in block.columns:
-    headers.append(column.header + ARROWS[column.better])
-    if column.metric in in_paper:
-      headers.append('paper')
-  headers += [c.header + ARROWS[c.better] for c in block.extra_columns]
-  lines = [_means_line(table, block, row, in_paper) for row in block.rows]
-  below = []
-  if any(row.missing for row in block.rows):
-    below.append(f'{FEWER} of fewer runs than planned; see the column n.')
-  fewer = [
-      f'{row.name} chosen on {row.chosen.seeds} of {row.chosen.planned} seeds'
-      for row in block.rows
-      if row.chosen and row.chosen.fewer
-  ]
-  if fewer:
-    below.append(f'{FEWER} of {headers[len(table.rows)]}: {", ".join(fewer)}.')
-  if 'paper' in headers:
-    below.append(f'paper: {table.paper.source}.')
-  title = titled(table.blocks, block.values)
-  return Grid(title, headers, lines, len(table.rows), below)
-
-
-def _means_line(
-    table: Table, block: Block, row: Row, in_paper: Set[str]
-) -> list[str]:
-  """Returns the texts of one row of `_means`."""
-  texts = history_notes.row_texts(row)
-  if row.chosen:
-    chosen = text(row.chosen.value) if row.chosen.taken else 'missing'
-    texts.append(chosen + (FEWER if row.chosen.fewer else ''))
-  planned = len(row.runs)
-  texts.append(counted(planned - row.missing, planned))
-  for column in block.columns:
-    texts.append(_mean(row, column))
-    if column.metric in in_paper:
-      summary = Summary(*_published(table, row, column.metric), 1)
-      texts.append(spread(summary, column.decimals))
-  for column in block.extra_columns:
-    # The mean alone: beside the metrics these are context.
-    summary = row.cells[column.metric]._replace(std=math.nan)
-    texts.append(spread(summary, column.decimals))
-  return texts
-
-
-def _mean(row: Row, column: Column) -> str:
-  """Formats a mean; n where some finished runs lack the metric."""
-  summary = row.cells[column.metric]
-  num_finished = len(row.runs) - row.missing
-  if not num_finished:
-    return 'missing'
-  cell = spread(summary, column.decimals)
-  if 0 < summary.n < num_finished:
-    cell += f' (n={summary.n})'
-  return cell + (FEWER if row.missing else '')
-
-
-def _published(table: Table, row: Row, metric: str) -> tuple[float, float]:
-  """Returns mean and standard deviation in the paper, nan where not given."""
-  values = table.paper.values if table.paper else {}
-  value = values.get((row.name, metric), math.nan)
-  return value if isinstance(value, tuple) else (value, math.nan)
 
 
 def _origins(runs: Iterable[SavedRun], key: str) -> list[str]:

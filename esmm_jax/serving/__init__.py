@@ -23,12 +23,7 @@
 `esmm_jax.load(run)` returns a `Predictor`, of several runs an `Averaged`.
 """
 
-from typing import Any, TYPE_CHECKING
-
-if TYPE_CHECKING:
-  from esmm_jax.serving.workers.batch_scorer import BatchScorer
-
-__all__ = ['BatchScorer']
+from typing import Any
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,8 @@ from typing import Any
 
 from esmm_jax import checksums
 from esmm_jax.json_files import write_json
-from esmm_jax.metrics.by_space import Observed, of_events
+from esmm_jax.metrics.by_space import Observed
+from esmm_jax.metrics.one_task import of_events
 from esmm_jax.serving import calibrator_fits, calibrators
 from esmm_jax.serving.predictor import load
 from esmm_jax.tasks import Space

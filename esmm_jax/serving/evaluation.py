@@ -75,7 +75,9 @@ class Evaluates:
       columns: Rows as `predict` takes them, with the columns of the labels too,
         which no history sees: those of the run's log, or those of the schema
         where it has no encoder.
-      by: Column whose most frequent values get metrics of their own; '': none.
+      by: Column whose most frequent values get metrics of their own, or
+        `unseen:FIELD`: rows whose ids of a field training saw, or did not see;
+        '': none.
       calibrated: See `predict`.
       joint: See there.
 
@@ -160,7 +162,8 @@ def evaluate_split(
     predictor: A `Predictor` of the run.
     builder: The prepared data set.
     split: `test[:10%]`, say.
-    by: A field of one id, or another column of whole numbers.
+    by: A field of one id, another column of whole numbers, or
+      `unseen:FIELD`.
     calibrated: See `Predictor.evaluate`.
     joint: See there.
 

@@ -16,7 +16,7 @@ from esmm_jax.data.tabular.rows import Chunk, joint_labels, LEFT_OUT
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.data.values import raw_values
 from esmm_jax.data.values.raw_values import Location
-from esmm_jax.serving import inputs
+from esmm_jax.serving import inputs, segments
 from esmm_jax.training.settings import DatasetOptions
 from esmm_jax.types import Columns, InputError
 import numpy as np
@@ -32,7 +32,7 @@ class Labelled(NamedTuple):
     columns: Field -> encoded column [n].
     labels: Label -> [n].
     group: Texts [n] that GAUC groups by, or None.
-    segment: Texts [n] of the column that divides rows into segments, or None.
+    segment: Texts [n] of what divides rows into segments, or None.
     period: int64 [n], GAUC compares rows of one alone, as `history.blocks` of a
       log; None without a history or a group.
     left_out: Rows that the run's rule for labels leaves out.
@@ -58,14 +58,17 @@ class Reader:
 
     Args:
       predictor: A `Predictor` of a run.
-      by: Column that divides rows into segments; '' for none.
+      by: Column that divides rows into segments, or `unseen:FIELD`; '' for
+        none.
 
     Raises:
-      InputError: The model is not of a run.
+      InputError: The model is not of a run, or has no such field.
     """
+    schema = predictor.schema
+    self._unseen = segments.unseen_field(schema, by)
+    by = '' if self._unseen else by
     self._predictor, self._by = predictor, by
     self._config = _log_config(predictor)
-    schema = predictor.schema
     if self._config:
       events = self._config.events.values()
       self.labels = list(dict.fromkeys(event.column for event in events))
@@ -126,11 +129,14 @@ class Reader:
       # Of the rows that are left the numbers are other ones.
       encode(every, where, first, location=location)
       raise
+    segment = chunk.texts(self._by) if self._by else None
+    if self._unseen:
+      segment = segments.texts_of_unseen(encoded, self._unseen)
     return Labelled(
         encoded,
         {name: labels[name] for name in self._predictor.schema.labels},
         chunk.texts(self._group) if self._group else None,
-        chunk.texts(self._by) if self._by else None,
+        segment,
         self._period(rows, location) if self._group else None,
         len(is_kept) - len(kept),
     )

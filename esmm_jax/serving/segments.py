@@ -1,9 +1,11 @@
-"""Metrics of the rows of each value of a column."""
+"""Metrics of the rows of each value of a column, or of seen and unseen ids."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from esmm_jax import schema as schemas
 from esmm_jax.metrics.by_space import evaluate, Observed
+from esmm_jax.schema import Schema
 from esmm_jax.tasks import spaces
 from esmm_jax.types import Array, Columns, InputError, Ragged, suggest
 import numpy as np
@@ -15,7 +17,9 @@ MOST = 20
 # A segment with fewer rows of a class than these is called small: the standard
 # error of an AUC is then a tenth and more.
 FEW = 10
-MISSING, RARE = '(missing)', '(rare or unseen)'
+MISSING, RARE, SEEN = '(missing)', '(rare or unseen)', 'seen'
+# `unseen:FIELD` divides by whether training has seen the ids of a field.
+UNSEEN = 'unseen:'
 
 
 def codes(texts: pa.Array) -> np.ndarray:
@@ -24,17 +28,64 @@ def codes(texts: pa.Array) -> np.ndarray:
   return pc.add(pc.fill_null(index, -1), 1).to_numpy(zero_copy_only=False)
 
 
+def unseen_field(schema: Schema, by: str) -> str:
+  """Returns the field of `unseen:FIELD`; '' if `by` is a column.
+
+  Args:
+    schema: Of the model.
+    by: As `--by` has it.
+
+  Raises:
+    InputError: The model has no such field of ids.
+  """
+  if not by.startswith(UNSEEN):
+    return ''
+  name = by.removeprefix(UNSEEN).strip()
+  fields = [f.name for f in schema.inputs if f.kind != 'float']
+  if name not in fields:
+    raise InputError(
+        f'--by={by}: {name!r} is no field of ids that the model reads, which'
+        f' {UNSEEN} needs. {suggest(name, fields)}'
+    )
+  return name
+
+
+def texts_of_unseen(columns: Columns, field: str) -> pa.Array:
+  """Says of rows whether training has seen their ids.
+
+  Args:
+    columns: Encoded columns.
+    field: One of single ids or of lists.
+
+  Returns:
+    Texts [n]: `RARE` where the id, or one of the list, came fewer times than
+    the vocabulary's `min_count` in training; `MISSING` without one; `SEEN`.
+  """
+  column = columns[field]
+  if isinstance(column, Ragged):
+    rare = np.append(0, np.cumsum(np.asarray(column.values) == schemas.RARE))
+    is_rare = np.diff(rare[column.offsets]) > 0
+    is_missing = np.diff(column.offsets) == 0
+  else:
+    ids = np.asarray(column)
+    is_rare, is_missing = ids == schemas.RARE, ids == schemas.MISSING
+  kind = np.where(is_missing, 1, np.where(is_rare, 2, 0))
+  return pa.array([SEEN, MISSING, RARE], pa.string()).take(pa.array(kind))
+
+
 def texts_of_split(predictor: Any, columns: Columns, by: str) -> pa.Array:
   """Returns a column of a split as texts.
 
   Args:
     predictor: Of the run, whose encoder has the texts of ids.
     columns: Of rows of the split.
-    by: The column.
+    by: The column, or `unseen:FIELD`.
 
   Raises:
-    InputError: There is no such column of whole numbers.
+    InputError: There is no such column of whole numbers, or no such field.
   """
+  if field := unseen_field(predictor.schema, by):
+    return texts_of_unseen(columns, field)
   whole = [
       name
       for name, c in columns.items()

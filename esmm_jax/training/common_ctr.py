@@ -11,8 +11,8 @@ import os
 
 from esmm_jax import paths
 from esmm_jax.estimators import funnel
-from esmm_jax.metrics.by_space import of_events
 from esmm_jax.metrics.by_space import Observed
+from esmm_jax.metrics.one_task import of_events
 from esmm_jax.training.settings import Settings
 from esmm_jax.types import Array, InputError
 from esmm_jax.workdir import end_note, predictions

@@ -17,6 +17,7 @@ from esmm_jax.training.common_ctr import common_ctr_metrics
 from esmm_jax.training.predict import save_predictions
 from esmm_jax.training.selection import Selection, SelectionOptions
 from esmm_jax.training.settings import Settings
+from esmm_jax.tuning import early_end
 from esmm_jax.types import Array, InputError
 from esmm_jax.workdir import end_note, manifest, soundness
 from esmm_jax.workdir.checkpoint import Checkpoints
@@ -71,6 +72,7 @@ class Run:
     self.manifest: dict[str, Any] = {}
     self.stamp = Stamp()
     self.balance = Totals()
+    self._total = 0  # Steps of a run that does not end early.
     self._digest = ''  # Of the lines of metrics.jsonl that must be there.
 
   @property
@@ -80,7 +82,7 @@ class Run:
 
   def open(self, start: int, total: int, shows: bool) -> None:
     """Opens its files at a step; `shows` says whether it has the bar."""
-    first = processes.is_first()
+    first, self._total = processes.is_first(), total
     self.writer = Writer(self.workdir, start, total, shows and first, first)
     if self._digest not in ('', self.writer.digest) and first:
       self.writer.warn(
@@ -96,7 +98,8 @@ class Run:
   def update(self, step: int, metrics: Mapping[str, float]) -> bool:
     """Records an evaluation; returns True if it is the best so far."""
     better = self.selection.update(step, metrics)
-    if self.selection.stopped:
+    ends = step < self._total and early_end.asked(self.workdir, step, metrics)
+    if self.selection.stopped or ends:
       self.steps = step
     return better
 

@@ -99,11 +99,14 @@ class Writer:
     return not os.path.samestat(opened, now) and opened.st_size != now.st_size
 
   def progress(self, step: int, loss: float, rate: float) -> None:
-    """Moves the bar; `rate` is in examples a second.
+    """Moves the bar; `rate` is in examples a second, and goes to TensorBoard.
 
+    It is no line of metrics.jsonl, whose numbers are the same on any machine.
     Where stderr is no terminal there is no bar and no carriage return, but a
     line every half minute.
     """
+    if math.isfinite(rate):
+      self._events.add('examples_per_second', rate, step)
     now = time.monotonic()
     if self._lines and now - self._last >= _EVERY and step < self._total:
       self._last = now

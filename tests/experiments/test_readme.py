@@ -1,5 +1,6 @@
 """The commands and the program of README.md and of the pages beside it."""
 
+import importlib.util
 import os
 import re
 import shlex
@@ -113,11 +114,15 @@ def test_data_sets(root):
 
 @pytest.mark.long
 def test_sweeps(root):
-  sweep, table, seesaw = commands(page('sweeps.md'))
+  sweep, table, seesaw, tune = commands(page('sweeps.md'))
   run(root, sweep[1:])
   assert 'ESMM' in run(root, table[1:])
   run(root, seesaw[1:])
   assert (root / 'runs/seesaw/seesaw.html').exists()
+  assert tune[2] == 'experiments.tune'
+  if importlib.util.find_spec('optuna'):
+    assert 'experiments.train' in run(root, tune[1:])
+    assert (root / 'runs/tune/trials.csv').exists()
 
 
 def test_tables_page_names_all():

@@ -292,6 +292,9 @@ RULES = [
         ],
         JAX,
     ),
+    # Training asks it.
+    ('esmm_jax.tuning.early_end', [], []),
+    ('esmm_jax.tuning', ['esmm_jax.types'], ['optuna']),
     (
         'esmm_jax.training',
         [
@@ -305,6 +308,7 @@ RULES = [
             'esmm_jax.optim',
             'esmm_jax.parallel',
             'esmm_jax.protocols',
+            'esmm_jax.tuning.early_end',
             'esmm_jax.warm_start',
             'esmm_jax.workdir',
             *LAYERS,

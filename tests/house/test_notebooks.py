@@ -104,7 +104,8 @@ def check_numbers(text, name):
   elif name == 'seesaw':
     assert 'Done: 26 of 26 runs' in text
     found = re.findall(
-        r'\| mmoe +\| (\S+) +\| 2 \| (\.\d+) ± \.\d+ \| +(\.\d+) ±', text)
+        r'\| mmoe +\| (\S+) +\| 2 \| +\**(\.\d+) ± \.\d+\** \| +\**(\.\d+) ±',
+        text)
     (low, *_), (high, *_) = found[0], found[2]
     assert (low, high) == ('0.125', '32.0')
     assert float(found[0][1]) < float(found[2][1])

@@ -51,7 +51,7 @@ def test_dictionaries():
 
 
 def test_every_name_is_listed_once():
-  assert len(set(esmm_jax.__all__)) == len(esmm_jax.__all__) == 29
+  assert len(set(esmm_jax.__all__)) == len(esmm_jax.__all__) == 32
   assert {*esmm_jax.__all__} <= {*dir(esmm_jax)}
 
 

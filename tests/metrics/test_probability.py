@@ -134,6 +134,11 @@ def test_names_of_metrics():
       'normalized_entropy': loss / entropy(2 / 3),
       'calibration': (sigmoid(2) + sigmoid(-1) + 0.5) / 2,
       'ece': mean([1 - sigmoid(2), sigmoid(-1), 0.5]),
+      'auc_pr': 1.0,
+      # Of three rows the budget is a part of the first one.
+      'recall_at_1pct': 0.03 / 2,
+      'recall_at_10pct': 0.3 / 2,
+      'ks': 1.0,
   }
   for name, value in expected.items():
     assert METRICS[name](logits, labels, None) == pytest.approx(value)

@@ -75,7 +75,7 @@ def test_the_same_metrics_on_one_core_and_on_four(monkeypatch):
         raising=False)
     found.append(evaluate(outputs, observed))
   assert list(found[0].items()) == list(found[1].items())
-  assert len(found[0]) == 47 and np.isfinite(list(found[0].values())).all()
+  assert len(found[0]) == 59 and np.isfinite(list(found[0].values())).all()
 
 
 def test_the_metric_of_a_script_is_called_by_the_callers_thread(four_cores):

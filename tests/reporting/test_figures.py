@@ -423,5 +423,8 @@ def test_the_program_draws_them_beside_the_table(tmp_path):
   picture = workdir / 'cvr-by-ctr-decile.png'
   assert done.returncode == 0 and is_png(picture)
   assert os.fspath(picture) in done.stderr.splitlines()
+  pdf = picture.with_suffix('.pdf')  # For papers.
+  assert os.fspath(pdf) in done.stderr.splitlines()
+  assert pdf.read_bytes().startswith(b'%PDF')
   assert '![cvr-by-ctr-decile](cvr-by-ctr-decile.png)' in done.stdout
   assert done.stdout == (workdir / 'table.md').read_text()

@@ -75,7 +75,7 @@ def test_a_results_table_of_both_says_so(root):
   assert 'by day [nightly]: its gain' not in gains
   assert f'- History: {LIVE} (2 of 4 runs)' in markdown
   latex = report.latex(both, blocks)
-  assert f'% {LINE}' in latex and f'today [{LIVE}]' in latex
+  assert LINE in latex and f'today [{LIVE}]' in latex
   lines = list(csv.DictReader(io.StringIO(report.to_csv(both, blocks))))
   assert [x['history'] for x in lines] == list(KNOWN.values())
 

@@ -78,6 +78,37 @@ def test_wilson():
   assert np.isnan([rate[2], low[2], high[2]]).all()
 
 
+@pytest.mark.parametrize(
+    'top, label, counts',
+    [
+        ([0.5] * 3, [0] * 3, [1003]),  # 1.5 of 3 are no rate.
+        ([0.5] * 12, [0, 1] * 6, [1000, 12]),  # Six expected of both outcomes.
+        ([0.9] * 12, [1] * 12, [1012]),  # 1.2 who do not convert.
+        ([0.5] * 60, [0, 1] * 30, [1000, 60]),  # More than half of a 20th.
+    ])
+def test_a_last_bin_of_few_rows_is_no_cliff(top, label, counts):
+  """1,000 rows have one prediction; those above it have a bin, or join it."""
+  p = np.array([0.05] * 1000 + top)
+  bins = Bins('p', 'label')
+  bins.add(p, p=p, label=np.array([1] * 50 + [0] * 950 + label))
+  curve = scores.curve(bins)
+  assert curve.count.tolist() == counts
+  ends = np.cumsum([0, *counts])
+  np.testing.assert_allclose(
+      curve.predicted, [p[a:b].mean() for a, b in zip(ends, ends[1:])])
+  rate = [(50 + sum(label)) / sum(counts)]
+  if len(counts) > 1:
+    rate = [0.05, np.mean(label)]
+  np.testing.assert_allclose(curve.observed.rate, rate)
+
+
+def test_a_first_bin_of_few_rows_joins_the_next():
+  p = np.array([0.001] * 2 + [0.05] * 1000)
+  bins = Bins('p', 'label')
+  bins.add(p, p=p, label=p * 0)
+  assert scores.curve(bins).count.tolist() == [1002]
+
+
 def write(path, **columns):
   parquet.write_table(pa.table(columns), path)
   return str(path)

@@ -157,6 +157,19 @@ def test_points_of_fronts(tmp_path):
   assert figure.axes[-1].get_ylabel() == 'ratio'
 
 
+def test_the_ellipse_of_two_seeds_is_a_line(tmp_path):
+  """It has no area, so its edge is drawn; that of three seeds has none."""
+  values = np.array([[(0.6, 0.6)], [(0.62, 0.64)], [(0.64, 0.6)]])
+  for num, width in ((2, 1.4), (3, 0)):
+    axes = panels_of(draw_fronts(tmp_path, {'A': values[:num]}, [1]))[0]
+    [oval] = [p for p in axes.patches if isinstance(p, patches.Ellipse)]
+    assert oval.get_linewidth() == width
+    assert oval.get_label() == '1 standard deviation of the seeds'
+  # Both axes, over n - 1: .02 and .04 / root 3.
+  assert sorted([oval.get_width(), oval.get_height()]) == pytest.approx(
+      [2 * 0.02, 2 * 0.04 / np.sqrt(3)])
+
+
 def test_lone_points_of_fronts(tmp_path):
   """The first name filled, the others hollow and joined to it."""
   points = {

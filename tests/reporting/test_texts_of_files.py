@@ -7,8 +7,9 @@ import os
 import re
 
 from esmm_jax.reporting import plots, text as report
-from esmm_jax.reporting.grid import Grid, in_markdown, pipes, tabular
+from esmm_jax.reporting.grid import Grid, in_markdown, pipes
 from esmm_jax.reporting.page import parts, sweep_page
+from esmm_jax.reporting.tex import tabular
 from esmm_jax.sweeps.points import fixed, product, run_name, sweep
 from esmm_jax.sweeps.results import tabulate
 from esmm_jax.sweeps.table import Column, Table
@@ -59,16 +60,21 @@ def test_latex(text, tmp_path):
   """Each line is a comment, or one that we made, with escaped cells."""
   latex = report.latex(*written(tmp_path, text))
   assert latex.splitlines() == latex.rstrip('\n').split('\n')
-  rest = [k for k in latex.splitlines() if k and not k.startswith('% ')]
+  body = latex[latex.index('\\begin{table'):].splitlines()
+  rest = [k for k in body if k and not k.startswith('% ')]
   for line in rest:
-    if not line.endswith(r' \\'):
-      assert re.fullmatch(
-          r'\\(top|mid|bottom)rule|\\(begin|end)\{tabular\}(\{[lr]+\})?', line)
-    else:
-      cells = line.removesuffix(r' \\')
-      assert not re.search(r'\\(input|def|write)', cells)
-      assert not re.search(r'(?<!\\)[%#_]', cells)
-  assert len(rest) == 8 + 7  # Two rows of means, one of gains.
+    if re.fullmatch(
+        r'\\(top|mid|bottom)rule|\\(centering|small|footnotesize)'
+        r'|\\par\\smallskip|\\setlength\{\\tabcolsep\}\{3pt\}|\\label\{tab:\S+\}'
+        r'|\\(begin|end)\{(table\*?|tabular|minipage)\}'
+        r'(\{@\{\}[lr]+@\{\}\}|\[tbp\]|\{\\linewidth\})?', line):
+      continue
+    assert not re.search(r'\\(input|def|write)', line)
+    assert not re.search(r'(?<!\\)[%#_]', line)
+    assert (
+        line.endswith((r' \\', '.')) or line.startswith(r'\caption{')), line
+  # Two rows of means, one of gains.
+  assert sum(line.endswith(r' \\') for line in rest) == 2 + 3
 
 
 @pytest.mark.parametrize('text', HOSTILE, ids=ascii)

@@ -208,6 +208,60 @@ def test_segments(predictor):
       many[f'by/{n}/rows'] for n in segments.names(many)) == many['rows']
 
 
+def test_rows_of_unseen_ids(run, predictor):
+  """Of single ids and of lists; each is evaluated as by itself."""
+  rows = log(600)
+  user, tags = rows['user'].to_pylist(), rows['tags'].to_pylist()
+  # The encoder says which of the others are too rare.
+  seen = set(predictor.texts('user'))
+  for n in range(0, 600, 3):
+    user[n], tags[n] = 'stranger', ['t1', 'new']
+  user[1], tags[1], tags[2] = None, [], None
+  for name, values in (('user', user), ('tags', tags)):
+    k = rows.column_names.index(name)
+    rows = rows.set_column(k, name, pa.array(values))
+  kinds = {
+      'user': ['(missing)' if u is None else
+               'seen' if u in seen else '(rare or unseen)' for u in user],
+      'tags': ['(missing)' if not t else
+               '(rare or unseen)' if 'new' in t else 'seen' for t in tags],
+  }
+  for name, kind in kinds.items():
+    found = predictor.evaluate(rows, by=f'unseen:{name}')
+    start = f'by/unseen:{name}'
+    assert found[f'{start}/others'] == 0
+    assert set(segments.names(found)) == {
+        f'unseen:{name}={k}' for k in kind}
+    for value in ('seen', '(rare or unseen)'):
+      alone = predictor.evaluate(rows.filter(pa.array([k == value
+                                                       for k in kind])))
+      assert found[f'{start}={value}/rows'] == alone['rows'] > 100
+      for key in alone:
+        if key.partition('/')[0] in ('ctr', 'cvr_clicked', 'ctcvr'):
+          assert found[f'{start}={value}/{key}'] == pytest.approx(
+              alone[key], rel=1e-9), key
+    assert found[f'{start}=(missing)/small'] is True
+
+
+def test_unseen_ids_of_a_split(run, predictor):
+  root, results = run
+  builder = parts.dataset(predictor.config.dataset, str(root / 'data'))
+  found = evaluation.evaluate_split(
+      predictor, builder, 'test', by='unseen:item')
+  assert_equal(found, of_test(results))
+  assert segments.names(found) == ['unseen:item=seen']  # As in training.
+  in_memory = predictor.evaluate(
+      log().slice(days.ROWS - TEST_ROWS), by='unseen:item')
+  for key in found:
+    if key.startswith('by/') and '/gauc' not in key:
+      assert found[key] == in_memory[key], key
+  words = "--by=unseen:price: 'price' is no field of ids.*There are: hour, item"
+  with pytest.raises(InputError, match=words):
+    evaluation.evaluate_split(predictor, builder, 'test', by='unseen:price')
+  with pytest.raises(InputError, match="'usr' is no .*Did you mean 'user'"):
+    predictor.evaluate(log(64), by='unseen:usr')
+
+
 def test_shares_of_unseen_and_missing_values(predictor):
   rows = log(100)
   user = rows['user'].to_pylist()
@@ -294,7 +348,8 @@ def test_the_program(run, tmp_path):
       workdir, f'--input={tmp_path / "new.parquet"}', '--by=place',
       f'--output={tmp_path / "new.json"}')
   assert done.returncode == 0, done.stderr
-  for text in ('cvr_clicked', 'by place', 'place=a', 'left out, by the rule'):
+  for text in ('cvr_clicked', 'by place', 'place=a', 'left out, by the rule',
+               'auc pr', 'recall at 1pct'):
     assert text in done.stdout
   found = json.loads((tmp_path / 'new.json').read_text('utf-8'))
   assert found['rows'] + found['left_out'] == days.ROWS

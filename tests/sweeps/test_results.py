@@ -9,7 +9,8 @@ import os
 from esmm_jax.metrics.significance import paired, Summary
 from esmm_jax.reporting import grid, text as report
 from esmm_jax.reporting.gain_grid import verdict
-from esmm_jax.reporting.grid import Grid, pipes, tabular
+from esmm_jax.reporting.grid import Grid, pipes
+from esmm_jax.reporting.tex import tabular
 from esmm_jax.sweeps.choice import choose
 from esmm_jax.sweeps.points import chain, fixed, product, run_name, sweep
 from esmm_jax.sweeps.results import Gain, tabulate
@@ -136,11 +137,13 @@ A note.
 
 ### estimator x
 
-| model  | n |     CTR AUC ↑ |      log loss ↓ | seconds |
-|--------|--:|--------------:|----------------:|--------:|
-| single | 3 | .6100 ± .0100 | .50000 ± .00000 | 1,235.5 |
-| mmoe   | 3 | .6233 ± .0153 | .50000 ± .00000 | 1,235.5 |
-| ple    | 3 | .6000 ± .0100 | .50000 ± .00000 | 1,235.5 |
+| model  | n |         CTR AUC ↑ |      log loss ↓ | seconds |
+|--------|--:|------------------:|----------------:|--------:|
+| single | 3 |     .6100 ± .0100 | .50000 ± .00000 | 1,235.5 |
+| mmoe   | 3 | **.6233 ± .0153** | .50000 ± .00000 | 1,235.5 |
+| ple    | 3 |     .6000 ± .0100 | .50000 ± .00000 | 1,235.5 |
+
+Bold: the best mean of the column.
 
 ### estimator x: gain over single (estimator y)
 
@@ -287,17 +290,17 @@ def test_papers_numbers_stand_beside_ours(tmp_path):
   write_runs(table, tmp_path)
   blocks = tabulate(table, tmp_path)
   text = report.markdown(table, blocks)
-  assert '| .6100 ± .0100 | .6623 ± .0037 |' in text
-  assert '| .6233 ± .0153 |         .6600 |' in text
-  assert '| .6000 ± .0100 |             – |' in text
+  assert ' .6100 ± .0100 | .6623 ± .0037 |' in text
+  assert '| **.6233 ± .0153** |         .6600 |' in text
+  assert ' .6000 ± .0100 |             – |' in text
   assert 'paper: Some paper, Table 2, other data.' in text
   assert ',0.6623,0.0037,' in report.to_csv(table, blocks)
 
 
 def cells(text):
-  """The cells of Markdown tables, without the rules below the headers."""
+  """The cells of Markdown tables, without rules and bold type."""
   return [
-      [cell.strip() for cell in line.split('|')[1:-1]]
+      [cell.strip().replace('**', '') for cell in line.split('|')[1:-1]]
       for line in text.splitlines()
       if line.startswith('|') and not line.startswith('|-')
   ]
@@ -385,7 +388,7 @@ def test_validation_chooses_whatever_the_test_split_says(tmp_path):
   assert '### Choice of rate' in text and f'largest mean of {VALID}' in text
   assert 'chosen on' not in text and '†' not in text
   assert '- Runs: 12 of 12 finished' in text
-  assert r'\begin{tabular}{llrr}' in report.latex(table, blocks)
+  assert r'\begin{tabular}{@{}llrr@{}}' in report.latex(table, blocks)
 
 
 def test_the_smallest_may_be_the_best(tmp_path):
@@ -639,8 +642,8 @@ def test_latex(tmp_path):
   table = make()
   write_runs(table, tmp_path)
   text = report.latex(table, tabulate(table, tmp_path))
-  assert text.count(r'\begin{tabular}{lrrrr}') == 2
-  assert r'mmoe & 3 & .6233 $\pm$ .0153 & .50000 $\pm$ .00000' in text
+  assert text.count(r'\begin{tabular}{@{}lrrrr@{}}') == 2
+  assert r'mmoe & 3 & \textbf{.6233 $\pm$ .0153} & .50000 $\pm$ .00000' in text
   assert r'CTR AUC $\uparrow$ & log loss $\downarrow$' in text
   body = [s for s in text.splitlines() if not s.startswith('%')]
   assert all(ord(c) < 128 for line in body for c in line)
@@ -656,8 +659,8 @@ def test_what_markdown_and_latex_cannot_hold_is_escaped():
       '| 50 % \\| x & y | -.5 [-.7, +1] |\n'
       '| t-x           |        <.001* |')
   assert tabular(grid) == (
-      '\\begin{tabular}{lr}\n\\toprule\na\\_b & n \\\\\n\\midrule\n'
-      '50 \\% | x \\& y & $-$.5 [$-$.7, +1] \\\\\n'
+      '\\begin{tabular}{@{}lr@{}}\n\\toprule\na\\_b & n \\\\\n\\midrule\n'
+      '50 \\% \\textbar{} x \\& y & \\twolines{$-$.5}{[$-$.7, +1]} \\\\\n'
       't-x & $<$.001* \\\\\n\\bottomrule\n\\end{tabular}')
 
 

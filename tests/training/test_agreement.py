@@ -145,6 +145,7 @@ def test_what_is_not_defined_is_said_once(tmp_path, capfd):
   results = train_and_evaluate(config, run, str(tmp_path / 'data'))
   said = [s.partition('warning: ')[2] for s in
           capfd.readouterr().err.splitlines() if 'warning: ' in s]
+  ranks = ', auc pr, recall at 1pct, recall at 10pct, ks'
   expected = [
       "10 rows are in no split and left out, because column 'part' holds '?'",
       "label click ('clicked') is 1 in all 400 training rows: ctr has nothing",
@@ -152,14 +153,15 @@ def test_what_is_not_defined_is_said_once(tmp_path, capfd):
       "dataset.train_split 'train+valid' and dataset.valid_split 'valid' have"
       ' 200 rows in common',
       "60.7% of the values of column 'user' in test are rare or were never",
-      'valid/ctr: auc, normalized entropy cannot be computed and are null in'
-      ' results.json, because click is 1 in all 200 rows',
+      f'valid/ctr: auc, normalized entropy{ranks} cannot be computed and are'
+      ' null in results.json, because click is 1 in all 200 rows',
       'valid/ctr/auc, which selects, was not a number in any evaluation: the'
       ' last parameters count.',
-      'test/ctr: auc, normalized entropy cannot be',
-      'test/cvr_clicked: auc, normalized entropy, calibration cannot be',
-      'test/ctcvr: auc, normalized entropy, calibration cannot be computed and'
-      ' are null in results.json, because conversion is 0 in all 290 rows',
+      f'test/ctr: auc, normalized entropy{ranks} cannot be',
+      f'test/cvr_clicked: auc, normalized entropy, calibration{ranks} cannot',
+      f'test/ctcvr: auc, normalized entropy, calibration{ranks} cannot be'
+      ' computed and are null in results.json, because conversion is 0 in all'
+      ' 290 rows',
   ]
   assert len(said) == len(expected), said
   for line, words in zip(said, expected):

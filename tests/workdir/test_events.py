@@ -59,6 +59,22 @@ def test_names_are_those_of_metrics(tmp_path):
       (name, 0.25) for name in names]
 
 
+def test_speed(tmp_path):
+  """Of the program, at each report; not where no step was timed yet."""
+  writer = Writer(str(tmp_path), 0, 100, shows=False)
+  for step, rate in ((10, float('nan')), (20, 12_288.0)):
+    writer.progress(step, 0.5, rate)
+    writer.write(step, {'train/loss': 0.5})
+  writer.close()
+  scalars = [
+      (v.tag, v.simple_value, e.step)
+      for e in read(tmp_path / 'tensorboard') for v in e.summary.value]
+  assert scalars == [
+      ('train/loss', 0.5, 10), ('examples_per_second', 12_288.0, 20),
+      ('train/loss', 0.5, 20)]
+  assert 'examples' not in (tmp_path / 'metrics.jsonl').read_text('utf-8')
+
+
 @contextlib.contextmanager
 def small_files(size):
   """No file can grow above a size in bytes, as on a full disk."""

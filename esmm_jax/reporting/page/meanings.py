@@ -65,6 +65,25 @@ METRICS = {
         'mean gap between predicted and observed rate over 20 bins of as many'
         ' rows.',
     ),
+    'auc_pr': (
+        'AUC-PR',
+        'average precision: precision where each positive row is reached, in'
+        ' the mean; the base rate is chance.',
+    ),
+    'recall_at_1pct': (
+        'recall 1 %',
+        'share of the positives among the 1 % of the rows with the highest'
+        ' scores; .01 is chance.',
+    ),
+    'recall_at_10pct': (
+        'recall 10 %',
+        'the same of the first 10 %; .1 is chance.',
+    ),
+    'ks': (
+        'KS',
+        'largest gap between the rates of positive and of negative rows above'
+        ' a threshold; 0 is chance, 1 separates them.',
+    ),
     'kl': (
         'KL',
         'nats of log-loss above what the true probabilities have.',

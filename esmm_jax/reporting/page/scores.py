@@ -14,6 +14,7 @@ from esmm_jax.workdir.identity import Stamp
 import numpy as np
 
 CURVE_BINS = 20
+_EVENTS = 5  # Fewer expected ones give no rate.
 
 # (first row, row behind the last) -> truth columns of these rows, [n] each.
 Truth = Callable[[int, int], Mapping[str, Array]]
@@ -148,14 +149,29 @@ def _add_cvr(
 
 
 def curve(bins: Bins) -> Curve:
-  """Computes the curve of bins that have the sums `p` and `label`."""
-  groups = bins.groups(CURVE_BINS)
+  """Computes the curve of bins that have the sums `p` and `label`.
+
+  A group of less than half its share of the rows, behind many with nearly one
+  prediction, is joined to its neighbour unless both outcomes are expected at
+  least five times in it: a rate of three rows would be a cliff.
+  """
+  groups = _without_small(bins.groups(CURVE_BINS))
   return Curve(
       groups['p'] / groups['count'],
       observed_rate(groups['label'], groups['count']),
       groups['count'],
       bins,
   )
+
+
+def _without_small(groups: Mapping[str, Array]) -> dict[str, np.ndarray]:
+  """Joins groups of too few rows to the one before, the first to the next."""
+  count, p = groups['count'], groups['p']
+  few = 2 * CURVE_BINS * count < count.sum()
+  small = few & (np.minimum(p, count - p) < _EVENTS)
+  number = np.maximum(np.cumsum(~small) - 1, 0)
+  joined = {k: np.bincount(number, weights=x) for k, x in groups.items()}
+  return joined | {'count': joined['count'].astype(np.int64)}
 
 
 def remapped(bins: Bins, change: Callable[[np.ndarray], np.ndarray]) -> Curve:

@@ -1,7 +1,6 @@
 """The page of a sweep: its results table, its pictures, its runs."""
 
 from collections.abc import Mapping, Sequence
-import math
 import os
 import shlex
 from typing import Any
@@ -9,21 +8,23 @@ from urllib.parse import quote
 
 from esmm_jax import histories
 from esmm_jax.entry import commands
-from esmm_jax.reporting import figures, history_notes, plots, text as report
-from esmm_jax.reporting.grid import Grid, short, titled
+from esmm_jax.reporting import figures, text as report
+from esmm_jax.reporting.forests import forests
+from esmm_jax.reporting.grid import Grid, short
 from esmm_jax.reporting.page import sections
 from esmm_jax.reporting.page.parts import Code, Missing, Page, Picture, Section
 from esmm_jax.reporting.page.parts import Table, Text
 from esmm_jax.sweeps.comparable import read_runs
 from esmm_jax.sweeps.points import run_name
-from esmm_jax.sweeps.results import Block, notes, Row, tabulate
+from esmm_jax.sweeps.results import Block, notes, tabulate
 from esmm_jax.sweeps.saved_runs import find_run, run_folder, SavedRun, state
 from esmm_jax.sweeps.table import Table as SweepTable
 from esmm_jax.workdir.identity import say_once
 
 _CAPTIONS = {
     'front': (
-        'Each point is the mean over seeds of one weighting of the tasks; up'
+        'Each point is the mean over seeds of one weighting of the tasks, its'
+        ' ellipse (a line, of two seeds) one standard deviation of them; up'
         ' and to the right is better. A curve that beats the single-task point'
         ' in one direction only shows the seesaw.'
     ),
@@ -33,6 +34,11 @@ _CAPTIONS = {
         ' bias. Bands are one standard deviation over seeds.'
     ),
 }
+_GAINS = (
+    'Difference to the baseline at the same seed, mean and 95 % interval (cut'
+    ' off at five times the largest mean). A filled point has p < .05 after'
+    ' Holm. One task on the right and another one on the left of 0 is a seesaw.'
+)
 
 
 def begun(table: SweepTable | None, workdir: str) -> list[str]:
@@ -162,43 +168,9 @@ def draw_gains(
     table: SweepTable, blocks: Sequence[Block], folder: str
 ) -> list[Picture]:
   """Draws the gains of each block that has some: gains.png, gains-2.png."""
-  pictures = []
-  for block in blocks:
-    panels: dict[str, dict[str, list[float]]] = {}
-    rows = [row for row in block.rows if row.gains]
-    for column in block.columns:
-      if column.metric in table.gain_columns and rows:
-        panels[column.header] = {
-            history_notes.row_name(row): _gain(row, column.metric)
-            for row in rows
-        }
-    if not panels or not any(
-        math.isfinite(x[0]) for panel in panels.values() for x in panel.values()
-    ):
-      continue
-    number = f'-{len(pictures) + 1}' if pictures else ''
-    path = os.path.join(folder, f'gains{number}.png')
-    named = [v for v in (table.baseline or {}).values() if v is not None]
-    base = ', '.join(map(str, named))
-    name = titled(table.blocks, block.values)
-    title = f'{name}: gain over {base}' if name else f'Gain over {base}'
-    plots.gains(panels, path, title)
-    pictures.append(
-        Picture(
-            path,
-            'Difference to the baseline at the same seed, mean and 95 %'
-            ' interval (cut off at five times the largest mean). A filled point'
-            ' has p < .05 after Holm. One task on the right and another one on'
-            ' the left of 0 is a seesaw.',
-            True,
-        )
-    )
-  return pictures
-
-
-def _gain(row: Row, metric: str) -> list[float]:
-  gain = row.gains[metric]
-  return [gain.paired.mean, gain.paired.low, gain.paired.high, gain.p_holm]
+  return [
+      Picture(path, _GAINS, True) for path in forests(table, blocks, folder)
+  ]
 
 
 def _caption(path: str) -> str:

@@ -1,6 +1,8 @@
 """Shared parts of the figures: colours, panels, one legend, the file."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+import contextlib
+import contextvars
 import os
 from typing import Any
 
@@ -21,6 +23,7 @@ MARKERS = 'osD^vPX*'
 # Colour of references: a diagonal, a baseline, the truth.
 GREY = '0.35'
 _NARROWEST = 6.0
+_PDF_TOO = contextvars.ContextVar('pdf_too', default=False)
 # A matplotlib Figure and Axes: the import would cost every program a second.
 Figure = Any
 Axes = Any
@@ -200,10 +203,39 @@ def _as_they_are(figure: Figure) -> None:
       text.set_parse_math(False)
 
 
+@contextlib.contextmanager
+def pdf_too() -> Iterator[None]:
+  """Has each figure that is drawn within written as PDF too, for papers."""
+  token = _PDF_TOO.set(True)
+  try:
+    yield
+  finally:
+    _PDF_TOO.reset(token)
+
+
+def pdf_of(path: str) -> str:
+  """Returns the path of the PDF beside a PNG."""
+  return os.path.splitext(path)[0] + '.pdf'
+
+
 def write(figure: Figure, path: str) -> None:
-  """Writes the PNG, and its folder if there is none."""
+  """Writes the PNG, and its folder if there is none.
+
+  Within `pdf_too` the same figure is written beside it as PDF. Both have the
+  same bytes each time: they hold no date.
+  """
   _as_they_are(figure)
   with system_errors.naming(path):
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
     with replacing(path) as temporary:
       figure.savefig(temporary, dpi=150, format='png')
+    if _PDF_TOO.get():
+      _write_pdf(figure, pdf_of(path))
+
+
+def _write_pdf(figure: Figure, path: str) -> None:
+  import matplotlib
+
+  options = {'pdf.fonttype': 42}  # Publishers refuse fonts of type 3.
+  with matplotlib.rc_context(options), replacing(path) as temporary:
+    figure.savefig(temporary, format='pdf', metadata={'CreationDate': None})

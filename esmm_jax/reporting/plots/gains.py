@@ -1,6 +1,6 @@
 """Gains over the baseline, with their intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from esmm_jax.printable import printable
 from esmm_jax.reporting.plots import drawing
@@ -16,7 +16,7 @@ def gains(
     title: str,
     *,
     columns: int = 0,
-    lower_is_better: bool = False,
+    lower_is_better: bool | Collection[str] = False,
     others: Mapping[str, Array] | None = None,
     x_label: str = 'difference to the baseline',
 ) -> drawing.Figure:
@@ -34,7 +34,8 @@ def gains(
     path: The PNG to write.
     title: Above the figure.
     columns: Panels side by side; 0: all of them.
-    lower_is_better: Whether a negative difference is the better one.
+    lower_is_better: Whether a negative difference is the better one; or the
+      panels where it is.
     others: Panel -> float [n], mean differences that are drawn as grey lines
       across all rows: the other values that the baseline was chosen from.
     x_label: Below the lowest panels.
@@ -58,12 +59,14 @@ def gains(
       lines, columns, size, sharex=False, sharey=True
   )
   for axes, (name, rows) in zip(grid.flat, panels.items()):
-    _panel(axes, [rows[row] for row in names], lower_is_better)
+    lower = lower_is_better is True or (
+        lower_is_better is not False and name in lower_is_better
+    )
+    _panel(axes, [rows[row] for row in names], lower)
     for x in (others or {}).get(name, ()):
       axes.axvline(x, color='0.8', linewidth=1, zorder=0.5)
     axes.set_xlabel(x_label)
-    if others is not None:
-      axes.locator_params(axis='x', nbins=4)  # Long numbers of small panels.
+    axes.locator_params(axis='x', nbins=4)  # Long numbers of small panels.
     drawing.headline(axes, name, '')
   for axes in grid.flat[len(panels) :]:
     axes.set_axis_off()

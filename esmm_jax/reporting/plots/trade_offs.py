@@ -10,6 +10,7 @@ import numpy as np
 
 _COLUMNS = 3
 _WIDE = 8.0
+_FLAT = 1e-3  # Of an ellipse that has no area to be seen.
 
 
 def fronts(
@@ -26,10 +27,10 @@ def fronts(
   """Draws two scores traded against each other, a panel per architecture.
 
   A panel has the mean point over seeds of each weight, joined in the order of
-  the weights, and the ellipse of one standard deviation of the seeds. Points on
-  the Pareto front of the panel are ringed. The lines of the other architectures
-  are grey. The cross-hair is the mean of the single-task models, its band one
-  standard deviation on each side.
+  the weights, and the ellipse of one standard deviation of the seeds, a line if
+  there are two. Points on the Pareto front of the panel are ringed. The lines
+  of the other architectures are grey. The cross-hair is the mean of the
+  single-task models, its band one standard deviation on each side.
 
   Args:
     series: Architecture -> float [S, P, 2]: seed, weight, score on the x and on
@@ -179,8 +180,10 @@ def _ellipses(
     x, y, width, height, angle = ellipse(runs[:, k])
     if width > 0:
       patch = Ellipse((x, y), width, height, angle=angle)
-      patch.set(facecolor=colours.to_rgba(ratio), alpha=0.14, zorder=1)
+      patch.set(color=colours.to_rgba(ratio), alpha=0.14, zorder=1)
       patch.set(linewidth=0, label='1 standard deviation of the seeds')
+      if height < _FLAT * width:  # Of two seeds it is a line.
+        patch.set(linewidth=1.4, alpha=0.5)
       axes.add_patch(patch)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from esmm_jax.data.tabular.unseen import Counts
 from esmm_jax.engines.engine import Engine
-from esmm_jax.serving import joining, outputs
+from esmm_jax.serving import outputs
 from esmm_jax.serving.targets.one_file import OneFile
 
 
@@ -31,7 +31,6 @@ class AtUrl(OneFile):
       metadata: Mapping[bytes, bytes],
   ) -> int:
     """See the base class; this process joins the parts and copies the file."""
-    del engine
-    num = joining.join(done, self.file, self.parts, counts, metadata)
+    num = super().write(done, engine, counts, metadata)
     outputs.deliver(self.file, self.path, self.overwrite)
     return num

@@ -46,4 +46,4 @@ class OneFile(Target):
   ) -> int:
     """See the base class; this process joins the parts."""
     del engine
-    return joining.join(done, self.path, self.parts, counts, metadata)
+    return joining.join(done, self.file, self.parts, counts, metadata)
