@@ -3,6 +3,7 @@
 import argparse
 import functools
 import importlib
+import os
 import signal
 import sys
 import threading
@@ -60,9 +61,12 @@ def _parser() -> argparse.ArgumentParser:
   add('--port', type=int, default=8000, help='0: one that is free')
   add('--sizes', default='1,32,1024', help='rows of the compiled batches')
   add('--max_mb', type=_positive, default=8.0, help='MB of a request')
+  add('--max_rows', type=_count, default=10_000, help='rows of a request')
   threads = 'requests that are scored at once'
   add('--threads', type=_count, default=cores(), help=threads)
-  patience = 'seconds that a client may be silent'
+  clients = 'connections at once; more are answered 503 if none is idle'
+  add('--clients', type=_count, default=256, help=clients)
+  patience = 'seconds for a request to arrive, and for an answer to be taken'
   add('--patience', type=_positive, default=60.0, help=patience)
   grace = 'seconds for running requests after SIGTERM'
   add('--grace', type=_positive, default=10.0, help=grace)
@@ -89,14 +93,18 @@ def _serve(folder: str, options: argparse.Namespace) -> int:
       'calibrated': program.about['calibrated'],
   }
   limits = Limits(
-      int(options.max_mb * _MB), options.threads, options.patience
+      body=int(options.max_mb * _MB),
+      rows=options.max_rows,
+      threads=options.threads,
+      clients=options.clients,
+      patience=options.patience,
   )
   score = functools.partial(_score, rows, program)
   server = Server((options.host, options.port), score, about, limits)
   stopped: list[int] = []  # No lock that a handler would wait for.
   for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, lambda number, _: stopped.append(number))
-  threading.Thread(target=server.serve_forever, daemon=True).start()
+  threading.Thread(target=server.serve, daemon=True).start()
   host, port = server.server_address[:2]
   host = f'[{host}]' if ':' in host else host
   print(f'{folder} is served at http://{host}:{port}/score', flush=True)
@@ -104,12 +112,14 @@ def _serve(folder: str, options: argparse.Namespace) -> int:
     time.sleep(_NAP)
   if num := server.end(options.grace):
     print(f'warning: {num} requests were not answered.', file=sys.stderr)
-  sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # Their threads may compute: nothing to take apart under them.
   return 0
 
 
 def _score(rows: Any, program: Any, raw: list[Any]) -> Any:
   """Returns output -> scores of rows as JSON has them."""
+  json_rows.refuse_misspelled(raw, rows.names)
   try:
     features = rows.encode(raw, json_rows.WHERE)
   except InputError:

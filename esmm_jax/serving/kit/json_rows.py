@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from esmm_jax.json_files import parse_json
-from esmm_jax.types import InputError
+from esmm_jax.types import InputError, similar
 
 WHERE = 'rows'
+_LIKE = 0.8  # 'usr' is like 'user', and 'user_id' is not.
+_MOST = 100  # Sets of keys, and keys of one, that are compared.
 
 
 def parse(body: bytes) -> list[dict[str, Any]]:
@@ -28,6 +30,31 @@ def parse(body: bytes) -> list[dict[str, Any]]:
     if not isinstance(row, dict):
       raise InputError(f'{WHERE}, row {number} is no object.')
   return rows
+
+
+def refuse_misspelled(rows: list[dict[str, Any]], names: Sequence[str]) -> None:
+  """Refuses rows that lack a column and have one of a similar name.
+
+  Other keys are not looked at, and what a row lacks is missing in it: so a name
+  with an error in it would give a score of a row without that column.
+
+  Raises:
+    InputError: There is such a row.
+  """
+  wanted = frozenset(names)
+  different: set[frozenset[str]] = set()
+  for number, row in enumerate(rows):
+    if wanted <= row.keys() or (keys := frozenset(row)) in different:
+      continue
+    if len(different) == _MOST:
+      return
+    different.add(keys)
+    for key in sorted(keys - wanted)[:_MOST]:
+      if near := similar(key, sorted(wanted - keys), _LIKE):
+        raise InputError(
+            f'{WHERE}, row {number}: the model reads no column {key!r}. Did you'
+            f' mean {near!r}? If that is missing, give it as null.'
+        )
 
 
 def refuse_mixed(rows: list[dict[str, Any]], names: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ def double(rows):
 @contextlib.contextmanager
 def serving(score=double, **limits):
   server = Server(('127.0.0.1', 0), score, ABOUT, Limits(**limits))
-  thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+  thread = threading.Thread(target=server.serve)
   thread.start()
   try:
     yield server
