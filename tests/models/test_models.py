@@ -37,6 +37,8 @@ OPTIONS = {
         dict(UNITS),
         dict(UNITS, match_params=900),
         dict(UNITS, cross_layers=1),
+        dict(UNITS, interaction='fm'),
+        dict(UNITS, interaction='deepfm'),
     ],
     'shared_embedding': [
         dict(UNITS),
@@ -46,32 +48,48 @@ OPTIONS = {
         dict(tower_units=(7,), activation='tanh', cross_layers=1, cross_rank=2),
         dict(UNITS, groups=(('user', 'tags'), ('price',)), group_units=(3,)),
         dict(tower_units=()),
+        dict(tower_units=(), interaction='deepfm'),
+        dict(UNITS, interaction='fm', cross_layers=1),
+        dict(UNITS, interaction='deepfm', groups=(('user', 'tags'),),
+             group_units=(3,)),
     ],
     'shared_bottom': [
         dict(UNITS, shared_units=(7,)),
         dict(UNITS, shared_units=(7,), activation='dice'),
+        dict(UNITS, shared_units=(7,), interaction='deepfm'),
     ],
     'mmoe': [
         dict(EXPERTS, num_experts=3, gate_dropout=0.3),
         dict(EXPERTS, num_experts=2, one_gate=True),
+        dict(EXPERTS, num_experts=2, interaction='fm'),
+        dict(EXPERTS, num_experts=2, interaction='deepfm'),
     ],
     'ple': [
         dict(EXPERTS, levels=1, num_task_experts=2),
         dict(EXPERTS, levels=2, num_shared_experts=2, gate_dropout=0.3),
+        dict(EXPERTS, levels=1, interaction='deepfm'),
     ],
     'dbmtl': [
         dict(UNITS, shared_units=(7,), relation_units=(4,)),
         dict(UNITS, shared_units=(), relation_units=(4,), num_experts=2,
              expert_units=(6,)),
+        dict(UNITS, relation_units=(4,), interaction='deepfm'),
     ],
-    'aitm': [dict(UNITS), dict(UNITS, stop_gradient=True)],
+    'aitm': [
+        dict(UNITS),
+        dict(UNITS, stop_gradient=True),
+        dict(UNITS, interaction='deepfm'),
+    ],
     'stem': [
         dict(EXPERTS, gate_units=(4,)),
         dict(EXPERTS, gate_units=(), levels=2, num_task_experts=2),
+        dict(EXPERTS, gate_units=(4,), interaction='fm'),
+        dict(EXPERTS, gate_units=(4,), interaction='deepfm'),
     ],
     'adatt': [
         dict(EXPERTS, levels=1),
         dict(EXPERTS, levels=2, num_shared_experts=1),
+        dict(EXPERTS, levels=1, interaction='deepfm'),
     ],
 }
 # The first options of each model are tried in `make test`, the others in the
@@ -178,7 +196,7 @@ def make(name, options, schema=SCHEMA, seed=0):
 def _make(name, options, schema, seed):
   model = MODELS[name](schema=schema, **dict(options))
   keys = jax.random.split(jax.random.key(seed), 2)
-  table = jax.random.normal(keys[0], (U, D * model.num_tables))
+  table = jax.random.normal(keys[0], (U, model.row_width(D)))
   batch = toy.random_batch(4, schema)
   shapes = jax.eval_shape(model.init, keys[1], table, batch)
   leaves, tree = jax.tree.flatten(shapes)
