@@ -118,7 +118,9 @@ class Architecture(nn.Module):
     if self.interaction == 'none':
       return Inputs(self._crossed(vectors), {})
     dim = table.shape[-1] // self.num_tables - self.first_order
-    fields = [split_fields(v, self.schema, dim) for v in vectors]
+    fields = [
+        split_fields(v, self.schema, dim, self.first_order) for v in vectors
+    ]
     num_floats = len(self.schema.float_fields)
     products = [
         FieldProducts(num_floats, name=name)(f.embedded, f.floats)

@@ -73,23 +73,26 @@ class Fields(NamedTuple):
   first: Array
 
 
-def split_fields(x: Array, schema: Schema, dim: int) -> Fields:
+def split_fields(
+    x: Array, schema: Schema, dim: int, first_order: int
+) -> Fields:
   """Splits an output of `FeatureEmbedding`.
 
   Args:
     x: [B, F * D + N + F * L].
     schema: The fields.
     dim: D.
+    first_order: L.
   """
-  num, size = schema.num_inputs, x.shape[0]
+  size, num_floats = x.shape[0], len(schema.float_fields)
+  num = (x.shape[1] - num_floats) // (dim + first_order)
   embedded = num * dim
-  width = embedded + len(schema.float_fields)
-  per_field = (x.shape[1] - width) // max(num, 1)
+  width = embedded + num_floats
   return Fields(
       x[:, :width],
       x[:, :embedded].reshape(size, num, dim),
       x[:, embedded:width],
-      x[:, width:].reshape(size, num, per_field),
+      x[:, width:].reshape(size, num, first_order),
   )
 
 
