@@ -23,20 +23,22 @@ class FeatureEmbedding(nn.Module):
   Attributes:
     schema: The fields.
     num_tables: Embeddings of an id; 2 for two networks that share nothing.
+    first_order: L, first-order weights behind each embedding of an id.
   """
 
   schema: Schema
   num_tables: int = 1
+  first_order: int = 0
 
   def __call__(self, table: Array, batch: Batch) -> list[Array]:
     """Looks the ids up, pools lists and joins the fields.
 
     Args:
-      table: float32 [U, num_tables * D].
+      table: float32 [U, num_tables * (D + L)].
       batch: Its `slots` and `groups.slots` are rows of `table`.
 
     Returns:
-      For each of the `num_tables` embeddings float32 [B, F * D + N].
+      For each of the `num_tables` embeddings float32 [B, F * D + N + F * L].
     """
     schema = self.schema
     size = batch.slots.shape[0]
@@ -49,13 +51,17 @@ class FeatureEmbedding(nn.Module):
       )  # [G, F', .]
       by_example = take(by_group, groups.segment_ids)  # [B, F', .]
       joined = jnp.concatenate([joined, by_example], axis=1)
-    parts = jnp.split(joined, self.num_tables, axis=-1)  # each [B, F, D]
-    return [
-        jnp.concatenate([p.reshape(size, -1), batch.floats], axis=-1)
-        if schema.float_fields
-        else p.reshape(size, -1)
-        for p in parts
-    ]
+    parts = jnp.split(joined, self.num_tables, axis=-1)  # each [B, F, D + L]
+    floats = [batch.floats] if schema.float_fields else []
+
+    def joined_fields(part: Array) -> Array:
+      stop = part.shape[-1] - self.first_order
+      whole = [part[..., :stop].reshape(size, -1), *floats]
+      if self.first_order:
+        whole.append(part[..., stop:].reshape(size, -1))
+      return jnp.concatenate(whole, axis=-1) if len(whole) > 1 else whole[0]
+
+    return [joined_fields(part) for part in parts]
 
 
 def _pooled(
