@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 import functools
 
+from esmm_jax.models.attention import ActivationUnit
 from esmm_jax.models.embedding import CrossNetwork, FeatureEmbedding
 from esmm_jax.models.experts import Experts, Gate, mix
 from esmm_jax.models.layers import MLP, LayerOptions, Tower
 from esmm_jax.schema import Schema
+from esmm_jax.shared_tables.targets import ATTENTION
 from esmm_jax.tasks import Head
 from esmm_jax.types import Array, Batch, InputError
 import flax.linen as nn
@@ -25,6 +27,8 @@ class Architecture(nn.Module):
     dtype: See `LayerOptions`.
     cross_layers: DCN-v2 layers on the input vector, before everything else.
     cross_rank: Rank of their matrices; 0 is full rank.
+    attention_units: Hidden widths of the unit that weighs the entries of a list
+      which is combined by attention; see `ActivationUnit`.
     heads: Outputs of the estimator's own, each a tower on the input of the task
       that it is like: no table, expert or gate is added.
   """
@@ -38,6 +42,7 @@ class Architecture(nn.Module):
   dtype: str = 'float32'
   cross_layers: int = 0
   cross_rank: int = 0
+  attention_units: Sequence[int] = (36,)
   heads: Sequence[Head] = ()
 
   @property
@@ -86,20 +91,36 @@ class Architecture(nn.Module):
           f' {self.cross_rank}; neither may be negative.'
       )
     embed = FeatureEmbedding(self.schema, self.num_tables)
-    inputs = embed(table, batch)
+    inputs = embed(table, batch, self._activation_units())
     if not self.cross_layers:
       return inputs
-    # A task's own cross network is named after its tower, so tower_l2 decays it
-    # as it does the tower; `shared_cross` is not decayed.
-    is_shared = len(inputs) == 1
-    names = [] if is_shared else [f'tower_{t}_cross' for t in self.tasks]
-    names += ['shared_cross'] * (len(inputs) - len(names))
     return [
         CrossNetwork(
             self.cross_layers, self.cross_rank, self.layer_options, name=name
         )(x)
-        for name, x in zip(names, inputs)
+        for name, x in zip(self._by_table('cross'), inputs)
     ]
+
+  def _activation_units(self) -> dict[str, list[ActivationUnit]]:
+    """Makes the units of each list with attention, one for each embedding."""
+    lists = [f for f in self.schema.inputs if f.combiner == ATTENTION]
+    make = functools.partial(
+        ActivationUnit, tuple(self.attention_units), self.layer_options
+    )
+    return {
+        f.name: [make(name=f'{n}_{k}') for n in self._by_table('attention')]
+        for k, f in enumerate(lists)
+    }
+
+  def _by_table(self, part: str) -> list[str]:
+    """Names a network that there is for each embedding of an id.
+
+    That of a task is named after its tower, so tower_l2 decays it as it does
+    the tower; what is shared is not decayed.
+    """
+    is_shared = self.num_tables == 1
+    names = [] if is_shared else [f'tower_{t}_{part}' for t in self.tasks]
+    return names + [f'shared_{part}'] * (self.num_tables - len(names))
 
   def shared_input(self, table: Array, batch: Batch) -> Array:
     """Embeds a batch with the one table of a model: [B, I]."""
