@@ -312,8 +312,8 @@ def tabular() -> ConfigDict:
           # commas.
           files='',
           # Columns, separated by commas; options follow a name, as in
-          # 'user:min_count=5,item'. Categorical (also 'price:buckets=10'), lists
-          # of such, numbers.
+          # 'user:min_count=5,item'. Categorical, also 'price:buckets=10'; lists
+          # of such; numbers.
           id='',
           ids='',
           float='',

@@ -1,13 +1,15 @@
 """Converts features of a pipeline config to columns of `dataset`."""
 
+from esmm_jax.data.tabular.cells.buckets import shown, SUFFIX
 from esmm_jax.data.values.raw_values import SEPARATOR
+from esmm_jax.easyrec.buckets import cuts, edges
 from esmm_jax.easyrec.features import Feature, features, groups, kind_name
 from esmm_jax.easyrec.notes import Notes
 from esmm_jax.easyrec.message import ANY, Message
 
 _KINDS = {
     'IdFeature': 'id', 'TagFeature': 'ids', 'SequenceFeature': 'ids',
-    'RawFeature': 'float',
+    'RawFeature': 'float', 'ComboFeature': 'crosses',
 }
 # Separators that have a name, because options stand between commas and colons.
 _SPELLED = {
@@ -21,20 +23,27 @@ class Columns:
 
   Attributes:
     fields: Feature -> field of the features that are carried over.
+    inputs: The columns that these are made of.
   """
 
   def __init__(self, notes: Notes):
     self.fields: dict[str, str] = {}
+    self.inputs: set[str] = set()
     self._notes = notes
-    self._columns: dict[str, list[str]] = {'id': [], 'ids': [], 'float': []}
+    self._crosses: list[Feature] = []
+    # Columns of lists and of numbers, of which there is no cross.
+    self._no_parts: dict[str, str] = {}
+    self._columns: dict[str, list[str]] = {
+        'id': [], 'ids': [], 'float': [], 'crosses': []}
     self._sizes: dict[str, int] = {}
 
   @property
   def section(self) -> dict[str, str]:
-    """The keys `dataset.id`, `dataset.ids` and `dataset.float`."""
+    """The keys `dataset.id`, `ids` and `float`, `crosses` if there is one."""
     return {
         f'dataset.{kind}': ','.join(texts)
-        for kind, texts in self._columns.items()}
+        for kind, texts in self._columns.items()
+        if texts or kind != 'crosses'}
 
   def add(self, feature: Feature) -> None:
     """Adds a feature to the columns of its kind, or notes why not."""
@@ -43,13 +52,23 @@ class Columns:
       self._notes.add(line, name, why)
       _read_all(message)
       return
-    column = feature.inputs[0]
-    if column in self.fields.values():
+    kind = _KINDS[feature.kind]
+    if kind == 'crosses':
+      self._crosses.append(feature)
+      return
+    column = field = feature.inputs[0]
+    if kind != 'id':
+      self._no_parts[column] = 'list' if kind == 'ids' else 'number'
+    bounds = edges(message) if kind == 'float' else ()
+    if bounds:
+      field = f'{column}{SUFFIX}'
+    if field in self.fields.values():
       self._notes.add(
           line, name, f'is left out; its column {column} is a field already')
       return
-    kind = _KINDS[feature.kind]
-    if kind == 'float':
+    if bounds:
+      kind, options = 'id', f':edges={"|".join(map(shown, bounds))}'
+    elif kind == 'float':
       options = self._number(feature)
     else:
       options = self._size(feature)
@@ -57,10 +76,37 @@ class Columns:
         options += f':table={table}'
       if kind == 'ids':
         options += self._list(feature)
-    if name != column:
-      self._notes.add(line, name, f'stands under its column, {column}')
-    self._columns[kind].append(quoted(column) + options)
-    self.fields[name] = column
+    self._carry(feature, kind, quoted(column) + options, field)
+
+  def add_crosses(self) -> None:
+    """Adds the crosses, once the kinds of all columns are clear."""
+    for feature in self._crosses:
+      field = '_x_'.join(feature.inputs)
+      bad = [c for c in feature.inputs if c in self._no_parts]
+      why = ''
+      if bad:
+        why = (
+            f'is left out; {bad[0]} is a {self._no_parts[bad[0]]}, and a cross'
+            ' is of two columns of one value')
+      elif field in self.fields.values():
+        why = f'is left out; {field} is a field already'
+      if why:
+        self._notes.add(feature.line, feature.name, why)
+        _read_all(feature.message)
+        continue
+      feature.message.get('combo_join_sep', '')
+      text = '*'.join(map(_quoted_part, feature.inputs))
+      self._carry(feature, 'crosses', text + self._size(feature), field)
+
+  def _carry(self, feature: Feature, kind: str, text: str, field: str) -> None:
+    """Writes a feature into the section."""
+    if feature.name != field:
+      is_column = field == feature.inputs[0]
+      what = f'its column, {field}' if is_column else f'the name {field}'
+      self._notes.add(feature.line, feature.name, f'stands under {what}')
+    self._columns[kind].append(text)
+    self.fields[feature.name] = field
+    self.inputs.update(feature.inputs)
 
   def _size(self, feature: Feature) -> str:
     """Returns the option of the size of the vocabulary."""
@@ -122,12 +168,12 @@ class Columns:
     """Returns the options of a number; notes what is done to it there."""
     message, line = feature.message, feature.line
     low, high = (message.get(n, 0.0, ANY) for n in ('min_val', 'max_val'))
-    cuts = message.numbers('boundaries', float, ANY)
-    if cuts or (message.get('num_buckets', 0) > 1 and high > low):
+    if cuts(message):  # Of the normalised number.
       self._notes.add(
           line, feature.name,
-          'the embedding of its bucket became the number itself; make a column'
-          ' of bucket numbers for dataset.id')
+          'the embedding of its bucket became the number itself, because'
+          ' normalizer_fn comes first there; write dataset.id=COLUMN:edges=...'
+          ' of the number as it is in the log')
       return ''
     function = message.get('normalizer_fn', '')
     if function.endswith('log1p'):
@@ -157,6 +203,7 @@ def columns(root: Message, model: Message, notes: Notes) -> Columns:
           feature.line, feature.name,
           'is in no feature group and is left out')
       _read_all(feature.message)
+  converted.add_crosses()
   return converted
 
 
@@ -170,6 +217,11 @@ def quoted(name: str) -> str:
     return name
   doubled = name.replace('"', '""')
   return f'"{doubled}"'
+
+
+def _quoted_part(name: str) -> str:
+  """Returns the name of a column as a cross has it."""
+  return f'"{name}"' if '*' in name and '"' not in name else quoted(name)
 
 
 def option_text(separator: str) -> str:
@@ -190,7 +242,8 @@ def dimensions(root: Message, fields: dict[str, str]) -> list[int]:
   """Lists the embedding_dim of the fields that have one."""
   return [
       d for f in features(root)
-      if f.name in fields and _KINDS.get(f.kind) != 'float'
+      if f.name in fields
+      and (_KINDS.get(f.kind) != 'float' or fields[f.name].endswith(SUFFIX))
       and (d := f.message.get('embedding_dim', 0))]
 
 
@@ -212,7 +265,13 @@ def _why_not(feature: Feature) -> str:
     return (
         f'its {size} numbers are left out; a column has one number, name the'
         f' {size} columns in dataset.float')
-  if kind not in _KINDS or len(inputs) != 1 or parts:
+  if kind == 'ComboFeature':
+    if any(message.texts('combo_input_seps')):
+      parts = '; a cross is of columns of one value'
+    elif len({*inputs}) != 2 or not all(inputs):
+      parts = '; a cross is of two columns'
+  num = 2 if kind == 'ComboFeature' else 1
+  if kind not in _KINDS or len(inputs) != num or parts:
     return (
         f'{kind} of {", ".join(inputs)} is left out{parts}; make such a column'
         ' in the log')

@@ -57,7 +57,7 @@ def dataset(
   _early_stop(root, notes)
   unknown(model, {f.name for f in features(root)})
   converted = columns(root, model, notes)
-  _field_options(data, {*converted.fields.values(), *labels}, notes)
+  _field_options(data, {*converted.inputs, *labels}, notes)
   return section | converted.section, converted.fields
 
 

@@ -81,8 +81,8 @@ class Evaluates:
         which no history sees: those of the run's log, or those of the schema
         where it has no encoder.
       by: Column whose most frequent values get metrics of their own, or a
-        bucket or cross of the model; or `unseen:FIELD`: rows whose ids of a field training saw, or did not see;
-        '': none.
+        bucket or cross that the model reads; or `unseen:FIELD`: rows whose ids
+        of a field training saw, or did not see; '': none.
       calibrated: See `predict`.
       joint: See there.
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 import dataclasses
 
+from esmm_jax.data.tabular.cells.buckets import SUFFIX
 from esmm_jax.data.tabular.inputs import CROSSES, Input, KINDS, parse_inputs
 from esmm_jax.types import InputError
 
@@ -27,6 +28,7 @@ def parse_all(texts: Mapping[str, str], min_count: int) -> list[Input]:
 def _resolved(cross: Input, inputs: Sequence[Input]) -> Input:
   """Returns a cross whose parts are buckets where they have such names."""
   by_name = {c.name: c for c in inputs}
+  numbers = {c.columns[0] for c in inputs if c.kind == 'float' or c.is_bucket}
   parts = []
   for part in cross.parts:
     c = by_name.get(part.name, part)
@@ -36,10 +38,10 @@ def _resolved(cross: Input, inputs: Sequence[Input]) -> Input:
           f'{where}: {c.name!r} is a list, of which a row has several values;'
           ' a cross is of two columns of one value.'
       )
-    if c.kind == 'float':
+    if c.name in numbers:
       raise InputError(
           f'{where}: {c.name!r} is a number; write'
-          f' dataset.id={c.name}:buckets=10 and cross {c.name}.bucket.'
+          f' dataset.id={c.name}:buckets=10 and cross {c.name}{SUFFIX}.'
       )
     parts.append(c if c.is_bucket else part)
   return dataclasses.replace(cross, parts=tuple(parts))
