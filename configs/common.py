@@ -318,10 +318,13 @@ def tabular() -> ConfigDict:
           # commas.
           files='',
           # Columns, separated by commas; options follow a name, as in
-          # 'user:min_count=5,item'. Categorical, lists of such, numbers.
+          # 'user:min_count=5,item'. Categorical, also 'price:buckets=10'; lists
+          # of such; numbers.
           id='',
           ids='',
           float='',
+          # Pairs of columns, 'city*category:min_count=5'.
+          crosses=placeholder(str),
           # Columns of the labels, 0 or 1, or comparisons: 'rating>=4'.
           click='click',
           cart='',

@@ -111,6 +111,7 @@ TORCH_SHARED = {
     'schedule.warmup_steps': 10, 'schedule.end_factor': 0.25,
     'model.norm': 'none', 'tower_l2': 0.0, 'model.tower_units': (8, 4),
     'dataset.id': 'uid:max_values=100', 'dataset.float': 'price',
+    'dataset.crosses': 'uid*id',
     'dataset.ids': (
         'tags:max_values=10:combiner=mean:separator=;:weights=colon,'
         'past__item:max_values=50:table=item:combiner=mean:max_len=20:'
@@ -198,7 +199,7 @@ TORCH_NOTES = [
     'a field may hold several values there; here it is one value',
     'user: stands under its column, uid',
     'vector: its 4 numbers are left out; a column has one number',
-    'cross: ComboFeature of uid, id is left out',
+    'cross: stands under the name uid_x_id',
     'past__item: attention over its entries became their mean',
     'past__price: SequenceFeature of past__price is left out; its entries are a'
     ' RawFeature',
