@@ -349,6 +349,7 @@ RULES = [
     (
         'esmm_jax.easyrec',
         [
+            'esmm_jax.data.tabular.cells.buckets',
             'esmm_jax.data.values',
             'esmm_jax.options',
             'esmm_jax.printable',
