@@ -138,6 +138,7 @@ def test_any_text_is_read_or_refused_in_one_line(text):
       assert all(all(c.columns) for c in inputs)
 
 
+<<<<<<<< HEAD:tests/data/tabular/inputs/test_cells.py
 REFUSED = [
     (dict(id='p:buckets=1'), 'buckets is 1; it must be a whole number in [2,'),
     (dict(id='p:buckets=x'), "'x' is no whole number"),
@@ -164,10 +165,62 @@ REFUSED = [
     (dict(id='a:edges=1,b:table=a.bucket'), 'table=a.bucket names the table'),
     (dict(crosses='a*b', id='c:table=a_x_b'), 'table=a_x_b names the table of'),
 ]
+========
+REFUSED = {
+    'one bucket': (
+        dict(id='price:buckets=1'),
+        'buckets is 1; it must be a whole number in [2, 65536]'),
+    'buckets': (dict(id='price:buckets=x'), "'x' is no whole number"),
+    'no edge': (
+        dict(id='price:edges=1|x'), "edge 'x' is no number; write edges=0|10"),
+    'edge nan': (dict(id='price:edges=1|nan'), "edge 'nan' is no number"),
+    'edge with _': (dict(id='price:edges=1_0'), "edge '1_0' is no number"),
+    'empty edges': (dict(id='price:edges='), "edge '' is no number"),
+    'falling edges': (dict(id='price:edges=2|1'), 'edge 1 follows 2; edges r'),
+    'equal edges': (dict(id='price:edges=1|1'), 'edge 1 follows 1; edges rise'),
+    'buckets and edges': (
+        dict(id='price:buckets=5:edges=1'), "'buckets' and 'edges' exclude ea"),
+    'min_count of buckets': (
+        dict(id='price:min_count=5:buckets=5'), "'min_count' and 'buckets' ex"),
+    'buckets in float': (
+        dict(float='price:buckets=5'), "'buckets=5' is no option of such a c"),
+    'two buckets': (
+        dict(id='price:edges=1,price:edges=2'), "'price.bucket' stands twice"),
+    'one part': (
+        dict(crosses='city'), "dataset.crosses: 'city': a cross is of two dif"),
+    'one part twice': (dict(crosses='city*city'), 'of two different columns'),
+    'three parts': (
+        dict(crosses='city*tab*hour'), 'make a column of more in the log'),
+    'table of a cross': (
+        dict(crosses='city*tab:table=c'), "'table=c' is no option of such a"),
+    'list in a cross': (
+        dict(ids='tags', crosses='city*tags'),
+        "dataset.crosses: 'city*tags': 'tags' is a list, of which"),
+    'number in a cross': (
+        dict(float='price', crosses='city*price'),
+        "'price' is a number; write dataset.id=price:buckets=10 and cross"),
+    'number of a bucket in a cross': (
+        dict(id='price:edges=1', crosses='city*price'),
+        "'price' is a number; write dataset.id=price:buckets=10 and cross"),
+    'label in a cross': (
+        dict(crosses='city*click'), "'click' is a label; it cannot be an inp"),
+    'buckets of a label': (
+        dict(id='conversion:buckets=3'), "'conversion' is a label; it cannot"),
+    'name of a cross': (
+        dict(crosses='city*tab', id='city_x_tab'), "'city_x_tab' stands twice"),
+    'table of a bucket': (
+        dict(id='price:edges=1,city:table=price.bucket'),
+        'table=price.bucket names the table of'),
+    'table of a cross elsewhere': (
+        dict(crosses='city*tab', id='hour:table=city_x_tab'),
+        'table=city_x_tab names the table of'),
+}
+>>>>>>>> w_cells:tests/data/tabular/cells/test_cells.py
 
 
-@pytest.mark.parametrize('options, message', REFUSED)
-def test_what_is_refused(options, message):
+@pytest.mark.parametrize('case', REFUSED)
+def test_what_is_refused(case):
+  options, message = REFUSED[case]
   with pytest.raises(InputError) as caught:
     TabularConfig(**options)
   assert message in str(caught.value) and '\n' not in str(caught.value)
