@@ -11,7 +11,7 @@ from pyarrow import parquet
 import pyarrow.compute as pc
 import pytest
 
-from tests.serving import attending
+from tests.serving.attention import attending
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures('quick_compilation')]
 ATTENTION = 'combiner=attention:target=item'
