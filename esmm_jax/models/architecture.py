@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 import functools
 
+from esmm_jax.models.attention import ActivationUnit
 from esmm_jax.models.embedding import CrossNetwork, FeatureEmbedding
 from esmm_jax.models.experts import Experts, Gate, mix
 from esmm_jax.models.interactions import check, Fields, FieldProducts
 from esmm_jax.models.interactions import Inputs, split_fields, Term
 from esmm_jax.models.layers import MLP, LayerOptions, Tower
 from esmm_jax.schema import Schema
+from esmm_jax.shared_tables.targets import ATTENTION
 from esmm_jax.tasks import Head
 from esmm_jax.types import Array, Batch, InputError
 import flax.linen as nn
@@ -29,6 +31,8 @@ class Architecture(nn.Module):
     cross_layers: DCN-v2 layers on the input vector, before everything else.
     cross_rank: Rank of their matrices; 0 is full rank.
     interaction: `none`, `fm` or `deepfm`; see `models.interactions`.
+    attention_units: Hidden widths of the unit that weighs the entries of a list
+      which is combined by attention; see `ActivationUnit`.
     heads: Outputs of the estimator's own, each a tower on the input of the task
       that it is like: no table, expert or gate is added.
   """
@@ -43,6 +47,7 @@ class Architecture(nn.Module):
   cross_layers: int = 0
   cross_rank: int = 0
   interaction: str = 'none'
+  attention_units: Sequence[int] = (36,)
   heads: Sequence[Head] = ()
 
   def __post_init__(self) -> None:
@@ -114,7 +119,7 @@ class Architecture(nn.Module):
           f' {self.cross_rank}; neither may be negative.'
       )
     embed = FeatureEmbedding(self.schema, self.num_tables, self.first_order)
-    vectors = embed(table, batch)
+    vectors = embed(table, batch, self._activation_units())
     if self.interaction == 'none':
       return Inputs(self._crossed(vectors), {})
     dim = table.shape[-1] // self.num_tables - self.first_order
@@ -197,6 +202,17 @@ class Architecture(nn.Module):
           ' `self.inputs(table, batch)` in its `__call__`.'
       )
     return self.inputs(table, batch).vectors
+
+  def _activation_units(self) -> dict[str, list[ActivationUnit]]:
+    """Makes the units of each list with attention, one for each embedding."""
+    lists = [f for f in self.schema.inputs if f.combiner == ATTENTION]
+    make = functools.partial(
+        ActivationUnit, tuple(self.attention_units), self.layer_options
+    )
+    return {
+        f.name: [make(name=f'{n}_{k}') for n in self._names('attention')]
+        for k, f in enumerate(lists)
+    }
 
   def shared_input(self, table: Array, batch: Batch) -> Array:
     """Embeds a batch with the one table of a model: [B, I]."""

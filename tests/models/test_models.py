@@ -360,7 +360,8 @@ def test_whose_loss_moves_which_embedding(case, instance):
   gradients = instance.gradients(toy.random_batch(64))
   num = instance.model.num_tables
   for k, task in enumerate(instance.model.tasks):
-    table = gradients[task][1].reshape(U, num, instance.model.row_width(D) // num)
+    width = instance.model.row_width(D) // num
+    table = gradients[task][1].reshape(U, num, width)
     got = np.any(table, axis=(0, 2))
     if num == 1:
       assert got.all()
