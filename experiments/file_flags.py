@@ -119,7 +119,7 @@ def define_tracking() -> None:
       'track',
       [],
       'Trackers that follow each run: mlflow, wandb, or MODULE:NAME of your own'
-      ' (docs/reports.md).',
+      ' (docs/tracking.md).',
   )
 
 

@@ -10,7 +10,7 @@ the keys of the machine are set (docs/after_the_first_run.md). The run's folder
 gets config.json, metrics.jsonl, results.json, checkpoints/ and tensorboard/.
 The same command again resumes where it stopped. --engine=ray or --engine=local
 with --num_processes=N trains with N processes (docs/cluster.md). --track=mlflow
-or --track=wandb has a tracker follow the run (docs/reports.md).
+or --track=wandb has a tracker follow the run (docs/tracking.md).
 """
 
 import os

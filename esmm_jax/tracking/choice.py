@@ -90,7 +90,7 @@ def _check(name: str, installed: bool) -> None:
     raise InputError(
         f'--track={name}: there is no tracker of that name; there are'
         f' {", ".join(TRACKERS)}. One of your own is MODULE:NAME, where the'
-        " module has TRACKERS['NAME'] = ... (docs/reports.md)."
+        " module has TRACKERS['NAME'] = ... (docs/tracking.md)."
     )
   check = getattr(TRACKERS[short], 'check', None)
   if installed and check:
