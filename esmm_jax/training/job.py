@@ -15,13 +15,13 @@ from typing import Any
 from esmm_jax import locks, ownership
 from esmm_jax.data.store.split_parts import shared_rows
 from esmm_jax.parallel import processes
-from esmm_jax.training import parts, program as programs
-from esmm_jax.training import selection
+from esmm_jax.training import parts, program as programs, selection
 from esmm_jax.training.balanced import idle, replayed
 from esmm_jax.training.clock import Clock
 from esmm_jax.training.common_ctr import common_ctr_order
 from esmm_jax.training.frozen.columns import with_labels
 from esmm_jax.training.initial import initial, placed
+from esmm_jax.training.noting import notes
 from esmm_jax.training.predict import Split, SplitPredictor
 from esmm_jax.training.replica_run import Run
 from esmm_jax.training.settings import Settings
@@ -29,8 +29,8 @@ from esmm_jax.training.state import TrainState
 from esmm_jax.types import InputError
 from esmm_jax.warm_start.base import Base
 from esmm_jax.warm_start.takeover import take_over
-from esmm_jax.workdir import chosen, end_note, manifest, provenance, soundness
-from esmm_jax.workdir import stopping, verify
+from esmm_jax.workdir import chosen, end_note, manifest, provenance
+from esmm_jax.workdir import soundness, stopping, verify
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import claim
 from esmm_jax.workdir.mirrors import choice as mirrors
@@ -104,8 +104,8 @@ class Job:
       InputError: A folder is gone, or the disk or the mirror refuses it.
     """
     self.check_folders()
-    step, arrays = int(state.step), {'state': state, 'best': best}
-    self.checkpoints.save(step, arrays, self.position(*self.runs))
+    arrays = {'state': notes.without(state), 'best': best}
+    self.checkpoints.save(int(state.step), arrays, self.position(*self.runs))
     mirrors.saved(self.warn)
 
   def position(self, *runs: Run) -> dict[str, Any]:

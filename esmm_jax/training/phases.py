@@ -44,11 +44,12 @@ def report(
 ) -> tuple[TrainState, list[dict[str, float]]]:
   """Returns the state, its sums begun anew, and each replica's losses.
 
-  The losses are means since the last report. Replicas whose loss is not finite
-  are failed in `job.runs`.
+  The losses are means since the last report, beside the notes of the last step.
+  Replicas whose loss is not finite are failed in `job.runs`.
   """
   steps = int(state.steps_since_report)
   sums = {k: np.asarray(v) for k, v in state.sums.items()}
+  noted = {k: np.asarray(v) for k, v in (state.noted or {}).items()}
   skipped = np.asarray(state.skipped)
   for run, bad, n in zip(job.runs, np.asarray(state.bad_step), skipped[0]):
     if bad >= 0 and run.active:
@@ -64,6 +65,7 @@ def report(
   for r, n in enumerate(skipped[1].tolist()):
     done = max(steps - n, 1)
     means = records.reported({k: float(v[r]) / done for k, v in sums.items()})
+    means |= {k: float(v[r]) for k, v in noted.items()}
     means = prefixed('train', means)
     losses.append(means | ({'train/skipped': n} if n else {}))
   return reset_sums(state, job.program.layout), losses
@@ -208,6 +210,7 @@ def write_results(job: Job, state: TrainState) -> None:
   for r in job.alive():
     path = os.path.join(runs[r].workdir, end_note.RESULTS)
     write_json(path, runs[r].results)
+    runs[r].writer.end(runs[r].results)
 
 
 def prefixed(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:

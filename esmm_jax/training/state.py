@@ -46,6 +46,7 @@ class TrainState(flax.struct.PyTreeNode):
     skipped: int32 [2, R], steps skipped for that reason, of all and since the
       last report.
     balance: State of the method of balancing, each leaf [R, ...]; {} without.
+    noted: What the last step notes, each [R]; None: nothing (`noting.notes`).
   """
 
   step: Array
@@ -60,6 +61,7 @@ class TrainState(flax.struct.PyTreeNode):
   bad_step: Array
   skipped: Array
   balance: Any = flax.struct.field(default_factory=dict)
+  noted: Any = None
 
   @property
   def params(self) -> dict[str, Any]:

@@ -297,6 +297,7 @@ RULES = [
         ],
         JAX,
     ),
+    ('esmm_jax.tracking', LAYERS, []),
     # Training asks it.
     ('esmm_jax.tuning.early_end', [], []),
     ('esmm_jax.tuning', ['esmm_jax.types'], ['optuna']),
@@ -313,6 +314,7 @@ RULES = [
             'esmm_jax.optim',
             'esmm_jax.parallel',
             'esmm_jax.protocols',
+            'esmm_jax.tracking',
             'esmm_jax.tuning.early_end',
             'esmm_jax.warm_start',
             'esmm_jax.workdir',
