@@ -122,7 +122,8 @@ def base() -> ConfigDict:
           weight_decay=0.0,
           # Largest norm of the whole gradient; 0 does not clip.
           clip_norm=0.0,
-          evals_per_epoch=1,
+          # Evaluations and checkpoints; `selection` considers all of them.
+          evals_per_epoch=4,
           selection=dict(
               # The parameters that the test split sees are those of the best
               # evaluation; '' takes the last. Unset: valid/ctcvr/logloss, or
@@ -403,6 +404,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
   config.dataset.num_test = 20_000
   config.batch_size = 512
   config.learning_rate = 1e-2
+  config.evals_per_epoch = 2
   config.model.embed_dim = 4
   config.run.log_every = 10
   return config
