@@ -85,7 +85,9 @@ class Architecture(nn.Module):
           f'model.cross_layers is {self.cross_layers} and model.cross_rank'
           f' {self.cross_rank}; neither may be negative.'
       )
-    embed = FeatureEmbedding(self.schema, self.num_tables)
+    embed = FeatureEmbedding(
+        self.schema, self.num_tables, self.layer_options, name='input'
+    )
     inputs = embed(table, batch)
     if not self.cross_layers:
       return inputs

@@ -279,6 +279,18 @@ RULES = [
         ['numpy', 'pyarrow'],
     ),
     (
+        'esmm_jax.pretrained',
+        [
+            'esmm_jax.data.csv_files',
+            'esmm_jax.data.store',
+            'esmm_jax.data.tabular',
+            'esmm_jax.data.values',
+            'esmm_jax.embeddings',
+            *LAYERS,
+        ],
+        [*JAX, 'pyarrow'],
+    ),
+    (
         'esmm_jax.warm_start',
         [
             'esmm_jax.data.store',
@@ -287,6 +299,7 @@ RULES = [
             'esmm_jax.metrics.choosing',
             'esmm_jax.optim',
             'esmm_jax.parallel',
+            'esmm_jax.pretrained',
             'esmm_jax.workdir',
             *LAYERS,
         ],
@@ -307,6 +320,7 @@ RULES = [
             'esmm_jax.models',
             'esmm_jax.optim',
             'esmm_jax.parallel',
+            'esmm_jax.pretrained',
             'esmm_jax.protocols',
             'esmm_jax.tuning.early_end',
             'esmm_jax.warm_start',
