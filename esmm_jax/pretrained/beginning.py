@@ -1,6 +1,6 @@
 """Puts the vectors into the state before the first step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from esmm_jax.data.store.columnar import ColumnarBuilder
