@@ -81,7 +81,9 @@ def attached(schema: Schema, stats: Any, batch: Batch) -> tuple[Any, Batch]:
   pooled = {}
   for name, array in vectors[VECTORS].items():
     # All replicas have the same.
-    pooled[name] = _of_field(schema, field_of(schema, name), array[0], batch)
+    pooled[name] = _of_field(
+        schema, field_of(schema, name), jnp.asarray(array)[0], batch
+    )
   return stats, batch._replace(vectors=pooled)
 
 
@@ -95,8 +97,8 @@ def _of_field(
   else:
     part, groups = schema.group_part, batch.groups
     slots, weights = groups.slots, groups.weights
-  slots = slots[:, part.columns[field.name]]
-  rows = batch.rows[slots] if batch.rows.shape[0] else slots
+  slots = jnp.asarray(slots[:, part.columns[field.name]])
+  rows = jnp.asarray(batch.rows)[slots] if batch.rows.shape[0] else slots
   # Padding may be an id of another table.
   ids = jnp.clip(rows - first, 0, vectors.shape[0] - 1)  # [n, L]
   if not field.pooled:

@@ -138,7 +138,8 @@ def _parquet(name: str, path: str) -> tuple[Any, np.ndarray]:
   lengths = lengths.to_numpy(zero_copy_only=False)
   _check_lengths(lengths, path, 'row')
   numbers = flat.cast(pa.float64()).to_numpy(zero_copy_only=False)  # Null: nan.
-  return table['value'].combine_chunks(), numbers.reshape(len(column), -1)
+  dim = int(lengths[0]) if len(lengths) else 0
+  return table['value'].combine_chunks(), numbers.reshape(len(column), dim)
 
 
 def _npz(name: str, path: str) -> tuple[Any, np.ndarray]:
@@ -180,7 +181,7 @@ def _text(name: str, path: str) -> tuple[Any, np.ndarray]:
         ) from e
       values.append(value)
   _check_lengths(np.array([len(row) for row in rows]), path, 'vector')
-  return values, np.array(rows).reshape(len(rows), -1)
+  return values, np.array(rows).reshape(len(rows), len(rows[0]) if rows else 0)
 
 
 def _check_lengths(lengths: np.ndarray, path: str, noun: str) -> None:

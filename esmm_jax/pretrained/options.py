@@ -70,6 +70,8 @@ def parse(text: Any) -> list[Request]:
 
 def _parse_one(part: str) -> Request:
   name, *texts = split(part, ':') or ['']
+  if part.startswith(':'):
+    name = ''
   options: dict[str, str] = {}
   for text in texts:
     key, equals, value = text.partition('=')

@@ -23,7 +23,8 @@ def parquet_file(path, values, vectors):
 def items(root, rows=ITEMS, seed=0):
   """Six numbers of each item; not all items of the log have some."""
   path = os.path.join(root, f'items-{rows}-{seed}.parquet')
-  return parquet_file(path, list(range(rows)), numbers(60, 6, seed)[:rows].tolist())
+  vectors = numbers(60, 6, seed)[:rows].tolist()
+  return parquet_file(path, list(range(rows)), vectors)
 
 
 def tags(root):
