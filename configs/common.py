@@ -435,6 +435,9 @@ def variant(
     config.dataset = ali_ccp()
   elif name == 'tabular':
     config.dataset = tabular()
+    # Vectors of a file for the values of columns (docs/your_own_data.md):
+    # 'item:file=vectors.parquet,author:file=authors.npz:frozen=False'.
+    config.model.vectors = placeholder(str)
   elif name.startswith('kuairand'):
     config = for_kuairand(config, KUAIRAND_HISTORIES[name])
     config.model.update(sizes['kuairand'])

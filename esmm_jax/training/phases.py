@@ -10,6 +10,7 @@ from typing import Any
 from esmm_jax import histories, system_errors
 from esmm_jax.balancing import records
 from esmm_jax.balancing.over_run import told
+from esmm_jax.embeddings.vectors import sizes_of, zeros
 from esmm_jax.json_files import write_json
 from esmm_jax.metrics.undefined import undefined
 from esmm_jax.parallel import axes, processes
@@ -177,7 +178,9 @@ def write_results(job: Job, state: TrainState) -> None:
       'num_params': state.table.shape[-1] * num_rows + network_params,
       'num_network_params': network_params,
       'flops_per_example': flops_per_example(
-          program.plan, job.common.model.embed_dim, program.batches(0)
+          program.plan,
+          job.common.model.embed_dim,
+          zeros(sizes_of(state.stats), program.batches(0)),
       ),
       'replicas': len(runs),
       'traces': job.traces,

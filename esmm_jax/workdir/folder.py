@@ -60,6 +60,7 @@ _BY_CONTENT = {
     'init_from': 'init_sha256',
     'refit_of': 'refit_identity',
     'dataset.vocabulary_of': 'dataset.vocabulary_sha256',
+    'model.vectors': 'model.vectors_sha256',
 }
 # Files of an encoder, as `data.tabular` writes them.
 _ENCODER = re.compile(r'(encoder|unseen)\.json|vocabulary-\d+\.parquet|history')

@@ -284,6 +284,18 @@ RULES = [
         ['numpy', 'pyarrow'],
     ),
     (
+        'esmm_jax.pretrained',
+        [
+            'esmm_jax.data.csv_files',
+            'esmm_jax.data.store',
+            'esmm_jax.data.tabular',
+            'esmm_jax.data.values',
+            'esmm_jax.embeddings',
+            *LAYERS,
+        ],
+        [*JAX, 'pyarrow'],
+    ),
+    (
         'esmm_jax.warm_start',
         [
             'esmm_jax.data.store',
@@ -292,6 +304,7 @@ RULES = [
             'esmm_jax.metrics.choosing',
             'esmm_jax.optim',
             'esmm_jax.parallel',
+            'esmm_jax.pretrained',
             'esmm_jax.workdir',
             *LAYERS,
         ],
@@ -313,6 +326,7 @@ RULES = [
             'esmm_jax.models',
             'esmm_jax.optim',
             'esmm_jax.parallel',
+            'esmm_jax.pretrained',
             'esmm_jax.protocols',
             'esmm_jax.tracking',
             'esmm_jax.tuning.early_end',

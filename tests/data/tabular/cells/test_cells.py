@@ -138,34 +138,6 @@ def test_any_text_is_read_or_refused_in_one_line(text):
       assert all(all(c.columns) for c in inputs)
 
 
-<<<<<<<< HEAD:tests/data/tabular/inputs/test_cells.py
-REFUSED = [
-    (dict(id='p:buckets=1'), 'buckets is 1; it must be a whole number in [2,'),
-    (dict(id='p:buckets=x'), "'x' is no whole number"),
-    (dict(id='p:edges=1|x'), "edge 'x' is no number; write edges=0|10|100."),
-    (dict(id='p:edges=1|nan'), "edge 'nan' is no number"),
-    (dict(id='p:edges=1_0'), "edge '1_0' is no number"),
-    (dict(id='p:edges='), "edge '' is no number"),
-    (dict(id='p:edges=2|1'), 'edge 1 follows 2; edges rise'),
-    (dict(id='p:edges=1|1'), 'edge 1 follows 1; edges rise'),
-    (dict(id='p:buckets=5:edges=1'), "'buckets' and 'edges' exclude each"),
-    (dict(id='p:min_count=5:buckets=5'), "'min_count' and 'buckets' exclude"),
-    (dict(float='p:buckets=5'), "'buckets=5' is no option of such a column"),
-    (dict(id='p:edges=1,p:edges=2'), "'p.bucket' stands twice"),
-    (dict(crosses='a'), "dataset.crosses: 'a': a cross is of two different"),
-    (dict(crosses='a*a'), 'a cross is of two different columns'),
-    (dict(crosses='a*b*c'), 'make a column of more in the log'),
-    (dict(crosses='a*b:table=c'), "'table=c' is no option of such a column"),
-    (dict(ids='a', crosses='a*b'), "dataset.crosses: 'a*b': 'a' is a list, of"),
-    (dict(float='a', crosses='b*a'), "'a' is a number; write dataset.id=a:buc"),
-    (dict(id='a:edges=1', crosses='b*a'), "'a' is a number; write dataset.id"),
-    (dict(crosses='a*click'), "'click' is a label; it cannot be an input too"),
-    (dict(id='conversion:buckets=3'), "'conversion' is a label; it cannot be"),
-    (dict(crosses='a*b', id='a_x_b'), "'a_x_b' stands twice"),
-    (dict(id='a:edges=1,b:table=a.bucket'), 'table=a.bucket names the table'),
-    (dict(crosses='a*b', id='c:table=a_x_b'), 'table=a_x_b names the table of'),
-]
-========
 REFUSED = {
     'one bucket': (
         dict(id='price:buckets=1'),
@@ -215,7 +187,6 @@ REFUSED = {
         dict(crosses='city*tab', id='hour:table=city_x_tab'),
         'table=city_x_tab names the table of'),
 }
->>>>>>>> w_cells:tests/data/tabular/cells/test_cells.py
 
 
 @pytest.mark.parametrize('case', REFUSED)
