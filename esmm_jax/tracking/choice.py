@@ -20,7 +20,7 @@ TRACKERS: Registry[Callable[[], Tracker]] = Registry(
 
 
 class Choice(NamedTuple):
-  """Which trackers follow runs.
+  """The trackers that follow runs.
 
   Attributes:
     names: Of `TRACKERS`, or MODULE:NAME, where the module adds the name.

@@ -1,5 +1,6 @@
 """One optimizer step of all replicas, as a pure function."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from esmm_jax.embeddings.lookup import gather_rows, mask_padding_rows
@@ -50,14 +51,10 @@ def train_step(
   net_grads, row_grads, stats, means, balance, _ = computed
   # Checked before L2 and clipping, which could hide an inf.
   good = non_finite.good(means['loss'], net_grads, row_grads)
-  net_grads, row_grads = _with_l2(
-      plan, net_grads, row_grads, state.net, touched
-  )
   rate = hyper.learning_rate * plan.schedule(state.step)  # [R]
-  noted = notes.of_step(state, rate, net_grads, row_grads)
-  # After L2: the norm is that of the gradient that the optimizers see.
-  if plan.clip_norm:
-    net_grads, row_grads = _clip(net_grads, row_grads, plan.clip_norm)
+  net_grads, row_grads, noted = _regularize(
+      plan, state, rate, touched, net_grads, row_grads
+  )
   moved, net, net_opt, table_opt = _optimize(
       plan, state, rate, touched, rows, net_grads, row_grads, good
   )
@@ -162,15 +159,28 @@ def _optimize(
   return touched + row_rate * directions, net, net_opt, table_opt
 
 
-def _with_l2(
-    plan: StepSpec, net_grads: Any, row_grads: Array, net: Any, touched: Array
-) -> tuple[Any, Array]:
-  """Adds the L2 terms to the gradients."""
+def _regularize(
+    plan: StepSpec,
+    state: TrainState,
+    rate: Array,
+    touched: Array,
+    net_grads: Any,
+    row_grads: Array,
+) -> tuple[Any, Array, Mapping[str, Array] | None]:
+  """Adds the L2 terms to the gradients, then clips them.
+
+  Returns:
+    The gradients, and what the step notes, see `notes.of_step`.
+  """
   if plan.embedding_l2:
     row_grads = row_grads + plan.embedding_l2 * touched
   if plan.tower_l2:
-    net_grads = _add_tower_l2(net_grads, net, plan.tower_l2)
-  return net_grads, row_grads
+    net_grads = _add_tower_l2(net_grads, state.net, plan.tower_l2)
+  noted = notes.of_step(state, rate, net_grads, row_grads)
+  # After L2: the norm is that of the gradient that the optimizers see.
+  if plan.clip_norm:
+    net_grads, row_grads = _clip(net_grads, row_grads, plan.clip_norm)
+  return net_grads, row_grads, noted
 
 
 def _add_tower_l2(net_grads: Any, net: Any, l2: float) -> Any:

@@ -21,8 +21,7 @@ from esmm_jax.workdir import end_note, soundness
 SCHEMA = 'schema.json'
 # The keys of the config's section `run`, which say how a machine computes a
 # run. They are no part of its identity: it may be resumed, and averaged with
-# others, on another machine. They may stand at the top of a config too, where
-# they were before there was the section.
+# others, on another machine. They may stand at the top of a config too.
 MACHINE_KEYS = (
     'mesh',
     'device_resident',
