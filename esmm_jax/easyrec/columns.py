@@ -1,6 +1,10 @@
 """Converts features of a pipeline config to columns of `dataset`."""
 
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
 from esmm_jax.data.values.raw_values import SEPARATOR
+from esmm_jax.easyrec.attention import attention, Pair
 from esmm_jax.easyrec.features import Feature, features, groups, kind_name
 from esmm_jax.easyrec.notes import Notes
 from esmm_jax.easyrec.message import ANY, Message
@@ -16,6 +20,20 @@ _SPELLED = {
 }
 
 
+class _Key(NamedTuple):
+  """A column of one identifier, as a sequence that attends to it reads it.
+
+  Attributes:
+    column: Its name.
+    size: Options of its vocabulary.
+    table: Its embedding_name.
+  """
+
+  column: str
+  size: str
+  table: str
+
+
 class Columns:
   """Columns of the log by their kind, with the options of each.
 
@@ -23,18 +41,24 @@ class Columns:
     fields: Feature -> field of the features that are carried over.
   """
 
-  def __init__(self, notes: Notes):
+  def __init__(self, notes: Notes, pairs: Mapping[str, Pair]):
     self.fields: dict[str, str] = {}
-    self._notes = notes
+    self._notes, self._pairs = notes, pairs
+    self._keys: dict[str, _Key] = {}
+    self._units: list[tuple[int, ...]] = []
     self._columns: dict[str, list[str]] = {'id': [], 'ids': [], 'float': []}
     self._sizes: dict[str, int] = {}
 
   @property
-  def section(self) -> dict[str, str]:
-    """The keys `dataset.id`, `dataset.ids` and `dataset.float`."""
-    return {
+  def section(self) -> dict[str, Any]:
+    """The keys `dataset.id`, `ids` and `float`, and of attention its widths."""
+    keys: dict[str, Any] = {
         f'dataset.{kind}': ','.join(texts)
         for kind, texts in self._columns.items()}
+    if self._units:
+      keys['model.attention_units'] = self._notes.same(
+          self._units, 'attention: hidden_units', 'one width for all lists')
+    return keys
 
   def add(self, feature: Feature) -> None:
     """Adds a feature to the columns of its kind, or notes why not."""
@@ -52,11 +76,16 @@ class Columns:
     if kind == 'float':
       options = self._number(feature)
     else:
-      options = self._size(feature)
-      if table := message.get('embedding_name', ''):
+      options, table = self._size(feature), message.get('embedding_name', '')
+      key = self._key(feature, options, table) if kind == 'ids' else None
+      if kind == 'id':
+        self._keys[name] = _Key(column, options, table)
+      if key:
+        options = key.size
+      elif table:
         options += f':table={table}'
       if kind == 'ids':
-        options += self._list(feature)
+        options += self._list(feature, key)
     if name != column:
       self._notes.add(line, name, f'stands under its column, {column}')
     self._columns[kind].append(quoted(column) + options)
@@ -83,13 +112,39 @@ class Columns:
     options = f':min_count={rare}' if rare else ''
     return options + (f':max_values={size}' if size else '')
 
-  def _list(self, feature: Feature) -> str:
+  def _key(self, feature: Feature, size: str, table: str) -> _Key | None:
+    """Returns what a sequence attends to, if it can do so here.
+
+    Args:
+      feature: A list.
+      size: Options of the vocabulary that it has there.
+      table: Its embedding_name.
+    """
+    pair = self._pairs.get(feature.name)
+    key = self._keys.get(pair.key) if pair else None
+    if not key or feature.kind != 'SequenceFeature':
+      return None
+    self._units.append(pair.units)
+    if table != key.table or not table or size != key.size:
+      self._notes.add(
+          feature.line, feature.name,
+          f'its vocabulary and its embeddings are those of {key.column} here')
+    self._notes.add(
+        feature.line, feature.name,
+        f'the weights of its entries by {key.column} are not divided by their'
+        ' sum here (no softmax), and their network has PReLU and no norm')
+    return key
+
+  def _list(self, feature: Feature, key: _Key | None) -> str:
     """Returns the options of a list: combiner and length."""
     message, line = feature.message, feature.line
     sequence = feature.kind == 'SequenceFeature'
     # Attention weights sum to 1, so the mean is next to them.
     combiner = message.get('combiner', 'mean' if sequence else 'sum')
-    if sequence:
+    if key:
+      combiner = f'attention:target={quoted(key.column)}'
+      message.get('sequence_combiner')
+    elif sequence:
       self._notes.add(
           line, feature.name,
           f'attention over its entries became their {combiner}')
@@ -147,8 +202,12 @@ class Columns:
 def columns(root: Message, model: Message, notes: Notes) -> Columns:
   """Converts all features that stand in a feature group."""
   used = set().union(*groups(model).values())
-  converted = Columns(notes)
-  for feature in features(root):
+  listed = features(root)
+  lists = {f.name for f in listed if f.kind == 'SequenceFeature'}
+  pairs = attention(model, lists)
+  converted = Columns(notes, pairs)
+  # A sequence is read after the key that it attends to.
+  for feature in sorted(listed, key=lambda f: f.name in pairs):
     feature.message.get('embedding_dim', 0)
     if feature.name in used:
       converted.add(feature)

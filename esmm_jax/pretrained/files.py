@@ -33,7 +33,7 @@ class ByValue(NamedTuple):
 
 
 class About(NamedTuple):
-  """What a run notes of a file.
+  """Facts of a file that a run notes.
 
   Attributes:
     sha256: Of the values and vectors, in whatever form they are written.

@@ -139,15 +139,15 @@ class ModelOptions:
   @classmethod
   def read(cls, section: Mapping[str, Any]) -> Self:
     """Reads the section; the model refuses options that it does not have."""
+    section = {k: v for k, v in section.items() if v is not None}
     for name, value in section.items():
       if name in _MODEL_RANGES:
         options.check_number(f'model.{name}', value, _MODEL_RANGES[name])
       elif name.endswith('_units'):
         options.check_units(f'model.{name}', value)
-    required = ('name', 'embed_dim')
-    values = [_required(section, name, 'model') for name in required]
-    rest = {k: v for k, v in section.items() if k not in required}
-    return cls(*values, rest)
+    name, dim = (_required(section, k, 'model') for k in ('name', 'embed_dim'))
+    rest = {k: v for k, v in section.items() if k not in ('name', 'embed_dim')}
+    return cls(name, dim, rest)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,8 +34,8 @@ MACHINE_KEYS = (
 )
 # Keys of earlier versions; in runs they had no other value.
 _RETIRED = {'table_update': 'lazy'}
-# No plugins are the same as a config of a version without the key.
-_IMPLIED = _RETIRED | {'plugins': []}
+# The same as a config of a version without the key.
+_IMPLIED = _RETIRED | {'plugins': [], 'model.interaction': 'none'}
 # Defaults of a data set that configs of earlier versions wrote: whether they
 # are written or left unset, the run is the same.
 DATASET_DEFAULTS = {
@@ -124,8 +124,7 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
         f'{path} is missing or damaged, so it is not known of which run the'
         ' folder is. Put the file back, or use another --workdir.'
     )
-  differing = differences(decisive(config), decisive(saved))
-  if differing:
+  if differing := differences(decisive(config), decisive(saved)):
     shown = '; '.join(differing[:5])
     more = f'; and {len(differing) - 5} more' if len(differing) > 5 else ''
     raise InputError(

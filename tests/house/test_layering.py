@@ -19,9 +19,9 @@ LAYERS = [
     for module in ('checksums', 'cores', 'engines', 'entry', 'histories',
                    'json_files', 'late_callbacks', 'locks', 'metric_names',
                    'no_effect', 'options', 'ownership', 'paths', 'plugins',
-                   'printable', 'replaceable', 'schema', 'signatures',
-                   'storage', 'streams', 'system_errors', 'tasks', 'types',
-                   'whole_files')
+                   'printable', 'replaceable', 'schema', 'shared_tables',
+                   'signatures', 'storage', 'streams', 'system_errors',
+                   'tasks', 'types', 'whole_files')
 ]
 # What a data set is made of.
 SET = [
@@ -40,7 +40,12 @@ OWN = ('esmm_jax', 'configs', 'experiments', 'benchmarks', 'tests')
 RULES = [
     ('esmm_jax.types', [], ['numpy']),
     ('esmm_jax.tasks', ['esmm_jax.types'], []),
-    ('esmm_jax.schema', ['esmm_jax.tasks', 'esmm_jax.types'], []),
+    ('esmm_jax.shared_tables', ['esmm_jax.types'], []),
+    (
+        'esmm_jax.schema',
+        ['esmm_jax.shared_tables', 'esmm_jax.tasks', 'esmm_jax.types'],
+        [],
+    ),
     (
         'esmm_jax.engines',
         [
@@ -498,7 +503,9 @@ def test_models_know_no_loss_and_no_other_model():
   """Of `models` a model imports its parts only."""
   parts = [
       f'esmm_jax.models.{part}'
-      for part in ('architecture', 'embedding', 'experts', 'layers')
+      for part in (
+          'architecture', 'attention', 'embedding', 'experts',
+          'interactions', 'layers')
   ]
   for module, path in modules().items():
     if not within(module, ['esmm_jax.models']) or module == 'esmm_jax.models':

@@ -1,9 +1,11 @@
 """Compares the keys of a dataset section that name the same thing."""
 
 from collections.abc import Iterable, Sequence
+import dataclasses
 import itertools
 from typing import Any
 
+from esmm_jax.shared_tables import targets
 from esmm_jax.data.tabular.inputs import Input
 from esmm_jax.types import InputError
 
@@ -104,6 +106,23 @@ def check_columns(
           f'The labels {label} and {later} are both {str(event)!r}; they would'
           ' always be equal. Name the column of each.'
       )
+
+
+def with_targets(inputs: Sequence[Input]) -> list[Input]:
+  """Gives lists with a target the table of that column.
+
+  Raises:
+    InputError: A target is no column of kind `id`, or has another table than
+      the list is given.
+  """
+  by_name = {c.name: c for c in inputs}
+  for c in inputs:
+    if wrong := targets.of_target(c, by_name):
+      raise InputError(f'dataset.ids: {c.name!r}: {wrong}')
+  return [
+      dataclasses.replace(c, table=by_name[c.target].table) if c.target else c
+      for c in inputs
+  ]
 
 
 def check_tables(inputs: Sequence[Input]) -> None:

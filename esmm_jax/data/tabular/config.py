@@ -155,11 +155,11 @@ class TabularConfig(tfds.core.BuilderConfig):
     self.dialect = Dialect.read({n: getattr(self, n) for n in dialects.NAMES})
     for option in _UNQUOTED:
       setattr(self, option, unquote(getattr(self, option)))
-    self.inputs = [
+    self.inputs = agreement.with_targets([
         column
         for kind in KINDS
         for column in parse_inputs(kind, getattr(self, kind), self.min_count)
-    ]
+    ])
     self._check_labels()
     self._check_inputs()
     self._check_split()

@@ -289,9 +289,10 @@ class Encoder:
 
 
 def _options(column: Input) -> dict[str, Any]:
-  """Returns a column's options; `separator` and `weights` if they are set."""
+  """Returns a column's options; later ones if they are set."""
   options = dataclasses.asdict(column)
-  unset = [k for k in ('separator', 'weights') if not options[k]]
+  later = ('separator', 'weights', 'target')
+  unset = [k for k in later if not options[k]]
   return {k: v for k, v in options.items() if k not in unset}
 
 

@@ -46,6 +46,8 @@ class Fit:
     # Of the rows that are no training rows.
     self._others: dict[str, Moments] = {}
     self._where = ''
+    # Lists of which an entry was seen as a value of their target.
+    self._related: set[str] = set()
     # List column without a list of two entries so far -> some of its values.
     self._single: dict[str, pa.Array] = {
         c.name: pa.array([], pa.string())
@@ -78,6 +80,7 @@ class Fit:
       InputError: A value is of another kind.
     """
     self._where = self._where or location.where
+    texts: dict[str, pa.Array] = {}
     for c in self._config.inputs:
       raw = read(c, columns, location)
       if c.kind == 'float':
@@ -94,6 +97,13 @@ class Fit:
         values = raw.values.filter(pa.array(rows))
         self._see(c.name, values)
         self._counts[c.table].add(values)
+        texts[c.name] = values
+    for c in self._config.inputs:
+      if c.target and c.name not in self._related:
+        targets = texts[c.target].unique()
+        same = pc.is_in(texts[c.name], value_set=targets, skip_nulls=True)
+        if pc.any(same).as_py():
+          self._related.add(c.name)
 
   def _see(self, name: str, values: pa.Array | np.ndarray) -> None:
     """Notes values of a column until two of them differ."""
@@ -108,6 +118,7 @@ class Fit:
     Merged in the order of the rows, parts make the encoder of one pass.
     """
     self._where = self._where or other._where
+    self._related |= other._related
     for table, counts in other._counts.items():
       self._counts[table].merge(counts)
     for name, moments in other._moments.items():
@@ -126,6 +137,10 @@ class Fit:
   def first_values(self, name: str) -> set:
     """Returns up to two different values of a column; None is missing."""
     return self._values[name]
+
+  def is_related(self, name: str) -> bool:
+    """Tells whether an entry of a list was a value of its target."""
+    return name in self._related
 
   def moments(self, name: str) -> tuple[Moments, Moments]:
     """Returns those of a column's training rows, and of its other rows."""
@@ -165,6 +180,12 @@ class Fit:
           )
     vocabularies, scalings = {}, {}
     for c in self._config.inputs:
+      if c.target and self._values[c.name] <= {None}:
+        raise InputError(
+            f'{self._where}: column {c.name!r} has no entry in any training'
+            f' row, so nothing can be compared with its target {c.target!r}.'
+            ' Leave it out of dataset.ids.'
+        )
       if c.kind == 'float':
         scalings[c.name] = self._scaling(c)
       elif c.table not in vocabularies:

@@ -146,6 +146,7 @@ def _options(column: Input) -> str:
   text = f'{column.kind}, table={column.table}'
   if column.kind == 'ids':
     text += f', max_len={column.max_len}, combiner={column.combiner}'
+    text += f', target={column.target}' if column.target else ''
     text += ', weights' if column.weights else ', no weights'
   return text
 

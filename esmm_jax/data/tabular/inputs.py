@@ -4,6 +4,7 @@ import dataclasses
 import re
 from typing import Any
 
+from esmm_jax.shared_tables import targets
 from esmm_jax.data.csv_files.quoted_names import colon_hint, split, unquote
 from esmm_jax.data.values.raw_values import SEPARATOR
 from esmm_jax.options import check_choice, check_number, Range
@@ -21,6 +22,7 @@ _OPTIONS = {
         'table': str,
         'max_len': int,
         'combiner': str,
+        'target': str,
         'separator': str,
         'weights': str,
     },
@@ -51,11 +53,13 @@ class Input:
     max_values: The most frequent values that are kept; 0: all.
     table: Columns of one table share vocabulary and embeddings.
     max_len: `ids`: entries kept of a row, its first ones.
-    combiner: `ids`: `sum` or `mean`.
+    combiner: `ids`: `sum`, `mean` or `attention`.
     separator: `ids`: between the entries of a list that is a text; '': `|`, or
       as the text says that begins with [, see `list_texts`.
     weights: `ids`: between an entry and its weight, as in `sport:0.5`; '': no
       weights. Of a row the heaviest `max_len` entries are kept.
+    target: Of `attention`: the column of kind `id` that the entries are
+      compared with, whose table they share.
     scaling: `float`: `standard` (mean 0 and variance 1 of the training rows),
       `log` (sign(x) ln(1 + |x|) before that) or `none`.
   """
@@ -70,6 +74,7 @@ class Input:
   scaling: str = 'standard'
   separator: str = ''
   weights: str = ''
+  target: str = ''
 
   def __post_init__(self):
     for option, least in (('min_count', 1), ('max_values', 0), ('max_len', 1)):
@@ -78,7 +83,10 @@ class Input:
     check_choice('scaling', self.scaling, SCALINGS)
     if self.weights and self.weights == (self.separator or SEPARATOR):
       raise InputError('separator and weights are the same.')
-    if not self.table:
+    if wrong := targets.alone(self):
+      raise InputError(wrong)
+    # The table of a list with a target is known with that column.
+    if not self.table and not self.target:
       object.__setattr__(self, 'table', self.name)
 
   def field(self, vocab_size: int = 0) -> Field:
@@ -88,7 +96,7 @@ class Input:
     more = {}
     if self.kind == 'ids':
       more = {'max_len': self.max_len, 'combiner': self.combiner}
-      more['weighted'] = bool(self.weights)
+      more |= {'weighted': bool(self.weights), 'target': self.target}
     return Field(
         self.name, self.kind, vocab_size=vocab_size, table=self.table, **more
     )

@@ -141,6 +141,12 @@ def _of_inputs(config: TabularConfig, fit: Fit, schema: Schema) -> list[str]:
           ' all its values count as one'
       )
     else:
+      if c.target and not fit.is_related(c.name):
+        texts.append(
+            f'no entry of column {c.name!r} is a value of its target'
+            f' {c.target!r} in the training rows: are they identifiers of one'
+            ' kind? Attention compares their embeddings.'
+        )
       continue
     texts.append(f'column {c.name!r} {text}: it tells the model nothing.')
   return texts
