@@ -200,6 +200,9 @@ def model(name: str, **own: Any) -> ConfigDict:
           # DCN-v2 on the input vector; rank 0 is full.
           cross_layers=0,
           cross_rank=0,
+          # none, fm (products of the fields' embeddings, in the input vector)
+          # or deepfm (a factorization machine, added to each output).
+          interaction='none',
           # Hidden widths of the attention over a list with a target. Unset:
           # (36,).
           attention_units=placeholder(tuple),

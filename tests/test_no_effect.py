@@ -234,6 +234,9 @@ ACTIVE = [
         'dataset.ids': 'past:combiner=attention:target=item',
         'model.attention_units': (8,), 'model.tower_units': (),
         'model.dtype': 'bfloat16'}),
+    # Numbers have vectors then.
+    ('esmm', 'tabular', {**NUMBERS, 'model.interaction': 'fm',
+                         'model.embed_dim': 5}),
     ('dbmtl', '', {'model.num_experts': 2, 'model.gate_dropout': 0.1}),
     ('aitm', '', {'model.tower_units': (), 'model.dropout': 0.1}),
     ('ple', '', {'model.tower_units': (), 'model.dropout': 0.1}),

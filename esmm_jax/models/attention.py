@@ -109,17 +109,20 @@ def attend(
     entries: Array,
     target: Array,
     weights: Array,
+    first_order: int = 0,
 ) -> Array:
   """Combines the entries of lists: sum_l a(e_l, t) w_l e_l.
 
   Args:
     units: One for each embedding of an id, which looks at no other.
-    entries: float32 [B, L, num_tables * D].
-    target: float32 [B, num_tables * D].
+    entries: float32 [B, L, num_tables * (D + first_order)].
+    target: float32 [B, num_tables * (D + first_order)].
     weights: float32 [B, L], 0 for padding.
+    first_order: First-order weights behind each embedding. They are combined
+      with it, and do not weigh.
 
   Returns:
-    float32 [B, num_tables * D], 0 for an empty list.
+    float32 [B, num_tables * (D + first_order)], 0 for an empty list.
   """
   parts = []
   for unit, e, t in zip(
@@ -128,7 +131,8 @@ def attend(
       jnp.split(target, len(units), axis=-1),
       strict=True,
   ):
-    a = unit(e, t) * weights  # [B, L]
+    dim = t.shape[-1] - first_order
+    a = unit(e[..., :dim], t[..., :dim]) * weights  # [B, L]
     # No product of a matrix: its factors would be rounded (TF32).
     parts.append(jnp.sum(a[..., None] * e, axis=1))
   return jnp.concatenate(parts, axis=-1)

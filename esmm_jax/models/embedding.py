@@ -27,10 +27,12 @@ class FeatureEmbedding(nn.Module):
   Attributes:
     schema: The fields.
     num_tables: Embeddings of an id; 2 for two networks that share nothing.
+    first_order: L, first-order weights behind each embedding of an id.
   """
 
   schema: Schema
   num_tables: int = 1
+  first_order: int = 0
 
   def __call__(
       self,
@@ -41,18 +43,23 @@ class FeatureEmbedding(nn.Module):
     """Looks the ids up, pools lists and joins the fields.
 
     Args:
-      table: float32 [U, num_tables * D].
+      table: float32 [U, num_tables * (D + L)].
       batch: Its `slots` and `groups.slots` are rows of `table`.
       units: Of each list that is combined by attention: one for each of the
         `num_tables` embeddings (`Architecture.private_inputs` has them).
 
     Returns:
-      For each of the `num_tables` embeddings float32 [B, F * D + N].
+      For each of the `num_tables` embeddings float32 [B, F * D + N + F * L].
     """
     schema = self.schema
     size = batch.slots.shape[0]
     joined = _pooled(
-        schema.row_part, table, batch.slots, batch.weights, units or {}
+        schema.row_part,
+        table,
+        batch.slots,
+        batch.weights,
+        units or {},
+        self.first_order,
     )
     if schema.group_part.num_slots:
       groups = batch.groups
@@ -62,13 +69,17 @@ class FeatureEmbedding(nn.Module):
       )  # [G, F', .]
       by_example = take(by_group, groups.segment_ids)  # [B, F', .]
       joined = jnp.concatenate([joined, by_example], axis=1)
-    parts = jnp.split(joined, self.num_tables, axis=-1)  # each [B, F, D]
-    return [
-        jnp.concatenate([p.reshape(size, -1), batch.floats], axis=-1)
-        if schema.float_fields
-        else p.reshape(size, -1)
-        for p in parts
-    ]
+    parts = jnp.split(joined, self.num_tables, axis=-1)  # each [B, F, D + L]
+    floats = [batch.floats] if schema.float_fields else []
+
+    def joined_fields(part: Array) -> Array:
+      stop = part.shape[-1] - self.first_order
+      whole = [part[..., :stop].reshape(size, -1), *floats]
+      if self.first_order:
+        whole.append(part[..., stop:].reshape(size, -1))
+      return jnp.concatenate(whole, axis=-1) if len(whole) > 1 else whole[0]
+
+    return [joined_fields(part) for part in parts]
 
 
 def neighbours(part: SlotLayout) -> list[tuple[Field, ...]]:
@@ -87,8 +98,9 @@ def _pooled(
     slots: Array,
     weights: Array,
     units: Mapping[str, Sequence[ActivationUnit]],
+    first_order: int = 0,
 ) -> Array:
-  """Pools each field of a part of the schema: [n, F, num_tables * D]."""
+  """Pools each field of a part of the schema: [n, F, num_tables * (D + L)]."""
   first = len(part.id_fields)
   ids = take(table, slots[:, :first])
   pooled, start = [ids], 0
@@ -107,6 +119,7 @@ def _pooled(
               vectors[:, k],
               ids[:, part.columns[f.target].start],
               w[:, k],
+              first_order,
           )
           for k, f in enumerate(run)
       ]

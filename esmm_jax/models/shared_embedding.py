@@ -51,7 +51,8 @@ class SharedEmbedding(Architecture):
     """Computes the outputs of a batch.
 
     Args:
-      table: float32 [U, num_tables * D], the rows that `batch.slots` index.
+      table: float32 [U, num_tables * (D + L)], the rows that `batch.slots`
+        index.
       batch: B examples.
       train: Acts as in training (dropout, norms).
 
@@ -61,17 +62,19 @@ class SharedEmbedding(Architecture):
     Raises:
       InputError: `groups` is malformed, or does not go with other options.
     """
-    x = self.private_inputs(table, batch)
+    embedded = self.inputs(table, batch)
+    x = embedded.vectors
     if self.groups:
-      if not self.share_embeddings or self.cross_layers:
+      widened = self.cross_layers or self.interaction == 'fm'
+      if not self.share_embeddings or widened:
         raise InputError(
             'model.groups has networks that the towers share, on fields that'
-            ' are still apart; it needs model.share_embeddings=True and'
-            ' model.cross_layers=0.'
+            ' are still apart; it needs model.share_embeddings=True,'
+            " model.cross_layers=0, and no model.interaction='fm'."
         )
       x = [self._grouped(x[0], batch.where, train)]
     inputs = {t: x[k % len(x)] for k, t in enumerate(self.tasks)}
-    return self.run_towers(inputs, batch.where, train)
+    return embedded.added(self.run_towers(inputs, batch.where, train))
 
   def _grouped(self, x: Array, where: Array, train: bool) -> Array:
     """Replaces the groups' fields in x [B, F * D + N] by network outputs."""

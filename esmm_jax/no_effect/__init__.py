@@ -200,7 +200,8 @@ def _of_log(flat: Mapping[str, Any]) -> Iterator[Idle]:
     yield Idle('table_moments', why, ('float32', None))
     yield Idle('embedding_l2', why, (0.0, None))
     yield Idle('embed_init_scale', why, (0.01, None))
-    yield Idle('model.embed_dim', why, None)
+    if flat.get('model.interaction') in ('none', None):
+      yield Idle('model.embed_dim', why, None)
   after = ':after=' in get('labels')
   if not after and not (get('click') and (get('cart') or get('conversion'))):
     why = 'no label comes after another one (dataset.conversion, labels)'

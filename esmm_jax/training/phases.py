@@ -234,7 +234,7 @@ def flops_per_example(plan: StepSpec, embed_dim: int, example: Batch) -> float:
     example: Any batch, for the shapes.
   """
   table = jax.ShapeDtypeStruct(
-      (_EXAMPLES, embed_dim * plan.model.num_tables), jnp.float32
+      (_EXAMPLES, plan.model.row_width(embed_dim)), jnp.float32
   )
   batch = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct((_EXAMPLES, *x.shape[1:]), x.dtype),

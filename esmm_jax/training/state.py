@@ -32,7 +32,7 @@ class TrainState(flax.struct.PyTreeNode):
 
   Attributes:
     step: int32, steps done.
-    table: float32 [V, R, num_tables * D].
+    table: float32 [V, R, num_tables * (D + L)]; see `Architecture.row_width`.
     net: Parameters of the network, each leaf [R, ...].
     stats: Running statistics of batch norm, each leaf [R, ...]; {} without.
     table_opt: State of the table's optimizer.
@@ -163,7 +163,7 @@ def init_state(
     The state, where `layout.put_state` would put it. The table has as many rows
     as all devices' parts of it, those at the end being 0.
   """
-  width = embed_dim * plan.model.num_tables
+  width = plan.model.row_width(embed_dim)
   one = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), example)
   num = len(seeds)
   padded = num_rows if layout is None else layout.padded(num_rows)

@@ -34,8 +34,8 @@ MACHINE_KEYS = (
 )
 # Keys of earlier versions; in runs they had no other value.
 _RETIRED = {'table_update': 'lazy'}
-# No plugins are the same as a config of a version without the key.
-_IMPLIED = _RETIRED | {'plugins': []}
+# The same as a config of a version without the key.
+_IMPLIED = _RETIRED | {'plugins': [], 'model.interaction': 'none'}
 # Defaults of a data set that configs of earlier versions wrote: whether they
 # are written or left unset, the run is the same.
 DATASET_DEFAULTS = {

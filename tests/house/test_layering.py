@@ -490,7 +490,8 @@ def test_models_know_no_loss_and_no_other_model():
   parts = [
       f'esmm_jax.models.{part}'
       for part in (
-          'architecture', 'attention', 'embedding', 'experts', 'layers')
+          'architecture', 'attention', 'embedding', 'experts',
+          'interactions', 'layers')
   ]
   for module, path in modules().items():
     if not within(module, ['esmm_jax.models']) or module == 'esmm_jax.models':

@@ -5,6 +5,7 @@ import functools
 from esmm_jax.data.batching.compacting import Compacter
 from esmm_jax.estimators import ESTIMATORS, funnel
 from esmm_jax.models import MODELS
+from esmm_jax.models.attention import attend
 from esmm_jax.optim import lazy, network
 from esmm_jax.optim.network import OptimizerOptions
 from esmm_jax.schema import Field, Schema
@@ -253,3 +254,22 @@ def test_touched_rows_are_updated_as_the_whole_table():
       lazily, dense, pair))):
     np.testing.assert_allclose(leaf, wanted, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(one[:1], leaf, rtol=1e-4, atol=1e-6)
+
+
+def test_first_order_weights_are_combined_and_do_not_weigh():
+  """Of two embeddings, each of two numbers and a weight behind them."""
+  rng = np.random.default_rng(0)
+  entries, target = rng.normal(size=(5, 3, 6)), rng.normal(size=(5, 6))
+  weights = rng.random((5, 3))
+  units = [
+      lambda e, t: jnp.sum(e * t[:, None], axis=-1),
+      lambda e, t: jnp.sum(e - t[:, None], axis=-1),
+  ]
+  got = attend(units, entries, target, weights, first_order=1)
+  e, t = entries.reshape(5, 3, 2, 3), target.reshape(5, 2, 3)
+  a = np.stack([
+      (e[:, :, 0, :2] * t[:, None, 0, :2]).sum(-1),
+      (e[:, :, 1, :2] - t[:, None, 1, :2]).sum(-1),
+  ], axis=-1)
+  wanted = (a * weights[..., None])[..., None] * e
+  np.testing.assert_allclose(got, wanted.sum(1).reshape(5, 6), rtol=1e-5)

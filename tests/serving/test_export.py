@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 from esmm_jax.data.batching.batches import Batches
-from esmm_jax.data.store.columns import cut
+from esmm_jax.data.store.feature_columns import cut
 from esmm_jax.models import MODELS
 from esmm_jax.schema import Schema
 from esmm_jax.serving import calibrate, exporting, inputs, restore
