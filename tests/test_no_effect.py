@@ -229,14 +229,14 @@ ACTIVE = [
     ('dcmt', '', {'loss_weights.cvr_counterfactual': 0.0,
                   'estimator_options.propensity_floor': 0.3}),
     ('esmm', '', {'model.cross_layers': 1, 'model.cross_rank': 2}),
+    # Numbers have vectors then.
+    ('esmm', 'tabular', {**NUMBERS, 'model.interaction': 'fm',
+                         'model.embed_dim': 5}),
     ('esmm', 'tabular', {
         'dataset.id': 'item', 'dataset.files': 'a.csv',
         'dataset.ids': 'past:combiner=attention:target=item',
         'model.attention_units': (8,), 'model.tower_units': (),
         'model.dtype': 'bfloat16'}),
-    # Numbers have vectors then.
-    ('esmm', 'tabular', {**NUMBERS, 'model.interaction': 'fm',
-                         'model.embed_dim': 5}),
     ('dbmtl', '', {'model.num_experts': 2, 'model.gate_dropout': 0.1}),
     ('aitm', '', {'model.tower_units': (), 'model.dropout': 0.1}),
     ('ple', '', {'model.tower_units': (), 'model.dropout': 0.1}),

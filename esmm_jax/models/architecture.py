@@ -118,7 +118,8 @@ class Architecture(nn.Module):
           f'model.cross_layers is {self.cross_layers} and model.cross_rank'
           f' {self.cross_rank}; neither may be negative.'
       )
-    embed = FeatureEmbedding(self.schema, self.num_tables, self.first_order)
+    form = self.num_tables, self.first_order, self.layer_options
+    embed = FeatureEmbedding(self.schema, *form, name='input')
     vectors = embed(table, batch, self._activation_units())
     if self.interaction == 'none':
       return Inputs(self._crossed(vectors), {})

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 import itertools
 
 from esmm_jax.embeddings.sums import sums_by_index, take
+from esmm_jax.embeddings.vectors import field_of
 from esmm_jax.models.attention import ActivationUnit, attend
 from esmm_jax.models.layers import LayerOptions
 from esmm_jax.schema import Field, Schema, SlotLayout
@@ -28,12 +29,15 @@ class FeatureEmbedding(nn.Module):
     schema: The fields.
     num_tables: Embeddings of an id; 2 for two networks that share nothing.
     first_order: L, first-order weights behind each embedding of an id.
+    options: Initialiser and dtype of the projections of `Batch.vectors`.
   """
 
   schema: Schema
   num_tables: int = 1
   first_order: int = 0
+  options: LayerOptions = LayerOptions()
 
+  @nn.compact
   def __call__(
       self,
       table: Array,
@@ -50,6 +54,8 @@ class FeatureEmbedding(nn.Module):
 
     Returns:
       For each of the `num_tables` embeddings float32 [B, F * D + N + F * L].
+      With K fields of `Batch.vectors` F + K: each is projected to D + L
+      numbers, without a bias, and follows the embeddings as one more field.
     """
     schema = self.schema
     size = batch.slots.shape[0]
@@ -70,6 +76,11 @@ class FeatureEmbedding(nn.Module):
       by_example = take(by_group, groups.segment_ids)  # [B, F', .]
       joined = jnp.concatenate([joined, by_example], axis=1)
     parts = jnp.split(joined, self.num_tables, axis=-1)  # each [B, F, D + L]
+    if batch.vectors:
+      parts = [
+          jnp.concatenate([part, self._projected(batch, k, part)], axis=1)
+          for k, part in enumerate(parts)
+      ]
     floats = [batch.floats] if schema.float_fields else []
 
     def joined_fields(part: Array) -> Array:
@@ -80,6 +91,15 @@ class FeatureEmbedding(nn.Module):
       return jnp.concatenate(whole, axis=-1) if len(whole) > 1 else whole[0]
 
     return [joined_fields(part) for part in parts]
+
+  def _projected(self, batch: Batch, number: int, like: Array) -> Array:
+    """Projects the vectors of a batch for one of the embeddings: [B, K, D]."""
+    name = 'vectors' if self.num_tables == 1 else f'vectors_{number}'
+    fields = [
+        self.options.dense(like.shape[-1], f'{name}_{key}', use_bias=False)(v)
+        for key, v in sorted_by_field(batch.vectors)
+    ]
+    return jnp.stack(fields, axis=1).astype(like.dtype)
 
 
 def neighbours(part: SlotLayout) -> list[tuple[Field, ...]]:
@@ -190,23 +210,35 @@ def _pooled_sum_backward(
 pooled_sum.defvjp(_pooled_sum_forward, _pooled_sum_backward)
 
 
-def field_columns(schema: Schema, width: int) -> dict[str, list[int]]:
+def sorted_by_field(vectors: Mapping[str, Array]) -> list[tuple[str, Array]]:
+  """Returns `Batch.vectors` in the order of the fields."""
+  number = lambda item: int(item[0].partition('_')[0])
+  return sorted(vectors.items(), key=number)
+
+
+def field_columns(
+    schema: Schema, width: int, vectors: Mapping[str, Array] | None = None
+) -> dict[str, list[int]]:
   """Returns the columns of each field in the output of `FeatureEmbedding`.
 
   Args:
     schema: The fields.
-    width: Width of the vector, F * D + N.
+    width: Width of the vector, F * D + N, with K `vectors` (F + K) * D + N.
+    vectors: `Batch.vectors`; their columns are with those of their field.
 
   Returns:
     Field name -> its columns.
   """
-  embedded = schema.inputs
-  dim = (width - len(schema.float_fields)) // max(len(embedded), 1)
+  embedded, more = schema.inputs, sorted_by_field(vectors or {})
+  num = len(embedded) + len(more)
+  dim = (width - len(schema.float_fields)) // max(num, 1)
   columns = {
       f.name: list(range(k * dim, (k + 1) * dim))
       for k, f in enumerate(embedded)
   }
-  start = len(embedded) * dim
+  for k, (key, _) in enumerate(more, len(embedded)):
+    columns[field_of(schema, key).name] += range(k * dim, (k + 1) * dim)
+  start = num * dim
   return columns | {
       f.name: [start + k] for k, f in enumerate(schema.float_fields)
   }

@@ -72,13 +72,13 @@ class SharedEmbedding(Architecture):
             ' are still apart; it needs model.share_embeddings=True,'
             " model.cross_layers=0, and no model.interaction='fm'."
         )
-      x = [self._grouped(x[0], batch.where, train)]
+      x = [self._grouped(x[0], batch, train)]
     inputs = {t: x[k % len(x)] for k, t in enumerate(self.tasks)}
     return embedded.added(self.run_towers(inputs, batch.where, train))
 
-  def _grouped(self, x: Array, where: Array, train: bool) -> Array:
+  def _grouped(self, x: Array, batch: Batch, train: bool) -> Array:
     """Replaces the groups' fields in x [B, F * D + N] by network outputs."""
-    columns = field_columns(self.schema, x.shape[-1])
+    columns = field_columns(self.schema, x.shape[-1], batch.vectors)
     seen, parts = set(), []
     for k, names in enumerate(self.groups):
       if not isinstance(names, (tuple, list)) or not names:
@@ -93,7 +93,7 @@ class SharedEmbedding(Architecture):
         seen.add(name)
       index = np.concatenate([columns[name] for name in names])
       network = self.mlp(self.group_units, f'shared_group_{k}')
-      parts.append(network(x[:, index], where, train))
+      parts.append(network(x[:, index], batch.where, train))
     rest = [c for name, c in columns.items() if name not in seen]
     if rest:
       parts.append(x[:, np.concatenate(rest)].astype(parts[0].dtype))

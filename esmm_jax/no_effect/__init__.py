@@ -193,7 +193,7 @@ def _of_log(flat: Mapping[str, Any]) -> Iterator[Idle]:
   """Yields the idle keys of a log of one's own."""
   # A value of a wrong type is refused where its section is read.
   get = lambda option: _text(flat.get(f'dataset.{option}'))
-  if not get('id') and not get('ids'):
+  if not get('id') and not get('ids') and not get('crosses'):
     why = 'dataset.id and dataset.ids are empty, so nothing is embedded'
     yield Idle('dataset.min_count', why, (2, None))
     yield Idle('table_optimizer', why, ('', None))

@@ -21,8 +21,7 @@ from esmm_jax.workdir import end_note, soundness
 SCHEMA = 'schema.json'
 # The keys of the config's section `run`, which say how a machine computes a
 # run. They are no part of its identity: it may be resumed, and averaged with
-# others, on another machine. They may stand at the top of a config too, where
-# they were before there was the section.
+# others, on another machine. They may stand at the top of a config too.
 MACHINE_KEYS = (
     'mesh',
     'device_resident',
@@ -60,6 +59,7 @@ _BY_CONTENT = {
     'init_from': 'init_sha256',
     'refit_of': 'refit_identity',
     'dataset.vocabulary_of': 'dataset.vocabulary_sha256',
+    'model.vectors': 'model.vectors_sha256',
 }
 # Files of an encoder, as `data.tabular` writes them.
 _ENCODER = re.compile(r'(encoder|unseen)\.json|vocabulary-\d+\.parquet|history')

@@ -284,6 +284,18 @@ RULES = [
         ['numpy', 'pyarrow'],
     ),
     (
+        'esmm_jax.pretrained',
+        [
+            'esmm_jax.data.csv_files',
+            'esmm_jax.data.store',
+            'esmm_jax.data.tabular',
+            'esmm_jax.data.values',
+            'esmm_jax.embeddings',
+            *LAYERS,
+        ],
+        [*JAX, 'pyarrow'],
+    ),
+    (
         'esmm_jax.warm_start',
         [
             'esmm_jax.data.store',
@@ -292,11 +304,13 @@ RULES = [
             'esmm_jax.metrics.choosing',
             'esmm_jax.optim',
             'esmm_jax.parallel',
+            'esmm_jax.pretrained',
             'esmm_jax.workdir',
             *LAYERS,
         ],
         JAX,
     ),
+    ('esmm_jax.tracking', LAYERS, []),
     # Training asks it.
     ('esmm_jax.tuning.early_end', [], []),
     ('esmm_jax.tuning', ['esmm_jax.types'], ['optuna']),
@@ -312,7 +326,9 @@ RULES = [
             'esmm_jax.models',
             'esmm_jax.optim',
             'esmm_jax.parallel',
+            'esmm_jax.pretrained',
             'esmm_jax.protocols',
+            'esmm_jax.tracking',
             'esmm_jax.tuning.early_end',
             'esmm_jax.warm_start',
             'esmm_jax.workdir',
@@ -354,6 +370,7 @@ RULES = [
     (
         'esmm_jax.easyrec',
         [
+            'esmm_jax.data.tabular.cells.buckets',
             'esmm_jax.data.values',
             'esmm_jax.options',
             'esmm_jax.printable',

@@ -45,6 +45,7 @@ def of_log(
       *_of_labels(config, report['splits']['train']),
       *_of_inputs(config, fit, encoder.schema),
       *_of_numbers(config, fit, encoder),
+      *_of_buckets(fit, encoder),
       *_of_groups(config, report),
   ]
 
@@ -187,6 +188,25 @@ def _of_numbers(
           f' mean in rows that are no training rows, and to {own:.3g} in the'
           f' training rows, where it is from {train.low:.6g} to'
           f' {train.high:.6g}: what is predicted there means nothing.'
+      )
+  return texts
+
+
+def _of_buckets(fit: Fit, encoder: Encoder) -> list[str]:
+  """Warns of buckets that no training row is in, and of a single one."""
+  texts = []
+  for c in encoder.inputs:
+    if c.edges is None:
+      continue
+    if not c.edges and len(fit.first_values(c.name)) > 1:
+      texts.append(
+          f'column {c.name!r} has one bucket: most training rows have its least'
+          ' number. Write edges=... instead of buckets=....'
+      )
+    elif empty := fit.empty_buckets(c):
+      texts.append(
+          f'column {c.name!r} has no training row in {", ".join(empty)}: the'
+          ' model learns nothing of such rows.'
       )
   return texts
 
