@@ -49,7 +49,7 @@ class TrainingOptions(Section):
     batch_size: Examples of a step.
     group_run: Rows of one session (or user) that stay together when shuffled.
     learning_rate: Times the direction of a step.
-    evals_per_epoch: Evaluations and checkpoints of an epoch, one a step or less.
+    evals_per_epoch: Evaluations and checkpoints of an epoch.
     tower_l2: Times the kernel, added to the gradient of the towers' kernels.
     weight_decay: Decoupled, on the kernels of the network.
     clip_norm: Largest norm of the whole gradient; 0 does not clip.
