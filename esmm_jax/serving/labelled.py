@@ -183,8 +183,8 @@ class Reader:
           raise
         # The rule that training had is no flag of an evaluation.
         raise InputError(
-            f'{what} The run had no rule for such rows; mend them or leave them'
-            ' out.'
+            f'{what} The run has no rule for such rows; correct them or leave'
+            ' them out.'
         ) from e
     labels = {}
     for task in self._predictor.schema.tasks:

@@ -89,9 +89,9 @@ def check(request: Request, limit_gb: float = 0.0) -> None:
   each = ' on each device' if jax.device_count() > 1 else ''
   raise InputError(
       f'The embedding table does not fit: {sums}; together {_gb(total)}{each},'
-      f' and there are {_gb(limit)}. It would be with {options}. A larger'
-      ' dataset.min_count makes it smaller. If this is not what there is,'
-      ' set memory_limit_gb.'
+      f' but only {_gb(limit)} are available. Memory with other options:'
+      f' {options}. A larger dataset.min_count makes the table smaller. If more'
+      ' memory is available, set memory_limit_gb.'
   )
 
 

@@ -44,8 +44,8 @@ def named(registry: Mapping[str, Any], name: str, what: str) -> Any:
   if name in registry:
     return in_use(registry, name, what)
   raise InputError(
-      f'{what} is {name!r}, which is not known. {suggest(name, registry)} One'
-      ' of your own is added by a module that the key plugins names.'
+      f'{what} is {name!r}, which is not known. {suggest(name, registry)} To'
+      ' use your own, name its module in the key plugins.'
   )
 
 
@@ -277,7 +277,7 @@ def check_tasks(
         described.labels
     ):
       raise InputError(
-          'common_ctr is of click and conversion, and the labels are'
+          'common_ctr needs a click and a conversion, but the labels are'
           f' {list(described.labels)}; leave it empty.'
       )
   # A weight is a label of the batches, and so is what a step draws.

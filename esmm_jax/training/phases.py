@@ -134,8 +134,8 @@ def select(job: Job, state: TrainState, best: Any) -> dict[str, Any]:
     run.results = dict(run.selection.metrics)
     if run.selection.is_blind:
       job.warn(
-          f'{run.label}{run.selection.metric}, which selects, was not a number'
-          ' in any evaluation: the last parameters count.'
+          f'{run.label}{run.selection.metric}, the selection metric, was never'
+          ' a number: the last parameters are kept.'
       )
   return selection.chosen(
       [run.selection for run in job.runs], best, state.params

@@ -94,8 +94,8 @@ def _fingerprints(
   noted = {}
   if run and vocabulary not in (None, '', run):
     raise InputError(
-        f'dataset.vocabulary_of={vocabulary} and init_from={run} name two runs;'
-        ' leave the first away, the second one sets it.'
+        f'dataset.vocabulary_of={vocabulary} and init_from={run} are different'
+        ' runs; leave dataset.vocabulary_of out, since init_from sets it.'
     )
   if run:
     base = Base.open(run)
@@ -150,10 +150,9 @@ def check(config: Any, base: Base) -> None:
     if here != there:
       here, there = ('unset' if v is None else v for v in (here, there))
       raise InputError(
-          f'{where}: {key} is {here} here and {there} there. A run that begins'
-          ' with the parameters of another one has its model, estimator,'
-          f' optimizers and inputs. Set {key} as there, or leave init_from'
-          ' away.'
+          f'{where}: {key} is {here} here but {there} in that run. A run with'
+          ' init_from has the same model, estimator, optimizers and inputs. Set'
+          f' {key} as in that run, or leave init_from out.'
       )
   if tabular:
     left_out = (*_SPLITS, 'name', 'fields', 'tasks', 'vocabulary_of')
@@ -168,9 +167,9 @@ def check(config: Any, base: Base) -> None:
     tasks = [t.name for t in log.tasks if not chosen or t.name in chosen]
     if tasks != (there := [t.name for t in base.schema.tasks]):
       raise InputError(
-          f'{where}: the tasks are {", ".join(tasks)} here and'
-          f' {", ".join(there)} there. Name labels as there, or leave init_from'
-          ' away.'
+          f'{where}: the tasks are {", ".join(tasks)} here but'
+          f' {", ".join(there)} in that run. Use the labels of that run, or'
+          ' leave init_from out.'
       )
 
 

@@ -225,14 +225,16 @@ def _moves(
   for new, old in zip(schema.fields, base.schema.fields):
     if _without_size(new) != _without_size(old):
       raise InputError(
-          f'{where}: field {new.name!r} stands where {old.name!r} stands there,'
-          ' or has other options. Give both runs the same fields.'
+          f'{where}: field {new.name!r} is at the position of {old.name!r} in'
+          ' that run, or has other options. Give both runs the same fields.'
       )
   names = [[f.name for f in s.fields] for s in (schema, base.schema)]
   tasks = [[t.name for t in s.tasks] for s in (schema, base.schema)]
   for what, (new, old) in (('fields', names), ('tasks', tasks)):
     if new != old:
-      raise InputError(f'{where}: the {what} are {new} here and {old} there.')
+      raise InputError(
+          f'{where}: the {what} are {new} here but {old} in that run; both runs'
+          ' need the same.')
   grows = bool(builder.encoder_folder)
   if grows:
     _check_values(where, base, builder)
@@ -240,17 +242,16 @@ def _moves(
     data = provenance.data(builder)
     if data != base.data:
       raise InputError(
-          f'{where}: the data is {data} here and {base.data} there, whose ids'
-          ' may mean other values. A run on it begins with one on the same'
-          ' data.'
+          f'{where}: the data is {data} here but {base.data} in that run, so'
+          ' the same ids may mean other values. Name a run on the same data.'
       )
   moves = {}
   for new, old in zip(schema.inputs, base.schema.inputs):
     if new.vocab_size != old.vocab_size and not grows:
       raise InputError(
-          f'{where}: field {new.name!r} has {new.vocab_size} ids here and'
-          f' {old.vocab_size} there; the vocabulary of this data set cannot'
-          ' grow.'
+          f'{where}: field {new.name!r} has {new.vocab_size} ids here but'
+          f' {old.vocab_size} in that run; the vocabulary of this data set'
+          ' cannot grow. Name a run on the same data.'
       )
     source, target = base.schema.offsets[old.table], schema.offsets[new.table]
     moves[new.table] = Move(source, target, old.vocab_size)

@@ -120,8 +120,8 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
     return None
   if not isinstance(saved, dict):
     raise InputError(
-        f'{path} is missing or damaged, so it is not known of which run the'
-        ' folder is. Put the file back, or use another --workdir.'
+        f'{path} is missing or damaged, so it is unknown which run the folder'
+        ' belongs to. Restore that file, or use another --workdir.'
     )
   if differing := differences(decisive(config), decisive(saved)):
     shown = '; '.join(differing[:5])
@@ -141,8 +141,8 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
     return results
   if not os.path.isdir(os.path.join(workdir, 'checkpoints')):
     raise InputError(
-        f'--workdir={workdir} is finished without predictions, and has no'
-        ' checkpoints/ to make them of. Leave save_predictions out, or use'
+        f'--workdir={workdir} is finished without predictions and has no'
+        ' checkpoints/ to compute them from. Leave save_predictions out, or use'
         ' another --workdir.'
     )
   return None
@@ -238,10 +238,10 @@ def read_finished(run: str, name: str, option: str) -> Any:
       raise InputError(f'{run}/{name} is damaged. Train again.')
   if value is None:
     begun = os.path.exists(os.path.join(run, 'config.json'))
-    problem = 'is not finished' if begun else 'is no folder of a run'
+    problem = 'is not finished' if begun else 'is not the folder of a run'
     raise InputError(
         f'{option}={run} {problem}: there is no {name}. Name the folder of a'
-        f' run that is finished, or finish it: {commands.command("train")}.'
+        f' finished run, or finish the run: {commands.command("train")}.'
     )
   return value
 

@@ -57,17 +57,21 @@ def check_names(
       )
   for name in names:
     if names.count(name) > 1:
-      raise InputError(f'Column {name!r} stands twice in the dataset section.')
+      raise InputError(
+          f'Column {name!r} is named twice in the dataset section. Remove one'
+          ' of the two.'
+      )
     # A column is a file of its name.
     if name in stored or '/' in name or name.startswith('.'):
       raise InputError(
-          f'Column {name!r}: a column cannot have that name here; rename it.'
+          f'Column {name!r}: this name is reserved or has a character that is'
+          ' not allowed; rename the column.'
       )
   for name in history:
     if name in (*names, *stored):
       raise InputError(
-          f'dataset.history makes a column {name!r}, and there is one of that'
-          ' name; rename that one.'
+          f'dataset.history creates a column {name!r}, but the log has a column'
+          ' of that name; rename the one in the log.'
       )
 
 
@@ -100,8 +104,8 @@ def check_columns(
     why = _WEIGHT if 'weight' in (a, b) else _SPLIT
     why = _LATE if 'label' in (a, b) else why
     raise InputError(
-        f'Column {name!r} stands for {key} and {other_key}, but {why}. Leave it'
-        ' out of one.'
+        f'Column {name!r} is used for {key} and {other_key}, but {why}. Remove'
+        ' it from one of them.'
     )
   for (label, event), (later, same) in itertools.combinations(
       events.items(), 2
@@ -150,8 +154,9 @@ def check_tables(inputs: Sequence[Input]) -> None:
       if c.kind != 'float' and one != two:
         raise InputError(
             f'Columns {other.name!r} and {c.name!r} share the table'
-            f' {c.table!r}, but {option} is {one} of the one and {two} of the'
-            ' other; a table has one vocabulary. Write the same behind both.'
+            f' {c.table!r}, but {option} is {one} for the first and {two} for'
+            ' the second; a table has one vocabulary. Give both the same'
+            f' {option}.'
         )
 
 

@@ -35,8 +35,8 @@ def base(config: Any) -> Encoder | None:
   where = f'dataset.vocabulary_of={run}'
   if noted != now:
     raise InputError(
-        f'{where}: its encoder is {now} now and was {noted}; the run was made'
-        ' anew. Begin in another --workdir.'
+        f'{where}: its encoder is {now}, but this run began with {noted}; that'
+        ' run was trained again. Use another --workdir.'
     )
   encoder = load(run)
   check_inputs(config.inputs, encoder, where)
@@ -60,11 +60,11 @@ def history(config: Any) -> Saved | None:
   before = saved.load(_folder(run))
   specs = before.store.reading.specs if before else ()
   if tuple(specs) != tuple(config.specs):
-    says = 'none' if not specs else 'another one'
+    says = 'no history' if not specs else 'another history'
     raise InputError(
-        f'dataset.vocabulary_of={run}: that run has {says} of dataset.history'
-        f' {config.history!r}; write dataset.history as there, and'
-        ' history_form and history_strength.'
+        f'dataset.vocabulary_of={run}: that run has {says}, but dataset.history'
+        f' is {config.history!r}; set dataset.history, history_form and'
+        ' history_strength as in that run.'
     )
   return before
 
@@ -118,25 +118,25 @@ def check_inputs(inputs: Sequence[Input], base: Encoder, where: str) -> None:
   for name in names:
     if name not in others:
       raise InputError(
-          f'{where}: column {name!r} is not one of those there:'
+          f'{where}: that run has no column {name!r}; its columns are'
           f' {", ".join(others)}. Name the same columns in the same order.'
       )
   for name in others:
     if name not in names:
       raise InputError(
-          f'{where}: column {name!r} is one there and is not named here. Name'
-          ' the same columns in the same order.'
+          f'{where}: that run has a column {name!r}, which is not named here.'
+          ' Name the same columns in the same order.'
       )
   for c, other in zip(inputs, base.inputs):
     if c.name != other.name:
       raise InputError(
-          f'{where}: column {c.name!r} stands where {other.name!r} stands'
-          ' there. Name the same columns in the same order.'
+          f'{where}: column {c.name!r} is at the position where that run has'
+          f' {other.name!r}. Name the same columns in the same order.'
       )
     if _reads(c) != _reads(other):
       raise InputError(
-          f'{where}: column {c.name!r} has other options there; write it as'
-          f' there: {_options(other)}, here: {_options(c)}.'
+          f'{where}: column {c.name!r} has the options {_options(c)}, but'
+          f' {_options(other)} in that run; write the options of that run.'
       )
 
 

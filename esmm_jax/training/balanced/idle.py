@@ -36,9 +36,9 @@ def warnings(
     return late
   return [
       *late,
-      f'balancing.towers is {towers!r}, which has no effect: each parameter of'
-      f' the model is trained by two of the terms {list(balancer.terms)} or'
-      ' more.',
+      f'balancing.towers is {towers!r}, which has no effect: every parameter of'
+      ' the model is trained by at least two of the terms'
+      f' {list(balancer.terms)}. Leave it unset.',
   ]
 
 
@@ -51,8 +51,8 @@ def _late(options: BalancingOptions, steps: int) -> str:
   if first < steps:
     return ''
   return (
-      f'balancing.name={options.name!r} weighs all tasks alike for its first'
-      f' {first:g} steps, and this run has {steps}; set a smaller'
+      f'balancing.name={options.name!r} gives all tasks the same weight for its'
+      f' first {first:g} steps, and this run has {steps}; set a smaller'
       ' balancing.window.'
   )
 

@@ -25,9 +25,10 @@ NAMES = (
     'history_request',
 )
 _SPLIT = (
-    "dataset.history tells of earlier rows, and dataset.split='random' puts"
+    "dataset.history summarizes earlier rows, but dataset.split='random' puts"
     ' rows of all times into each split: training rows would see labels of the'
-    " test split. Set dataset.split='time' (or 'files' or 'column', in time)."
+    " test split. Set dataset.split='time' (or 'files' or 'column', in order of"
+    ' time).'
 )
 
 
