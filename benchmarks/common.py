@@ -14,7 +14,7 @@ from typing import Any
 
 from absl import flags
 from esmm_jax import streams, whole_files
-from esmm_jax.data.store.columns import cut
+from esmm_jax.data.store.feature_columns import cut
 from esmm_jax.schema import Field, Schema
 from esmm_jax.types import InputError, Ragged
 import numpy as np

@@ -51,6 +51,25 @@ class InputError(ValueError):
   """
 
 
+def similar(
+    name: str, names: Iterable[str], cutoff: float = 0.6
+) -> str | None:
+  """Returns the name that is most like another one, or None.
+
+  Args:
+    name: What somebody wrote.
+    names: What they may have meant.
+    cutoff: See `difflib.get_close_matches`; upper and lower case are alike.
+
+  >>> similar('USER', ['user', 'item']), similar('usr', ['user'], 0.9)
+  ('user', None)
+  """
+  names = list(names)
+  same = [n for n in names if n.casefold() == name.casefold()]
+  near = same or difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
+  return near[0] if near else None
+
+
 def suggest(name: str, names: Iterable[str]) -> str:
   """Returns the end of a message: a similar name, if any, and all names.
 
@@ -61,9 +80,8 @@ def suggest(name: str, names: Iterable[str]) -> str:
   """
   if not (names := sorted(names)):
     return 'There are none.'
-  same = [n for n in names if n.casefold() == str(name).casefold()]
-  near = same or difflib.get_close_matches(str(name), names, n=1)
-  hint = f'Did you mean {near[0]!r}? ' if near else ''
+  near = similar(str(name), names)
+  hint = f'Did you mean {near!r}? ' if near is not None else ''
   shown = [repr(n) if _is_odd(n) else n for n in names[:_MOST]]
   more = f' and {len(names) - _MOST} more' if len(names) > _MOST else ''
   return f'{hint}There are: {", ".join(shown)}{more}.'
@@ -107,6 +125,8 @@ class Batch(NamedTuple):
       `Schema.weight`.
     where: float32 [B], 1 for an example, 0 for padding of the last batch.
     groups: The groups of data with fields that are `by_group`, else None.
+    vectors: Name -> float32 [B, d], vectors that are not trained, which a
+      program looks up (`embeddings.vectors`); {} as the data layer makes it.
   """
 
   rows: Array
@@ -116,6 +136,7 @@ class Batch(NamedTuple):
   labels: dict[str, Array]
   where: Array
   groups: Groups | None = None
+  vectors: Mapping[str, Array] = {}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

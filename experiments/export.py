@@ -4,7 +4,8 @@
 
 The folder gets the program (any number of rows, CPU, GPU and TPU), the
 parameters as .npy files beside it, and description.json with its inputs and
-outputs. --workdir=a,b,c puts the mean of several runs into one program, with
+outputs; encode.py makes the inputs of raw rows, serve.py serves scores over
+HTTP. --workdir=a,b,c puts the mean of several runs into one program, with
 the parameters of each. docs/predictions.md has the ten lines that load it.
 """
 

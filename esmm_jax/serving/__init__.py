@@ -18,6 +18,7 @@
   run_predictions  predictions and truth of a run's own test split
   exporting        the model as StableHLO that runs without this package
   exported         its folder, checked before anything of it is read
+  kit              what encodes and serves rows there, without this package
 
 `esmm_jax.load(run)` returns a `Predictor`, of several runs an `Averaged`.
 """

@@ -7,7 +7,8 @@
     DIR/description.json     inputs, outputs and parameters, for people too;
                              the run, and the size and sha256 of every file
     DIR/encoder/             of runs that have one: raw values -> ids
-    DIR/esmm_kit/            of runs with a history: what looks it up
+    DIR/encode.py            raw rows -> inputs; DIR/serve.py: scores over HTTP
+    DIR/esmm_kit/            the modules of both
 
 The parameters are files beside the program: as constants in it a table would
 be parsed and copied each time it is loaded.
@@ -24,10 +25,10 @@ from esmm_jax.data.history.state import saved
 from esmm_jax.data.tabular.encoder import FOLDER
 from esmm_jax.json_files import write_json
 from esmm_jax.schema import MISSING, RARE, Schema
-from esmm_jax.serving import calibrators, exported, model_inputs
+from esmm_jax.serving import calibrators, model_inputs
 from esmm_jax.serving.averaged import mean_outputs
 from esmm_jax.serving.exported import DESCRIPTION, MODEL, PARAMS, VERSION
-from esmm_jax.serving.history import kit_files
+from esmm_jax.serving.kit import files, program
 from esmm_jax.serving.model_inputs import ABSENT
 from esmm_jax.serving.predictor import Predictor
 from esmm_jax.tasks import Space, spaces
@@ -71,33 +72,35 @@ def export(
   if os.path.lexists(folder):
     raise InputError(f'--output={folder} exists. Name another folder.')
   params = flat_params(predictor)
-  program = _serialized(predictor, params, calibrated, joint)
+  serialized = _serialized(predictor, params, calibrated, joint)
   about = _description(predictor, params, calibrated, joint)
   os.makedirs(os.path.dirname(os.path.abspath(folder)), exist_ok=True)
   with new_folder(folder) as temporary:
     os.mkdir(os.path.join(temporary, PARAMS))
     with open(os.path.join(temporary, MODEL), 'wb') as f:
-      f.write(program)
+      f.write(serialized)
     for name, value in params.items():
       save_array(os.path.join(temporary, PARAMS, f'{name}.npy'), value)
     if os.path.isdir(encoder := os.path.join(predictor.folder, FOLDER)):
       shutil.copytree(encoder, os.path.join(temporary, FOLDER))
-    if predictor.history is not None:
-      _write_history(predictor, temporary)
+    _write_kit(predictor, temporary)
     about['files'] = checksums.contents(temporary)
     write_json(
         os.path.join(temporary, DESCRIPTION), checksums.sealed_content(about)
     )
   total = sum(np.asarray(value).nbytes for value in params.values())
-  return {'model': len(program), 'params': total}
+  return {'model': len(serialized), 'params': total}
 
 
-def _write_history(predictor: Predictor, folder: str) -> None:
-  """Writes the history as it is now, and the modules that look it up."""
-  encoder, history = os.path.join(folder, FOLDER), predictor.history
-  shutil.rmtree(saved.folder_of(encoder))
-  saved.save(saved.Saved(history.fitted, history.store), encoder)
-  kit_files.write(folder, predictor.schema, history.as_of)
+def _write_kit(predictor: Predictor, folder: str) -> None:
+  """Writes the history as it is now, and what encodes and serves rows."""
+  history = predictor.history
+  if history is not None:
+    encoder = os.path.join(folder, FOLDER)
+    shutil.rmtree(saved.folder_of(encoder))
+    saved.save(saved.Saved(history.fitted, history.store), encoder)
+  as_of = None if history is None else history.as_of
+  files.write(folder, predictor.schema, history is not None, as_of)
 
 
 def _serialized(
@@ -131,21 +134,7 @@ def load(folder: str) -> tuple[Any, dict[str, Array]]:
   Raises:
     InputError: It is no export, or a file in it is not as it was exported.
   """
-  about = exported.checked(folder)
-  with open(os.path.join(folder, about['model']), 'rb') as f:
-    program = bytearray(f.read())
-  try:
-    model = jax_export.deserialize(program)
-  except ValueError as e:
-    raise InputError(
-        f'{os.path.join(folder, about["model"])} was exported with jax'
-        f' {about["jax"]}, and jax {jax.__version__} cannot read it'
-        f' ({str(e).splitlines()[0]}). Export the run again.'
-    ) from e
-  params = {
-      p['name']: jax.device_put(np.load(os.path.join(folder, p['file'])))
-      for p in about['params']
-  }
+  _, model, params = program.read(folder)
   return jax.jit(model.call), params
 
 

@@ -51,6 +51,7 @@ class Request(NamedTuple):
     optimizer: Settings of its optimizer.
     mesh: Devices that share rows and replicas.
     keeps_best: Whether the parameters of the best evaluation are kept too.
+    first_order: L, first-order weights behind each embedding.
   """
 
   num_rows: int
@@ -62,6 +63,7 @@ class Request(NamedTuple):
   optimizer: OptimizerOptions
   mesh: MeshOptions
   keeps_best: bool
+  first_order: int = 0
 
 
 def check(request: Request, limit_gb: float = 0.0) -> None:
@@ -95,7 +97,7 @@ def check(request: Request, limit_gb: float = 0.0) -> None:
 
 def needed(request: Request) -> Sequence[MemoryItem]:
   """Lists the parts that grow with the table or the batch, of one device."""
-  width = request.embed_dim * request.num_tables
+  width = request.num_tables * (request.embed_dim + request.first_order)
   num_rows = -(-request.num_rows // request.mesh.rows)
   replicas = -(-request.replicas // request.mesh.replicas)
   table = jax.ShapeDtypeStruct((num_rows, replicas, width), jnp.float32)

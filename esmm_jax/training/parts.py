@@ -20,6 +20,7 @@ from esmm_jax.models import Architecture, MODELS
 from esmm_jax.options import refuse_unknown
 from esmm_jax.parallel import processes
 from esmm_jax.plugins.loading import in_use
+from esmm_jax.pretrained import aligned, options as vectors
 from esmm_jax.schema import Schema
 from esmm_jax.storage import cache
 from esmm_jax.tasks import Head, Tasks
@@ -205,6 +206,7 @@ def model(
       has the name of one.
   """
   cls = named(MODELS, name, 'model.name')
+  options = vectors.others(options)
   choices = [
       f.name for f in dataclasses.fields(cls) if f.name not in _LINEN_FIELDS
   ]
@@ -284,6 +286,8 @@ def check_tasks(
   labels = [*described.labels, described.weight]
   clashes.check_columns(name, chosen.needs, labels, described.truth, drawn)
   balancer(settings, chosen)
+  fields = schema(builder, common.dataset.fields, ())
+  aligned.check(common.model.options, fields, builder)
   model(
       common.model.options,
       common.model.name,

@@ -17,6 +17,7 @@ from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular.encoder import Encoder
 from esmm_jax.embeddings import files
 from esmm_jax.embeddings.moving import Move, read_rows
+from esmm_jax.embeddings.vectors import field_of, VECTORS
 from esmm_jax.parallel import axes
 from esmm_jax.schema import Field, Schema
 from esmm_jax.types import InputError
@@ -54,11 +55,14 @@ def take_over(
   moves = _moves(base, schema, builder)
   small, folder, best = read_checkpoint(base)
   tables = files.saved(folder)
+  old = _vectors(small, best)
   _check_leaves(state, small, tables, best, base)
+  _check_vectors(state, old, schema, base)
 
   def leaf(path: Any, x: jax.Array) -> jax.Array:
     names = axes.names(path)
-    if names[0] not in (*_PARAMS, *_MOMENTS):
+    # Vectors are those of this run's file, which has those of new values too.
+    if names[0] not in (*_PARAMS, *_MOMENTS) or VECTORS in names[1:2]:
       return x
     source = _source(names, best)
     if axes.axes_of(path, x) == axes.BY_ROW:
@@ -145,6 +149,7 @@ def _check_leaves(
       path: (value.shape, value.dtype)
       for path, value in _plain(small).items()
       if path[1] in (*_PARAMS, *_MOMENTS)
+      and VECTORS not in path[2:3]
       and path[0] == _source(path[1:], best)[0]
   }
   # Rows differ; `_moves` has compared them.
@@ -156,7 +161,7 @@ def _check_leaves(
   here = {}
   for path, leaf in jax.tree.leaves_with_path(state):
     names = axes.names(path)
-    if names[0] in (*_PARAMS, *_MOMENTS):
+    if names[0] in (*_PARAMS, *_MOMENTS) and VECTORS not in names[1:2]:
       kind = axes.axes_of(path, leaf)
       shape = list(leaf.shape)
       if kind == axes.BY_ROW:
@@ -172,6 +177,35 @@ def _check_leaves(
           f' {_described(here.get(path))} here and'
           f' {_described(there.get(path))} there; the two runs have different'
           ' networks or optimizers. Give both the same config.'
+      )
+
+
+def _vectors(
+    small: Mapping[Path, np.ndarray], best: bool
+) -> dict[str, np.ndarray]:
+  """Returns the vectors that are not trained of the old run, [V, d] each."""
+  first = (*_source(('stats',), best), VECTORS)
+  return {p[3]: value[0] for p, value in small.items() if p[:3] == first}
+
+
+def _check_vectors(
+    state: Any, old: Mapping[str, np.ndarray], schema: Schema, base: Base
+) -> None:
+  """Refuses vectors of a value other than those that the run was trained on.
+
+  Raises:
+    InputError: Names the first column and how many differ.
+  """
+  for name, then in old.items():
+    now = np.asarray(state.stats[VECTORS][name][0, : len(then)])
+    differ = then.any(axis=1) & (now != then).any(axis=1)
+    if differ.any():
+      raise InputError(
+          f'init_from={base.run}: model.vectors: column'
+          f' {field_of(schema, name).name!r} has another vector here than there'
+          f' for {np.count_nonzero(differ)} values, as that of id'
+          f' {np.argmax(differ)}. A run goes on with the vectors that it had;'
+          ' those of new values may come.'
       )
 
 

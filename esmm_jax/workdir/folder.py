@@ -21,8 +21,7 @@ from esmm_jax.workdir import end_note, soundness
 SCHEMA = 'schema.json'
 # The keys of the config's section `run`, which say how a machine computes a
 # run. They are no part of its identity: it may be resumed, and averaged with
-# others, on another machine. They may stand at the top of a config too, where
-# they were before there was the section.
+# others, on another machine. They may stand at the top of a config too.
 MACHINE_KEYS = (
     'mesh',
     'device_resident',
@@ -34,8 +33,8 @@ MACHINE_KEYS = (
 )
 # Keys of earlier versions; in runs they had no other value.
 _RETIRED = {'table_update': 'lazy'}
-# No plugins are the same as a config of a version without the key.
-_IMPLIED = _RETIRED | {'plugins': []}
+# The same as a config of a version without the key.
+_IMPLIED = _RETIRED | {'plugins': [], 'model.interaction': 'none'}
 # Defaults of a data set that configs of earlier versions wrote: whether they
 # are written or left unset, the run is the same.
 DATASET_DEFAULTS = {
@@ -60,6 +59,7 @@ _BY_CONTENT = {
     'init_from': 'init_sha256',
     'refit_of': 'refit_identity',
     'dataset.vocabulary_of': 'dataset.vocabulary_sha256',
+    'model.vectors': 'model.vectors_sha256',
 }
 # Files of an encoder, as `data.tabular` writes them.
 _ENCODER = re.compile(r'(encoder|unseen)\.json|vocabulary-\d+\.parquet|history')

@@ -146,7 +146,7 @@ def test_statistics_of_a_batch_forbid_parts_of_it(
         pytest.param(n, marks=pytest.mark.long)
         for n in ('ple', 'aitm', 'stem'))])
 def test_options(name, data_dir, tmp_path):
-  """All at once: norm, cross layers, half precision, regularisation.
+  """All at once: norm, crosses, products, half precision, regularisation.
 
   An untrained network has 0.69 nats; the rate alone has 0.17.
   """
@@ -157,6 +157,7 @@ def test_options(name, data_dir, tmp_path):
           'model.dropout': 0.1,
           'model.cross_layers': 1,
           'model.cross_rank': 2,
+          'model.interaction': 'fm',
           'model.dtype': 'bfloat16',
           'tower_l2': 1e-4,
           'embedding_l2': 1e-4,

@@ -20,8 +20,9 @@ from esmm_jax.data.ali_ccp.pair import Pair
 from esmm_jax.data.ali_ccp.stored import group_parts, GroupPart, RowPart
 from esmm_jax.data.ali_ccp.stored import rows_of, shard_parts, values
 from esmm_jax.data.store.column_files import GrowingTable, join
-from esmm_jax.data.store.columns import concatenate_rows, cut, open_folder
+from esmm_jax.data.store.columns import concatenate_rows, open_folder
 from esmm_jax.data.store.columns import take_rows
+from esmm_jax.data.store.feature_columns import cut
 from esmm_jax.data.store.sessions import GroupIndex, session_hash
 from esmm_jax.data.store.shards import write_shard, Written
 from esmm_jax.engines.engine import Engine, Tell

@@ -22,8 +22,9 @@ from esmm_jax.data.ali_ccp.layout import layout
 from esmm_jax.data.ali_ccp.raw_parts import FileRead, Part, Shared
 from esmm_jax.data.ali_ccp.text import read_rows, Rows
 from esmm_jax.data.store.column_files import GrowingTable, Pile
-from esmm_jax.data.store.columns import concatenate, concatenate_rows, cut
+from esmm_jax.data.store.columns import concatenate, concatenate_rows
 from esmm_jax.data.store.columns import take_rows
+from esmm_jax.data.store.feature_columns import cut
 from esmm_jax.data.store.policies import apply_conversion_policy
 from esmm_jax.data.store.sessions import BUCKETS, place
 from esmm_jax.engines.engine import Tell

@@ -1,7 +1,7 @@
 """Converts columns to the slots and weights of a batch, padded."""
 
 from esmm_jax.data.store.checks import check_groups
-from esmm_jax.data.store.columns import cut
+from esmm_jax.data.store.feature_columns import cut
 from esmm_jax.schema import Schema, SlotLayout
 from esmm_jax.types import Columns, Ragged
 import numpy as np

@@ -12,7 +12,6 @@ from esmm_jax import paths, system_errors
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.storage import faults
 from esmm_jax.types import InputError
-from fsspec.compression import compr
 import pyarrow as pa
 
 CSV = ('.csv', '.tsv')
@@ -180,6 +179,8 @@ def open_file(path: str) -> Iterator[Any]:
 
   The compression is that of the first bytes, whatever the name says.
   """
+  from fsspec.compression import compr  # An export encodes rows without it.
+
   start = head(path)
   name = next((c for m, c in _COMPRESSIONS.items() if start.startswith(m)), '')
   with open_raw(path) as f:

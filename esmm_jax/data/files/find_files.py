@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import glob
 import os
 import re
-from typing import NamedTuple
+from typing import NamedTuple, TYPE_CHECKING
 
 from esmm_jax import paths, system_errors
 from esmm_jax.data.csv_files import dialect as dialects
@@ -13,7 +13,9 @@ from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.storage import faults
 from esmm_jax.types import InputError
 from esmm_jax.whole_files import is_stray
-import fsspec
+
+if TYPE_CHECKING:
+  import fsspec  # An export encodes rows without it.
 
 # Entry of a folder -> whose table it is: rows of its files may be deleted.
 _TABLES = {'_delta_log': 'Delta Lake', '.hoodie': 'Hudi'}
@@ -79,7 +81,7 @@ def find(
 
 
 def _listed(
-    fs: fsspec.AbstractFileSystem, path: str, where: str
+    fs: 'fsspec.AbstractFileSystem', path: str, where: str
 ) -> tuple[list[str], list[int]]:
   """Returns the files of a pattern, and their bytes."""
 
@@ -130,7 +132,7 @@ def _refuse_twice(
   seen[key] = path
 
 
-def _literal_folders(fs: fsspec.AbstractFileSystem, pattern: str) -> str:
+def _literal_folders(fs: 'fsspec.AbstractFileSystem', pattern: str) -> str:
   """Escapes the folders of a pattern that are there: `lr[0.1]/*.csv`."""
   folders, rest = '', pattern
   while '/' in rest:
@@ -141,7 +143,7 @@ def _literal_folders(fs: fsspec.AbstractFileSystem, pattern: str) -> str:
   return glob.escape(folders) + rest
 
 
-def _list(fs: fsspec.AbstractFileSystem, path: str, where: str) -> list[str]:
+def _list(fs: 'fsspec.AbstractFileSystem', path: str, where: str) -> list[str]:
   """Returns the files of a path, a folder or a glob."""
   if fs.isfile(path):
     return [path]
@@ -187,7 +189,9 @@ def _last(path: str) -> str:
   return path.rstrip('/').rpartition('/')[2]
 
 
-def _folder(fs: fsspec.AbstractFileSystem, path: str, where: str) -> list[str]:
+def _folder(
+    fs: 'fsspec.AbstractFileSystem', path: str, where: str
+) -> list[str]:
   """Returns the files in a folder, and in those in it."""
   root = path.rstrip('/')
   _refuse_tables(fs, root, where)
@@ -216,7 +220,7 @@ def _folder(fs: fsspec.AbstractFileSystem, path: str, where: str) -> list[str]:
 
 
 def _refuse_tables(
-    fs: fsspec.AbstractFileSystem, folder: str, where: str
+    fs: 'fsspec.AbstractFileSystem', folder: str, where: str
 ) -> None:
   """Refuses a folder that only another program can read right."""
   for entry in fs.ls(folder, detail=False):
@@ -227,5 +231,5 @@ def _refuse_tables(
       )
 
 
-def _protocols(fs: fsspec.AbstractFileSystem) -> tuple[str, ...]:
+def _protocols(fs: 'fsspec.AbstractFileSystem') -> tuple[str, ...]:
   return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)

@@ -7,7 +7,8 @@ import shutil
 from typing import Any
 
 from esmm_jax import system_errors
-from esmm_jax.data.store.columns import cut, open_folder
+from esmm_jax.data.store.columns import open_folder
+from esmm_jax.data.store.feature_columns import cut
 from esmm_jax.types import Columns, Ragged
 import numpy as np
 

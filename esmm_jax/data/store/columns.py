@@ -5,7 +5,7 @@ import errno
 import os
 
 from esmm_jax.data.store import bus_errors
-from esmm_jax.data.store.feature_columns import take
+from esmm_jax.data.store.feature_columns import cut, take
 from esmm_jax.data.store.prepared_files import unreadable
 from esmm_jax.types import Columns, InputError, Ragged
 from esmm_jax.whole_files import is_stray, save_array
@@ -30,18 +30,6 @@ def concatenate(pieces: list[np.ndarray | Ragged]) -> np.ndarray | Ragged:
       if pieces[0].weights is None
       else np.concatenate([p.weights for p in pieces]),
   )
-
-
-def cut(
-    column: np.ndarray | Ragged, low: int, high: int
-) -> np.ndarray | Ragged:
-  """Returns rows [low, high) of a column, a view; list offsets start at 0."""
-  if not isinstance(column, Ragged):
-    return column[low:high]
-  offsets = column.offsets[low : high + 1]
-  a, b = offsets[0], offsets[-1]
-  weights = None if column.weights is None else column.weights[a:b]
-  return Ragged(column.values[a:b], offsets - a, weights)
 
 
 def take_rows(columns: Columns, index: np.ndarray) -> Columns:

@@ -18,6 +18,18 @@ class Values(NamedTuple):
   missing: np.ndarray
 
 
+def cut(
+    column: np.ndarray | Ragged, low: int, high: int
+) -> np.ndarray | Ragged:
+  """Returns rows [low, high) of a column, a view; list offsets start at 0."""
+  if not isinstance(column, Ragged):
+    return column[low:high]
+  offsets = column.offsets[low : high + 1]
+  a, b = offsets[0], offsets[-1]
+  weights = None if column.weights is None else column.weights[a:b]
+  return Ragged(column.values[a:b], offsets - a, weights)
+
+
 def take(lists: Ragged, index: np.ndarray) -> Ragged:
   """Gathers the lists of rows; an empty one for an index < 0."""
   start = lists.offsets[index]

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 import functools
 
-from esmm_jax.data.store.columns import concatenate, concatenate_rows, cut
+from esmm_jax.data.store.columns import concatenate, concatenate_rows
 from esmm_jax.data.store.columns import DAMAGED, open_folder, paths_of
 from esmm_jax.data.store.columns import take_rows
+from esmm_jax.data.store.feature_columns import cut
 from esmm_jax.data.store.prepared_files import PreparedFiles
 from esmm_jax.types import Columns, InputError
 import numpy as np

@@ -1,9 +1,11 @@
 """Compares the keys of a dataset section that name the same thing."""
 
 from collections.abc import Iterable, Sequence
+import dataclasses
 import itertools
 from typing import Any
 
+from esmm_jax.shared_tables import targets
 from esmm_jax.data.tabular.inputs import Input
 from esmm_jax.types import InputError
 
@@ -48,15 +50,16 @@ def check_names(
         " would have nothing to read. Write dataset.id='user_id,item_id' say."
     )
   names = [c.name for c in inputs]
+  for column in [column for c in inputs for column in c.columns]:
+    if column in [_column(event) for event in events.values()]:
+      raise InputError(
+          f'Column {column!r} is a label; it cannot be an input too.'
+      )
   for name in names:
     if names.count(name) > 1:
       raise InputError(
           f'Column {name!r} is named twice in the dataset section. Remove one'
           ' of the two.')
-    if name in [_column(event) for event in events.values()]:
-      raise InputError(
-          f'Column {name!r} is a label; it cannot be an input too.'
-      )
     # A column is a file of its name.
     if name in stored or '/' in name or name.startswith('.'):
       raise InputError(
@@ -86,7 +89,11 @@ def check_columns(
   Raises:
     InputError: Names the column and both keys.
   """
-  uses = [('input', f'dataset.{c.kind}', c.name) for c in inputs]
+  uses = [
+      ('input', f'dataset.{c.option}', name)
+      for c in inputs
+      for name in c.columns
+  ]
   for label, event in events.items():
     uses.append(('label', f'the label {label}', _column(event)))
   uses += [(o, f'dataset.{o}', name) for o, name in others.items() if name]
@@ -109,15 +116,38 @@ def check_columns(
       )
 
 
+def with_targets(inputs: Sequence[Input]) -> list[Input]:
+  """Gives lists with a target the table of that column.
+
+  Raises:
+    InputError: A target is no column of kind `id`, or has another table than
+      the list is given.
+  """
+  by_name = {c.name: c for c in inputs}
+  for c in inputs:
+    if wrong := targets.of_target(c, by_name):
+      raise InputError(f'dataset.ids: {c.name!r}: {wrong}')
+  return [
+      dataclasses.replace(c, table=by_name[c.target].table) if c.target else c
+      for c in inputs
+  ]
+
+
 def check_tables(inputs: Sequence[Input]) -> None:
   """Refuses two values of one option for a table that columns share.
 
   Raises:
-    InputError: Names both columns, the option and its values.
+    InputError: Names both columns, the option and its values, or the table.
   """
   first: dict[str, Input] = {}
   for c in inputs:
     other = first.setdefault(c.table, c)
+    if other is not c and (c.is_made or other.is_made):
+      made = c if c.is_made else other
+      raise InputError(
+          f'table={c.table} names the table of {made.name!r}, a bucket or a'
+          ' cross, which has values of its own. Choose another name.'
+      )
     for option in ('min_count', 'max_values'):
       one, two = getattr(other, option), getattr(c, option)
       if c.kind != 'float' and one != two:

@@ -12,6 +12,7 @@ from esmm_jax import paths
 from esmm_jax.checksums import hash_json
 from esmm_jax.data.history.state import saved
 from esmm_jax.data.history.state.saved import Saved
+from esmm_jax.data.tabular.cells.buckets import shown
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.tabular.inputs import Input
 from esmm_jax.types import InputError
@@ -132,20 +133,36 @@ def check_inputs(inputs: Sequence[Input], base: Encoder, where: str) -> None:
           f'{where}: column {c.name!r} is at the position where that run has'
           f' {other.name!r}. Name the same columns in the same order.'
       )
-    if c.field() != other.field() or c.scaling != other.scaling:
+    if _reads(c) != _reads(other):
       raise InputError(
           f'{where}: column {c.name!r} has the options {_options(c)}, but'
           f' {_options(other)} in that run; write the options of that run.'
       )
 
 
+def _reads(column: Input) -> tuple:
+  """Returns the options of a column that must agree."""
+  # Edges that were fitted are those of the other run.
+  edges = None if column.buckets else column.edges
+  parts = tuple(map(_reads, column.parts))
+  bucket = column.columns, column.buckets, edges
+  return column.field(), column.scaling, *bucket, parts
+
+
 def _options(column: Input) -> str:
   """Describes the options of a column that must agree."""
+  if column.parts:
+    return ' * '.join(map(_options, column.parts))
+  if column.buckets:
+    return f'buckets={column.buckets} of {column.column}'
+  if column.edges is not None:
+    return f'edges={"|".join(map(shown, column.edges))} of {column.column}'
   if column.kind == 'float':
     return f'float, scaling={column.scaling}'
   text = f'{column.kind}, table={column.table}'
   if column.kind == 'ids':
     text += f', max_len={column.max_len}, combiner={column.combiner}'
+    text += f', target={column.target}' if column.target else ''
     text += ', weights' if column.weights else ', no weights'
   return text
 

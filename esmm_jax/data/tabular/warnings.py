@@ -45,6 +45,7 @@ def of_log(
       *_of_labels(config, report['splits']['train']),
       *_of_inputs(config, fit, encoder.schema),
       *_of_numbers(config, fit, encoder),
+      *_of_buckets(fit, encoder),
       *_of_groups(config, report),
   ]
 
@@ -141,6 +142,12 @@ def _of_inputs(config: TabularConfig, fit: Fit, schema: Schema) -> list[str]:
           ' all its values count as one'
       )
     else:
+      if c.target and not fit.is_related(c.name):
+        texts.append(
+            f'no entry of column {c.name!r} is a value of its target'
+            f' {c.target!r} in the training rows: are they identifiers of one'
+            ' kind? Attention compares their embeddings.'
+        )
       continue
     texts.append(f'column {c.name!r} {text}: it tells the model nothing.')
   return texts
@@ -181,6 +188,25 @@ def _of_numbers(
           f' mean in validation or test rows, but only {own:.3g} in training'
           f' rows, where it ranges from {train.low:.6g} to {train.high:.6g}:'
           ' predictions for such rows mean nothing.'
+      )
+  return texts
+
+
+def _of_buckets(fit: Fit, encoder: Encoder) -> list[str]:
+  """Warns of buckets that no training row is in, and of a single one."""
+  texts = []
+  for c in encoder.inputs:
+    if c.edges is None:
+      continue
+    if not c.edges and len(fit.first_values(c.name)) > 1:
+      texts.append(
+          f'column {c.name!r} has one bucket: most training rows have its least'
+          ' number. Write edges=... instead of buckets=....'
+      )
+    elif empty := fit.empty_buckets(c):
+      texts.append(
+          f'column {c.name!r} has no training row in {", ".join(empty)}: the'
+          ' model learns nothing of such rows.'
       )
   return texts
 

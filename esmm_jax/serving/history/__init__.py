@@ -3,5 +3,5 @@
   state      a run's history: looks rows up, takes observed ones
   remembers  the part of a `Predictor` that has one
   replay     files whose rows see the earlier ones among them
-  kit        raw rows of an export, without this package; kit_files: its modules
+  kit        raw rows of an export of such a run, without this package
 """

@@ -1,12 +1,11 @@
 """Raw rows -> the inputs of an exported model, with what was known of them.
 
-An export of a run with a history carries this module, and those that it needs,
-as the package `esmm_kit` (`kit_files`), beside the encoder and the store. It
-needs numpy, pyarrow, numba, fsspec and tqdm.
+The `encode.py` of a run with a history is this module's `load`. It needs numpy,
+pyarrow and numba.
 
     sys.path.insert(0, 'exported')
-    from esmm_kit.serving.history import kit
-    rows = kit.load('exported')
+    import encode
+    rows = encode.load()
     features = rows.encode({'user': [7], 'item': [9], 'time': [1650000000]})
     rows.observe({...}, {'click': [1], 'conversion': [0]})
 """
@@ -20,52 +19,35 @@ from esmm_jax.data.history.state import saved
 from esmm_jax.data.history.state.store import Observed
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.values.raw_values import Location
-from esmm_jax.json_files import read_json
 from esmm_jax.schema import Schema
-from esmm_jax.serving import inputs, model_inputs
+from esmm_jax.serving import inputs
 from esmm_jax.serving.history.state import History
-from esmm_jax.types import InputError
+from esmm_jax.serving.kit.rows import parts, Rows
+from esmm_jax.types import Columns, InputError
 import numpy as np
 
-FILE = 'kit.json'
-NAME = 'esmm_kit'
 
-
-class RawRows:
+class RawRows(Rows):
   """Encodes raw rows as the run did, and looks their history up.
 
   Attributes:
-    schema: The fields of the model.
+    schema: See `Rows`.
+    encoder: See there.
+    names: The columns that `encode` reads, those of the history too.
     history: The history.
-    names: The columns that `encode` reads.
   """
 
   def __init__(self, schema: Schema, encoder: Encoder, history: History):
     """Takes the parts; `load` reads them."""
-    self.schema, self.history = schema, history
-    self._encoder = encoder
-    more = [n for n in history.names if n not in encoder.raw_names]
-    self.names = [*encoder.raw_names, *more]
+    super().__init__(schema, encoder)
+    self.history, self._inputs = history, encoder.inputs
+    self.names += [n for n in history.names if n not in encoder.raw_names]
 
-  def encode(self, columns: Any) -> dict[str, np.ndarray]:
-    """Encodes rows.
-
-    Args:
-      columns: Rows with the columns `names`: a dict of lists or arrays, a
-        pyarrow Table, a DataFrame, a list of dicts.
-
-    Returns:
-      What the exported program takes: input -> array [n, ...].
-
-    Raises:
-      InputError: A column is missing, or a value is not possible.
-    """
-    at = Location('columns')
-    rows = frames.read(columns, self.names, at.where, inputs.READS).columns
-    encoded = self._encoder.encode(rows, at.where)
-    encoded |= self.history.encode(rows, at)
-    encoded = inputs.encoded(self.schema, encoded, at.where)
-    return model_inputs.features(self.schema, encoded)
+  def _encoded(
+      self, encoder: Encoder, rows: dict[str, Any], at: Location
+  ) -> Columns:
+    encoded = super()._encoded(encoder, rows, at)
+    return encoded | self.history.encode(rows, at)
 
   def observe(
       self, columns: Any, labels: Mapping[str, Any]
@@ -91,7 +73,7 @@ class RawRows:
     joint = _joint(labels, self.history, read.num_rows)
     is_kept = np.ones(read.num_rows, bool)
     return self.history.observe(
-        read.columns, at, joint, is_kept, self._encoder.inputs
+        read.columns, at, joint, is_kept, self._inputs
     )
 
 
@@ -105,20 +87,13 @@ def load(folder: str) -> RawRows:
   Raises:
     InputError: It has none, or a file was changed.
   """
-  path = os.path.join(folder, NAME, FILE)
-  about = read_json(path, 'Export the run again.')
-  if about is None:
+  schema, encoder, about = parts(folder)
+  held = saved.load(os.path.join(folder, FOLDER)) if encoder else None
+  if encoder is None or held is None:
     raise InputError(f'{folder} is no export of a run with a history.')
-  schema = Schema.from_dict(about['schema'])
-  encoder = os.path.join(folder, FOLDER)
-  held = saved.load(encoder)
-  if held is None:
-    raise InputError(f'{encoder} has no history. Export the run again.')
   history = History(held)
   history.as_of = about['as_of']
-  whole = Encoder.load(encoder)
-  names = [f.name for f in schema.fields if f.name in whole.raw_names]
-  return RawRows(schema, whole.select(names), history)
+  return RawRows(schema, encoder, history)
 
 
 def _joint(

@@ -5,6 +5,7 @@ from typing import Any
 
 from esmm_jax.balancing import BALANCERS, binding
 from esmm_jax.balancing.options import BalancingOptions
+from esmm_jax.embeddings.vectors import sizes_of, zeros
 from esmm_jax.signatures import taken
 from esmm_jax.training.gradients.objective import objective
 from esmm_jax.training.gradients.parts import Wanted
@@ -63,7 +64,8 @@ def structure(program: Program, state: TrainState) -> Shared:
     program: With a balancer.
     state: For the shapes.
   """
-  plan, batch, results = program.plan, program.batches(0), []
+  plan, results = program.plan, []
+  batch = zeros(sizes_of(state.stats), program.batches(0))
 
   def look(net: Any, stats: Any, touched: Any, key: Any, hyper: Any) -> Any:
     loss = objective(plan, batch, jnp.int32(0), key, hyper)

@@ -48,6 +48,17 @@ OPTION = {
     'small': (dict(id='user:min_count=0'), 'min_count is 0; it must be a'),
     'combiner': (
         dict(ids='tags:combiner=max'), "combiner is 'max', which is not known"),
+    'attention': (
+        dict(ids='tags:combiner=attention'), 'attention needs a target'),
+    'target': (
+        dict(ids='tags:combiner=attention:target=itme'),
+        r"target 'itme' is none of the fields\..*'item'\?"),
+    'target of another kind': (
+        dict(ids='tags:combiner=attention:target=price'),
+        "target 'price' is of kind 'float'; attention compares"),
+    'target in another table': (
+        dict(ids='tags:combiner=attention:target=item:table=word'),
+        "its table is 'word' and that of its target 'item' is 'item'"),
     'scaling': (dict(float='price:scaling=lg'), "scaling is 'lg'"),
     'min_count': (dict(min_count=0), "'user': min_count is 0; it must be a"),
     'shares': (

@@ -18,8 +18,8 @@ from tests.serving.history import logs
 
 pytestmark = [
     pytest.mark.long, pytest.mark.usefixtures('quick_compilation')]
-FORBIDDEN = tuple(
-    m for m in test_export.FORBIDDEN if m != 'pyarrow')
+FORBIDDEN = (
+    *(m for m in test_export.FORBIDDEN if m != 'pyarrow'), 'fsspec', 'tqdm')
 PROGRAM = '''
 import sys
 
@@ -32,11 +32,11 @@ FORBIDDEN = %r
 sys.meta_path.insert(0, Refuse())
 %s
 sys.path.insert(0, 'exported')
-from esmm_kit.serving.history import kit
+import encode
 from pyarrow import parquet
 import pyarrow as pa
 
-rows, model = kit.load('exported'), load('exported')
+rows, model = encode.load('exported'), load('exported')
 for name in ('test', 'later'):
   features = rows.encode(parquet.read_table(f'{name}.parquet'))
   np.savez(f'{name}-features.npz', **features)

@@ -6,8 +6,9 @@ import shutil
 from typing import NamedTuple
 
 from esmm_jax.data.store.column_files import GrowingTable
-from esmm_jax.data.store.columns import concatenate_rows, cut, open_folder
+from esmm_jax.data.store.columns import concatenate_rows, open_folder
 from esmm_jax.data.store.columns import take_rows
+from esmm_jax.data.store.feature_columns import cut
 from esmm_jax.data.store.vocabulary import Vocabulary
 from esmm_jax.data.tabular.config import FILE, GROUP, ROW, SPLITS
 from esmm_jax.data.tabular.config import TabularConfig, WEIGHT
