@@ -86,11 +86,11 @@ def test_frozen_ones_are_those_of_the_file_after_training(run):
 
 
 def test_others_are_the_first_rows_of_the_table(root):
+  """Of both embeddings; the first-order weights behind them are as drawn."""
+  changes = dict(model__share_embeddings=False, model__interaction='deepfm')
   tree = days.config(
-      days.write(root, 1), model__vectors=samples.key(root),
-      model__share_embeddings=False)
-  plain = days.config(
-      days.write(root, 1), model__share_embeddings=False)
+      days.write(root, 1), model__vectors=samples.key(root), **changes)
+  plain = days.config(days.write(root, 1), **changes)
   with days.before_the_first_step(root, 'rows', tree) as (job, state):
     table = np.asarray(state.table)[:, 0]
     offset = job.program.schema.offsets['user']
@@ -101,7 +101,9 @@ def test_others_are_the_first_rows_of_the_table(root):
   has = whole.any(axis=1)
   assert has.sum() == samples.USERS
   expected = before.copy()
-  expected[offset : offset + len(whole)][has] = np.tile(whole[has], (1, 2))
+  assert expected.shape[1] == 10
+  expected[offset : offset + len(whole), :4][has] = whole[has]
+  expected[offset : offset + len(whole), 5:9][has] = whole[has]
   np.testing.assert_array_equal(table, expected)
 
 

@@ -157,7 +157,7 @@ REFUSED = {
     'buckets in float': (
         dict(float='price:buckets=5'), "'buckets=5' is no option of such a c"),
     'two buckets': (
-        dict(id='price:edges=1,price:edges=2'), "'price.bucket' is named twice"),
+        dict(id='price:edges=1,price:edges=2'), "'price.bucket' is named twi"),
     'one part': (
         dict(crosses='city'), "dataset.crosses: 'city': a cross is of two dif"),
     'one part twice': (dict(crosses='city*city'), 'of two different columns'),
@@ -179,7 +179,7 @@ REFUSED = {
     'buckets of a label': (
         dict(id='conversion:buckets=3'), "'conversion' is a label; it cannot"),
     'name of a cross': (
-        dict(crosses='city*tab', id='city_x_tab'), "'city_x_tab' is named twice"),
+        dict(crosses='city*tab', id='city_x_tab'), "'city_x_tab' is named tw"),
     'table of a bucket': (
         dict(id='price:edges=1,city:table=price.bucket'),
         'table=price.bucket names the table of'),
