@@ -54,8 +54,8 @@ class FeatureEmbedding(nn.Module):
 
     Returns:
       For each of the `num_tables` embeddings float32 [B, F * D + N + F * L].
-      With K fields of `Batch.vectors` F + K: each is projected to D + L
-      numbers, without a bias, and follows the embeddings as one more field.
+      With K fields of `Batch.vectors` F + K in place of F: each is projected to
+      D numbers, without a bias, and stands behind the embeddings.
     """
     schema = self.schema
     size = batch.slots.shape[0]
@@ -76,11 +76,6 @@ class FeatureEmbedding(nn.Module):
       by_example = take(by_group, groups.segment_ids)  # [B, F', .]
       joined = jnp.concatenate([joined, by_example], axis=1)
     parts = jnp.split(joined, self.num_tables, axis=-1)  # each [B, F, D + L]
-    if batch.vectors:
-      parts = [
-          jnp.concatenate([part, self._projected(batch, k, part)], axis=1)
-          for k, part in enumerate(parts)
-      ]
     floats = [batch.floats] if schema.float_fields else []
 
     def joined_fields(part: Array) -> Array:
@@ -90,16 +85,35 @@ class FeatureEmbedding(nn.Module):
         whole.append(part[..., stop:].reshape(size, -1))
       return jnp.concatenate(whole, axis=-1) if len(whole) > 1 else whole[0]
 
-    return [joined_fields(part) for part in parts]
+    return [
+        joined_fields(self._with_vectors(part, batch, k))
+        for k, part in enumerate(parts)
+    ]
 
-  def _projected(self, batch: Batch, number: int, like: Array) -> Array:
-    """Projects the vectors of a batch for one of the embeddings: [B, K, D]."""
+  def _with_vectors(self, part: Array, batch: Batch, number: int) -> Array:
+    """Adds the projections of a batch's vectors as more fields of a part.
+
+    They have no first-order weights: theirs are 0.
+
+    Args:
+      part: One of the embeddings, [B, F, D + L].
+      batch: With K vectors.
+      number: Of the embedding.
+
+    Returns:
+      [B, F + K, D + L].
+    """
+    if not batch.vectors:
+      return part
     name = 'vectors' if self.num_tables == 1 else f'vectors_{number}'
+    dim = part.shape[-1] - self.first_order
     fields = [
-        self.options.dense(like.shape[-1], f'{name}_{key}', use_bias=False)(v)
+        self.options.dense(dim, f'{name}_{key}', use_bias=False)(v)
         for key, v in sorted_by_field(batch.vectors)
     ]
-    return jnp.stack(fields, axis=1).astype(like.dtype)
+    more = jnp.stack(fields, axis=1).astype(part.dtype)  # [B, K, D]
+    more = jnp.pad(more, ((0, 0), (0, 0), (0, self.first_order)))
+    return jnp.concatenate([part, more], axis=1)
 
 
 def neighbours(part: SlotLayout) -> list[tuple[Field, ...]]:

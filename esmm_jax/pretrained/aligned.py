@@ -9,6 +9,7 @@ from esmm_jax.data.tabular.encoder import Encoder
 from esmm_jax.pretrained import files
 from esmm_jax.pretrained.options import of_model, Request, VECTORS
 from esmm_jax.schema import Field, FIRST_KEPT, Schema
+from esmm_jax.shared_tables.targets import ATTENTION
 from esmm_jax.types import InputError, Ragged, suggest
 import numpy as np
 
@@ -70,7 +71,13 @@ def check(
           f'{request.named} is no column of ids that the model reads.'
           f' {suggest(request.column, names)}'
       )
-    table = schema.field(request.column).table
+    field = schema.field(request.column)
+    table = field.table
+    if request.frozen and field.combiner == ATTENTION:
+      raise InputError(
+          f'{request.named} is combined by attention, and vectors of lists are'
+          ' added up: set combiner=sum or mean in dataset.ids, or frozen=False.'
+      )
     if request.frozen:
       continue
     if table in tables:

@@ -35,6 +35,7 @@ def put(
     schema: Schema,
     builder: ColumnarBuilder,
     split: str,
+    num_tables: int,
 ) -> tuple[Any, list[str], list[str]]:
   """Puts the vectors of files into a state.
 
@@ -44,6 +45,7 @@ def put(
     schema: The fields that the model reads.
     builder: The prepared data.
     split: The rows that are trained on.
+    num_tables: Embeddings of an id.
 
   Returns:
     The state; lines and warnings for people, as `aligned.coverage` has them.
@@ -63,7 +65,8 @@ def put(
       name = name_of(schema, one.field.name)
       frozen[name] = _like(frozen[name], one.dense())
     else:
-      table = _with_rows(table, schema.offsets[one.field.table], one)
+      first = schema.offsets[one.field.table]
+      table = _with_rows(table, first, one, num_tables)
   stats = {**state.stats, VECTORS: frozen} if frozen else state.stats
   state = state.replace(table=table, stats=stats)
   return state, *aligned.coverage(every, builder, split)
@@ -78,14 +81,17 @@ def _like(zeros: jax.Array, values: np.ndarray) -> jax.Array:
 
 
 def _with_rows(
-    table: jax.Array, first: int, one: aligned.Vectors
+    table: jax.Array, first: int, one: aligned.Vectors, num_tables: int
 ) -> jax.Array:
-  """Returns the table [V, R, D] with rows of a file, of each embedding."""
-  repeats = table.shape[2] // one.vectors.shape[1]
+  """Returns the table [V, R, .] with rows of a file, of each embedding."""
+  width, dim = table.shape[2] // num_tables, one.vectors.shape[1]
 
   def set_rows(table: Any, rows: Any, vectors: Any) -> Any:
-    return table.at[rows].set(vectors[:, None, :])
+    for k in range(num_tables):  # First-order weights stand behind them.
+      columns = slice(k * width, k * width + dim)
+      table = table.at[rows, :, columns].set(vectors[:, None, :])
+    return table
 
   return jax.jit(set_rows, donate_argnums=0, out_shardings=table.sharding)(
-      table, one.ids + np.int32(first), np.tile(one.vectors, (1, repeats))
+      table, one.ids + np.int32(first), one.vectors
   )

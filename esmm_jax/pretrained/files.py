@@ -33,7 +33,7 @@ class ByValue(NamedTuple):
 
 
 class About(NamedTuple):
-  """The notes of a run about a file.
+  """Facts of a file that a run notes.
 
   Attributes:
     sha256: Of the values and vectors, in whatever form they are written.

@@ -73,7 +73,12 @@ def begun(
   """
   schema, builder = program.schema, program.builder
   state, lines, warnings = vectors.put(
-      state, common.model.options, schema, builder, common.dataset.train_split
+      state,
+      common.model.options,
+      schema,
+      builder,
+      common.dataset.train_split,
+      program.plan.model.num_tables,
   )
   init = common.init
   if not init.init_from:

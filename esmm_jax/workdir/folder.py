@@ -123,8 +123,7 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
         f'{path} is missing or damaged, so it is unknown which run the folder'
         ' belongs to. Restore that file, or use another --workdir.'
     )
-  differing = differences(decisive(config), decisive(saved))
-  if differing:
+  if differing := differences(decisive(config), decisive(saved)):
     shown = '; '.join(differing[:5])
     more = f'; and {len(differing) - 5} more' if len(differing) > 5 else ''
     raise InputError(

@@ -16,6 +16,8 @@ from tests.pretrained import samples
 SCHEMA = Schema((
     Field('item', vocab_size=5), Field('seen', 'ids', vocab_size=5,
                                        table='item'),
+    Field('past', 'ids', vocab_size=5, combiner='attention', target='item',
+          table='item'),
     Field('price', 'float')))
 ENCODER = types.SimpleNamespace(
     vocabulary=lambda table: Vocabulary(pa.array(['c', 'a', 'b'])))
@@ -45,6 +47,7 @@ def test_no_value_of_the_column(tmp_path):
     ('item:file=a', '', 'dataset.name=ali_ccp keeps none; it needs dataset'),
     ('item:file=a:frozen=False,seen:file=b:frozen=False', 'x',
      "seen and 'item' share the table 'item'"),
+    ('past:file=a', 'x', 'past is combined by attention, and vectors of lists'),
 ])
 def test_columns_that_can_have_none(text, folder, message):
   builder = types.SimpleNamespace(encoder_folder=folder, name='ali_ccp')

@@ -27,7 +27,7 @@ def test_none(text):
     (':file=a.npz', "':file=a.npz' names no column"),
     ('item:file=', "'item:file=' names no file"),
     ('item:file=a.npz:size=3', "'size=3' is no option of vectors"),
-    ('item:a.npz', "'a.npz' is no option of vectors; write KEY=VALUE, or put"),
+    ('item:a.npz', "'a.npz' is no option of vectors; write KEY=VALUE, or"),
     ('item:file=a.npz:frozen=0', "frozen is '0'; write True or False"),
     ('item:file=a.npz:file=b.npz', "'file' is set twice"),
     ('item:file=a.npz,item:file=b.npz', "names the column 'item' twice"),

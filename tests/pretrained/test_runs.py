@@ -2,18 +2,21 @@
 
 import os
 import shutil
+import subprocess
+import sys
 
 import esmm_jax
 from esmm_jax.embeddings.vectors import name_of
 from esmm_jax.serving import exporting, model_inputs
-from esmm_jax.training.loop import train_and_evaluate, train_replicas
+from esmm_jax.training.loop import train_and_evaluate
 from esmm_jax.types import InputError
 from esmm_jax.workdir.folder import read_schema
 import numpy as np
 from pyarrow import parquet
 import pytest
 
-from tests.pretrained import samples
+from tests import ROOT
+from tests.pretrained import on_devices, samples
 from tests.warm_start import days
 from tests.warm_start.test_takeover import ids, saved
 
@@ -83,11 +86,11 @@ def test_frozen_ones_are_those_of_the_file_after_training(run):
 
 
 def test_others_are_the_first_rows_of_the_table(root):
+  """Of both embeddings; the first-order weights behind them are as drawn."""
+  changes = dict(model__share_embeddings=False, model__interaction='deepfm')
   tree = days.config(
-      days.write(root, 1), model__vectors=samples.key(root),
-      model__share_embeddings=False)
-  plain = days.config(
-      days.write(root, 1), model__share_embeddings=False)
+      days.write(root, 1), model__vectors=samples.key(root), **changes)
+  plain = days.config(days.write(root, 1), **changes)
   with days.before_the_first_step(root, 'rows', tree) as (job, state):
     table = np.asarray(state.table)[:, 0]
     offset = job.program.schema.offsets['user']
@@ -98,7 +101,9 @@ def test_others_are_the_first_rows_of_the_table(root):
   has = whole.any(axis=1)
   assert has.sum() == samples.USERS
   expected = before.copy()
-  expected[offset : offset + len(whole)][has] = np.tile(whole[has], (1, 2))
+  assert expected.shape[1] == 10
+  expected[offset : offset + len(whole), :4][has] = whole[has]
+  expected[offset : offset + len(whole), 5:9][has] = whole[has]
   np.testing.assert_array_equal(table, expected)
 
 
@@ -172,25 +177,46 @@ def read_config(workdir):
   return esmm_jax.load(workdir).config.model.vectors
 
 
-def test_side_by_side_as_alone(root):
+@pytest.fixture(scope='module')
+def pair(root):
+  return on_devices.pair(root, 'pair')
+
+
+def test_side_by_side_as_alone(root, pair):
   """Replicas have the same vectors, and each its own network."""
-  key = samples.key(root)
-  trees = [
-      days.config(
-          days.write(root, 1), init_seed=k, model__vectors=key)
-      for k in range(2)]
-  data = os.path.join(root, 'data')
-  workdirs = [os.path.join(root, f'pair {k}') for k in range(2)]
-  pair = train_replicas(trees, workdirs, data, os.path.join(root, 'home'))
-  alone = train_and_evaluate(trees[1], os.path.join(root, 'alone'), data)
-  assert pair[1]['test/ctcvr/auc'] == pytest.approx(
-      alone['test/ctcvr/auc'], abs=0.02)
-  one, two = saved(workdirs[1]), saved(os.path.join(root, 'alone'))
+  workdirs, results = pair
+  tree = days.config(
+      days.write(root, 1), init_seed=1, model__vectors=samples.key(root))
+  alone = os.path.join(root, 'alone')
+  result = train_and_evaluate(tree, alone, os.path.join(root, 'data'))
+  assert results[1]['test/ctcvr/auc'] == pytest.approx(
+      result['test/ctcvr/auc'], abs=1e-3)
+  require_near(workdirs[1], alone)
+
+
+def require_near(one, two):
+  one, two = saved(one), saved(two)
   assert one.keys() == two.keys()
   for path, leaf in one.items():
-    np.testing.assert_allclose(leaf, two[path], atol=1e-4, err_msg=str(path))
     if 'vectors' in path:
       np.testing.assert_array_equal(leaf, two[path])
+    else:
+      np.testing.assert_allclose(leaf, two[path], atol=1e-4, err_msg=str(path))
+
+
+@pytest.mark.parametrize('sizes', [(2, 1, 2)])
+def test_several_devices_as_one(root, pair, sizes):
+  """Of replicas, of examples and of the tables' rows."""
+  name = f'mesh {sizes}'
+  done = subprocess.run(
+      [sys.executable, '-m', 'tests.pretrained.on_devices', root, name,
+       *map(str, sizes)],
+      cwd=ROOT, text=True, capture_output=True, timeout=300,
+      env=dict(os.environ, JAX_PLATFORMS='cpu',
+               XLA_FLAGS='--xla_force_host_platform_device_count=4'))
+  assert done.returncode == 0, done.stdout + done.stderr
+  for k in range(2):
+    require_near(pair[0][k], os.path.join(root, f'{name} {k}'))
 
 
 def test_goes_on_with_vectors_of_new_values(root):

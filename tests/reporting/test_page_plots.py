@@ -54,6 +54,11 @@ def test_learning(path):
     assert list(axes.get_lines()[-1].get_xdata()) == [50, 50]
   assert not blank.get_lines()
   assert figure.get_suptitle() == 'Title'
+  # A curve has no markers; a point would be invisible without one.
+  assert first.get_lines()[0].get_marker() == ''
+  few = {'ctr': {'training': ([4], [0.4]), 'validation': ([4], [0.5])}}
+  (axes,) = plots.learning(few, path, 'One report').axes
+  assert all(x.get_marker() for x in axes.get_lines())
 
 
 def test_calibration_curves(path):

@@ -59,7 +59,8 @@ def check_names(
     if names.count(name) > 1:
       raise InputError(
           f'Column {name!r} is named twice in the dataset section. Remove one'
-          ' of the two.')
+          ' of the two.'
+      )
     # A column is a file of its name.
     if name in stored or '/' in name or name.startswith('.'):
       raise InputError(

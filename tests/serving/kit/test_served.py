@@ -109,12 +109,12 @@ class Running(NamedTuple):
 
 
 @contextlib.contextmanager
-def started(exported, name):
+def started(exported, name, packages=SERVES):
   """Starts the first command of the documentation, at a port of its own."""
   errors = exported.folder / name
   with open(errors, 'w') as f:
     process = subprocess.Popen(
-        **exported.command(SERVES, *documented()[0], '--port=0'),
+        **exported.command(packages, *documented()[0], '--port=0'),
         stdout=subprocess.PIPE, stderr=f)
   try:
     line = process.stdout.readline()
@@ -191,6 +191,7 @@ def test_scores(exported, running):
     ({'price': [1]}, "row 1: column 'price' is a list, and a single value"),
     ({'tags': {'a': 1}}, "row 1: column 'tags' holds an object"),
     ({'user': '\ud800'}, "column 'user'"),
+    ({'price': True}, "rows, row 1: column 'price' is True; it must be a num"),
 ])
 def test_wrong_rows(change, words, exported, running):
   rows = exported.rows[:3]
@@ -202,6 +203,21 @@ def test_wrong_rows(change, words, exported, running):
     answer, value = ask(connection, {'rows': rows})
   assert answer.status == 400
   assert value['error'].startswith("rows: there is no column 'item', which")
+
+
+def test_names(exported, running):
+  """A name with an error in it is refused, other keys are not looked at."""
+  row = exported.rows[0]
+  wrong = {('usr' if k == 'user' else k): v for k, v in row.items()}
+  with connected(running) as connection:
+    answer, value = ask(connection, {'rows': [row, wrong]})
+    assert (answer.status, value) == (400, {'error': (
+        "rows, row 1: the model reads no column 'usr'. Did you mean 'user'? If"
+        ' that is missing, give it as null.')})
+    wanted = ask(connection, {'rows': [row, row | {'user': None}]})[1]
+    for other in ({'usr': 1, 'user': None}, {'clicked': 1}):
+      rows = [row, {k: v for k, v in row.items() if k != 'user'} | other]
+      assert ask(connection, {'rows': rows})[1] == wanted
 
 
 def test_measured(exported, running):

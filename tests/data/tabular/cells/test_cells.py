@@ -157,7 +157,7 @@ REFUSED = {
     'buckets in float': (
         dict(float='price:buckets=5'), "'buckets=5' is no option of such a c"),
     'two buckets': (
-        dict(id='price:edges=1,price:edges=2'), "'price.bucket' is named"),
+        dict(id='price:edges=1,price:edges=2'), "'price.bucket' is named twi"),
     'one part': (
         dict(crosses='city'), "dataset.crosses: 'city': a cross is of two dif"),
     'one part twice': (dict(crosses='city*city'), 'of two different columns'),
@@ -179,7 +179,7 @@ REFUSED = {
     'buckets of a label': (
         dict(id='conversion:buckets=3'), "'conversion' is a label; it cannot"),
     'name of a cross': (
-        dict(crosses='city*tab', id='city_x_tab'), "'city_x_tab' is named"),
+        dict(crosses='city*tab', id='city_x_tab'), "'city_x_tab' is named tw"),
     'table of a bucket': (
         dict(id='price:edges=1,city:table=price.bucket'),
         'table=price.bucket names the table of'),
@@ -313,9 +313,9 @@ def test_a_vocabulary_that_grows_keeps_its_edges(tmp_path):
 
 
 @pytest.mark.parametrize('options, message', [
-    (dict(id='user,price:buckets=4'), 'buckets=4 of price, but buckets=3'),
-    (dict(id='user,price:edges=2|5'), 'options edges=2|5 of price'),
-    (dict(crosses='user*item,user*price.bucket'), 'that run has no column')])
+    (dict(id='user,price:buckets=4'), 'buckets=3 of price, here: buckets=4'),
+    (dict(id='user,price:edges=2|5'), 'here: edges=2|5 of price'),
+    (dict(crosses='user*item,user*price.bucket'), 'is not one of those there')])
 def test_a_vocabulary_of_other_cells_does_not_grow(options, message, tmp_path):
   with pytest.raises(InputError) as caught:
     grown(tmp_path, **options)
