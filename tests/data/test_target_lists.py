@@ -139,5 +139,5 @@ def test_a_vocabulary_that_grows_keeps_the_target():
   base = Encoder(read(ATTENDS), Schema((Field('user'),)), {}, {})
   growing.check_inputs(read(ATTENDS), base, 'here')
   with pytest.raises(InputError, match=(
-      'combiner=attention, target=item, no weights, here: ids, table=item')):
+      "'past' has .*combiner=mean,.*combiner=attention, target=item, no w")):
     growing.check_inputs(read('past:table=item'), base, 'here')
