@@ -301,7 +301,7 @@ CONTRADICTIONS = [
     ({'batch_size': 32}, 'batch_size is 32 here and 64 there'),
     ({'learning_rate': 0.1}, 'learning_rate is 0.1 here and 0.01 there'),
     ({'init_seed': 7}, 'init_seed is 7 here and absent there'),
-    ({'init_from': '{first}'}, 'init_from names .* here and no run there'),
+    ({'init_from': '{first}'}, 'init_from is .* here but no run in that'),
     ({'model__embed_dim': 8}, 'model.embed_dim is 8 here and 4 there'),
     ({'model__tower_units': (4,)}, r'model.tower_units is \[4\] here'),
     ({'schedule__warmup_steps': 0}, 'schedule.warmup_steps is 0 here and 4'),

@@ -313,9 +313,9 @@ def test_a_vocabulary_that_grows_keeps_its_edges(tmp_path):
 
 
 @pytest.mark.parametrize('options, message', [
-    (dict(id='user,price:buckets=4'), 'buckets=3 of price, here: buckets=4'),
-    (dict(id='user,price:edges=2|5'), 'here: edges=2|5 of price'),
-    (dict(crosses='user*item,user*price.bucket'), 'is not one of those there')])
+    (dict(id='user,price:buckets=4'), 'buckets=4 of price, but buckets=3'),
+    (dict(id='user,price:edges=2|5'), 'options edges=2|5 of price'),
+    (dict(crosses='user*item,user*price.bucket'), 'that run has no column')])
 def test_a_vocabulary_of_other_cells_does_not_grow(options, message, tmp_path):
   with pytest.raises(InputError) as caught:
     grown(tmp_path, **options)
