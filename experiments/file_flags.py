@@ -114,12 +114,15 @@ def engine() -> contextlib.AbstractContextManager[None]:
 
 
 def define_tracking() -> None:
-  """Defines --track, which `tracking` reads."""
+  """Defines --track and --gradient_norm, which `tracking` reads."""
   flags.DEFINE_list(
       'track',
       [],
       'Trackers that follow each run: mlflow, wandb, or MODULE:NAME of your own'
       ' (docs/tracking.md).',
+  )
+  flags.DEFINE_bool(
+      'gradient_norm', False, 'Writes train/gradient_norm; may round otherwise.'
   )
 
 
@@ -135,7 +138,7 @@ def tracking(group: str = '') -> contextlib.AbstractContextManager[None]:
   from esmm_jax.tracking import using
 
   name = os.path.basename(os.path.abspath(group)) if group else ''
-  return using(flags.FLAGS.track, name)
+  return using(flags.FLAGS.track, name, flags.FLAGS.gradient_norm)
 
 
 def define_runs() -> None:

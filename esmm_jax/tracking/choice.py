@@ -25,10 +25,12 @@ class Choice(NamedTuple):
   Attributes:
     names: Of `TRACKERS`, or MODULE:NAME, where the module adds the name.
     group: Of the runs, a sweep's name; '' for none.
+    gradient_norm: Whether each step computes the norm of its gradient.
   """
 
   names: tuple[str, ...] = ()
   group: str = ''
+  gradient_norm: bool = False
 
 
 class _State:
@@ -45,7 +47,10 @@ def in_use() -> Choice:
 
 @contextlib.contextmanager
 def using(
-    names: Sequence[str] | str, group: str = '', check: bool = True
+    names: Sequence[str] | str,
+    group: str = '',
+    gradient_norm: bool = False,
+    check: bool = True,
 ) -> Iterator[None]:
   """Has the runs that are trained within the block followed by trackers.
 
@@ -56,6 +61,8 @@ def using(
   Args:
     names: Of `TRACKERS`, or MODULE:NAME; several, or a text with commas.
     group: Name for all of them, as of a sweep.
+    gradient_norm: Whether `train/gradient_norm` is written too. A sum may then
+      be rounded otherwise.
     check: Whether a package that is not installed is an error; else a warning
       says so of each run.
 
@@ -67,7 +74,8 @@ def using(
   for name in dict.fromkeys(names):
     _check(name, check)
   before = _State.choice, _State.workers
-  _State.choice = Choice(tuple(dict.fromkeys(names)), group)
+  several = tuple(dict.fromkeys(names))
+  _State.choice = Choice(several, group, gradient_norm)
   _State.workers = {n: Worker(n) for n in _State.choice.names}
   try:
     yield

@@ -18,7 +18,9 @@ from esmm_jax.tracking import contents
 from esmm_jax.tracking.tracker import TrackedRun, Tracker
 
 FOLDER = 'tracking'
-PATIENCE = 60.0  # Seconds for what a tracker still has to be told at the end.
+# Seconds for what a tracker still has to be told, at the end of a run and where
+# it is stopped: whoever stops it may not wait longer.
+PATIENCE = {True: 60.0, False: 20.0}
 
 
 class Worker:
@@ -44,13 +46,13 @@ class Worker:
       self._thread.start()
     self._tasks.put(task)
 
-  def finish(self) -> bool:
+  def finish(self, seconds: float) -> bool:
     """Waits for what was asked for; returns whether all of it is done."""
     if self.stuck:
       return False
     done = threading.Event()
     self.do(done.set)
-    self.stuck = not done.wait(PATIENCE)
+    self.stuck = not done.wait(seconds)
     return not self.stuck
 
   def end(self) -> None:
@@ -114,13 +116,14 @@ class Recorder:
 
   def close(self) -> None:
     """Ends a run that has not finished, and waits for the tracker."""
+    seconds = PATIENCE[self._ended]
     if not self._ended:
       self._ended = True
       self._later(self._close, None)
-    if not self._worker.finish() and not self._warned:
+    if not self._worker.finish(seconds) and not self._warned:
       self._warned = True
       self._warn(
-          f'--track={self._name} did not answer in {PATIENCE:.0f} seconds and'
+          f'--track={self._name} did not answer in {seconds:.0f} seconds and'
           ' lacks what came last; the run has all of it.'
       )
     self._look()

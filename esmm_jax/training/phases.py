@@ -19,6 +19,7 @@ from esmm_jax.protocols import use as protocols
 from esmm_jax.training import non_finite, selection
 from esmm_jax.training.feeds.traffic import Traffic
 from esmm_jax.training.job import Job
+from esmm_jax.training.noting import notes
 from esmm_jax.training.state import count, replica, reset_sums
 from esmm_jax.training.state import StepSpec, TrainState
 from esmm_jax.types import Batch
@@ -50,7 +51,7 @@ def report(
   """
   steps = int(state.steps_since_report)
   sums = {k: np.asarray(v) for k, v in state.sums.items()}
-  noted = {k: np.asarray(v) for k, v in (state.noted or {}).items()}
+  noted = notes.of_report(job.program, state)
   skipped = np.asarray(state.skipped)
   for run, bad, n in zip(job.runs, np.asarray(state.bad_step), skipped[0]):
     if bad >= 0 and run.active:

@@ -51,12 +51,11 @@ def train_step(
   net_grads, row_grads, stats, means, balance, _ = computed
   # Checked before L2 and clipping, which could hide an inf.
   good = non_finite.good(means['loss'], net_grads, row_grads)
-  rate = hyper.learning_rate * plan.schedule(state.step)  # [R]
   net_grads, row_grads, noted = _regularize(
-      plan, state, rate, touched, net_grads, row_grads
+      plan, state, touched, net_grads, row_grads
   )
   moved, net, net_opt, table_opt = _optimize(
-      plan, state, rate, touched, rows, net_grads, row_grads, good
+      plan, state, hyper, touched, rows, net_grads, row_grads, good
   )
   if plan.balancer is not None and plan.balancer.after:
     balance = _after(
@@ -124,7 +123,7 @@ def _after(
 def _optimize(
     plan: StepSpec,
     state: TrainState,
-    rate: Array,
+    hyper: TracedHyperparameters,
     touched: Array,
     rows: Array,
     net_grads: Any,
@@ -139,7 +138,7 @@ def _optimize(
   """
   num = state.keys.shape[0]
   # Transformations give directions: each replica has its own learning rate.
-  rate = -rate
+  rate = -hyper.learning_rate * plan.schedule(state.step)  # [R]
   directions, net_opt = plan.net_tx.update(net_grads, state.net_opt, state.net)
   net = jax.tree.map(
       lambda p, d: p + rate.reshape((num,) + (1,) * (p.ndim - 1)) * d,
@@ -162,7 +161,6 @@ def _optimize(
 def _regularize(
     plan: StepSpec,
     state: TrainState,
-    rate: Array,
     touched: Array,
     net_grads: Any,
     row_grads: Array,
@@ -170,13 +168,14 @@ def _regularize(
   """Adds the L2 terms to the gradients, then clips them.
 
   Returns:
-    The gradients, and what the step notes, see `notes.of_step`.
+    The gradients, and what the step notes of those before, see
+    `notes.of_step`.
   """
+  noted = notes.of_step(state, net_grads, row_grads)
   if plan.embedding_l2:
     row_grads = row_grads + plan.embedding_l2 * touched
   if plan.tower_l2:
     net_grads = _add_tower_l2(net_grads, state.net, plan.tower_l2)
-  noted = notes.of_step(state, rate, net_grads, row_grads)
   # After L2: the norm is that of the gradient that the optimizers see.
   if plan.clip_norm:
     net_grads, row_grads = _clip(net_grads, row_grads, plan.clip_norm)

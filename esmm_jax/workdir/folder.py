@@ -8,7 +8,7 @@ import platform
 import re
 from typing import Any
 
-from esmm_jax import replaceable, system_errors
+from esmm_jax import options, replaceable, system_errors
 from esmm_jax.checksums import hash_json
 from esmm_jax.entry import commands
 from esmm_jax.json_files import read_json, to_json, write_json
@@ -47,8 +47,7 @@ DATASET_DEFAULTS = {
         'dataset.valid_days': 1,
     }
 }
-# The other way round: what configs of earlier versions always wrote, and new
-# ones leave unset.
+# The other way round: earlier configs always wrote it, new ones leave it unset.
 _WRITTEN = {
     'tabular': {'dataset.valid_share': 0.1, 'dataset.test_share': 0.1}
 }
@@ -123,12 +122,13 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
         f'{path} is missing or damaged, so it is unknown which run the folder'
         ' belongs to. Restore that file, or use another --workdir.'
     )
-  if differing := differences(decisive(config), decisive(saved)):
+  both = decisive(config), decisive(saved)
+  if differing := differences(*both):
     shown = '; '.join(differing[:5])
     more = f'; and {len(differing) - 5} more' if len(differing) > 5 else ''
     raise InputError(
         f'--workdir={workdir} belongs to a run with another config: {shown}'
-        f'{more}. Use another --workdir.'
+        f'{more}. Use another --workdir.{options.former(*both)}'
     )
   results = soundness.sound_results(workdir)
   if results is not None:

@@ -22,7 +22,7 @@ class Group(NamedTuple):
     command: Noted in each run's origin.json.
     data_dir: Folder of prepared data; None: the default one.
     quiet: Prints warnings alone.
-    tracked: Trackers and their group, as `tracking.using` takes them.
+    tracked: As `tracking.using` takes it.
   """
 
   configs: dict[str, Any]
@@ -30,7 +30,7 @@ class Group(NamedTuple):
   command: str
   data_dir: str | None
   quiet: bool
-  tracked: tuple[tuple[str, ...], str] = ((), '')
+  tracked: tuple[tuple[str, ...], str, bool] = ((), '', False)
 
 
 def serve(number: int) -> None:

@@ -270,7 +270,7 @@ def test_the_document_names_keys_that_are_there():
   options |= {f'dataset.{k}' for k in ('format', 'separator', 'header',
                                        'weight')}
   values = {'keep', 'entire_space', 'click_space', 'end_to_end', 'batch',
-            'none'}
+            'none', 'fm'}
   assert keys <= known | options | values
   made = set().union(COMMON, *(own for _, own in OWN.values()))
   assert made <= keys | {'dataset.valid_split', 'selection.metric'}

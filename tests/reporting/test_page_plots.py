@@ -117,7 +117,7 @@ def test_gains(path):
   }
   figure = plots.gains(panels, path, 'Title')
   ctr, cvr = figure.axes
-  points = [line for line in ctr.get_lines() if len(line.get_xdata()) == 1]
+  points = [line for line in ctr.get_lines() if line.get_marker() == 'o']
   assert [line.get_xdata()[0] for line in points] == [0.01, -0.02]
   faces = [line.get_markerfacecolor() for line in points]
   assert faces[0] == 'white' and faces[1] == points[1].get_color()

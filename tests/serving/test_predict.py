@@ -287,10 +287,11 @@ class Hashed:
   """An encoder: users are words, `u17` say; the rest is as it is."""
 
   def __init__(self, names):
+    self.names = list(names)
     self.raw_names = ['who' if n == 'user' else n for n in names]
 
   def select(self, names):
-    assert 'age' in names and set(names) <= set(self.raw_names)
+    assert 'age' in names and set(names) <= set(self.names)
     return self
 
   def encode(self, columns, where, first_row, noun, dialect, counts):

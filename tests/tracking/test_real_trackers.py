@@ -78,7 +78,7 @@ def test_mlflow(tmp_path):
   assert status == 'FINISHED' and params['learning_rate'] == '0.01'
   assert tags['seed'] == '0' and 'group' not in tags
   lines = read_jsonl(str(tmp_path / 'tracked/metrics.jsonl'))
-  for key in ('train/loss', 'train/gradient_norm', 'valid/ctr/auc'):
+  for key in ('train/loss', 'train/learning_rate', 'valid/ctr/auc'):
     assert curves[key] == [
         [x['step'], x[key]] for x in lines if x.get(key) is not None]
   assert curves['test/ctr/auc'] == [
@@ -93,7 +93,7 @@ def test_wandb_offline(tmp_path):
   assert noted['step'] == results['steps']
   (saved,) = (tmp_path / 'wandb').glob(f'offline-run-*/run-{noted["id"]}.wandb')
   data = saved.read_bytes()
-  for text in ('train/gradient_norm', 'test/ctr/auc', 'learning_rate'):
+  for text in ('train/loss', 'test/ctr/auc', 'learning_rate'):
     assert text.encode() in data, text
 
 

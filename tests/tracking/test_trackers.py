@@ -246,7 +246,7 @@ def test_a_failure_is_one_line(where, tmp_path, registered):
 
 
 def test_one_that_hangs_is_not_waited_for(tmp_path, registered, monkeypatch):
-  monkeypatch.setattr(recorder, 'PATIENCE', 0.05)
+  monkeypatch.setitem(recorder.PATIENCE, True, 0.05)
   free = threading.Event()
 
   class Hanging(Failing):
@@ -290,8 +290,8 @@ def test_what_cannot_be_tracked(registered):
     with using(name):
       pass
   with using(name, check=False):
-    assert choice.in_use() == ((name,), '')
-  assert choice.in_use() == ((), '')
+    assert choice.in_use() == ((name,), '', False)
+  assert choice.in_use() == ((), '', False)
 
 
 def test_numbers_of_results():

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from tests.serving.history import logs
-from tests.serving.kit import test_served
+from tests.serving.kit.processes import Exported, SERVES, started
 from tests.serving.kit.test_server import ask, connected
 
 pytestmark = [
@@ -49,9 +49,9 @@ def test_scores(tmp_path):
   for name, values in wanted.items():
     assert held[name].dtype == values.dtype
     np.testing.assert_array_equal(held[name], values, err_msg=name)
-  packages = (*test_served.SERVES, 'numba', 'llvmlite')
-  exported = test_served.Exported(tmp_path, predictor, rows)
-  with test_served.started(exported, 'errors.txt', packages) as running:
+  packages = (*SERVES, 'numba', 'llvmlite')
+  exported = Exported(tmp_path, predictor, rows)
+  with started(exported, 'errors.txt', packages) as running:
     with connected(running) as connection:
       answer, value = ask(connection, text.encode())
     assert answer.status == 200, value

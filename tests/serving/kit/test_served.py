@@ -1,38 +1,24 @@
 """An export serves scores where the package cannot be imported."""
 
-import contextlib
-import importlib.util
 import json
-import os
-import pathlib
-import re
-import shlex
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
-from typing import NamedTuple
 
-import esmm_jax
 from esmm_jax.serving import exporting
 from esmm_jax.serving.kit import rows as kit_rows
 from esmm_jax.serving.model_inputs import features
-from esmm_jax.training.loop import train_and_evaluate
 import numpy as np
 import pytest
 
-from tests import ROOT
+from tests.serving.kit.processes import (
+    documented, ENCODES, SERVES, started)
 from tests.serving.kit.test_server import ask, connected
-from tests.warm_start import days
 
 pytestmark = [
     pytest.mark.long, pytest.mark.usefixtures('quick_compilation')]
-ENCODES = ('numpy', 'pyarrow')
-# What pip installs with jax, too.
-SERVES = (*ENCODES, 'flatbuffers', 'jax', 'jaxlib', 'ml_dtypes', 'opt_einsum',
-          'scipy')
 ENCODE = '''
 import json
 import sys
@@ -47,92 +33,6 @@ np.savez('features.npz', **encode.load().encode(rows))
 names = ('esmm_jax', 'fsspec', 'jax', 'tqdm')
 print([name for name in names if name in sys.modules])
 '''
-
-
-class Exported(NamedTuple):
-  """A folder with `exported` and `rows.json`; the predictor and the rows."""
-
-  folder: pathlib.Path
-  predictor: object
-  rows: list
-
-  def command(self, packages, *arguments):
-    """Starts Python with these packages only; returns Popen's arguments."""
-    site = self.folder / '-'.join(packages)
-    if not site.exists():
-      site.mkdir()
-      for name in packages:
-        path = pathlib.Path(importlib.util.find_spec(name).origin).parent
-        for each in (path, path.with_name(f'{name}.libs')):
-          if each.exists():
-            (site / each.name).symlink_to(each)
-    environment = dict(
-        os.environ, PYTHONPATH=str(site), JAX_LOG_COMPILES='1',
-        PYTHONDONTWRITEBYTECODE='1')
-    return {
-        'args': [sys.executable, '-S', *arguments],
-        'cwd': self.folder,
-        'env': environment,
-        'text': True,
-    }
-
-
-@pytest.fixture(scope='module')
-def exported(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('kit')
-  train_and_evaluate(
-      days.config(''), str(folder / 'run'), str(folder / 'data'),
-      log=days.day(1))
-  predictor = esmm_jax.load(str(folder / 'run'))
-  exporting.export(predictor, str(folder / 'exported'))
-  rows = days.day(2, 1100).select(predictor.names).to_pylist()
-  (folder / 'rows.json').write_text(json.dumps({'rows': rows}))
-  return Exported(folder, predictor, rows)
-
-
-def documented():
-  """Commands of docs/predictions.md that start the server: their arguments."""
-  text = (ROOT / 'docs' / 'predictions.md').read_text('utf-8')
-  lines = re.findall(r'^python (exported/serve\.py.*)$', text, re.MULTILINE)
-  return [shlex.split(line) for line in lines]
-
-
-class Running(NamedTuple):
-  """A server that runs."""
-
-  process: subprocess.Popen
-  server_address: tuple
-  errors: pathlib.Path
-
-  def compiled(self):
-    return len(re.findall('Finished XLA compil', self.errors.read_text()))
-
-
-@contextlib.contextmanager
-def started(exported, name, packages=SERVES):
-  """Starts the first command of the documentation, at a port of its own."""
-  errors = exported.folder / name
-  with open(errors, 'w') as f:
-    process = subprocess.Popen(
-        **exported.command(packages, *documented()[0], '--port=0'),
-        stdout=subprocess.PIPE, stderr=f)
-  try:
-    line = process.stdout.readline()
-    address = re.search(r'served at http://([\d.]+):(\d+)/score$', line)
-    assert address, (line, errors.read_text())
-    yield Running(process, (address[1], int(address[2])), errors)
-  finally:
-    process.kill()
-    process.wait()
-    process.stdout.close()
-
-
-@pytest.fixture(scope='module')
-def running(exported):
-  with started(exported, 'errors.txt') as running:
-    yield running
-    running.process.send_signal(signal.SIGTERM)
-    assert running.process.wait(60) == 0
 
 
 def test_inputs_with_numpy_and_pyarrow_alone(exported):
@@ -191,7 +91,6 @@ def test_scores(exported, running):
     ({'price': [1]}, "row 1: column 'price' is a list, and a single value"),
     ({'tags': {'a': 1}}, "row 1: column 'tags' holds an object"),
     ({'user': '\ud800'}, "column 'user'"),
-    ({'price': True}, "rows, row 1: column 'price' is True; it must be a num"),
 ])
 def test_wrong_rows(change, words, exported, running):
   rows = exported.rows[:3]
