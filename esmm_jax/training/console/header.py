@@ -98,7 +98,7 @@ def lines(job: Job, state: TrainState, shares: _Gaps) -> Iterator[str]:
   )
   total, few = job.program.total_steps, []
   if total < FEW_STEPS:
-    few = [f' (fewer than {FEW_STEPS}: they teach little)']
+    few = [f' (fewer than {FEW_STEPS}: too few to learn much)']
   batch = job.common.training.batch_size
   yield columns.joined(f'steps   {total:,} of {batch:,} examples', few)
   metric = job.runs[0].selection.metric
