@@ -266,7 +266,7 @@ def test_the_document_names_keys_that_are_there():
   options = {'max_values', 'max_len', 'combiner', 'table', 'separator',
              'weights', 'scaling', 'kv_separator', 'max_seq_len',
              'ev_params.filter_freq', 'burnin_learning_rate', 'edges',
-             'hash_bucket_size', 'normalizer_fn'}
+             'hash_bucket_size', 'normalizer_fn', 'hist_seq', 'key'}
   options |= {f'dataset.{k}' for k in ('format', 'separator', 'header',
                                        'weight')}
   values = {'keep', 'entire_space', 'click_space', 'end_to_end', 'batch',
