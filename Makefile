@@ -29,8 +29,8 @@ test-fast: setup
 CLUSTER := $(VENV)/.cluster
 $(CLUSTER): $(STAMP)
 	$(RUN) -m pip install --quiet --disable-pip-version-check \
-	  -e '.[test,cluster,storage,test-cluster,tune]' && touch $@ || \
-	  echo 'pip cannot install Ray and Optuna; what needs them is skipped.'
+	  -e '.[test,cluster,storage,test-cluster,tune,tracking]' && touch $@ || \
+	  echo 'pip cannot install Ray, Optuna and trackers; what needs them is skipped.'
 
 # With all optimizations of XLA, as users have them; says what is skipped.
 test-long: $(CLUSTER)

@@ -222,6 +222,7 @@ def idle_share(spans: Iterable[tuple[float, float]]) -> float:
 def run_funnel(work: Work, data_dir: str | None) -> None:
   """Times a whole run, from its data to its metrics."""
   config = load.config(work.config)
+  config.evals_per_epoch = 1
   start = time.perf_counter()
   with tempfile.TemporaryDirectory() as folder:
     workdir = os.path.join(folder, 'run')

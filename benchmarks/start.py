@@ -115,7 +115,9 @@ def measure(spec: str, home: str, begun: float) -> dict[str, Any]:
     data = os.path.join(home, 'data')
     run = os.path.join(home, f'run{len(os.listdir(home))}')
     with compiled.kept(os.path.join(data, 'compiled')):
-      results = loop.train_and_evaluate(load.config(spec), run, data)
+      config = load.config(spec)
+      config.evals_per_epoch = 1  # As in the numbers of docs/scale.md.
+      results = loop.train_and_evaluate(config, run, data)
   sections.end()
   wall, cpu = map(sum, zip(*sections.seconds.values()))
   return {

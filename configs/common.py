@@ -122,7 +122,8 @@ def base() -> ConfigDict:
           weight_decay=0.0,
           # Largest norm of the whole gradient; 0 does not clip.
           clip_norm=0.0,
-          evals_per_epoch=1,
+          # Evaluations and checkpoints; `selection` considers all of them.
+          evals_per_epoch=4,
           selection=dict(
               # The parameters that the test split sees are those of the best
               # evaluation; '' takes the last. Unset: valid/ctcvr/logloss, or
@@ -200,6 +201,12 @@ def model(name: str, **own: Any) -> ConfigDict:
           # DCN-v2 on the input vector; rank 0 is full.
           cross_layers=0,
           cross_rank=0,
+          # none, fm (products of the fields' embeddings, in the input vector)
+          # or deepfm (a factorization machine, added to each output).
+          interaction='none',
+          # Hidden widths of the attention over a list with a target. Unset:
+          # (36,).
+          attention_units=placeholder(tuple),
       )
       | own
   )
@@ -312,10 +319,13 @@ def tabular() -> ConfigDict:
           # commas.
           files='',
           # Columns, separated by commas; options follow a name, as in
-          # 'user:min_count=5,item'. Categorical, lists of such, numbers.
+          # 'user:min_count=5,item'. Categorical, also 'price:buckets=10'; lists
+          # of such; numbers.
           id='',
           ids='',
           float='',
+          # Pairs of columns, 'city*category:min_count=5'.
+          crosses=placeholder(str),
           # Columns of the labels, 0 or 1, or comparisons: 'rating>=4'.
           click='click',
           cart='',
@@ -394,6 +404,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
   config.dataset.num_test = 20_000
   config.batch_size = 512
   config.learning_rate = 1e-2
+  config.evals_per_epoch = 2
   config.model.embed_dim = 4
   config.run.log_every = 10
   return config
@@ -424,6 +435,9 @@ def variant(
     config.dataset = ali_ccp()
   elif name == 'tabular':
     config.dataset = tabular()
+    # Vectors of a file for the values of columns (docs/your_own_data.md):
+    # 'item:file=vectors.parquet,author:file=authors.npz:frozen=False'.
+    config.model.vectors = placeholder(str)
   elif name.startswith('kuairand'):
     config = for_kuairand(config, KUAIRAND_HISTORIES[name])
     config.model.update(sizes['kuairand'])

@@ -192,3 +192,30 @@ class Section:
             f' reads. {suggest(name, cls.names())}'
         )
     return cls(**options)
+
+
+# Keys whose default was another one in earlier versions.
+_FORMER = {'evals_per_epoch': 1}
+
+
+def former(now: Mapping[str, Any], saved: Mapping[str, Any]) -> str:
+  """Returns what to add to a command to go on with a run of an older version.
+
+  Args:
+    now: Flat config of the command.
+    saved: Flat config of the run.
+
+  Returns:
+    A sentence behind a blank; '' where a former default is not the reason.
+
+  >>> former({'evals_per_epoch': 4}, {'evals_per_epoch': 1})
+  ' Earlier versions had other defaults: --config.evals_per_epoch=1 keeps them.'
+  """
+  flags = [
+      f'--config.{key}={value}'
+      for key, value in _FORMER.items()
+      if saved.get(key) == value != now.get(key)
+  ]
+  if not flags:
+    return ''
+  return f' Earlier versions had other defaults: {" ".join(flags)} keeps them.'

@@ -102,7 +102,7 @@ RUN = Kind(
     ),
     (
         'checkpoints', 'encoder', 'predictions', 'plots', 'tensorboard',
-        'non_finite', '.processes',
+        'non_finite', 'tracking', '.processes',
     ),
     _is_run,
 )

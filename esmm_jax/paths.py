@@ -87,6 +87,11 @@ def file_system(path: str | os.PathLike[str]) -> tuple[Any, str]:
     ) from e
 
 
+def is_credential(name: str) -> bool:
+  """Returns whether a parameter is named like a password, token and so on."""
+  return _CREDENTIAL.search(name.lower()) is not None
+
+
 def refuse_credentials(path: str) -> None:
   """Refuses a URL that holds a password, a token or a signature.
 
@@ -105,7 +110,7 @@ def refuse_credentials(path: str) -> None:
   )
   query = rest.partition('?')[2].partition('#')[0]
   names = [n for n, _ in urllib.parse.parse_qsl(query, keep_blank_values=True)]
-  if not is_plain or any(_CREDENTIAL.search(n.lower()) for n in names):
+  if not is_plain or any(map(is_credential, names)):
     raise InputError(
         f'a URL of {protocol}:// holds a password, a token or a signature,'
         ' which would be printed and noted with the run. Name the file without'

@@ -7,11 +7,12 @@ import hashlib
 import json
 from typing import Any
 
+from esmm_jax.shared_tables import targets
 from esmm_jax.tasks import FUNNEL, ordered, Task, Tasks
 from esmm_jax.types import InputError, suggest
 
 KINDS = ('id', 'ids', 'float')
-COMBINERS = ('sum', 'mean')
+COMBINERS = ('sum', 'mean', targets.ATTENTION)
 MISSING = 0  # The id of a value that is absent.
 RARE = 1  # The id of a value too rare to keep, or never seen in training.
 FIRST_KEPT = 2
@@ -38,12 +39,14 @@ class Field:
       weights of an `id` field are the column `NAME.weight`; it is read like a
       list of at most one entry.
     combiner: `ids` only: combines the entries of a row to one vector: `sum` is
-      sum_l w_l e_l, `mean` is that over sum_l w_l. An empty list is 0.
+      sum_l w_l e_l, `mean` is that over sum_l w_l, `attention` is
+      sum_l a(e_l, e_t) w_l e_l, see `models.attention`. An empty list is 0.
     table: Fields with the same `table` share embeddings and id space. Default:
       the field's own name.
     by_group: All rows of a group have this value in common; it is stored once,
       in the group table (column `Schema.group` holds its row), and embedded
       once for each group of a batch. Not for `float`.
+    target: Of `attention` the `id` field t, whose table it shares.
   """
 
   name: str
@@ -54,6 +57,7 @@ class Field:
   combiner: str = 'sum'
   table: str = ''
   by_group: bool = False
+  target: str = ''
 
   def __post_init__(self) -> None:
     if self.kind not in KINDS:
@@ -76,13 +80,20 @@ class Field:
       )
     if self.max_len < 1:
       raise InputError(f'Field {self.name!r}: max_len must be at least 1.')
+    if wrong := targets.alone(self):
+      raise InputError(f'Field {self.name!r}: {wrong}')
     if not self.table:
-      object.__setattr__(self, 'table', self.name)
+      object.__setattr__(self, 'table', self.target or self.name)
 
   @property
   def pooled(self) -> bool:
     """True if its entries are multiplied by weights and added up."""
     return self.kind == 'ids' or (self.kind == 'id' and self.weighted)
+
+  def to_dict(self) -> dict[str, Any]:
+    """Returns it as JSON has it, without target as earlier versions did."""
+    d = dataclasses.asdict(self)
+    return d if self.target else {k: v for k, v in d.items() if k != 'target'}
 
 
 def refuse_late(fields: Sequence[Field], late: Collection[str]) -> None:
@@ -171,16 +182,7 @@ class Schema:
       raise InputError(
           'Fields are by_group, but the schema names no group column.'
       )
-    sizes: dict[str, int] = {}
-    for f in self.fields:
-      if f.kind == 'float':
-        continue
-      if sizes.setdefault(f.table, f.vocab_size) != f.vocab_size:
-        raise InputError(
-            f'Field {f.name!r}: table {f.table!r} has {sizes[f.table]} ids in'
-            f' another field and {f.vocab_size} here; fields that share a table'
-            ' share the vocabulary.'
-        )
+    targets.check(self.fields)
 
   @property
   def labels(self) -> tuple[str, ...]:
@@ -237,11 +239,7 @@ class Schema:
     Vocabulary sizes, which depend on the data, do not enter.
     """
     parts = [
-        [
-            (a.name, getattr(f, a.name))
-            for a in dataclasses.fields(f)
-            if a.name != 'vocab_size'
-        ]
+        [(k, v) for k, v in f.to_dict().items() if k != 'vocab_size']
         for f in self.fields
     ]
     keys = [parts, self.labels, self.group, self.truth]
@@ -287,6 +285,7 @@ class Schema:
 
   def to_dict(self) -> dict[str, Any]:
     d = dataclasses.asdict(self)  # Without weight as earlier versions wrote it.
+    d['fields'] = tuple(f.to_dict() for f in self.fields)
     return d if self.weight else {k: v for k, v in d.items() if k != 'weight'}
 
   @classmethod

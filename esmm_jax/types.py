@@ -125,6 +125,8 @@ class Batch(NamedTuple):
       `Schema.weight`.
     where: float32 [B], 1 for an example, 0 for padding of the last batch.
     groups: The groups of data with fields that are `by_group`, else None.
+    vectors: Name -> float32 [B, d], vectors that are not trained, which a
+      program looks up (`embeddings.vectors`); {} as the data layer makes it.
   """
 
   rows: Array
@@ -134,6 +136,7 @@ class Batch(NamedTuple):
   labels: dict[str, Array]
   where: Array
   groups: Groups | None = None
+  vectors: Mapping[str, Array] = {}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

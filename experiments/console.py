@@ -21,7 +21,10 @@ WITH_RANKS = (
     *SHOWN[4:],
 )
 # Columns of a table at least.
-_LEAST = 80
+_LEAST = 40
+# Columns of a run's name in a line of a table. A longer name of the only run
+# stands behind the table alone.
+_NAME = 32
 
 
 def say(text: str) -> None:
@@ -47,7 +50,9 @@ def _table(
 
   table = Table(box=SIMPLE_HEAD, padding=(0, 1))
   table.add_column('task', no_wrap=True)
-  table.add_column('run', no_wrap=True)
+  has_names = len(runs) > 1 or max(map(len, runs), default=0) <= _NAME
+  if has_names:  # A long one goes on in the line below.
+    table.add_column('run', overflow='fold', max_width=_NAME)
   for name in metrics:
     table.add_column(name.replace('_', ' '), justify='right', no_wrap=True)
   for space in spaces:
@@ -56,7 +61,8 @@ def _table(
       if any(value is not None for value in values):
         texts = ['' if v is None else digits(v) for v in values]
         # As `Text`, for brackets in a text would be markup.
-        names = [Text(printable(name)) for name in (space, run)]
+        names = [space, run] if has_names else [space]
+        names = [Text(printable(name)) for name in names]
         table.add_row(*names, *texts)
   return table
 
@@ -103,9 +109,7 @@ def print_results(
     # A number is never cut: one column and the names may be wider.
     console = Console(width=max(columns, width), highlight=False)
     if head:  # In a line of its own, which may be wider than the table.
-      console.print(
-          Text(printable(head), 'italic'), soft_wrap=True, justify='left'
-      )
+      console.print(Text(printable(head), 'italic'), soft_wrap=True)
     console.print(table)
     head, shown = '', shown[max(num, 1):]
   for run, r in runs.items():

@@ -113,6 +113,34 @@ def engine() -> contextlib.AbstractContextManager[None]:
   return choice.using(values.engine, values.workers, values.ray_address)
 
 
+def define_tracking() -> None:
+  """Defines --track and --gradient_norm, which `tracking` reads."""
+  flags.DEFINE_list(
+      'track',
+      [],
+      'Trackers that follow each run: mlflow, wandb, or MODULE:NAME of your own'
+      ' (docs/tracking.md).',
+  )
+  flags.DEFINE_bool(
+      'gradient_norm', False, 'Writes train/gradient_norm; may round otherwise.'
+  )
+
+
+def tracking(group: str = '') -> contextlib.AbstractContextManager[None]:
+  """Has runs that are trained in the block followed, as --track says.
+
+  Args:
+    group: Folder of the sweep that they belong to; '' without one.
+
+  Raises:
+    InputError: A tracker is not known, or not installed.
+  """
+  from esmm_jax.tracking import using
+
+  name = os.path.basename(os.path.abspath(group)) if group else ''
+  return using(flags.FLAGS.track, name, flags.FLAGS.gradient_norm)
+
+
 def define_runs() -> None:
   """Defines --workdir, of one or several finished runs, and --row."""
   flags.DEFINE_string(

@@ -51,6 +51,7 @@ file_flags.define_engine(
     ' byte. Of --engine=ray the groups that are trained at once, too. Default:'
     ' what there are cores for, and resources.',
 )
+file_flags.define_tracking()
 _SWEEP = file_flags.define_path(
     'sweep',
     None,
@@ -87,7 +88,7 @@ def main() -> None:
   workdir = cli.require('workdir', 'runs/architectures')
   from esmm_jax.sweeps import names
 
-  with names.as_in(workdir):
+  with names.as_in(workdir), file_flags.tracking(workdir):
     _run(spec, workdir)
 
 

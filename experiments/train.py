@@ -9,7 +9,8 @@ validation, for the steps that it selected, with its config: only --config and
 the keys of the machine are set (docs/after_the_first_run.md). The run's folder
 gets config.json, metrics.jsonl, results.json, checkpoints/ and tensorboard/.
 The same command again resumes where it stopped. --engine=ray or --engine=local
-with --num_processes=N trains with N processes (docs/cluster.md).
+with --num_processes=N trains with N processes (docs/cluster.md). --track=mlflow
+or --track=wandb has a tracker follow the run (docs/tracking.md).
 """
 
 import os
@@ -31,6 +32,7 @@ cli.define_config()
 cli.define_data_dir()
 file_flags.define_engine()
 file_flags.define_compilation_cache()
+file_flags.define_tracking()
 _WORKDIR = file_flags.define_path(
     'workdir', None, 'Folder of the run; the same command again resumes it.'
 )
@@ -96,7 +98,8 @@ def main() -> None:
     return _start_processes(config, workdir)
   mirror = mirrors.using(_MIRROR.value)
   with file_flags.kept_programs(), file_flags.engine(), mirror:
-    _train(config, workdir)
+    with file_flags.tracking():
+      _train(config, workdir)
 
 
 def _starts_processes() -> bool:
@@ -193,7 +196,8 @@ def _as_one_of_many(config: Any, workdir: str) -> None:
   try:
     watching = heartbeats.watching(workdir, _PEER_TIMEOUT.value)
     with watching, file_flags.engine(), mirrors.using(_MIRROR.value):
-      _train(config, workdir, processes.is_first())
+      with file_flags.tracking():
+        _train(config, workdir, processes.is_first())
   except cli.EXPECTED:
     raise
   except Exception as e:

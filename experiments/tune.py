@@ -35,6 +35,7 @@ from esmm_jax.experiments import cli, console, file_flags
 cli.define_config()
 cli.define_data_dir()
 file_flags.define_engine()
+file_flags.define_tracking()
 _WORKDIR = file_flags.define_path('workdir', None, 'Gets the trials.')
 _SPACE = flags.DEFINE_multi_string(
     'space', None, 'KEY=RANGE or KEY=LIST, or a file of them; repeatable.'
@@ -69,7 +70,7 @@ def main() -> None:
   from esmm_jax.workdir.mirrors import choice as mirrors
 
   mirrors.refuse_remote(workdir)
-  with names.as_in(workdir):
+  with names.as_in(workdir), file_flags.tracking(workdir):
     _run(config, workdir)
 
 

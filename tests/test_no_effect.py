@@ -229,6 +229,14 @@ ACTIVE = [
     ('dcmt', '', {'loss_weights.cvr_counterfactual': 0.0,
                   'estimator_options.propensity_floor': 0.3}),
     ('esmm', '', {'model.cross_layers': 1, 'model.cross_rank': 2}),
+    # Numbers have vectors then.
+    ('esmm', 'tabular', {**NUMBERS, 'model.interaction': 'fm',
+                         'model.embed_dim': 5}),
+    ('esmm', 'tabular', {
+        'dataset.id': 'item', 'dataset.files': 'a.csv',
+        'dataset.ids': 'past:combiner=attention:target=item',
+        'model.attention_units': (8,), 'model.tower_units': (),
+        'model.dtype': 'bfloat16'}),
     ('dbmtl', '', {'model.num_experts': 2, 'model.gate_dropout': 0.1}),
     ('aitm', '', {'model.tower_units': (), 'model.dropout': 0.1}),
     ('ple', '', {'model.tower_units': (), 'model.dropout': 0.1}),
@@ -258,6 +266,17 @@ def test_what_has_an_effect(name, variant, changes):
   config = flat(config_of(name, variant, **changes))
   no_effect.check(config)
   no_effect.check(config, flat(config_of(name, variant)))
+
+
+@pytest.mark.parametrize('variant, changes', [
+    ('', {}),
+    ('tabular', {'dataset.ids': 'a:combiner=sum', 'dataset.files': 'a.csv'})])
+def test_units_of_no_attention(variant, changes):
+  config = config_of('esmm', variant, **changes)
+  no_effect.check(flat(config))
+  config.model.attention_units = (8,)
+  with pytest.raises(InputError, match='no column .* has combiner=attention'):
+    no_effect.check(flat(config))
 
 
 @pytest.mark.parametrize('key, value, other', [

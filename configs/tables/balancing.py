@@ -1,7 +1,7 @@
 """Is balancing more than a loss weight?
 
   python -m experiments.sweep --sweep=configs/tables/balancing.py:cpu \
-    --workdir=runs/balancing
+    --workdir=runs/balancing --override=evals_per_epoch=1
   python -m experiments.table --sweep=configs/tables/balancing.py:cpu \
     --workdir=runs/balancing
   python -m experiments.sweep --sweep=configs/tables/balancing.py:kuairand \

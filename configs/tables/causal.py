@@ -1,7 +1,7 @@
 """Is causal CVR more than a loss weight?
 
   python -m experiments.sweep --sweep=configs/tables/causal.py:cpu \
-    --workdir=runs/causal
+    --workdir=runs/causal --override=evals_per_epoch=1
   python -m experiments.table --sweep=configs/tables/causal.py:cpu \
     --workdir=runs/causal
   python -m experiments.sweep --sweep=configs/tables/causal.py:kuairand \

@@ -38,8 +38,13 @@ def get_table(variant: str = '') -> Table:
   if variant in ('', 'kuairand'):
     parts.append(_kuairand(3))
   if variant in ('', 'funnel'):
-    rows = dict(num_train=1_000_000, num_valid=100_000, num_test=500_000)
-    parts.append(_funnel('configs/esmm.py', rows, 3))
+    settings = {
+        'dataset.num_train': 1_000_000,
+        'dataset.num_valid': 100_000,
+        'dataset.num_test': 500_000,
+        'evals_per_epoch': 1,  # The last parameters count.
+    }
+    parts.append(_funnel('configs/esmm.py', settings, 3))
   if variant == 'smoke':
     parts.append(_funnel('configs/esmm.py:smoke', {}, 2))
   return Table(
@@ -76,7 +81,7 @@ def _kuairand(seeds: int) -> Sweep:
   return product(sweep('seed', range(seeds)), data, rows)
 
 
-def _funnel(config: str, rows: dict[str, int], seeds: int) -> Sweep:
+def _funnel(config: str, settings: dict[str, int], seeds: int) -> Sweep:
   """One network, four objectives; each seed has a world of its own."""
   objectives = chain(
       product(
@@ -99,6 +104,6 @@ def _funnel(config: str, rows: dict[str, int], seeds: int) -> Sweep:
   worlds = zipped(
       sweep('seed', range(seeds)), sweep('dataset.seed', range(seeds))
   )
-  sizes = [fixed(f'dataset.{k}', v) for k, v in rows.items()]
-  data = product(fixed('@data', 'simulated funnel, a world a seed'), *sizes)
+  of_all = [fixed(key, value) for key, value in settings.items()]
+  data = product(fixed('@data', 'simulated funnel, a world a seed'), *of_all)
   return product(worlds, fixed('config', config), data, objectives)

@@ -33,6 +33,7 @@ def get_table(variant: str = '') -> Table:
         {k: v for k, v in point.items() if k != '@data'}
         for point in seesaw_weights.funnel_part()
     ]
+    data = product(data, fixed('evals_per_epoch', 1))
   weights = [
       {'@ratio': r} | seesaw_weights.weights_of(r, 'ctcvr') for r in RATIOS
   ]

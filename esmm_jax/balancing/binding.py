@@ -66,9 +66,9 @@ def bind(
     return None
   if not 2 <= len(chosen) <= method.largest:
     raise InputError(
-        f'balancing.name={options.name!r} weighs 2 to {method.largest} terms'
-        f' against each other, and here are {len(chosen)} ({list(chosen)});'
-        ' choose them by balancing.terms, or leave balancing unset.'
+        f'balancing.name={options.name!r} balances 2 to {method.largest} terms,'
+        f' but this run has {len(chosen)} ({list(chosen)}); choose them with'
+        ' balancing.terms, or leave balancing unset.'
     )
   fixed = _every(options, traced=False)
   bound = lambda f: functools.partial(f, **taken(f, {**fixed, 'terms': chosen}))

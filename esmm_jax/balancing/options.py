@@ -67,15 +67,15 @@ class BalancingOptions(Section, prefix='balancing'):
   def check(self) -> None:
     if self.parts == 'each' and self.towers == 'weighted':
       raise InputError(
-          "balancing.parts='each' gives the parts weights of their own, so"
-          " there is none for parameters of a single task; set"
+          "balancing.parts='each' weights each part of the shared parameters"
+          ' separately, and parameters of a single task belong to no part; set'
           " balancing.towers='own'."
       )
     if (self.name == REPLAY) != bool(self.of):
       raise InputError(
-          f'balancing.of is {self.of!r} and balancing.name {self.name!r}; the'
-          f' folder of a finished run goes with {REPLAY!r}, and that one needs'
-          ' it.'
+          f'balancing.of is {self.of!r} and balancing.name is {self.name!r};'
+          f' set balancing.of, the folder of a finished run, for {REPLAY!r} and'
+          ' only for it.'
       )
     for key in ('name', 'of'):
       if not isinstance(getattr(self, key), str):

@@ -60,7 +60,7 @@ def loss_weights(
     if weight is not None and name not in defaults:
       raise InputError(
           f'loss_weights.{name} is {weight}, but this estimator has no such'
-          f' term; it has {sorted(defaults)}. Leave it unset.'
+          f' term; its terms are {sorted(defaults)}. Leave it unset.'
       )
     if weight is not None and not weight >= 0:
       raise InputError(f'loss_weights.{name} is {weight}; it must not be < 0.')
@@ -70,7 +70,8 @@ def loss_weights(
   }
   if len({weights[name] for name in same}) > 1:
     values = ', '.join(f'loss_weights.{k} is {weights[k]}' for k in same)
-    raise InputError(f'{values}; they are parts of one loss, so set all alike.')
+    raise InputError(
+        f'{values}; they are parts of one loss, so give them the same weight.')
   if not any(weights.values()):
     raise InputError('loss_weights are all 0; nothing would be trained.')
   return weights

@@ -1,10 +1,12 @@
 """Converts a backbone, a graph of blocks, where it is a model of ours.
 
-Such are MLPs one after the other, an MMoE after them, and AITM's towers.
+Such are MLPs one after the other, an MMoE after them, and AITM's towers; the
+first of them may read an FM of the features beside these.
 """
 
 from typing import Any, NamedTuple
 
+from esmm_jax.easyrec import products
 from esmm_jax.easyrec.networks import Parts, relations
 from esmm_jax.easyrec.notes import Notes
 from esmm_jax.easyrec.message import Message
@@ -12,6 +14,7 @@ from esmm_jax.easyrec.towers import Towers
 from esmm_jax.types import InputError
 
 _LAYERS = ('MLP', 'MMoE', 'AITMTower')
+_BOTH = 'output_2d_tensor_and_feature_list'
 
 
 class _Path(NamedTuple):
@@ -21,6 +24,7 @@ class _Path(NamedTuple):
   mlps: dict[str, Message]
   mmoe: Message | None
   transfer: Message | None
+  products: tuple[Message, ...] = ()
 
 
 def network(
@@ -52,8 +56,10 @@ def network(
   private = [
       parts.widths(t.message('dnn')) if t.has('dnn') else ()
       for t in towers.both]
+  interaction = _interaction(paths, notes)
   if any(p.transfer for p in by_tower):
-    return 'aitm', _aitm(by_tower, private, towers, parts, notes)
+    settings = _aitm(by_tower, private, towers, parts, notes)
+    return 'aitm', settings | interaction
   shared = 0
   while all(
       shared < len(p.blocks) and p.blocks[shared] == by_tower[0].blocks[shared]
@@ -74,7 +80,24 @@ def network(
     settings['model.num_experts'] = mmoe.get('num_expert', 0)
     settings['model.expert_units'] = parts.widths(mmoe.message('expert_mlp'))
     mmoe.get('num_task')
-  return 'dbmtl', settings | relations(towers, parts, notes)
+  return 'dbmtl', settings | interaction | relations(towers, parts, notes)
+
+
+def _interaction(paths: list[_Path], notes: Notes) -> dict[str, Any]:
+  """Converts FMs beside the features; {} if there are none."""
+  fms = [fm for p in paths for fm in p.products]
+  if not fms:
+    return {}
+  name = fms[0].get('name', '')
+  if not all(p.products for p in paths):
+    raise InputError(
+        f'line {fms[0].line}: block {name!r}, an FM, is read on the way to one'
+        ' output and not to another; model.interaction is one for all.'
+    )
+  notes.add(
+      fms[0].line, name,
+      'is of all features; a number takes part times a vector of its own')
+  return {'model.interaction': 'fm'}
 
 
 def transfer(
@@ -162,18 +185,17 @@ def _path(name: str, blocks: dict[str, Message]) -> _Path:
   names: list[str] = []
   mlps: dict[str, Message] = {}
   mmoe = transfer_layer = None
+  read: list[Message] = []
   while name in blocks and name not in names:
     block = blocks[name]
     names.append(name)
     layer = block.message('keras_layer')
     kind = layer.get('class_name', '')
-    inputs = block.messages('inputs')
-    for other in inputs:
-      other.get('feature_group_name')
-      other.get('block_name')
-      other.get('input_slice')
+    inputs, fms = products.divided(block, blocks)
+    read += fms
     if block.has('input_layer') and not kind:
-      block.message('input_layer').get('only_output_feature_list')
+      for key in ('only_output_feature_list', _BOTH):
+        block.message('input_layer').get(key)
       break
     if kind not in _LAYERS:
       raise InputError(
@@ -192,4 +214,5 @@ def _path(name: str, blocks: dict[str, Message]) -> _Path:
           ' be carried over.')
     block.get('merge_inputs_into_list')
     name = inputs[0].get('block_name', '') if inputs else ''
-  return _Path(tuple(reversed(names)), mlps, mmoe, transfer_layer)
+  return _Path(
+      tuple(reversed(names)), mlps, mmoe, transfer_layer, tuple(read))

@@ -1,19 +1,31 @@
 """Converts features of a pipeline config to columns of `dataset`."""
 
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from esmm_jax.data.tabular.cells.buckets import shown, SUFFIX
 from esmm_jax.data.values.raw_values import SEPARATOR
-from esmm_jax.easyrec.features import Feature, features, groups, kind_name
+from esmm_jax.easyrec.attention import attention, Pair
+from esmm_jax.easyrec.buckets import cuts, edges
+from esmm_jax.easyrec.features import Feature, features, groups, KINDS
+from esmm_jax.easyrec.features import read_all, why_not
 from esmm_jax.easyrec.notes import Notes
 from esmm_jax.easyrec.message import ANY, Message
+from esmm_jax.easyrec.spelling import option_text, quoted, quoted_part
 
-_KINDS = {
-    'IdFeature': 'id', 'TagFeature': 'ids', 'SequenceFeature': 'ids',
-    'RawFeature': 'float',
-}
-# Separators that have a name, because options stand between commas and colons.
-_SPELLED = {
-    ',': 'comma', ':': 'colon', '=': 'equals', ' ': 'space', '\t': 'tab',
-    '\n': 'newline',
-}
+
+class _Key(NamedTuple):
+  """A column of one identifier, as a sequence that attends to it reads it.
+
+  Attributes:
+    column: Its name.
+    size: Options of its vocabulary.
+    table: Its embedding_name.
+  """
+
+  column: str
+  size: str
+  table: str
 
 
 class Columns:
@@ -21,46 +33,101 @@ class Columns:
 
   Attributes:
     fields: Feature -> field of the features that are carried over.
+    inputs: The columns that these are made of.
   """
 
-  def __init__(self, notes: Notes):
+  def __init__(self, notes: Notes, pairs: Mapping[str, Pair]):
     self.fields: dict[str, str] = {}
-    self._notes = notes
-    self._columns: dict[str, list[str]] = {'id': [], 'ids': [], 'float': []}
+    self.inputs: set[str] = set()
+    self._notes, self._pairs = notes, pairs
+    self._keys: dict[str, _Key] = {}
+    self._units: list[tuple[int, ...]] = []
+    self._crosses: list[Feature] = []
+    # Columns of lists and of numbers, of which there is no cross.
+    self._no_parts: dict[str, str] = {}
+    self._columns: dict[str, list[str]] = {
+        'id': [], 'ids': [], 'float': [], 'crosses': []}
     self._sizes: dict[str, int] = {}
 
   @property
-  def section(self) -> dict[str, str]:
-    """The keys `dataset.id`, `dataset.ids` and `dataset.float`."""
-    return {
+  def section(self) -> dict[str, Any]:
+    """The keys `dataset.id`, `ids`, `float`; and of crosses and attention."""
+    keys: dict[str, Any] = {
         f'dataset.{kind}': ','.join(texts)
-        for kind, texts in self._columns.items()}
+        for kind, texts in self._columns.items()
+        if texts or kind != 'crosses'}
+    if self._units:
+      keys['model.attention_units'] = self._notes.same(
+          self._units, 'attention: hidden_units', 'one width for all lists')
+    return keys
 
   def add(self, feature: Feature) -> None:
     """Adds a feature to the columns of its kind, or notes why not."""
     line, name, message = feature.line, feature.name, feature.message
-    if why := _why_not(feature):
+    if why := why_not(feature):
       self._notes.add(line, name, why)
-      _read_all(message)
+      read_all(message)
       return
-    column = feature.inputs[0]
-    if column in self.fields.values():
+    kind = KINDS[feature.kind]
+    if kind == 'crosses':
+      self._crosses.append(feature)
+      return
+    column = field = feature.inputs[0]
+    if kind != 'id':
+      self._no_parts[column] = 'list' if kind == 'ids' else 'number'
+    bounds = edges(message) if kind == 'float' else ()
+    if bounds:
+      field = f'{column}{SUFFIX}'
+    if field in self.fields.values():
       self._notes.add(
           line, name, f'is left out; its column {column} is a field already')
       return
-    kind = _KINDS[feature.kind]
-    if kind == 'float':
+    if bounds:
+      kind, options = 'id', f':edges={"|".join(map(shown, bounds))}'
+    elif kind == 'float':
       options = self._number(feature)
     else:
-      options = self._size(feature)
-      if table := message.get('embedding_name', ''):
+      options, table = self._size(feature), message.get('embedding_name', '')
+      key = self._key(feature, options, table) if kind == 'ids' else None
+      if kind == 'id':
+        self._keys[name] = _Key(column, options, table)
+      if key:
+        options = key.size
+      elif table:
         options += f':table={table}'
       if kind == 'ids':
-        options += self._list(feature)
-    if name != column:
-      self._notes.add(line, name, f'stands under its column, {column}')
-    self._columns[kind].append(quoted(column) + options)
-    self.fields[name] = column
+        options += self._list(feature, key)
+    self._carry(feature, kind, quoted(column) + options, field)
+
+  def add_crosses(self) -> None:
+    """Adds the crosses, once the kinds of all columns are clear."""
+    for feature in self._crosses:
+      field = '_x_'.join(feature.inputs)
+      bad = [c for c in feature.inputs if c in self._no_parts]
+      why = ''
+      if bad:
+        why = (
+            f'is left out; {bad[0]} is a {self._no_parts[bad[0]]}, and a cross'
+            ' is of two columns of one value')
+      elif field in self.fields.values():
+        why = f'is left out; {field} is a field already'
+      if why:
+        self._notes.add(feature.line, feature.name, why)
+        read_all(feature.message)
+        continue
+      feature.message.get('combo_join_sep', '')
+      text = '*'.join(map(quoted_part, feature.inputs))
+      self._carry(feature, 'crosses', text + self._size(feature), field)
+
+  def _carry(self, feature: Feature, kind: str, text: str, field: str) -> None:
+    """Writes a feature into the section."""
+    if feature.name != field:
+      is_column = field == feature.inputs[0]
+      what = f'its column, {field}' if is_column else f'the name {field}'
+      self._notes.add(feature.line, feature.name, f'stands under {what}')
+    self._columns[kind].append(text)
+    self.fields[feature.name] = field
+    self.inputs.update(feature.inputs)
 
   def _size(self, feature: Feature) -> str:
     """Returns the option of the size of the vocabulary."""
@@ -83,13 +150,39 @@ class Columns:
     options = f':min_count={rare}' if rare else ''
     return options + (f':max_values={size}' if size else '')
 
-  def _list(self, feature: Feature) -> str:
+  def _key(self, feature: Feature, size: str, table: str) -> _Key | None:
+    """Returns what a sequence attends to, if it can do so here.
+
+    Args:
+      feature: A list.
+      size: Options of the vocabulary that it has there.
+      table: Its embedding_name.
+    """
+    pair = self._pairs.get(feature.name)
+    key = self._keys.get(pair.key) if pair else None
+    if not key or feature.kind != 'SequenceFeature':
+      return None
+    self._units.append(pair.units)
+    if table != key.table or not table or size != key.size:
+      self._notes.add(
+          feature.line, feature.name,
+          f'its vocabulary and its embeddings are those of {key.column} here')
+    self._notes.add(
+        feature.line, feature.name,
+        f'the weights of its entries by {key.column} are not divided by their'
+        ' sum here (no softmax), and their network has PReLU and no norm')
+    return key
+
+  def _list(self, feature: Feature, key: _Key | None) -> str:
     """Returns the options of a list: combiner and length."""
     message, line = feature.message, feature.line
     sequence = feature.kind == 'SequenceFeature'
     # Attention weights sum to 1, so the mean is next to them.
     combiner = message.get('combiner', 'mean' if sequence else 'sum')
-    if sequence:
+    if key:
+      combiner = f'attention:target={quoted(key.column)}'
+      message.get('sequence_combiner')
+    elif sequence:
       self._notes.add(
           line, feature.name,
           f'attention over its entries became their {combiner}')
@@ -122,12 +215,12 @@ class Columns:
     """Returns the options of a number; notes what is done to it there."""
     message, line = feature.message, feature.line
     low, high = (message.get(n, 0.0, ANY) for n in ('min_val', 'max_val'))
-    cuts = message.numbers('boundaries', float, ANY)
-    if cuts or (message.get('num_buckets', 0) > 1 and high > low):
+    if cuts(message):  # Of the normalised number.
       self._notes.add(
           line, feature.name,
-          'the embedding of its bucket became the number itself; make a column'
-          ' of bucket numbers for dataset.id')
+          'the embedding of its bucket became the number itself, because'
+          ' normalizer_fn comes first there; write dataset.id=COLUMN:edges=...'
+          ' of the number as it is in the log')
       return ''
     function = message.get('normalizer_fn', '')
     if function.endswith('log1p'):
@@ -147,8 +240,12 @@ class Columns:
 def columns(root: Message, model: Message, notes: Notes) -> Columns:
   """Converts all features that stand in a feature group."""
   used = set().union(*groups(model).values())
-  converted = Columns(notes)
-  for feature in features(root):
+  listed = features(root)
+  lists = {f.name for f in listed if f.kind == 'SequenceFeature'}
+  pairs = attention(model, lists)
+  converted = Columns(notes, pairs)
+  # A sequence is read after the key that it attends to.
+  for feature in sorted(listed, key=lambda f: f.name in pairs):
     feature.message.get('embedding_dim', 0)
     if feature.name in used:
       converted.add(feature)
@@ -156,72 +253,15 @@ def columns(root: Message, model: Message, notes: Notes) -> Columns:
       notes.add(
           feature.line, feature.name,
           'is in no feature group and is left out')
-      _read_all(feature.message)
+      read_all(feature.message)
+  converted.add_crosses()
   return converted
-
-
-def quoted(name: str) -> str:
-  """Returns the name of a column as an option of the dataset section has it.
-
-  >>> quoted('user_id'), quoted('user:token')
-  ('user_id', '"user:token"')
-  """
-  if not set(name) & set(',:" '):
-    return name
-  doubled = name.replace('"', '""')
-  return f'"{doubled}"'
-
-
-def option_text(separator: str) -> str:
-  r"""Returns a separator as an option of a column names it.
-
-  >>> option_text(';'), option_text(':'), option_text('\x1d')
-  (';', 'colon', '\\x1d')
-  """
-  if separator in _SPELLED:
-    return _SPELLED[separator]
-  plain = separator.isascii() and separator.isprintable()
-  if plain and not set(separator) & set(',:=\\ '):
-    return separator
-  return ''.join(f'\\x{ord(c):02x}' for c in separator)
 
 
 def dimensions(root: Message, fields: dict[str, str]) -> list[int]:
   """Lists the embedding_dim of the fields that have one."""
   return [
       d for f in features(root)
-      if f.name in fields and _KINDS.get(f.kind) != 'float'
+      if f.name in fields
+      and (KINDS.get(f.kind) != 'float' or fields[f.name].endswith(SUFFIX))
       and (d := f.message.get('embedding_dim', 0))]
-
-
-def _why_not(feature: Feature) -> str:
-  """Returns why a feature is left out, '' if it is not."""
-  message, kind, inputs = feature.message, feature.kind, feature.inputs
-  parts = ''
-  if kind in ('TagFeature', 'SequenceFeature'):
-    if len(inputs) == 2:
-      parts = f'; the weights of {inputs[0]} in {inputs[1]} are not read'
-    elif message.get('seq_multi_sep'):
-      parts = '; its entries are lists'
-  if kind == 'SequenceFeature':
-    inner = kind_name(message.enum('sub_feature_type', 'IdFeature'))
-    if inner != 'IdFeature':
-      parts = f'; its entries are a {inner}'
-  size = message.get('raw_input_dim', 1)
-  if kind == 'RawFeature' and size > 1:
-    return (
-        f'its {size} numbers are left out; a column has one number, name the'
-        f' {size} columns in dataset.float')
-  if kind not in _KINDS or len(inputs) != 1 or parts:
-    return (
-        f'{kind} of {", ".join(inputs)} is left out{parts}; make such a column'
-        ' in the log')
-  return ''
-
-
-def _read_all(message: Message) -> None:
-  # One note says that the whole is left out.
-  for field in message.fields:
-    field.used = True
-    if isinstance(field.value, Message):
-      _read_all(field.value)

@@ -25,6 +25,13 @@ CLASSES = {
 }
 
 
+# What a model with one label is here.
+_DEEPFM = (
+    " A factorization machine is model.interaction='deepfm' of any config here."
+)
+_HINTS = {'DeepFM': _DEEPFM, 'FM': _DEEPFM}
+
+
 class Converted(NamedTuple):
   """A converted pipeline config.
 
@@ -60,7 +67,7 @@ def convert(text: str) -> Converted:
     raise InputError(
         f'line {line}: model_config.model_class is {name!r}; of EasyRec\'s'
         f' models {", ".join(CLASSES)} can be carried over.'
-        f' {suggest(name, CLASSES)}'
+        f' {suggest(name, CLASSES)}{_HINTS.get(name, "")}'
     )
   base, section = CLASSES[name]
   net = model.message(section)

@@ -3,10 +3,11 @@
 import os
 from typing import Any
 
-from esmm_jax.easyrec.columns import columns, quoted
+from esmm_jax.easyrec.columns import columns
 from esmm_jax.easyrec.features import features, input_fields, unknown
 from esmm_jax.easyrec.notes import Notes
 from esmm_jax.easyrec.message import Message
+from esmm_jax.easyrec.spelling import quoted
 from esmm_jax.easyrec.towers import Towers
 
 _PATHS = {
@@ -57,7 +58,7 @@ def dataset(
   _early_stop(root, notes)
   unknown(model, {f.name for f in features(root)})
   converted = columns(root, model, notes)
-  _field_options(data, {*converted.fields.values(), *labels}, notes)
+  _field_options(data, {*converted.inputs, *labels}, notes)
   return section | converted.section, converted.fields
 
 

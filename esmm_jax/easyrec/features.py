@@ -7,6 +7,12 @@ import re
 from esmm_jax.easyrec.message import Field, Message
 from esmm_jax.types import InputError
 
+# Kind of a feature -> the key of `dataset` that has it.
+KINDS = {
+    'IdFeature': 'id', 'TagFeature': 'ids', 'SequenceFeature': 'ids',
+    'RawFeature': 'float', 'ComboFeature': 'crosses',
+}
+
 # In the order of the enumeration FeatureType, whose numbers may be written.
 _TYPES = (
     'IdFeature', 'RawFeature', 'TagFeature', 'ComboFeature', 'LookupFeature',
@@ -140,3 +146,42 @@ def input_fields(data: Message) -> Iterator[tuple[str, Message]]:
 def default_field(name: str, value: object, line: int = 0) -> Field:
   """Makes a field that is not written, with the default of its form."""
   return Field(name, value, line, used=True)
+
+
+def why_not(feature: Feature) -> str:
+  """Returns why a feature is left out, '' if it is not."""
+  message, kind, inputs = feature.message, feature.kind, feature.inputs
+  parts = ''
+  if kind in ('TagFeature', 'SequenceFeature'):
+    if len(inputs) == 2:
+      parts = f'; the weights of {inputs[0]} in {inputs[1]} are not read'
+    elif message.get('seq_multi_sep'):
+      parts = '; its entries are lists'
+  if kind == 'SequenceFeature':
+    inner = kind_name(message.enum('sub_feature_type', 'IdFeature'))
+    if inner != 'IdFeature':
+      parts = f'; its entries are a {inner}'
+  size = message.get('raw_input_dim', 1)
+  if kind == 'RawFeature' and size > 1:
+    return (
+        f'its {size} numbers are left out; a column has one number, name the'
+        f' {size} columns in dataset.float')
+  if kind == 'ComboFeature':
+    if any(message.texts('combo_input_seps')):
+      parts = '; a cross is of columns of one value'
+    elif len({*inputs}) != 2 or not all(inputs):
+      parts = '; a cross is of two columns'
+  num = 2 if kind == 'ComboFeature' else 1
+  if kind not in KINDS or len(inputs) != num or parts:
+    return (
+        f'{kind} of {", ".join(inputs)} is left out{parts}; make such a column'
+        ' in the log')
+  return ''
+
+
+def read_all(message: Message) -> None:
+  """Marks all fields as read: one note says that the whole is left out."""
+  for field in message.fields:
+    field.used = True
+    if isinstance(field.value, Message):
+      read_all(field.value)

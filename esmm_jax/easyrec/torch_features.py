@@ -54,6 +54,10 @@ def _feature(kind: str, options: Message, notes: Notes) -> Message:
         0, 'id_feature',
         'a field may hold several values there; here it is one value of'
         ' dataset.id. Name a column with lists in dataset.ids')
+  if kind == 'raw_feature' and options.has('boundaries'):
+    notes.add(
+        0, 'boundaries',
+        'a number that is one is in the bucket above it here')
   for f in options.fields:
     if f.name in _NEEDLESS or f.name in ('feature_name', 'expression'):
       f.used = True

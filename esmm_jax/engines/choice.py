@@ -64,7 +64,7 @@ def using(
   check_number('workers', workers, _WORKERS)
   if address and engine != 'ray':
     raise InputError(
-        f'--ray_address={address} is of --engine=ray, and --engine is'
+        f'--ray_address={address} applies only to --engine=ray, but --engine is'
         f' {engine}; leave one out.'
     )
   before, _State.choice = _State.choice, Choice(engine, workers, address)

@@ -29,18 +29,18 @@ class Ask(NamedTuple):
     """Raises InputError where flags contradict each other."""
     if self.engine == 'ray' and self.slots is not None:
       raise InputError(
-          f'--slots={self.slots} is of --engine=local; --workers says how many'
-          ' groups --engine=ray trains at once.'
+          f'--slots={self.slots} applies only to --engine=local; with'
+          ' --engine=ray, --workers sets how many groups train at once.'
       )
     if self.engine != 'ray' and self.resources:
       raise InputError(
-          f'--resources={self.resources} is of --engine=ray, and --engine is'
-          f' {self.engine}; leave one out.'
+          f'--resources={self.resources} applies only to --engine=ray, but'
+          f' --engine is {self.engine}; leave one out.'
       )
     if self.slots is not None and self.slots > 1 and os.name == 'nt':
       raise InputError(
-          f'--slots={self.slots}: on Windows groups are trained one after the'
-          ' other; leave --slots out.'
+          f'--slots={self.slots}: on Windows groups train one after the other;'
+          ' leave --slots out.'
       )
     if self.engine == 'ray':
       parse(self.resources)
@@ -76,7 +76,7 @@ def parse(text: str) -> dict[str, float]:
   for name, value in chosen.items():
     if isinstance(value, str):
       raise InputError(
-          f'--resources={text}: {name} is of a training over several machines;'
-          ' a group of runs takes numbers, such as GPU=1,CPU=4.'
+          f'--resources={text}: {name} applies only to training over several'
+          ' machines; for a group of runs write numbers, such as GPU=1,CPU=4.'
       )
   return chosen

@@ -10,6 +10,15 @@ _PIECE = 1 << 16
 _SHARED_PIECE = 1 << 12  # Where lists that rows share are joined to each.
 # A first look at a training's data reads so many rows.
 SAMPLE = 1 << 17
+# Shares of two splits that differ by so much are worth a look.
+DIFFERENT = 0.1
+_MOST = 8
+
+
+def sample_rows(builder: ColumnarBuilder) -> int:
+  """Returns how many rows of a split are read before a training."""
+  # Long lists that rows share are joined to each.
+  return SAMPLE // 8 if builder.schema.group_part.fields else SAMPLE
 
 
 def of_split(
@@ -35,22 +44,38 @@ def of_split(
 
 
 def table(
-    shares: Mapping[str, Mapping[str, Share]], part: str
+    shares: Mapping[str, Mapping[str, Share]],
+    part: str,
+    least: float = 0.0,
+    width: int | None = None,
 ) -> list[str]:
   """Returns lines for people: a row for each input, a column for each split.
 
   Args:
     shares: Split -> those of its inputs.
     part: `missing` or `unseen`.
+    least: Inputs whose shares differ less between two splits are left out;
+      of many the `_MOST` that differ most are shown.
+    width: See `rates.aligned`.
   """
-  names = list(next(iter(shares.values()), {}))
+  by_name = {
+      name: [getattr(some[name], part) for some in shares.values()]
+      for name in next(iter(shares.values()), {})
+  }
+  spread = {name: max(some) - min(some) for name, some in by_name.items()}
+  names = [name for name in by_name if spread[name] >= least]
   if not names:
     return []
+  left_out = 0
+  if least and len(names) > _MOST:
+    shown = sorted(names, key=spread.__getitem__, reverse=True)[:_MOST]
+    left_out = len(names) - _MOST
+    names = [name for name in names if name in shown]
   rows = [[part, *shares]]
   for name in names:
-    values = [getattr(of_split[name], part) for of_split in shares.values()]
-    rows.append([name, *(f'{value:.1%}' for value in values)])
-  return aligned(rows)
+    rows.append([name, *(f'{value:.1%}' for value in by_name[name])])
+  more = [f'and {left_out} more inputs'] if left_out else []
+  return aligned(rows, width) + more
 
 
 def warnings(shares: Mapping[str, Share], split: str) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Inputs that know the label: a single one of them ranks nearly perfectly."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.metrics.ranking import auc
@@ -109,7 +109,10 @@ def _rates(
 
 
 def warnings(
-    builder: ColumnarBuilder, split: str, tasks: Tasks
+    builder: ColumnarBuilder,
+    split: str,
+    tasks: Tasks,
+    inputs: Container[str] | None = None,
 ) -> Iterator[str]:
   """Yields a line for each input that alone ranks an event above `SUSPICIOUS`.
 
@@ -117,9 +120,10 @@ def warnings(
     builder: See `single_aucs`.
     split: See there.
     tasks: See there.
+    inputs: Names of those that a model reads; None: all.
   """
   for (name, label), value in single_aucs(builder, split, tasks).items():
-    if value > SUSPICIOUS:
+    if value > SUSPICIOUS and (inputs is None or name in inputs):
       yield (
           f'column {name!r} alone ranks {label!r} with an AUC of {value:.3f}.'
           ' Does it know the label? Leave it out if its value is not there'

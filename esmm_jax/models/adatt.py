@@ -50,7 +50,8 @@ class AdaTT(MixtureArchitecture):
       sizes['shared'] = self.num_shared_experts
     # As in the authors' code: with one expert a unit the residual is E_k.
     is_learnt = self.residual and any(n != 1 for n in sizes.values())
-    x = dict.fromkeys(sizes, self.shared_input(table, batch))
+    embedded = self.inputs(table, batch)
+    x = dict.fromkeys(sizes, embedded.shared)
     for j in range(self.levels):
       is_last = j == self.levels - 1
       outputs = {}
@@ -74,7 +75,7 @@ class AdaTT(MixtureArchitecture):
         elif self.residual:
           fused[unit] += outputs[unit][0]
       x = fused
-    return self.run_towers(x, where, train)
+    return embedded.added(self.run_towers(x, where, train))
 
 
 class NativeWeights(nn.Module):

@@ -43,7 +43,8 @@ class AITM(Architecture):
       self, table: Array, batch: Batch, *, train: bool = False
   ) -> dict[str, Array]:
     """Computes the outputs of a batch; see `SharedEmbedding`."""
-    x = self.shared_input(table, batch)
+    embedded = self.inputs(table, batch)
+    x = embedded.shared
     hidden: dict[str, Array] = {}
     outputs: dict[str, Array] = {}
     tasks = {t.name: t for t in self.schema.tasks}
@@ -55,7 +56,7 @@ class AITM(Architecture):
           self.tower_units, self.layer_options, name=f'tower_{name}'
       )
       hidden[name], outputs[name] = tower(x, parent, batch.where, train)
-    return outputs
+    return embedded.added(outputs)
 
 
 class TransferTower(nn.Module):

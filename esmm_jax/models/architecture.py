@@ -3,13 +3,18 @@
 from collections.abc import Mapping, Sequence
 import functools
 
+from esmm_jax.models.attention import ActivationUnit
 from esmm_jax.models.embedding import CrossNetwork, FeatureEmbedding
 from esmm_jax.models.experts import Experts, Gate, mix
+from esmm_jax.models.interactions import check, Fields, FieldProducts
+from esmm_jax.models.interactions import Inputs, split_fields, Term
 from esmm_jax.models.layers import MLP, LayerOptions, Tower
 from esmm_jax.schema import Schema
+from esmm_jax.shared_tables.targets import ATTENTION
 from esmm_jax.tasks import Head
 from esmm_jax.types import Array, Batch, InputError
 import flax.linen as nn
+import jax.numpy as jnp
 
 
 class Architecture(nn.Module):
@@ -25,6 +30,9 @@ class Architecture(nn.Module):
     dtype: See `LayerOptions`.
     cross_layers: DCN-v2 layers on the input vector, before everything else.
     cross_rank: Rank of their matrices; 0 is full rank.
+    interaction: `none`, `fm` or `deepfm`; see `models.interactions`.
+    attention_units: Hidden widths of the unit that weighs the entries of a list
+      which is combined by attention; see `ActivationUnit`.
     heads: Outputs of the estimator's own, each a tower on the input of the task
       that it is like: no table, expert or gate is added.
   """
@@ -38,7 +46,14 @@ class Architecture(nn.Module):
   dtype: str = 'float32'
   cross_layers: int = 0
   cross_rank: int = 0
+  interaction: str = 'none'
+  attention_units: Sequence[int] = (36,)
   heads: Sequence[Head] = ()
+
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    # Before the data is prepared, not only where the network is made.
+    check(self.interaction, self.schema)
 
   @property
   def tasks(self) -> tuple[str, ...]:
@@ -52,8 +67,23 @@ class Architecture(nn.Module):
 
   @property
   def num_tables(self) -> int:
-    """The number of embeddings of an id; a table row is that many times D."""
+    """The number of embeddings of an id, side by side in a row of the table."""
     return 1
+
+  @property
+  def first_order(self) -> int:
+    """L, the first-order weights behind each embedding in a row.
+
+    One for each task that reads the embedding, where there is a single one.
+    Beside others each embedding has one, which tasks that share it share too.
+    """
+    if self.interaction != 'deepfm':
+      return 0
+    return len(self.tasks) if self.num_tables == 1 else 1
+
+  def row_width(self, embed_dim: int) -> int:
+    """Returns the numbers in a row of the table, num_tables * (D + L)."""
+    return self.num_tables * (embed_dim + self.first_order)
 
   @property
   def layer_options(self) -> LayerOptions:
@@ -66,16 +96,19 @@ class Architecture(nn.Module):
         self.dtype,
     )
 
-  def private_inputs(self, table: Array, batch: Batch) -> list[Array]:
+  def inputs(self, table: Array, batch: Batch) -> Inputs:
     """Embeds a batch with each of the tables.
 
+    A model hands its outputs to `Inputs.added`.
+
     Args:
-      table: float32 [U, num_tables * D], the rows that `batch.slots` index.
+      table: float32 [U, num_tables * (D + L)], the rows that `batch.slots`
+        index.
       batch: B examples.
 
     Returns:
-      One [B, I] for each embedding. Number k belongs to task k; one past those
-      of the tasks, or a single one, is shared.
+      Vectors and terms. A vector has the fields, crossed, then with
+      `interaction='fm'` the products of the pairs.
 
     Raises:
       InputError: `cross_layers` or `cross_rank` is negative.
@@ -85,21 +118,102 @@ class Architecture(nn.Module):
           f'model.cross_layers is {self.cross_layers} and model.cross_rank'
           f' {self.cross_rank}; neither may be negative.'
       )
-    embed = FeatureEmbedding(self.schema, self.num_tables)
-    inputs = embed(table, batch)
-    if not self.cross_layers:
-      return inputs
+    form = self.num_tables, self.first_order, self.layer_options
+    embed = FeatureEmbedding(self.schema, *form, name='input')
+    vectors = embed(table, batch, self._activation_units())
+    if self.interaction == 'none':
+      return Inputs(self._crossed(vectors), {})
+    dim = table.shape[-1] // self.num_tables - self.first_order
+    fields = [
+        split_fields(v, self.schema, dim, self.first_order) for v in vectors
+    ]
+    num_floats = len(self.schema.float_fields)
+    products = [
+        FieldProducts(num_floats, name=name)(f.embedded, f.floats)
+        for name, f in zip(self._names('products'), fields)
+    ]
+    if self.interaction == 'fm':
+      pairs = zip(self._crossed(vectors), products)
+      joined = [jnp.concatenate(pair, axis=-1) for pair in pairs]
+      return Inputs(joined, {})
+    terms = self._terms(fields, products)
+    return Inputs(self._crossed([f.vector for f in fields]), terms)
+
+  def _terms(
+      self, fields: Sequence[Fields], products: Sequence[Array]
+  ) -> dict[str, Array]:
+    """Computes the factorization machine of each task, float32 [B].
+
+    Args:
+      fields: Of each embedding.
+      products: p of each, [B, D].
+    """
+    terms = {}
+    for k, task in enumerate(self.tasks):
+      # Its own embedding, the one that all share, or both.
+      read = [j for j in range(len(fields)) if j == k or self._is_shared(j)]
+      column = k if len(fields) == 1 else 0
+      term = Term(
+          fields[0].floats.shape[-1],
+          weighs=len(self.tasks) > 1 and self._is_shared(read[-1]),
+          name=f'tower_{task}_fm',
+      )
+      terms[task] = term(
+          [products[j] for j in read],
+          [fields[j].first[..., column] for j in read],
+          fields[0].floats,
+      )
+    return terms
+
+  def _is_shared(self, k: int) -> bool:
+    """Returns whether all tasks read embedding number k."""
+    return self.num_tables == 1 or k >= len(self.tasks)
+
+  def _names(self, part: str) -> list[str]:
+    """Names a part of the network for each embedding."""
     # A task's own cross network is named after its tower, so tower_l2 decays it
     # as it does the tower; `shared_cross` is not decayed.
-    is_shared = len(inputs) == 1
-    names = [] if is_shared else [f'tower_{t}_cross' for t in self.tasks]
-    names += ['shared_cross'] * (len(inputs) - len(names))
+    return [
+        f'shared_{part}' if self._is_shared(k) else
+        f'tower_{self.tasks[k]}_{part}'
+        for k in range(self.num_tables)
+    ]
+
+  def _crossed(self, vectors: list[Array]) -> list[Array]:
+    """Crosses each vector [B, I] with itself, if the model is to."""
+    if not self.cross_layers:
+      return vectors
     return [
         CrossNetwork(
             self.cross_layers, self.cross_rank, self.layer_options, name=name
         )(x)
-        for name, x in zip(names, inputs)
+        for name, x in zip(self._names('cross'), vectors)
     ]
+
+  def private_inputs(self, table: Array, batch: Batch) -> list[Array]:
+    """Returns the vectors of `inputs`, for a model that adds no terms.
+
+    Raises:
+      InputError: There would be terms, with `interaction='deepfm'`.
+    """
+    if self.interaction == 'deepfm':
+      raise InputError(
+          f"model.interaction is 'deepfm', and {type(self).__name__} adds no"
+          " terms to its outputs; set it to 'fm' or 'none', or take"
+          ' `self.inputs(table, batch)` in its `__call__`.'
+      )
+    return self.inputs(table, batch).vectors
+
+  def _activation_units(self) -> dict[str, list[ActivationUnit]]:
+    """Makes the units of each list with attention, one for each embedding."""
+    lists = [f for f in self.schema.inputs if f.combiner == ATTENTION]
+    make = functools.partial(
+        ActivationUnit, tuple(self.attention_units), self.layer_options
+    )
+    return {
+        f.name: [make(name=f'{n}_{k}') for n in self._names('attention')]
+        for k, f in enumerate(lists)
+    }
 
   def shared_input(self, table: Array, batch: Batch) -> Array:
     """Embeds a batch with the one table of a model: [B, I]."""

@@ -57,8 +57,8 @@ class DBMTL(MixtureArchitecture):
     require_experts(least=0, num_experts=self.num_experts)
     parents = relation_parents(self.relations, self.schema.tasks)
     where = batch.where
-    x = self.shared_input(table, batch)
-    x = self.mlp(self.shared_units, 'shared')(x, where, train)
+    embedded = self.inputs(table, batch)
+    x = self.mlp(self.shared_units, 'shared')(embedded.shared, where, train)
     inputs = dict.fromkeys(self.tasks, x)
     if self.num_experts:
       experts = self.experts(
@@ -78,7 +78,7 @@ class DBMTL(MixtureArchitecture):
       related[name], outputs[name] = tower(
           inputs[t], [related[p] for p in parents[t]], where, train
       )
-    return {name: outputs[name] for name in self.outputs}
+    return embedded.added({name: outputs[name] for name in self.outputs})
 
   def _order(
       self, parents: dict[str, tuple[str, ...]]

@@ -1,10 +1,14 @@
 """Embeds the ids of a batch into the input vectors of the networks."""
 
+from collections.abc import Mapping, Sequence
 import itertools
 
 from esmm_jax.embeddings.sums import sums_by_index, take
+from esmm_jax.embeddings.vectors import field_of
+from esmm_jax.models.attention import ActivationUnit, attend
 from esmm_jax.models.layers import LayerOptions
-from esmm_jax.schema import Schema, SlotLayout
+from esmm_jax.schema import Field, Schema, SlotLayout
+from esmm_jax.shared_tables.targets import ATTENTION
 from esmm_jax.types import Array, Batch
 import flax.linen as nn
 import jax
@@ -17,60 +21,145 @@ class FeatureEmbedding(nn.Module):
 
   A list field is pooled inside the field, by the sum of its weighted entries or
   their weighted mean, before the fields are joined (Figure 2 of the ESMM
-  paper). The table is not a parameter of this module: the train step passes in
-  the rows that the batch touches, so that only those have a gradient.
+  paper), or by attention to another field (`models.attention`). The table is
+  not a parameter of this module: the train step passes in the rows that the
+  batch touches, so that only those have a gradient.
 
   Attributes:
     schema: The fields.
     num_tables: Embeddings of an id; 2 for two networks that share nothing.
+    first_order: L, first-order weights behind each embedding of an id.
+    options: Initialiser and dtype of the projections of `Batch.vectors`.
   """
 
   schema: Schema
   num_tables: int = 1
+  first_order: int = 0
+  options: LayerOptions = LayerOptions()
 
-  def __call__(self, table: Array, batch: Batch) -> list[Array]:
+  @nn.compact
+  def __call__(
+      self,
+      table: Array,
+      batch: Batch,
+      units: Mapping[str, Sequence[ActivationUnit]] | None = None,
+  ) -> list[Array]:
     """Looks the ids up, pools lists and joins the fields.
 
     Args:
-      table: float32 [U, num_tables * D].
+      table: float32 [U, num_tables * (D + L)].
       batch: Its `slots` and `groups.slots` are rows of `table`.
+      units: Of each list that is combined by attention: one for each of the
+        `num_tables` embeddings (`Architecture.private_inputs` has them).
 
     Returns:
-      For each of the `num_tables` embeddings float32 [B, F * D + N].
+      For each of the `num_tables` embeddings float32 [B, F * D + N + F * L].
+      With K fields of `Batch.vectors` F + K in place of F: each is projected to
+      D numbers, without a bias, and stands behind the embeddings.
     """
     schema = self.schema
     size = batch.slots.shape[0]
-    joined = _pooled(schema.row_part, table, batch.slots, batch.weights)
+    joined = _pooled(
+        schema.row_part,
+        table,
+        batch.slots,
+        batch.weights,
+        units or {},
+        self.first_order,
+    )
     if schema.group_part.num_slots:
       groups = batch.groups
       # Each group is pooled once, however many of its examples are here.
       by_group = _pooled(
-          schema.group_part, table, groups.slots, groups.weights
+          schema.group_part, table, groups.slots, groups.weights, {}
       )  # [G, F', .]
       by_example = take(by_group, groups.segment_ids)  # [B, F', .]
       joined = jnp.concatenate([joined, by_example], axis=1)
-    parts = jnp.split(joined, self.num_tables, axis=-1)  # each [B, F, D]
+    parts = jnp.split(joined, self.num_tables, axis=-1)  # each [B, F, D + L]
+    floats = [batch.floats] if schema.float_fields else []
+
+    def joined_fields(part: Array) -> Array:
+      stop = part.shape[-1] - self.first_order
+      whole = [part[..., :stop].reshape(size, -1), *floats]
+      if self.first_order:
+        whole.append(part[..., stop:].reshape(size, -1))
+      return jnp.concatenate(whole, axis=-1) if len(whole) > 1 else whole[0]
+
     return [
-        jnp.concatenate([p.reshape(size, -1), batch.floats], axis=-1)
-        if schema.float_fields
-        else p.reshape(size, -1)
-        for p in parts
+        joined_fields(self._with_vectors(part, batch, k))
+        for k, part in enumerate(parts)
     ]
+
+  def _with_vectors(self, part: Array, batch: Batch, number: int) -> Array:
+    """Adds the projections of a batch's vectors as more fields of a part.
+
+    They have no first-order weights: theirs are 0.
+
+    Args:
+      part: One of the embeddings, [B, F, D + L].
+      batch: With K vectors.
+      number: Of the embedding.
+
+    Returns:
+      [B, F + K, D + L].
+    """
+    if not batch.vectors:
+      return part
+    name = 'vectors' if self.num_tables == 1 else f'vectors_{number}'
+    dim = part.shape[-1] - self.first_order
+    fields = [
+        self.options.dense(dim, f'{name}_{key}', use_bias=False)(v)
+        for key, v in sorted_by_field(batch.vectors)
+    ]
+    more = jnp.stack(fields, axis=1).astype(part.dtype)  # [B, K, D]
+    more = jnp.pad(more, ((0, 0), (0, 0), (0, self.first_order)))
+    return jnp.concatenate([part, more], axis=1)
+
+
+def neighbours(part: SlotLayout) -> list[tuple[Field, ...]]:
+  """Returns the lists that are looked up together, in their order.
+
+  They stand next to each other, are of one length, and all or none of them are
+  combined by attention.
+  """
+  alike = lambda f: (f.max_len, f.combiner == ATTENTION)
+  return [tuple(run) for _, run in itertools.groupby(part.pooled_fields, alike)]
 
 
 def _pooled(
-    part: SlotLayout, table: Array, slots: Array, weights: Array
+    part: SlotLayout,
+    table: Array,
+    slots: Array,
+    weights: Array,
+    units: Mapping[str, Sequence[ActivationUnit]],
+    first_order: int = 0,
 ) -> Array:
-  """Pools each field of a part of the schema: [n, F, num_tables * D]."""
+  """Pools each field of a part of the schema: [n, F, num_tables * (D + L)]."""
   first = len(part.id_fields)
-  pooled, start = [take(table, slots[:, :first])], 0
-  # Neighbours that are of one length are pooled together.
-  for length, run in itertools.groupby(part.pooled_fields, lambda f: f.max_len):
-    mean = np.array([f.combiner == 'mean' for f in run])
-    stop = start + len(mean) * length
-    by_list = (-1, len(mean), length)
+  ids = take(table, slots[:, :first])
+  pooled, start = [ids], 0
+  for run in neighbours(part):
+    length = run[0].max_len
+    stop = start + len(run) * length
+    by_list = (-1, len(run), length)
     w = weights[:, start:stop].reshape(by_list)
     entries = slots[:, first + start : first + stop].reshape(by_list)
+    start = stop
+    if run[0].combiner == ATTENTION:
+      vectors = take(table, entries)  # [n, len(run), length, .]
+      attended = [
+          attend(
+              units[f.name],
+              vectors[:, k],
+              ids[:, part.columns[f.target].start],
+              w[:, k],
+              first_order,
+          )
+          for k, f in enumerate(run)
+      ]
+      pooled.append(jnp.stack(attended, axis=1))
+      continue
+    mean = np.array([f.combiner == 'mean' for f in run])
     vectors = pooled_sum(table, entries, w)  # [n, len(mean), .]
     if mean.any():
       # An empty list is the zero vector, not 0 / 0.
@@ -78,7 +167,6 @@ def _pooled(
       divided = mean[:, None] & (total > 0)
       vectors = vectors / jnp.where(divided, total, 1.0)
     pooled.append(vectors)
-    start = stop
   return jnp.concatenate(pooled, axis=1) if start else pooled[0]
 
 
@@ -136,23 +224,35 @@ def _pooled_sum_backward(
 pooled_sum.defvjp(_pooled_sum_forward, _pooled_sum_backward)
 
 
-def field_columns(schema: Schema, width: int) -> dict[str, list[int]]:
+def sorted_by_field(vectors: Mapping[str, Array]) -> list[tuple[str, Array]]:
+  """Returns `Batch.vectors` in the order of the fields."""
+  number = lambda item: int(item[0].partition('_')[0])
+  return sorted(vectors.items(), key=number)
+
+
+def field_columns(
+    schema: Schema, width: int, vectors: Mapping[str, Array] | None = None
+) -> dict[str, list[int]]:
   """Returns the columns of each field in the output of `FeatureEmbedding`.
 
   Args:
     schema: The fields.
-    width: Width of the vector, F * D + N.
+    width: Width of the vector, F * D + N, with K `vectors` (F + K) * D + N.
+    vectors: `Batch.vectors`; their columns are with those of their field.
 
   Returns:
     Field name -> its columns.
   """
-  embedded = schema.inputs
-  dim = (width - len(schema.float_fields)) // max(len(embedded), 1)
+  embedded, more = schema.inputs, sorted_by_field(vectors or {})
+  num = len(embedded) + len(more)
+  dim = (width - len(schema.float_fields)) // max(num, 1)
   columns = {
       f.name: list(range(k * dim, (k + 1) * dim))
       for k, f in enumerate(embedded)
   }
-  start = len(embedded) * dim
+  for k, (key, _) in enumerate(more, len(embedded)):
+    columns[field_of(schema, key).name] += range(k * dim, (k + 1) * dim)
+  start = num * dim
   return columns | {
       f.name: [start + k] for k, f in enumerate(schema.float_fields)
   }

@@ -35,7 +35,8 @@ class MMoE(MixtureArchitecture):
   ) -> dict[str, Array]:
     """Computes the outputs of a batch; see `SharedEmbedding`."""
     require_experts(num_experts=self.num_experts)
-    x, where = self.shared_input(table, batch), batch.where
+    embedded, where = self.inputs(table, batch), batch.where
+    x = embedded.shared
     experts = self.experts(
         self.num_experts, 'shared_experts', x, where, train
     )  # E outputs [B, H]
@@ -47,4 +48,4 @@ class MMoE(MixtureArchitecture):
           t: self.mixed(f'gate_{t}', x, experts, where, train)
           for t in self.tasks
       }
-    return self.run_towers(inputs, where, train)
+    return embedded.added(self.run_towers(inputs, where, train))

@@ -47,7 +47,8 @@ class PLE(MixtureArchitecture):
         num_shared_experts=self.num_shared_experts,
     )
     where = batch.where
-    shared = self.shared_input(table, batch)
+    embedded = self.inputs(table, batch)
+    shared = embedded.shared
     x = dict.fromkeys(self.tasks, shared)
 
     for j in range(self.levels):
@@ -75,4 +76,4 @@ class PLE(MixtureArchitecture):
         shared = self.mixed(
             f'shared_gate_{j}', shared, all_experts, where, train
         )
-    return self.run_towers(x, where, train)
+    return embedded.added(self.run_towers(x, where, train))

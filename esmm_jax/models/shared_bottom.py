@@ -27,6 +27,7 @@ class SharedBottom(Architecture):
       self, table: Array, batch: Batch, *, train: bool = False
   ) -> dict[str, Array]:
     """Computes the outputs of a batch; see `SharedEmbedding`."""
-    x = self.shared_input(table, batch)
-    h = self.mlp(self.shared_units, 'shared')(x, batch.where, train)
-    return self.run_towers(dict.fromkeys(self.tasks, h), batch.where, train)
+    embedded, where = self.inputs(table, batch), batch.where
+    h = self.mlp(self.shared_units, 'shared')(embedded.shared, where, train)
+    outputs = self.run_towers(dict.fromkeys(self.tasks, h), where, train)
+    return embedded.added(outputs)

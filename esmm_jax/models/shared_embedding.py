@@ -51,7 +51,8 @@ class SharedEmbedding(Architecture):
     """Computes the outputs of a batch.
 
     Args:
-      table: float32 [U, num_tables * D], the rows that `batch.slots` index.
+      table: float32 [U, num_tables * (D + L)], the rows that `batch.slots`
+        index.
       batch: B examples.
       train: Acts as in training (dropout, norms).
 
@@ -61,21 +62,23 @@ class SharedEmbedding(Architecture):
     Raises:
       InputError: `groups` is malformed, or does not go with other options.
     """
-    x = self.private_inputs(table, batch)
+    embedded = self.inputs(table, batch)
+    x = embedded.vectors
     if self.groups:
-      if not self.share_embeddings or self.cross_layers:
+      widened = self.cross_layers or self.interaction == 'fm'
+      if not self.share_embeddings or widened:
         raise InputError(
             'model.groups has networks that the towers share, on fields that'
-            ' are still apart; it needs model.share_embeddings=True and'
-            ' model.cross_layers=0.'
+            ' are still apart; it needs model.share_embeddings=True,'
+            " model.cross_layers=0, and no model.interaction='fm'."
         )
-      x = [self._grouped(x[0], batch.where, train)]
+      x = [self._grouped(x[0], batch, train)]
     inputs = {t: x[k % len(x)] for k, t in enumerate(self.tasks)}
-    return self.run_towers(inputs, batch.where, train)
+    return embedded.added(self.run_towers(inputs, batch.where, train))
 
-  def _grouped(self, x: Array, where: Array, train: bool) -> Array:
+  def _grouped(self, x: Array, batch: Batch, train: bool) -> Array:
     """Replaces the groups' fields in x [B, F * D + N] by network outputs."""
-    columns = field_columns(self.schema, x.shape[-1])
+    columns = field_columns(self.schema, x.shape[-1], batch.vectors)
     seen, parts = set(), []
     for k, names in enumerate(self.groups):
       if not isinstance(names, (tuple, list)) or not names:
@@ -90,7 +93,7 @@ class SharedEmbedding(Architecture):
         seen.add(name)
       index = np.concatenate([columns[name] for name in names])
       network = self.mlp(self.group_units, f'shared_group_{k}')
-      parts.append(network(x[:, index], where, train))
+      parts.append(network(x[:, index], batch.where, train))
     rest = [c for name, c in columns.items() if name not in seen]
     if rest:
       parts.append(x[:, np.concatenate(rest)].astype(parts[0].dtype))

@@ -23,7 +23,7 @@ class SingleTask(Architecture):
     match_params: If > 0, scales the widths by one factor so that all towers
       together have this many parameters (`num_network_params` of another run's
       results.json), as nearly as whole widths allow. Norms, cross layers,
-      the slopes of activations and heads are not counted.
+      interactions, the slopes of activations and heads are not counted.
 
   References:
     Tang et al., Progressive Layered Extraction, RecSys 2020, equation 11, for
@@ -43,17 +43,18 @@ class SingleTask(Architecture):
       self, table: Array, batch: Batch, *, train: bool = False
   ) -> dict[str, Array]:
     """Computes the outputs of a batch; see `SharedEmbedding`."""
-    inputs = dict(zip(self.tasks, self.private_inputs(table, batch)))
+    embedded = self.inputs(table, batch)
+    inputs = dict(zip(self.tasks, embedded.vectors))
     units = tuple(self.tower_units)
     if self.match_params:
       target = self.match_params / len(self.tasks)
       units = scaled_widths(inputs[self.tasks[0]].shape[-1], units, target)
-    return {
+    return embedded.added({
         name: Tower(units, self.layer_options, name=f'tower_{name}')(
             inputs[task], batch.where, train
         )
         for name, task in self.outputs.items()
-    }
+    })
 
 
 def tower_params(num_inputs: int, units: Sequence[int]) -> int:

@@ -59,7 +59,8 @@ class STEM(MixtureArchitecture):
         num_shared_experts=self.num_shared_experts,
     )
     where = batch.where
-    *task_inputs, shared = self.private_inputs(table, batch)
+    embedded = self.inputs(table, batch)
+    *task_inputs, shared = embedded.vectors
     x = dict(zip(self.tasks, task_inputs))
 
     def mixed(name: str, x: Array, outputs: list[Array]) -> Array:
@@ -90,4 +91,4 @@ class STEM(MixtureArchitecture):
       if j < self.levels - 1:
         all_experts = sum(outputs.values(), []) + shared_experts
         shared = mixed(f'shared_gate_{j}', shared, all_experts)
-    return self.run_towers(x, where, train)
+    return embedded.added(self.run_towers(x, where, train))

@@ -18,6 +18,8 @@ OPTIMIZER_KEYS = {
     'sgd': ('momentum',),
     'rowwise_adagrad': ('initial_accumulator', 'eps'),
 }
+# Data sets without a column of attention, but for those of a person's log.
+_OURS = ('ali_ccp', 'kuairand', 'synthetic_funnel', 'tabular')
 _CSV = ('separator', 'header', 'encoding', 'null_values', 'quote')
 
 
@@ -148,7 +150,11 @@ def _of_model(flat: Mapping[str, Any]) -> Iterator[Idle]:
   name = flat.get('model.name')
   if not flat.get('model.cross_layers'):
     yield Idle('model.cross_rank', 'model.cross_layers is 0', (0, None))
-  unused = set()
+  unused = {'model.attention_units'}  # Without dropout and norm.
+  attends = 'combiner=attention' in _text(flat.get('dataset.ids'))
+  if not attends and flat.get('dataset.name') in _OURS:
+    why = 'no column of dataset.ids has combiner=attention'
+    yield Idle('model.attention_units', why, (None,))
   if name in ('dbmtl', 'mmoe'):
     num = flat.get('model.num_experts', 0 if name == 'dbmtl' else 4)
     num = num if isinstance(num, int) else 2  # Refused elsewhere.
@@ -174,7 +180,8 @@ def _of_model(flat: Mapping[str, Any]) -> Iterator[Idle]:
     yield Idle('model.dropout', why, (0.0, 0.2, None))
     yield Idle('model.norm', why, ('none', None))
     yield Idle('model.activation', why, ('relu', None))
-    if name in ('shared_embedding', 'single_task', 'shared_bottom'):
+    plain = name in ('shared_embedding', 'single_task', 'shared_bottom')
+    if plain and not attends:
       yield Idle('model.dtype', why, ('float32', None))  # Others have gates.
 
 
@@ -186,14 +193,15 @@ def _of_log(flat: Mapping[str, Any]) -> Iterator[Idle]:
   """Yields the idle keys of a log of one's own."""
   # A value of a wrong type is refused where its section is read.
   get = lambda option: _text(flat.get(f'dataset.{option}'))
-  if not get('id') and not get('ids'):
+  if not get('id') and not get('ids') and not get('crosses'):
     why = 'dataset.id and dataset.ids are empty, so nothing is embedded'
     yield Idle('dataset.min_count', why, (2, None))
     yield Idle('table_optimizer', why, ('', None))
     yield Idle('table_moments', why, ('float32', None))
     yield Idle('embedding_l2', why, (0.0, None))
     yield Idle('embed_init_scale', why, (0.01, None))
-    yield Idle('model.embed_dim', why, None)
+    if flat.get('model.interaction') in ('none', None):
+      yield Idle('model.embed_dim', why, None)
   after = ':after=' in get('labels')
   if not after and not (get('click') and (get('cart') or get('conversion'))):
     why = 'no label comes after another one (dataset.conversion, labels)'

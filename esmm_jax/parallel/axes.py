@@ -46,6 +46,7 @@ ATTRIBUTES = {
     'bad_step': PER_REPLICA,
     'skipped': SKIPPED,
     'balance': BY_REPLICA,
+    'noted': PER_REPLICA,
 }
 
 

@@ -46,6 +46,7 @@ PROTOCOL = Protocol(
         'batch_size': 2000,
         'learning_rate': 1e-3,
         'num_epochs': 100,
+        'evals_per_epoch': 1,
         'selection.metric': 'valid/ctcvr/auc',
         'selection.mode': 'max',
         'selection.patience': 1,

@@ -53,6 +53,7 @@ PROTOCOL = Protocol(
         'batch_size': 2048,
         'learning_rate': 1e-3,
         'num_epochs': 10,
+        'evals_per_epoch': 1,
         'selection.metric': 'valid/ctcvr/auc',
         'selection.mode': 'max',
         'selection.patience': 3,

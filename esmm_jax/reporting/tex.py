@@ -132,6 +132,7 @@ def _float(grid: Grid, title: str, label: str, k: int, num: int) -> str:
       r'\centering',
       r'\small',
       f'\\setlength{{\\tabcolsep}}{{{_SEP:g}pt}}',
+      '\\setlength{\\belowcaptionskip}{4pt}',  # The caption is above.
       f'\\caption{{{caption}.}}',
       f'\\label{{{label}}}',
       tabular(grid),

@@ -94,8 +94,8 @@ class Averaged(Predictor):
     if len(self.members) == 1:
       return super().calibrators(kind)
     raise InputError(
-        f'calibrated={kind}: a calibration is of one run, and these are'
-        f' {len(self.members)}, whose mean has none. Leave it away.'
+        f'calibrated={kind}: a calibration belongs to one run, but this is the'
+        f' mean of {len(self.members)} runs. Leave it out.'
     )
 
   def _predict(self, batch: Batch) -> tuple[Any, Any]:

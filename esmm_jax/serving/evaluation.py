@@ -58,9 +58,14 @@ class Evaluates:
 
   def texts(self, field: str) -> list[str] | None:
     """Returns the texts of a field's ids 2, 3 and so on; None without."""
-    if self._encoder is None or field not in self._encoder.raw_names:
+    if self._encoder is None or field not in self._encoder.names:
       return None
     return self._encoder.values(self.schema.field(field).table)
+
+  def makes(self, field: str) -> bool:
+    """True if a field is a bucket or a cross, and no raw column."""
+    inputs = self._encoder.inputs if self._encoder is not None else ()
+    return any(c.is_made and c.name == field for c in inputs)
 
   def evaluate(
       self,
@@ -75,9 +80,9 @@ class Evaluates:
       columns: Rows as `predict` takes them, with the columns of the labels too,
         which no history sees: those of the run's log, or those of the schema
         where it has no encoder.
-      by: Column whose most frequent values get metrics of their own, or
-        `unseen:FIELD`: rows whose ids of a field training saw, or did not see;
-        '': none.
+      by: Column whose most frequent values get metrics of their own, or a
+        bucket or cross that the model reads; or `unseen:FIELD`: rows whose ids
+        of a field training saw, or did not see; '': none.
       calibrated: See `predict`.
       joint: See there.
 

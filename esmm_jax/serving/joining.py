@@ -102,8 +102,8 @@ def write(
     write_table(table.replace_schema_metadata(whole.metadata).cast(whole))
   except (pa.ArrowException, ValueError) as e:
     raise InputError(
-        f'{path}: the key is no text in UTF-8, or of another type than in the'
-        f' first file ({e}). Give the files one type, or leave --key away.'
+        f'{path}: the key is not UTF-8 text, or has another type than in the'
+        f' first file ({e}). Give all files the same type, or leave --key out.'
     ) from e
 
 

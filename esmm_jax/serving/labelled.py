@@ -58,15 +58,16 @@ class Reader:
 
     Args:
       predictor: A `Predictor` of a run.
-      by: Column that divides rows into segments, or `unseen:FIELD`; '' for
-        none.
+      by: Column that divides rows into segments, a field that the run's
+        encoder makes of columns, or `unseen:FIELD`; '' for none.
 
     Raises:
       InputError: The model is not of a run, or has no such field.
     """
     schema = predictor.schema
     self._unseen = segments.unseen_field(schema, by)
-    by = '' if self._unseen else by
+    self._made = by if predictor.makes(by) else ''
+    by = '' if self._unseen or self._made else by
     self._predictor, self._by = predictor, by
     self._config = _log_config(predictor)
     if self._config:
@@ -132,6 +133,8 @@ class Reader:
     segment = chunk.texts(self._by) if self._by else None
     if self._unseen:
       segment = segments.texts_of_unseen(encoded, self._unseen)
+    if self._made:
+      segment = segments.texts_of_split(self._predictor, encoded, self._made)
     return Labelled(
         encoded,
         {name: labels[name] for name in self._predictor.schema.labels},
@@ -180,8 +183,8 @@ class Reader:
           raise
         # The rule that training had is no flag of an evaluation.
         raise InputError(
-            f'{what} The run had no rule for such rows; mend them or leave them'
-            ' out.'
+            f'{what} The run has no rule for such rows; correct them or leave'
+            ' them out.'
         ) from e
     labels = {}
     for task in self._predictor.schema.tasks:

@@ -87,15 +87,15 @@ def _named(text: str) -> list[str]:
   if os.path.isdir(whole) or not parts:
     if ',' in text and _all_runs(text):
       streams.warn(
-          f'--workdir={text} is taken for one folder, as there is one of that'
-          ' name. With its names in quotes it is several.'
+          f'--workdir={text} is read as one folder, because a folder of that'
+          ' name exists. To name several folders, put each in quotes.'
       )
     return [whole]
   inside = sum(part.count(',') for part in parts)
   if text.count(',') - inside != len(parts) - 1:
     raise InputError(
-        f'--workdir={text}: a name between the commas is empty. Name a run'
-        ' there, or put a name that holds a comma in quotes.'
+        f'--workdir={text}: there is an empty name between the commas. Name a'
+        ' run there, or quote a name that contains a comma.'
     )
   if len(parts) == 1 and quoted_names.unquote(text) == text.strip():
     return [whole]  # As it stands, blanks too.
@@ -161,8 +161,8 @@ def require_alike(members: Sequence[Trained]) -> None:
       stamps = [stamp(other), stamp(two)]
       if stamps[0].params_sha256 and stamps[0] == stamps[1]:
         raise InputError(
-            f'{other.folder} and {two.folder} have the same parameters: one is'
-            ' a copy of the other. Name each run once.'
+            f'{other.folder} and {two.folder} have the same parameters, so one'
+            ' is a copy of the other. Name each run once.'
         )
 
 

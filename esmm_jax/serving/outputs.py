@@ -36,14 +36,14 @@ def check(path: str, sources: Sequence[str] = ()) -> None:
     )
   if not path.lower().endswith(ENDINGS):
     raise InputError(
-        f'--output={path}: the ending says what is written; it must be one of'
+        f'--output={path}: the ending sets the format and must be one of'
         f' {", ".join(ENDINGS)}.'
     )
   for source in sources:
     if _are_same(path, source):
       raise InputError(
-          f'--output={path} is {source} of --input, which is never written'
-          ' over; name another file.'
+          f'--output={path} is {source} of --input, which is never overwritten;'
+          ' name another file.'
       )
 
 

@@ -296,5 +296,5 @@ def _encoder(folder: str, schema: Schema) -> Any:
     return None
   encoder = Encoder.load(path)
   manifest.require_encoder(folder, encoder_hashes.hashes(encoder, path))
-  names = [f.name for f in schema.fields if f.name in encoder.raw_names]
+  names = [f.name for f in schema.fields if f.name in encoder.names]
   return encoder.select(names)

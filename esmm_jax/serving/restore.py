@@ -115,9 +115,9 @@ def _params(
     if step is None or step < results['steps']:
       why = ' '.join(checkpoints.messages)
       raise InputError(
-          f'--workdir={run} has no sound checkpoint of its last step. {why}'
-          ' Train again with the same command; it finishes the run from the'
-          ' checkpoint that is left.'
+          f'--workdir={run} has no intact checkpoint of its last step. {why}'
+          ' Repeat the training command, which finishes the run from the'
+          ' remaining checkpoint.'
       )
     carried = manifest.of_position(chosen.position(checkpoints))
     began = verify.run(run, config, read_schema(run), carried)

@@ -44,8 +44,8 @@ def unseen_field(schema: Schema, by: str) -> str:
   fields = [f.name for f in schema.inputs if f.kind != 'float']
   if name not in fields:
     raise InputError(
-        f'--by={by}: {name!r} is no field of ids that the model reads, which'
-        f' {UNSEEN} needs. {suggest(name, fields)}'
+        f'--by={by}: {name!r} is not an id field that the model reads, and'
+        f' {UNSEEN} needs one. {suggest(name, fields)}'
     )
   return name
 
@@ -93,8 +93,8 @@ def texts_of_split(predictor: Any, columns: Columns, by: str) -> pa.Array:
   ]
   if by not in whole:
     raise InputError(
-        f'--by={by}: a split is divided by a column of single ids or whole'
-        f' numbers. {suggest(by, whole)}'
+        f'--by={by}: with --split, name a column with one id or whole number'
+        f' per row. {suggest(by, whole)}'
     )
   values = np.asarray(columns[by])
   names = predictor.texts(by)

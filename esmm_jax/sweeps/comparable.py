@@ -23,6 +23,7 @@ _REFIT = (
     *('refit_identity', 'refit_params_sha256', 'refit_step'),
     *('refit_metric', 'refit_split', 'refit_data'),
 )
+_VECTORS = ('model.vectors', 'model.vectors_sha256', 'model.vectors_form')
 # Keys that say where files lie, and what follows from another run; the data and
 # that run's parameters have hashes of their own.
 _FREE = (
@@ -31,6 +32,7 @@ _FREE = (
     'dataset.vocabulary_sha256',
     'init_from',
     'init_sha256',
+    *_VECTORS,
     *_REFIT,
 )
 _ABSENT = 'absent'
@@ -150,6 +152,8 @@ def check_alike(
   free |= {seed, 'dataset.raw_dir'}
   if 'init_from' in free:  # The fingerprints of what it names.
     free |= {'init_sha256', 'dataset.vocabulary_sha256'}
+  if 'model.vectors' in free:
+    free |= set(_VECTORS)
   if 'refit_of' in free:
     free |= {*_REFIT, *OF_REFIT}
   first, expected = '', {}

@@ -47,9 +47,9 @@ def pair(weights: Mapping[str, float], tasks: Tasks, named: str = ''):
     labelled = [t for t in trained if _own_space(t, tasks)]
     if len(labelled) < 2:
       raise InputError(
-          f'a seesaw is of two losses, and this config trains'
-          f' {", ".join(trained)}. Name two of them by --tasks, with'
-          ' --scores, or add a label to the data.'
+          'a seesaw needs two losses, but this config trains'
+          f' {", ".join(trained)}. Name two of them with --tasks, and --scores,'
+          ' or add a label to the data.'
       )
     return labelled[0], labelled[-1]
   names = _two('tasks', named)
@@ -102,13 +102,13 @@ def score_spaces(
   for term, space in zip(terms, chosen):
     if space not in choices:
       raise InputError(
-          f'the loss {term} has no AUC by itself; name what is traded by'
-          f' --scores, two of {", ".join(choices)}.'
+          f'the loss {term} has no AUC of its own; name the two scores to'
+          f' compare with --scores, from {", ".join(choices)}.'
       )
   if chosen[0] == chosen[1]:
     raise InputError(
         f'{terms[0]} and {terms[1]} are both scored by {chosen[0]}; name other'
-        f' losses by --tasks, or two of {", ".join(choices)} by --scores.'
+        f' losses with --tasks, or two of {", ".join(choices)} with --scores.'
     )
   return chosen[0], chosen[1]
 

@@ -96,8 +96,8 @@ def common_ctr_order(
   except graphlib.CycleError as e:
     circle = ' and '.join(sorted({runs[r] for r in e.args[1]}))
     raise InputError(
-        f'common_ctr: {circle} name each other, so none can be tested first.'
-        ' Let one of them name itself (common_ctr=.).'
+        f"common_ctr: {circle} use each other's pCTR, so none can be tested"
+        ' first. Set common_ctr=. in one of them, to use its own pCTR.'
     ) from e
   return {r: source[r] for r in order}
 
@@ -138,8 +138,8 @@ def _saved_ctr(run: str, click: Array | None, folder: str) -> np.ndarray:
     )
   if click is not None and not np.array_equal(columns['click'], click):
     raise InputError(
-        f'common_ctr={folder}: {path} is of other rows than this run\'s test'
-        ' split.'
+        f'common_ctr={folder}: {path} has the predictions of other rows than'
+        " this run's test split. Name a run with the same test split."
     )
   p = p.astype(np.float64)
   return np.clip(special.logit(p), -_LARGEST, _LARGEST).astype(np.float32)

@@ -15,22 +15,19 @@ from typing import Any
 from esmm_jax import locks, ownership
 from esmm_jax.data.store.split_parts import shared_rows
 from esmm_jax.parallel import processes
-from esmm_jax.training import parts, program as programs
-from esmm_jax.training import selection
+from esmm_jax.training import parts, program as programs, selection
 from esmm_jax.training.balanced import idle, replayed
 from esmm_jax.training.clock import Clock
 from esmm_jax.training.common_ctr import common_ctr_order
 from esmm_jax.training.frozen.columns import with_labels
-from esmm_jax.training.initial import initial, placed
+from esmm_jax.training.initial import begun, initial, placed
+from esmm_jax.training.noting import notes
 from esmm_jax.training.predict import Split, SplitPredictor
 from esmm_jax.training.replica_run import Run
 from esmm_jax.training.settings import Settings
 from esmm_jax.training.state import TrainState
-from esmm_jax.types import InputError
-from esmm_jax.warm_start.base import Base
-from esmm_jax.warm_start.takeover import take_over
-from esmm_jax.workdir import chosen, end_note, manifest, provenance, soundness
-from esmm_jax.workdir import stopping, verify
+from esmm_jax.workdir import chosen, end_note, manifest, provenance
+from esmm_jax.workdir import soundness, stopping, verify
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.folder import claim
 from esmm_jax.workdir.mirrors import choice as mirrors
@@ -104,8 +101,8 @@ class Job:
       InputError: A folder is gone, or the disk or the mirror refuses it.
     """
     self.check_folders()
-    step, arrays = int(state.step), {'state': state, 'best': best}
-    self.checkpoints.save(step, arrays, self.position(*self.runs))
+    arrays = {'state': notes.without(state), 'best': best}
+    self.checkpoints.save(int(state.step), arrays, self.position(*self.runs))
     mirrors.saved(self.warn)
 
   def position(self, *runs: Run) -> dict[str, Any]:
@@ -204,12 +201,13 @@ def initialise_or_restore(job: Job) -> tuple[TrainState, Any]:
   program, runs, checkpoints = job.program, job.runs, job.checkpoints
   layout = program.layout
   init = functools.partial(initial, program, [run.settings for run in runs])
-  resumes, begins = checkpoints.latest_step is not None, ''
+  resumes, begins = checkpoints.latest_step is not None, []
   unread = []
   if not resumes:  # Nothing is left behind by a model that cannot be.
     state = replayed.with_weights(init(), program)
     unread = idle.warnings(program, [run.settings for run in runs], state)
-    state, begins = _take_over(job, placed(state, program))
+    state, begins, more = begun(placed(state, program), program, job.common)
+    unread += more
     best = selection.copy(state.params) if job.keeps_best else {}
   warnings = [*checkpoints.messages, *_manifests(job), *unread]
   _claim(job)
@@ -231,33 +229,11 @@ def initialise_or_restore(job: Job) -> tuple[TrainState, Any]:
     run.open(start, program.total_steps, shows=run is runs[0])
   for warning in dict.fromkeys(warnings):
     job.warn(warning)
-  if begins:
-    runs[0].writer.say(begins)
+  for line in begins:
+    runs[0].writer.say(line)
   if start:
     runs[0].writer.say(f'Going on at step {start} of {program.total_steps}.')
   return state, best
-
-
-def _take_over(job: Job, state: TrainState) -> tuple[TrainState, str]:
-  """Takes over the parameters of the run that `init_from` names, if it does.
-
-  Returns:
-    The state, and a line that says what was taken over, or ''.
-
-  Raises:
-    InputError: That run does not fit, or is another one than at the start.
-  """
-  init = job.common.init
-  if not init.init_from:
-    return state, ''
-  base = Base.open(init.init_from)
-  if base.sha256 != init.init_sha256:
-    raise InputError(
-        f'init_from={base.run} was trained anew since this run began. Use'
-        ' another --workdir.'
-    )
-  program = job.program
-  return take_over(state, base, program.schema, program.builder)
 
 
 def _manifests(job: Job) -> list[str]:

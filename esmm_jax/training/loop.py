@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 import contextlib
 import functools
-import math
 import os
 from typing import Any
 
@@ -16,6 +15,8 @@ from esmm_jax.training.console import header
 from esmm_jax.training.console.evaluation import line
 from esmm_jax.training.feeding import Streamed
 from esmm_jax.training.job import Job
+from esmm_jax.training.noting import notes
+from esmm_jax.training.noting.rhythm import Rhythm
 from esmm_jax.training.replica_run import check_alike
 from esmm_jax.training.resident import Resident
 from esmm_jax.training.settings import Settings
@@ -175,14 +176,15 @@ def train(job: Job, state: TrainState, best: Any) -> tuple[TrainState, Any]:
   Raises:
     Stopped: The process was asked to stop (`stopping`); the run is saved.
   """
-  program, log = job.program, job.common.run.log_every
-  every, total = _steps_between_evaluations(job), program.total_steps
+  program, rhythm = job.program, Rhythm.of(job)
+  every, log, total = rhythm
   hyper = program.layout.put_state(program.hyper)
   step = start = int(state.step)
-  reported = lambda n: n % every == 0 or n % log == 0 or n == total
+  state = notes.begun(state, program.layout)
   kind = Resident if program.resident else Streamed
   feed = kind(
-      program.plan, program.batches, program.layout, start, total, reported
+      program.plan, program.batches, program.layout, start, total,
+      rhythm.reports,
   )
   phases.tell_exchanged(job, feed.exchanged(state))
   # Batches are made by one thread at a time: the one that works ahead has to
@@ -200,12 +202,12 @@ def train(job: Job, state: TrainState, best: Any) -> tuple[TrainState, Any]:
         job.clock.read()
       job.traces = max(job.traces, feed.traces)
       step = stop
-      if reported(step):
-        evaluates = step % every == 0 or step == total
+      if rhythm.reports(step):
         batch_hash = feed.hash_after(step)
+        evaluates = rhythm.evaluates(step)
         state, best = _look(job, state, best, evaluates, batch_hash)
   phases.report(job, state)  # A state that was restored may hold a failure.
-  return state, best
+  return notes.without(state), best
 
 
 def _look(
@@ -276,16 +278,11 @@ def _evaluate(
   epoch = step / job.program.batches.steps_per_epoch
   for r in active:
     metrics = {**losses[r], **phases.prefixed('valid', valid.get(r, {}))}
-    better[r] = runs[r].update(step, metrics)
+    better[r] = runs[r].update(step, notes.left_out(metrics))
     metric = runs[r].selection.metric
     runs[0].writer.say(runs[r].label + line(step, epoch, metrics, metric))
     runs[r].writer.write(step, metrics)
   return selection.merge(best, state.params, better) if any(better) else best
-
-
-def _steps_between_evaluations(job: Job) -> int:
-  length = job.program.batches.steps_per_epoch
-  return max(1, math.ceil(length / job.common.training.evals_per_epoch))
 
 
 def _stopped(name: str, step: int, total: int) -> stopping.Stopped:

@@ -51,6 +51,7 @@ class Request(NamedTuple):
     optimizer: Settings of its optimizer.
     mesh: Devices that share rows and replicas.
     keeps_best: Whether the parameters of the best evaluation are kept too.
+    first_order: L, first-order weights behind each embedding.
   """
 
   num_rows: int
@@ -62,6 +63,7 @@ class Request(NamedTuple):
   optimizer: OptimizerOptions
   mesh: MeshOptions
   keeps_best: bool
+  first_order: int = 0
 
 
 def check(request: Request, limit_gb: float = 0.0) -> None:
@@ -87,15 +89,15 @@ def check(request: Request, limit_gb: float = 0.0) -> None:
   each = ' on each device' if jax.device_count() > 1 else ''
   raise InputError(
       f'The embedding table does not fit: {sums}; together {_gb(total)}{each},'
-      f' and there are {_gb(limit)}. It would be with {options}. A larger'
-      ' dataset.min_count makes it smaller. If this is not what there is,'
-      ' set memory_limit_gb.'
+      f' but only {_gb(limit)} are available. Memory with other options:'
+      f' {options}. A larger dataset.min_count makes the table smaller. If more'
+      ' memory is available, set memory_limit_gb.'
   )
 
 
 def needed(request: Request) -> Sequence[MemoryItem]:
   """Lists the parts that grow with the table or the batch, of one device."""
-  width = request.embed_dim * request.num_tables
+  width = request.num_tables * (request.embed_dim + request.first_order)
   num_rows = -(-request.num_rows // request.mesh.rows)
   replicas = -(-request.replicas // request.mesh.replicas)
   table = jax.ShapeDtypeStruct((num_rows, replicas, width), jnp.float32)

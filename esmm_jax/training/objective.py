@@ -25,11 +25,11 @@ def weights(settings: Settings, estimator: Bound) -> dict[str, float]:
     if not chosen.get(term) and not settings.init.init_from:
       is_zero = 'is 0' if term in chosen else 'is no term of it'
       raise InputError(
-          f'loss_weights.{term} {is_zero}, but estimator='
-          f'{settings.objective.estimator!r} weighs or labels rows by the'
-          ' output that this term trains. Give it a weight, or take the'
-          ' predictions of another run, estimator_options.frozen_run, where'
-          ' there is that option.'
+          f'loss_weights.{term} {is_zero}, but'
+          f' estimator={settings.objective.estimator!r} weights or labels rows'
+          ' with the output that this term trains. Set a weight above 0, or use'
+          ' the predictions of another run, with estimator_options.frozen_run'
+          ' if the estimator has it.'
       )
   return chosen
 
@@ -43,8 +43,8 @@ def check_sampled(name: str, estimator: Bound, tasks: Tasks) -> None:
   clicked = [s.key for s in spaces(tasks) if s.given == 'click']
   if 'cvr_clicked' not in {*estimator.weights} & {*clicked}:
     raise InputError(
-        'sampling is of the rows of the loss cvr_clicked, which'
-        f' estimator={name!r} does not have for these tasks.'
+        f'sampling acts on the loss cvr_clicked, which estimator={name!r} does'
+        ' not have for these tasks; leave sampling at its default.'
     )
   if estimator.needs_uniform:
     raise InputError(

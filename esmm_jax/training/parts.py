@@ -20,6 +20,7 @@ from esmm_jax.models import Architecture, MODELS
 from esmm_jax.options import refuse_unknown
 from esmm_jax.parallel import processes
 from esmm_jax.plugins.loading import in_use
+from esmm_jax.pretrained import aligned, options as vectors
 from esmm_jax.schema import Schema
 from esmm_jax.storage import cache
 from esmm_jax.tasks import Head, Tasks
@@ -43,8 +44,8 @@ def named(registry: Mapping[str, Any], name: str, what: str) -> Any:
   if name in registry:
     return in_use(registry, name, what)
   raise InputError(
-      f'{what} is {name!r}, which is not known. {suggest(name, registry)} One'
-      ' of your own is added by a module that the key plugins names.'
+      f'{what} is {name!r}, which is not known. {suggest(name, registry)} To'
+      ' use your own, name its module in the key plugins.'
   )
 
 
@@ -205,6 +206,7 @@ def model(
       has the name of one.
   """
   cls = named(MODELS, name, 'model.name')
+  options = vectors.others(options)
   choices = [
       f.name for f in dataclasses.fields(cls) if f.name not in _LINEN_FIELDS
   ]
@@ -275,7 +277,7 @@ def check_tasks(
         described.labels
     ):
       raise InputError(
-          'common_ctr is of click and conversion, and the labels are'
+          'common_ctr needs a click and a conversion, but the labels are'
           f' {list(described.labels)}; leave it empty.'
       )
   # A weight is a label of the batches, and so is what a step draws.
@@ -284,6 +286,8 @@ def check_tasks(
   labels = [*described.labels, described.weight]
   clashes.check_columns(name, chosen.needs, labels, described.truth, drawn)
   balancer(settings, chosen)
+  fields = schema(builder, common.dataset.fields, ())
+  aligned.check(common.model.options, fields, builder)
   model(
       common.model.options,
       common.model.name,

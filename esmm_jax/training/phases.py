@@ -10,6 +10,7 @@ from typing import Any
 from esmm_jax import histories, system_errors
 from esmm_jax.balancing import records
 from esmm_jax.balancing.over_run import told
+from esmm_jax.embeddings.vectors import sizes_of, zeros
 from esmm_jax.json_files import write_json
 from esmm_jax.metrics.undefined import undefined
 from esmm_jax.parallel import axes, processes
@@ -18,6 +19,7 @@ from esmm_jax.protocols import use as protocols
 from esmm_jax.training import non_finite, selection
 from esmm_jax.training.feeds.traffic import Traffic
 from esmm_jax.training.job import Job
+from esmm_jax.training.noting import notes
 from esmm_jax.training.state import count, replica, reset_sums
 from esmm_jax.training.state import StepSpec, TrainState
 from esmm_jax.types import Batch
@@ -44,11 +46,12 @@ def report(
 ) -> tuple[TrainState, list[dict[str, float]]]:
   """Returns the state, its sums begun anew, and each replica's losses.
 
-  The losses are means since the last report. Replicas whose loss is not finite
-  are failed in `job.runs`.
+  The losses are means since the last report, beside the notes of the last step.
+  Replicas whose loss is not finite are failed in `job.runs`.
   """
   steps = int(state.steps_since_report)
   sums = {k: np.asarray(v) for k, v in state.sums.items()}
+  noted = notes.of_report(job.program, state)
   skipped = np.asarray(state.skipped)
   for run, bad, n in zip(job.runs, np.asarray(state.bad_step), skipped[0]):
     if bad >= 0 and run.active:
@@ -64,6 +67,7 @@ def report(
   for r, n in enumerate(skipped[1].tolist()):
     done = max(steps - n, 1)
     means = records.reported({k: float(v[r]) / done for k, v in sums.items()})
+    means |= {k: float(v[r]) for k, v in noted.items()}
     means = prefixed('train', means)
     losses.append(means | ({'train/skipped': n} if n else {}))
   return reset_sums(state, job.program.layout), losses
@@ -131,8 +135,8 @@ def select(job: Job, state: TrainState, best: Any) -> dict[str, Any]:
     run.results = dict(run.selection.metrics)
     if run.selection.is_blind:
       job.warn(
-          f'{run.label}{run.selection.metric}, which selects, was not a number'
-          ' in any evaluation: the last parameters count.'
+          f'{run.label}{run.selection.metric}, the selection metric, was never'
+          ' a number: the last parameters are kept.'
       )
   return selection.chosen(
       [run.selection for run in job.runs], best, state.params
@@ -175,7 +179,9 @@ def write_results(job: Job, state: TrainState) -> None:
       'num_params': state.table.shape[-1] * num_rows + network_params,
       'num_network_params': network_params,
       'flops_per_example': flops_per_example(
-          program.plan, job.common.model.embed_dim, program.batches(0)
+          program.plan,
+          job.common.model.embed_dim,
+          zeros(sizes_of(state.stats), program.batches(0)),
       ),
       'replicas': len(runs),
       'traces': job.traces,
@@ -208,6 +214,7 @@ def write_results(job: Job, state: TrainState) -> None:
   for r in job.alive():
     path = os.path.join(runs[r].workdir, end_note.RESULTS)
     write_json(path, runs[r].results)
+    runs[r].writer.end(runs[r].results)
 
 
 def prefixed(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
@@ -234,7 +241,7 @@ def flops_per_example(plan: StepSpec, embed_dim: int, example: Batch) -> float:
     example: Any batch, for the shapes.
   """
   table = jax.ShapeDtypeStruct(
-      (_EXAMPLES, embed_dim * plan.model.num_tables), jnp.float32
+      (_EXAMPLES, plan.model.row_width(embed_dim)), jnp.float32
   )
   batch = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct((_EXAMPLES, *x.shape[1:]), x.dtype),

@@ -102,6 +102,7 @@ def program(
           common.optimizer,
           common.run.mesh,
           any(s.selection.keeps for s in settings),
+          model.first_order,
       ),
       common.run.memory_limit_gb,
   )

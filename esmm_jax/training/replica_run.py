@@ -17,12 +17,13 @@ from esmm_jax.training.common_ctr import common_ctr_metrics
 from esmm_jax.training.predict import save_predictions
 from esmm_jax.training.selection import Selection, SelectionOptions
 from esmm_jax.training.settings import Settings
+from esmm_jax.tracking import choice as tracking
 from esmm_jax.tuning import early_end
 from esmm_jax.types import Array, InputError
 from esmm_jax.workdir import end_note, manifest, soundness
 from esmm_jax.workdir.checkpoint import Checkpoints
 from esmm_jax.workdir.chosen import params_sha256
-from esmm_jax.workdir.folder import predictions_file
+from esmm_jax.workdir.folder import flatten, predictions_file, versions
 from esmm_jax.workdir.identity import Stamp
 from esmm_jax.workdir.writer import Writer
 
@@ -84,6 +85,10 @@ class Run:
     """Opens its files at a step; `shows` says whether it has the bar."""
     first, self._total = processes.is_first(), total
     self.writer = Writer(self.workdir, start, total, shows and first, first)
+    config = flatten(self.record)
+    facts = {'seed': str(self.settings.training.seed), **versions()}
+    about = config, self.workdir, facts, self.writer.warn
+    self.writer.begin(config, tracking.recorders(*about) if first else ())
     if self._digest not in ('', self.writer.digest) and first:
       self.writer.warn(
           f'{self.workdir}/metrics.jsonl was changed: lines up to step'

@@ -40,14 +40,14 @@ class SelectionOptions(Section, prefix='selection'):
       check_choice('selection.mode', self.mode, ('min', 'max'))
     if self.metric and not self.metric.startswith('valid/'):
       raise InputError(
-          f'selection.metric is {self.metric!r}; only metrics of the'
-          " validation split ('valid/...') may choose, never the test split's."
+          f'selection.metric is {self.metric!r}; only metrics of the validation'
+          " split ('valid/...') can select, never those of the test split."
       )
     if self.patience and self.metric == '':
       raise InputError(
-          f'selection.patience is {self.patience}, but selection.metric is'
-          " ''; without a metric nothing can stop early. Set"
-          ' selection.patience=0, or name a metric.'
+          f"selection.patience is {self.patience}, but selection.metric is '',"
+          ' so no metric can stop the run early. Set selection.patience=0, or'
+          ' name a metric.'
       )
 
 

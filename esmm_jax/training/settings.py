@@ -49,7 +49,7 @@ class TrainingOptions(Section):
     batch_size: Examples of a step.
     group_run: Rows of one session (or user) that stay together when shuffled.
     learning_rate: Times the direction of a step.
-    evals_per_epoch: Evaluations and checkpoints of an epoch.
+    evals_per_epoch: Evaluations and checkpoints an epoch, at most one a step.
     tower_l2: Times the kernel, added to the gradient of the towers' kernels.
     weight_decay: Decoupled, on the kernels of the network.
     clip_norm: Largest norm of the whole gradient; 0 does not clip.
@@ -67,7 +67,7 @@ class TrainingOptions(Section):
   batch_size: int = number(4096, _BATCH)
   group_run: int = number(1, COUNT)
   learning_rate: float = number(1e-3, options.POSITIVE)
-  evals_per_epoch: int = number(1, COUNT)
+  evals_per_epoch: int = number(4, COUNT)
   tower_l2: float = number(0.0, options.NOT_NEGATIVE)
   weight_decay: float = number(0.0, options.NOT_NEGATIVE)
   clip_norm: float = number(0.0, options.NOT_NEGATIVE)
@@ -139,15 +139,15 @@ class ModelOptions:
   @classmethod
   def read(cls, section: Mapping[str, Any]) -> Self:
     """Reads the section; the model refuses options that it does not have."""
+    section = {k: v for k, v in section.items() if v is not None}
     for name, value in section.items():
       if name in _MODEL_RANGES:
         options.check_number(f'model.{name}', value, _MODEL_RANGES[name])
       elif name.endswith('_units'):
         options.check_units(f'model.{name}', value)
-    required = ('name', 'embed_dim')
-    values = [_required(section, name, 'model') for name in required]
-    rest = {k: v for k, v in section.items() if k not in required}
-    return cls(*values, rest)
+    name, dim = (_required(section, k, 'model') for k in ('name', 'embed_dim'))
+    rest = {k: v for k, v in section.items() if k not in ('name', 'embed_dim')}
+    return cls(name, dim, rest)
 
 
 @dataclasses.dataclass(frozen=True)

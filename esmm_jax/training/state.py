@@ -10,6 +10,7 @@ import functools
 from typing import Any, NamedTuple
 
 from esmm_jax.balancing.binding import Balancer
+from esmm_jax.embeddings import vectors
 from esmm_jax.embeddings.lookup import init_table
 from esmm_jax.optim.lazy import RowTransformation
 from esmm_jax.parallel import axes
@@ -32,7 +33,7 @@ class TrainState(flax.struct.PyTreeNode):
 
   Attributes:
     step: int32, steps done.
-    table: float32 [V, R, num_tables * D].
+    table: float32 [V, R, num_tables * (D + L)]; see `Architecture.row_width`.
     net: Parameters of the network, each leaf [R, ...].
     stats: Running statistics of batch norm, each leaf [R, ...]; {} without.
     table_opt: State of the table's optimizer.
@@ -46,6 +47,7 @@ class TrainState(flax.struct.PyTreeNode):
     skipped: int32 [2, R], steps skipped for that reason, of all and since the
       last report.
     balance: State of the method of balancing, each leaf [R, ...]; {} without.
+    noted: What the last step notes, each [R]; None: nothing (`noting.notes`).
   """
 
   step: Array
@@ -60,6 +62,7 @@ class TrainState(flax.struct.PyTreeNode):
   bad_step: Array
   skipped: Array
   balance: Any = flax.struct.field(default_factory=dict)
+  noted: Any = None
 
   @property
   def params(self) -> dict[str, Any]:
@@ -146,6 +149,7 @@ def init_state(
     term_names: list[str],
     embed_scale: float,
     layout: Layout | None = None,
+    sizes: vectors.Sizes | None = None,
 ) -> TrainState:
   """Makes the state before the first step.
 
@@ -158,14 +162,15 @@ def init_state(
     term_names: The estimator's terms.
     embed_scale: Standard deviation of the embeddings at the start.
     layout: Where it is to be; default: on the first device.
+    sizes: Of vectors that are not trained; they are 0.
 
   Returns:
     The state, where `layout.put_state` would put it. The table has as many rows
     as all devices' parts of it, those at the end being 0.
   """
-  width = embed_dim * plan.model.num_tables
+  width = plan.model.row_width(embed_dim)
   one = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), example)
-  num = len(seeds)
+  one, num = vectors.zeros(sizes or {}, one), len(seeds)
   padded = num_rows if layout is None else layout.padded(num_rows)
 
   def init_net(key: Array):
@@ -176,6 +181,9 @@ def init_state(
     keys = jax.vmap(jax.random.key)(seeds)
     keys = jax.vmap(functools.partial(jax.random.split, num=3))(keys)  # [R, 3]
     net, stats = jax.lax.map(init_net, keys[:, 0])  # Compiles once.
+    if sizes:
+      none = {k: jnp.zeros((num, *size)) for k, size in sizes.items()}
+      stats = {**stats, vectors.VECTORS: none}
     table = init_table(
         keys[:, 1], num_rows, padded, width, embed_scale, _INIT_ROWS
     )

@@ -1,5 +1,6 @@
 """One optimizer step of all replicas, as a pure function."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from esmm_jax.embeddings.lookup import gather_rows, mask_padding_rows
@@ -7,6 +8,7 @@ from esmm_jax.embeddings.lookup import scatter_rows
 from esmm_jax.optim.lazy import tree_where
 from esmm_jax.training import non_finite
 from esmm_jax.training.gradients import Gradients, gradients, losses
+from esmm_jax.training.noting import notes
 from esmm_jax.training.state import StepSpec, TracedHyperparameters, TrainState
 from esmm_jax.types import Array, Batch
 import jax
@@ -49,8 +51,8 @@ def train_step(
   net_grads, row_grads, stats, means, balance, _ = computed
   # Checked before L2 and clipping, which could hide an inf.
   good = non_finite.good(means['loss'], net_grads, row_grads)
-  net_grads, row_grads = _regularize(
-      plan, net_grads, row_grads, state.net, touched
+  net_grads, row_grads, noted = _regularize(
+      plan, state, touched, net_grads, row_grads
   )
   moved, net, net_opt, table_opt = _optimize(
       plan, state, hyper, touched, rows, net_grads, row_grads, good
@@ -85,6 +87,7 @@ def train_step(
       bad_step=jnp.where(bad, state.step, state.bad_step),
       skipped=skipped,
       balance=balance,
+      noted=noted,
   )
 
 
@@ -156,17 +159,27 @@ def _optimize(
 
 
 def _regularize(
-    plan: StepSpec, net_grads: Any, row_grads: Array, net: Any, touched: Array
-) -> tuple[Any, Array]:
-  """Adds the L2 terms to the gradients, then clips them."""
+    plan: StepSpec,
+    state: TrainState,
+    touched: Array,
+    net_grads: Any,
+    row_grads: Array,
+) -> tuple[Any, Array, Mapping[str, Array] | None]:
+  """Adds the L2 terms to the gradients, then clips them.
+
+  Returns:
+    The gradients, and what the step notes of those before, see
+    `notes.of_step`.
+  """
+  noted = notes.of_step(state, net_grads, row_grads)
   if plan.embedding_l2:
     row_grads = row_grads + plan.embedding_l2 * touched
   if plan.tower_l2:
-    net_grads = _add_tower_l2(net_grads, net, plan.tower_l2)
+    net_grads = _add_tower_l2(net_grads, state.net, plan.tower_l2)
   # After L2: the norm is that of the gradient that the optimizers see.
   if plan.clip_norm:
     net_grads, row_grads = _clip(net_grads, row_grads, plan.clip_norm)
-  return net_grads, row_grads
+  return net_grads, row_grads, noted
 
 
 def _add_tower_l2(net_grads: Any, net: Any, l2: float) -> Any:
@@ -186,12 +199,8 @@ def _add_tower_l2(net_grads: Any, net: Any, l2: float) -> Any:
 
 def _clip(net_grads: Any, row_grads: Array, norm: float) -> tuple[Any, Array]:
   """Scales each replica's gradient, network and rows, to at most `norm`."""
-  squares = [
-      jnp.sum(jnp.square(g), axis=tuple(range(1, g.ndim)))
-      for g in jax.tree.leaves(net_grads)
-  ]
-  total = sum(squares) + jnp.sum(jnp.square(row_grads), axis=(0, 2))  # [R]
-  factor = jnp.minimum(1.0, norm / jnp.maximum(jnp.sqrt(total), 1e-30))
+  total = notes.global_norm(net_grads, row_grads)  # [R]
+  factor = jnp.minimum(1.0, norm / jnp.maximum(total, 1e-30))
   return (
       jax.tree.map(
           lambda g: g * factor.reshape((-1,) + (1,) * (g.ndim - 1)), net_grads

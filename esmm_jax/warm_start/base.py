@@ -68,15 +68,15 @@ class Base(NamedTuple):
     schema = read_schema(folder)
     if schema is None:
       raise InputError(
-          f'{named}: it was made before runs kept their schema.'
+          f'{named}: an early version made that run, without a schema.'
           f' {_REMEDY}'
       )
     carried = manifest.last_carried(folder)
     began = verify.run(folder, config, schema, carried)
     if 'data' not in began:
       raise InputError(
-          f'{named}: {folder}/{manifest.NAME} is gone or damaged, so it'
-          f' is not known what that run was trained on. {_REMEDY}'
+          f'{named}: {folder}/{manifest.NAME} is missing or damaged, so it is'
+          f' unknown what that run was trained on. {_REMEDY}'
       )
     flat = decisive(config)
     return cls(
@@ -118,8 +118,8 @@ def named_from(name: str, key: str, workdir: str) -> str:
   is_run = lambda folder: os.path.exists(os.path.join(folder, 'config.json'))
   if path != here and not is_run(path) and is_run(here):
     raise InputError(
-        f'{key}={name} leads from the folder of the run to {path}, where'
-        ' there is no run. Name it from there, or by'
+        f'{key}={name}, relative to the folder of the run, is {path}, where'
+        ' there is no run. Correct the relative path, or write'
         f' {os.path.abspath(here)}.'
     )
   return path
@@ -143,7 +143,7 @@ def _fingerprint(
   sealed = read_seal(last)
   if not sealed or max(steps) < results['steps']:
     raise InputError(
-        f'{named} has no checkpoint of its last step, which holds the'
+        f'{named} has no checkpoint of its last step, which would hold the'
         f' parameters. {_REMEDY}'
     )
   tables = {p: s for p, s in sealed.items() if p.startswith('tables/')}

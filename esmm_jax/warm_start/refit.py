@@ -64,9 +64,9 @@ def resolve(config: Any, workdir: str = '') -> Any:
     now = end_note.stamp(paths.expand(run)).identity
     if now not in ('', noted):
       raise InputError(
-          f'{REFIT}={run} is another run than the config notes, whose identity'
-          f' is {noted[:16]}, not {now[:16]}. Begin with the config of that run'
-          ' and in another --workdir.'
+          f'{REFIT}={run} has the identity {now[:16]}, but the config records'
+          f' the run {noted[:16]}. Start from the config of the run that you'
+          ' want to refit, in another --workdir.'
       )
     return config
   if os.path.realpath(paths.expand(run)) == (
@@ -110,9 +110,10 @@ def _check_named(config: Any, run: str, workdir: str) -> None:
     where = f'{REFIT}={run}: {key}={named}'
     if key == _FROZEN_RUN and config.dataset.get('fit_on'):
       raise InputError(
-          f'{where} is of vocabularies and scalings of the training rows, and a'
-          ' refit has those of its rows of validation too, so that run cannot'
-          ' predict them; a run with a frozen one has no refit on such data.'
+          f'{where} uses vocabularies and scalings fitted on training rows'
+          ' only, but a refit also fits them on validation rows, so the frozen'
+          ' run cannot predict the rows of the refit. On such data, refit only'
+          ' runs without a frozen run.'
       )
     there, here = (
         os.path.normpath(os.path.join(folder, paths.expand(named)))
@@ -191,15 +192,15 @@ def _noted(config: Any, run: str) -> dict[str, Any]:
   stamp = end_note.stamp(folder)
   if schema is None or not stamp.params_sha256 or 'data' not in began:
     raise InputError(
-        f'{REFIT}={run}: it does not say what it was trained on and what it'
-        f' came to, as runs of earlier versions. {_AGAIN}'
+        f'{REFIT}={run}: an earlier version made that run and did not record'
+        f' its data and results. {_AGAIN}'
     )
   then = decisive(saved)
   _check_no_refit(run, saved)
   if not any(key.startswith('valid/') for key in results):
     raise InputError(
-        f'{REFIT}={run} had no validation split: it was trained on all that it'
-        ' could be. Name a run with one.'
+        f'{REFIT}={run} had no validation split, so a refit has no rows to add.'
+        ' Name a run with a validation split.'
     )
   _check_same(run, decisive(record(config)), then)
   return {
@@ -223,8 +224,8 @@ def _noted_before(run: str, workdir: str) -> dict[str, Any] | None:
 def _check_no_refit(run: str, config: Mapping[str, Any]) -> None:
   if config.get(_IDENTITY):
     raise InputError(
-        f'{REFIT}={run} is a refit itself: it was trained on its rows of'
-        ' validation. Name the run that it is a refit of.'
+        f'{REFIT}={run} is itself a refit, already trained on its validation'
+        ' rows. Name the original run.'
     )
 
 
@@ -245,15 +246,15 @@ def _check_same(
         for flat in (now, then)
     ]
     raise InputError(
-        f'{REFIT}={run}: init_from names {texts[0]} here and {texts[1]} there.'
-        ' A refit begins as its run did: set init_from as there, or leave it'
-        ' away.'
+        f'{REFIT}={run}: init_from is {texts[0]} here but {texts[1]} in that'
+        ' run. A refit begins as the original run did: set init_from to the'
+        ' latter, or leave it out.'
     )
   if differing := differences(now, then):
     key = differing[0].partition(' is ')[0]
     raise InputError(
-        f'{REFIT}={run}: {differing[0]}. A refit has the config of its run:'
-        f' set {key} as there, or leave it away.'
+        f'{REFIT}={run}: {differing[0]}. A refit uses the config of the'
+        f' original run: set {key} as there, or leave it out.'
     )
 
 

@@ -53,7 +53,7 @@ def check_held_out(dataset: Any) -> None:
     if 'valid' in names(split):
       raise InputError(
           f"dataset.fit_on is '{fit_on}', so the rows of dataset.{key}_split"
-          f" '{split}' are not held out. Leave dataset.fit_on away (refit_of"
+          f" '{split}' are not held out. Leave dataset.fit_on out (refit_of"
           f' sets it), or name other rows in dataset.{key}_split.'
       )
 
@@ -80,22 +80,22 @@ def check_data(
   data = provenance.data(builder)
   if manifest.data_hash(data) != refit.refit_data:
     raise InputError(
-        f'{where} was trained on data with the sha256 {refit.refit_data}, and'
-        f' here is {data}. Name the --data_dir of its data, or prepare that'
-        ' again from the same files.'
+        f'{where} was trained on data with the sha256 {refit.refit_data}, but'
+        f' this is {data}. Set --data_dir to the data of that run, or prepare'
+        ' it again from the same files.'
     )
   split, test = dataset.train_split, dataset.test_split
   if num := builder.num_shared(split):
     raise InputError(
-        f'{where}: dataset.train_split {split!r} has {num:,} rows twice, so'
-        ' that run selected on rows that it was trained on. Train it with a'
-        ' validation split of other rows.'
+        f'{where}: in that run, {num:,} rows occur twice in dataset.train_split'
+        f' {split!r}, so it selected on rows that it was trained on. Train it'
+        ' again with a validation split of other rows.'
     )
   if test and (num := builder.num_shared(split, test)):
     raise InputError(
-        f'{where}: its splits of training and validation, {split!r}, have'
-        f' {num:,} rows in common with dataset.test_split {test!r}, which a'
-        ' refit must not see. Train it with a test split of other rows.'
+        f'{where}: in that run, the training and validation splits, {split!r},'
+        f' share {num:,} rows with dataset.test_split {test!r}, which a refit'
+        ' must not see. Train it again with a test split of other rows.'
     )
 
 

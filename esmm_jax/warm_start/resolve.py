@@ -17,6 +17,7 @@ from esmm_jax.data.tabular.encoder import FOLDER
 from esmm_jax.json_files import read_json
 from esmm_jax.optim.network import OptimizerOptions
 from esmm_jax.optim.tables import optimizer_name, TableOptions
+from esmm_jax.pretrained import resolve as vectors
 from esmm_jax.types import InputError
 from esmm_jax.warm_start import refit
 from esmm_jax.warm_start.base import Base
@@ -27,7 +28,10 @@ INIT, INIT_SHA256 = 'init_from', 'init_sha256'
 VOCABULARY = 'dataset.vocabulary_of'
 VOCABULARY_SHA256 = 'dataset.vocabulary_sha256'
 # Keys of the model that change no parameter and not what one means.
-_FREE_MODEL = ('dropout', 'gate_dropout', 'dtype', 'initializer')
+# Vectors of new values may come; `takeover` compares those of the old ones.
+_FREE_MODEL = (
+    'dropout', 'gate_dropout', 'dtype', 'initializer', 'vectors_sha256'
+)
 _SAME = ('estimator', 'dataset.name', 'dataset.fields', 'dataset.tasks')
 _SPLITS = ('train_split', 'valid_split', 'test_split')
 # Keys of a data set that may differ; of others all but the splits. A user or
@@ -38,7 +42,8 @@ _WORLD = ('dataset.preset', 'dataset.seed', 'dataset.users', 'dataset.items')
 def resolve(config: Any, workdir: str = '') -> Any:
   """Notes the fingerprints of the run that a config begins with or refits.
 
-  Idempotent. A config that names no run is returned as it is.
+  And the checksum of its vectors, `pretrained.resolve`. Idempotent. A config
+  that names no run and no vectors is returned as it is.
 
   Args:
     config: A ConfigDict, resolved by its protocol; it is not modified.
@@ -52,6 +57,7 @@ def resolve(config: Any, workdir: str = '') -> Any:
   Raises:
     InputError: There is no such run, or its parameters do not fit the config.
   """
+  config = vectors.resolve(config, workdir)
   return refit.resolve(_with_fingerprints(config, workdir), workdir)
 
 
@@ -88,8 +94,8 @@ def _fingerprints(
   noted = {}
   if run and vocabulary not in (None, '', run):
     raise InputError(
-        f'dataset.vocabulary_of={vocabulary} and init_from={run} name two runs;'
-        ' leave the first away, the second one sets it.'
+        f'dataset.vocabulary_of={vocabulary} and init_from={run} are different'
+        ' runs; leave dataset.vocabulary_of out, since init_from sets it.'
     )
   if run:
     base = Base.open(run)
@@ -144,10 +150,9 @@ def check(config: Any, base: Base) -> None:
     if here != there:
       here, there = ('unset' if v is None else v for v in (here, there))
       raise InputError(
-          f'{where}: {key} is {here} here and {there} there. A run that begins'
-          ' with the parameters of another one has its model, estimator,'
-          f' optimizers and inputs. Set {key} as there, or leave init_from'
-          ' away.'
+          f'{where}: {key} is {here} here but {there} in that run. A run with'
+          ' init_from has the same model, estimator, optimizers and inputs. Set'
+          f' {key} as in that run, or leave init_from out.'
       )
   if tabular:
     left_out = (*_SPLITS, 'name', 'fields', 'tasks', 'vocabulary_of')
@@ -162,9 +167,9 @@ def check(config: Any, base: Base) -> None:
     tasks = [t.name for t in log.tasks if not chosen or t.name in chosen]
     if tasks != (there := [t.name for t in base.schema.tasks]):
       raise InputError(
-          f'{where}: the tasks are {", ".join(tasks)} here and'
-          f' {", ".join(there)} there. Name labels as there, or leave init_from'
-          ' away.'
+          f'{where}: the tasks are {", ".join(tasks)} here but'
+          f' {", ".join(there)} in that run. Use the labels of that run, or'
+          ' leave init_from out.'
       )
 
 

@@ -17,6 +17,7 @@ from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular.encoder import Encoder
 from esmm_jax.embeddings import files
 from esmm_jax.embeddings.moving import Move, read_rows
+from esmm_jax.embeddings.vectors import field_of, VECTORS
 from esmm_jax.parallel import axes
 from esmm_jax.schema import Field, Schema
 from esmm_jax.types import InputError
@@ -54,11 +55,14 @@ def take_over(
   moves = _moves(base, schema, builder)
   small, folder, best = read_checkpoint(base)
   tables = files.saved(folder)
+  old = _vectors(small, best)
   _check_leaves(state, small, tables, best, base)
+  _check_vectors(state, old, schema, base)
 
   def leaf(path: Any, x: jax.Array) -> jax.Array:
     names = axes.names(path)
-    if names[0] not in (*_PARAMS, *_MOMENTS):
+    # Vectors are those of this run's file, which has those of new values too.
+    if names[0] not in (*_PARAMS, *_MOMENTS) or VECTORS in names[1:2]:
       return x
     source = _source(names, best)
     if axes.axes_of(path, x) == axes.BY_ROW:
@@ -145,6 +149,7 @@ def _check_leaves(
       path: (value.shape, value.dtype)
       for path, value in _plain(small).items()
       if path[1] in (*_PARAMS, *_MOMENTS)
+      and VECTORS not in path[2:3]
       and path[0] == _source(path[1:], best)[0]
   }
   # Rows differ; `_moves` has compared them.
@@ -156,7 +161,7 @@ def _check_leaves(
   here = {}
   for path, leaf in jax.tree.leaves_with_path(state):
     names = axes.names(path)
-    if names[0] in (*_PARAMS, *_MOMENTS):
+    if names[0] in (*_PARAMS, *_MOMENTS) and VECTORS not in names[1:2]:
       kind = axes.axes_of(path, leaf)
       shape = list(leaf.shape)
       if kind == axes.BY_ROW:
@@ -172,6 +177,35 @@ def _check_leaves(
           f' {_described(here.get(path))} here and'
           f' {_described(there.get(path))} there; the two runs have different'
           ' networks or optimizers. Give both the same config.'
+      )
+
+
+def _vectors(
+    small: Mapping[Path, np.ndarray], best: bool
+) -> dict[str, np.ndarray]:
+  """Returns the vectors that are not trained of the old run, [V, d] each."""
+  first = (*_source(('stats',), best), VECTORS)
+  return {p[3]: value[0] for p, value in small.items() if p[:3] == first}
+
+
+def _check_vectors(
+    state: Any, old: Mapping[str, np.ndarray], schema: Schema, base: Base
+) -> None:
+  """Refuses vectors of a value other than those that the run was trained on.
+
+  Raises:
+    InputError: Names the first column and how many differ.
+  """
+  for name, then in old.items():
+    now = np.asarray(state.stats[VECTORS][name][0, : len(then)])
+    differ = then.any(axis=1) & (now != then).any(axis=1)
+    if differ.any():
+      raise InputError(
+          f'init_from={base.run}: model.vectors: column'
+          f' {field_of(schema, name).name!r} has another vector here than there'
+          f' for {np.count_nonzero(differ)} values, as that of id'
+          f' {np.argmax(differ)}. A run goes on with the vectors that it had;'
+          ' those of new values may come.'
       )
 
 
@@ -191,14 +225,16 @@ def _moves(
   for new, old in zip(schema.fields, base.schema.fields):
     if _without_size(new) != _without_size(old):
       raise InputError(
-          f'{where}: field {new.name!r} stands where {old.name!r} stands there,'
-          ' or has other options. Give both runs the same fields.'
+          f'{where}: field {new.name!r} is at the position of {old.name!r} in'
+          ' that run, or has other options. Give both runs the same fields.'
       )
   names = [[f.name for f in s.fields] for s in (schema, base.schema)]
   tasks = [[t.name for t in s.tasks] for s in (schema, base.schema)]
   for what, (new, old) in (('fields', names), ('tasks', tasks)):
     if new != old:
-      raise InputError(f'{where}: the {what} are {new} here and {old} there.')
+      raise InputError(
+          f'{where}: the {what} are {new} here but {old} in that run; both runs'
+          ' need the same.')
   grows = bool(builder.encoder_folder)
   if grows:
     _check_values(where, base, builder)
@@ -206,17 +242,16 @@ def _moves(
     data = provenance.data(builder)
     if data != base.data:
       raise InputError(
-          f'{where}: the data is {data} here and {base.data} there, whose ids'
-          ' may mean other values. A run on it begins with one on the same'
-          ' data.'
+          f'{where}: the data is {data} here but {base.data} in that run, so'
+          ' the same ids may mean other values. Name a run on the same data.'
       )
   moves = {}
   for new, old in zip(schema.inputs, base.schema.inputs):
     if new.vocab_size != old.vocab_size and not grows:
       raise InputError(
-          f'{where}: field {new.name!r} has {new.vocab_size} ids here and'
-          f' {old.vocab_size} there; the vocabulary of this data set cannot'
-          ' grow.'
+          f'{where}: field {new.name!r} has {new.vocab_size} ids here but'
+          f' {old.vocab_size} in that run; the vocabulary of this data set'
+          ' cannot grow. Name a run on the same data.'
       )
     source, target = base.schema.offsets[old.table], schema.offsets[new.table]
     moves[new.table] = Move(source, target, old.vocab_size)

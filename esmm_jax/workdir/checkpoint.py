@@ -120,8 +120,8 @@ class Checkpoints:
         raise
       raise InputError(
           f'The checkpoint of step {step} cannot be written to {self._folder}:'
-          f' {system_errors.told(e)} Then the same command resumes from the'
-          ' checkpoint before.'
+          f' {system_errors.told(e)} Then repeat the command, which resumes'
+          ' from the previous checkpoint.'
       ) from e
 
   def _require_complete(self, step: int, small: Any, *more: Any) -> None:
@@ -132,9 +132,8 @@ class Checkpoints:
       read_back.require(path, names, *more, self._num_rows)
     except ValueError as e:
       raise InputError(
-          f'The checkpoint of step {step} was written, but not as it should be:'
-          f' {e}. It is not used; the same command resumes from the checkpoint'
-          ' before.'
+          f'The checkpoint of step {step} was written incorrectly: {e}. It is'
+          ' not used; the same command resumes from the previous checkpoint.'
       ) from e
 
   def restore(self, like: Any) -> tuple[Any, dict[str, Any]]:

@@ -20,12 +20,12 @@ RESULTS = 'results.json'
 METRICS = 'metrics.jsonl'
 KEY = 'ended'
 _METRICS_REMEDY = (
-    'Put the file back; or delete results.json alone and repeat the command'
-    ' that trained, which takes the lines as they are.'
+    'Restore that file; or delete only results.json and repeat the training'
+    ' command, which accepts the lines as they are.'
 )
 _REMEDY = (
-    'Put the file back; or delete it alone and repeat the command that trained,'
-    ' which makes it of the checkpoint.'
+    'Restore that file; or delete only that file and repeat the training'
+    ' command, which writes it again from the checkpoint.'
 )
 
 
@@ -96,15 +96,15 @@ def read_results(
   if 'identity' in began and config_sha256:
     if config_sha256 != began.get('config_sha256'):
       raise InputError(
-          f'{workdir}/config.json is not that of the run, which has these'
-          f' results ({MANIFEST} has its hash). Put the file back, or train'
+          f'{workdir}/config.json is not the config of the run that has these'
+          f' results ({MANIFEST} has its hash). Restore that file, or train'
           ' again in another --workdir.'
       )
   then = _noted(workdir).get('results_sha256')
   if then and hash_json(results) not in then:
     raise InputError(
-        f'{path} is not as this run wrote it: its numbers were changed, or are'
-        f' those of another run ({MANIFEST} has their hash). {remedy}'
+        f'{path} differs from what this run wrote: its numbers were changed, or'
+        f' are those of another run ({MANIFEST} has their hash). {remedy}'
     )
   return results
 
@@ -138,8 +138,8 @@ def metrics_damage(workdir: str) -> str:
   if now == then:
     return ''
   return (
-      f'{path} is not as this run wrote it: lines are missing, were changed, or'
-      f' are those of another run ({MANIFEST} has their hash).'
+      f'{path} differs from what this run wrote: lines are missing or changed,'
+      f' or belong to another run ({MANIFEST} has their hash).'
       f' {_METRICS_REMEDY}'
   )
 

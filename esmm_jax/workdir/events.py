@@ -1,6 +1,6 @@
 """Writes TensorBoard events, which stop nothing when they cannot be written."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import math
 import os
@@ -36,6 +36,7 @@ class Events:
     self._folder, self._warn = folder, warn
     self._file = None
     self._flushed = -math.inf
+    self._begun = False
     with self._giving_up():
       self._open(start_step)
 
@@ -69,6 +70,54 @@ class Events:
       if time.monotonic() - self._flushed > _EVERY:
         self._flushed = time.monotonic()
         self._file.flush()
+
+  def begin(self, hparams: Mapping[str, Any]) -> None:
+    """Says what TensorBoard's tab HPARAMS shows of a run.
+
+    Its metrics there are all scalars of the run; TensorBoard finds them itself,
+    and the values of all runs, where no run says what its experiment is.
+
+    Args:
+      hparams: Flat key -> value of its config.
+    """
+    from tensorboardX.proto.plugin_hparams_pb2 import SessionStartInfo
+
+    start = SessionStartInfo(start_time_secs=time.time())
+    for key, value in hparams.items():
+      if isinstance(value, bool):
+        start.hparams[key].bool_value = value
+      elif isinstance(value, (int, float)):
+        start.hparams[key].number_value = value
+      else:
+        start.hparams[key].string_value = str(value)
+    self._add_session('session_start_info', start)
+    self._begun = True
+
+  def end(self, finished: bool) -> None:
+    """Says in the same tab whether the run has finished."""
+    from tensorboardX.proto import api_pb2
+    from tensorboardX.proto.plugin_hparams_pb2 import SessionEndInfo
+
+    name = 'STATUS_SUCCESS' if finished else 'STATUS_FAILURE'
+    status = api_pb2.Status.Value(name)
+    if self._begun:
+      end = SessionEndInfo(status=status, end_time_secs=time.time())
+      self._add_session('session_end_info', end)
+
+  def _add_session(self, name: str, info: Any) -> None:
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
+    from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata
+
+    if self._file is None:
+      return
+    data = HParamsPluginData(**{name: info}).SerializeToString()
+    plugin = SummaryMetadata.PluginData(plugin_name='hparams', content=data)
+    value = Summary.Value(
+        tag=f'_hparams_/{name}', metadata=SummaryMetadata(plugin_data=plugin)
+    )
+    with self._giving_up():
+      self._put(Event(summary=Summary(value=[value])))
 
   def close(self) -> None:
     """Closes the file."""

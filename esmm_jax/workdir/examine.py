@@ -44,12 +44,13 @@ def examine(folder: str) -> tuple[int | None, list[tuple[str, str]]]:
     if not wrong and sound is None:
       sound = int(name)
     elif wrong:
-      before = f'of step {steps[-1]}' if steps else 'before: there is none'
-      instead = before if sound is None else f'of step {sound}'
+      instead = 'there is no earlier one'
+      if sound is not None or steps:
+        instead = f'step {steps[-1] if sound is None else sound} is used'
       bad.append((
           name,
-          f'The checkpoint {path} is damaged: {wrong}. It is not used, but the'
-          f' one {instead}.',
+          f'The checkpoint {path} is damaged: {wrong}. It is not used;'
+          f' {instead}.',
       ))
   return sound, bad
 

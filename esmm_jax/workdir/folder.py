@@ -8,7 +8,7 @@ import platform
 import re
 from typing import Any
 
-from esmm_jax import replaceable, system_errors
+from esmm_jax import options, replaceable, system_errors
 from esmm_jax.checksums import hash_json
 from esmm_jax.entry import commands
 from esmm_jax.json_files import read_json, to_json, write_json
@@ -21,8 +21,7 @@ from esmm_jax.workdir import end_note, soundness
 SCHEMA = 'schema.json'
 # The keys of the config's section `run`, which say how a machine computes a
 # run. They are no part of its identity: it may be resumed, and averaged with
-# others, on another machine. They may stand at the top of a config too, where
-# they were before there was the section.
+# others, on another machine. They may stand at the top of a config too.
 MACHINE_KEYS = (
     'mesh',
     'device_resident',
@@ -34,8 +33,8 @@ MACHINE_KEYS = (
 )
 # Keys of earlier versions; in runs they had no other value.
 _RETIRED = {'table_update': 'lazy'}
-# No plugins are the same as a config of a version without the key.
-_IMPLIED = _RETIRED | {'plugins': []}
+# The same as a config of a version without the key.
+_IMPLIED = _RETIRED | {'plugins': [], 'model.interaction': 'none'}
 # Defaults of a data set that configs of earlier versions wrote: whether they
 # are written or left unset, the run is the same.
 DATASET_DEFAULTS = {
@@ -48,8 +47,7 @@ DATASET_DEFAULTS = {
         'dataset.valid_days': 1,
     }
 }
-# The other way round: what configs of earlier versions always wrote, and new
-# ones leave unset.
+# The other way round: earlier configs always wrote it, new ones leave it unset.
 _WRITTEN = {
     'tabular': {'dataset.valid_share': 0.1, 'dataset.test_share': 0.1}
 }
@@ -60,6 +58,7 @@ _BY_CONTENT = {
     'init_from': 'init_sha256',
     'refit_of': 'refit_identity',
     'dataset.vocabulary_of': 'dataset.vocabulary_sha256',
+    'model.vectors': 'model.vectors_sha256',
 }
 # Files of an encoder, as `data.tabular` writes them.
 _ENCODER = re.compile(r'(encoder|unseen)\.json|vocabulary-\d+\.parquet|history')
@@ -120,16 +119,16 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
     return None
   if not isinstance(saved, dict):
     raise InputError(
-        f'{path} is missing or damaged, so it is not known of which run the'
-        ' folder is. Put the file back, or use another --workdir.'
+        f'{path} is missing or damaged, so it is unknown which run the folder'
+        ' belongs to. Restore that file, or use another --workdir.'
     )
-  differing = differences(decisive(config), decisive(saved))
-  if differing:
+  both = decisive(config), decisive(saved)
+  if differing := differences(*both):
     shown = '; '.join(differing[:5])
     more = f'; and {len(differing) - 5} more' if len(differing) > 5 else ''
     raise InputError(
         f'--workdir={workdir} belongs to a run with another config: {shown}'
-        f'{more}. Use another --workdir.'
+        f'{more}. Use another --workdir.{options.former(*both)}'
     )
   results = soundness.sound_results(workdir)
   if results is not None:
@@ -142,8 +141,8 @@ def finished(config: dict[str, Any], workdir: str) -> dict[str, Any] | None:
     return results
   if not os.path.isdir(os.path.join(workdir, 'checkpoints')):
     raise InputError(
-        f'--workdir={workdir} is finished without predictions, and has no'
-        ' checkpoints/ to make them of. Leave save_predictions out, or use'
+        f'--workdir={workdir} is finished without predictions and has no'
+        ' checkpoints/ to compute them from. Leave save_predictions out, or use'
         ' another --workdir.'
     )
   return None
@@ -239,10 +238,10 @@ def read_finished(run: str, name: str, option: str) -> Any:
       raise InputError(f'{run}/{name} is damaged. Train again.')
   if value is None:
     begun = os.path.exists(os.path.join(run, 'config.json'))
-    problem = 'is not finished' if begun else 'is no folder of a run'
+    problem = 'is not finished' if begun else 'is not the folder of a run'
     raise InputError(
         f'{option}={run} {problem}: there is no {name}. Name the folder of a'
-        f' run that is finished, or finish it: {commands.command("train")}.'
+        f' finished run, or finish the run: {commands.command("train")}.'
     )
   return value
 

@@ -174,8 +174,8 @@ def require(
   """
   if value is None:
     say_once(
-        f'{path} does not say which run made it, as those of earlier versions:'
-        ' it is not known if it belongs to this one.'
+        f'{path} does not say which run made it, as in earlier versions: it may'
+        ' belong to another run.'
     )
     return
   try:
@@ -208,9 +208,9 @@ def difference(stamp: Stamp, run: Stamp) -> str:
   if differs:
     then, now = (s.params_sha256[:16] or 'unknown' for s in (stamp, run))
     return (
-        'other parameters of this run, which was trained again: those of step'
-        f' {stamp.step} with the sha256 {then}, and now it has those of step'
-        f' {run.step} with {now}'
+        'other parameters of this run, which was trained again: its step was'
+        f' {stamp.step} with the sha256 {then}, and is now {run.step} with'
+        f' {now}'
     )
   return ''
 

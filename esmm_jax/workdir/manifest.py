@@ -34,8 +34,8 @@ TAKEN_OF = {
     FROZEN: 'estimator_options.frozen_run', REPLAYED: 'balancing.of'
 }  # fmt: skip
 _UNKNOWN = (
-    'so it is not known what this run began with. Use another --workdir, or'
-    ' delete that one.'
+    'so it is unknown how this run began. Use another --workdir, or delete that'
+    ' one.'
 )
 
 
@@ -144,9 +144,9 @@ def began(
     if not os.path.exists(path):
       problem = f'{workdir} has no {NAME}'
     rest = (
-        'what its checkpoint carries is used'
+        'the copy in its checkpoint is used'
         if carried
-        else 'as runs of early versions: it is not known what it was trained on'
+        else 'as in early versions: it is unknown what it was trained on'
     )
     if says:
       say_once(f'{problem}; {rest}.')
@@ -201,17 +201,17 @@ def require_data(workdir: str, builder: Any) -> None:
     return
   if data_hash(then['data']) != data_hash(now['data']):
     raise InputError(
-        f'{workdir} was trained on the data {then["data"]} ({NAME}), and here'
-        f' is {now["data"]}. Name the --data_dir of its data, or prepare that'
-        ' again from the same files.'
+        f'{workdir} was trained on the data {then["data"]} ({NAME}), but this'
+        f' is {now["data"]}. Set --data_dir to the data of the run, or prepare'
+        ' it again from the same files.'
     )
   for key in (ENCODER, OPTIONS):
     if then.get(key, now[key]) != now[key]:
       raise InputError(
           f'{workdir} was trained on data whose encoder has the {key}'
-          f' {then[key][:16]} ({NAME}), and here is {now["data"]}, whose'
-          f' encoder has {now[key][:16]}: other values have the same ids. Name'
-          ' the --data_dir of its data.'
+          f' {then[key][:16]} ({NAME}), but the encoder of {now["data"]} has'
+          f' {now[key][:16]}: the same ids mean other values. Set --data_dir to'
+          ' the data of the run.'
       )
 
 
@@ -232,7 +232,7 @@ def require_encoder(workdir: str, hashes: Mapping[str, str]) -> None:
       raise InputError(
           f'{workdir}/encoder is not the one that the run was trained with: its'
           f' {key} is {hashes[key][:16]}, not {then[key][:16]} ({NAME}). Copy'
-          ' the folder encoder/ of the prepared data there again.'
+          ' the folder encoder/ from the prepared data.'
       )
 
 
@@ -247,8 +247,8 @@ def require_no_encoder(workdir: str) -> None:
   """
   if workdir and began(workdir).get(ENCODER):
     raise InputError(
-        f'{workdir}/encoder is missing, with which the run was trained'
-        f' ({NAME}). Copy the folder encoder/ of the prepared data there again.'
+        f'{workdir}/encoder, which the run was trained with, is missing'
+        f' ({NAME}). Copy the folder encoder/ from the prepared data.'
     )
 
 

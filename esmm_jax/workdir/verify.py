@@ -58,7 +58,7 @@ def _compare_files(
         f' {then[key][:16]} ({manifest.NAME}).'
     )
     if manifest.IDENTITY in then:
-      raise InputError(f'{text} Put the file back, or train again.')
+      raise InputError(f'{text} Restore that file, or train again.')
     # Earlier versions may have hashed the same config otherwise.
     say_once(text)
 

@@ -1,13 +1,13 @@
 """Writes the metrics of a run to metrics.jsonl, TensorBoard and the console."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import hashlib
 import json
 import math
 import os
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from esmm_jax import streams, system_errors
 from esmm_jax.json_files import read_jsonl, to_json
@@ -26,6 +26,22 @@ def _is_before(line: Mapping[str, Any], start_step: int) -> bool:
 
 
 _EVERY = 30.0  # Seconds between lines of progress where there is no bar.
+
+
+class Follower(Protocol):
+  """Gets what a `Writer` writes; `tracking.recorder` is one."""
+
+  def start(self, lines: Sequence[Mapping[str, Any]]) -> None:
+    ...
+
+  def write(self, step: int, metrics: Mapping[str, float]) -> None:
+    ...
+
+  def end(self, results: Mapping[str, Any]) -> None:
+    ...
+
+  def close(self) -> None:
+    ...
 
 
 class Writer:
@@ -63,6 +79,9 @@ class Writer:
     write_text(self._path, text)
     self._file = open(self._path, 'a', encoding='utf-8')
     self._speaks = speaks
+    self._before = [json.loads(line) for line in text.splitlines()]
+    self._followers: list[Follower] = []
+    self._ended = False
     folder = os.path.join(workdir, 'tensorboard')
     self._events = Events(folder, start_step, self.warn)
     # `disable=None`: no bar where the output is a file; lines, now and then.
@@ -76,6 +95,21 @@ class Writer:
         disable=None if shows else True,
         dynamic_ncols=True,
     )
+
+  def begin(
+      self, config: Mapping[str, Any], followers: Sequence[Follower] = ()
+  ) -> None:
+    """Notes the config for TensorBoard; lets others follow what is written.
+
+    Args:
+      config: Flat key -> value.
+      followers: Get what metrics.jsonl has so far, and all that it will get.
+    """
+    self._events.begin(config)
+    self._followers = list(followers)
+    for follower in self._followers:
+      follower.start(self._before)
+    self._before = []
 
   @property
   def digest(self) -> str:
@@ -157,6 +191,14 @@ class Writer:
     for key, value in metrics.items():
       if math.isfinite(value) and not key.endswith('_hash'):
         self._events.add(key, value, step)
+    for follower in self._followers:
+      follower.write(step, metrics)
+
+  def end(self, results: Mapping[str, Any]) -> None:
+    """Ends a run that has finished, before `close`; takes results.json."""
+    self._ended = True
+    for follower in self._followers:
+      follower.end(results)
 
   def say(self, text: str) -> None:
     """Prints a line without breaking the bar."""
@@ -175,4 +217,7 @@ class Writer:
     # replaced by this one.
     with contextlib.suppress(OSError):
       self._file.close()
+    self._events.end(self._ended)
     self._events.close()
+    for follower in self._followers:
+      follower.close()

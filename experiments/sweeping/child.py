@@ -22,6 +22,7 @@ class Group(NamedTuple):
     command: Noted in each run's origin.json.
     data_dir: Folder of prepared data; None: the default one.
     quiet: Prints warnings alone.
+    tracked: As `tracking.using` takes it.
   """
 
   configs: dict[str, Any]
@@ -29,6 +30,7 @@ class Group(NamedTuple):
   command: str
   data_dir: str | None
   quiet: bool
+  tracked: tuple[tuple[str, ...], str, bool] = ((), '', False)
 
 
 def serve(number: int) -> None:
@@ -81,6 +83,7 @@ def _trained(
   from esmm_jax.engines.worker import portable
   from esmm_jax.workdir import provenance, stopping
   from esmm_jax.experiments.sweeping import runs
+  from esmm_jax import tracking
 
   keep_scratch()
   return_arrow_memory()
@@ -89,7 +92,9 @@ def _trained(
     _pin(cores)
     stopping.check()
     origin = provenance.origin(group.command)
-    with streams.quiet(group.quiet):
+    # One that this machine lacks is no reason not to train.
+    tracked = tracking.using(*group.tracked, check=False)
+    with streams.quiet(group.quiet), tracked:
       ends = runs.train_group(
           group.configs, group.workdir, origin, group.data_dir
       )

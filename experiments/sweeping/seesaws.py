@@ -39,7 +39,7 @@ _OWN = (
 )
 _COMMON = (
     *('embed_dim', 'activation', 'dropout', 'norm', 'initializer', 'dtype'),
-    *('cross_layers', 'cross_rank'),
+    *('cross_layers', 'cross_rank', 'interaction'),
 )
 
 

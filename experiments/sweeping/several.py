@@ -156,12 +156,13 @@ class _Driver:
         self._begin(looked.rest)
 
   def _begin(self, names: list[str]) -> None:
+    from esmm_jax.tracking import choice as tracking
+
     work = self._work
     work.overall.begin(names)
     configs = {name: work.plan.configs[name] for name in names}
-    group = Group(
-        configs, work.workdir, work.command, work.data_dir, work.overall.is_log
-    )
+    about = work.workdir, work.command, work.data_dir, work.overall.is_log
+    group = Group(configs, *about, tuple(tracking.in_use()))
     module = Group.__module__
     task = self._slots.begin(Call(module, 'serve', {'group': group}))
     more = f' (+{len(names) - 1})' if len(names) > 1 else ''

@@ -48,7 +48,8 @@ def test_config(name, variant):
   config = module.get_config(variant)
   assert config.model.name in MODELS
   attributes = {f.name for f in dataclasses.fields(MODELS[config.model.name])}
-  assert set(config.model) - {'name', 'embed_dim'} <= attributes
+  own = {'name', 'embed_dim', 'vectors'}  # Of no architecture.
+  assert set(config.model) - own <= attributes
   assert config.estimator in ESTIMATORS
   watched = (*FUNNEL, Task('play_time', 'play_time', 'ctr', 'regression'))
   terms = set().union(*(

@@ -27,6 +27,7 @@ COMMON = {
     'dataset.id': 'user:max_values=100,item:max_values=50',
     'dataset.ids': 'tags:max_values=10:combiner=sum',
     'dataset.float': 'price', 'dataset.min_count': 1,
+    'dataset.crosses': 'user*item',
     'selection.metric': '', 'batch_size': 64, 'num_epochs': 2,
     'optimizer.name': 'adam', 'optimizer.b1': 0.8, 'optimizer.b2': 0.999,
     'learning_rate': 0.01,
@@ -38,7 +39,8 @@ OWN = {
         'dataset.conversion_without_click': 'keep',
         'estimator': 'entire_space', 'loss_weights.ctr': 1.0,
         'loss_weights.ctcvr': 2.0, 'model.tower_units': (8, 4),
-        'model.groups': (('user',), ('item', 'tags', 'price')),
+        'model.groups': (
+            ('user',), ('item', 'tags', 'price', 'user_x_item')),
         'model.group_units': (16, 8), 'model.norm': 'none',
         'model.dropout': 0.0, 'model.activation': 'relu',
         'tower_l2': 1e-4 / 64, 'embedding_l2': 1e-6}),
@@ -82,7 +84,7 @@ def test_settings(name):
   notes = '\n'.join(found.notes)
   for part in (
       'line 5: num_steps: a run has whole epochs', 'to 0.25 of it',
-      'cross: ComboFeature of user, item is left out',
+      'cross: stands under the name user_x_item',
       'idle: is in no feature group', 'embedding_regularization'):
     assert part in notes
   assert ('sum over the batch' in notes) == (name == 'ESMM')
@@ -114,8 +116,8 @@ def test_the_file_trains(name, program, tmp_path):
   flags = (f'--input={tmp_path}/in.config', f'--output={output}')
   done = program.run(*flags)
   assert done.returncode == 0, done.stderr
-  assert 'ComboFeature' in done.stdout
-  assert 'ComboFeature' in (tmp_path / 'out.py').read_text()
+  assert 'user_x_item' in done.stdout
+  assert 'user_x_item' in (tmp_path / 'out.py').read_text()
   config = load.config(output)
   results = train_and_evaluate(
       config, str(tmp_path / 'run'), str(tmp_path / 'data'))
@@ -263,11 +265,12 @@ def test_the_document_names_keys_that_are_there():
   assert len(keys) > 30
   options = {'max_values', 'max_len', 'combiner', 'table', 'separator',
              'weights', 'scaling', 'kv_separator', 'max_seq_len',
-             'ev_params.filter_freq', 'burnin_learning_rate', 'boundaries'}
+             'ev_params.filter_freq', 'burnin_learning_rate', 'edges',
+             'hash_bucket_size', 'normalizer_fn'}
   options |= {f'dataset.{k}' for k in ('format', 'separator', 'header',
                                        'weight')}
   values = {'keep', 'entire_space', 'click_space', 'end_to_end', 'batch',
-            'none'}
+            'none', 'fm'}
   assert keys <= known | options | values
   made = set().union(COMMON, *(own for _, own in OWN.values()))
   assert made <= keys | {'dataset.valid_split', 'selection.metric'}

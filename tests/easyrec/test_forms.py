@@ -43,6 +43,18 @@ EXPERTS = block(
     'b', 'a', 'MMoE', 'mmoe { num_expert: 3 expert_mlp { hidden_units: 5 } }')
 
 
+FEATURES = """blocks { name: 'x' inputs { feature_group_name: 'who' }
+  input_layer { output_2d_tensor_and_feature_list: true } }
+"""
+PAIRS = """blocks { name: 'fm' inputs { block_name: 'x' input_slice: '[1]' }
+  keras_layer { class_name: 'FM' fm { use_variant: true } } }
+"""
+READS = """blocks { name: 'a' inputs { block_name: 'x' input_slice: '[0]' }
+  inputs { block_name: 'fm' }
+  keras_layer { class_name: 'MLP' mlp { hidden_units: [16, 8] } } }
+"""
+
+
 def model(name, section, more='', towers=''):
   return (f"{HEAD} model_class: '{name}' {more}\n"
           f'{section} {{ {TOWERS % towers} l2_regularization: 1e-5 }} }}')
@@ -111,6 +123,7 @@ TORCH_SHARED = {
     'schedule.warmup_steps': 10, 'schedule.end_factor': 0.25,
     'model.norm': 'none', 'tower_l2': 0.0, 'model.tower_units': (8, 4),
     'dataset.id': 'uid:max_values=100', 'dataset.float': 'price',
+    'dataset.crosses': 'uid*id',
     'dataset.ids': (
         'tags:max_values=10:combiner=mean:separator=;:weights=colon,'
         'past__item:max_values=50:table=item:combiner=mean:max_len=20:'
@@ -147,6 +160,17 @@ FORMS = {
         backbone(f"{BOTTOM}{EXPERTS} concat_blocks: 'b'"), 'dbmtl',
         SHARED | {'model.shared_units': (16, 8), 'model.num_experts': 3,
                   'model.expert_units': (5,)}),
+    'backbone with FM': (
+        backbone(f"{FEATURES}{PAIRS}{READS} output_blocks: 'a'"), 'dbmtl',
+        SHARED | {'model.shared_units': (16, 8), 'model.interaction': 'fm'}),
+    'experts on FM': (
+        backbone(
+            f"{FEATURES}{PAIRS}{READS.replace('MLP', 'MMoE')}".replace(
+                'mlp { hidden_units: [16, 8] }',
+                'mmoe { num_expert: 2 expert_mlp { hidden_units: 5 } }')),
+        'dbmtl',
+        SHARED | {'model.shared_units': (), 'model.num_experts': 2,
+                  'model.interaction': 'fm'}),
     'mmoe': (
         TORCH_HEAD + TORCH['mmoe'], 'mmoe',
         TORCH_SHARED | {'estimator': 'click_space', 'model.num_experts': 3,
@@ -198,7 +222,7 @@ TORCH_NOTES = [
     'a field may hold several values there; here it is one value',
     'user: stands under its column, uid',
     'vector: its 4 numbers are left out; a column has one number',
-    'cross: ComboFeature of uid, id is left out',
+    'cross: stands under the name uid_x_id',
     'past__item: attention over its entries became their mean',
     'past__price: SequenceFeature of past__price is left out; its entries are a'
     ' RawFeature',
@@ -231,6 +255,24 @@ REFUSED = {
     'joined blocks': (
         backbone(f"{BOTTOM}{OWN} concat_blocks: ['b', 'c']"),
         'concat_blocks joins 2 blocks'),
+    'FM of one number': (
+        backbone(FEATURES + PAIRS.replace('use_variant: true', '') + READS),
+        "block 'fm' is an FM without use_variant: true"),
+    'FM of other features': (
+        backbone(FEATURES + READS + PAIRS.replace(
+            "block_name: 'x'", "feature_group_name: 'what'")
+                 + "output_blocks: 'a'"),
+        "block 'fm', an FM, can be carried over where 'a' reads it beside"),
+    'FM for one output': (
+        backbone(FEATURES + PAIRS + READS + block(
+            'b', 'who', 'MLP', 'mlp { hidden_units: 6 }')
+                 + "output_blocks: ['a', 'b']"),
+        "on the way to one output and not to another"),
+    'FM as output': (
+        backbone(FEATURES + PAIRS + "output_blocks: 'fm'"),
+        "keras_layer of block 'fm' is 'FM'"),
+    'DeepFM': (
+        model('DeepFM', 'deepfm'), "is model.interaction='deepfm' of any"),
     'packages': (backbone('packages {}'), 'a backbone with packages'),
     'the click attends': (
         backbone(BOTTOM + OWN + (AIT % '').replace("'b', 'd'", "'d', 'b'")),

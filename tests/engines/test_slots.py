@@ -89,8 +89,8 @@ def test_no_resources(text):
 
 
 @pytest.mark.parametrize('ask, words', [
-    (Ask('ray', slots=2), '--slots=2 is of --engine=local; --workers'),
-    (Ask(resources='GPU=1'), '--resources=GPU=1 is of --engine=ray, and'),
+    (Ask('ray', slots=2), '--slots=2 applies only to --engine=local; with'),
+    (Ask(resources='GPU=1'), '--resources=GPU=1 applies only to --engine=ray'),
 ])
 def test_flags_that_contradict_each_other(ask, words):
   with pytest.raises(InputError, match=words):

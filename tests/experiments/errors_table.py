@@ -17,6 +17,7 @@ from esmm_jax.types import InputError
 from tests import ROOT
 from tests.data.csv_files import test_csv_refused, test_dialect
 from tests.data.tabular import test_labels, test_tabular, test_tabular_errors
+from tests.data.tabular.cells import test_cells
 from tests.experiments import test_cli
 from tests.parallel import forking
 from tests.serving import test_frames
@@ -69,6 +70,15 @@ def labels(_):
       yield case, str(e)
 
 
+def cells(_):
+  """Yields those of `test_cells`: options of buckets and crosses."""
+  for case, (options, _) in test_cells.REFUSED.items():
+    try:
+      TabularConfig(**options)
+    except InputError as e:
+      yield case, str(e).replace('*', '\\*')
+
+
 def frames(home):
   """Yields those of `test_frames`: rows in memory."""
   del home
@@ -90,7 +100,7 @@ def refusal(home, options):
 
 def main():
   with tempfile.TemporaryDirectory() as home:
-    for rows in (command_lines, logs, files, labels, frames):
+    for rows in (command_lines, logs, files, labels, frames, cells):
       print('\n| case | message |\n|---|---|')
       for case, said in rows(pathlib.Path(home)):
         said = said.replace('|', '\\|')

@@ -13,7 +13,7 @@ from esmm_jax.training.console.evaluation import line
 from esmm_jax.types import InputError
 from esmm_jax.workdir.writer import Writer
 from experiments import __main__ as programs
-from experiments import cli
+from experiments import cli, console
 from hypothesis import given, strategies as st
 import pytest
 
@@ -68,6 +68,48 @@ def test_no_number_is_cut(step, num, width):
   assert max(map(len, text.splitlines())) <= 80
   assert text.count(' 0.5000') == num
   assert all(x.startswith('  ') for x in text.splitlines()[1:])
+
+
+def test_of_many_tasks_the_first_are_shown():
+  tasks = {f'valid/task{k}/auc': k / 100 for k in range(38)}
+  text = line(2, 1.0, {'train/loss': 1.0} | tasks, width=80)
+  assert text.endswith('task11 0.1100 and 26 more in metrics.jsonl')
+  assert 'task12' not in text and text.count('\n') == 2
+
+
+@pytest.mark.parametrize('columns', ['20', '40'])
+def test_a_tiny_terminal(columns, monkeypatch):
+  """Lines of 40 columns, also where the terminal has fewer."""
+  monkeypatch.setenv('COLUMNS', columns)
+  assert line(1860, 0.758, METRICS).splitlines() == [
+      'step 1,860 epoch 0.76 loss 0.1699',
+      '  auc ctr 0.6594 cvr_clicked 0.6121',
+      '  ctcvr 0.7512 logloss 0.01013']
+
+
+def results_of(names, monkeypatch, capsys, columns):
+  monkeypatch.setenv('COLUMNS', str(columns))
+  keys = [f'test/{s}/{m}' for s in ('ctr', 'cvr_clicked')
+          for m in ('auc', 'gauc', 'logloss', 'calibration')]
+  result = dict.fromkeys(keys, 0.123456) | {
+      'steps': 4, 'selected_step': 2, 'num_params': 9, 'examples_per_second': 1}
+  console.print_results({name: result for name in names})
+  return capsys.readouterr().out
+
+
+@pytest.mark.parametrize('columns, tables', [(80, 1), (40, 2)])
+def test_the_table_of_a_long_name(columns, tables, monkeypatch, capsys):
+  """Alone it stands once, behind the numbers; others go on below."""
+  name = 'a_name_' * 12
+  text = results_of([name], monkeypatch, capsys, columns)
+  joined = text.replace('\n', '')
+  assert joined.count(f'{name}: 4') == 1 and joined.count('a_name_') == 12
+  assert text.count('0.1235') == 8
+  assert text.count(' task ') == tables
+  assert max(map(len, text.splitlines())) <= columns
+  text = results_of([name, 'b'], monkeypatch, capsys, columns)
+  folded = ''.join(x[16:50].strip() for x in text.splitlines())
+  assert name in folded and text.count('0.1235') == 16
 
 
 class Terminal(io.StringIO):

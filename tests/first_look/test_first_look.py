@@ -47,6 +47,35 @@ def test_rates(tmp_path):
   assert f'{click.positives:,} ({click.positives / 12:.2f}%)' in lines[2]
 
 
+def test_rates_of_labels_in_memory(tmp_path):
+  frame, builder = prepare(tmp_path)
+  tasks = builder.schema.tasks
+  labels = {k: frame[k][1500:] for k in ('click', 'conversion')}
+  assert rates.of_labels(labels, tasks) == rates.of_split(
+      builder, 'test', tasks)
+
+
+def test_a_narrow_terminal_has_names_in_lines_of_their_own():
+  rows = [['', 'train', 'test'], ['conversion of click', '1,234', '5']]
+  assert rates.aligned(rows, 33) == [
+      '                     train  test', 'conversion of click  1,234     5']
+  assert rates.aligned(rows, 31) == [
+      '  train  test', 'conversion of click', '  1,234     5']
+
+
+def test_gaps_that_differ():
+  """Of ten inputs the eight that differ most, in their order."""
+  some = lambda late: {
+      f'f{k}': gaps.Share(0.5, late * k / 10) for k in range(11)}
+  shares = {'train': some(0), 'test': some(1)}
+  assert gaps.table(shares, 'missing', 0.1) == []
+  lines = gaps.table(shares, 'unseen', 0.1)
+  assert lines[0].split() == ['unseen', 'train', 'test']
+  assert [x.split()[0] for x in lines[1:-1]] == [f'f{k}' for k in range(3, 11)]
+  assert lines[-1] == 'and 2 more inputs'
+  assert len(gaps.table(shares, 'unseen')) == 12
+
+
 @pytest.mark.parametrize('rate, text', [
     ((1234, 24_680), '1,234 (5.00%)'), ((0, 0), '0'), ((0, 9), '0 (0.0000%)'),
     ((2, 10_000), '2 (0.0200%)'), ((7, 7), '7 (100.00%)')])
@@ -102,6 +131,7 @@ def test_a_column_that_knows_the_label(tmp_path):
   assert aucs['seconds', 'click'] == 1
   assert 0.4 < aucs['noise', 'click'] < 0.6
   (text,) = leaks.warnings(builder, 'train', tasks)
+  assert not list(leaks.warnings(builder, 'train', tasks, ['noise']))
   assert text.startswith(
       "column 'seconds' alone ranks 'click' with an AUC of 1.000.")
 

@@ -48,7 +48,9 @@ class Net:
 
   def __init__(self, case: Case, seed: int = 0):
     plain = dict(activation='relu', norm='none', cross_layers=0, cross_rank=0)
+    plain['interaction'] = 'none'
     self.options = {**plain, **case.options}
+    self.case = case
     self.parents = dict(case.tasks)
     self.tasks = list(self.parents)
     self.seed = seed
@@ -162,7 +164,7 @@ def fields(batch: Any, b: int, table: np.ndarray) -> dict[str, Vector]:
   slots, weights = iter(batch.slots[b]), iter(batch.weights[b])
   vectors = {f.name: table[next(slots)] for f in kinds['id']}
   for f in kinds['ids']:
-    pooled, total = np.zeros(D), 0.0
+    pooled, total = np.zeros(table.shape[1]), 0.0
     for _ in range(f.max_len):
       weight = float(next(weights))
       pooled = pooled + weight * table[next(slots)]
@@ -183,6 +185,38 @@ def cross(net: Net, owner: str, first: Vector) -> Vector:
       y = net.linear(f'{name}/down', x, net['cross_rank'], bias=False)
     x = first * net.linear(name, y, len(first)) + x
   return x
+
+
+def pairs(net: Net, owner: str, parts: Vectors) -> Vector:
+  """Rendle 2010, equation 1: v_i * v_j, of two fields after the other."""
+  names = [f.name for f in toy.SCHEMA.fields if f.kind == 'float']
+  by_float = net.param(f'products {owner}/V', D, len(names)).T
+  vectors = [v for name, v in parts.items() if name not in names]
+  vectors += [parts[name] * v for name, v in zip(names, by_float)]
+  total = np.zeros(D)
+  for i, vector in enumerate(vectors):
+    for other in vectors[i + 1 :]:
+      total = total + vector * other
+  return total
+
+
+def machine(net: Net, task: str, batch: Any, b: int) -> float:
+  """Guo et al., DeepFM, IJCAI 2017, equation 2, over what a task reads."""
+  owners = [o for o in tables(net.case) if o in (task, 'shared')]
+  second, first = np.zeros(D), 0.0
+  for owner in owners:
+    table = net.param(f'table {owner}', ROWS, D + first_order(net.case))
+    parts = fields(batch, b, table[:, :D])
+    second = second + pairs(net, owner, parts)
+    alone = tables(net.case) == ['shared']
+    column = D + (net.tasks.index(task) if alone else 0)
+    weights = fields(batch, b, table[:, column : column + 1])
+    kinds = {f.name: f.kind for f in toy.SCHEMA.fields}
+    first += sum(w[0] for n, w in weights.items() if kinds[n] != 'float')
+  floats = [parts[n][0] for n, kind in kinds.items() if kind == 'float']
+  if owners[-1] == 'shared':
+    second = second * net.param(f'fm {task}/h', D)
+  return sum(second) + first + net.param(f'fm {task}/w', len(floats)) @ floats
 
 
 def single_task(net: Net, x: Vectors) -> Outputs:
@@ -401,6 +435,13 @@ def tables(case: Case) -> list[str]:
   return [*tasks, 'shared'] if case.model == 'stem' else ['shared']
 
 
+def first_order(case: Case) -> int:
+  """First-order weights behind each embedding."""
+  if case.options.get('interaction') != 'deepfm':
+    return 0
+  return len(case.tasks) if tables(case) == ['shared'] else 1
+
+
 def outputs(
     case: Case, seed: int = 0, **wrong: bool
 ) -> tuple[dict[str, Vector], dict[str, np.ndarray]]:
@@ -410,12 +451,18 @@ def outputs(
   for b in range(EXAMPLES):
     x = {}
     for owner in tables(case):
-      parts = fields(batch, b, net.param(f'table {owner}', ROWS, D))
+      table = net.param(f'table {owner}', ROWS, D + first_order(case))
+      parts = fields(batch, b, table[:, :D])
       whole = np.concatenate(list(parts.values()))
       x[owner] = cross(net, owner, whole)
       if net.options.get('groups'):
         x[owner] = grouped(net, parts)
+      if net['interaction'] == 'fm':
+        x[owner] = np.concatenate([x[owner], pairs(net, owner, parts)])
     y.append(MODELS[case.model](net, x, **wrong))
+    if net['interaction'] == 'deepfm':
+      for t in net.tasks:
+        y[-1][t] += machine(net, t, batch, b)
   return {t: np.array([one[t] for one in y]) for t in net.tasks}, net.values
 
 
@@ -492,6 +539,20 @@ def cases() -> Iterator[tuple[str, Case]]:
       ('crosses', dict(cross_layers=1)), ('batch norm', dict(norm='batch'))):
     options = levels(1, 1, 1, gate_units=(3,), **options)
     yield f'stem {name}', Case('stem', options)
+  yield 'shared_bottom fm', Case(
+      'shared_bottom', dict(smooth, **wide, interaction='fm', cross_layers=1))
+  yield 'stem fm', Case(
+      'stem', levels(1, 1, 1, gate_units=(3,), interaction='fm'))
+  for name, model, options, tasks in (
+      ('', 'shared_embedding', dict(tower_units=()), CART),
+      (' apart', 'shared_embedding', dict(towers, share_embeddings=False),
+       FUNNEL),
+      ('', 'single_task', towers, FUNNEL), ('', 'dbmtl', bottom, FUNNEL),
+      ('', 'aitm', towers, FUNNEL),
+      ('', 'stem', levels(1, 1, 1, gate_units=(3,)), FUNNEL),
+  ):
+    options = dict(options, interaction='deepfm')
+    yield f'{model}{name} deepfm', Case(model, options, tasks)
 
 
 CASES = dict(cases())

@@ -19,9 +19,9 @@ LAYERS = [
     for module in ('checksums', 'cores', 'engines', 'entry', 'histories',
                    'json_files', 'late_callbacks', 'locks', 'metric_names',
                    'no_effect', 'options', 'ownership', 'paths', 'plugins',
-                   'printable', 'replaceable', 'schema', 'signatures',
-                   'storage', 'streams', 'system_errors', 'tasks', 'types',
-                   'whole_files')
+                   'printable', 'replaceable', 'schema', 'shared_tables',
+                   'signatures', 'storage', 'streams', 'system_errors',
+                   'tasks', 'types', 'whole_files')
 ]
 # What a data set is made of.
 SET = [
@@ -40,7 +40,12 @@ OWN = ('esmm_jax', 'configs', 'experiments', 'benchmarks', 'tests')
 RULES = [
     ('esmm_jax.types', [], ['numpy']),
     ('esmm_jax.tasks', ['esmm_jax.types'], []),
-    ('esmm_jax.schema', ['esmm_jax.tasks', 'esmm_jax.types'], []),
+    ('esmm_jax.shared_tables', ['esmm_jax.types'], []),
+    (
+        'esmm_jax.schema',
+        ['esmm_jax.shared_tables', 'esmm_jax.tasks', 'esmm_jax.types'],
+        [],
+    ),
     (
         'esmm_jax.engines',
         [
@@ -279,6 +284,18 @@ RULES = [
         ['numpy', 'pyarrow'],
     ),
     (
+        'esmm_jax.pretrained',
+        [
+            'esmm_jax.data.csv_files',
+            'esmm_jax.data.store',
+            'esmm_jax.data.tabular',
+            'esmm_jax.data.values',
+            'esmm_jax.embeddings',
+            *LAYERS,
+        ],
+        [*JAX, 'pyarrow'],
+    ),
+    (
         'esmm_jax.warm_start',
         [
             'esmm_jax.data.store',
@@ -287,11 +304,13 @@ RULES = [
             'esmm_jax.metrics.choosing',
             'esmm_jax.optim',
             'esmm_jax.parallel',
+            'esmm_jax.pretrained',
             'esmm_jax.workdir',
             *LAYERS,
         ],
         JAX,
     ),
+    ('esmm_jax.tracking', LAYERS, []),
     # Training asks it.
     ('esmm_jax.tuning.early_end', [], []),
     ('esmm_jax.tuning', ['esmm_jax.types'], ['optuna']),
@@ -307,7 +326,9 @@ RULES = [
             'esmm_jax.models',
             'esmm_jax.optim',
             'esmm_jax.parallel',
+            'esmm_jax.pretrained',
             'esmm_jax.protocols',
+            'esmm_jax.tracking',
             'esmm_jax.tuning.early_end',
             'esmm_jax.warm_start',
             'esmm_jax.workdir',
@@ -349,6 +370,7 @@ RULES = [
     (
         'esmm_jax.easyrec',
         [
+            'esmm_jax.data.tabular.cells.buckets',
             'esmm_jax.data.values',
             'esmm_jax.options',
             'esmm_jax.printable',
@@ -484,7 +506,9 @@ def test_models_know_no_loss_and_no_other_model():
   """Of `models` a model imports its parts only."""
   parts = [
       f'esmm_jax.models.{part}'
-      for part in ('architecture', 'embedding', 'experts', 'layers')
+      for part in (
+          'architecture', 'attention', 'embedding', 'experts',
+          'interactions', 'layers')
   ]
   for module, path in modules().items():
     if not within(module, ['esmm_jax.models']) or module == 'esmm_jax.models':

@@ -146,3 +146,14 @@ def test_panels_of_gains(tmp_path):
   grey = [[line.get_xdata()[0] for line in axes.get_lines()
            if line.get_color() == '0.8'] for axes in (x, y)]
   assert grey == [[], [0.015]]
+
+
+def test_intervals_that_are_cut_off(tmp_path):
+  """At five times the largest mean, .1, and a margin; 'b' ends before."""
+  rows = {'a': [0.02, -0.3, 0.05, 0.4], 'b': [0.01, -0.01, 0.03, 0.3]}
+  figure = plots.gains({'x': rows}, str(tmp_path / 'a.png'), 'T')
+  axes, = figure.axes
+  heads = [(line.get_marker(), *line.get_xydata()[0])
+           for line in axes.get_lines() if line.get_marker() in ('<', '>')]
+  assert heads == [('<', axes.get_xlim()[0], 0)]
+  assert axes.get_xlim()[0] == pytest.approx(-0.1 - 0.06 * 0.15)

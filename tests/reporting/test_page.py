@@ -251,6 +251,14 @@ def test_an_unfinished_run_has_its_curves_and_its_command(tmp_path):
   assert os.listdir(tmp_path / 'half' / 'plots') == ['learning.png']
 
 
+def test_one_evaluation_is_no_curve(whole, tmp_path):
+  page = read(run_page.make(
+      write_run(tmp_path / 'once', skip=('predictions',), lines=LINES[:2])))
+  text = 'evaluated once, so it has points and no curve'
+  assert text in page.words and text not in whole[1].words
+  assert '--config.evals_per_epoch=4' in page.words
+
+
 def test_everything_is_escaped(tmp_path):
   config = CONFIG | {
       'estimator': NASTY, 'model': {'name': NASTY, NASTY: NASTY}}

@@ -54,6 +54,11 @@ def test_learning(path):
     assert list(axes.get_lines()[-1].get_xdata()) == [50, 50]
   assert not blank.get_lines()
   assert figure.get_suptitle() == 'Title'
+  # A curve has no markers; a point would be invisible without one.
+  assert first.get_lines()[0].get_marker() == ''
+  few = {'ctr': {'training': ([4], [0.4]), 'validation': ([4], [0.5])}}
+  (axes,) = plots.learning(few, path, 'One report').axes
+  assert all(x.get_marker() for x in axes.get_lines())
 
 
 def test_calibration_curves(path):
@@ -112,7 +117,7 @@ def test_gains(path):
   }
   figure = plots.gains(panels, path, 'Title')
   ctr, cvr = figure.axes
-  points = [line for line in ctr.get_lines() if len(line.get_xdata()) == 1]
+  points = [line for line in ctr.get_lines() if line.get_marker() == 'o']
   assert [line.get_xdata()[0] for line in points] == [0.01, -0.02]
   faces = [line.get_markerfacecolor() for line in points]
   assert faces[0] == 'white' and faces[1] == points[1].get_color()

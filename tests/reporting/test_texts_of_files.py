@@ -65,7 +65,8 @@ def test_latex(text, tmp_path):
   for line in rest:
     if re.fullmatch(
         r'\\(top|mid|bottom)rule|\\(centering|small|footnotesize)'
-        r'|\\par\\smallskip|\\setlength\{\\tabcolsep\}\{3pt\}|\\label\{tab:\S+\}'
+        r'|\\par\\smallskip|\\setlength\{\\\w+skip\}\{4pt\}|\\label\{tab:\S+\}'
+        r'|\\setlength\{\\tabcolsep\}\{3pt\}'
         r'|\\(begin|end)\{(table\*?|tabular|minipage)\}'
         r'(\{@\{\}[lr]+@\{\}\}|\[tbp\]|\{\\linewidth\})?', line):
       continue

@@ -80,7 +80,7 @@ def test_an_edited_number(at, tmp_path):
     [
         (RUN._replace(identity='c' * 64), 'it is of another run'),
         (RUN._replace(params_sha256='d' * 64), 'which was trained again'),
-        (Stamp('a' * 64, 8), 'which was trained again: those of step 7'),
+        (Stamp('a' * 64, 8), 'which was trained again: its step was 7'),
     ])
 def test_another_run(run, words, tmp_path):
   path = write(tmp_path)

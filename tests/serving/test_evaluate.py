@@ -69,7 +69,7 @@ def test_rows_that_the_run_had_no_rule_for(finished_days):
   k = rows.column_names.index('bought')
   rows = rows.set_column(k, 'bought', pa.array([1] * 40))
   with pytest.raises(InputError, match="columns, row .*'bought' is 1 and"
-                     ".*0. The run had no rule for such rows; mend them"):
+                     ".*0. The run has no rule for such rows; correct them"):
     esmm_jax.load(finished_days).evaluate(rows)
 
 
@@ -255,10 +255,10 @@ def test_unseen_ids_of_a_split(run, predictor):
   for key in found:
     if key.startswith('by/') and '/gauc' not in key:
       assert found[key] == in_memory[key], key
-  words = "--by=unseen:price: 'price' is no field of ids.*There are: hour, item"
+  words = "--by=unseen:price: 'price' is not an id field.*There are: hour, item"
   with pytest.raises(InputError, match=words):
     evaluation.evaluate_split(predictor, builder, 'test', by='unseen:price')
-  with pytest.raises(InputError, match="'usr' is no .*Did you mean 'user'"):
+  with pytest.raises(InputError, match="'usr' is n.*Did you mean 'user'"):
     predictor.evaluate(log(64), by='unseen:usr')
 
 
@@ -319,11 +319,11 @@ def test_splits_that_are_refused(run, predictor, finished):
   builder = parts.dataset(predictor.config.dataset, str(root / 'data'))
   for arguments, words in (
       (('tset',), "no split 'tset'"),
-      (('test', 'tags'), '--by=tags: a split is divided by a column of single'),
+      (('test', 'tags'), '--by=tags: with --split, name a column with one id'),
       (('test', 'huor'), "--by=huor.*Did you mean 'hour'")):
     with pytest.raises(InputError, match=words):
       evaluation.evaluate_split(predictor, builder, *arguments)
-  words = 'was trained on the data tabular/.*Name the --data_dir'
+  words = 'was trained on the data tabular/.*Set --data_dir'
   with pytest.raises(InputError, match=words):
     evaluation.evaluate_split(predictor, finished.builder(), 'test')
 
@@ -367,7 +367,7 @@ def test_the_program(run, tmp_path):
   for arguments, code, words in (
       ((workdir,), 2, 'set one of --input'),
       ((workdir, '--split=test', '--output=no/x.json'), 1, 'no folder no'),
-      ((f'--workdir={tmp_path}', '--split=test'), 1, 'is no folder of a run'),
+      ((f'--workdir={tmp_path}', '--split=test'), 1, 'not the folder of a run'),
       ((workdir, f'--input={tmp_path / "bare.parquet"}'), 1,
        "bare.parquet: there is no column 'clicked', which holds a label")):
     done = program(*arguments)

@@ -225,7 +225,7 @@ PLAY = (*FUNNEL, Task('play_time', 'play_time', 'ctr', 'regression'))
     [(name, FUNNEL) for name in MODELS]
     + [('mmoe', CART_FUNNEL), ('ple', PLAY), ('aitm', CART_FUNNEL)])
 def test_every_model(name, tasks, tmp_path):
-  """With norms, cross layers and half precision, for any number of rows."""
+  """With norms, cross layers and interactions, for any number of rows."""
   file = {'shared_embedding': 'esmm'}.get(name, name)
   config = importlib.import_module(f'configs.{file}').get_config('smoke')
   config.update_from_flattened_dict({
@@ -233,13 +233,14 @@ def test_every_model(name, tasks, tmp_path):
       'model.norm': 'batch',
       'model.activation': 'dice',
       'model.cross_layers': 1,
+      'model.interaction': 'deepfm',
       'model.dropout': 0.5,
   })
   schema = dataclasses.replace(toys.SCHEMA, tasks=tasks)
   plan = restore.plan(Settings.read(config), schema)
-  width = config.model.embed_dim * plan.model.num_tables
+  width = plan.model.row_width(config.model.embed_dim)
   rng = np.random.default_rng(0)
-  table = rng.normal(size=(schema.num_rows, 1, width)).astype(np.float32)
+  table = rng.normal(0, 0.4, (schema.num_rows, 1, width)).astype(np.float32)
   params = params_of(plan, table, toys.random_batch(2, num_rows=9))
   predictor = Predictor(restore.Trained(config, schema, plan, params))
   columns = toys.columns('test')

@@ -147,8 +147,8 @@ def test_estimators_are_refused_before_the_log_is_read(shape, home):
 
 @pytest.mark.parametrize('changes, words', [
     ({'loss_weights.ctr': 1.0}, r"loss_weights.ctr is 1.0.*\['cvr_clicked'\]"),
-    ({'sampling.unclicked_rate': 0.1}, 'sampling is of the rows of the loss'),
-    ({'common_ctr': '.'}, r"common_ctr is of click .*\['conversion'\]; leave"),
+    ({'sampling.unclicked_rate': 0.1}, 'sampling acts on the loss cvr_clicked'),
+    ({'common_ctr': '.'}, r"common_ctr needs a .*\['conversion'\]; leave"),
     ({'dataset.tasks': ('ctr',)}, "dataset.tasks names 'ctr'"),
     ({'model.dropout': 2.0}, 'model.dropout is 2.0'),
 ])

@@ -123,14 +123,14 @@ def test_a_list_is_no_key_of_csv(predictor, rows, tmp_path):
 
 REFUSED = {
     's.txt': r'one of \.parquet, \.pq, \.csv, \.csv\.gz',
-    's': 'the ending says what is written',
-    's.parquet.gz': 'the ending says what is written',
+    's': 'the ending sets the format',
+    's.parquet.gz': 'the ending sets the format',
     'folder': 'folder is a folder; name a file, as in .*folder/scores.parquet',
-    '': 'is the folder of .*in.parquet of --input; name an|holds folder, and',
+    '': 'is the folder of .*in.parquet of --input; name|contains folder, which',
     'ssh://host/s.csv': 'of a file system that is not opened',
     's3://user:word@bucket/s.csv': 'holds a password',
-    'in.parquet': 'in.parquet of --input, which is never written over',
-    'link.parquet': 'in.parquet of --input, which is never written over',
+    'in.parquet': 'in.parquet of --input, which is never overwritten',
+    'link.parquet': 'in.parquet of --input, which is never overwritten',
 }
 
 

@@ -287,10 +287,11 @@ class Hashed:
   """An encoder: users are words, `u17` say; the rest is as it is."""
 
   def __init__(self, names):
+    self.names = list(names)
     self.raw_names = ['who' if n == 'user' else n for n in names]
 
   def select(self, names):
-    assert 'age' in names and set(names) <= set(self.raw_names)
+    assert 'age' in names and set(names) <= set(self.names)
     return self
 
   def encode(self, columns, where, first_row, noun, dialect, counts):
@@ -467,7 +468,7 @@ def test_files_that_cannot_be_scored(predictor, table, tmp_path):
 
 
 def test_runs_that_are_not_there(finished, tmp_path):
-  with pytest.raises(InputError, match='is no folder of a run'):
+  with pytest.raises(InputError, match='is not the folder of a run'):
     esmm_jax.load(str(tmp_path))
   run = finished.copy(tmp_path / 'run')
   os.rename(run.folder / 'results.json', run.folder / 'results')
@@ -478,7 +479,7 @@ def test_runs_that_are_not_there(finished, tmp_path):
       path for path in sorted((run.folder / 'checkpoints').glob('*/_CHECK*'))
       if path.parent.name == '12']
   last.write_text('{')
-  with pytest.raises(InputError, match='12 is damaged.*it finishes the run'):
+  with pytest.raises(InputError, match='12 is damaged.*which finishes the run'):
     esmm_jax.load(str(run.folder))
 
 

@@ -86,7 +86,7 @@ def test_no_checkpoint(run, tmp_path):
   copy = tmp_path / 'copy'
   shutil.copytree(workdir, copy)
   shutil.rmtree(copy / 'checkpoints')
-  with pytest.raises(InputError, match='has no sound checkpoint'):
+  with pytest.raises(InputError, match='has no intact checkpoint'):
     run_predictions.predict_test(str(copy), data_dir)
 
 

@@ -184,7 +184,7 @@ def test_prepared_data_of_an_earlier_version_warns(own, capfd, monkeypatch):
   predict(own, own.data)
   lines = [line for line in capfd.readouterr().err.splitlines()
            if line.startswith('warning:')]
-  assert len(lines) == 1 and 'has noted the size' in lines[0]
+  assert len(lines) == 1 and 'records only the size' in lines[0]
 
 
 def test_a_log_that_is_changed_between_a_kill_and_a_resume(own, tmp_path):

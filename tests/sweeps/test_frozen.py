@@ -56,6 +56,6 @@ def test_a_run_that_is_nowhere_is_refused_before_the_others(tmp_path):
   assert done.returncode == 1, done.stderr
   warnings = [w for w in done.stderr.splitlines() if 'is not trained:' in w]
   assert len(warnings) == 2
-  assert all('nothing is no folder of a run' in w for w in warnings)
+  assert all('nothing is not the folder of a run' in w for w in warnings)
   assert '2 of 3 runs failed' in done.stderr
   assert len(os.listdir(tmp_path / 'a' / 'failed')) == 2

@@ -114,7 +114,7 @@ def test_runs_that_are_missing(tmp_path):
   assert len(folders(tmp_path, 'y')) == 3
   path = tmp_path / 'runs' / of(table, estimator='y')[1] / 'results.json'
   path.write_text(json.dumps({test_comparable.AUC: 0.9, 'steps': 3}))
-  with pytest.raises(InputError, match='results.json is not as this run wrote'):
+  with pytest.raises(InputError, match='results.json differs from what'):
     folders(tmp_path, 'y')
 
 

@@ -52,7 +52,7 @@ WRONG = {
         'GAUC needs a group'),
     'no truth': (
         {'selection.metric': 'valid/cvr_entire/auc'}, 'a simulated log has'),
-    'test': ({'selection.metric': 'test/ctr/auc'}, "never the test split's"),
+    'test': ({'selection.metric': 'test/ctr/auc'}, "never those of the test"),
     'ratio': ({'selection.metric': 'valid/ctr/calibration'}, 'neither at its'),
     'no validation': (
         {'selection.metric': 'valid/ctr/auc', 'dataset.valid_share': 0.0},
@@ -147,7 +147,7 @@ def test_what_is_not_defined_is_said_once(tmp_path, capfd):
           capfd.readouterr().err.splitlines() if 'warning: ' in s]
   ranks = ', auc pr, recall at 1pct, recall at 10pct, ks'
   expected = [
-      "10 rows are in no split and left out, because column 'part' holds '?'",
+      "10 rows are left out, because column 'part' contains '?'",
       "label click ('clicked') is 1 in all 400 training rows: ctr has nothing",
       "column 'one' is 'x' in all training rows: it tells the model nothing.",
       "dataset.train_split 'train+valid' and dataset.valid_split 'valid' have"
@@ -155,8 +155,8 @@ def test_what_is_not_defined_is_said_once(tmp_path, capfd):
       "60.7% of the values of column 'user' in test are rare or were never",
       f'valid/ctr: auc, normalized entropy{ranks} cannot be computed and are'
       ' null in results.json, because click is 1 in all 200 rows',
-      'valid/ctr/auc, which selects, was not a number in any evaluation: the'
-      ' last parameters count.',
+      'valid/ctr/auc, the selection metric, was never a number: the last'
+      ' parameters are kept.',
       f'test/ctr: auc, normalized entropy{ranks} cannot be',
       f'test/cvr_clicked: auc, normalized entropy, calibration{ranks} cannot',
       f'test/ctcvr: auc, normalized entropy, calibration{ranks} cannot be'

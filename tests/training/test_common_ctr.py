@@ -67,7 +67,7 @@ def test_predictions_of_other_rows_are_refused(path):
   table(path)
   assert order(path) == {0: None}
   for other in (CLICK[:3], 1 - CLICK):
-    with pytest.raises(InputError, match='is of other rows'):
+    with pytest.raises(InputError, match='predictions of other rows'):
       order(path, other)
   assert order(path, None) == {0: None}  # The test split is not known.
 

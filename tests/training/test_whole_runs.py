@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 
+from esmm_jax.configs import common
+from esmm_jax.json_files import read_jsonl
 from esmm_jax.tasks import CART_FUNNEL, FUNNEL, spaces, Task
 from esmm_jax.training.phases import flops_per_example
 from esmm_jax.training.loop import train_and_evaluate
@@ -146,7 +148,7 @@ def test_statistics_of_a_batch_forbid_parts_of_it(
         pytest.param(n, marks=pytest.mark.long)
         for n in ('ple', 'aitm', 'stem'))])
 def test_options(name, data_dir, tmp_path):
-  """All at once: norm, cross layers, half precision, regularisation.
+  """All at once: norm, crosses, products, half precision, regularisation.
 
   An untrained network has 0.69 nats; the rate alone has 0.17.
   """
@@ -157,6 +159,7 @@ def test_options(name, data_dir, tmp_path):
           'model.dropout': 0.1,
           'model.cross_layers': 1,
           'model.cross_rank': 2,
+          'model.interaction': 'fm',
           'model.dtype': 'bfloat16',
           'tower_l2': 1e-4,
           'embedding_l2': 1e-4,
@@ -224,6 +227,23 @@ def test_resumed_after_the_last_checkpoint_is_the_same_to_the_second(
   assert 0 < whole['train_seconds'] < np.inf
   assert whole['train_seconds'] * whole['examples_per_second'] == (
       pytest.approx(4 * short().batch_size))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('rows, epochs, steps', [
+    (500, 1, [1]), (1000, 1, [1, 2]), (2500, 2, [2, 4, 6, 8, 10]),
+    (4608, 1, [3, 6, 9])])
+def test_the_default_evaluates_four_times_an_epoch(
+    rows, epochs, steps, data_dir, tmp_path
+):
+  """After each quarter of an epoch, rounded up; never twice at one step."""
+  config = short(**{'dataset.num_train': rows, 'num_epochs': epochs})
+  config.evals_per_epoch = common.base().evals_per_epoch
+  train_and_evaluate(config, str(tmp_path), data_dir)
+  lines = read_jsonl(str(tmp_path / 'metrics.jsonl'))
+  assert [r['step'] for r in lines if 'valid/ctr/auc' in r] == steps
+  kept = {int(n) for n in os.listdir(tmp_path / 'checkpoints') if n.isdigit()}
+  assert kept == set(steps[-2:])
 
 
 @pytest.mark.slow

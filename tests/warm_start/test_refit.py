@@ -99,11 +99,11 @@ class Splits:
 
 
 @pytest.mark.parametrize('train, test, words', [
-    ('train[:50%]+train[40%:]', 'test', 'has 15 rows twice, so that run sele'),
-    ('train+all', 'test', 'has 150 rows twice'),
-    ('train+test', 'test', 'have 75 rows in common with dataset.test_split'),
-    ('train+valid', 'valid[50%:]', 'have 10 rows in common'),
-    ('all', 'test', 'have 75 rows in common'),
+    ('train[:50%]+train[40%:]', 'test', '15 rows occur twice .* so it sele'),
+    ('train+all', 'test', '150 rows occur twice'),
+    ('train+test', 'test', 'share 75 rows with dataset.test_split'),
+    ('train+valid', 'valid[50%:]', 'share 10 rows with'),
+    ('all', 'test', 'share 75 rows with'),
 ])
 def test_rows_that_must_be_others(toy, toy_hash, train, test, words):
   with pytest.raises(InputError, match=words) as error:
@@ -274,7 +274,7 @@ def test_again_and_without_the_other_run(root, first, second, tmp_path):
   shutil.rmtree(copy)
   gone = days.train(root, 'of a copy', 1, refit_of=copy, **CHANGES)
   assert moved == gone == (workdir, now)
-  with pytest.raises(InputError, match='refit_of=.* is no folder of a run'):
+  with pytest.raises(InputError, match='refit_of=.* not the folder of a run'):
     days.train(root, 'not begun', 1, refit_of=copy, **CHANGES)
   with pytest.raises(InputError, match='belongs to a run with another config'):
     days.train(root, 'of a copy', 1, **CHANGES)
@@ -301,7 +301,7 @@ CONTRADICTIONS = [
     ({'batch_size': 32}, 'batch_size is 32 here and 64 there'),
     ({'learning_rate': 0.1}, 'learning_rate is 0.1 here and 0.01 there'),
     ({'init_seed': 7}, 'init_seed is 7 here and absent there'),
-    ({'init_from': '{first}'}, 'init_from names .* here and no run there'),
+    ({'init_from': '{first}'}, 'init_from is .* here but no run in that'),
     ({'model__embed_dim': 8}, 'model.embed_dim is 8 here and 4 there'),
     ({'model__tower_units': (4,)}, r'model.tower_units is \[4\] here'),
     ({'schedule__warmup_steps': 0}, 'schedule.warmup_steps is 0 here and 4'),
@@ -334,14 +334,14 @@ def test_other_keys(root, first, changes, words):
 
 @marked
 @pytest.mark.parametrize('name, words', [
-    ('absent', 'refit_of=.*absent is no folder of a run'),
+    ('absent', 'refit_of=.*absent is not the folder of a run'),
     ('unfinished', 'unfinished is not finished: there is no results.json'),
-    ('changed', 'results.json is not as this run wrote it'),
+    ('changed', 'results.json differs from what this run wrote'),
     ('torn', 'results.json is not JSON'),
     ('other config', 'config.json is not that of the run'),
     ('other schema', 'schema.json is not that of the run'),
-    ('early', 'does not say what it was trained on and what it came to'),
-    ('refit', 'is a refit itself'),
+    ('early', 'did not record its data and results'),
+    ('refit', 'is itself a refit'),
     ('no validation', 'had no validation split'),
     ('refused', 'is the folder of the run itself'),
 ])
@@ -480,7 +480,7 @@ def test_config_of_the_run(root, first, second, tmp_path):
       ({'model.tower_units': (9,)}, r'tower_units is \[9\] here')):
     with pytest.raises(InputError, match=words):
       load.refitted(tree, '', keys)
-  with pytest.raises(InputError, match='is a refit itself'):
+  with pytest.raises(InputError, match='is itself a refit'):
     days_tree = days.config('nothing.parquet', refit_of=second[0])
     load.refitted(days_tree, '', {})
   tree.model.name = 'mmoe'

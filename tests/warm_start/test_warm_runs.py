@@ -94,7 +94,7 @@ def test_the_other_run_may_be_deleted(root, yesterday, tmp_path):
   assert moved == elsewhere == gone == (workdir, first)
   predictor = esmm_jax.load(workdir)
   assert predictor.evaluate(days.day(2))['rows'] == days.ROWS
-  with pytest.raises(InputError, match='init_from=.*is no folder of a run'):
+  with pytest.raises(InputError, match='init_from=.*not the folder of a run'):
     days.train(root, 'not begun', 2, init_from=copy)
   with pytest.raises(InputError, match='init_from is absent here|init_sha256'):
     days.train(root, 'of a copy', 2)
@@ -114,24 +114,24 @@ def test_another_run_at_the_path_is_another(root, tmp_path):
 
 
 REFUSED = [
-    ({'model__embed_dim': 8}, 'model.embed_dim is 8 here and 4 there'),
+    ({'model__embed_dim': 8}, 'model.embed_dim is 8 here but 4 in that run'),
     ({'model__tower_units': (4,)}, r'model.tower_units is \[4\] here'),
     ({'model__activation': 'tanh'}, 'model.activation is tanh here'),
-    ({'estimator': 'click_space'}, 'estimator is click_space here and entire'),
-    ({'optimizer__name': 'adagrad'}, 'optimizer.name is adagrad here and adam'),
-    ({'table_optimizer': 'sgd'}, 'table_optimizer is sgd here and adam there'),
+    ({'estimator': 'click_space'}, 'estimator is click_space here but entire'),
+    ({'optimizer__name': 'adagrad'}, 'optimizer.name is adagrad here but adam'),
+    ({'table_optimizer': 'sgd'}, 'table_optimizer is sgd here but adam in'),
     ({'table_moments': 'bfloat16'}, 'table_moments is bfloat16 here'),
     ({'dataset__fields': ('user',)}, r"dataset.fields is \['user'\] here"),
     ({'dataset__tasks': ('ctr',)}, r"dataset.tasks is \['ctr'\] here"),
-    ({'dataset__cart': 'seen'}, 'the tasks are ctr, atr, ptr here and ctr,'),
-    ({'dataset__id': 'user,item'}, "'hour' is one there and is not named"),
-    ({'dataset__id': 'user,item,hour,page'}, "'page' is not one of those"),
-    ({'dataset__id': 'item,user,hour'}, "'item' stands where 'user' stands"),
-    ({'dataset__id': 'user:table=item,item,hour'}, "'user' has other options"),
-    ({'dataset__ids': 'tags:max_len=3'}, "'tags' has other options"),
-    ({'dataset__ids': 'tags:combiner=sum'}, "'tags' has other options"),
-    ({'dataset__ids': 'tags:weights=colon'}, ', no weights, here: .*, weights'),
-    ({'dataset__float': 'price:scaling=log'}, "'price' has other options"),
+    ({'dataset__cart': 'seen'}, 'the tasks are ctr, atr, ptr here but ctr,'),
+    ({'dataset__id': 'user,item'}, "has a column 'hour', which is not named"),
+    ({'dataset__id': 'user,item,hour,page'}, "has no column 'page'"),
+    ({'dataset__id': 'item,user,hour'}, "'item' is at the position .* 'user'"),
+    ({'dataset__id': 'user:table=item,item,hour'}, "'user' has the options"),
+    ({'dataset__ids': 'tags:max_len=3'}, "'tags' has the options"),
+    ({'dataset__ids': 'tags:combiner=sum'}, "'tags' has the options"),
+    ({'dataset__ids': 'tags:weights=colon'}, ', weights, but .*, no weights'),
+    ({'dataset__float': 'price:scaling=log'}, "'price' has the options"),
     ({'dataset__vocabulary_of': 'runs/x'}, 'vocabulary_of=runs/x and init_'),
 ]
 
@@ -147,8 +147,8 @@ def test_what_does_not_fit(root, yesterday, changes, words):
 
 
 @pytest.mark.parametrize('base, words', [
-    ('runs/absent', 'init_from=runs/absent is no folder of a run'),
-    ('{root}', 'is no folder of a run'),
+    ('runs/absent', 'init_from=runs/absent is not the folder of a run'),
+    ('{root}', 'is not the folder of a run'),
     ('{root}/unfinished', 'unfinished is not finished: there is no results'),
     ('{root}/bare', 'bare has no checkpoint of its last step'),
     ('{root}/mixed', 'mixed/encoder is not the one that the run was trained'),

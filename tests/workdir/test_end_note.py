@@ -43,7 +43,7 @@ def test_what_a_run_wrote(tmp_path):
 def test_results_that_were_changed(tmp_path, change):
   finish(tmp_path)
   end_note.write_json(str(tmp_path / 'results.json'), RESULTS | change)
-  with pytest.raises(InputError, match='results.json is not as this run wrote'):
+  with pytest.raises(InputError, match='results.json differs from what'):
     end_note.read_results(str(tmp_path))
 
 
@@ -69,7 +69,7 @@ def test_metrics_that_were_changed(tmp_path, text):
   path.unlink() if text is None else path.write_text(text)
   damage = end_note.metrics_damage(str(tmp_path))
   assert 'metrics.jsonl' in damage
-  assert 'delete results.json alone and repeat the command' in damage
+  assert 'delete only results.json and repeat the training' in damage
 
 
 @pytest.mark.parametrize('text', [None, '', '[]', '{}', '{"ended": 3}'])
@@ -86,7 +86,7 @@ def test_runs_that_noted_nothing(tmp_path, text):
 def test_the_config_of_the_results(tmp_path):
   finish(tmp_path)
   assert end_note.read_results(str(tmp_path), config_sha256='c')
-  with pytest.raises(InputError, match='config.json is not that of the run'):
+  with pytest.raises(InputError, match='config.json is not the config of the'):
     end_note.read_results(str(tmp_path), config_sha256='d')
   finish(tmp_path, manifest={'config_sha256': 'c', 'versions': {}})
   assert end_note.read_results(str(tmp_path), config_sha256='d')  # Of old.

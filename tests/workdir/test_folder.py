@@ -80,6 +80,21 @@ def test_another_config_is_refused(folder, changes, words):
     write_json(os.path.join(folder, 'results.json'), {})
 
 
+def test_a_run_of_an_earlier_default(tmp_path):
+  """The message says what to add; of another value it says nothing more."""
+  for then, now, words in (
+      (1, 4, 'Earlier versions had other defaults:'
+             ' --config.evals_per_epoch=1 keeps them.'),
+      (2, 4, 'Use another --workdir.'),
+      (4, 1, 'Use another --workdir.'),
+  ):
+    folder = os.fspath(tmp_path / f'{then}-{now}')
+    claim(make(evals_per_epoch=then), folder)
+    with pytest.raises(InputError) as e:
+      finished(make(evals_per_epoch=now), folder)
+    assert str(e.value).endswith(words)
+
+
 def test_a_key_that_is_gone(folder):
   config = tree()
   del config.model.name

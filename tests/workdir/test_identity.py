@@ -123,7 +123,7 @@ def test_a_damaged_stamp(value):
 @pytest.mark.parametrize('change, says', [
     ({'identity': 'ef' * 32}, 'it is of another run, whose identity is efef'),
     ({'params_sha256': '01' * 32}, 'other parameters of this run.* 0101'),
-    ({'params_sha256': '', 'step': 3}, 'step 3 with the sha256 unknown'),
+    ({'params_sha256': '', 'step': 3}, 'step was 3 with the sha256 unknown'),
 ])
 def test_what_is_of_another_run_is_refused(change, says):
   value = STAMP._replace(**change).to_dict()

@@ -95,7 +95,7 @@ def test_any_damaged_file_is_found(whole, tmp_path, harm):
     if k % 5 == 0:
       step, value, position, (message,) = opened(workdir)
       assert (step, value, position) == (10, 10.0, {'runs': [10]})
-      for part in ('checkpoints/20 is damaged', harmed.name, 'of step 10'):
+      for part in ('checkpoints/20 is damaged', harmed.name, 'step 10 is used'):
         assert part in message
       assert not files(workdir, 20)
 
@@ -140,7 +140,7 @@ def test_all_damaged(workdir):
     flip(files(workdir, step)[-1])
   step, _, _, messages = opened(workdir)
   assert step is None and len(messages) == 2
-  assert 'there is none' in messages[1]
+  assert 'there is no earlier one' in messages[1]
   assert os.listdir(workdir / 'checkpoints') == ['damaged']
   aside = workdir / 'checkpoints' / 'damaged'
   assert all(f'moved to {aside}/' in message for message in messages)

@@ -123,7 +123,7 @@ def test_checkpoints_that_were_removed_to_make_room(run):
       (run.folder / 'checkpoints').mkdir()
     assert looked_at(run.folder)['steps'] > 0
   half_the_predictions(run.folder)
-  with pytest.raises(InputError, match='no checkpoints/ to make them of'):
+  with pytest.raises(InputError, match='no checkpoints/ to compute them from'):
     looked_at(run.folder)
 
 

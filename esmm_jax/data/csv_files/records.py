@@ -19,8 +19,8 @@ BLOCK = 1 << 22
 _SEPARATORS = {b'\t': '\\t', b';': ';', b'|': '|', b'\x01': '\\x01', b',': ','}
 _BREAK = re.compile(rb'\r\n|\n|\r')
 _DOUBLE = (
-    'Write a quote inside a value twice and close those that open, or set'
-    ' {quote}=none if quotes are characters like others.'
+    'Double a quote inside a value and close those that open. If quotes are'
+    ' ordinary characters, set {quote}=none.'
 )
 
 
@@ -219,15 +219,17 @@ class Grammar:
 def ambiguous(begin: int, end: int) -> Malformed:
   """Makes the error of a value whose lines would each be a row."""
   return Malformed(
-      begin, end, 'a quoted value spans lines up to line {end}, which have as'
-      ' many fields as rows have, so it is not clear where it ends',
-      'Take the line breaks out of it if it is one value, close the quote if it'
-      ' is not, or set {quote}=none if quotes are characters like others.',
+      begin, end, (
+          'a quoted value spans lines up to line {end}, which have as many'
+          ' fields as a row, so its end is ambiguous'),
+      'If it is one value, remove its line breaks; if not, close the quote. If'
+      ' quotes are ordinary characters, set {quote}=none.',
   )
 
 
 def _not_closed(begin: int, end: int) -> Malformed:
   return Malformed(
-      begin, end, 'a value begins with a quote that is not closed up to line'
-      ' {end}, the last one'
+      begin, end, (
+          'a value begins with a quote that is not closed up to line {end}, the'
+          ' last line')
   )

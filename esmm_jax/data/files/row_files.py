@@ -107,8 +107,8 @@ def require(
       )
     if not isinstance(columns, Mapping) and columns.count(name) > 1:
       raise InputError(
-          f'{where}: there are {columns.count(name)} columns {name!r};'
-          ' rename those that are not meant.'
+          f'{where}: there are {columns.count(name)} columns {name!r}; rename'
+          ' the ones that you do not want to read.'
       )
 
 

@@ -86,7 +86,8 @@ def check(
     return []
   more = f' and {len(unknown) - 1} more' if len(unknown) > 1 else ''
   return [
-      f'{folder} has noted the size of {unknown[0]}{more} only, as earlier'
-      ' versions did: other content of the same size is not noticed. Delete'
-      ' that folder, and it is prepared again.'
+      f'{folder} records only the size of {unknown[0]}{more}, because an'
+      ' earlier version prepared it: other content of the same size is not'
+      ' noticed. To record checksums, delete that folder; the data is then'
+      ' prepared again.'
   ]

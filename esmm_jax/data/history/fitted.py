@@ -228,7 +228,7 @@ class Fitted:
 
   def _to_dict(self) -> dict[str, Any]:
     return {
-        'fields': [dataclasses.asdict(f) for f in self.fields],
+        'fields': [f.to_dict() for f in self.fields],
         'scaling': {n: s._asdict() for n, s in self.scaling.items()},
         'edges': {n: e.tolist() for n, e in self.edges.items()},
         'values': {

@@ -84,13 +84,13 @@ def shared_rows(
     if num := count(split, other):
       texts.append(
           f'dataset.{key}_split {split!r} and dataset.{other_key}_split'
-          f' {other!r} have {num:,} rows in common: what is measured on them'
-          ' promises too much.'
+          f' {other!r} have {num:,} rows in common: metrics on them are too'
+          ' optimistic.'
       )
   for key, split in splits.items():
     if num := count(split, ''):
       texts.append(
-          f'dataset.{key}_split {split!r} has {num:,} rows twice: they count'
-          ' twice.'
+          f'dataset.{key}_split {split!r} contains {num:,} rows twice, and they'
+          ' count twice.'
       )
   return texts

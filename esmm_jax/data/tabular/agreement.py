@@ -1,9 +1,11 @@
 """Compares the keys of a dataset section that name the same thing."""
 
 from collections.abc import Iterable, Sequence
+import dataclasses
 import itertools
 from typing import Any
 
+from esmm_jax.shared_tables import targets
 from esmm_jax.data.tabular.inputs import Input
 from esmm_jax.types import InputError
 
@@ -48,23 +50,28 @@ def check_names(
         " would have nothing to read. Write dataset.id='user_id,item_id' say."
     )
   names = [c.name for c in inputs]
+  for column in [column for c in inputs for column in c.columns]:
+    if column in [_column(event) for event in events.values()]:
+      raise InputError(
+          f'Column {column!r} is a label; it cannot be an input too.'
+      )
   for name in names:
     if names.count(name) > 1:
-      raise InputError(f'Column {name!r} stands twice in the dataset section.')
-    if name in [_column(event) for event in events.values()]:
       raise InputError(
-          f'Column {name!r} is a label; it cannot be an input too.'
+          f'Column {name!r} is named twice in the dataset section. Remove one'
+          ' of the two.'
       )
     # A column is a file of its name.
     if name in stored or '/' in name or name.startswith('.'):
       raise InputError(
-          f'Column {name!r}: a column cannot have that name here; rename it.'
+          f'Column {name!r}: this name is reserved or has a character that is'
+          ' not allowed; rename the column.'
       )
   for name in history:
     if name in (*names, *stored):
       raise InputError(
-          f'dataset.history makes a column {name!r}, and there is one of that'
-          ' name; rename that one.'
+          f'dataset.history creates a column {name!r}, but the log has a column'
+          ' of that name; rename the one in the log.'
       )
 
 
@@ -83,7 +90,11 @@ def check_columns(
   Raises:
     InputError: Names the column and both keys.
   """
-  uses = [('input', f'dataset.{c.kind}', c.name) for c in inputs]
+  uses = [
+      ('input', f'dataset.{c.option}', name)
+      for c in inputs
+      for name in c.columns
+  ]
   for label, event in events.items():
     uses.append(('label', f'the label {label}', _column(event)))
   uses += [(o, f'dataset.{o}', name) for o, name in others.items() if name]
@@ -93,8 +104,8 @@ def check_columns(
     why = _WEIGHT if 'weight' in (a, b) else _SPLIT
     why = _LATE if 'label' in (a, b) else why
     raise InputError(
-        f'Column {name!r} stands for {key} and {other_key}, but {why}. Leave it'
-        ' out of one.'
+        f'Column {name!r} is used for {key} and {other_key}, but {why}. Remove'
+        ' it from one of them.'
     )
   for (label, event), (later, same) in itertools.combinations(
       events.items(), 2
@@ -106,22 +117,46 @@ def check_columns(
       )
 
 
+def with_targets(inputs: Sequence[Input]) -> list[Input]:
+  """Gives lists with a target the table of that column.
+
+  Raises:
+    InputError: A target is no column of kind `id`, or has another table than
+      the list is given.
+  """
+  by_name = {c.name: c for c in inputs}
+  for c in inputs:
+    if wrong := targets.of_target(c, by_name):
+      raise InputError(f'dataset.ids: {c.name!r}: {wrong}')
+  return [
+      dataclasses.replace(c, table=by_name[c.target].table) if c.target else c
+      for c in inputs
+  ]
+
+
 def check_tables(inputs: Sequence[Input]) -> None:
   """Refuses two values of one option for a table that columns share.
 
   Raises:
-    InputError: Names both columns, the option and its values.
+    InputError: Names both columns, the option and its values, or the table.
   """
   first: dict[str, Input] = {}
   for c in inputs:
     other = first.setdefault(c.table, c)
+    if other is not c and (c.is_made or other.is_made):
+      made = c if c.is_made else other
+      raise InputError(
+          f'table={c.table} names the table of {made.name!r}, a bucket or a'
+          ' cross, which has values of its own. Choose another name.'
+      )
     for option in ('min_count', 'max_values'):
       one, two = getattr(other, option), getattr(c, option)
       if c.kind != 'float' and one != two:
         raise InputError(
             f'Columns {other.name!r} and {c.name!r} share the table'
-            f' {c.table!r}, but {option} is {one} of the one and {two} of the'
-            ' other; a table has one vocabulary. Write the same behind both.'
+            f' {c.table!r}, but {option} is {one} for the first and {two} for'
+            ' the second; a table has one vocabulary. Give both the same'
+            f' {option}.'
         )
 
 

@@ -14,7 +14,8 @@ from esmm_jax.data.history.specs import NIGHTLY, protocol
 from esmm_jax.data.store.options import like
 from esmm_jax.data.store.policies import POLICIES
 from esmm_jax.data.tabular import agreement, growing, labels, splits
-from esmm_jax.data.tabular.inputs import KINDS, parse_inputs
+from esmm_jax.data.tabular.cells.parse import parse_all
+from esmm_jax.data.tabular.inputs import CROSSES, KINDS
 from esmm_jax.data.tabular.past import options as past_options
 from esmm_jax.options import check_choice, check_number, Range
 from esmm_jax.options import refuse_unknown
@@ -33,6 +34,7 @@ WEIGHT, BLOCK = 'row_weight', 'history_block'
 # Options that earlier versions lacked: unset, they are no part of the hash.
 _NEW = (
     *('labels', 'unknown_conversion', 'weight', 'vocabulary_sha256', 'fit_on'),
+    CROSSES,
     *past_options.NAMES,
 )
 
@@ -56,10 +58,12 @@ class TabularConfig(tfds.core.BuilderConfig):
     valid_files: Those of the validation split, for `split='files'`.
     test_files: Those of the test split.
     id: Columns of one categorical value, with commas between. A name may be
-      followed by options: `user:min_count=5:table=person`; see `Input`.
+      followed by options: `user:min_count=5:table=person`; see `Input`. Of a
+      number, `price:buckets=10`, it is the bucket.
     ids: Columns of lists of such values (in CSV with `|` or the column's
       separator between them, or as JSON): `tags:max_len=20:combiner=sum`.
     float: Columns of numbers: `price:scaling=log`.
+    crosses: Pairs of columns, `city*category`; see `cells.parse`.
     click: Column of the label, 0 or 1, or a comparison (`dwell>30`,
       `action==buy`); '' in a log of clicks.
     cart: The same, of the label between click and conversion; '' for none.
@@ -91,11 +95,7 @@ class TabularConfig(tfds.core.BuilderConfig):
     min_count: Of the columns that have none of their own.
     shard_rows: Rows of a file of the prepared data.
     separator: Of CSV files, as the next ones; see `Dialect`.
-    header: See there.
-    encoding: See there.
-    null_values: See there.
-    quote: See there.
-    format: See there.
+    header, encoding, null_values, quote, format: See there.
     vocabulary_of: Folder of a run whose vocabulary grows by the values of this
       log, and whose scaling of numbers is kept; '' fits both anew.
     vocabulary_sha256: Its fingerprint (`growing`); '' takes that of today.
@@ -150,16 +150,14 @@ class TabularConfig(tfds.core.BuilderConfig):
   history_strength: Any = 20.0  # `float` is a field here.
   history_zone: str = ''
   history_request: str = ''
+  crosses: str = ''
 
   def __post_init__(self):
     self.dialect = Dialect.read({n: getattr(self, n) for n in dialects.NAMES})
     for option in _UNQUOTED:
       setattr(self, option, unquote(getattr(self, option)))
-    self.inputs = [
-        column
-        for kind in KINDS
-        for column in parse_inputs(kind, getattr(self, kind), self.min_count)
-    ]
+    texts = {kind: getattr(self, kind) for kind in (*KINDS, CROSSES)}
+    self.inputs = agreement.with_targets(parse_all(texts, self.min_count))
     self._check_labels()
     self._check_inputs()
     self._check_split()
@@ -291,7 +289,7 @@ class TabularConfig(tfds.core.BuilderConfig):
     more += [self.split_by] if self.splits_by_value else []
     more += [self.split_column] if self.split == 'column' else []
     events = [event.column for event in self.events.values()]
-    names = [c.name for c in self.inputs] + [*events, *more]
+    names = [n for c in self.inputs for n in c.columns] + [*events, *more]
     names += past_options.columns(self)
     return list(dict.fromkeys(filter(None, names)))
 

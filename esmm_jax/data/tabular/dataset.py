@@ -18,8 +18,10 @@ from esmm_jax.data.history import specs
 from esmm_jax.data.store.columnar import ColumnarBuilder
 from esmm_jax.data.tabular import encoder_hashes, frame_files, growing
 from esmm_jax.data.tabular import warnings
+from esmm_jax.data.tabular.cells.raw import edges_of
 from esmm_jax.data.tabular.config import BLOCK, TabularConfig
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
+from esmm_jax.data.tabular.fit import Fit
 from esmm_jax.data.tabular.passes import count, encode
 from esmm_jax.data.tabular.passes.count import Counted
 from esmm_jax.data.tabular.passes.parts import Part
@@ -221,17 +223,25 @@ class Tabular(ColumnarBuilder):
       history: History | None,
       engine: Engine,
   ) -> tuple[Sequence[Part], Counted]:
-    """Makes the first pass; checks every value of every row."""
-    shared = count.Shared(self.builder_config, log, ends)
+    """Makes the first pass; checks every value of every row.
+
+    It is made twice where crosses are of buckets whose edges it must find.
+    """
+    config, passes = self.builder_config, 2
+    folder, tell = os.fspath(self.data_path), self._progress.update
+    edges = edges_of(base.inputs) if base else {}
+    shared = count.Shared(config, log, ends, edges=edges)
+    if Fit(config, edges=edges).waits:  # Crosses, for edges of buckets.
+      _, first = count.count(engine, shared, base, folder, tell)
+      shared, passes = shared._replace(edges=first.fit.edges()), 3
     if history:
       shared = shared._replace(
           reading=history.reading, folder=history.folder
       )
-    folder, tell = os.fspath(self.data_path), self._progress.update
     parts, counted = count.count(engine, shared, base, folder, tell)
     if history:
       history.add(len(parts))
-    self._progress.total = 2 * counted.total
+    self._progress.total = passes * counted.total
     warnings.refuse_empty(
         self.builder_config, counted.num, counted.others, counted.total
     )

@@ -10,13 +10,15 @@ import dataclasses
 import hashlib
 import json
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
 from esmm_jax import system_errors
 from esmm_jax.data.csv_files import dialect as dialects
 from esmm_jax.data.csv_files.dialect import Dialect
 from esmm_jax.data.files import frames
 from esmm_jax.data.store.vocabulary import Vocabulary
+from esmm_jax.data.tabular.cells import saved
+from esmm_jax.data.tabular.cells.raw import read
 from esmm_jax.data.tabular.inputs import Input
 from esmm_jax.data.tabular.moments import logarithm
 from esmm_jax.data.tabular.unseen import Counts
@@ -71,41 +73,6 @@ class Scaling:
     return scaled.astype(np.float32)
 
 
-class Raw(NamedTuple):
-  """A raw column.
-
-  Attributes:
-    values: Numbers, float64 with nan where one is missing, or identifiers as
-      pyarrow strings.
-    offsets: int64 [n + 1] of lists, otherwise None.
-    weights: float64, of the entries of lists; None if they have none.
-  """
-
-  values: Any
-  offsets: np.ndarray | None = None
-  weights: np.ndarray | None = None
-
-
-def read(
-    column: Input, columns: Mapping[str, Any], location: Location
-) -> Raw:
-  """Converts a raw column to numbers or identifiers.
-
-  Raises:
-    InputError: A value is of another kind.
-  """
-  location = location.column(column.name)
-  array = raw_values.arrow(columns[column.name], location)
-  if column.kind == 'float':
-    return Raw(raw_values.floats(array, location))
-  if column.kind == 'id':
-    return Raw(raw_values.texts(array, location))
-  lists = raw_values.lists(
-      array, location, column.max_len, column.separator, column.weights
-  )
-  return Raw(lists.entries, lists.offsets, lists.weights)
-
-
 class Encoder:
   """Encodes raw columns.
 
@@ -136,7 +103,12 @@ class Encoder:
 
   @property
   def raw_names(self) -> list[str]:
-    """The columns that `encode` reads."""
+    """The columns that `encode` reads, each once."""
+    return list(dict.fromkeys(n for c in self.inputs for n in c.columns))
+
+  @property
+  def names(self) -> list[str]:
+    """The fields that it makes; those of buckets and crosses are no columns."""
     return [c.name for c in self.inputs]
 
   def select(self, names: Sequence[str]) -> 'Encoder':
@@ -239,7 +211,7 @@ class Encoder:
       parquet.write_table(column, os.path.join(folder, _vocabulary(k)))
     about = {
         'version': _VERSION,
-        'inputs': [_options(c) for c in self.inputs],
+        'inputs': [saved.options(c) for c in self.inputs],
         'schema': self.schema.to_dict(),
         'tables': tables,
         'scalings': {
@@ -275,7 +247,7 @@ class Encoder:
         values = raw_values.canonical(values.cast(pa.string()))
         vocabularies[table] = Vocabulary(values)
       return cls(
-          [Input(**c) for c in about['inputs']],
+          [saved.of_options(c) for c in about['inputs']],
           schema,
           vocabularies,
           {name: Scaling(**s) for name, s in about['scalings'].items()},
@@ -286,13 +258,6 @@ class Encoder:
           f'{path} cannot be read ({e}). Copy the folder encoder/ of the'
           ' prepared data there again.'
       ) from e
-
-
-def _options(column: Input) -> dict[str, Any]:
-  """Returns a column's options; `separator` and `weights` if they are set."""
-  options = dataclasses.asdict(column)
-  unset = [k for k in ('separator', 'weights') if not options[k]]
-  return {k: v for k, v in options.items() if k not in unset}
 
 
 def _vocabulary(k: int) -> str:

@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from esmm_jax.data.store.vocabulary import ValueCounts
+from esmm_jax.data.store.vocabulary import ValueCounts, Vocabulary
 from esmm_jax.data.tabular.config import TabularConfig
-from esmm_jax.data.tabular.encoder import Encoder, Raw, read
-from esmm_jax.data.tabular.encoder import Scaling
+from esmm_jax.data.tabular.cells import buckets
+from esmm_jax.data.tabular.cells.quantiles import Cells
+from esmm_jax.data.tabular.cells.raw import edges_of, Raw, read
+from esmm_jax.data.tabular.cells.raw import with_edges
+from esmm_jax.data.tabular.encoder import Encoder, Scaling
 from esmm_jax.data.tabular.inputs import Input
 from esmm_jax.data.tabular.moments import Moments
 from esmm_jax.data.values import raw_values
@@ -33,19 +36,29 @@ _LIST_LIKE = {
 class Fit:
   """Fits an encoder: counts values and moments of training rows."""
 
-  def __init__(self, config: TabularConfig, base: Encoder | None = None):
+  def __init__(
+      self,
+      config: TabularConfig,
+      base: Encoder | None = None,
+      edges: Mapping[str, tuple[float, ...]] | None = None,
+  ):
     """Prepares the counts.
 
     Args:
       config: Names the columns.
       base: An encoder of the same columns that is to grow; None fits anew.
+      edges: Those of another `Fit` of the rows, or of `base`.
     """
     self._config, self._base = config, base
+    self._inputs = with_edges(config.inputs, edges or {})
+    self._cells = {c.name: Cells() for c in self._inputs if c.needs_edges}
     self._counts: dict[str, ValueCounts] = {}
     self._moments: dict[str, Moments] = {}
     # Of the rows that are no training rows.
     self._others: dict[str, Moments] = {}
     self._where = ''
+    # Lists of which an entry was seen as a value of their target.
+    self._related: set[str] = set()
     # List column without a list of two entries so far -> some of its values.
     self._single: dict[str, pa.Array] = {
         c.name: pa.array([], pa.string())
@@ -78,9 +91,15 @@ class Fit:
       InputError: A value is of another kind.
     """
     self._where = self._where or location.where
-    for c in self._config.inputs:
+    texts: dict[str, pa.Array] = {}
+    for c in self._inputs:
+      if c.needs_edges and c.parts:
+        continue
       raw = read(c, columns, location)
-      if c.kind == 'float':
+      if c.needs_edges:
+        self._see(c.name, raw.values[train])
+        self._cells[c.name].add(raw.values[train])
+      elif c.kind == 'float':
         values = raw.values[train]
         self._see(c.name, values)
         single = pa.types.is_float32(columns[c.name].type)
@@ -94,6 +113,13 @@ class Fit:
         values = raw.values.filter(pa.array(rows))
         self._see(c.name, values)
         self._counts[c.table].add(values)
+        texts[c.name] = values
+    for c in self._config.inputs:
+      if c.target and c.name not in self._related:
+        targets = texts[c.target].unique()
+        same = pc.is_in(texts[c.name], value_set=targets, skip_nulls=True)
+        if pc.any(same).as_py():
+          self._related.add(c.name)
 
   def _see(self, name: str, values: pa.Array | np.ndarray) -> None:
     """Notes values of a column until two of them differ."""
@@ -108,11 +134,14 @@ class Fit:
     Merged in the order of the rows, parts make the encoder of one pass.
     """
     self._where = self._where or other._where
+    self._related |= other._related
     for table, counts in other._counts.items():
       self._counts[table].merge(counts)
     for name, moments in other._moments.items():
       self._moments[name].merge(moments)
       self._others[name].merge(other._others[name])
+    for name, cells in other._cells.items():
+      self._cells[name].merge(cells)
     for name, firsts in other._firsts.items():
       for some in firsts:
         if len(self._values[name]) < 2:
@@ -127,9 +156,34 @@ class Fit:
     """Returns up to two different values of a column; None is missing."""
     return self._values[name]
 
+  def is_related(self, name: str) -> bool:
+    """Tells whether an entry of a list was a value of its target."""
+    return name in self._related
+
   def moments(self, name: str) -> tuple[Moments, Moments]:
     """Returns those of a column's training rows, and of its other rows."""
     return self._moments[name], self._others[name]
+
+  @property
+  def waits(self) -> bool:
+    """True if crosses are not counted yet, for lack of `edges`."""
+    return any(c.needs_edges and c.parts for c in self._inputs)
+
+  def edges(self) -> dict[str, tuple[float, ...]]:
+    """Returns input -> edges of its buckets, of the rows added."""
+    fitted = {
+        c.name: self._cells[c.name].edges(c.buckets)
+        for c in self._inputs
+        if c.needs_edges and not c.parts
+    }
+    return edges_of(self._inputs) | fitted
+
+  def empty_buckets(self, column: Input) -> list[str]:
+    """Lists the buckets between edges of the user without a training row."""
+    if column.buckets or column.edges is None:
+      return []
+    counted = self._counts[column.table].vocabulary().values.to_pylist()
+    return [n for n in buckets.names(column.edges) if n not in counted]
 
   def _note(self, name: str, column: Any, raw: Raw) -> None:
     """Remembers values of a column of texts that have one entry at most."""
@@ -164,9 +218,19 @@ class Fit:
               ' these are no lists.'
           )
     vocabularies, scalings = {}, {}
-    for c in self._config.inputs:
+    inputs = with_edges(self._inputs, self.edges())
+    for c in inputs:
+      if c.target and self._values[c.name] <= {None}:
+        raise InputError(
+            f'{self._where}: column {c.name!r} has no entry in any training'
+            f' row, so nothing can be compared with its target {c.target!r}.'
+            ' Leave it out of dataset.ids.'
+        )
       if c.kind == 'float':
         scalings[c.name] = self._scaling(c)
+      elif c.edges is not None:
+        names = pa.array(buckets.names(c.edges), pa.string())
+        vocabularies[c.table] = Vocabulary(names)
       elif c.table not in vocabularies:
         vocabularies[c.table] = self._counts[c.table].vocabulary(
             c.min_count,
@@ -175,7 +239,7 @@ class Fit:
         )
     sizes = {table: v.size for table, v in vocabularies.items()}
     schema = self._config.schema.with_vocab_sizes(sizes)
-    return Encoder(self._config.inputs, schema, vocabularies, scalings)
+    return Encoder(inputs, schema, vocabularies, scalings)
 
   def _scaling(self, column: Input) -> Scaling:
     """Returns the scaling of a column of numbers."""

@@ -12,6 +12,7 @@ from esmm_jax import paths
 from esmm_jax.checksums import hash_json
 from esmm_jax.data.history.state import saved
 from esmm_jax.data.history.state.saved import Saved
+from esmm_jax.data.tabular.cells.buckets import shown
 from esmm_jax.data.tabular.encoder import Encoder, FOLDER
 from esmm_jax.data.tabular.inputs import Input
 from esmm_jax.types import InputError
@@ -34,8 +35,8 @@ def base(config: Any) -> Encoder | None:
   where = f'dataset.vocabulary_of={run}'
   if noted != now:
     raise InputError(
-        f'{where}: its encoder is {now} now and was {noted}; the run was made'
-        ' anew. Begin in another --workdir.'
+        f'{where}: its encoder is {now}, but this run began with {noted}; that'
+        ' run was trained again. Use another --workdir.'
     )
   encoder = load(run)
   check_inputs(config.inputs, encoder, where)
@@ -59,11 +60,11 @@ def history(config: Any) -> Saved | None:
   before = saved.load(_folder(run))
   specs = before.store.reading.specs if before else ()
   if tuple(specs) != tuple(config.specs):
-    says = 'none' if not specs else 'another one'
+    says = 'no history' if not specs else 'another history'
     raise InputError(
-        f'dataset.vocabulary_of={run}: that run has {says} of dataset.history'
-        f' {config.history!r}; write dataset.history as there, and'
-        ' history_form and history_strength.'
+        f'dataset.vocabulary_of={run}: that run has {says}, but dataset.history'
+        f' is {config.history!r}; set dataset.history, history_form and'
+        ' history_strength as in that run.'
     )
   return before
 
@@ -117,35 +118,51 @@ def check_inputs(inputs: Sequence[Input], base: Encoder, where: str) -> None:
   for name in names:
     if name not in others:
       raise InputError(
-          f'{where}: column {name!r} is not one of those there:'
+          f'{where}: that run has no column {name!r}; its columns are'
           f' {", ".join(others)}. Name the same columns in the same order.'
       )
   for name in others:
     if name not in names:
       raise InputError(
-          f'{where}: column {name!r} is one there and is not named here. Name'
-          ' the same columns in the same order.'
+          f'{where}: that run has a column {name!r}, which is not named here.'
+          ' Name the same columns in the same order.'
       )
   for c, other in zip(inputs, base.inputs):
     if c.name != other.name:
       raise InputError(
-          f'{where}: column {c.name!r} stands where {other.name!r} stands'
-          ' there. Name the same columns in the same order.'
+          f'{where}: column {c.name!r} is at the position where that run has'
+          f' {other.name!r}. Name the same columns in the same order.'
       )
-    if c.field() != other.field() or c.scaling != other.scaling:
+    if _reads(c) != _reads(other):
       raise InputError(
-          f'{where}: column {c.name!r} has other options there; write it as'
-          f' there: {_options(other)}, here: {_options(c)}.'
+          f'{where}: column {c.name!r} has the options {_options(c)}, but'
+          f' {_options(other)} in that run; write the options of that run.'
       )
+
+
+def _reads(column: Input) -> tuple:
+  """Returns the options of a column that must agree."""
+  # Edges that were fitted are those of the other run.
+  edges = None if column.buckets else column.edges
+  parts = tuple(map(_reads, column.parts))
+  bucket = column.columns, column.buckets, edges
+  return column.field(), column.scaling, *bucket, parts
 
 
 def _options(column: Input) -> str:
   """Describes the options of a column that must agree."""
+  if column.parts:
+    return ' * '.join(map(_options, column.parts))
+  if column.buckets:
+    return f'buckets={column.buckets} of {column.column}'
+  if column.edges is not None:
+    return f'edges={"|".join(map(shown, column.edges))} of {column.column}'
   if column.kind == 'float':
     return f'float, scaling={column.scaling}'
   text = f'{column.kind}, table={column.table}'
   if column.kind == 'ids':
     text += f', max_len={column.max_len}, combiner={column.combiner}'
+    text += f', target={column.target}' if column.target else ''
     text += ', weights' if column.weights else ', no weights'
   return text
 

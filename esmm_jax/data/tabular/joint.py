@@ -91,10 +91,10 @@ def make_joint(
     if rules.policy == 'error' and unclicked.any():
       value = labels[after][unclicked][0]
       raise InputError(
-          f'{at(unclicked)}: {pair[1]!r} is {value:g} and {pair[0]!r} is 0. Say'
-          ' what such rows are with --config.dataset.conversion_without_click:'
-          ' drop, keep (the later event is made 0) or click (the earlier one is'
-          ' made 1).'
+          f'{at(unclicked)}: {pair[1]!r} is {value:g} and {pair[0]!r} is 0.'
+          ' Choose what happens to such rows with'
+          ' --config.dataset.conversion_without_click: drop, keep (set the'
+          ' later event to 0) or click (set the earlier event to 1).'
       )
     labels[after] = joint.conversion
     is_kept &= joint.is_kept
@@ -113,10 +113,10 @@ def _refuse_unknown(
   if rule == 'error' and unknown.any():
     raise InputError(
         f'{location.at(np.flatnonzero(unknown)[0])}: {after!r} is null or -1,'
-        ' so it is not known. Say what such rows are with'
-        f' --config.dataset.unknown_conversion: zero (it is 0 where {before!r}'
-        f' is 0) or drop (the same, and rows where {before!r} is 1 are left'
-        ' out).'
+        ' so it is not known. Choose what happens to such rows with'
+        ' --config.dataset.unknown_conversion: zero (make it 0 where'
+        f' {before!r} is 0) or drop (the same, and leave out rows where'
+        f' {before!r} is 1).'
     )
   if open_rows.any():
     raise InputError(

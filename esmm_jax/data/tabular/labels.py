@@ -71,8 +71,9 @@ def make_tasks(
   """
   if not click and cart:
     raise InputError(
-        'dataset.cart is the event after dataset.click, which is empty. In a'
-        " log of clicks set dataset.cart='' and name it in dataset.labels."
+        'dataset.cart is an event between dataset.click and dataset.conversion,'
+        " but dataset.click is empty. In a log of clicks set dataset.cart=''"
+        ' and name its column in dataset.labels.'
     )
   texts = {'click': click, 'cart': cart, 'conversion': conversion}
   events = {k: Event.parse(text, k) for k, text in texts.items() if text}
@@ -124,9 +125,9 @@ def _parse_label(text: str) -> tuple[Task, Event]:
       name in _TAKEN
   ):
     raise InputError(
-        f'dataset.labels: {text!r} needs a name of its own, of letters, digits'
-        f' and _; {name!r} cannot be one. Add :name=NAME, say'
-        f" '{column}:name=good'."
+        f'dataset.labels: {text!r} needs a name of its own, made of letters,'
+        f' digits and _, but {name!r} cannot be used. Add :name=NAME, for'
+        f" example '{column}:name=good'."
     )
   kind = options.get('kind', 'binary')
   if kind == 'regression' and event.operator:

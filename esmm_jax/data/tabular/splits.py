@@ -62,8 +62,8 @@ def check(options: Mapping[str, Any], has_history: bool = False) -> None:
     if option in options and rule not in rules:
       others = ' or '.join(f"dataset.split='{r}'" for r in rules)
       raise InputError(
-          f'dataset.{option} is of {others}, but dataset.split is {rule!r}. Set'
-          f' the one, or leave dataset.{option} out.'
+          f'dataset.{option} belongs to {others}, but dataset.split is'
+          f' {rule!r}. Change dataset.split, or leave dataset.{option} out.'
       )
   needed = _NEEDED.get(rule)
   if needed and needed not in options:
@@ -79,13 +79,13 @@ def check(options: Mapping[str, Any], has_history: bool = False) -> None:
       )
     if f'{split}_share' in options and f'{split}_from' in options:
       raise InputError(
-          f'dataset.{split}_from and {split}_share both say which rows are of'
-          f' the split {split!r}; leave one out.'
+          f'dataset.{split}_from and {split}_share both define the split'
+          f' {split!r}; set only one of them.'
       )
   decide = [x for split, x in shares.items() if f'{split}_from' not in options]
   if sum(decide) >= 1:
     raise InputError(
-        'dataset.valid_share and test_share leave nothing to train on; their'
+        'dataset.valid_share and test_share leave no rows to train on; their'
         ' sum must be below 1.'
     )
   if rule == 'files':
@@ -114,14 +114,14 @@ def _check_files(options: Mapping[str, Any]) -> None:
   share = options.get('valid_share', 0)
   if share and 'valid_files' in options:
     raise InputError(
-        'dataset.valid_files and valid_share both say which rows are of the'
-        " split 'valid'; leave one out."
+        "dataset.valid_files and valid_share both define the split 'valid'; set"
+        ' only one of them.'
     )
   for option in ('split_by', 'split_seed'):
     if option in options and not share:
       raise InputError(
-          f'dataset.{option} is of the rows that dataset.valid_share takes out'
-          " of the training files (dataset.split='files'); set"
+          f'dataset.{option} applies only to rows that dataset.valid_share'
+          " takes from the training files (dataset.split='files'); set"
           f' dataset.valid_share, or leave dataset.{option} out.'
       )
 

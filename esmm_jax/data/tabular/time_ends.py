@@ -43,10 +43,10 @@ class Column(NamedTuple):
   def warnings(self) -> list[str]:
     """Warns of dates that may stand for a missing one."""
     return [
-        f'{num:,} rows have the time {date} in column {self.name!r}, which is'
-        ' often written where none is known; they come'
-        f' {"first" if first else "last"} in time. Leave them out of the files'
-        ' if so.'
+        f'{num:,} rows have the time {date} in column {self.name!r}, which'
+        ' often stands for an unknown time; they are sorted'
+        f' {"first" if first else "last"}. If the time is unknown, leave these'
+        ' rows out of the files.'
         for date, num, first in time_forms.sentinels(self.times, self.form)
     ]
 
@@ -98,10 +98,10 @@ def ends_of_time(column: Column, config: TabularConfig) -> Ends:
   if ends[0] > ends[1]:
     test = f'test_from, {config.test_from}'
     if not config.test_from:
-      test = f'the last test_share={config.test_share} of the rows begins'
+      test = f'the start of the last test_share={config.test_share} of the rows'
     raise InputError(
-        f'dataset.valid_from, {config.valid_from}, comes after {test};'
-        ' validation rows are those between the two.'
+        f'dataset.valid_from, {config.valid_from}, comes after {test}; it must'
+        ' come before, since validation rows lie between the two.'
     )
   return Ends(ends[0], ends[1])
 

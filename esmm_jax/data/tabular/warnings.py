@@ -45,6 +45,7 @@ def of_log(
       *_of_labels(config, report['splits']['train']),
       *_of_inputs(config, fit, encoder.schema),
       *_of_numbers(config, fit, encoder),
+      *_of_buckets(fit, encoder),
       *_of_groups(config, report),
   ]
 
@@ -63,7 +64,7 @@ def of_files(
     if facts.keys() & {'sha256', 'tag'}:
       alike.setdefault(tuple(sorted(facts.items())), []).append(path)
   return [
-      f'{first} and {" and ".join(others)} hold the same bytes, so their rows'
+      f'{first} and {" and ".join(others)} have the same content, so their rows'
       f' count {len(others) + 1} times. Leave all but one out of dataset.files.'
       for first, *others in alike.values()
       if others and copies.has_rows(first, config.dialect)
@@ -89,10 +90,10 @@ def of_earlier_version(
   if not report.get('left_out'):
     return []
   return [
-      f'an earlier version prepared this log and left out'
-      f' {report["left_out"]:,} rows; in column {config.split_column!r} it knew'
-      ' train, valid and test only. Delete the folder of the prepared data to'
-      f' have {splits.known_names()} understood.'
+      'an earlier version prepared this log and left out'
+      f' {report["left_out"]:,} rows, because in column {config.split_column!r}'
+      ' it recognized only train, valid and test. To use'
+      f' {splits.known_names()}, delete the folder of the prepared data.'
   ]
 
 
@@ -101,9 +102,9 @@ def _of_splits(config: TabularConfig, others: Mapping[str, int]) -> list[str]:
     return []
   rows = sum(others.values())
   return [
-      f'{rows:,} rows are in no split and left out, because column'
-      f' {config.split_column!r} holds {splits.describe(others)}; what is'
-      f' understood is {splits.known_names()}.'
+      f'{rows:,} rows are left out, because column {config.split_column!r}'
+      f' contains {splits.describe(others)}, which name no split. The names of'
+      f' splits are {splits.known_names()}.'
   ]
 
 
@@ -141,6 +142,12 @@ def _of_inputs(config: TabularConfig, fit: Fit, schema: Schema) -> list[str]:
           ' all its values count as one'
       )
     else:
+      if c.target and not fit.is_related(c.name):
+        texts.append(
+            f'no entry of column {c.name!r} is a value of its target'
+            f' {c.target!r} in the training rows: are they identifiers of one'
+            ' kind? Attention compares their embeddings.'
+        )
       continue
     texts.append(f'column {c.name!r} {text}: it tells the model nothing.')
   return texts
@@ -163,24 +170,43 @@ def _of_numbers(
       if config.vocabulary_of:
         where = "the training rows of dataset.vocabulary_of's log"
       texts.append(
-          f'column {c.name!r} had one number in {where}, {_mean(scaling):.6g},'
-          ' but for rounding and missing values: it tells the model nothing and'
-          ' is 0 in every row.'
+          f'column {c.name!r} is constant in {where}, {_mean(scaling):.6g},'
+          ' except for rounding and missing values: it tells the model nothing'
+          ' and is 0 in every row.'
       )
     elif train.num >= _FLAT_ROWS and own**2 > _FLAT_SHARE * train.num:
       more = '' if scaling.log else f', or write {c.name}:scaling=log'
       texts.append(
-          f'column {c.name!r} is from {train.low:.6g} to {train.high:.6g} in'
-          f' training rows, and one of these {train.num:,} numbers makes more'
-          f' than {_FLAT_SHARE:.0%} of its variance: the others are nearly one'
-          f' number to the model. Mend it{more}.'
+          f'column {c.name!r} ranges from {train.low:.6g} to {train.high:.6g}'
+          f' in training rows, and a single one of its {train.num:,} numbers'
+          f' makes up more than {_FLAT_SHARE:.0%} of the variance, so the'
+          f' others look almost equal to the model. Correct that number{more}.'
       )
     elif far > _FAR * max(own, 1.0):
       texts.append(
-          f'column {c.name!r} goes to {far:.3g} standard deviations from its'
-          f' mean in rows that are no training rows, and to {own:.3g} in the'
-          f' training rows, where it is from {train.low:.6g} to'
-          f' {train.high:.6g}: what is predicted there means nothing.'
+          f'column {c.name!r} reaches {far:.3g} standard deviations from its'
+          f' mean in validation or test rows, but only {own:.3g} in training'
+          f' rows, where it ranges from {train.low:.6g} to {train.high:.6g}:'
+          ' predictions for such rows mean nothing.'
+      )
+  return texts
+
+
+def _of_buckets(fit: Fit, encoder: Encoder) -> list[str]:
+  """Warns of buckets that no training row is in, and of a single one."""
+  texts = []
+  for c in encoder.inputs:
+    if c.edges is None:
+      continue
+    if not c.edges and len(fit.first_values(c.name)) > 1:
+      texts.append(
+          f'column {c.name!r} has one bucket: most training rows have its least'
+          ' number. Write edges=... instead of buckets=....'
+      )
+    elif empty := fit.empty_buckets(c):
+      texts.append(
+          f'column {c.name!r} has no training row in {", ".join(empty)}: the'
+          ' model learns nothing of such rows.'
       )
   return texts
 
@@ -198,8 +224,8 @@ def _of_groups(config: TabularConfig, report: Mapping[str, Any]) -> list[str]:
   if rows := report.get('without_split_by', 0):
     texts.append(
         f'{rows:,} of {total:,} rows have no value in column'
-        f' {config.split_by!r} (dataset.split_by): each of them falls into a'
-        ' split by itself.'
+        f' {config.split_by!r} (dataset.split_by): each of them is assigned to'
+        ' a split on its own.'
     )
   rows = report.get('ungrouped', 0)
   if rows > _UNGROUPED * total:

@@ -35,8 +35,8 @@ def floats(
   if high > LARGEST or low < -LARGEST:
     refuse(np.isinf(values), read, 'finite', location, rows)
     must = (
-        'at most 3.4028235e38 in size (float32); make it null if it stands for'
-        ' a missing value'
+        'at most 3.4028235e38 in size (float32); if it stands for a missing'
+        ' value, make it null'
     )
     refuse(np.abs(values) > LARGEST, array, must, location, rows)
   return values

@@ -63,8 +63,8 @@ def texts(
     data = _bytes(array)
     if b'+' in data or (b'.' in data and (b'e' in data or b'E' in data)):
       must = (
-          'written with all its digits: these were lost where the column was'
-          ' a float; store it as a text or a whole number'
+          'written with all its digits: some were lost when the column was a'
+          ' float; store it as a text or a whole number'
       )
       bad = pc.match_substring_regex(array, _ROUNDED)
       refuse(pc.fill_null(bad, False), array, must, location, rows)
@@ -93,8 +93,8 @@ def _whole(
   # 2^24 + 1 is 2^24 as such a float: from there on two are one.
   large = pc.fill_null(pc.greater_equal(pc.abs(array), 2.0**bits), False)
   must = (
-      f'a whole number below 2^{bits}, from which on such a float is not exact;'
-      ' store the column as whole numbers or texts'
+      f'a whole number below 2^{bits}; larger floats are not exact, so store'
+      ' the column as whole numbers or texts'
   )
   refuse(large, array, must, location, rows)
   return pc.cast(array, pa.int64())

@@ -148,8 +148,15 @@ def _learning(
   )
   caption = (
       'Training losses are means since the line before; validation is the whole'
-      ' split. What is above a panel in its first quarter is cut off.' + chosen
+      ' split. What lies outside of a panel in its first quarter is cut off.'
+      + chosen
   )
+  evaluated = [r for r in lines if any(k.startswith('valid/') for k in r)]
+  if len(evaluated) == 1:
+    caption += (
+        ' The validation split was evaluated once, so it has points and no'
+        ' curve; --config.evals_per_epoch=4 evaluates it four times an epoch.'
+    )
   return Section(title, [Picture(path, caption, large=True)])
 
 

@@ -22,10 +22,11 @@ def gains(
 ) -> drawing.Figure:
   """Draws each row's difference to the baseline, a panel for each score.
 
-  A line is the 95 % interval, cut off at five times the largest mean of the
-  panel; a filled point is one whose p-value is below .05, blue one that is
-  better and orange one that is worse. Rows have the same height in all panels,
-  so a seesaw is a pair of points on either side of 0.
+  A line is the 95 % interval. One that reaches beyond five times the largest
+  mean of the panel is cut off there, with an arrowhead. A filled point is
+  one whose p-value is below .05, blue one that is better and orange one that is
+  worse. Rows have the same height in all panels, so a seesaw is a pair of
+  points on either side of 0.
 
   Args:
     panels: Panel -> row -> float [4]: mean, low, high and p-value; nan where
@@ -91,7 +92,23 @@ def _panel(
     )
   axes.axvline(0, color=drawing.GREY, linewidth=1, linestyle='--')
   axes.grid(axis='x', color='0.9')
-  axes.set_xlim(*_limits(np.array(rows)))
+  ends = _limits(np.array(rows))
+  axes.set_xlim(*ends)
+  _arrowheads(axes, rows, ends)
+
+
+def _arrowheads(
+    axes: drawing.Axes, rows: list[np.ndarray], ends: tuple[float, float]
+) -> None:
+  """Marks the intervals that go on beyond the panel's `ends`."""
+  for y, (_, low, high, _) in enumerate(rows):
+    for goes_on, x, marker in (
+        (low < ends[0], ends[0], '<'), (high > ends[1], ends[1], '>')
+    ):
+      if goes_on:
+        axes.plot(
+            x, y, marker=marker, markersize=6, color='0.3', clip_on=False
+        )
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:

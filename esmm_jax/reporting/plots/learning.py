@@ -23,7 +23,7 @@ def learning(
 
   Args:
     panels: Title -> line -> (steps, values); a line has one colour in
-      all panels. A line named 'training' has no markers.
+      all panels. A line named 'training' has no markers, unless it is a point.
     path: The PNG to write.
     title: Above the figure.
     selected: The step of the chosen parameters; marked in each panel.
@@ -45,7 +45,7 @@ def learning(
     drawn.flat[k] = True
     for label, (steps, values) in lines.items():
       style = dict(styles[label], markersize=4, linewidth=1.4)
-      if label == 'training':
+      if label == 'training' and len(steps) > 1:
         style |= {'marker': '', 'linewidth': 1.2}
       axes.plot(steps, values, label=label, **style)
     if selected is not None:

@@ -13,7 +13,7 @@ from esmm_jax.data.history.state.saved import Saved
 from esmm_jax.data.history.state.seen import Seen
 from esmm_jax.data.history.state.store import Observed
 from esmm_jax.data.store.feature_columns import take
-from esmm_jax.data.tabular.encoder import read
+from esmm_jax.data.tabular.cells.raw import read
 from esmm_jax.data.tabular.inputs import Input
 from esmm_jax.data.values import raw_values
 from esmm_jax.data.values.raw_values import Location, NOUNS, Times

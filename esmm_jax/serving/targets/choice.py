@@ -27,8 +27,8 @@ def of(path: str, form: str = '', overwrite: bool = False) -> Target:
   if path.endswith(('/', os.sep)):
     if remote.is_remote(path):
       raise InputError(
-          f'--output={path} is a folder at a URL, which is not written; name a'
-          f' file there, as {path}scores.parquet, or a folder of this machine.'
+          f'--output={path}: a folder at a URL is not supported; name a file'
+          f' there, such as {path}scores.parquet, or a folder on this machine.'
       )
     kind = Folder
   return kind.of(path, form, overwrite)

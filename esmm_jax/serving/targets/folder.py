@@ -82,8 +82,8 @@ class Folder(Target):
       is_ours = name in finished or (writing and _is_name(name))
       if not is_ours or not _is_file(os.path.join(self.path, name)):
         raise InputError(
-            f'--output={self.path} holds {name}, and this program has not'
-            ' written it there. Name a folder that is new or empty.'
+            f'--output={self.path} contains {name}, which this program did not'
+            ' write. Name a new or empty folder.'
         )
     if finished and not writing and not self.overwrite:
       raise InputError(

@@ -19,9 +19,9 @@ class OneFile(Target):
     """Returns that of a path; see `choice.of`."""
     if form:
       raise InputError(
-          f'--output_format={form} is of a folder, and --output={path} a file,'
-          ' whose ending says its form. Leave it out, or end the name of a'
-          ' folder with /.'
+          f'--output_format={form} applies to a folder, but --output={path} is'
+          ' a file, whose ending sets the format. Leave --output_format out, or'
+          ' end the name of a folder with /.'
       )
     return cls(path, f'{path}.parts', path, overwrite)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from esmm_jax.balancing import BALANCERS, binding
 from esmm_jax.balancing.options import BalancingOptions
+from esmm_jax.embeddings.vectors import sizes_of, zeros
 from esmm_jax.signatures import taken
 from esmm_jax.training.gradients.objective import objective
 from esmm_jax.training.gradients.parts import Wanted
@@ -35,9 +36,9 @@ def warnings(
     return late
   return [
       *late,
-      f'balancing.towers is {towers!r}, which has no effect: each parameter of'
-      f' the model is trained by two of the terms {list(balancer.terms)} or'
-      ' more.',
+      f'balancing.towers is {towers!r}, which has no effect: every parameter of'
+      ' the model is trained by at least two of the terms'
+      f' {list(balancer.terms)}. Leave it unset.',
   ]
 
 
@@ -50,8 +51,8 @@ def _late(options: BalancingOptions, steps: int) -> str:
   if first < steps:
     return ''
   return (
-      f'balancing.name={options.name!r} weighs all tasks alike for its first'
-      f' {first:g} steps, and this run has {steps}; set a smaller'
+      f'balancing.name={options.name!r} gives all tasks the same weight for its'
+      f' first {first:g} steps, and this run has {steps}; set a smaller'
       ' balancing.window.'
   )
 
@@ -63,7 +64,8 @@ def structure(program: Program, state: TrainState) -> Shared:
     program: With a balancer.
     state: For the shapes.
   """
-  plan, batch, results = program.plan, program.batches(0), []
+  plan, results = program.plan, []
+  batch = zeros(sizes_of(state.stats), program.batches(0))
 
   def look(net: Any, stats: Any, touched: Any, key: Any, hyper: Any) -> Any:
     loss = objective(plan, batch, jnp.int32(0), key, hyper)

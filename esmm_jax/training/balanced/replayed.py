@@ -92,8 +92,9 @@ class Replayed(NamedTuple):
     there = getattr(self, key)
     if value not in ('', 'all', there):
       raise InputError(
-          f'{self.named}: balancing.{key} is {value!r} here and {there!r}'
-          f' there. A replay has that of its run: leave balancing.{key} unset.'
+          f'{self.named}: balancing.{key} is {value!r} in this run and'
+          f' {there!r} in that one. A replay uses the value of the run that it'
+          f' replays: leave balancing.{key} unset.'
       )
 
   def check_terms(
@@ -111,16 +112,18 @@ class Replayed(NamedTuple):
     there = next(iter(self.weights.values()))
     if set(there) != set(terms):
       raise InputError(
-          f'{self.named}: the terms that are balanced are {sorted(terms)} here'
-          f' and {sorted(there)} there. A replay has those of its run: set'
-          f' balancing.terms={tuple(there)}, or name a run with these.'
+          f'{self.named}: the balanced terms are {sorted(terms)} in this run'
+          f' and {sorted(there)} in that one, and must be the same. Set'
+          f' balancing.terms={tuple(there)}, or name a run with the terms of'
+          ' this one.'
       )
     for term in terms:
       if losses[term] != self.losses.get(term):
         raise InputError(
-            f'{self.named}: loss_weights.{term} is {losses[term]} here and'
-            f' {self.losses.get(term)} there, and the weights that are replayed'
-            f' times it. Set loss_weights.{term} as there.'
+            f'{self.named}: loss_weights.{term} is {losses[term]} in this run'
+            f' and {self.losses.get(term)} in that one; it multiplies the'
+            f' replayed weights and must be the same. Set loss_weights.{term}'
+            ' as in that run.'
         )
 
 
@@ -139,8 +142,8 @@ def _weights(
   }
   if not record:
     raise InputError(
-        f'{named} has no weights on record: its tasks were not balanced. Name a'
-        ' run with balancing.name, or train it again with'
+        f'{named} recorded no weights, because its tasks were not balanced.'
+        ' Name a run with balancing.name, or train it again with'
         ' balancing.measure=True.'
     )
   weights: dict[str, dict[str, float]] = {}
@@ -150,8 +153,8 @@ def _weights(
       weights.setdefault(part, {})[terms[0]] = share * total
   if not weights:
     raise InputError(
-        f'{named}: no batch of that run had rows of all its tasks, so their'
-        ' weights have no mean. Name a run of larger batches.'
+        f'{named}: no batch of that run had rows of all its tasks, so its'
+        ' weights have no mean. Name a run with larger batches.'
     )
   return weights
 
@@ -219,9 +222,9 @@ def resolve(
       one, two = (getattr(s.balancing, key) for s in (first, other))
       if one != two:
         raise InputError(
-            f'{KEY}: replays that are trained side by side are of runs with one'
-            f' value of balancing.{key}, and these have {one!r} and {two!r}.'
-            ' Train them apart (--replicas=1).'
+            f'{KEY}: replays that train side by side must be of runs with the'
+            f' same balancing.{key}, but these have {one!r} and {two!r}. Train'
+            ' them one by one (--replicas=1).'
         )
   return filled, runs
 

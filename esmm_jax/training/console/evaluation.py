@@ -1,10 +1,11 @@
 """The lines of an evaluation."""
 
 from collections.abc import Mapping
-import shutil
 
-# Columns where there is no terminal, and the fewest in one.
-_DEFAULT, _LEAST = 100, 80
+from esmm_jax.training.console import columns
+
+# Of each metric so many sample spaces, the first ones.
+_MOST = 12
 
 
 def line(
@@ -17,7 +18,8 @@ def line(
   """Formats an evaluation: the metric that selects comes first.
 
   What does not fit goes on in another line, two columns to the right. Where
-  the truth is known its metrics are in metrics.jsonl alone.
+  the truth is known its metrics are in metrics.jsonl alone, as are those of
+  many tasks.
 
   Args:
     step: Steps done.
@@ -26,8 +28,6 @@ def line(
     selects: The metric that selects the parameters, `valid/ctcvr/logloss`.
     width: Columns; None: those of the terminal, and 100 without one.
   """
-  if width is None:
-    width = max(shutil.get_terminal_size((_DEFAULT, 24)).columns, _LEAST)
   text = f'step {step:,} epoch {epoch:.2f}'
   parts = [f' loss {metrics["train/loss"]:.4f}']
   if selects in metrics:
@@ -43,16 +43,12 @@ def line(
         and key != selects
     ]
     if values:
-      parts += [f' | {wanted} {values[0]}', *(f' {v}' for v in values[1:])]
+      more = len(values) - _MOST
+      parts += [f' | {wanted} {values[0]}', *(f' {v}' for v in values[1:_MOST])]
+      parts += [f' and {more} more in metrics.jsonl'] if more > 0 else []
   if 'valid/ctcvr/logloss' in metrics and selects != 'valid/ctcvr/logloss':
     parts.append(f' logloss {metrics["valid/ctcvr/logloss"]:.5f}')
-  lines = [text]
-  for part in parts:
-    if len(lines[-1]) + len(part) <= width:
-      lines[-1] += part
-    else:
-      lines.append('  ' + part.removeprefix(' |').strip())
-  return '\n'.join(lines)
+  return columns.joined(text, parts, width)
 
 
 def _number(key: str, value: float) -> str:

@@ -1,8 +1,8 @@
 """The bytes that devices and processes exchange in a step."""
 
-import itertools
 from typing import NamedTuple
 
+from esmm_jax.models.embedding import neighbours
 from esmm_jax.parallel import axes
 from esmm_jax.parallel.layout import Layout
 from esmm_jax.schema import Schema
@@ -101,5 +101,4 @@ def of_step(
 def _takes(schema: Schema) -> int:
   """Returns how often `FeatureEmbedding` takes touched rows for examples."""
   part = schema.row_part
-  lengths = itertools.groupby(part.pooled_fields, lambda f: f.max_len)
-  return bool(part.id_fields) + len(list(lengths))
+  return bool(part.id_fields) + len(neighbours(part))

@@ -17,6 +17,7 @@ has a task that is weighed by its gradient or its loss (`balanced`).
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from esmm_jax.embeddings import vectors
 from esmm_jax.training.gradients.balanced import balanced, Replica, summed
 from esmm_jax.training.gradients.objective import objective
 from esmm_jax.training.gradients.parts import sums_alone, Wanted
@@ -72,6 +73,8 @@ def gradients(
     step: int32, steps done.
     balance: State of the method of balancing, each leaf [R, ...].
   """
+  frozen = vectors.divided(stats)[1]
+  stats, batch = vectors.attached(plan.model.schema, stats, batch)
 
   def one(net, touched, stats, key, hyper, balance):
     loss = objective(plan, batch, step, key, hyper)
@@ -87,7 +90,8 @@ def gradients(
         tasks,
     )
 
-  return _mapped(one, plan, net, touched, stats, keys, hyper, balance)
+  result = _mapped(one, plan, net, touched, stats, keys, hyper, balance)
+  return result._replace(stats={**result.stats, **frozen})
 
 
 def losses(
@@ -108,6 +112,7 @@ def losses(
   Returns:
     float32 [R, T], as `Tasks.losses`.
   """
+  stats, batch = vectors.attached(plan.model.schema, stats, batch)
 
   def one(net, touched, stats, key, hyper):
     loss = objective(plan, batch, step, key, hyper)

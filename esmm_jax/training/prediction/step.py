@@ -4,6 +4,7 @@ from collections.abc import Callable
 import functools
 from typing import Any
 
+from esmm_jax.embeddings import vectors
 from esmm_jax.embeddings.lookup import divided, lookup_rows
 from esmm_jax.models.experts import GATES
 from esmm_jax.training.state import MICRO_BATCH, StepSpec
@@ -30,6 +31,7 @@ def predict_step(
     the real examples of the batch the sums of its weights, `load` float32
     [R, E], and of their entropy in nats, `entropy` float32 [R].
   """
+  stats, batch = vectors.attached(plan.model.schema, stats, batch)
   predict = functools.partial(_predict_rows, table, net, stats, plan=plan)
   parts = _parts(batch)
   if parts == 1:

@@ -48,7 +48,7 @@ WRONG = {
     'closed behind a value of another row': (
         'log.csv', H + b'"x,2,3\n' + MANY + b'7",8,9\n', {}, 'log.csv, line 2:'
         ' a quoted value spans lines up to line 303, which have as many fields'
-        ' as rows have'),
+        ' as a row'),
     'closed in the middle of another row': (
         'log.csv', H + b'1,"x,3\n' + MANY + b'7,y",9\n', {}, 'line 2: a quoted'
         ' value spans lines up to line 303'),

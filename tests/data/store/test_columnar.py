@@ -117,7 +117,7 @@ def test_rows_in_common(first, second, toy):
   said = shared_rows({'train': first, 'test': second}, toy.num_shared)
   wanted = [
       f"dataset.train_split '{first}' and dataset.test_split '{second}' have"
-      f' {both:,} rows in common: what is measured on them promises too much.'
+      f' {both:,} rows in common: metrics on them are too optimistic.'
   ] if both else []
   assert said == wanted
 
@@ -125,8 +125,8 @@ def test_rows_in_common(first, second, toy):
 def test_rows_that_a_split_has_twice(toy):
   splits = {'train': 'train+train[:10]', 'valid': 'valid', 'test': 'test'}
   assert shared_rows(splits, toy.num_shared) == [
-      "dataset.train_split 'train+train[:10]' has 10 rows twice: they count"
-      ' twice.']
+      "dataset.train_split 'train+train[:10]' contains 10 rows twice, and they"
+      ' count twice.']
   assert toy.num_shared('all', 'test') == 75
 
 

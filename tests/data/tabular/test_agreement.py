@@ -37,16 +37,16 @@ def why_not(one, two):
   if (one, two) in TOGETHER or (two, one) in TOGETHER:
     return ''
   if {one, two} <= SPLIT:
-    return 'is of dataset.split='  # Each is of another rule.
+    return 'belongs to dataset.split='  # Each is of another rule.
   if {one, two} <= INPUTS:
-    return "'x' stands twice"
+    return "'x' is named twice"
   if {one, two} <= LABELS:
     return "are both 'x'; they would always be equal"
   if one in INPUTS and two in LABELS:
     return "'x' is a label; it cannot be an input"
   if {one, two} & LABELS:
-    return "'x' stands for .*a label is not known before"
-  return "'x' stands for .*one value in the training rows"
+    return "'x' is used for .*a label is not known before"
+  return "'x' is used for .*one value in the training rows"
 
 
 def section(one, two):
@@ -88,7 +88,7 @@ def test_two_labels_of_one_column_may_differ():
 
   events = {'click': Event('action>0'), 'conversion': Event('action>1')}
   agreement.check_columns([], events, {})
-  with pytest.raises(InputError, match="'action' stands for the label click"):
+  with pytest.raises(InputError, match="'action' is used for the label"):
     agreement.check_columns([], events, {'group': 'action'})
 
 
@@ -120,24 +120,24 @@ def test_an_option_is_of_a_rule(rule, option):
   if rule in rules:
     assert getattr(TabularConfig.from_options(options), option) == value
     return
-  with pytest.raises(InputError, match=f'dataset.{option} is of dataset.split='
-                     f".*but dataset.split is '{rule}'"):
+  with pytest.raises(InputError, match=f'dataset.{option} belongs to dataset.'
+                     f"split=.*but dataset.split is '{rule}'"):
     TabularConfig.from_options(options)
 
 
 @pytest.mark.parametrize('options, words', [
     (dict(split='time', time='t', valid_from='3', valid_share=0.2),
-     'valid_from and valid_share both say'),
+     'valid_from and valid_share both define'),
     (dict(split='time', time='t', test_from='3', test_share=0.1),
-     'test_from and test_share both say'),
+     'test_from and test_share both define'),
     (dict(split='files', test_files='w', valid_files='v', valid_share=0.1),
-     'valid_files and valid_share both say'),
+     'valid_files and valid_share both define'),
     (dict(split='files', test_files='w', split_by='user'),
      'set dataset.valid_share, or leave dataset.split_by out'),
     (dict(split='files'), 'dataset.test_files is empty'),
     (dict(split='time'), 'dataset.time is empty'),
     (dict(split='column'), 'dataset.split_column is empty'),
-    (dict(valid_share=0.95), 'leave nothing to train on'),
+    (dict(valid_share=0.95), 'leave no rows to train on'),
 ])
 def test_two_options_that_contradict_each_other(options, words):
   with pytest.raises(InputError, match=words):

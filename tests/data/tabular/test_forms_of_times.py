@@ -165,7 +165,7 @@ def test_a_date_that_stands_for_none_is_told(case, tmp_path):
       valid_share=0.2, test_share=0.2)
   (said,) = data.warnings
   assert said.startswith('1 rows have the time') and date in said
-  assert f'they come {place} in time' in said
+  assert f'they are sorted {place}.' in said
 
 
 @pytest.mark.parametrize('column', [

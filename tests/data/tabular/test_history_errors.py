@@ -60,7 +60,7 @@ OPTIONS = {
         dict(history='user:amounts=time'), "'time', the time of the rows"),
     'clash': (
         dict(float='past_ctr_user', history_form='float'),
-        "makes a column 'past_ctr_user', and there is one of that name"),
+        "creates a column 'past_ctr_user', but the log has a column of"),
     'language': (dict(history='user:delay=ten'), "'user:delay=ten'"),
 }
 
@@ -141,7 +141,7 @@ def test_another_history_than_that_of_the_run_that_grows(tmp_path):
   path = write(log, tmp_path / 'log.parquet')
   data = prepared(tmp_path, path, history='user')
   run = data.encoder_folder.rpartition('/')[0]
-  says = 'that run has another one of dataset.history'
+  says = 'that run has another history, but dataset.history is'
   for history in ('item', 'user:strength=5'):
     with pytest.raises(InputError, match=says):
       prepared(tmp_path, path, history=history, vocabulary_of=run)
@@ -150,5 +150,5 @@ def test_another_history_than_that_of_the_run_that_grows(tmp_path):
   old = Tabular.from_options(
       str(tmp_path / 'data'), files=path, **without).prepare()
   run = old.encoder_folder.rpartition('/')[0]
-  with pytest.raises(InputError, match='that run has none of dataset.history'):
+  with pytest.raises(InputError, match='that run has no history, but'):
     prepared(tmp_path, path, history='user', vocabulary_of=run)

@@ -45,7 +45,7 @@ def test_a_later_log_that_grows_from_a_run_has_no_earlier_past(tmp_path):
   texts = [
       [w for w in prepared(
           tmp_path, files, history='user', vocabulary_of=run).warnings
-       if 'dataset.history counts rows of this log alone' in w]
+       if 'dataset.history counts only rows of this log' in w]
       for files in (parts[1], ','.join(parts), parts[0])]
   assert [len(some) for some in texts] == [1, 0, 0]
   assert f'the log of {run} begins at 2022-03-31 ' in texts[0][0]

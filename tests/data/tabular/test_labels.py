@@ -71,7 +71,7 @@ def test_columns_that_are_read():
 # Options and what they are refused with.
 REFUSED = {
     'none': (dict(click='', conversion=''), 'name no label; there is nothing'),
-    'cart alone': (dict(click='', cart='c'), 'dataset.click, which is empty'),
+    'cart alone': (dict(click='', cart='c'), 'but dataset.click is empty'),
     'no value': (dict(click='a>'), "dataset.click: 'a>' lacks the column or"),
     'no column': (dict(click='>=4'), "dataset.click: '>=4' lacks the column"),
     'one =': (dict(click='a = b'), 'has one =; write == to compare, or put'),
@@ -90,9 +90,9 @@ REFUSED = {
     'number of an event': (
         dict(labels='a>1:name=b:kind=regression'), "'a>1:name=b:kind=regressi"),
     'no name': (dict(labels='a>1'), "needs a name of its own.*:name=good"),
-    'odd name': (dict(labels='a b'), "'a b' cannot be one"),
-    'a name of ours': (dict(labels='shared'), "'shared' cannot be one"),
-    'a score': (dict(labels='p_ctr'), "'p_ctr' cannot be one"),
+    'odd name': (dict(labels='a b'), "'a b' cannot be used"),
+    'a name of ours': (dict(labels='shared'), "'shared' cannot be used"),
+    'a score': (dict(labels='p_ctr'), "'p_ctr' cannot be used"),
     'task': (dict(labels='ctr'), "dataset.labels: .* have the name 'ctr'"),
     'label': (dict(labels='click'), "Two tasks have the label 'click'"),
     'label twice': (
@@ -103,9 +103,9 @@ REFUSED = {
         dict(click='a', conversion='a'), "click and conversion are both 'a'"),
     'an input': (dict(click='user>3'), "'user' is a label; it cannot be an in"),
     'name of an input': (
-        dict(labels='a==1:name=user'), "'user': a column cannot have that"),
+        dict(labels='a==1:name=user'), "'user': this name is reserved"),
     'weight': (
-        dict(weight='w', float='row_weight'), "'row_weight': a column cannot"),
+        dict(weight='w', float='row_weight'), "'row_weight': this name is"),
     'rule': (dict(unknown_conversion='zer'), r"is 'zer'.*'zero'\?"),
 }
 

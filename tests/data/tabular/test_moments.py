@@ -92,13 +92,13 @@ def test_how_far_numbers_go():
 
 PRICES = {
     'rounding': ([0.3] * 5 + [0.1 + 0.2] + [0.35] * 4, (
-        "column 'price' had one number in the training rows, 0.3, but for")),
+        "column 'price' is constant in the training rows, 0.3, except for")),
     'missing': ([0.3] * 5 + [np.nan] + [0.35] * 4, (
-        "column 'price' had one number in the training rows, 0.3, but for")),
+        "column 'price' is constant in the training rows, 0.3, except for")),
     'far off': ([0.3] * 5 + [0.3001] + [0.35] * 3 + [9e9], (
-        "column 'price' goes to 2.41e+14 standard deviations from its mean in"
-        ' rows that are no training rows, and to 2.24 in the training rows,'
-        ' where it is from 0.3 to 0.3001')),
+        "column 'price' reaches 2.41e+14 standard deviations from its mean in"
+        ' validation or test rows, but only 2.24 in training rows, where it'
+        ' ranges from 0.3 to 0.3001')),
     'usual': ([1.0, 2.0, 3.0] * 2 + [500.0] * 4, ''),
 }
 
@@ -111,7 +111,7 @@ def test_the_column_is_named(case, scaling, tmp_path):
   data = prepared(
       tmp_path, path, min_count=1, float=f'price:scaling={scaling}')
   if case == 'far off' and scaling == 'log':
-    text = "column 'price' goes to "
+    text = "column 'price' reaches "
   said = data.warnings
   assert (text in said[0] and len(said) == 1) if text else said == []
   if case in ('rounding', 'missing'):

@@ -104,4 +104,4 @@ def test_rows_without_a_value_are_split_one_by_one(rule, log, tmp_path):
   total = 4000 if rule == 'random' else 4100
   assert data.warnings == [
       f"{total // 2:,} of {total:,} rows have no value in column 'user'"
-      ' (dataset.split_by): each of them falls into a split by itself.']
+      ' (dataset.split_by): each of them is assigned to a split on its own.']

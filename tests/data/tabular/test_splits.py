@@ -43,8 +43,8 @@ def test_other_names_are_told_with_their_rows(tmp_path):
   data = of_parts(tmp_path, names)
   assert sizes(data) == {'train': 5, 'valid': 2, 'test': 2}
   (text,) = data.warnings
-  assert text.startswith('1 rows are in no split and left out, because column'
-                         " 'part' holds 'holdout' (1); what is understood is")
+  assert text.startswith('1 rows are left out, because column'
+                         " 'part' contains 'holdout' (1), which name no split")
   assert data.report['other_splits'] == {'holdout': 1}
   assert data.report['left_out'] == 1
 

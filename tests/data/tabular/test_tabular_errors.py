@@ -35,9 +35,9 @@ OPTION = {
     'empty label': (dict(conversion='', click=''), 'name no label'),
     'label read': (dict(id='clicked'), "'clicked' is a label"),
     'name of a label': (
-        dict(float='price,click'), "'click': a column cannot have that name"),
-    'twice read': (dict(id='user,user'), "'user' stands twice"),
-    'odd name': (dict(id='a/b'), "'a/b': a column cannot have that name"),
+        dict(float='price,click'), "'click': this name is reserved"),
+    'twice read': (dict(id='user,user'), "'user' is named twice"),
+    'odd name': (dict(id='a/b'), "'a/b': this name is reserved"),
     'split': (dict(split='tme'), r"dataset.split is 'tme'.*'time'\?"),
     'no time': (dict(time=''), "dataset.split is 'time', but dataset.time is"),
     'policy': (
@@ -48,11 +48,22 @@ OPTION = {
     'small': (dict(id='user:min_count=0'), 'min_count is 0; it must be a'),
     'combiner': (
         dict(ids='tags:combiner=max'), "combiner is 'max', which is not known"),
+    'attention': (
+        dict(ids='tags:combiner=attention'), 'attention needs a target'),
+    'target': (
+        dict(ids='tags:combiner=attention:target=itme'),
+        r"target 'itme' is none of the fields\..*'item'\?"),
+    'target of another kind': (
+        dict(ids='tags:combiner=attention:target=price'),
+        "target 'price' is of kind 'float'; attention compares"),
+    'target in another table': (
+        dict(ids='tags:combiner=attention:target=item:table=word'),
+        "its table is 'word' and that of its target 'item' is 'item'"),
     'scaling': (dict(float='price:scaling=lg'), "scaling is 'lg'"),
     'min_count': (dict(min_count=0), "'user': min_count is 0; it must be a"),
     'shares': (
         dict(valid_from='', test_from='', valid_share=0.5, test_share=0.5),
-        'leave nothing to train on'),
+        'leave no rows to train on'),
     'share': (dict(test_share=1.5), 'dataset.test_share is 1.5'),
     'boundary': (
         dict(valid_from='May'), "dataset.valid_from is 'May'; it must be a"
@@ -64,17 +75,17 @@ OPTION = {
     'nothing to learn from': (
         dict(valid_from='1'), "valid_from is 1, but column 'day' goes from"),
     'nothing between': (dict(valid_from='4'), "split 'valid' is empty"),
-    'files': (dict(valid_files='x.csv'), "is of dataset.split='files'"),
+    'files': (dict(valid_files='x.csv'), "belongs to dataset.split='files'"),
     'late test': (
         dict(valid_from='4', test_from='', test_share=0.4),
-        'valid_from, 4, comes after the last test_share=0.4'),
+        'valid_from, 4, comes after the start of the last test'),
     'all before': (
         dict(valid_from='', test_from='2', valid_share=0.9),
         "split 'train' is empty"),
     'other table': (
         dict(id='user:table=t:min_count=2,item:table=t:min_count=5'),
-        "'user' and 'item' share the table 't', but min_count is 2 of the one"
-        ' and 5 of the other'),
+        "'user' and 'item' share the table 't', but min_count is 2 for the"
+        ' first and 5 for the second'),
     'set twice': (
         dict(id='user:min_count=2:min_count=5'), "'min_count' is set twice"),
     'two labels': (
@@ -109,7 +120,7 @@ VALUES = {
         changed('bought', 4, None), "row 4: 'bought' is null or -1, so it is"
         " not known. .* --config.dataset.unknown_conversion: zero .*'clicked'"),
     'bought unclicked': (
-        changed('bought', 1, 1), "row 1: 'bought' is 1 and 'clicked' is 0. S"),
+        changed('bought', 1, 1), "row 1: 'bought' is 1 and 'clicked' is 0. C"),
     'no number': (
         {'price': ['x'] + ['1'] * 9}, "row 0: column 'price' is 'x'; it must be"
         ' a number'),

@@ -17,8 +17,8 @@ def test_the_same_bytes_twice(kind, tmp_path):
     shutil.copyfile(path, copy)
   (said,) = prepared(tmp_path, files).warnings
   assert said == (
-      f'{files[0]} and {files[1]} and {files[2]} hold the same bytes, so their'
-      ' rows count 3 times. Leave all but one out of dataset.files.')
+      f'{files[0]} and {files[1]} and {files[2]} have the same content, so'
+      ' their rows count 3 times. Leave all but one out of dataset.files.')
 
 
 @pytest.mark.parametrize('kind', ['csv', 'parquet'])
@@ -62,5 +62,5 @@ def test_one_number_that_hides_the_others(
   said = [w for w in data.warnings if "column 'price'" in w]
   assert len(said) == is_said
   if is_said:
-    assert 'one of these 196 numbers makes more than 99% of its' in said[0]
+    assert 'one of its 196 numbers makes up more than 99% of the' in said[0]
     assert ('price:scaling=log' in said[0]) == (scaling == 'standard')

@@ -33,6 +33,9 @@ CASES = {
     'history': dict(
         split='time', time='time', history='user:delay=10m,item,session=user',
         history_form='float'),
+    'cells': dict(
+        id='user,item:table=goods,price:buckets=4,age:edges=20|40.5',
+        crosses='price.bucket*user:min_count=3,item*user,age.bucket*item'),
 }
 
 
@@ -99,6 +102,7 @@ def small_chunks(monkeypatch):
 @pytest.mark.parametrize('case, form', [
     ('random', 'row groups'), ('random', 'csv'), ('by user', 'mixed'),
     ('time', 'csv'), ('column', 'row groups'), ('history', 'mixed'),
+    ('cells', 'mixed'),
     pytest.param('history', 'row groups', marks=pytest.mark.long)])
 def test_the_same_bytes(case, form, tmp_path):
   files = write(log(), tmp_path / 'log', form)

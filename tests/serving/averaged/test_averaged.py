@@ -387,7 +387,7 @@ def test_runs_that_may_differ(mean, finished):
 def test_a_run_counts_once(folders, mean, tmp_path):
   copy = str(tmp_path / 'copy')
   shutil.copytree(folders[1], copy)
-  with pytest.raises(InputError, match='copy have the same parameters: one is'):
+  with pytest.raises(InputError, match='copy have the same parameters, so'):
     esmm_jax.load([*folders, copy])
   with pytest.raises(InputError, match='one is a copy of the other'):
     Averaged([mean.members[0], mean.members[1], mean.members[0]])
@@ -400,7 +400,7 @@ def test_a_run_counts_once(folders, mean, tmp_path):
 
 
 def test_calibrated_scores_are_refused(mean, finished, tmp_path):
-  columns, text = finished.columns(0, 5), 'calibrated=platt: .* these are 3'
+  columns, text = finished.columns(0, 5), 'calibrated=platt: .* mean of 3'
   with pytest.raises(InputError, match=text):
     mean.predict(columns, 'platt')
   with pytest.raises(InputError, match=text):

@@ -56,11 +56,11 @@ def test_paths():
 
 
 REFUSED = {
-    'a,': 'a name between the commas is empty',
-    ',a': 'a name between the commas is empty',
-    'a,,b': 'a name between the commas is empty',
-    'a, ,b': 'a name between the commas is empty',
-    '"x,y",': 'a name between the commas is empty',
+    'a,': 'there is an empty name between the commas',
+    ',a': 'there is an empty name between the commas',
+    'a,,b': 'there is an empty name between the commas',
+    'a, ,b': 'there is an empty name between the commas',
+    '"x,y",': 'there is an empty name between the commas',
     'a,""': 'name at least one run, none empty',
     '': 'name at least one run, none empty',
     'a,"b': 'a quote " is not closed',
@@ -87,7 +87,7 @@ def test_one_folder_or_several(here, capsys):
   """A folder of the whole name comes first, and says so if it is not clear."""
   os.mkdir('a,b')
   assert members.folders('a,b') == ['a,b']
-  assert 'a,b is taken for one folder' in capsys.readouterr().err
+  assert 'a,b is read as one folder' in capsys.readouterr().err
   assert members.folders('"a",b') == ['a', 'b']
   assert members.folders('x,y') == ['x,y']  # There is no y.
   assert capsys.readouterr().err == ''

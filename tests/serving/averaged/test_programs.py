@@ -140,7 +140,7 @@ REFUSED = {
     'calibrate': ((), 'a calibration is of one run, and --workdir names 2'),
     'predict': (
         ('--split=test', '--output=x.parquet', '--calibrated=platt'),
-        'calibrated=platt: a calibration is of one run, and these are 2'),
+        'calibrated=platt: a calibration belongs to one run, but this is'),
     'evaluate': (
         ('--split=test', '--output=x.json', '--calibrated=isotonic'),
         'calibrated=isotonic: a calibration is of one run'),
@@ -208,4 +208,4 @@ def test_folders_that_hold_no_run(run, group):
       'predict', f'--workdir={group[1][0]},nothing', '--split=test',
       '--output=x.parquet')
   assert done.returncode == 1
-  assert '--workdir=nothing is no folder of a run' in done.stderr
+  assert '--workdir=nothing is not the folder of a run' in done.stderr

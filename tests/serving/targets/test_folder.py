@@ -191,13 +191,13 @@ def test_what_stands_there(predictor, sources, tmp_path):
     path = folder / name
     path.mkdir() if name[-1] == '/' else path.write_text('mine')
     before = content(folder)
-    with pytest.raises(InputError, match=f'holds {path.name}, and this progra'):
+    with pytest.raises(InputError, match=f'contains {path.name}, which this'):
       score(predictor, sources, f'{folder}/', **options)
     assert content(folder) == before
     path.rmdir() if name[-1] == '/' else path.unlink()
   os.rename(folder / 'part-00001.csv', tmp_path / 'mine.csv')
   (folder / 'part-00001.csv').symlink_to(tmp_path / 'mine.csv')
-  with pytest.raises(InputError, match='holds part-00001.csv, and'):
+  with pytest.raises(InputError, match='contains part-00001.csv, which'):
     score(predictor, sources, f'{folder}/', **options)
 
 
@@ -213,7 +213,7 @@ def test_the_output_of_another_program(success, predictor, sources, tmp_path):
   before = content(folder)
   first = folders.SUCCESS if success is not None else 'part-00000.parquet'
   for overwrite in (False, True):
-    with pytest.raises(InputError, match=f'holds {first}, and this program'):
+    with pytest.raises(InputError, match=f'contains {first}, which this pr'):
       score(predictor, sources, f'{folder}/', overwrite=overwrite)
   assert content(folder) == before
 
@@ -227,13 +227,13 @@ def test_a_file_that_comes_meanwhile(predictor, sources, tmp_path, monkeypatch):
     return schema(*args)
 
   monkeypatch.setattr(joining, 'schema', comes)
-  with pytest.raises(InputError, match='holds part-00000.parquet, and this'):
+  with pytest.raises(InputError, match='contains part-00000.parquet, which'):
     score(predictor, sources, f'{folder}/')
   assert (folder / 'part-00000.parquet').read_text() == 'theirs'
 
 
 def test_refused(predictor, sources, tmp_path):
-  with pytest.raises(InputError, match='--output_format=csv is of a folder'):
+  with pytest.raises(InputError, match='--output_format=csv applies to'):
     score(predictor, sources, tmp_path / 's.csv', output_format='csv')
   with pytest.raises(InputError, match="--output_format is 'xml', which is"):
     score(predictor, sources, f'{tmp_path}/s/', output_format='xml')
@@ -243,7 +243,7 @@ def test_refused(predictor, sources, tmp_path):
   (tmp_path / 'file').write_text('mine')
   with pytest.raises(InputError, match='--output=.*/file/: .*irectory'):
     score(predictor, sources, f'{tmp_path}/file/')
-  with pytest.raises(InputError, match='is a folder at a URL'):
+  with pytest.raises(InputError, match='a folder at a URL is not'):
     score(predictor, sources, 's3://bucket/scores/')
 
 
@@ -270,7 +270,7 @@ def test_keys_of_two_types(form, finished, predictor, workers, tmp_path):
   texts = wide.set_column(
       wide.column_names.index('id'), 'id', pa.array(['x'] * 900))
   parquet.write_table(texts, tmp_path / '1.parquet')
-  with pytest.raises(InputError, match='of another type than in the first'):
+  with pytest.raises(InputError, match='has another type than in the first'):
     score(predictor, sources, f'{tmp_path}/out/d.{form}/', workers, key='id')
 
 

@@ -106,7 +106,7 @@ def test_several_runs(monkeypatch, tmp_path):
 
 
 def test_refused(scorer, rows, finished, tmp_path):
-  with pytest.raises(InputError, match='is no folder of a run'):
+  with pytest.raises(InputError, match='is not the folder of a run'):
     BatchScorer(os.fspath(tmp_path))(rows)
   with pytest.raises(InputError, match=r"no column 'serial', which the key na"):
     scorer(rows.drop_columns(['serial']))

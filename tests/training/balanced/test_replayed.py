@@ -109,19 +109,19 @@ def changed(run, copy, drop=(), **values):
 @pytest.mark.parametrize(
     'changes, words',
     [
-        ({'balancing.of': '../none'}, 'none is no folder of a run'),
+        ({'balancing.of': '../none'}, 'none is not the folder of a run'),
         ({'balancing.of': '.'}, 'is the folder of the run itself'),
-        ({'balancing.of': '../plain'}, 'has no weights on record: its tasks'),
+        ({'balancing.of': '../plain'}, 'recorded no weights, because'),
         ({'balancing.of': '../begun'}, 'begun is not finished'),
         ({'balancing.of': '../never'}, 'no batch of that run had rows of all'),
-        ({'balancing.of': '../altered'}, 'is not as this run wrote it'),
-        ({'balancing.of': None}, "that one needs it"),
-        ({'balancing.name': 'pcgrad'}, "goes with 'replay'"),
+        ({'balancing.of': '../altered'}, 'differs from what this run wrote'),
+        ({'balancing.of': None}, "and only for it"),
+        ({'balancing.name': 'pcgrad'}, "for 'replay' and only"),
         ({'balancing.towers': 'own'}, 'which has that of the run balancing.of'),
         ({'balancing.parts': 'each'}, 'which has that of the run balancing.of'),
-        ({'loss_weights.ctcvr': 2.0}, 'ctcvr is 2.0 here and 1.0 there'),
+        ({'loss_weights.ctcvr': 2.0}, 'ctcvr is 2.0 in this run and 1.0 in'),
         ({'loss_weights.cvr_clicked': 1.0},
-         r"\['ctcvr', 'ctr', 'cvr_clicked'\] here and \['ctcvr', 'ctr'\]"),
+         r"\['ctcvr', 'ctr', 'cvr_clicked'\] in this run and \['ctcvr'"),
     ],
 )
 def test_what_cannot_be_replayed(changes, words, folder, finished, tmp_path):
@@ -148,13 +148,13 @@ def test_what_cannot_be_replayed(changes, words, folder, finished, tmp_path):
 def test_towers_and_parts_are_those_of_the_run(key, value, there, folder):
   """Also in a sweep, whose idle keys other points may read."""
   tree = replay(**{f'balancing.{key}': value})
-  with pytest.raises(InputError, match=f"'{value}' here and '{there}' there"):
+  with pytest.raises(InputError, match=f"'{value}' in this run and '{there}'"):
     resolve([Settings.read(tree)], [str(folder / 'new')])
 
 
 def test_a_path_leads_from_the_run(folder, monkeypatch):
   monkeypatch.chdir(folder)
-  with pytest.raises(InputError, match='leads from the folder of the run to'):
+  with pytest.raises(InputError, match='relative to the folder of the run, is'):
     Replayed.open('cagrad', str(folder / 'new'))
   assert Replayed.open(str(folder / 'cagrad'), 'anywhere').weights
 
@@ -261,7 +261,7 @@ def test_a_replay_resumes_with_the_run_that_it_began_with(
   noted = json.loads((tmp_path / 'run' / 'manifest.json').read_text())
   assert noted['replayed_run'] == Replayed.open(str(folder / 'cagrad')).noted
   (tmp_path / 'cagrad').rename(tmp_path / 'away')
-  with pytest.raises(InputError, match='cagrad is no folder of a run'):
+  with pytest.raises(InputError, match='cagrad is not the folder of a run'):
     train(replay(), tmp_path / 'run')
   train(config('mgda'), tmp_path / 'cagrad')
   with pytest.raises(InputError, match='cannot go on: balancing.of has other'):
@@ -321,7 +321,7 @@ def test_a_run_shorter_than_its_windows(window, said, folder, train, capsys):
   train(
       config('dwa', **{'balancing.window': window}), folder / f'dwa-{window}')
   printed = capsys.readouterr().err
-  assert ("'dwa' weighs all tasks alike for its first 200" in printed) == said
+  assert ("'dwa' gives all tasks the same weight for its" in printed) == said
 
 
 @pytest.mark.long

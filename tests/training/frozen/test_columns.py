@@ -143,11 +143,11 @@ def other_results(run):
     'change, words',
     [
         (unfinished, 'is not finished: there is no results.json'),
-        (no_run, 'is no folder of a run: there is no config.json'),
+        (no_run, 'is not the folder of a run: there is no config.json'),
         (no_checkpoint, 'has no checkpoint of its last step'),
         (damaged, 'checkpoint.*Train that run again'),
         (other_config, 'config.json is not that of the run'),
-        (other_results, 'results.json is not as this run wrote it'),
+        (other_results, 'results.json differs from what this run wrote'),
     ],
 )
 def test_what_is_no_finished_run_is_refused_in_a_line(change, words, copy):
@@ -167,7 +167,7 @@ def test_the_folder_is_named_from_that_of_the_run(finished, monkeypatch):
   with pytest.raises(InputError, match='is the folder of the run itself'):
     FrozenRun.open('.', str(finished.folder))
   monkeypatch.chdir(parent)
-  with pytest.raises(InputError, match=f'or by {finished.folder}'):
+  with pytest.raises(InputError, match=f'or write {finished.folder}'):
     FrozenRun.open(name, str(parent / 'other'))
 
 

@@ -74,7 +74,7 @@ def test_the_labels_of_a_run_are_those_predictions(finished, folder):
     [
         ({FROZEN: None}, 'set estimator_options.frozen_run to its folder'),
         ({'estimator_options.propensity': 'own'}, 'reads no predictions'),
-        ({FROZEN: '../none'}, 'none is no folder of a run'),
+        ({FROZEN: '../none'}, 'none is not the folder of a run'),
         ({FROZEN: '.'}, 'is the folder of the run itself'),
         ({'dataset.num_train': 5000}, 'the data is synthetic.* here and'),
         ({FROZEN: 3}, 'frozen_run is 3'),
@@ -127,7 +127,7 @@ def test_no_refit_with_other_ids_than_its_frozen_run(whole, folder):
   log = ips.get_config('tabular')
   log.estimator_options.update(propensity='frozen', frozen_run='../frozen')
   log.refit_of = str(whole)
-  with pytest.raises(InputError, match='has no refit on such data'):
+  with pytest.raises(InputError, match='refit only runs without a frozen run'):
     resolve(log, str(folder / 'again'))
 
 
@@ -179,7 +179,7 @@ def test_a_run_resumes_with_the_frozen_run_that_it_began_with(
   shutil.copytree(finished.folder, frozen)
   killed(config(), run, finished.data, monkeypatch)
   frozen.rename(tmp_path / 'away')
-  with pytest.raises(InputError, match='frozen is no folder of a run'):
+  with pytest.raises(InputError, match='frozen is not the folder of a run'):
     train(config(), run)
   train(small_config(init_seed=5), frozen)  # Another one at its place.
   if gone:

@@ -1,6 +1,7 @@
 """The first pass over a log: counts on training rows, checks every value."""
 
 from collections import Counter
+from collections.abc import Mapping
 import contextlib
 import os
 import shutil
@@ -34,6 +35,7 @@ class Shared(NamedTuple):
     ends: Of a split by time.
     reading: Of a history.
     folder: See `LogFiles.folder`.
+    edges: Of the buckets of numbers, see `Fit`.
   """
 
   config: TabularConfig
@@ -41,6 +43,7 @@ class Shared(NamedTuple):
   ends: Ends | None = None
   reading: Reading | None = None
   folder: str = ''
+  edges: Mapping[str, tuple[float, ...]] | None = None
 
 
 class Counted:
@@ -57,14 +60,20 @@ class Counted:
     unsplit: Rows without a value of `split_by`.
   """
 
-  def __init__(self, config: TabularConfig, base: Any = None):
+  def __init__(
+      self,
+      config: TabularConfig,
+      base: Any = None,
+      edges: Mapping[str, tuple[float, ...]] | None = None,
+  ):
     """Prepares the counts.
 
     Args:
       config: Of the log.
       base: See `Fit`.
+      edges: See there.
     """
-    self.fit, self.groups = Fit(config, base), ValueCounts()
+    self.fit, self.groups = Fit(config, base, edges), ValueCounts()
     self.num: dict[str, dict[str, Any]] = {n: {'rows': 0} for n in SPLITS}
     # Sums by chunk: those of floats depend on their order.
     self._weights: dict[str, list[float]] = {n: [] for n in SPLITS}
@@ -117,7 +126,7 @@ class Counted:
 def _count(shared: Shared, part: Part, tell: Tell) -> Counted:
   """Counts a part, and writes what its history is computed from."""
   config = shared.config
-  counted, written = Counted(config), None
+  counted, written = Counted(config, edges=shared.edges), None
   if shared.reading:
     folder = os.path.join(shared.folder, str(part.number))
     shutil.rmtree(folder, ignore_errors=True)  # Of a worker that was lost.
@@ -185,7 +194,7 @@ def count(
       told += rows
       tell(rows)
 
-    total, rows = Counted(config, base), []
+    total, rows = Counted(config, base, shared.edges), []
     try:
       for counted in engine.map(_count, shared, parts, folder, advance):
         total.merge(counted)

@@ -25,9 +25,10 @@ NAMES = (
     'history_request',
 )
 _SPLIT = (
-    "dataset.history tells of earlier rows, and dataset.split='random' puts"
+    "dataset.history summarizes earlier rows, but dataset.split='random' puts"
     ' rows of all times into each split: training rows would see labels of the'
-    " test split. Set dataset.split='time' (or 'files' or 'column', in time)."
+    " test split. Set dataset.split='time' (or 'files' or 'column', in order of"
+    ' time).'
 )
 
 
@@ -173,7 +174,7 @@ def _check_request(config: Any) -> None:
 def _check(spec: Spec, config: Any) -> None:
   """Refuses a spec that the columns of a log do not allow."""
   inputs: Sequence[Input] = config.inputs
-  kinds = {c.name: c.kind for c in inputs}
+  kinds = {c.name: c.kind for c in inputs if not c.is_made}
   events = {event.column: label for label, event in config.events.items()}
   for name in spec.key:
     if name in events:
@@ -196,7 +197,7 @@ def _check(spec: Spec, config: Any) -> None:
           ' leave out the session, the list or last= of them.'
       )
   if isinstance(spec, Entries) and kinds.get(spec.column) != 'id':
-    ids = [c.name for c in inputs if c.kind == 'id']
+    ids = [name for name, kind in kinds.items() if kind == 'id']
     raise InputError(
         f'the list of {spec.column!r} shares the table of that column, which'
         f' dataset.id does not name. {suggest(spec.column, ids)}'

@@ -196,9 +196,9 @@ def _without(
   words = reading.clock.words
   return [
       f'the log of {config.vocabulary_of} begins at {words(before)}, this one'
-      f' at {words(first)}: dataset.history counts rows of this log alone, so'
-      ' keys have no past where it begins. Name the files of earlier days too,'
-      ' as many as a history looks back.'
+      f' at {words(first)}: dataset.history counts only rows of this log, so'
+      ' its first rows have no past. Also name the files of earlier days, as'
+      ' many as the history looks back.'
   ]
 
 

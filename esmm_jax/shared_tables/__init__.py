@@ -1,0 +1,1 @@
+"""Fields that share a table: targets has the checks of them."""

@@ -1,0 +1,1 @@
+"""Tests of a run with model.interaction that is scored and exported."""
