@@ -101,5 +101,5 @@ def parts(folder: str) -> tuple[Schema, Encoder | None, dict[str, Any]]:
   if not os.path.isdir(encoder):
     return schema, None, about
   whole = Encoder.load(encoder)
-  names = [f.name for f in schema.fields if f.name in whole.raw_names]
+  names = [f.name for f in schema.fields if f.name in whole.names]
   return schema, whole.select(names), about

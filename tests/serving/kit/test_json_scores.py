@@ -19,22 +19,34 @@ pytestmark = [
 
 
 def log():
-  """A log with a list of weights, longer than is read of it, and nulls."""
+  """A log with a list of weights, longer than is read of it, and nulls.
+
+  `seen` has identifiers as `item` has them.
+  """
   table = logs.log()
   r = np.random.default_rng(3)
   likes = [
       None if n == 4 else [f'l{k}:{w:.3f}' for k, w in zip(
           r.integers(0, 5, n), r.uniform(0.1, 2, n))]
       for n in r.integers(0, 5, len(table))]
-  return table.append_column('likes', pa.array(likes, pa.list_(pa.string())))
+  table = table.append_column('likes', pa.array(likes, pa.list_(pa.string())))
+  seen = [r.integers(0, 30, n) for n in r.integers(0, 4, len(table))]
+  return table.append_column('seen', pa.array(seen, pa.list_(pa.int64())))
 
 
 def test_scores(tmp_path):
-  """Of a history, a list that is cut, weights, logarithms: the same to 1e-6."""
+  """The same to 1e-6.
+
+  Of a history, a list that is cut, weights, logarithms, attention, buckets, a
+  cross and a factorization machine.
+  """
   table = log()
   run = logs.train(
       str(tmp_path), 'run', logs.LIVE, table,
-      dataset__ids='tags,likes:max_len=2:weights=colon',
+      dataset__ids='tags,likes:max_len=2:weights=colon,'
+      'seen:combiner=attention:target=item',
+      dataset__id='user,item,hour,price:buckets=4',
+      dataset__crosses='price.bucket*hour', model__interaction='deepfm',
       dataset__float='price:scaling=log', dataset__history_request='request')
   predictor = run.predictor()
   exporting.export(predictor, str(tmp_path / 'exported'))
