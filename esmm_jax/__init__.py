@@ -17,32 +17,32 @@ They are imported when they are first used, so that `import esmm_jax` is quick.
 
 The folders, from the ground up:
 
-  types, tasks, schema, options, json_files, streams ...   the ground floor
-  plugins      parts of a run from outside of this repository
-  engines      parts of some work, in one process or in several
-  data         raw files -> columns on disk -> batches; no JAX
-  embeddings   rows of a table: gather, scatter, files
-  models       features -> one output for each task
-  estimators   on which sample space the outputs are trained
-  balancing    how the losses of the tasks are combined
-  optim        optimizers of the network and of the touched rows
-  metrics      exact ranking and probability metrics, significance
-  parallel     several devices and processes
-  workdir      the folder of a run: identity, checkpoints, metrics
-  protocols    published set-ups of Ali-CCP
-  warm_start   a run that begins with the parameters of another one
-  training     a config -> a trained and evaluated run
-  sweeps       many runs -> a results table with spread, gains and tests
-  serving      a finished run -> scores and metrics of new rows; export
-  reporting    runs and sweeps as text, pictures and HTML pages
-  easyrec      configs of EasyRec -> configs of ours
-  doctor       is this machine fit to train?
-  entry        installed or in a checkout: names, commands, requirements
+    types, tasks, schema, options, json_files, streams ...   the ground floor
+    plugins      parts of a run from outside of this repository
+    engines      parts of some work, in one process or in several
+    data         raw files -> columns on disk -> batches; no JAX
+    embeddings   rows of a table: gather, scatter, files
+    models       features -> one output for each task
+    estimators   on which sample space the outputs are trained
+    balancing    how the losses of the tasks are combined
+    optim        optimizers of the network and of the touched rows
+    metrics      exact ranking and probability metrics, significance
+    parallel     several devices and processes
+    workdir      the folder of a run: identity, checkpoints, metrics
+    protocols    published set-ups of Ali-CCP
+    warm_start   a run that begins with the parameters of another one
+    training     a config -> a trained and evaluated run
+    sweeps       many runs -> a results table with spread, gains and tests
+    serving      a finished run -> scores and metrics of new rows; export
+    reporting    runs and sweeps as text, pictures and HTML pages
+    easyrec      configs of EasyRec -> configs of ours
+    doctor       is this machine fit to train?
+    entry        installed or in a checkout: names, commands, requirements
 
 and, from the folders beside it in a checkout,
 
-  configs      a config of each method; results tables
-  experiments  the programs, `esmm-jax NAME`
+    configs      a config of each method; results tables
+    experiments  the programs, `esmm-jax NAME`
 """
 
 import importlib
