@@ -50,7 +50,7 @@ class FeatureEmbedding(nn.Module):
       table: float32 [U, num_tables * (D + L)].
       batch: Its `slots` and `groups.slots` are rows of `table`.
       units: Of each list that is combined by attention: one for each of the
-        `num_tables` embeddings (`Architecture.private_inputs` has them).
+        `num_tables` embeddings (`Architecture.inputs` has them).
 
     Returns:
       For each of the `num_tables` embeddings float32 [B, F * D + N + F * L].
