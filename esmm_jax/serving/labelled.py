@@ -178,7 +178,7 @@ class Reader:
       try:
         return joint_labels(chunk, self._config)
       except InputError as e:
-        what, rule, _ = str(e).partition(' Say what such rows are')
+        what, rule, _ = str(e).partition(' Choose what happens to such rows')
         if not rule:
           raise
         # The rule that training had is no flag of an evaluation.

@@ -67,5 +67,5 @@ def test_a_propensity_from_elsewhere_needs_no_training():
 def test_both_parts_of_a_square_have_one_weight():
   eta = {'balance_guesses': 3.0, 'balance_weights': 3.0}
   assert weights('stable_dr', **eta)['balance_guesses'] == 3.0
-  with pytest.raises(InputError, match='balance_weights is 1.0; .*all alike'):
+  with pytest.raises(InputError, match='balance_weights is 1.0; .*same weight'):
     weights('stable_dr', balance_guesses=3.0)

@@ -62,7 +62,7 @@ def test_without_ray(monkeypatch):
   with pytest.raises(InputError, match=r"needs Ray.*'esmm_jax\[cluster\]'"):
     with choice.using('ray', 2), choice.opened(0):
       pass
-  with pytest.raises(InputError, match='--ray_address=x:1 is of --engine=ray'):
+  with pytest.raises(InputError, match='ray_address=x:1 applies only to'):
     with choice.using('local', 2, 'x:1'):
       pass
 

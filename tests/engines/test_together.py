@@ -203,11 +203,11 @@ def test_the_flags_of_a_process():
     ('--engine=ray --resources=GPU=1 --num_processes=1',
      '--resources=GPU=1 is of processes that are started'),
     ('--engine=local --num_processes=2 --resources=GPU=1',
-     '--resources=GPU=1 is of --engine=ray'),
+     '--resources=GPU=1 applies only to --engine=ray'),
     ('--engine=ray --num_processes=2 --resources=GPU',
      '--resources=GPU: GPU must be NAME=NUMBER'),
     ('--engine=local --num_processes=2 --ray_address=x:1',
-     '--ray_address=x:1 is of --engine=ray'),
+     '--ray_address=x:1 applies only to --engine=ray'),
 ])
 def test_refused(flags, words, tmp_path):
   with forking.Program('experiments.train') as program:

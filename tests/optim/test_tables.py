@@ -214,7 +214,7 @@ def test_a_table_of_50_million_rows_is_refused():
       'table 50,000,000 rows x 18 x 4 B = 3.60 GB',
       'state of adam 50,000,000 x 1 x 18 x 4 B + 50,000,000 x 1 x 18 x 4 B ='
       ' 7.20 GB',
-      'best table so far', 'together 14.43 GB, and there are 12.00 GB',
+      'best table so far', 'together 14.43 GB, but only 12.00 GB are available',
       "table_optimizer='rowwise_adagrad': 7.43 GB",
       "table_moments='bfloat16': 10.83 GB",
       "selection.metric='' (the last parameters count): 10.83 GB",

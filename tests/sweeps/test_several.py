@@ -165,7 +165,7 @@ def test_the_commands_of_the_docs(k, tmp_path):
 @pytest.mark.parametrize('flags, code, words', [
     (('--slots=0',), 2, 'flag --slots=0'),
     (('--engine=ray', '--slots=2'), 1, '--slots=2 applies only to --engine'),
-    (('--resources=GPU=1',), 1, '--resources=GPU=1 is of --engine=ray'),
+    (('--resources=GPU=1',), 1, '--resources=GPU=1 applies only to --engine'),
     (('--engine=ray', '--resources=GPU'), 1, '--resources=GPU: GPU must be'),
     (('--shard=3/3',), 1, '--shard=3/3 is not i/n'),
 ])

@@ -497,7 +497,7 @@ def test_a_replica_may_take_the_pctr_of_a_later_one(data_dir, tmp_path):
 
 
 @pytest.mark.parametrize('common, saves, words', [
-    (('../1', '../0'), True, 'name each other'),
+    (('../1', '../0'), True, "use each other's pCTR"),
     (('', '../0'), False, 'does not save its predictions'),
     (('../1', ''), False, 'does not save its predictions'),
 ])

@@ -182,10 +182,10 @@ def test_data_sets_whose_vocabulary_is_fixed(finished, tmp_path):
   results = train_and_evaluate(tree, str(tmp_path / 'new'), data)
   assert results['steps'] == 4
   tree.dataset.seed = 1
-  with pytest.raises(InputError, match='dataset.seed is 1 here and unset the'):
+  with pytest.raises(InputError, match='dataset.seed is 1 here but unset in'):
     train_and_evaluate(tree, str(tmp_path / 'other'), data)
   tree.dataset.seed, tree.dataset.name = None, 'kuairand'
-  with pytest.raises(InputError, match='dataset.name is kuairand here and syn'):
+  with pytest.raises(InputError, match='dataset.name is kuairand here but syn'):
     train_and_evaluate(tree, str(tmp_path / 'other'), data)
 
 

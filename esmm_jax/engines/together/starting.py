@@ -97,7 +97,8 @@ def opened(request: Request) -> Iterator[Callable[[Program], Group]]:
   if request.engine != 'ray':
     if request.resources:
       raise InputError(
-          f'--resources={request.resources} is of --engine=ray; leave it out.'
+          f'--resources={request.resources} applies only to --engine=ray;'
+          ' leave it out.'
       )
     yield LocalGroup
     return

@@ -208,7 +208,7 @@ def test_sizes_of_an_earlier_version_warn(log):
   log.facts = {log.path: os.path.getsize(log.path)}
   (line,), num_read = log.check()
   assert num_read == 0
-  for part in (log.prepared, log.path, 'size', 'Delete that folder'):
+  for part in (log.prepared, log.path, 'size', 'delete that folder'):
     assert part in line
   edit(log)
   assert log.check()[0] == [line]
