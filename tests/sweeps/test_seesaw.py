@@ -41,7 +41,7 @@ def test_losses_and_their_scores(weights, tasks, named, pair, scores):
 
 
 @pytest.mark.parametrize('call, words', [
-    (lambda: seesaw_flags.pair({'cvr_clicked': 1.0}, CLICKED), 'needs two loss'),
+    (lambda: seesaw_flags.pair({'cvr_clicked': 1.0}, CLICKED), 'two losses'),
     (lambda: seesaw_flags.pair(ENTIRE, FUNNEL, 'ctr'), '--tasks=ctr: name two'),
     (lambda: seesaw_flags.pair(ENTIRE, FUNNEL, 'ctr,ctr'), 'name two'),
     (lambda: seesaw_flags.pair(ENTIRE, FUNNEL, 'ctr,'), 'name two'),
