@@ -55,6 +55,9 @@ WEIGHTS: Mapping[str, str] = {
     'weight_max': '',
     'at_floor': '',
 }
+# Of a step of training, train/NAME; every other one is a loss.
+RATE, NORM = 'learning_rate', 'gradient_norm'
+NO_LOSSES = ('batch_hash', 'skipped', RATE, NORM)
 # Of weights and gradients of the tasks, means over the steps of training
 # (`balancing.records`): balancing/total, balancing/share/TERM,
 # balancing/cosine/PART/TERM|TERM and so on.

@@ -259,6 +259,19 @@ def test_one_evaluation_is_no_curve(whole, tmp_path):
   assert '--config.evals_per_epoch=4' in page.words
 
 
+def test_panels_are_of_losses(tmp_path, monkeypatch):
+  """What a step notes beside them has none."""
+  more = {'batch_hash': 7, 'skipped': 1, 'learning_rate': 0.1,
+          'gradient_norm': 2.0, 'balancing/total': 2.0}
+  lines = [r | {f'train/{k}': v for k, v in more.items()} for r in LINES]
+  calls, draws = [], run_page.plots.learning
+  monkeypatch.setattr(run_page.plots, 'learning', lambda panels, *rest: (
+      calls.append(panels), draws(panels, *rest)))
+  run_page.make(write_run(tmp_path / 'r', skip=('predictions',), lines=lines))
+  assert list(*calls) == [
+      'all terms: loss, nats', 'ctr: loss, nats', 'AUC on the validation split']
+
+
 def test_everything_is_escaped(tmp_path):
   config = CONFIG | {
       'estimator': NASTY, 'model': {'name': NASTY, NASTY: NASTY}}

@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from esmm_jax.json_files import read_jsonl
-from esmm_jax.metric_names import BALANCING
+from esmm_jax.metric_names import BALANCING, NO_LOSSES
 from esmm_jax.reporting import plots
 from esmm_jax.reporting.page import balance, curves, provenance, scores
 from esmm_jax.reporting.page import sections, weights
@@ -175,7 +175,7 @@ def _learning_panels(
     panels['all terms: loss, nats'] = {'training': curve('train/loss')}
   for key in keys:
     split, _, term = key.partition('/')
-    if split != 'train' or term in ('loss', 'batch_hash', 'skipped'):
+    if split != 'train' or term in ('loss', *NO_LOSSES):
       continue
     if term.startswith(BALANCING):
       continue

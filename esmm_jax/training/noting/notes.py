@@ -8,14 +8,13 @@ run that does not ask for it has the step of before.
 from collections.abc import Mapping
 from typing import Any
 
+from esmm_jax.metric_names import NORM, RATE
 from esmm_jax.tracking import choice
 from esmm_jax.training.state import TrainState
 from esmm_jax.types import Array
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-RATE, NORM = 'learning_rate', 'gradient_norm'
 
 
 def begun(state: TrainState, layout: Any) -> TrainState:
