@@ -17,6 +17,7 @@ import pytest
 from tests.parallel import forking
 
 
+@pytest.mark.long
 def test_each_axis_has_its_steps():
   named = {
       axis: [p.name for p in work.points(axis, work.OTHERS, work.METHODS)]

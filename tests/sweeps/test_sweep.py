@@ -47,6 +47,7 @@ def module(path):
 
 
 CASES = [(path, v) for path in TABLES for v in module(path).VARIANTS]
+MANY_POINTS = [('configs/tables/balancing.py', v) for v in ('', 'kuairand')]
 
 # The algebra.
 
@@ -293,7 +294,9 @@ ALONE = {
 }
 
 
-@pytest.mark.parametrize('path, variant', CASES)
+@pytest.mark.parametrize('path, variant', [
+    pytest.param(*case, marks=[pytest.mark.long] * (case in MANY_POINTS))
+    for case in CASES])
 def test_table_file(path, variant):
   """Every point is a config: its file, its variant and all its keys exist.
 
@@ -580,7 +583,7 @@ def test_shards_share_the_runs():
   assert max(len(p.splitlines()) for p in parts) == 5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_may_take_the_pctr_of_a_later_run(tmp_path, data_dir):
   """Both are replicas of one program: the later one is tested first."""
   later = run_name({

@@ -62,7 +62,7 @@ def test_two_sweeps_share_a_folder(tmp_path, data_dir):
       [stale.name, os.path.basename(unfinished) + '.json'])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_config_that_raises_anything(tmp_path, data_dir):
   """The points that have a config are trained."""
   broken = tmp_path / 'broken.py'

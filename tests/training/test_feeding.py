@@ -329,7 +329,7 @@ def test_a_bad_choice_is_named(data_dir, tmp_path):
     train_and_evaluate(short('onn'), str(tmp_path), data_dir)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_whole_runs(data_dir, tmp_path, monkeypatch):
   """The same reports and results; cut off and gone on, the same to the bit."""
   folders = {name: str(tmp_path / name) for name in ('off', 'on', 'cut')}

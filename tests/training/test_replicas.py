@@ -267,7 +267,9 @@ def test_many_steps_side_by_side_are_as_alone(
 @pytest.mark.parametrize(
     'changes',
     [
-        {'table_optimizer': 'adam', 'table_moments': 'bfloat16'},
+        pytest.param(
+            {'table_optimizer': 'adam', 'table_moments': 'bfloat16'},
+            marks=pytest.mark.long),
         pytest.param(
             {'table_optimizer': 'rowwise_adagrad'}, marks=pytest.mark.long),
         pytest.param({'table_optimizer': 'adagrad'}, marks=pytest.mark.long),
