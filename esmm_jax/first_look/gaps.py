@@ -1,9 +1,11 @@
 """Missing and unseen values of each input, by split."""
 
 from collections.abc import Iterator, Mapping
+import math
 
 from esmm_jax.data.store.columnar import ColumnarBuilder
-from esmm_jax.data.tabular.unseen import Counts, Share, SUSPICIOUS
+from esmm_jax.data.tabular.unseen import Counts, MISSING_NUMBERS, Share
+from esmm_jax.data.tabular.unseen import SUSPICIOUS
 from esmm_jax.first_look.rates import aligned
 
 _PIECE = 1 << 16
@@ -24,9 +26,11 @@ def sample_rows(builder: ColumnarBuilder) -> int:
 def of_split(
     builder: ColumnarBuilder, split: str, most: int | None = None
 ) -> dict[str, Share]:
-  """Returns the shares of each input that is an id or a list of ids.
+  """Returns the shares of each input.
 
-  A missing number has become the mean of the column: nothing shows it.
+  A missing number has become the mean of the column, so those were counted when
+  a log of one's own was prepared, in the whole split; nothing is unseen there.
+  Other data sets lack numbers.
 
   Args:
     builder: The prepared data set.
@@ -40,7 +44,19 @@ def of_split(
   for start in range(0, num, step):
     stop = min(start + step, num)
     counts.add_columns(builder.schema, source.joined(start, stop))
-  return counts.shares()
+  return counts.shares() | _of_numbers(builder, split.partition('[')[0])
+
+
+def _of_numbers(builder: ColumnarBuilder, split: str) -> dict[str, Share]:
+  """Returns the shares of the columns of numbers in a whole split."""
+  missing = builder.report.get(MISSING_NUMBERS, {}).get(split, {})
+  return {
+      f.name: Share(
+          missing[f.name] / builder.info.splits[split].num_examples, math.nan
+      )
+      for f in builder.schema.float_fields
+      if f.name in missing
+  }
 
 
 def table(
@@ -61,7 +77,9 @@ def table(
   by_name = {
       name: [getattr(some[name], part) for some in shares.values()]
       for name in next(iter(shares.values()), {})
+      if all(name in some for some in shares.values())
   }
+  by_name = {n: x for n, x in by_name.items() if not any(map(math.isnan, x))}
   spread = {name: max(some) - min(some) for name, some in by_name.items()}
   names = [name for name in by_name if spread[name] >= least]
   if not names:

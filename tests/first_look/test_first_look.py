@@ -112,6 +112,28 @@ def test_gaps(tmp_path):
   assert text.startswith("100.0% of the values of column 'number' in test are")
 
 
+def test_missing_numbers(tmp_path):
+  """They are counted before they become the mean; by split, in any order."""
+  rng = np.random.default_rng(0)
+  split = rng.permutation(np.repeat(['train', 'valid', 'test'], [90, 50, 60]))
+  price = rng.normal(size=200)
+  price[split == 'test'] = np.where(np.arange(60) < 36, np.nan, 1.0)
+  price[np.flatnonzero(split == 'train')[:9]] = np.nan
+  frame = {
+      'price': price, 'user': np.arange(200) % 5, 'split': split,
+      'click': np.arange(200) % 3 == 0, 'conversion': np.arange(200) % 6 == 0}
+  builder = Tabular.from_frame(
+      frame, str(tmp_path), id='user', float='price', split='column',
+      split_column='split').prepare()
+  shares = {s: gaps.of_split(builder, s) for s in ('train', 'valid', 'test')}
+  assert [some['price'].missing for some in shares.values()] == [0.1, 0, 0.6]
+  assert gaps.of_split(builder, 'test[:10%]', 1)['price'].missing == 0.6
+  assert gaps.table(shares, 'missing')[-1].split() == [
+      'price', '10.0%', '0.0%', '60.0%']
+  assert len(gaps.table(shares, 'unseen')) == 2  # Only `user`.
+  assert not list(gaps.warnings(shares['test'], 'test'))
+
+
 def test_a_sample_is_the_first_rows(tmp_path):
   frame, builder = prepare(
       tmp_path, late=lambda rng, click: np.where(

@@ -31,6 +31,7 @@ from esmm_jax.data.tabular.past.options import make_reading
 from esmm_jax.data.tabular.past.prepare import History
 from esmm_jax.data.tabular.rows import Log
 from esmm_jax.data.tabular.time_ends import Ends, ends_of_time
+from esmm_jax.data.tabular.unseen import MISSING_NUMBERS
 from esmm_jax.engines import choice
 from esmm_jax.engines.engine import Engine
 from esmm_jax.schema import Schema
@@ -181,8 +182,10 @@ class Tabular(ColumnarBuilder):
     shared = encode.Shared(
         config, log, ends, encoder, groups, past, names, path
     )
-    counts = encode.encode(engine, shared, parts, self._progress.update)
-    counts.save(self.encoder_folder)
+    gaps = encode.encode(engine, shared, parts, self._progress.update)
+    gaps.counts.save(self.encoder_folder)
+    if any(gaps.numbers.values()):
+      report[MISSING_NUMBERS] = gaps.numbers
     if history:
       history.close()
     hashes.refuse_changed()

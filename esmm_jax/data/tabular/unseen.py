@@ -15,6 +15,9 @@ import numpy as np
 SUSPICIOUS = 0.5
 _TIMES = 2
 _FILE = 'unseen.json'
+# Of the report of prepared data: split -> column of numbers -> rows without
+# one.
+MISSING_NUMBERS = 'missing_numbers'
 # Smaller shares are not listed.
 _LISTED = 0.001
 
@@ -25,7 +28,7 @@ class Share(NamedTuple):
   Attributes:
     missing: Of all rows: without a value, or with an empty list.
     unseen: Of the values (of lists: the entries) that are there: rare in
-      training or never seen. 0 of numbers.
+      training or never seen. 0 or nan of numbers.
   """
 
   missing: float
@@ -69,7 +72,8 @@ class Counts:
   def add_columns(self, schema: Schema, columns: Columns) -> None:
     """Adds encoded columns; their numbers are not counted.
 
-    A missing number has become the mean, which shows nothing.
+    A missing number has become the mean, which shows nothing: the report of the
+    prepared data has those, see `MISSING_NUMBERS`.
     """
     for f in schema.inputs:
       column = columns[f.name]

@@ -53,25 +53,69 @@ class Shared(NamedTuple):
     return os.path.join(self.folder, f'rows-{split}', f'{part:05d}')
 
 
-def _encode(shared: Shared, part: Part, tell: Tell) -> Counts:
+class Gaps(NamedTuple):
+  """Values that are not there, of some rows.
+
+  Attributes:
+    counts: The missing and unseen values of each column.
+    numbers: Split -> column of numbers -> rows without one, which the encoded
+      rows do not show.
+  """
+
+  counts: Counts
+  numbers: dict[str, dict[str, int]]
+
+  def add(self, other: 'Gaps') -> None:
+    """Adds those of more rows."""
+    self.counts.add_all(other.counts.fields)
+    for split, numbers in other.numbers.items():
+      own = self.numbers.setdefault(split, {})
+      for name, num in numbers.items():
+        own[name] = own.get(name, 0) + num
+
+
+class _Chunk(Counts):
+  """The counts of a chunk; notes the rows without a number, bool [n]."""
+
+  def __init__(self) -> None:
+    super().__init__()
+    self.absent: dict[str, np.ndarray] = {}
+
+  def add(
+      self,
+      name: str,
+      values: np.ndarray,
+      offsets: np.ndarray | None = None,
+  ) -> None:
+    super().add(name, values, offsets)
+    if offsets is None and values.dtype.kind == 'f':
+      self.absent[name] = np.isnan(values)
+
+
+def _encode(shared: Shared, part: Part, tell: Tell) -> Gaps:
   """Encodes a part; all its splits grow in one pass."""
   tables = {}
   for name in shared.splits:
     folder = shared.folder_of(name, part.number)
     shutil.rmtree(folder, ignore_errors=True)  # Of a worker that was lost.
     tables[name] = GrowingTable(folder)
-  counts = Counts()
+  gaps = Gaps(Counts(), {})
   for chunk in shared.log.chunks(part.spans, part.total):
+    counts, numbers = _Chunk(), {}
     columns, split = _columns(shared, chunk, counts)
     if shared.history:
       columns |= shared.history.encode(chunk.total, len(split))
     for name, table in tables.items():
       rows = np.flatnonzero(split == SPLITS.index(name))
       table.append(take_rows(columns, rows))
+      numbers[name] = {
+          n: int(absent[rows].sum()) for n, absent in counts.absent.items()
+      }
+    gaps.add(Gaps(counts, numbers))
     tell(len(split))
   for table in tables.values():
     table.close()
-  return counts
+  return gaps
 
 
 def _columns(
@@ -105,7 +149,7 @@ def _columns(
 
 def encode(
     engine: Engine, shared: Shared, parts: Sequence[Part], tell: Tell
-) -> Counts:
+) -> Gaps:
   """Makes the second pass.
 
   Args:
@@ -114,16 +158,13 @@ def encode(
     parts: The parts, with their places in the log.
     tell: Gets rows as they are done.
 
-  Returns:
-    The missing and unseen values of each column.
-
   Raises:
     InputError: A value is not possible.
   """
-  total = Counts()
+  total = Gaps(Counts(), {})
   folder = shared.folder
-  for counts in engine.map(_encode, shared, parts, folder, tell):
-    total.add_all(counts.fields)
+  for gaps in engine.map(_encode, shared, parts, folder, tell):
+    total.add(gaps)
   return total
 
 
