@@ -21,9 +21,15 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, files):
-  """Leads what is outside of docs/ to the repository."""
+  """Leads what is outside of docs/ to the repository; bars in tables."""
   del page, config, files
+  markdown = re.sub(r'^\|.*', _bars, markdown, flags=re.M)
   return re.sub(r'\]\(\.\./([^)#]+)\)', rf']({_HOST}\1)', markdown)
+
+
+def _bars(row):
+  """Returns a row of a table; a bar in code needs no backslash here."""
+  return re.sub(r'`[^`]*`', lambda m: m[0].replace('\\|', '|'), row[0])
 
 
 def _from_docs(text):
