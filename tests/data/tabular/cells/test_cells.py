@@ -90,6 +90,7 @@ def test_a_bucket_holds_its_lower_edge():
 
 
 @few
+@hypothesis.example([('a\\', 'b*c'), ('a*b\\', 'c')])
 @hypothesis.given(st.lists(st.tuples(*[st.text(r'ab*\,') for _ in range(2)])))
 def test_different_pairs_have_different_texts(pairs):
   first, second = (
