@@ -24,7 +24,8 @@ def main() -> None:
   workdir, *more = file_flags.runs()
   if more:
     raise cli.InputError(
-        f'a calibration is of one run, and --workdir names {1 + len(more)};'
+        'a calibration belongs to one run, but --workdir names'
+        f' {1 + len(more)};'
         ' their mean has no folder to hold one. Name one of them.'
     )
   ownership.check(workdir, ownership.RUN)

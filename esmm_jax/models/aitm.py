@@ -95,8 +95,11 @@ class TransferTower(nn.Module):
         self.options.dense(width, name, use_bias=False)(both)
         for name in ('query', 'key', 'value')
     )
-    # The softmax is float32 whatever the dtype of the products.
-    scores = jnp.sum(query * key, axis=-1).astype(jnp.float32)
-    weights = nn.softmax(scores / width**0.5, axis=-1)  # [B, 2]
+    # The softmax is float32 whatever the dtype of the products. Of two scores
+    # it is a sigmoid, which cannot overflow: XLA may round a score twice, for
+    # the maximum and for what that is taken from, at 1e10 by 1024.
+    scores = jnp.sum(query * key, axis=-1).astype(jnp.float32) / width**0.5
+    ahead = scores - scores[:, ::-1]
+    weights = nn.sigmoid(ahead)  # [B, 2]
     z = jnp.sum(weights[..., None].astype(value.dtype) * value, axis=1)
     return z, self.options.logit(z)

@@ -31,7 +31,8 @@ class MLflow(Tracker):
     Args:
       module: Stands for the package `mlflow`; None imports it at the start.
     """
-    self._module, self._client, self._id = module, None, ''
+    self._module, self._id = module, ''
+    self._client: Any = None
 
   def start(self, run: TrackedRun) -> str:
     if self._module is None:

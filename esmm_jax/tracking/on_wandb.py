@@ -26,7 +26,8 @@ class WandB(Tracker):
     Args:
       module: Stands for the package `wandb`; None imports it at the start.
     """
-    self._module, self._run = module, None
+    self._module = module
+    self._run: Any = None
 
   def start(self, run: TrackedRun) -> str:
     module = self._module or self.library()

@@ -168,7 +168,7 @@ class Recorder:
         for k, v in metrics.items()
         if contents.is_number(k, v) and not k.startswith('test/')
     }
-    if step > self._step and numbers:
+    if self._tracker is not None and step > self._step and numbers:
       self._tracker.write(step, numbers)
       self._step = step
       self._note()

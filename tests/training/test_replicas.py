@@ -372,10 +372,11 @@ def test_a_group_that_is_killed_goes_on(data_dir, tmp_path, monkeypatch):
 @pytest.mark.long
 def test_ctcvr_with_the_common_ctr_network(data_dir, tmp_path):
   """pCVR of each times the pCTR of the first; in a group and from outside."""
-  base = smoke('base', save_predictions=True, common_ctr='.')
-  aman = smoke('aman', save_predictions=True, common_ctr='../0')
+  last = dict(save_predictions=True, evals_per_epoch=1)
+  base = smoke('base', common_ctr='.', **last)
+  aman = smoke('aman', common_ctr='../0', **last)
   found = side_by_side([base, aman], tmp_path, data_dir)
-  esmm = smoke('esmm', save_predictions=True, common_ctr='../0')
+  esmm = smoke('esmm', common_ctr='../0', **last)
   found.append(train_and_evaluate(esmm, str(tmp_path / '2'), data_dir))
   tables = [
       parquet.read_table(os.path.join(p, 'predictions', 'test.parquet'))

@@ -422,7 +422,7 @@ def test_begins_as_its_run_did(root, first, capsys):
   said = capsys.readouterr().out
   assert f'Beginning with {first[0]}: parameters of step 10' in said
   assert now['steps'] > then['steps'] == now['refit_of']['step']
-  with pytest.raises(InputError, match='init_from names no run here and'):
+  with pytest.raises(InputError, match='init_from is no run here but'):
     days.train(root, 'refused', 2, refit_of=begun)
 
 

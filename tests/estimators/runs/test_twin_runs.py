@@ -24,7 +24,8 @@ def data_dir(tmp_path_factory):
 
 
 def run(name, folder, data_dir, architecture=OWN, check_idle=True, **changes):
-  config = smoke(name, save_predictions=True, num_epochs=1)
+  config = smoke(
+      name, save_predictions=True, num_epochs=1, evals_per_epoch=1)
   if architecture != OWN:
     module = importlib.import_module(f'configs.{architecture}')
     config.model = module.get_config('smoke').model

@@ -137,16 +137,16 @@ def test_report(run, group, mean, finished, tmp_path):
 
 
 REFUSED = {
-    'calibrate': ((), 'a calibration is of one run, and --workdir names 2'),
+    'calibrate': ((), 'a calibration belongs to one run, but --workdir nam'),
     'predict': (
         ('--split=test', '--output=x.parquet', '--calibrated=platt'),
         'calibrated=platt: a calibration belongs to one run, but this is'),
     'evaluate': (
         ('--split=test', '--output=x.json', '--calibrated=isotonic'),
-        'calibrated=isotonic: a calibration is of one run'),
+        'calibrated=isotonic: a calibration belongs to one run'),
     'export': (
         ('--output=x', '--calibrated=platt'),
-        'calibrated=platt: a calibration is of one run'),
+        'calibrated=platt: a calibration belongs to one run'),
 }
 
 

@@ -283,7 +283,7 @@ def test_replays_of_two_methods_are_replicas(folder, finished, train):
   runs = [str(folder / f'of-{name}') for name in names]
   trees = [replay(f'../{name}') for name in names]
   home = str(folder / 'group')
-  with pytest.raises(InputError, match="'weighted' and 'own'. Train them apa"):
+  with pytest.raises(InputError, match="'weighted' and 'own'. Train them one"):
     train_replicas(
         [trees[0], replay('../own')], runs, str(finished.data), home)
   train_replicas(trees, runs, str(finished.data), home)
