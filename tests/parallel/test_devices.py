@@ -95,9 +95,8 @@ def test_a_gradient_for_cuda_adds_up_on_each_device(sizes):
   assert result['moves'] == [[whole, 'all-reduce']]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('sizes', [
-    pytest.param((2, 2, 2), marks=pytest.mark.long), (1, 2, 2)])
+@pytest.mark.long
+@pytest.mark.parametrize('sizes', [(2, 2, 2), (1, 2, 2)])
 def test_devices_hold_their_shares(sizes):
   """25 steps of Adam, over three epochs: as with batches of the host."""
   lines = meshes.call(

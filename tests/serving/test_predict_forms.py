@@ -57,6 +57,7 @@ def score(program, run, name, *flags):
   return scores
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures('quick_test')
 def test_the_form_of_the_run_and_others(run, program):
   rows = many(300).rename_columns(NAMES)
