@@ -41,6 +41,7 @@ def main() -> None:
   ):
     config = esmm.get_config()
     config.estimator = estimator
+    config.evals_per_epoch = 1  # As in the picture of README.md.
     config.dataset.train_split = _TRAIN.value
     config.dataset.test_split = _TEST.value
     workdir = os.path.join(_WORKDIR.value, estimator)
